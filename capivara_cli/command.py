@@ -1,0 +1,32 @@
+"""A command ends a stream: it takes what its arguments name and returns a machine-readable summary.
+
+A command file is an options dataclass and one function::
+
+    @command("train", Options)
+    def train(inputs: list[str], options: Options, env: Env) -> dict[str, Any]: ...
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from capivara_cli.stage import Env
+
+Run = Callable[[list[str], Any, Env], dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Command:
+    """One subcommand that ends a stream. ``argument`` names its positional arguments in ``--help``."""
+
+    name: str
+    options: type
+    run: Run
+    argument: str = "INPUT"
+
+
+def command(name: str, options: type, argument: str = "INPUT") -> Callable[[Run], Command]:
+    """Make a function the command ``name``. What it returns is what ``--json`` and ``--summary`` write."""
+    return lambda run: Command(name, options, run, argument)

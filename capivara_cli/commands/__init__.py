@@ -1,0 +1,1 @@
+"""Subcommands that end a stream: one file each."""

@@ -1,0 +1,1 @@
+"""Metrics: retrieval, zero-shot classification, disparity across languages."""

@@ -1,0 +1,102 @@
+"""One image with everything said about it: the unit every stage reads and yields."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+from capivara_cli.errors import BadSample
+
+IMAGE_SUFFIXES = frozenset({"jpg", "jpeg", "png", "webp", "bmp", "tif", "tiff", "gif", "avif", "jxl", "ppm"})
+
+
+@dataclass(frozen=True, slots=True)
+class Caption:
+    """A sentence about an image. All five fields are always stored, null when absent: readers infer schemas.
+
+    ``lang`` is a BCP-47 code; ``by`` says who wrote it ("alt", "Salesforce/blip2-opt-2.7b", "argos:en-pt");
+    ``of`` is the text it was translated or rewritten from; ``score`` is the image-text cosine by the model
+    that ``json["clip"]`` names.
+    """
+
+    text: str
+    lang: str
+    by: str
+    of: str | None = None
+    score: float | None = None
+
+    @classmethod
+    def of_json(cls, entry: Any) -> Caption:
+        """Read one entry of ``json["captions"]``; ``BadSample`` when it is not a caption."""
+        if not isinstance(entry, dict) or not isinstance(entry.get("text"), str):
+            raise BadSample('json "captions" is not a list of {"text", "lang", "by", "of", "score"}')
+        known = {name: entry.get(name) for name in _CAPTION_FIELDS}
+        known["lang"] = known["lang"] if isinstance(known["lang"], str) else "und"
+        known["by"] = known["by"] if isinstance(known["by"], str) else "unknown"
+        return cls(**known)  # type: ignore[arg-type]
+
+
+_CAPTION_FIELDS = tuple(field.name for field in fields(Caption))
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """A key and its members (suffix -> bytes), exactly as read and in the order read."""
+
+    key: str
+    members: dict[str, bytes]
+
+    @property
+    def image(self) -> bytes:
+        """The encoded bytes of the first image member; ``BadSample`` when there is none."""
+        for suffix, data in self.members.items():
+            if suffix.rpartition(".")[2].lower() in IMAGE_SUFFIXES:
+                return data
+        raise BadSample("no image")
+
+    @property
+    def document(self) -> dict[str, Any]:
+        """The parsed ``json`` member, ``{}`` when there is none; ``BadSample`` when it is not a JSON object."""
+        data = self.members.get("json")
+        if data is None:
+            return {}
+        try:
+            document = json.loads(data)
+        except (ValueError, RecursionError) as error:
+            raise BadSample("json cannot be parsed") from error
+        if not isinstance(document, dict):
+            raise BadSample("json is not an object")
+        return document
+
+    @property
+    def captions(self) -> list[Caption]:
+        """The captions in ``json["captions"]``; ``BadSample`` when they are malformed."""
+        entries = self.document.get("captions", [])
+        if not isinstance(entries, list):
+            raise BadSample('json "captions" is not a list of {"text", "lang", "by", "of", "score"}')
+        return [Caption.of_json(entry) for entry in entries]
+
+    def with_captions(self, captions: Iterable[Caption]) -> Sample:
+        """The same sample with these captions; the very same bytes when nothing changed."""
+        captions = list(captions)
+        if captions == self.captions:
+            return self
+        return self.with_document(captions=[asdict(caption) for caption in captions])
+
+    def with_document(self, **changes: Any) -> Sample:
+        """The same sample with these top-level keys of its ``json`` set; every other key stays as it is."""
+        return self.with_members(json=encode_json({**self.document, **changes}))
+
+    def with_members(self, **members: bytes) -> Sample:
+        """The same sample with these members set; a new member goes to the end."""
+        return Sample(self.key, {**self.members, **members})
+
+
+def encode_json(document: Any) -> bytes:
+    """Compact UTF-8 JSON in the order given; lone surrogates (legal in JSON, not in UTF-8) stay escaped."""
+    try:
+        return json.dumps(document, ensure_ascii=False, separators=(", ", ": ")).encode()
+    except UnicodeEncodeError:
+        return json.dumps(document, separators=(", ", ": ")).encode()

@@ -1,0 +1,247 @@
+"""A stage is a generator over samples; this is what it may rely on: options, an environment, batching.
+
+A stage file is an options dataclass and one generator::
+
+    @dataclass(frozen=True)
+    class Options:
+        n: int = opt(10, "captions per image", min=1)
+
+    @stage("caption", Options)
+    def caption(samples: Stream, options: Options, env: Env) -> Stream: ...
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import MISSING, asdict, dataclass, field, fields
+from typing import Any, TypeVar
+
+from capivara_cli.errors import BadSample, CapivaraError, UsageError
+from capivara_cli.sample import Sample
+from capivara_cli.shards import Stream
+
+Prepared = TypeVar("Prepared")
+Result = TypeVar("Result")
+
+DECODE_THREADS = 4
+
+
+def opt(default: Any, help: str, *, min: float | None = None, max: float | None = None, metavar: str = "") -> Any:
+    """A field of an options dataclass: the one place that knows its default, help, bounds and flag."""
+    return field(default=default, metadata={"help": help, "min": min, "max": max, "metavar": metavar})
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Options that every stage and command shares; none of them changes what a sample becomes but the seed."""
+
+    out: str = opt("", "folder for the result [default: standard output, or <input>-<stage>/ on a terminal]")
+    device: str = opt("auto", "auto, cpu, cuda, cuda:1, mps …")
+    seed: int = opt(0, "seed of everything random", min=0)
+    rejects: str = opt("", "folder that keeps every dropped sample, with the reason as dropped.json")
+    max_failures: int = opt(-1, "stop when more than this many samples cannot be used; -1: never", min=-1)
+    energy: bool = opt(True, "measure the energy used")
+    country: str = opt("", "ISO country code (BRA, IND, ZAF …) for the carbon intensity [default: world average]")
+    quiet: bool = opt(False, "say nothing but errors")
+    summary: str = opt("", "write the summary as JSON to this file")
+
+
+@dataclass
+class Tally:
+    """The books of one step: read = written + dropped, or the engine says that the program is wrong."""
+
+    read: int = 0
+    written: int = 0
+    failed: int = 0
+    dropped: Counter[str] = field(default_factory=Counter)
+    notes: Counter[str] = field(default_factory=Counter)
+
+    def add(self, other: Tally) -> None:
+        self.read += other.read
+        self.written += other.written
+        self.failed += other.failed
+        self.dropped += other.dropped
+        self.notes += other.notes
+
+
+class Env:
+    """What a running step may use: the shared settings, its books, and models that are loaded once per process."""
+
+    def __init__(self, settings: Settings, step: str, models: dict[Any, Any] | None = None) -> None:
+        self.settings = settings
+        self.step = step
+        self.tally = Tally()
+        self.reject: Callable[[Sample, str], None] | None = None
+        self._models = {} if models is None else models
+        self._failures_before = 0
+
+    @property
+    def seed(self) -> int:
+        return self.settings.seed
+
+    @property
+    def device(self) -> str:
+        """``auto`` resolved to cuda, mps or cpu."""
+        if self.settings.device != "auto":
+            return self.settings.device
+        import torch
+
+        if torch.cuda.is_available():
+            return "cuda"
+        return "mps" if torch.backends.mps.is_available() else "cpu"
+
+    def drop(self, sample: Sample, reason: str) -> None:
+        """Leave a sample out on purpose: counted, and kept by ``--rejects``."""
+        self.tally.dropped[reason] += 1
+        if self.reject is not None:
+            self.reject(sample, reason)
+
+    def fail(self, sample: Sample, reason: str) -> None:
+        """Drop a sample that cannot be used. Raises ``CapivaraError`` past ``--max-failures``."""
+        self.drop(sample, reason)
+        self.tally.failed += 1
+        limit = self.settings.max_failures
+        if 0 <= limit < self.tally.failed + self._failures_before:
+            raise CapivaraError(
+                f"{self.step}: more than {limit} samples cannot be used; the last is {sample.key!r}: {reason}",
+                "raise --max-failures, or mend the input",
+            )
+
+    def note(self, what: str, count: int = 1) -> None:
+        """Count something the user should know that loses nothing."""
+        self.tally.notes[what] += count
+
+    def next_shard(self) -> Tally:
+        """Close the books of one shard and open new ones; models stay loaded."""
+        closed, self.tally = self.tally, Tally()
+        self._failures_before += closed.failed
+        return closed
+
+    def once(self, key: Any, load: Callable[[], Result]) -> Result:
+        """``load()`` the first time ``key`` is asked for in this process, the same object ever after."""
+        if key not in self._models:
+            self._models[key] = load()
+        return self._models[key]
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One subcommand that reads and writes samples."""
+
+    name: str
+    options: type
+    run: Callable[[Stream, Any, Env], Stream]
+
+    def check(self, options: Any) -> None:
+        """Raise at once what can be known to be wrong before any sample is read."""
+        check = getattr(options, "check", None)
+        if check is not None:
+            check()
+
+
+def stage(name: str, options: type) -> Callable[[Callable[[Stream, Any, Env], Stream]], Stage]:
+    """Make a generator function the stage ``name``."""
+    return lambda run: Stage(name, options, run)
+
+
+@dataclass(frozen=True)
+class Step:
+    """A stage with its options: one part of a plan."""
+
+    stage: Stage
+    options: Any
+
+    @property
+    def name(self) -> str:
+        return self.stage.name
+
+    def describe(self, seed: int) -> dict[str, Any]:
+        """What provenance and resume compare: the stage and all that decides what it writes."""
+        return {"step": self.name, "options": asdict(self.options), "seed": seed}
+
+
+def map_batched(
+    samples: Iterable[Sample],
+    prepare: Callable[[Sample], Prepared],
+    process: Callable[[list[Prepared]], Sequence[Result]],
+    *,
+    size: int,
+    env: Env,
+) -> Iterator[tuple[Sample, Result]]:
+    """Yield ``(sample, result)`` in order, preparing ahead in threads and processing ``size`` samples at a time.
+
+    ``prepare`` runs in threads (decoding releases the GIL) while ``process`` runs here. A sample whose preparation
+    raises ``BadSample`` fails alone: it is dropped with that reason. ``process`` returns one result per prepared item.
+    """
+    for batch in _batches(_prepared(samples, prepare, 2 * size, env), size):
+        results = process([item for _, item in batch])
+        if len(results) != len(batch):
+            raise RuntimeError(f"{env.step}: {len(results)} results for {len(batch)} samples")
+        for (sample, _), result in zip(batch, results, strict=True):
+            yield sample, result
+
+
+def map_each(
+    samples: Iterable[Sample], prepare: Callable[[Sample], Prepared], env: Env
+) -> Iterator[tuple[Sample, Prepared]]:
+    """Yield ``(sample, prepare(sample))``; a sample that raises ``BadSample`` fails alone. For work without a model."""
+    for sample in samples:
+        try:
+            prepared = prepare(sample)
+        except BadSample as error:
+            env.fail(sample, error.reason)
+        else:
+            yield sample, prepared
+
+
+def _prepared(
+    samples: Iterable[Sample], prepare: Callable[[Sample], Prepared], ahead: int, env: Env
+) -> Iterator[tuple[Sample, Prepared]]:
+    """``map_each`` with up to ``ahead`` samples being prepared in threads."""
+    with ThreadPoolExecutor(DECODE_THREADS, thread_name_prefix=f"capivara-{env.step}") as pool:
+        waiting: deque[tuple[Sample, Any]] = deque()
+        source = iter(samples)
+        try:
+            while True:
+                for sample in itertools.islice(source, ahead - len(waiting)):
+                    waiting.append((sample, pool.submit(prepare, sample)))
+                if not waiting:
+                    return
+                sample, future = waiting.popleft()
+                try:
+                    prepared = future.result()
+                except BadSample as error:
+                    env.fail(sample, error.reason)
+                else:
+                    yield sample, prepared
+        finally:
+            for _, future in waiting:
+                future.cancel()
+
+
+def _batches(items: Iterable[Prepared], size: int) -> Iterator[list[Prepared]]:
+    source = iter(items)
+    while batch := list(itertools.islice(source, size)):
+        yield batch
+
+
+def check_bounds(options: Any) -> None:
+    """Raise ``UsageError`` for a value outside the bounds its field declares."""
+    for each in fields(options):
+        value, low, high = getattr(options, each.name), each.metadata.get("min"), each.metadata.get("max")
+        flag = "--" + each.name.replace("_", "-")
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
+            continue
+        if value != value or (low is not None and value < low) or (high is not None and value > high):
+            bounds = " and ".join(
+                text for text in (f"at least {low}" * (low is not None), f"at most {high}" * (high is not None)) if text
+            )
+            raise UsageError(f"{flag} {value}: must be {bounds or 'a number'}")
+
+
+def default_of(each: Any) -> Any:
+    """The default of a dataclass field, ``...`` when it has none."""
+    return ... if each.default is MISSING else each.default

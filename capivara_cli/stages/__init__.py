@@ -1,0 +1,1 @@
+"""Subcommands that read and write samples: one file each."""

@@ -1,0 +1,1 @@
+"""Fine-tuning the text tower of a CLIP."""
