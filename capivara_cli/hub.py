@@ -1,0 +1,103 @@
+"""Files from the Hugging Face hub: the local cache first, a quick look whether the hub is there, then the download.
+
+``huggingface_hub`` alone retries for 23 seconds per file when there is no network; here one probe decides in at most
+four, and the error says what was needed, from where, how large it is, and how to go on without.
+"""
+
+from __future__ import annotations
+
+import ssl
+import urllib.error
+import urllib.request
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatch
+from pathlib import Path
+
+from capivara_cli.errors import CapivaraError
+
+_PROBE_SECONDS = 4.0
+
+TOKENIZER_FILES = ("tokenizer*", "*.model", "vocab.*", "merges.txt", "special_tokens_map.json", "added_tokens.json")
+
+
+@dataclass(frozen=True)
+class Need:
+    """What is wanted of one repository.
+
+    ``choices``: of each group, the first file that the repository has is taken, and it must have one.
+    ``extras``: patterns of files that are taken where present. ``what`` and ``size`` are for the reader of an error
+    ("the CLIP weights", "1.5 GB"); ``ways`` are lines that say how to go on without the hub.
+    """
+
+    repo: str
+    choices: tuple[tuple[str, ...], ...]
+    extras: tuple[str, ...] = ()
+    what: str = "the files"
+    size: str = ""
+    ways: tuple[str, ...] = ()
+
+
+def folder(need: Need) -> Path:
+    """The local folder that holds what is needed, downloaded on first use. ``CapivaraError`` when it cannot be had."""
+    from huggingface_hub import constants, snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    try:
+        cached = Path(snapshot_download(need.repo, local_files_only=True))
+    except LocalEntryNotFoundError:
+        cached = None
+    except HFValidationError as error:
+        raise CapivaraError(f"{need.repo!r} is no name of a hub repository: {error}") from error
+    if cached is not None and all(any((cached / name).is_file() for name in group) for group in need.choices):
+        return cached
+    if constants.HF_HUB_OFFLINE:
+        raise _missing(need, "HF_HUB_OFFLINE is set and the local cache does not have them")
+    if (problem := _unreachable(constants.ENDPOINT)) is not None:
+        raise _missing(need, f"{constants.ENDPOINT} cannot be reached: {problem}")
+    try:
+        names = _wanted(need)
+        return Path(snapshot_download(need.repo, allow_patterns=names))
+    except (HfHubHTTPError, OSError) as error:  # no such repository, no permission, connection lost, disk full
+        raise _missing(need, str(error).splitlines()[0]) from error
+
+
+def _wanted(need: Need) -> list[str]:
+    from huggingface_hub import list_repo_files
+
+    there = list_repo_files(need.repo)
+    chosen = []
+    for group in need.choices:
+        found = next((name for name in group if name in there), None)
+        if found is None:
+            raise CapivaraError(f"{need.repo}: has no {' or '.join(group)}", "\n".join(need.ways))
+        chosen.append(found)
+    return chosen + [name for name in there if any(fnmatch(name, pattern) for pattern in need.extras)]
+
+
+def _unreachable(endpoint: str) -> str | None:
+    """Why the hub does not answer, None when it does; a refused certificate is an answer (the client may know it)."""
+    request = urllib.request.Request(endpoint, method="HEAD")
+    try:
+        with urllib.request.urlopen(request, timeout=_PROBE_SECONDS):
+            return None
+    except urllib.error.HTTPError:
+        return None
+    except urllib.error.URLError as error:
+        return None if isinstance(error.reason, ssl.SSLError) else str(error.reason)
+    except (OSError, ValueError) as error:
+        return str(error)
+
+
+def _missing(need: Need, why: str) -> CapivaraError:
+    size = f" ({need.size})" if need.size else ""
+    return CapivaraError(f"{need.what}{size} of {need.repo} are needed, but {why}", "\n".join(hints(need.ways)))
+
+
+def hints(ways: Sequence[str]) -> list[str]:
+    """``ways``, and those that help with any repository."""
+    return [
+        *ways,
+        "set HF_HOME (or HF_HUB_CACHE) to a cache that has the files, copied from a machine with a connection",
+        "set HF_ENDPOINT to a mirror that can be reached",
+    ]
