@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
 import time
 from collections.abc import Iterable, Iterator
@@ -11,6 +12,7 @@ from typing import TypeVar
 Item = TypeVar("Item")
 
 _quiet = False
+_stdout: int | None = None
 _PLAIN_SECONDS = 10.0
 _BAR_SECONDS = 0.1
 
@@ -23,6 +25,25 @@ def be_quiet(quiet: bool) -> None:
 
 def quiet() -> bool:
     return _quiet
+
+
+def claim_stdout() -> int:
+    """Keep standard output for data: its descriptor is moved, and what libraries print goes to standard error."""
+    global _stdout
+    if _stdout is None:
+        sys.stdout.flush()
+        _stdout = os.dup(1)
+        os.dup2(2, 1)
+    return _stdout
+
+
+def page(text: str) -> None:
+    """Text that is itself the result (``show``, ``list``, ``--json``), to the real standard output."""
+    if _stdout is None:
+        sys.stdout.write(text)
+        return
+    with open(_stdout, "w", encoding="utf-8", closefd=False) as out:
+        out.write(text)
 
 
 def say(text: str) -> None:
@@ -144,7 +165,10 @@ def _width(text: str) -> int:
     import unicodedata
 
     return sum(
-        0 if unicodedata.combining(char) or unicodedata.category(char) in {"Mn", "Cf"}
-        else 2 if unicodedata.east_asian_width(char) in "WF" else 1
+        0
+        if unicodedata.combining(char) or unicodedata.category(char) in {"Mn", "Cf"}
+        else 2
+        if unicodedata.east_asian_width(char) in "WF"
+        else 1
         for char in text
     )

@@ -15,9 +15,8 @@ from __future__ import annotations
 import itertools
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import MISSING, asdict, dataclass, field, fields
-from typing import Any, TypeVar
+from typing import Any, BinaryIO, TypeVar
 
 from capivara_cli.errors import BadSample, CapivaraError, UsageError
 from capivara_cli.sample import Sample
@@ -29,9 +28,9 @@ Result = TypeVar("Result")
 DECODE_THREADS = 4
 
 
-def opt(default: Any, help: str, *, min: float | None = None, max: float | None = None, metavar: str = "") -> Any:
-    """A field of an options dataclass: the one place that knows its default, help, bounds and flag."""
-    return field(default=default, metadata={"help": help, "min": min, "max": max, "metavar": metavar})
+def opt(default: Any, help: str, *, min: float | None = None, max: float | None = None, envvar: str = "") -> Any:
+    """A field of an options dataclass: the one place that knows its default, help and bounds; its name is the flag."""
+    return field(default=default, metadata={"help": help, "min": min, "max": max, "envvar": envvar})
 
 
 @dataclass(frozen=True)
@@ -45,6 +44,7 @@ class Settings:
     max_failures: int = opt(-1, "stop when more than this many samples cannot be used; -1: never", min=-1)
     energy: bool = opt(True, "measure the energy used")
     country: str = opt("", "ISO country code (BRA, IND, ZAF …) for the carbon intensity [default: world average]")
+    ledger: str = opt("", "append what this command cost to this file", envvar="CAPIVARA_LEDGER")
     quiet: bool = opt(False, "say nothing but errors")
     summary: str = opt("", "write the summary as JSON to this file")
 
@@ -74,6 +74,9 @@ class Env:
         self.settings = settings
         self.step = step
         self.tally = Tally()
+        self.inputs: list[str] = []
+        self.json = False
+        self.data: BinaryIO | None = None
         self.reject: Callable[[Sample, str], None] | None = None
         self._models = {} if models is None else models
         self._failures_before = 0
@@ -129,11 +132,12 @@ class Env:
 
 @dataclass(frozen=True)
 class Stage:
-    """One subcommand that reads and writes samples."""
+    """One subcommand that reads and writes samples. One that ``begins`` a stream reads ``env.inputs``, no shards."""
 
     name: str
     options: type
     run: Callable[[Stream, Any, Env], Stream]
+    begins: bool = False
 
     def check(self, options: Any) -> None:
         """Raise at once what can be known to be wrong before any sample is read."""
@@ -142,9 +146,9 @@ class Stage:
             check()
 
 
-def stage(name: str, options: type) -> Callable[[Callable[[Stream, Any, Env], Stream]], Stage]:
+def stage(name: str, options: type, *, begins: bool = False) -> Callable[[Callable[[Stream, Any, Env], Stream]], Stage]:
     """Make a generator function the stage ``name``."""
-    return lambda run: Stage(name, options, run)
+    return lambda run: Stage(name, options, run, begins)
 
 
 @dataclass(frozen=True)
@@ -201,6 +205,8 @@ def _prepared(
     samples: Iterable[Sample], prepare: Callable[[Sample], Prepared], ahead: int, env: Env
 ) -> Iterator[tuple[Sample, Prepared]]:
     """``map_each`` with up to ``ahead`` samples being prepared in threads."""
+    from concurrent.futures import ThreadPoolExecutor  # 10 ms, and only this needs it
+
     with ThreadPoolExecutor(DECODE_THREADS, thread_name_prefix=f"capivara-{env.step}") as pool:
         waiting: deque[tuple[Sample, Any]] = deque()
         source = iter(samples)

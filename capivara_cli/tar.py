@@ -124,7 +124,9 @@ class TarReader:
 
     def _body(self, size: int, limit: int, member: str = "header") -> bytes:
         if size > limit:
-            raise CapivaraError(f"{self._name}: member {member!r} claims {size:,} bytes; at most {limit:,} are accepted")
+            raise CapivaraError(
+                f"{self._name}: member {member!r} claims {size:,} bytes, more than the limit of {limit:,}"
+            )
         padded = -(-size // BLOCK) * BLOCK
         data = self._stream.read(padded)
         self._offset += len(data)

@@ -1,0 +1,74 @@
+"""The costs of a chain of commands: each result carries the records of all that led to it."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from capivara_cli.energy import Footprint
+from capivara_cli.errors import CapivaraError
+from capivara_cli.shards import replace_text
+
+FOLDER_LEDGER = "footprint.jsonl"
+RUN_LEDGER = "footprint.json"
+
+Record = dict[str, Any]
+
+
+def record(inputs: Sequence[str], summary: dict[str, Any], cost: Footprint, ledger: str = "") -> Record:
+    """Write what a command cost beside its result, behind the records of its inputs; return its own record.
+
+    A record has an ``id``, so that a chain with common ancestors counts nothing twice. A folder of shards keeps
+    records in ``footprint.jsonl``, a run in ``footprint.json``; ``ledger`` names one more file to append to.
+    """
+    own = {"id": uuid.uuid4().hex, **cost.to_json(), "samples": summary.get("read", summary.get("samples"))}
+    ancestors = [each for folder in sorted({_folder(text) for text in inputs}) for each in read(folder)]
+    if summary.get("out", "-") != "-":
+        path = Path(summary["out"]) / FOLDER_LEDGER
+        replace_text(path, "".join(_line(each) for each in unique([*read(path.parent), *ancestors, own])))
+    if summary.get("run"):
+        path = Path(summary["run"]) / RUN_LEDGER
+        records = unique([*read(path.parent), *ancestors, own])
+        replace_text(path, json.dumps({"records": records}, indent=2, ensure_ascii=False) + "\n")
+    if ledger:
+        with open(ledger, "a", encoding="utf-8") as out:
+            out.write(_line(own))
+    return own
+
+
+def read(path: Path) -> list[Record]:
+    """The records of a folder of shards, a run folder or a ledger file; none when there are none."""
+    candidates = [path / FOLDER_LEDGER, path / RUN_LEDGER] if path.is_dir() else [path]
+    found: list[Record] = []
+    for candidate in candidates:
+        if candidate.is_file() and candidate.suffix in {".jsonl", ".json"}:
+            found += _parse(candidate)
+    return found
+
+
+def _parse(path: Path) -> list[Record]:
+    text = path.read_text("utf-8")
+    try:
+        entries = (
+            json.loads(text)["records"] if path.suffix == ".json" else [json.loads(each) for each in text.splitlines()]
+        )
+    except (ValueError, KeyError, TypeError) as error:
+        raise CapivaraError(f"{path}: not a ledger of footprints: {error}", "delete it to start a new one") from error
+    return [entry for entry in entries if isinstance(entry, dict) and "id" in entry]
+
+
+def unique(records: Iterable[Record]) -> list[Record]:
+    """Each record once, in the order first seen."""
+    return list({each["id"]: each for each in records}.values())
+
+
+def _folder(text: str) -> Path:
+    path = Path(text)
+    return path if path.is_dir() else path.parent
+
+
+def _line(entry: Record) -> str:
+    return json.dumps(entry, ensure_ascii=False) + "\n"

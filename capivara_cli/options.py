@@ -1,0 +1,159 @@
+"""An options dataclass becomes Typer parameters, and the text of a plan becomes steps: options are written once."""
+
+from __future__ import annotations
+
+import inspect
+import re
+import shlex
+from collections.abc import Callable
+from dataclasses import Field, fields
+from pathlib import Path
+from typing import Annotated, Any, get_type_hints
+
+import typer
+
+from capivara_cli import __version__
+from capivara_cli.command import Command
+from capivara_cli.errors import CapivaraError, UsageError, unknown
+from capivara_cli.stage import Stage, Step, check_bounds, default_of
+
+PACKAGE = Path(__file__).parent
+TYPER_ERROR = typer.BadParameter.__bases__[0].__bases__[0]
+"""What Typer raises for a wrong command line. It vendors Click, so the class has no public name."""
+
+
+def command_names() -> dict[str, str]:
+    """Every subcommand -> the folder its file is in, found by file name."""
+    return {
+        path.stem: folder
+        for folder in ("stages", "commands")
+        for path in sorted((PACKAGE / folder).glob("*.py"))
+        if not path.name.startswith("_")
+    }
+
+
+def load_command(name: str) -> Stage | Command:
+    """Import the one file of a subcommand."""
+    import importlib
+
+    folder = command_names().get(name)
+    if folder is None:
+        raise _usage(unknown("command", name, command_names()))
+    return getattr(importlib.import_module(f"capivara_cli.{folder}.{name}"), name)
+
+
+def _usage(error: CapivaraError) -> UsageError:
+    return UsageError(error.message, error.hint)
+
+
+def typer_function(
+    options: type, call: Callable[..., None], shared: tuple[type, ...] = (), argument: str | None = "INPUT"
+) -> Callable[..., None]:
+    """A function with one Typer parameter per field, that builds the dataclasses and passes them to ``call``.
+
+    ``call`` gets the positional arguments (when ``argument`` is not None), the options, then one object per class
+    in ``shared``.
+    """
+    classes = (options, *shared)
+    parameters = [parameter for cls in classes for parameter in _parameters(cls)]
+    if argument is not None:
+        positional = Annotated[list[str] | None, typer.Argument(metavar=f"[{argument}]...", show_default=False)]
+        parameters.insert(0, _parameter("inputs", positional, None))
+
+    def function(**values: Any) -> None:
+        built = [cls(**{each.name: values[each.name] for each in fields(cls)}) for cls in classes]
+        for each in built:
+            check_bounds(each)
+        call(*([values["inputs"] or []] if argument is not None else []), *built)
+
+    function.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    return function
+
+
+def _parameters(cls: type) -> list[inspect.Parameter]:
+    hints = get_type_hints(cls)
+    return [_parameter(each.name, _annotation(each, hints[each.name]), default_of(each)) for each in fields(cls)]
+
+
+def _parameter(name: str, annotation: Any, default: Any) -> inspect.Parameter:
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+
+
+def _annotation(each: Field[Any], kind: Any) -> Any:
+    help_text = each.metadata.get("help", "")
+    shown = each.default not in ("", None, False) and "[default" not in help_text
+    declaration = "--" + each.name.replace("_", "-")
+    if kind is bool:
+        declaration += "/--no-" + each.name.replace("_", "-")
+    envvar = each.metadata.get("envvar") or None
+    return Annotated[kind, typer.Option(declaration, help=help_text, show_default=shown, envvar=envvar)]
+
+
+def parse_plan(text: str) -> list[Step]:
+    """``"caption --n 3 | translate --lang ca"`` -> steps. Raises ``UsageError`` naming the step that is wrong."""
+    words: list[list[str]] = [[]]
+    try:
+        lexer = shlex.shlex(text, posix=True, punctuation_chars="|")
+        lexer.whitespace_split = True
+        lexer.commenters = ""
+        for word in lexer:
+            if word == "|":
+                words.append([])
+            else:
+                words[-1].append(word)
+    except ValueError as error:
+        raise UsageError(f"plan {text!r}: {error}") from error
+    return [parse_step(part, text) for part in words]
+
+
+def parse_step(words: list[str], plan: str) -> Step:
+    """One step of a plan, as ``["caption", "--n", "3"]``; a leading ``capivara`` is allowed, as in a shell."""
+    if words[:1] == ["capivara"]:
+        words = words[1:]
+    if not words:
+        raise UsageError(
+            f"plan {plan!r}: an empty step", "write it as in a shell: 'caption --n 3 | translate --lang pt'"
+        )
+    stage = load_command(words[0])
+    if not isinstance(stage, Stage):
+        raise UsageError(
+            f"plan {plan!r}: {words[0]} is no stage: it does not write shards", "put it after the plan, in a pipe"
+        )
+    app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
+    parsed: list[Any] = []
+    app.command(context_settings={"help_option_names": []})(typer_function(stage.options, parsed.append, argument=None))
+    try:
+        typer.main.get_command(app).main(words[1:], prog_name=words[0], standalone_mode=False)
+    except TYPER_ERROR as error:
+        raise UsageError(f"{words[0]}: {error.format_message()}", f"see: capivara {words[0]} --help") from error  # type: ignore[attr-defined]
+    return Step(stage, parsed[0])
+
+
+def version_option() -> inspect.Parameter:
+    """``--version``, on every command."""
+
+    def show(value: bool) -> None:
+        if value:
+            typer.echo(f"capivara {__version__}")
+            raise typer.Exit
+
+    option = typer.Option("--version", help="show the version and exit", is_eager=True, callback=show)
+    return _parameter("version", Annotated[bool, option], False)
+
+
+def with_version(function: Callable[..., None]) -> Callable[..., None]:
+    """The same Typer function with ``--version`` added."""
+
+    def versioned(version: bool = False, **values: Any) -> None:
+        function(**values)
+
+    signature = inspect.signature(function)
+    versioned.__signature__ = signature.replace(  # type: ignore[attr-defined]
+        parameters=[*signature.parameters.values(), version_option()]
+    )
+    return versioned
+
+
+def plain_help(text: str) -> str:
+    """A docstring as help: double backquotes are for the reader of the source."""
+    return re.sub(r"``(.+?)``", r"\1", text)
