@@ -36,6 +36,7 @@ class Need:
     what: str = "the files"
     size: str = ""
     ways: tuple[str, ...] = ()
+    kind: str = "model"  # or "dataset", as the hub tells repositories apart
 
 
 def folder(need: Need) -> Path:
@@ -44,7 +45,7 @@ def folder(need: Need) -> Path:
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
     try:
-        cached = Path(snapshot_download(need.repo, local_files_only=True))
+        cached = Path(snapshot_download(need.repo, repo_type=need.kind, local_files_only=True))
     except LocalEntryNotFoundError:
         cached = None
     except HFValidationError as error:
@@ -57,7 +58,7 @@ def folder(need: Need) -> Path:
         raise _missing(need, f"{constants.ENDPOINT} cannot be reached: {problem}")
     try:
         names = _wanted(need)
-        return Path(snapshot_download(need.repo, allow_patterns=names))
+        return Path(snapshot_download(need.repo, repo_type=need.kind, allow_patterns=names))
     except (HfHubHTTPError, OSError) as error:  # no such repository, no permission, connection lost, disk full
         raise _missing(need, str(error).splitlines()[0]) from error
 
@@ -65,7 +66,7 @@ def folder(need: Need) -> Path:
 def _wanted(need: Need) -> list[str]:
     from huggingface_hub import list_repo_files
 
-    there = list_repo_files(need.repo)
+    there = list_repo_files(need.repo, repo_type=need.kind)
     chosen = []
     for group in need.choices:
         found = next((name for name in group if name in there), None)
