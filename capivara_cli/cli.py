@@ -7,14 +7,11 @@ from __future__ import annotations
 
 import ast
 import contextlib
-import json
 import os
 import signal
 import sys
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from types import FrameType
 from typing import Any, BinaryIO
 
@@ -23,8 +20,16 @@ import typer
 from capivara_cli import __version__, console
 from capivara_cli.command import Command
 from capivara_cli.errors import CapivaraError, UsageError
-from capivara_cli.options import PACKAGE, command_names, load_command, plain_help, typer_function, with_version
-from capivara_cli.stage import Env, Settings, Stage, Step, opt
+from capivara_cli.options import (
+    PACKAGE,
+    Invocation,
+    command_names,
+    load_command,
+    plain_help,
+    typer_function,
+    with_version,
+)
+from capivara_cli.stage import Settings, Stage, opt
 
 BUG = 70
 INTERRUPTED = 130
@@ -82,60 +87,27 @@ def _function(loaded: Stage | Command) -> Callable[..., None]:
     if isinstance(loaded, Stage):
 
         def call_stage(inputs: list[str], options: Any, settings: Settings) -> None:
-            sys.exit(guarded(lambda: run_stage(loaded, inputs, options, settings)))
+            sys.exit(guarded(lambda: _run(Invocation(loaded, inputs, options, settings), streams=True)))
 
         return typer_function(loaded.options, call_stage, (Settings,))
 
     def call_command(inputs: list[str], options: Any, settings: Settings, programs: ForPrograms | None = None) -> None:
-        sys.exit(guarded(lambda: run_command(loaded, inputs, options, settings, bool(programs and programs.json))))
+        as_json = bool(programs and programs.json)
+        invocation = Invocation(loaded, inputs, options, settings)
+        sys.exit(guarded(lambda: _run(invocation, streams=loaded.streams, as_json=as_json)))
 
     shared = (Settings,) if loaded.streams else (Settings, ForPrograms)
     return typer_function(loaded.options, call_command, shared, loaded.argument)
 
 
-def run_stage(stage: Stage, inputs: list[str], options: Any, settings: Settings) -> None:
-    """One stage as a command of its own: a plan of one step."""
-    from capivara_cli import engine
+def _run(invocation: Invocation, *, streams: bool, as_json: bool = False) -> None:
+    """Do it, with standard output kept for data."""
+    from capivara_cli.perform import perform  # json, codecarbon's table, the engine: not for --help
 
-    def work(env: Env) -> dict[str, Any]:
-        return engine.run([Step(stage, options)], inputs, settings, env.data).summary()
-
-    _account(stage.name, settings, work, streams=True, as_json=False)
-
-
-def run_command(command: Command, inputs: list[str], options: Any, settings: Settings, as_json: bool) -> None:
-    _account(
-        command.name, settings, lambda env: command.run(inputs, options, env), streams=command.streams, as_json=as_json
-    )
-
-
-def _account(
-    name: str, settings: Settings, work: Callable[[Env], dict[str, Any]], *, streams: bool, as_json: bool
-) -> None:
-    """Do the work with standard output kept for data, then say what it did and what it cost."""
-    from capivara_cli import ledger
-    from capivara_cli.energy import Meter
-    from capivara_cli.shards import replace_text
-
-    console.be_quiet(settings.quiet)
+    console.be_quiet(invocation.settings.quiet)
     standard_output = console.claim_stdout()
-    env = Env(settings, name)
-    env.json = as_json
-    env.data = _data_stream(standard_output) if streams and not settings.out else None
-    started = time.monotonic()
-    with Meter(name, settings.country) as meter:
-        summary = work(env)
-        summary["seconds"] = round(time.monotonic() - started, 3)
-        inputs = summary.pop("inputs", [])
-        if settings.energy:
-            summary["footprint"] = ledger.record(inputs, summary, meter.footprint(), settings.ledger)
-    if "read" in summary:
-        console.say(summary_line(name, summary))
-    text = json.dumps({"command": name, **summary}, ensure_ascii=False, indent=2) + "\n"
-    if settings.summary:
-        replace_text(Path(settings.summary), text)
-    if as_json:
-        console.page(text)
+    data = _data_stream(standard_output) if streams and not invocation.settings.out else None
+    perform(invocation, data=data, as_json=as_json)
 
 
 def _data_stream(descriptor: int) -> BinaryIO | None:
@@ -146,32 +118,6 @@ def _data_stream(descriptor: int) -> BinaryIO | None:
 
     enlarge_pipe(descriptor)
     return open(descriptor, "wb", buffering=1 << 20, closefd=False)
-
-
-def summary_line(name: str, summary: dict[str, Any]) -> str:
-    """One line: read, wrote, dropped with reasons, what else was noticed, how long, how much energy."""
-    parts = [f"read {summary['read']:,}"]
-    if "written" in summary:
-        parts.append(f"wrote {summary['written']:,}")
-    dropped = summary.get("dropped", {})
-    reasons = f" ({_counted(dropped)})" if dropped else ""
-    parts.append(f"dropped {sum(dropped.values()):,}{reasons}")
-    line = f"capivara {summary.get('command', name)}: {', '.join(parts)}"
-    if notes := summary.get("notes"):
-        line += f"; {_counted(notes)}"
-    if summary.get("resumed_shards"):
-        line += f"; {summary['resumed_shards']:,} shards were already done"
-    if summary.get("out", "-") != "-":
-        line += f"; in {summary['out']}/"
-    seconds = summary["seconds"]
-    line += f"; {console.duration(seconds)}, {summary['read'] / max(seconds, 1e-9):,.0f} samples/s"
-    if cost := summary.get("footprint"):
-        line += f", {cost['kwh'] * 1000:.2g} Wh"
-    return line
-
-
-def _counted(counts: dict[str, int]) -> str:
-    return ", ".join(f"{what}: {count:,}" for what, count in counts.items())
 
 
 def guarded(work: Callable[[], Any]) -> int:

@@ -22,6 +22,7 @@ class Command:
     """One subcommand that ends a stream. ``argument`` names its positional arguments in ``--help``.
 
     One that ``streams`` writes a tar to standard output (``env.data``) when it is not told ``--out``.
+    One that is ``composed`` runs other commands, which are measured one by one.
     """
 
     name: str
@@ -29,13 +30,16 @@ class Command:
     run: Run
     argument: str = "INPUT"
     streams: bool = False
+    composed: bool = False
 
 
-def command(name: str, options: type, argument: str = "INPUT", *, streams: bool = False) -> Callable[[Run], Command]:
+def command(
+    name: str, options: type, argument: str = "INPUT", *, streams: bool = False, composed: bool = False
+) -> Callable[[Run], Command]:
     """Make a function the command ``name``. What it returns is what ``--json`` and ``--summary`` write.
 
     Keys that mean something to every command: ``read``, ``written``, ``dropped``, ``notes`` (the summary line),
     ``out`` (a folder of shards) and ``run`` (a run folder), which get the footprint, and ``inputs``, whose
     footprints it is added to.
     """
-    return lambda run: Command(name, options, run, argument, streams)
+    return lambda run: Command(name, options, run, argument, streams, composed)

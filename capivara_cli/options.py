@@ -5,8 +5,8 @@ from __future__ import annotations
 import inspect
 import re
 import shlex
-from collections.abc import Callable
-from dataclasses import Field, fields
+from collections.abc import Callable, Sequence
+from dataclasses import Field, dataclass, fields, replace
 from pathlib import Path
 from typing import Annotated, Any, get_type_hints
 
@@ -15,7 +15,7 @@ import typer
 from capivara_cli import __version__
 from capivara_cli.command import Command
 from capivara_cli.errors import CapivaraError, UsageError, unknown
-from capivara_cli.stage import Stage, Step, check_bounds, default_of
+from capivara_cli.stage import Settings, Stage, Step, check_bounds, default_of
 
 PACKAGE = Path(__file__).parent
 TYPER_ERROR = typer.BadParameter.__bases__[0].__bases__[0]
@@ -83,7 +83,7 @@ def _annotation(each: Field[Any], kind: Any) -> Any:
     help_text = each.metadata.get("help", "")
     shown = each.default not in ("", None, False) and "[default" not in help_text
     declaration = "--" + each.name.replace("_", "-")
-    if kind is bool:
+    if kind is bool and each.default:
         declaration += "/--no-" + each.name.replace("_", "-")
     envvar = each.metadata.get("envvar") or None
     return Annotated[kind, typer.Option(declaration, help=help_text, show_default=shown, envvar=envvar)]
@@ -119,14 +119,40 @@ def parse_step(words: list[str], plan: str) -> Step:
         raise UsageError(
             f"plan {plan!r}: {words[0]} is no stage: it does not write shards", "put it after the plan, in a pipe"
         )
+    parsed = _parse(words, stage.options, (), argument=None)
+    return Step(stage, parsed[0])
+
+
+@dataclass(frozen=True)
+class Invocation:
+    """One command line, understood."""
+
+    command: Stage | Command
+    inputs: list[str]
+    options: Any
+    settings: Settings
+
+
+def parse_command(words: Sequence[str], settings: Settings) -> Invocation:
+    """``["train", "shards", "--lang", "hi"]`` -> what it asks for; flags it does not set are those of ``settings``."""
+    loaded = load_command(words[0])
+    inputs, options, own = _parse(list(words), loaded.options, (Settings,), argument="INPUT")
+    given = {each.name: getattr(own, each.name) for each in fields(Settings)}
+    changed = {name: value for name, value in given.items() if value != getattr(Settings(), name)}
+    return Invocation(loaded, inputs, options, replace(settings, **changed))
+
+
+def _parse(words: list[str], options: type, shared: tuple[type, ...], argument: str | None) -> tuple[Any, ...]:
+    """Let Typer parse a command line that is already here, and return what the command would be called with."""
     app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
     parsed: list[Any] = []
-    app.command(context_settings={"help_option_names": []})(typer_function(stage.options, parsed.append, argument=None))
+    collect = typer_function(options, lambda *built: parsed.extend(built), shared, argument)
+    app.command(context_settings={"help_option_names": []})(collect)
     try:
         typer.main.get_command(app).main(words[1:], prog_name=words[0], standalone_mode=False)
     except TYPER_ERROR as error:
         raise UsageError(f"{words[0]}: {error.format_message()}", f"see: capivara {words[0]} --help") from error  # type: ignore[attr-defined]
-    return Step(stage, parsed[0])
+    return tuple(parsed)
 
 
 def version_option() -> inspect.Parameter:

@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import sys
+import zlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -107,7 +108,7 @@ def reading(source: str) -> Iterator[ShardReader]:
         name = "standard input" if source == "-" else source
         try:
             yield ShardReader(stream, name)
-        except EOFError as error:
+        except (EOFError, zlib.error) as error:
             raise TruncatedInput(f"{name}: the compressed stream is damaged or cut off: {error}") from error
 
 

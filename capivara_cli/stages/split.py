@@ -1,0 +1,36 @@
+"""Keep a fixed share of the samples, chosen by key: to train on one part and evaluate on the other.
+
+The same key is always in the same part, whatever the shard, the order or the machine.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import Literal
+
+from capivara_cli.shards import Stream
+from capivara_cli.stage import Env, opt, stage
+
+
+@dataclass(frozen=True)
+class Options:
+    part: Literal["train", "heldout"] = opt("train", "the part to keep")
+    fraction: float = opt(0.1, "share of the samples that is held out", min=0.0, max=1.0)
+
+
+@stage("split", Options)
+def split(samples: Stream, options: Options, env: Env) -> Stream:
+    """Yield the samples of one part; those of the other are dropped, counted."""
+    for sample in samples:
+        part = "heldout" if position(sample.key, env.seed) < options.fraction else "train"
+        if part == options.part:
+            yield sample
+        else:
+            env.drop(sample, f"in the {part} part")
+
+
+def position(key: str, seed: int) -> float:
+    """Where a key falls in [0, 1): uniform over keys, the same everywhere."""
+    digest = hashlib.sha256(f"{seed}:{key}".encode("utf-8", "surrogateescape")).digest()
+    return int.from_bytes(digest[:8], "big") / 2**64
