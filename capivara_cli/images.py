@@ -29,7 +29,9 @@ MAX_ASPECT = 200
 # Of the formats Pillow opens: those without a helper program (EPS starts Ghostscript) and that datasets contain.
 _FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "MPO", "PPM", "JXL")
 
-_MAGIC = (b"\xff\xd8", b"\x89PNG", b"GIF8", b"RIFF", b"II*\0", b"MM\0*", b"BM")
+_SUFFIX_OF = {
+    b"\xff\xd8": "jpg", b"\x89PNG": "png", b"GIF8": "gif", b"II*\0": "tif", b"MM\0*": "tif", b"BM": "bmp",
+}  # fmt: skip
 
 # What Pillow's parsers let out on damaged files: found by feeding them some, not documented.
 _DAMAGE = (
@@ -61,6 +63,18 @@ def image_size(source: Sample | bytes) -> tuple[int, int]:
     return (height, width) if _orientation(image) >= 5 else (width, height)
 
 
+def image_suffix(data: bytes) -> str:
+    """The file name suffix for encoded bytes, from their first bytes; ``BadSample`` when they are no image."""
+    for magic, suffix in _SUFFIX_OF.items():
+        if data.startswith(magic):
+            return suffix
+    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+        return "webp"
+    if data[4:8] == b"ftyp" and b"avif" in data[8:32]:
+        return "avif"
+    raise BadSample("image cannot be decoded: not an image" if data else "image has zero bytes")
+
+
 def _open(source: Sample | bytes) -> Image:
     """Parse the header and check what it announces."""
     data = source.image if isinstance(source, Sample) else source
@@ -72,7 +86,7 @@ def _open(source: Sample | bytes) -> Image:
     except pillow.DecompressionBombError as error:
         raise BadSample(f"image larger than {MAX_MEGAPIXELS} megapixels") from error
     except pillow.UnidentifiedImageError as error:
-        what = "damaged header" if data.startswith(_MAGIC) else "not an image"
+        what = "damaged header" if data.startswith((*_SUFFIX_OF, b"RIFF")) else "not an image"
         raise BadSample(f"image cannot be decoded: {what}") from error
     except _DAMAGE as error:
         raise BadSample(f"image cannot be decoded: {_in_words(error)}") from error

@@ -1,0 +1,92 @@
+"""Whatever people keep photos and captions in -> samples, through the importer that recognises it."""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass
+from pathlib import Path
+
+from capivara_cli import languages, plugins
+from capivara_cli.errors import BadSample, CapivaraError
+from capivara_cli.images import decode_image
+from capivara_cli.photos import complain
+from capivara_cli.sample import Sample
+from capivara_cli.shards import Stream
+from capivara_cli.stage import Env, map_batched, opt
+
+# Asked in this order: the particular before the general, and tars before the parquet files img2dataset leaves beside.
+ORDER = ("capivara-original", "img2dataset", "parquet", "karpathy", "coco", "table", "folder")
+
+
+@dataclass(frozen=True)
+class PackOptions:
+    """What ``pack`` may be told."""
+
+    lang: str = opt("en", "language of captions that do not say theirs")
+    format: str = opt("auto", "importer to use, see: capivara list importers [default: the one that recognises it]")
+    images: str = opt("", "folder the listed image files are in [default: beside the list]")
+    split: str = opt("", "only these splits, comma-separated (karpathy, parquet) [default: all]")
+    shard_size: int = opt(1000, "samples per shard", min=1)
+    verify: bool = opt(True, "decode every image once and leave out those that cannot be")
+
+    def check(self) -> None:
+        """Raise for an unknown language or format, or an image folder that is not there."""
+        languages.get(self.lang)
+        if self.format != "auto":
+            plugins.check("importers", self.format)
+        if self.images and not Path(self.images).is_dir():
+            raise CapivaraError(f"--images {self.images}: no such folder")
+
+    @property
+    def code(self) -> str:
+        """The BCP-47 code of ``lang``."""
+        return languages.get(self.lang).code
+
+    @property
+    def splits(self) -> list[str]:
+        return [name.strip() for name in self.split.split(",") if name.strip()]
+
+
+def samples(source: str, options: PackOptions, env: Env) -> Stream:
+    """The samples of one file or folder; what cannot be used is counted (``env.tally``: read = yielded + dropped).
+
+    Raises ``CapivaraError`` when the source is missing, or of no known form. Keys are unique over all sources that
+    share ``env``.
+    """
+    path = Path(source)
+    if "://" in source or not path.exists():
+        hint = "pack reads local files: download it first" if "://" in source else "give a folder of images or a table"
+        raise CapivaraError(f"{source}: no such file or folder", hint)
+    found = importer_of(path, options.format)
+    stream = plugins.module("importers", found).read(path, options, env)
+    return _verified(stream, env) if options.verify else stream
+
+
+def importer_of(path: Path, wanted: str = "auto") -> str:
+    """The name of the importer to use. Raises ``CapivaraError`` that lists the known forms when none recognises it."""
+    if wanted != "auto":
+        return wanted
+    names = plugins.names("importers")
+    for name in [*ORDER, *(name for name in names if name not in ORDER)]:
+        with contextlib.suppress(UnicodeDecodeError):
+            if plugins.module("importers", name).recognise(path):
+                return name
+    forms = "\n".join(f"{name}: {plugins.describe('importers', name)}" for name in names)
+    raise CapivaraError(f"{path}: in none of the forms that can be packed", f"{forms}\nchoose one with --format NAME")
+
+
+def _verified(stream: Stream, env: Env) -> Stream:
+    """The samples whose image decodes; pixels are dropped in the thread that made them."""
+
+    def damage(sample: Sample) -> str:
+        try:
+            decode_image(sample)
+        except BadSample as error:
+            return error.reason
+        return ""
+
+    for sample, reason in map_batched(stream, damage, list, size=8, env=env):
+        if reason:
+            complain(env, sample, sample.key, reason)
+        else:
+            yield sample
