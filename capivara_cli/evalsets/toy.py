@@ -1,0 +1,62 @@
+"""Held-out scenes of the toy world, clean captions in en, pt, hi and xh, ten classes: no download."""
+
+from __future__ import annotations
+
+import io
+import random
+from collections.abc import Iterator
+from dataclasses import asdict
+
+from capivara_cli.errors import CapivaraError, unknown
+from capivara_cli.evaluation.evalset import EvalSet, Provenance
+from capivara_cli.sample import Caption, Sample, encode_json
+from capivara_cli.stage import Env
+from capivara_cli.toy import grammar, scenes
+
+LANGUAGES = tuple(grammar.LANGUAGES)
+DEFAULT_SCENES = 300
+MAX_SCENES = 20_000
+
+_SPLITS = {"test": "heldout", "heldout": "heldout", "train": "train"}
+
+
+def load(variant: str, *, lang: str, data: str, split: str, env: Env) -> EvalSet:
+    """``toy`` or ``toy:COUNT`` scenes of a split ("test", which is "heldout", or "train"), one caption each.
+
+    The captions of the four languages say the same. A scene that shows one kind of thing has its shape as class.
+    """
+    if split not in _SPLITS:
+        raise unknown("split of toy", split, _SPLITS)
+    if lang not in LANGUAGES:
+        raise unknown("language in toy", lang, LANGUAGES)
+    if variant and (not variant.isdecimal() or not 2 <= int(variant) <= MAX_SCENES):
+        raise CapivaraError(f"toy:{variant}: not a number of scenes from 2 to {MAX_SCENES:,}")
+    count = int(variant or DEFAULT_SCENES)
+    return EvalSet(
+        name=f"toy:{count}" if variant else "toy",
+        lang=lang,
+        samples=_samples(_SPLITS[split], count, lang, env),
+        provenance=Provenance("the toy world of capivara (drawn, not photos)", "MIT", _SPLITS[split], by="grammar"),
+        classes=tuple(grammar.CLASS_NAMES[lang][shape] for shape in scenes.SHAPES),
+        templates=tuple(grammar.TEMPLATES[lang]),
+    )
+
+
+def _samples(split: str, count: int, lang: str, env: Env) -> Iterator[Sample]:
+    drawn = env.once(("toy scenes", split, count), dict)  # one drawing for all languages
+    for index, scene in enumerate(scenes.sample_scenes(split, count)):
+        if index not in drawn:
+            drawn[index] = _png(scene)
+        text = grammar.parallel(scene, random.Random(f"eval-{split}-{index}"))[lang]
+        members = {"png": drawn[index]}
+        if len(scenes.groups(scene)) == 1:
+            members["cls"] = str(scenes.SHAPES.index(scene.things[0].shape)).encode()
+        caption = asdict(Caption(text, lang, "grammar"))
+        members["json"] = encode_json({"captions": [caption], "scene": scenes.canonical(scene)})
+        yield Sample(f"toy-{split}-{index:05d}", members)
+
+
+def _png(scene: scenes.Scene) -> bytes:
+    out = io.BytesIO()
+    scenes.draw(scene).save(out, "PNG")
+    return out.getvalue()
