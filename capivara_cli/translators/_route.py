@@ -1,0 +1,59 @@
+"""The way from one language to another through the pairs there are: direct, or over as few others as possible."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable
+
+from capivara_cli.languages import Language
+
+Pair = tuple[str, str]
+
+
+def route(pairs: Iterable[Pair], sources: Iterable[str], targets: Iterable[str], max_hops: int = 3) -> list[Pair]:
+    """The shortest chain of ``pairs`` from a code in ``sources`` to one in ``targets``; ``[]`` when there is none.
+
+    Between chains of one length English as pivot wins, as most training data has it, then the order of ``sources``
+    and ``targets``, then the alphabet. Every hop loses meaning: at most ``max_hops``.
+
+    >>> route([("en", "es"), ("es", "pt"), ("en", "gl")], ["en"], ["pt"])
+    [('en', 'es'), ('es', 'pt')]
+    """
+    onward: dict[str, list[str]] = {}
+    for start, end in sorted(set(pairs), key=lambda pair: (pair[1] not in ("en", "eng"), pair)):
+        onward.setdefault(start, []).append(end)
+    wanted = list(targets)
+    found: list[tuple[int, int, list[Pair]]] = []
+    for start in sources:
+        chain = _shortest(onward, start, wanted, max_hops)
+        if chain:
+            found.append((len(chain), wanted.index(chain[-1][1]), chain))
+    return min(found, key=lambda each: each[:2])[2] if found else []
+
+
+def _shortest(onward: dict[str, list[str]], start: str, wanted: list[str], max_hops: int) -> list[Pair]:
+    waiting: deque[tuple[str, list[Pair]]] = deque([(start, [])])
+    seen = {start}
+    while waiting:
+        here, chain = waiting.popleft()
+        hits = [code for code in wanted if code in onward.get(here, ())]
+        if hits and len(chain) < max_hops:
+            return [*chain, (here, hits[0])]
+        for there in onward.get(here, ()):
+            if there not in seen and len(chain) + 1 < max_hops:
+                seen.add(there)
+                waiting.append((there, [*chain, (here, there)]))
+    return []
+
+
+def by_chain(translator: str, chain: list[Pair]) -> str:
+    """What is recorded in a caption's ``by``: ``argos:en-pt``, with pivots ``apertium:eng-spa-pt``."""
+    return f"{translator}:{'-'.join([chain[0][0], *[end for _, end in chain]])}"
+
+
+def languages_reached(pairs: Iterable[Pair], language: Language, codes: Iterable[str]) -> str:
+    """For an error: which pairs start at this language, or which there are at all."""
+    known = sorted(set(pairs))
+    own = [pair for pair in known if pair[0] in set(codes)]
+    text = ", ".join(f"{start}-{end}" for start, end in (own or known))
+    return f"from {language.name} there are {text}" if own else f"there are {text or 'none'}"
