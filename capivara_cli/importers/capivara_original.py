@@ -19,6 +19,9 @@ from capivara_cli.sample import Caption, Sample
 from capivara_cli.sources import first_sample, is_tar, samples_in_tars
 from capivara_cli.stage import Env
 
+Made = list[tuple[str, str | None]]
+"""Who wrote each caption, and the text it was translated from: ``by`` and ``of``."""
+
 CAPTIONER = "Salesforce/blip2-opt-2.7b-coco"
 SOURCE = "en"
 _ORIGINAL, _GENERATED, _SCORES = "captions-", "generated-captions-", "similarities-"
@@ -67,9 +70,8 @@ def _of_language(
     originals = _texts(document, _ORIGINAL + lang)
     if generated and len(originals) > len(generated) and originals[-len(generated) :] == generated:
         originals = originals[: -len(generated)]
-    made: list[tuple[str, str | None]]
     if lang == SOURCE:
-        made = [(ALT, None)] * len(originals) + [(CAPTIONER, None)] * len(generated)
+        made = _first_hand(ALT, originals) + _first_hand(CAPTIONER, generated)
     else:
         made = _translators(originals, english, code) + _engine(generated, described, code, "google")
     texts = originals + generated
@@ -79,7 +81,11 @@ def _of_language(
     ]
 
 
-def _translators(texts: list[str], english: list[str], code: str) -> list[tuple[str, str | None]]:
+def _first_hand(by: str, texts: list[str]) -> Made:
+    return [(by, None) for _ in texts]
+
+
+def _translators(texts: list[str], english: list[str], code: str) -> Made:
     """(``by``, ``of``) of the originals in another language, from how many there are for each English caption."""
     if english and len(texts) == 2 * len(english):
         engines = ("marian", "google")
@@ -87,12 +93,12 @@ def _translators(texts: list[str], english: list[str], code: str) -> list[tuple[
     return _engine(texts, english, code, "machine")
 
 
-def _engine(texts: list[str], sources: list[str], code: str, engine: str) -> list[tuple[str, str | None]]:
+def _engine(texts: list[str], sources: list[str], code: str, engine: str) -> Made:
     """Line by line by one engine; without a source to match, somebody wrote them in that language (PraCegoVer)."""
     if not sources:
-        return [(ALT, None)] * len(texts)
+        return _first_hand(ALT, texts)
     by = f"{engine}:{SOURCE}-{code}"
-    return [(by, source) for source in sources] if len(texts) == len(sources) else [(by, None)] * len(texts)
+    return [(by, source) for source in sources] if len(texts) == len(sources) else _first_hand(by, texts)
 
 
 def _texts(document: dict[str, Any], name: str) -> list[str]:
