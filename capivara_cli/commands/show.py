@@ -1,0 +1,150 @@
+"""Look at samples: their captions in every language, who wrote them, scores, and the steps that made the shards.
+
+Plain text to the terminal (and into a pipe: capivara show | less); --html writes one page with thumbnails.
+"""
+
+from __future__ import annotations
+
+import itertools
+import shlex
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from capivara_cli import console, languages
+from capivara_cli.command import command
+from capivara_cli.errors import BadSample
+from capivara_cli.gallery import View, by_language, html_page
+from capivara_cli.sample import Caption, Sample
+from capivara_cli.shards import replace_text
+from capivara_cli.stage import Env, opt
+
+LONGEST = 400  # characters of one caption on a terminal
+
+
+@dataclass(frozen=True)
+class Options:
+    """What to show of which samples."""
+
+    n: int = opt(5, "samples to show, from the first on", min=1)
+    lang: str = opt("", "only captions in these languages, comma-separated [default: all]")
+    html: str = opt("", "write one HTML page with thumbnails to this file")
+
+    @property
+    def codes(self) -> set[str]:
+        return {languages.get(name).code for name in self.lang.split(",") if name.strip()}
+
+
+@command("show", Options)
+def show(inputs: list[str], options: Options, env: Env) -> dict[str, Any]:
+    """Show the first samples of the inputs. A sample that is damaged is shown with what is wrong with it."""
+    from capivara_cli.engine import Source
+
+    codes = options.codes
+    source = Source(inputs, env)
+    samples = list(itertools.islice(source, options.n))
+    views = [_view(sample, codes, pixels=bool(options.html)) for sample in samples]
+    steps = [_step(step) for step in source.history]
+    if options.html:
+        title = ", ".join(source.shards[:3]) + (" …" if len(source.shards) > 3 else "")
+        replace_text(
+            Path(options.html), html_page(title.replace("-", "standard input") if title == "-" else title, steps, views)
+        )
+        console.say(f"capivara show: {len(views)} samples in {options.html}")
+    elif not env.json:
+        console.page("".join(f"{line}\n" for line in _lines(steps, views)))
+    if codes and not any(view.captions for view in views):
+        _say_what_there_is(samples, options.lang)
+    return {
+        "history": source.history,
+        "samples": [
+            {"key": view.key, "facts": view.facts, "captions": [asdict(each) for each in view.captions]}
+            | ({"problem": view.problem} if view.problem else {})
+            for view in views
+        ],
+        **({"html": options.html} if options.html else {}),
+    }
+
+
+def _title(shards: Sequence[str]) -> str:
+    named = ["standard input" if shard == "-" else shard for shard in shards[:3]]
+    return ", ".join(named) + (" …" if len(shards) > 3 else "")
+
+
+def _view(sample: Sample, codes: set[str], *, pixels: bool) -> View:
+    from capivara_cli.images import decode_image, image_size
+
+    problems = []
+    captions: list[Caption] = []
+    image = None
+    facts = ", ".join(f"{suffix or 'no suffix'} {_bytes(len(data))}" for suffix, data in sample.members.items())
+    try:
+        captions = [each for each in sample.captions if not codes or each.lang in codes]
+    except BadSample as error:
+        problems.append(error.reason)
+    try:
+        width, height = image_size(sample)
+        facts = f"{width} × {height}, {facts}"
+        image = decode_image(sample) if pixels else None
+    except BadSample as error:
+        problems.append(error.reason)
+    return View(sample.key, facts, captions, image, "; ".join(problems))
+
+
+def _lines(steps: Sequence[str], views: Sequence[View]) -> Iterator[str]:
+    for number, step in enumerate(steps, start=1):
+        yield _plain(f"{'made by' if number == 1 else '       '} {number}. {step}")
+    for view in views:
+        yield ""
+        yield _plain(f"{view.key}  ({view.facts})")
+        if view.problem:
+            yield f"  ! {_plain(view.problem)}"
+        if not view.captions and not view.problem:
+            yield "  no captions"
+        scored = any(each.score is not None for each in view.captions)
+        for lang, captions in by_language(view.captions):
+            for number, each in enumerate(captions):
+                yield from _caption_lines(lang if number == 0 else "", each, scored)
+
+
+def _caption_lines(lang: str, each: Caption, scored: bool) -> Iterator[str]:
+    score = "" if not scored else "       " if each.score is None else f"{each.score:6.3f} "
+    yield f"  {_plain(lang):<4} {score}{_plain(each.text)}  [{_plain(each.by)}]"
+    if each.of:
+        yield f"       {' ' * len(score)}← {_plain(each.of)}"
+
+
+def _plain(text: str) -> str:
+    """One line, safe for a terminal, of bounded length."""
+    line = console.printable(" ".join(text.split()))
+    return line if len(line) <= LONGEST else f"{line[:LONGEST]}… ({len(line):,} characters)"
+
+
+def _step(step: dict[str, Any]) -> str:
+    """A step of the history as it would be typed."""
+    words = [str(step.get("step", "?"))]
+    options = step.get("options")
+    for name, value in options.items() if isinstance(options, dict) else ():
+        flag = name.replace("_", "-")
+        if isinstance(value, bool):
+            words.append(f"--{flag}" if value else f"--no-{flag}")
+        elif value not in ("", None):
+            words.append(f"--{flag} {shlex.quote(str(value))}")
+    return " ".join(words)
+
+
+def _say_what_there_is(samples: Sequence[Sample], wanted: str) -> None:
+    there: dict[str, None] = {}
+    for sample in samples:
+        try:
+            there.update(dict.fromkeys(each.lang for each in sample.captions))
+        except BadSample:
+            continue
+    console.warn(
+        f"no captions in {wanted} among these samples; there are captions in {', '.join(there) or 'no language'}"
+    )
+
+
+def _bytes(count: int) -> str:
+    return f"{count} B" if count < 1000 else f"{count / 1000:.1f} kB" if count < 1_000_000 else f"{count / 1e6:.1f} MB"
