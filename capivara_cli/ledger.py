@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from capivara_cli import console
 from capivara_cli.energy import Footprint
 from capivara_cli.errors import CapivaraError
 from capivara_cli.shards import replace_text
@@ -63,6 +64,38 @@ def _parse(path: Path) -> list[Record]:
 def unique(records: Iterable[Record]) -> list[Record]:
     """Each record once, in the order first seen."""
     return list({each["id"]: each for each in records}.values())
+
+
+def sums(records: Sequence[Record]) -> tuple[list[Record], Record]:
+    """One row per stage, in the order first seen, and their total: seconds, kWh and g CO2e added up."""
+    stages = dict.fromkeys(each["stage"] for each in records)
+    return [_sum(name, [each for each in records if each["stage"] == name]) for name in stages], _sum("total", records)
+
+
+def _sum(name: str, records: Sequence[Record]) -> Record:
+    summed = {key: sum(each[key] for each in records) for key in _SUMMED}
+    sources = sorted({each["source"] for each in records})
+    return {"stage": name, "runs": len(records), **summed, "source": ", ".join(sources)}
+
+
+_SUMMED = ("seconds", "cpu_seconds", "kwh_cpu", "kwh_gpu", "kwh_ram", "kwh", "co2e_g")
+
+
+def table(rows: Sequence[Record]) -> str:
+    """Sums as a table for people."""
+    body = [
+        [
+            row["stage"],
+            row["runs"],
+            f"{row['seconds']:,.1f}",
+            f"{row['cpu_seconds']:,.1f}",
+            f"{row['kwh'] * 1000:.3f}",
+            f"{row['co2e_g']:.3f}",
+            row["source"],
+        ]
+        for row in rows
+    ]
+    return console.table(body, ["stage", "runs", "seconds", "CPU s", "Wh", "g CO2e", "power was"])
 
 
 def _folder(text: str) -> Path:

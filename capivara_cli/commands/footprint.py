@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,14 +34,13 @@ def footprint(inputs: list[str], options: Options, env: Env) -> dict[str, Any]:
             "footprint: of what?", "capivara footprint runs/NAME shards-caption/   or   capivara footprint -- CMD"
         )
     records = ledger.unique(each for path in paths for each in _records(path))
-    stages = [_sum(name, [each for each in records if each["stage"] == name]) for name in _stages(records)]
-    total = _sum("total", records)
+    stages, total = ledger.sums(records)
     if env.settings.country:
         grams = intensity(env.settings.country.upper())
         for each in (*stages, total):
             each["co2e_g"] = each["kwh"] * grams
     if not env.json:
-        console.page(_table([*stages, total]) + "\n")
+        console.page(ledger.table([*stages, total]) + "\n")
     return {"stages": stages, "total": total, "records": records}
 
 
@@ -57,37 +55,6 @@ def _records(path: Path) -> list[ledger.Record]:
             "and sum that file",
         )
     return records
-
-
-def _stages(records: Sequence[ledger.Record]) -> list[str]:
-    return list(dict.fromkeys(each["stage"] for each in records))
-
-
-def _sum(name: str, records: Sequence[ledger.Record]) -> dict[str, Any]:
-    summed = {key: sum(each[key] for each in records) for key in _SUMMED}
-    sources = sorted({each["source"] for each in records})
-    return {"stage": name, "runs": len(records), **summed, "source": ", ".join(sources)}
-
-
-_SUMMED = ("seconds", "cpu_seconds", "kwh_cpu", "kwh_gpu", "kwh_ram", "kwh", "co2e_g")
-
-
-def _table(rows: Sequence[dict[str, Any]]) -> str:
-    return console.table(
-        [
-            [
-                row["stage"],
-                row["runs"],
-                f"{row['seconds']:,.1f}",
-                f"{row['cpu_seconds']:,.1f}",
-                f"{row['kwh'] * 1000:.3f}",
-                f"{row['co2e_g']:.3f}",
-                row["source"],
-            ]
-            for row in rows
-        ],
-        ["stage", "runs", "seconds", "CPU s", "Wh", "g CO2e", "power was"],
-    )
 
 
 def _measure(words: list[str], env: Env) -> dict[str, Any]:
