@@ -18,7 +18,7 @@ from capivara_cli.errors import CapivaraError, UsageError, unknown
 from capivara_cli.stage import Settings, Stage, Step, check_bounds, default_of
 
 PACKAGE = Path(__file__).parent
-TYPER_ERROR = typer.BadParameter.__bases__[0].__bases__[0]
+TYPER_ERROR: Any = typer.BadParameter.__bases__[0].__bases__[0]
 """What Typer raises for a wrong command line. It vendors Click, so the class has no public name."""
 
 
@@ -85,8 +85,8 @@ def _annotation(each: Field[Any], kind: Any) -> Any:
     declaration = "--" + each.name.replace("_", "-")
     if kind is bool and each.default:
         declaration += "/--no-" + each.name.replace("_", "-")
-    envvar = each.metadata.get("envvar") or None
-    return Annotated[kind, typer.Option(declaration, help=help_text, show_default=shown, envvar=envvar)]
+    names = {key: each.metadata.get(key) or None for key in ("metavar", "envvar")}
+    return Annotated[kind, typer.Option(declaration, help=help_text, show_default=shown, **names)]
 
 
 def parse_plan(text: str) -> list[Step]:

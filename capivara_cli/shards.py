@@ -267,11 +267,11 @@ def find_shards(inputs: Sequence[str]) -> list[str]:
 def _expand_braces(text: str) -> list[str]:
     if "{" not in text:
         return [text]
-    from braceexpand import UnbalancedBracesError, braceexpand
+    from braceexpand import braceexpand
 
     try:
         return list(braceexpand(text))
-    except UnbalancedBracesError as error:
+    except ValueError as error:
         raise CapivaraError(f"{text}: unbalanced braces") from error
 
 

@@ -28,9 +28,18 @@ Result = TypeVar("Result")
 DECODE_THREADS = 4
 
 
-def opt(default: Any, help: str, *, min: float | None = None, max: float | None = None, envvar: str = "") -> Any:
+def opt(
+    default: Any,
+    help: str,
+    *,
+    min: float | None = None,
+    max: float | None = None,
+    metavar: str = "",
+    envvar: str = "",
+) -> Any:
     """A field of an options dataclass: the one place that knows its default, help and bounds; its name is the flag."""
-    return field(default=default, metadata={"help": help, "min": min, "max": max, "envvar": envvar})
+    metadata = {"help": help, "min": min, "max": max, "metavar": metavar, "envvar": envvar}
+    return field(default=default, metadata=metadata)
 
 
 @dataclass(frozen=True)
