@@ -6,9 +6,6 @@ four, and the error says what was needed, from where, how large it is, and how t
 
 from __future__ import annotations
 
-import ssl
-import urllib.error
-import urllib.request
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatch
@@ -78,6 +75,10 @@ def _wanted(need: Need) -> list[str]:
 
 def _unreachable(endpoint: str) -> str | None:
     """Why the hub does not answer, None when it does; a refused certificate is an answer (the client may know it)."""
+    import ssl  # 40 ms together, for those who ask the hub
+    import urllib.error
+    import urllib.request
+
     request = urllib.request.Request(endpoint, method="HEAD")
     try:
         with urllib.request.urlopen(request, timeout=_PROBE_SECONDS):

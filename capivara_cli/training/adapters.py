@@ -1,0 +1,105 @@
+"""LoRA on the text tower through peft: put in, counted, saved, loaded."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from capivara_cli.errors import CapivaraError
+
+
+@dataclass(frozen=True)
+class Lora:
+    """LoRA (arXiv 2106.09685): rank, alpha, dropout, names of the linear modules it is put on; ``projection``: the
+    tower's projection trains as a whole beside it."""
+
+    rank: int
+    alpha: float
+    dropout: float
+    targets: tuple[str, ...]
+    projection: bool
+
+
+def add_lora(text: nn.Module, lora: Lora, base: str) -> Any:
+    """The text tower as a peft model in which only the adapter trains. ``base`` names the model it belongs to.
+
+    Raises ``CapivaraError`` naming the modules there are when a target is not among them. A tower without a
+    projection module trains the LoRA matrices alone.
+    """
+    from peft import LoraConfig, get_peft_model
+
+    there = linear_names(text)
+    missing = [target for target in lora.targets if target not in there]
+    if missing or not lora.targets:
+        absent = f"this text tower has no linear module named {missing[0]!r}" if missing else "none are named"
+        raise CapivaraError(f"--lora-targets {','.join(lora.targets)}: {absent}", f"it has {', '.join(there)}")
+    config = LoraConfig(
+        r=lora.rank,
+        lora_alpha=lora.alpha,  # type: ignore[arg-type]
+        lora_dropout=lora.dropout,
+        target_modules=sorted(lora.targets),
+        modules_to_save=["proj"] if lora.projection and has_projection(text) else None,
+        bias="none",
+    )
+    text.requires_grad_(False)
+    adapted = get_peft_model(text, config)
+    config.base_model_name_or_path = base  # peft warns when it is set earlier: an nn.Module has no name
+    return adapted
+
+
+def linear_names(text: nn.Module) -> list[str]:
+    """Names that ``--lora-targets`` can take: the last part of every linear module's, in order of appearance.
+
+    The linear inside ``nn.MultiheadAttention`` is left out: it is not called as a module, an adapter there is ignored.
+    """
+    attentions = {name for name, module in text.named_modules() if isinstance(module, nn.MultiheadAttention)}
+    return list(
+        dict.fromkeys(
+            name.rpartition(".")[2]
+            for name, module in text.named_modules()
+            if isinstance(module, nn.Linear)
+            and name.rpartition(".")[0] not in attentions
+            and not name.startswith("proj.")
+            and name != "proj"
+        )
+    )
+
+
+def has_projection(text: nn.Module) -> bool:
+    return any(True for _ in getattr(text, "proj", nn.Identity()).parameters())
+
+
+def trainable(module: nn.Module) -> int:
+    """Parameters that receive a gradient."""
+    return sum(parameter.numel() for parameter in module.parameters() if parameter.requires_grad)
+
+
+def adapter_state(text: Any) -> dict[str, torch.Tensor]:
+    """The adapter's parameters alone, detached and on the CPU; names as in the peft file."""
+    from peft import get_peft_model_state_dict
+
+    # Asked about embeddings, peft would look for the base model on the hub.
+    state = get_peft_model_state_dict(text, save_embedding_layers=False)
+    return {name: value.detach().cpu().clone().contiguous() for name, value in state.items()}
+
+
+def set_adapter_state(text: Any, state: dict[str, torch.Tensor]) -> None:
+    from peft import set_peft_model_state_dict
+
+    set_peft_model_state_dict(text, state)
+
+
+def save_adapter(text: Any, folder: Path) -> None:
+    """``adapter_config.json`` and ``adapter_model.safetensors``, as ``PeftModel.from_pretrained`` reads them."""
+    from safetensors.torch import save_file
+
+    folder.mkdir(parents=True, exist_ok=True)
+    config = text.peft_config["default"]
+    training, config.inference_mode = config.inference_mode, True
+    config.save_pretrained(folder)
+    config.inference_mode = training
+    save_file(adapter_state(text), folder / "adapter_model.safetensors", metadata={"format": "pt"})

@@ -1,0 +1,97 @@
+"""The model card of a run, written from what the run knows about itself."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from capivara_cli.console import printable
+
+
+_LIMITS = """\
+The image tower is that of the base model, with all its biases. Synthetic captions describe what a captioner saw and
+translations what a translator understood: mistakes of both were learned. Evaluate on human-written captions of the
+language before relying on it; `eval.json` and `footprint.json`, where present, hold what was measured."""
+
+
+def model_card(run: dict[str, Any]) -> str:
+    """Markdown with the front matter the Hugging Face hub reads, from the contents of ``run.json``."""
+    request, base, data, result = run["request"], run["base"], run["data"], run["result"]
+    languages = request["lang"].split(",")
+    front = ["---", "library_name: peft", "tags: [clip, lora, capivara]", f"language: [{', '.join(languages)}]", "---"]
+    return "\n".join(
+        [
+            *front,
+            "",
+            f"# {run['name']}: {base['identity']['model']} for {', '.join(languages)}",
+            "",
+            "A CLIP model whose text tower was adapted to another language by the CAPIVARA method (arXiv 2310.13683): "
+            "the image tower is frozen, LoRA matrices and the text projection are trained on image-text pairs.",
+            "",
+            *_section("Model", _model(run)),
+            *_section("Training data", _data(data)),
+            *_section("Training", _training(run)),
+            *_section("How the data was made", _history(run["history"])),
+            *_section("How to load it", _loading(base)),
+            "## Limits",
+            "",
+            _LIMITS,
+            "",
+            f"Loss: {result['loss_first']:.4f} at the first step, {result['loss_last']:.4f} at the last.",
+            "",
+        ]
+    )
+
+
+def _section(title: str, lines: list[str]) -> list[str]:
+    return [f"## {title}", "", *(f"- {printable(line)}" for line in lines), ""]
+
+
+def _model(run: dict[str, Any]) -> list[str]:
+    request, base, parameters = run["request"], run["base"], run["parameters"]
+    parts = [f"{count:,} {name}" for name, count in parameters["parts"].items() if count]
+    return [
+        f"base: {base['source']['model']} {base['source']['pretrained']}".rstrip(),
+        f"image tower: {base['identity']['weights']}, {base['identity']['preprocess']}",
+        f"LoRA: rank {request['lora_r']}, alpha {request['lora_alpha']:g}, dropout {request['lora_dropout']:g}, "
+        f"on {request['lora_targets']}",
+        f"trained: {parameters['trainable']:,} of {parameters['total']:,} parameters "
+        f"({parameters['percent']:.2f} %): {', '.join(parts)}",
+        f"temperature: logit scale {run['logit_scale']:.4f}",
+    ]
+
+
+def _data(data: dict[str, Any]) -> list[str]:
+    captions = [f"{count:,} captions in {language}" for language, count in data["captions"].items()]
+    authors = [f"{count:,} in {language} by {author}" for language, author, count in data["authors"]]
+    return [f"{data['samples']:,} images", *captions, *authors, data["fingerprint"]]
+
+
+def _training(run: dict[str, Any]) -> list[str]:
+    request, batch = run["request"], run["batch"]
+    kept = f", {batch['kept']} of them in {request['keep_lang']}" if batch["kept"] else ""
+    return [
+        f"{request['steps']:,} steps of {batch['size']:,} pairs{kept}; symmetric InfoNCE",
+        f"{request['optimizer']}, learning rate {request['lr']:g} to {request['min_lr']:g} (cosine), "
+        f"{batch['warmup']} steps of warm-up, weight decay {request['weight_decay']:g}",
+        f"seed {request['seed']}; {', '.join(f'{name} {version}' for name, version in run['versions'].items())}",
+    ]
+
+
+def _history(history: list[dict[str, Any]]) -> list[str]:
+    if not history:
+        return ["shards that were not made by capivara"]
+    return [
+        f"`{step.get('step', '?')}` {json.dumps(step.get('options', {}), ensure_ascii=False)}".rstrip()
+        for step in history
+    ]
+
+
+def _loading(base: dict[str, Any]) -> list[str]:
+    name = f"{base['source']['model']} {base['source']['pretrained']}".rstrip()
+    return [
+        "capivara: `capivara eval … --model THIS_FOLDER`",
+        f"peft, on open_clip's {name}: `model.text = PeftModel.from_pretrained(model.text, 'THIS_FOLDER/adapter')`, "
+        "and set `model.logit_scale` to the value above",
+        "open_clip: `capivara export THIS_FOLDER --to DIR`, then `create_model_and_transforms('local-dir:DIR')`",
+    ]

@@ -1,0 +1,197 @@
+"""Where the files of a CLIP model are: every one is found, or the error says how to get it, before anything is built.
+
+open_clip and transformers look up what a model names (a text tower's configuration, a tokenizer, weights) on the hub,
+by name, at load time; here all of it becomes local paths first.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from capivara_cli import hub
+from capivara_cli.errors import CapivaraError, unknown
+
+DEFAULT_MODEL = "xlm-roberta-base-ViT-B-32"
+DEFAULT_PRETRAINED = "laion5b_s13b_b90k"
+LOCAL = "local-dir:"
+CONFIG = "open_clip_config.json"
+_WEIGHTS = (
+    "open_clip_model.safetensors",
+    "open_clip_pytorch_model.safetensors",
+    "open_clip_pytorch_model.bin",
+    "open_clip_pytorch_model.pth",
+    "model.safetensors",
+    "pytorch_model.bin",
+)
+_WAYS = (
+    "--model local-dir:PATH takes an open_clip folder (open_clip_config.json, weights, tokenizer)",
+    "--model toy takes the small model that is part of capivara",
+)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All files found: what open_clip is to build, and from which files."""
+
+    name: str
+    label: str
+    config: dict[str, Any]
+    preprocess: dict[str, Any]
+    weights: Path
+    text_folder: Path | None
+    tokenizer: Any
+
+
+def folder_plan(path: Path, label: str) -> Plan:
+    """An open_clip folder: ``open_clip_config.json``, weights, and what its Hugging Face text tower needs."""
+    config_path = path / CONFIG
+    if not path.is_dir():
+        raise CapivaraError(f"{path}: no such folder", "\n".join(_WAYS))
+    try:
+        described = json.loads(config_path.read_bytes())
+        config = described["model_cfg"]
+        text = config["text_cfg"]
+    except FileNotFoundError:
+        raise CapivaraError(f"{path}: no {CONFIG}: not an open_clip folder", "\n".join(_WAYS)) from None
+    except (ValueError, KeyError, TypeError) as error:
+        raise CapivaraError(f"{config_path}: damaged, or not a configuration of open_clip: {error!r}") from error
+    weights = next((path / name for name in _WEIGHTS if (path / name).is_file()), None)
+    if weights is None:
+        raise CapivaraError(f"{path}: no weights; one of {', '.join(_WEIGHTS)} is expected")
+    text_folder = _text_folder(text, path)
+    tokens = path if any(path.glob("tokenizer*")) or any(path.glob("*.model")) else None
+    return Plan(
+        name=f"{LOCAL}{path}",
+        label=label or described.get("capivara", {}).get("base") or path.absolute().name,
+        config=config,
+        preprocess=described.get("preprocess_cfg", {}),
+        weights=weights,
+        text_folder=text_folder,
+        tokenizer=_tokenizer(f"{LOCAL}{path}", text, tokens),
+    )
+
+
+def architecture_plan(model: str, pretrained: str) -> tuple[Plan, dict[str, str]]:
+    """One of open_clip's architectures with a tag of weights, or a file of weights."""
+    import open_clip
+
+    config = open_clip.get_model_config(model)
+    if config is None:
+        raise unknown_model(model)
+    tags = open_clip.list_pretrained_tags_by_model(model)
+    pretrained = pretrained or (DEFAULT_PRETRAINED if model == DEFAULT_MODEL else "")
+    tag = open_clip.get_pretrained_cfg(model, pretrained) if pretrained else {}
+    if tag:
+        weights = _tag_weights(model, pretrained, tag)
+    elif pretrained and Path(pretrained).is_file():
+        weights = Path(pretrained)
+    elif not pretrained:
+        raise CapivaraError(
+            f"--model {model} needs --pretrained", f"its weights: {', '.join(tags) or 'a file of yours'}"
+        )
+    else:
+        raise unknown(f"weights for {model}", pretrained, tags, "--pretrained takes one of them, or a file")
+    text = config["text_cfg"]
+    plan = Plan(
+        name=model,
+        label=model,
+        config=config,
+        preprocess={key: tag[key] for key in ("mean", "std", "interpolation", "resize_mode") if tag.get(key)},
+        weights=weights,
+        text_folder=_text_folder(text, None),
+        tokenizer=_tokenizer(model, text, None),
+    )
+    return plan, {"model": model, "pretrained": pretrained}
+
+
+def unknown_model(model: str) -> CapivaraError:
+    """The error for a model name that nothing here knows: a guess, not the list of all hundred and more."""
+    import difflib
+
+    import open_clip
+
+    known = [*open_clip.list_models(), "toy"]
+    close = difflib.get_close_matches(model, known, n=3, cutoff=0.5)
+    guess = f" — did you mean {' or '.join(close)}?" if close else ""
+    return CapivaraError(
+        f"there is no model {model!r}{guess}",
+        "a model is an open_clip architecture (capivara list models), hf-hub:ORG/NAME, local-dir:PATH, a run or toy",
+    )
+
+
+def _tag_weights(model: str, pretrained: str, tag: dict[str, Any]) -> Path:
+    """The file of weights that open_clip's table names for a tag."""
+    if not tag.get("hf_hub"):
+        from open_clip.pretrained import download_pretrained
+
+        try:
+            return Path(download_pretrained(tag))
+        except (OSError, RuntimeError) as error:
+            raise CapivaraError(
+                f"the weights {pretrained} of {model} are needed from {tag.get('url')}, but: {error}", "\n".join(_WAYS)
+            ) from error
+    repo, _, name = tag["hf_hub"].rpartition("/")
+    names = (name, f"{name.rpartition('.')[0]}.safetensors") if name else _WEIGHTS[:3]
+    size = "1.5 GB" if model == DEFAULT_MODEL else "0.3 to 10 GB, by model"
+    found = hub.folder(hub.Need(repo, (names,), what=f"the weights {pretrained}", size=size, ways=_WAYS))
+    return next(found / each for each in names if (found / each).is_file())
+
+
+def hub_folder(repo: str) -> Path:
+    extras = ("config.json", *hub.TOKENIZER_FILES)
+    need = hub.Need(repo, ((CONFIG,), _WEIGHTS), extras, "the open_clip configuration and weights", ways=_WAYS)
+    return hub.folder(need)
+
+
+def _text_folder(text: dict[str, Any], own: Path | None) -> Path | None:
+    """The folder with the ``config.json`` of a Hugging Face text tower; None for open_clip's own text towers.
+
+    open_clip asks the hub for it by name, so a saved folder that names ``xlm-roberta-base`` would not load offline,
+    and one that names an absolute path would not load once moved. The folder's own ``config.json`` settles both.
+    """
+    name = text.get("hf_model_name")
+    if not name:
+        return None
+    if own is not None and _is_text_config(own / "config.json"):
+        return own
+    if (Path(name) / "config.json").is_file():
+        return Path(name)
+    what = "the configuration of the text tower"
+    return hub.folder(hub.Need(name, (("config.json",),), hub.TOKENIZER_FILES, what, "15 MB with its tokenizer", _WAYS))
+
+
+def _is_text_config(path: Path) -> bool:
+    from open_clip.hf_configs import arch_dict
+
+    try:
+        return json.loads(path.read_bytes()).get("model_type") in arch_dict
+    except (FileNotFoundError, ValueError, AttributeError):
+        return False
+
+
+def _tokenizer(model: str, text: dict[str, Any], own: Path | None) -> Any:
+    """open_clip's tokenizer for a model; the files of a Hugging Face one come from the model's folder or the hub."""
+    import open_clip
+    from open_clip.tokenizer import DEFAULT_CONTEXT_LENGTH, HFTokenizer
+
+    name = text.get("hf_tokenizer_name")
+    if not name:
+        return open_clip.get_tokenizer(model)
+    if own is None and Path(name).is_dir():
+        own = Path(name)
+    if own is None:
+        choices = (("tokenizer.json", "sentencepiece.bpe.model", "spiece.model", "vocab.txt", "vocab.json"),)
+        need = hub.Need(name, choices, ("config.json", *hub.TOKENIZER_FILES), "the tokenizer files", "15 MB", _WAYS)
+        own = hub.folder(need)
+    try:
+        return HFTokenizer(
+            str(own),
+            context_length=text.get("context_length", DEFAULT_CONTEXT_LENGTH),
+            tokenizer_mode=text.get("tokenizer_mode"),
+            **text.get("tokenizer_kwargs", {}),
+        )
+    except (OSError, ValueError) as error:
+        raise CapivaraError(f"{own}: its tokenizer cannot be loaded: {error}") from error
