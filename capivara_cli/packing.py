@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +14,7 @@ from capivara_cli.shards import Stream
 from capivara_cli.stage import Env, map_batched, opt
 
 # Asked in this order: the particular before the general, and tars before the parquet files img2dataset leaves beside.
-ORDER = ("capivara-original", "img2dataset", "parquet", "karpathy", "coco", "table", "folder")
+ORDER = ("toy", "capivara-original", "img2dataset", "parquet", "karpathy", "coco", "table", "folder")
 
 
 @dataclass(frozen=True)
@@ -53,26 +52,39 @@ def samples(source: str, options: PackOptions, env: Env) -> Stream:
     Raises ``CapivaraError`` when the source is missing, or of no known form. Keys are unique over all sources that
     share ``env``.
     """
-    path = Path(source)
-    if "://" in source or not path.exists():
-        hint = "pack reads local files: download it first" if "://" in source else "give a folder of images or a table"
-        raise CapivaraError(f"{source}: no such file or folder", hint)
-    found = importer_of(path, options.format)
-    stream = plugins.module("importers", found).read(path, options, env)
+    found = importer_of(source, options.format)
+    stream = plugins.module("importers", found).read(Path(source), options, env)
     return _verified(stream, env) if options.verify else stream
 
 
-def importer_of(path: Path, wanted: str = "auto") -> str:
+def _without_file(source: str, path: Path) -> str:
+    """The importer of a source that is no file: the toy world, or nothing."""
+    if plugins.module("importers", "toy").recognise(path):
+        return "toy"
+    hint = "pack reads local files: download it first" if "://" in source else "give a folder of images or a table"
+    raise CapivaraError(f"{source}: no such file or folder", hint)
+
+
+def importer_of(source: str, wanted: str = "auto") -> str:
     """The name of the importer to use. Raises ``CapivaraError`` that lists the known forms when none recognises it."""
-    if wanted != "auto":
-        return wanted
+    path = Path(source)
     names = plugins.names("importers")
+    if wanted != "auto":
+        return _there(source, wanted)
     for name in [*ORDER, *(name for name in names if name not in ORDER)]:
-        with contextlib.suppress(UnicodeDecodeError):
-            if plugins.module("importers", name).recognise(path):
-                return name
+        if plugins.module("importers", name).recognise(path):
+            return name
+    _there(source, "")
     forms = "\n".join(f"{name}: {plugins.describe('importers', name)}" for name in names)
-    raise CapivaraError(f"{path}: in none of the forms that can be packed", f"{forms}\nchoose one with --format NAME")
+    raise CapivaraError(f"{source}: in none of the forms that can be packed", f"{forms}\nchoose one with --format NAME")
+
+
+def _there(source: str, importer: str) -> str:
+    """The importer, if the source is a file, a folder, or something that importer makes up (``toy``)."""
+    if Path(source).exists() or (importer and plugins.module("importers", importer).recognise(Path(source))):
+        return importer
+    hint = "pack reads local files: download it first" if "://" in source else "give a folder of images or a table"
+    raise CapivaraError(f"{source}: no such file or folder", hint)
 
 
 def _verified(stream: Stream, env: Env) -> Stream:

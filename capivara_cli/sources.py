@@ -38,7 +38,7 @@ def is_tar(source: Path) -> bool:
     """Whether a path is a tar, or a folder with tars in it."""
     if source.is_dir():
         return any(not path.name.startswith(".") for path in source.glob("*.tar"))
-    return source.name.endswith(_TAR_NAMES) or first_bytes(source, 262)[257:] == b"ustar"
+    return source.is_file() and (source.name.endswith(_TAR_NAMES) or first_bytes(source, 262)[257:] == b"ustar")
 
 
 def first_sample(source: Path) -> Sample | None:

@@ -94,7 +94,7 @@ def _view(sample: Sample, codes: set[str], *, pixels: bool) -> View:
 
 def _lines(steps: Sequence[str], views: Sequence[View]) -> Iterator[str]:
     for number, step in enumerate(steps, start=1):
-        yield _plain(f"{'made by' if number == 1 else '       '} {number}. {step}")
+        yield f"{'made by' if number == 1 else '       '} {number}. {_plain(step)}"
     for view in views:
         yield ""
         yield _plain(f"{view.key}  ({view.facts})")

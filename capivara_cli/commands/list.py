@@ -1,0 +1,138 @@
+"""List what there is: languages, captioners, translators, rewriters, models, evalsets or importers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from capivara_cli import console, languages, plugins
+from capivara_cli.command import command
+from capivara_cli.errors import CapivaraError, UsageError, unknown
+from capivara_cli.stage import Env
+
+Rows = Sequence[dict[str, Any]]
+
+MODEL_FORMS = {
+    "toy": "the small model that is part of capivara",
+    "hf-hub:ORG/NAME": "an open_clip model on the Hugging Face hub",
+    "local-dir:PATH": "a folder with open_clip_config.json and weights",
+    "RUN": "a run folder of capivara train: its base model and its adapter",
+}
+_MULTILINGUAL = ("xlm", "mt5", "nllb", "siglip2", "i18n")  # in the name of a text tower or its tokenizer
+
+
+@dataclass(frozen=True)
+class Options:
+    """There are none: the kind to list is the argument."""
+
+
+def run(inputs: Sequence[str], options: Options, env: Env) -> dict[str, Any]:
+    """Print one table for each kind named; without a name, every kind with its names."""
+    for kind in inputs:
+        if kind not in KINDS:
+            error = unknown("kind", kind, KINDS)
+            raise UsageError(error.message, "capivara list languages")
+    listed = {kind: KINDS[kind]() for kind in inputs or KINDS}
+    if not env.json:
+        console.page("".join(_printed(kind, rows, brief=not inputs) for kind, rows in listed.items()))
+    return {kind: [*rows] for kind, rows in listed.items()}
+
+
+def _printed(kind: str, rows: Rows, *, brief: bool) -> str:
+    if brief and len(rows) > 12:
+        return f"{kind}: {len(rows)}, see capivara list {kind}\n\n"
+    cells = [[console.printable(str(cell)) for cell in row.values()] for row in rows]
+    title = f"{kind}\n" if brief else ""
+    return f"{title}{console.table(cells, rows[0]) if rows else 'none'}\n" + ("\n" if brief else "")
+
+
+def _plugins(kind: str) -> Callable[[], Rows]:
+    return lambda: [{"name": name, "what it is": plugins.describe(kind, name)} for name in plugins.names(kind)]
+
+
+def _languages() -> Rows:
+    """Every language, and the languages an installed Argos package or Apertium mode translates into it from."""
+    pairs = [("argos", pair) for pair in _argos_pairs()] + [("apertium", pair) for pair in _apertium_pairs()]
+    into: dict[str, dict[str, None]] = {}
+    for translator, (start, end) in pairs:
+        into.setdefault(_code(end), {})[f"{translator} from {_code(start)}"] = None
+    known = (languages.get(code) for code in languages.codes())
+    return [
+        {
+            "code": each.code,
+            "name": each.name,
+            "script": each.script,
+            "argos": each.argos[0] if each.argos else "",
+            "apertium": each.apertium[0] if each.apertium else "",
+            "flores": each.flores,
+            "installed": ", ".join(into.get(each.code, ())),
+        }
+        for each in known
+    ]
+
+
+def _code(name: str) -> str:
+    try:
+        return languages.get(name).code
+    except CapivaraError:
+        return name
+
+
+def _argos_pairs() -> Sequence[tuple[str, str]]:
+    from capivara_cli.translators._package import pairs_in
+    from capivara_cli.translators.argos import packages_folder
+
+    return [*pairs_in(packages_folder())]
+
+
+def _apertium_pairs() -> Sequence[tuple[str, str]]:
+    """The plain modes ``apertium -l`` lists, as pairs; none when the program is not installed."""
+    import shutil
+    import subprocess
+
+    program = shutil.which("apertium")
+    if program is None:
+        return []
+    listing = subprocess.run([program, "-l"], capture_output=True, text=True, encoding="utf-8", check=False)
+    halves = (mode.split("-") for mode in listing.stdout.split() if "_" not in mode)
+    return [(half[0], half[1]) for half in halves if len(half) == 2]
+
+
+def _models() -> Rows:
+    """The forms ``--model`` takes, then open_clip's architectures whose text tower or tokenizer is multilingual."""
+    forms = [{"model": name, "text": text, "tokens": "", "image": ""} for name, text in MODEL_FORMS.items()]
+    return [*forms, *_architectures()]
+
+
+def _architectures() -> Rows:
+    """Read from open_clip's configuration files: importing it would take seconds."""
+    import importlib.util
+    import json
+    from pathlib import Path
+
+    found = importlib.util.find_spec("open_clip")
+    if found is None or not found.submodule_search_locations:
+        return []
+    rows = []
+    for path in sorted((Path(found.submodule_search_locations[0]) / "model_configs").glob("*.json")):
+        config = json.loads(path.read_text("utf-8"))
+        text = config.get("text_cfg", {})
+        tower = text.get("hf_model_name") or text.get("hf_tokenizer_name") or ""
+        if any(mark in tower.lower() for mark in _MULTILINGUAL):
+            size = config.get("vision_cfg", {}).get("image_size", "")
+            rows.append({"model": path.stem, "text": tower, "tokens": text.get("context_length", 77), "image": size})
+    return rows
+
+
+KINDS: dict[str, Callable[[], Rows]] = {
+    "languages": _languages,
+    "captioners": _plugins("captioners"),
+    "translators": _plugins("translators"),
+    "rewriters": _plugins("rewriters"),
+    "models": _models,
+    "evalsets": _plugins("evalsets"),
+    "importers": _plugins("importers"),
+}
+
+list = command("list", Options, "KIND")(run)  # noqa: A001  a command is found under its own name
