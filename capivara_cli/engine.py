@@ -277,12 +277,20 @@ def _one_shard(chain: Chain, shard: str, target: Path, progress: console.Progres
 
 
 def rotate(chain: Chain, history: History, samples: Stream, folder: Path) -> Report:
-    """A stream into shards of equal size. It cannot be replayed, so a killed run starts again from the top."""
+    """A stream into shards of equal size. It cannot be replayed, so a killed run starts again from the top.
+
+    What begins a stream (``pack``) can: finished, and with the same files to read, it is not done again.
+    """
     size = getattr(chain.steps[0].options, "shard_size", SHARD_SIZE)
-    manifest = open_manifest(folder, chain.described, fingerprint(chain), None)
+    mark = fingerprint(chain)
+    before = Manifest.load(folder) if folder.is_dir() else None
+    report = _report(chain, str(folder))
+    if chain.steps[0].stage.begins and before and before.complete and before.fingerprint == mark:
+        report.resumed = len(before.done)
+        return report
+    manifest = open_manifest(folder, chain.described, mark, None)
     if manifest.done:
         _clear(manifest)
-    report = _report(chain, str(folder))
     with _keeping_rejects(chain, "stream.tar"):
         stream = console.track(chain.over(samples), chain.name)
         waiting = next(stream, None)
@@ -340,8 +348,10 @@ def open_manifest(folder: Path, plan: History, mark: str, shards: int | None) ->
 
 
 def fingerprint(chain: Chain) -> str:
-    """A hash of the plan, its options, our version, and the size and time of every file an option names."""
+    """A hash of the plan, its options, our version, and the size and time of every file they depend on."""
     files = [_file_marks(value) for step in chain.steps for value in asdict(step.options).values()]
+    if chain.steps[0].stage.begins:
+        files += [[source, *_every_file(Path(source))] for source in chain.envs[0].inputs]
     return hashlib.sha256(json.dumps([chain.described, files], sort_keys=True).encode()).hexdigest()
 
 
@@ -353,6 +363,11 @@ def _file_marks(value: Any) -> list[list[Any]]:
     files = sorted(path.rglob("*"))[:1000] if path.is_dir() else [path] if path.is_file() else []
     kept = [each for each in files if each.is_file() and each.suffix in _MODEL_SUFFIXES]
     return [[each.name, (info := each.stat()).st_size, info.st_mtime_ns] for each in kept]
+
+
+def _every_file(path: Path) -> list[list[Any]]:
+    files = sorted(path.rglob("*")) if path.is_dir() else [path] if path.exists() else []
+    return [[str(each), (info := each.stat()).st_size, info.st_mtime_ns] for each in files]
 
 
 _MODEL_SUFFIXES = {".safetensors", ".bin", ".pt", ".argosmodel", ".txt", ".jsonl", ".model"}
