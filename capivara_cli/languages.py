@@ -323,6 +323,15 @@ def get(code: str) -> Language:
     raise _unknown(code, folded)
 
 
+@cache
+def code_of(lang: str) -> str:
+    """The BCP-47 code of whatever a caption says its language is ("por", "pt-BR"); unknown ones stay as they are."""
+    try:
+        return get(lang).code
+    except CapivaraError:
+        return lang
+
+
 def written_in(text: str, language: Language) -> bool:
     """Whether a text has a letter of the language's script, or no letter at all.
 

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import cache
 from typing import Protocol
 
 from capivara_cli import languages, plugins
 from capivara_cli.errors import CapivaraError, UsageError
-from capivara_cli.languages import Language
+from capivara_cli.languages import Language, code_of
 from capivara_cli.sample import Caption
 from capivara_cli.shards import Stream
 from capivara_cli.stage import Env, map_batched, opt, stage
@@ -88,7 +87,7 @@ class _Work:
         """The captions of each sample -> the same and their translations."""
         source = self.options.source
         sources = [_in_language(captions, source.code) for captions in batch]
-        self.seen.update(dict.fromkeys(_code(each.lang) for captions in batch for each in captions))
+        self.seen.update(dict.fromkeys(code_of(each.lang) for captions in batch for each in captions))
         if (without := sum(not each for each in sources)) > 0:
             self.env.note(f"samples without a caption in {source.code}", without)
         results = [list(captions) for captions in batch]
@@ -108,7 +107,7 @@ class _Work:
         translator = self._translator(target)
         wanted: list[list[str]] = []
         for captions, originals in zip(batch, sources, strict=True):
-            there = {each.of for each in captions if each.by == translator.by and _code(each.lang) == target.code}
+            there = {each.of for each in captions if each.by == translator.by and code_of(each.lang) == target.code}
             texts = dict.fromkeys(each.text for each in originals if each.text.strip())
             wanted.append([text for text in texts if text not in there])
         distinct = list(dict.fromkeys(text for texts in wanted for text in texts))
@@ -142,19 +141,10 @@ class _Work:
     def _replaced(self, captions: list[Caption], originals: list[Caption]) -> list[Caption]:
         """Without the originals that have a translation in every target language."""
         targets = {target.code for target in self.options.targets}
-        there = {(each.of, _code(each.lang)) for each in captions}
+        there = {(each.of, code_of(each.lang)) for each in captions}
         done = {each for each in originals if all((each.text, target) in there for target in targets)}
         return [each for each in captions if each not in done]
 
 
 def _in_language(captions: list[Caption], code: str) -> list[Caption]:
-    return [each for each in captions if _code(each.lang) == code]
-
-
-@cache
-def _code(lang: str) -> str:
-    """The BCP-47 code of whatever a caption says its language is ("por", "pt-BR"); unknown ones stay as they are."""
-    try:
-        return languages.get(lang).code
-    except CapivaraError:
-        return lang
+    return [each for each in captions if code_of(each.lang) == code]
