@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from dataclasses import dataclass
 from typing import Literal
 
@@ -76,18 +77,21 @@ def _thinned(captions: list[Caption], codes: frozenset[str], options: Options, e
             groups.setdefault(code, []).append(index)
     synthetic = [_is_synthetic(each, captions) for each in captions]
     gone: set[int] = set()
+    notes: Counter[str] = Counter()
     for members in groups.values():
         group = [captions[index] for index in members]
         if options.paper:
             stay = algorithm_1([each.text for each in group], options.k_min, options.threshold)
-            env.note("captions removed (--paper)", len(group) - len(stay))
+            notes["captions removed (--paper)"] += len(group) - len(stay)
         else:
             rank = [_rank(captions[index], synthetic[index], index) for index in members]
             distinct = distinct_texts(group, rank)
             stay = diverse(group, rank, distinct, options.k_min, options.threshold)
-            env.note("exact duplicate captions", len(group) - len(distinct))
-            env.note("near-duplicate captions", len(distinct) - len(stay))
+            notes["exact duplicate captions"] += len(group) - len(distinct)
+            notes["near-duplicate captions"] += len(distinct) - len(stay)
         gone.update(set(members) - {members[place] for place in stay})
+    for what, count in (+notes).items():
+        env.note(what, count)
     return [each for index, each in enumerate(captions) if index not in gone]
 
 
