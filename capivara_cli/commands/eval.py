@@ -52,18 +52,12 @@ def _eval(inputs: list[str], options: Options, env: Env) -> dict[str, Any]:
     from capivara_cli.evaluation import classnames, compare, present, subjects
 
     classes = classnames.read(options.classes, options.templates, langs)
-    shards = subjects.ShardSet(targets.shards, langs, classes, env) if targets.shards or not targets.sets else None
+    request = subjects.Request(langs, options.data, options.split, options.translator, classes)
+    opened: list[Any] = [subjects.NamedSet(spec, request, env) for spec in targets.sets]
+    if targets.shards or not targets.sets:
+        opened.insert(0, subjects.ShardSet(targets.shards, langs, classes, env))
     contenders = _contenders(targets.runs, options, env)
-    evaluated = [] if shards is None else [shards.subject(contenders, options.batch_size)]
-    evaluated += [
-        subjects.of_set(
-            spec,
-            contenders,
-            subjects.Request(langs, options.data, options.split, options.translator, options.batch_size, classes),
-            env,
-        )
-        for spec in targets.sets
-    ]
+    evaluated = [each.subject(contenders, options.batch_size) for each in opened]
     found: dict[str, list[dict[str, Any]]] = {part: [] for part in present.PARTS}
     for subject in evaluated:
         _warn_small(subject, ks)
@@ -132,9 +126,9 @@ def _contenders(runs: Sequence[str], options: Options, env: Env) -> list[Contend
 
 def _warn_small(subject: Subject, ks: Sequence[int]) -> None:
     images = len(subject.gallery.keys)
-    if images <= max(ks):
-        console.warn(
-            f"{subject.name}: only {images} images: R@{max(ks)} says nothing, every image is within the first k"
-        )
+    if not subject.gallery.captions:
+        return
     if images < 2:
         raise CapivaraError(f"{subject.name}: one image cannot be told from others", "evaluate on more images")
+    if images <= max(ks):
+        console.warn(f"{subject.name}: only {images} images: R@{max(ks)} says nothing, every image is among the first")

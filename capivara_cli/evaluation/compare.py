@@ -70,14 +70,14 @@ def embed_texts(clip: Clip, texts: Sequence[str], what: str) -> npt.NDArray[np.f
     """[T, d]: equal texts are embedded once, so they get equal embeddings, whatever batch they fall into."""
     different = list(dict.fromkeys(texts))
     place = {text: index for index, text in enumerate(different)}
-    vectors = np.empty((len(different), clip.dim), np.float32)
+    blocks = [np.zeros((0, clip.dim), np.float32)]
     progress = console.Progress(what, len(different))
     for start in range(0, len(different), _CHUNK):
         chunk = different[start : start + _CHUNK]
-        vectors[start : start + len(chunk)] = clip.embed_texts(chunk)
+        blocks.append(clip.embed_texts(chunk))
         progress.advance(len(chunk))
     progress.close()
-    return vectors[[place[text] for text in texts]]
+    return np.concatenate(blocks[1:] or blocks)[[place[text] for text in texts]]
 
 
 def _retrieval_row(subject: Subject, contender: Contender, lang: str, ks: Sequence[int]) -> Row:

@@ -90,7 +90,9 @@ def collect(samples: Iterable[Sample], clips: Sequence[Clip], env: Env, batch_si
 
     Raises ``CapivaraError`` when no image is left.
     """
-    towers = {identity_of(clip): clip for clip in clips}
+    towers: dict[Identity, Clip] = {}
+    for clip in clips:
+        towers.setdefault(identity_of(clip), clip)
     embedded: list[list[Floats]] = []
     gallery = Gallery()
     found = map_batched(

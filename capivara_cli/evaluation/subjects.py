@@ -10,8 +10,8 @@ from capivara_cli import engine, plugins
 from capivara_cli.errors import BadSample, CapivaraError
 from capivara_cli.evaluation.compare import Classes, Contender, Subject
 from capivara_cli.evaluation.evalset import EvalSet, Provenance
-from capivara_cli.evaluation.gallery import Captions, Gallery, code_of, collect
-from capivara_cli.evaluation.translations import translated
+from capivara_cli.evaluation.gallery import Gallery, code_of, collect
+from capivara_cli.evaluation.translations import Translation
 from capivara_cli.evaluation.zeroshot import check_names
 from capivara_cli.shards import reading
 from capivara_cli.stage import Env
@@ -65,46 +65,55 @@ class Request:
     data: str
     split: str
     translator: str
-    batch_size: int
     classes: Mapping[str, Classes]
 
 
-def of_set(spec: str, contenders: Sequence[Contender], request: Request, env: Env) -> Subject:
-    """Load an eval set in all wanted languages; its images are read and embedded with the first of them."""
-    own = tuple(plugins.module(KIND, spec.partition(":")[0]).LANGUAGES)
-    wanted = list(request.langs) or list(own)
-    native = [lang for lang in wanted if lang in own] or ["en" if "en" in own else own[0]]
-    gallery = Gallery()
-    provenance: dict[str, Provenance] = {}
-    classes: dict[str, Classes] = dict(request.classes)
-    name = spec
-    for number, lang in enumerate(native):
-        found: EvalSet = plugins.load(KIND, spec, lang=lang, data=request.data, split=request.split, env=env)
-        samples = found.samples
-        if number == 0:
-            gallery = collect(_counted(samples, env), [each.clip for each in contenders], env, request.batch_size)
-        else:
-            gallery.read_captions(samples, env)
-        name, provenance[lang] = found.name, found.provenance
-        if found.classes and not request.classes:
-            check_names(found.classes, f"{name} ({lang})")
-            classes[lang] = Classes(found.classes, found.templates or ("{}",))
-    _translate(gallery, provenance, [lang for lang in wanted if lang not in own], native[0], request, env)
-    for lang in [lang for lang in gallery.captions if lang not in wanted]:
-        del gallery.captions[lang]
-        classes.pop(lang, None)
-    _check_labels(gallery, request.classes, name)
-    return Subject(name, gallery, provenance, classes)
+class NamedSet:
+    """An eval set by name. Data and translators that cannot be had are said before a model is loaded."""
 
+    def __init__(self, spec: str, request: Request, env: Env) -> None:
+        own = tuple(plugins.module(KIND, spec.partition(":")[0]).LANGUAGES)
+        self._env = env
+        self._wanted = list(request.langs) or list(own)
+        self._asked_classes = dict(request.classes)
+        native = [lang for lang in self._wanted if lang in own] or ["en" if "en" in own else own[0]]
+        self._sets: list[EvalSet] = [
+            plugins.load(KIND, spec, lang=lang, data=request.data, split=request.split, env=env) for lang in native
+        ]
+        self._translations = [
+            Translation(request.translator, native[0], lang, env) for lang in self._wanted if lang not in own
+        ]
 
-def _translate(
-    gallery: Gallery, provenance: dict[str, Provenance], langs: Sequence[str], source: str, request: Request, env: Env
-) -> None:
-    for lang in langs:
-        made: Captions = translated(gallery.captions[source], source, lang, request.translator, env)
-        origin = provenance[source]
-        gallery.captions[lang] = made
-        provenance[lang] = Provenance(origin.source, origin.licence, origin.split, True, ", ".join(made.by))
+    def subject(self, contenders: Sequence[Contender], batch_size: int) -> Subject:
+        """Images are read and embedded with the first language; a language that is only translated from goes again."""
+        first, *others = self._sets
+        gallery = collect(_counted(first.samples, self._env), [each.clip for each in contenders], self._env, batch_size)
+        for other in others:
+            gallery.read_captions(other.samples, self._env)
+        for each in self._sets:
+            if each.lang not in gallery.captions:
+                raise CapivaraError(f"{each.name}: the split {each.provenance.split} has no captions in {each.lang}")
+        provenance = {each.lang: each.provenance for each in self._sets}
+        for translation in self._translations:
+            made = translation.of(gallery.captions[first.lang])
+            gallery.captions[translation.target] = made
+            origin = first.provenance
+            provenance[translation.target] = Provenance(
+                origin.source, origin.licence, origin.split, True, ", ".join(made.by)
+            )
+        gallery.captions = {lang: gallery.captions[lang] for lang in self._wanted}
+        _check_labels(gallery, self._asked_classes, first.name)
+        return Subject(first.name, gallery, provenance, self._asked_classes or self._classes())
+
+    def _classes(self) -> dict[str, Classes]:
+        found = {
+            each.lang: Classes(each.classes, each.templates or ("{}",))
+            for each in self._sets
+            if each.classes and each.lang in self._wanted
+        }
+        for lang, classes in found.items():
+            check_names(classes.names, f"{self._sets[0].name} ({lang})")
+        return found
 
 
 def _counted(samples: Iterable, env: Env) -> Iterable:

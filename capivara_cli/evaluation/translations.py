@@ -15,6 +15,7 @@ from typing import Any
 
 from capivara_cli import console, plugins
 from capivara_cli.evaluation.gallery import Captions
+from capivara_cli.sample import Caption
 from capivara_cli.stage import Env
 
 _CHUNK = 256
@@ -27,32 +28,42 @@ def cache_folder() -> Path:
     return Path(chosen) if chosen else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "capivara"
 
 
-def translated(captions: Captions, source: str, target: str, spec: str, env: Env) -> Captions:
-    """The captions of language ``source`` in ``target``, by the translator ``spec`` ("auto" is Argos)."""
-    spec = DEFAULT_TRANSLATOR if spec == "auto" else spec
-    translator: Any = env.once(
-        ("translator", spec, source, target),
-        lambda: plugins.load("translators", spec, source=source, target=target, device=env.device),
-    )
-    path = _file(spec, translator.by, target)
-    known = _read(path)
-    missing = [text for text in dict.fromkeys(captions.texts) if text not in known]
-    progress = console.Progress(f"eval: translating to {target}", len(missing))
-    for start in range(0, len(missing), _CHUNK):
-        chunk = missing[start : start + _CHUNK]
-        found = dict(zip(chunk, translator(chunk), strict=True))
-        _append(path, found)
-        known.update(found)
-        progress.advance(len(chunk))
-    progress.close()
-    kept = [(known[text], owner) for text, owner in zip(captions.texts, captions.owners, strict=True)]
-    result = Captions(n_translated=len(kept))
-    result.texts = [text for text, _ in kept if text.strip()]
-    result.owners = [owner for text, owner in kept if text.strip()]
-    result.by[translator.by] = result.n_translated = len(result.texts)
-    if len(result.texts) < len(kept):
-        env.note(f"empty translation to {target}", len(kept) - len(result.texts))
-    return result
+class Translation:
+    """From ``source`` to ``target`` by the translator ``spec`` ("auto" is Argos), loaded at once: it may be missing."""
+
+    def __init__(self, spec: str, source: str, target: str, env: Env) -> None:
+        spec = DEFAULT_TRANSLATOR if spec == "auto" else spec
+        self.target = target
+        self._env = env
+        self._translator: Any = env.once(
+            ("translator", spec, source, target),
+            lambda: plugins.load("translators", spec, source=source, target=target, device=env.device),
+        )
+        self._path = _file(spec, self._translator.by, target)
+
+    def of(self, captions: Captions) -> Captions:
+        """The captions in ``target``, each with its image. What translates to nothing is counted and left out."""
+        known = self._translate(list(dict.fromkeys(captions.texts)))
+        made = Captions()
+        for text, owner in zip(captions.texts, captions.owners, strict=True):
+            if known[text].strip():
+                made.add(Caption(known[text], self.target, self._translator.by, of=text), owner)
+            else:
+                self._env.note(f"empty translation to {self.target}")
+        return made
+
+    def _translate(self, texts: list[str]) -> dict[str, str]:
+        known = _read(self._path)
+        missing = [text for text in texts if text not in known]
+        progress = console.Progress(f"eval: translating to {self.target}", len(missing))
+        for start in range(0, len(missing), _CHUNK):
+            chunk = missing[start : start + _CHUNK]
+            found = dict(zip(chunk, self._translator(chunk), strict=True))
+            _append(self._path, found)
+            known.update(found)
+            progress.advance(len(chunk))
+        progress.close()
+        return known
 
 
 def _file(spec: str, by: str, target: str) -> Path:
