@@ -106,7 +106,7 @@ def samples_of(photos: Iterable[Photo], env: Env) -> Stream:
     def announced() -> Stream:
         for photo in photos:
             env.tally.read += 1
-            key = keys.of_path(photo.file.partition("?")[0] if is_url(photo.file) else photo.file)
+            key = keys.of_path(_path_of(photo.file) if is_url(photo.file) else photo.file)
             pending[key] = photo
             yield Sample(key, {"json": encode_json(photo.document())})
 
@@ -127,8 +127,7 @@ def samples_of(photos: Iterable[Photo], env: Env) -> Stream:
 
 def _suffix_and_bytes(photo: Photo, downloads: Downloads) -> tuple[str, bytes]:
     if is_url(photo.places[0]):
-        data = downloads.get(photo.places[0])
-        name = photo.places[0].partition("?")[0]
+        data, name = downloads.get(photo.places[0]), _path_of(photo.places[0])
     else:
         path = _first_file(photo.places)
         data, name = _bytes_of(path), path.name
@@ -161,6 +160,13 @@ def _bytes_of(path: Path) -> bytes:
 
 def is_url(text: str) -> bool:
     return text.startswith(("http://", "https://"))
+
+
+def _path_of(url: str) -> str:
+    """``https://host/a/b%20c.jpg?w=9`` -> ``a/b c.jpg``."""
+    from urllib.parse import unquote
+
+    return unquote(url.partition("://")[2].partition("?")[0].partition("#")[0].partition("/")[2])
 
 
 class Downloads:

@@ -42,15 +42,20 @@ def _photos(source: Path, images: list[Any], options: PackOptions, env: Env) -> 
     roots = image_roots(source, options.images, source.stem.removeprefix("captions_"))
     photos: dict[Any, Photo] = {}
     for number, image in enumerate(images):
-        name = image.get("file_name") if isinstance(image, dict) else None
-        identity = image.get("id") if isinstance(image, dict) else None
-        if not isinstance(name, str) or not name or not isinstance(identity, (int, str)) or identity in photos:
-            env.tally.read += 1
-            reason = "an image with the id of another" if name and identity in photos else "an image without file or id"
-            complain(env, Sample(f"{source.stem}_image_{number}", {}), f"{source}: image {number}", reason)
-            continue
-        photos[identity] = Photo(name, [str(root / name) for root in roots], extra={"image_id": identity})
+        described = image if isinstance(image, dict) else {}
+        name, identity = described.get("file_name"), described.get("id")
+        if not isinstance(name, str) or not name or not isinstance(identity, (int, str)):
+            _refuse(source, number, "an image without file or id", env)
+        elif identity in photos:
+            _refuse(source, number, "an image with the id of another", env)
+        else:
+            photos[identity] = Photo(name, [str(root / name) for root in roots], extra={"image_id": identity})
     return photos
+
+
+def _refuse(source: Path, number: int, reason: str, env: Env) -> None:
+    env.tally.read += 1
+    complain(env, Sample(f"{source.stem}_image_{number}", {}), f"{source}: image {number}", reason)
 
 
 def _add(photos: dict[Any, Photo], annotation: Any, key: str, options: PackOptions, env: Env) -> None:

@@ -7,6 +7,7 @@ program do, is not touched.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 
 from capivara_cli.columns import language_code
@@ -30,10 +31,11 @@ def read(source: Path, options: PackOptions, env: Env) -> Iterator[Sample]:
 def _with_captions(sample: Sample, options: PackOptions, env: Env) -> Sample:
     document = sample.document
     _ = sample.image
-    if isinstance(document.get("captions"), list):
+    captions = document.get("captions")
+    if isinstance(captions, list) and not any(isinstance(each, str) for each in captions):
         _ = sample.captions
         return sample
-    return sample.with_captions(_captions(sample, options, env))
+    return sample.with_document(captions=[asdict(each) for each in _captions(sample, options, env)])
 
 
 def _captions(sample: Sample, options: PackOptions, env: Env) -> list[Caption]:
@@ -42,6 +44,8 @@ def _captions(sample: Sample, options: PackOptions, env: Env) -> list[Caption]:
     lang = language_code(spoken) if isinstance(spoken, str) else options.code
     if "caption" in document:
         return caption(document["caption"], lang, env)
+    if isinstance(texts := document.get("captions"), list):
+        return [each for text in texts for each in caption(text, lang, env)]
     if "txt" not in sample.members:
         env.note("samples without a caption")
         return []
