@@ -1,0 +1,16 @@
+"""BLIP-2 through transformers; by default the paper's Salesforce/blip2-opt-2.7b-coco (15 GB)."""
+
+from __future__ import annotations
+
+from capivara_cli.captioners._blip2 import Blip2Captioner, open_folder
+from capivara_cli.captioners._model import label, model_folder
+
+DEFAULT = "Salesforce/blip2-opt-2.7b-coco"
+SIZE = "about 15 GB to download; 7.5 GB of memory on a GPU in float16, 15 GB on a CPU"
+
+
+def load(variant: str, *, device: str) -> Blip2Captioner:
+    """``blip2`` or ``blip2:ORG/NAME`` or ``blip2:FOLDER``; float16 on CUDA, float32 elsewhere."""
+    name = variant or DEFAULT
+    folder = model_folder(name, SIZE if name == DEFAULT else "", "blip2")
+    return open_folder(folder, label(name, folder), device)

@@ -1,0 +1,17 @@
+"""The toy world's BLIP-2: a million parameters, knows drawn shapes only, for checking and teaching."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from capivara_cli.captioners._blip2 import Blip2Captioner, open_folder
+from capivara_cli.errors import CapivaraError
+
+MODEL = Path(__file__).parents[1] / "toy" / "models" / "captioner"
+
+
+def load(variant: str, *, device: str) -> Blip2Captioner:
+    """The captioner that is part of capivara, through the code that runs the real one. ``variant`` is not used."""
+    if not (MODEL / "config.json").is_file():
+        raise CapivaraError(f"{MODEL}: the toy captioner is not there", "rebuild it: python -m capivara_cli.toy.build")
+    return open_folder(MODEL, "toy-captioner", device)

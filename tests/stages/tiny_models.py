@@ -1,0 +1,125 @@
+"""Tiny random models of the real captioner classes, made here: nothing is downloaded."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+SENTENCE = (
+    "the foreground features a photo of picture this is scene depicting an image portrait captures moment painting art "
+    "shows dog cat red blue ball house running on in with two man"
+)
+SIZE = 32
+
+
+def _tokenizer(specials: list[str], template: str) -> object:
+    from tokenizers import Tokenizer, models, pre_tokenizers, processors
+
+    words = {word: index for index, word in enumerate([*specials, *dict.fromkeys(SENTENCE.split())])}
+    tokenizer = Tokenizer(models.WordLevel(words, unk_token=specials[-1]))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    named = [(word, words[word]) for word in specials if word in template]
+    tokenizer.post_processor = processors.TemplateProcessing(single=template, special_tokens=named)
+    return tokenizer
+
+
+def _spread(model: object, seed: int) -> None:
+    """Random init is nearly constant: spread it out, so that images and prompts make a difference."""
+    import torch
+
+    torch.manual_seed(seed)
+    with torch.no_grad():
+        for parameter in model.parameters():  # type: ignore[attr-defined]
+            parameter.normal_(std=0.35)
+
+
+def tiny_blip2(folder: Path, seed: int = 0) -> Path:
+    """A ``Blip2ForConditionalGeneration`` on OPT with its processor, saved as the real one is."""
+    from transformers import (
+        Blip2Config,
+        Blip2ForConditionalGeneration,
+        Blip2Processor,
+        BlipImageProcessor,
+        PreTrainedTokenizerFast,
+    )
+
+    core = _tokenizer(["<pad>", "</s>", "<image>", "<unk>"], "</s> $A")
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=core, pad_token="<pad>", bos_token="</s>", eos_token="</s>", unk_token="<unk>"
+    )
+    processor = Blip2Processor(BlipImageProcessor(size={"height": SIZE, "width": SIZE}), tokenizer, num_query_tokens=4)
+    config = Blip2Config(
+        vision_config=dict(
+            hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=2, image_size=SIZE,
+            patch_size=16,
+        ),
+        qformer_config=dict(
+            hidden_size=24, intermediate_size=32, num_hidden_layers=2, num_attention_heads=2, vocab_size=4,
+            encoder_hidden_size=32, cross_attention_frequency=1,
+        ),
+        text_config=dict(
+            model_type="opt", hidden_size=32, word_embed_proj_dim=32, ffn_dim=48, num_hidden_layers=2,
+            num_attention_heads=2, max_position_embeddings=128, vocab_size=len(tokenizer), pad_token_id=0,
+            bos_token_id=1, eos_token_id=1,
+        ),
+        num_query_tokens=4,
+        image_token_index=2,
+    )  # fmt: skip
+    model = Blip2ForConditionalGeneration(config)
+    _spread(model, seed)
+    model.save_pretrained(folder)
+    processor.save_pretrained(folder)
+    return folder
+
+
+def _bert_tokenizer() -> object:
+    from transformers import PreTrainedTokenizerFast
+
+    return PreTrainedTokenizerFast(
+        tokenizer_object=_tokenizer(["[PAD]", "[CLS]", "[SEP]", "[UNK]"], "[CLS] $A [SEP]"),
+        pad_token="[PAD]",
+        cls_token="[CLS]",
+        sep_token="[SEP]",
+        bos_token="[CLS]",
+        eos_token="[SEP]",
+        unk_token="[UNK]",
+    )
+
+
+def tiny_blip(folder: Path, seed: int = 0) -> Path:
+    """A ``BlipForConditionalGeneration`` with its processor."""
+    from transformers import BlipConfig, BlipForConditionalGeneration, BlipImageProcessor, BlipProcessor
+
+    tokenizer = _bert_tokenizer()
+    text = dict(
+        vocab_size=len(tokenizer), hidden_size=32, encoder_hidden_size=32, intermediate_size=48, num_hidden_layers=2,
+        num_attention_heads=2, projection_dim=16, max_position_embeddings=96, pad_token_id=0, bos_token_id=1,
+        eos_token_id=2, sep_token_id=2,
+    )  # fmt: skip
+    vision = dict(
+        hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=2, image_size=SIZE, patch_size=16
+    )
+    model = BlipForConditionalGeneration(BlipConfig(text_config=text, vision_config=vision, projection_dim=16))
+    _spread(model, seed)
+    model.save_pretrained(folder)
+    BlipProcessor(BlipImageProcessor(size={"height": SIZE, "width": SIZE}), tokenizer).save_pretrained(folder)
+    return folder
+
+
+def tiny_git(folder: Path, seed: int = 0) -> Path:
+    """A ``GitForCausalLM`` with its processor."""
+    from transformers import CLIPImageProcessor, GitConfig, GitForCausalLM, GitProcessor
+
+    tokenizer = _bert_tokenizer()
+    vision = dict(
+        hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=2, image_size=SIZE, patch_size=16
+    )
+    config = GitConfig(
+        vision_config=vision, vocab_size=len(tokenizer), hidden_size=32, num_hidden_layers=2, num_attention_heads=2,
+        intermediate_size=48, max_position_embeddings=128, pad_token_id=0, bos_token_id=1, eos_token_id=2,
+    )  # fmt: skip
+    model = GitForCausalLM(config)
+    _spread(model, seed)
+    model.save_pretrained(folder)
+    images = CLIPImageProcessor(size={"shortest_edge": SIZE}, crop_size={"height": SIZE, "width": SIZE})
+    GitProcessor(images, tokenizer).save_pretrained(folder)
+    return folder
