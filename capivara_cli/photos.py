@@ -26,6 +26,7 @@ MAX_FILE = 256 << 20  # bytes; no photo is larger, and a path may name anything
 _NAMED_FAILURES = 5
 _AT_ONCE = 16
 _TIMEOUT = 10.0  # seconds
+_IN_URLS = "%/:=&?~#+!$,;'@()*[]"  # what has a meaning in a URL; all else (spaces, other scripts) is quoted
 
 
 @dataclass
@@ -183,15 +184,18 @@ class Downloads:
         import http.client
         import urllib.error
         import urllib.request
+        from urllib.parse import quote
 
         try:
-            request = urllib.request.Request(url, headers={"User-Agent": "capivara"})
+            request = urllib.request.Request(quote(url, safe=_IN_URLS), headers={"User-Agent": "capivara"})
             with urllib.request.urlopen(request, timeout=_TIMEOUT) as answer:  # http(s) only: ``is_url``
                 data = answer.read(MAX_FILE + 1)
         except urllib.error.HTTPError as error:
             self._reached = True
             raise BadSample(f"download failed: HTTP {error.code}") from error
-        except (OSError, http.client.HTTPException, ValueError) as error:
+        except (ValueError, http.client.InvalidURL) as error:
+            raise BadSample("not a valid URL") from error
+        except (OSError, http.client.HTTPException) as error:
             self._count_unreachable(url)
             raise BadSample("download failed: not reachable") from error
         self._reached = True

@@ -47,10 +47,7 @@ def show(inputs: list[str], options: Options, env: Env) -> dict[str, Any]:
     views = [_view(sample, codes, pixels=bool(options.html)) for sample in samples]
     steps = [_step(step) for step in source.history]
     if options.html:
-        title = ", ".join(source.shards[:3]) + (" …" if len(source.shards) > 3 else "")
-        replace_text(
-            Path(options.html), html_page(title.replace("-", "standard input") if title == "-" else title, steps, views)
-        )
+        replace_text(Path(options.html), html_page(_title(source.shards), steps, views))
         console.say(f"capivara show: {len(views)} samples in {options.html}")
     elif not env.json:
         console.page("".join(f"{line}\n" for line in _lines(steps, views)))

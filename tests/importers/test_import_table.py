@@ -197,9 +197,14 @@ def server(photos: Path) -> Iterator[str]:
 
 def test_images_from_the_web(photos: Path, server: str) -> None:
     text = f"url,caption\n{server}/img/a.jpg?w=9,red\n{server}/none.jpg,gone\nhttp://127.0.0.1:9/x.jpg,off\n"
+    text += f"{server}/img/नीला 2.jpg,blue\nhttp://[x/y.jpg,odd\n"
+    (photos / "img" / "नीला 2.jpg").write_bytes(BLUE)
     found, tally = pack(table(photos, text))
-    assert [(sample.key, list(sample.members), sample.image) for sample in found] == [("img/a", ["jpg", "json"], RED)]
-    assert tally.dropped == {"download failed: HTTP 404": 1, "download failed: not reachable": 1}
+    assert [(sample.key, list(sample.members), sample.image) for sample in found] == [
+        ("img/a", ["jpg", "json"], RED),
+        ("img/नीला 2", ["jpg", "json"], BLUE),
+    ]
+    assert tally.dropped == {"download failed: HTTP 404": 1, "download failed: not reachable": 1, "not a valid URL": 1}
 
 
 def test_an_unreachable_web_is_said_early(photos: Path) -> None:

@@ -1,0 +1,90 @@
+"""``list``: tables of what there is."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from capivara_cli.commands.list import KINDS, Options
+from capivara_cli.commands.list import list as list_command
+from capivara_cli.errors import UsageError
+from capivara_cli.stage import Env, Settings
+
+
+def run(*kinds: str, json: bool = False) -> dict[str, list[dict[str, object]]]:
+    env = Env(Settings(), "list")
+    env.json = json
+    return list_command.run([*kinds], Options(), env)
+
+
+def test_importers_with_the_first_line_of_their_docstring(capsys: pytest.CaptureFixture[str]) -> None:
+    rows = run("importers")["importers"]
+    assert {row["name"] for row in rows} >= {
+        "capivara-original", "coco", "folder", "img2dataset", "karpathy", "parquet", "table",
+    }  # fmt: skip
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].split() == ["name", "what", "it", "is"]
+    assert any(line.startswith("karpathy ") and "Karpathy's dataset_*.json" in line for line in lines)
+
+
+def test_languages_with_the_codes_of_the_translators() -> None:
+    rows = {row["code"]: row for row in run("languages")["languages"]}
+    hindi = {name: rows["hi"][name] for name in ("name", "script", "argos", "flores")}
+    assert hindi == {"name": "Hindi", "script": "Deva", "argos": "hi", "flores": "hin_Deva"}
+    assert len(rows) > 200
+
+
+def test_installed_pairs_of_argos_and_apertium(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    package = tmp_path / "packages" / "translate-en_pt"
+    (package / "model").mkdir(parents=True)
+    (package / "metadata.json").write_text('{"from_code": "en", "to_code": "pt"}')
+    monkeypatch.setenv("ARGOS_PACKAGES_DIR", str(package.parent))
+    (tmp_path / "bin").mkdir()
+    program = tmp_path / "bin" / "apertium"
+    program.write_text("#!/bin/sh\nprintf 'eng-cat\\neng-cat_valencia\\nspa-cat\\n'\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{program.parent}{os.pathsep}{os.environ['PATH']}")
+    installed = {row["code"]: row["installed"] for row in run("languages")["languages"] if row["installed"]}
+    assert installed == {"pt": "argos from en", "ca": "apertium from en, apertium from es"}
+
+
+def test_models_are_multilingual_architectures_and_the_forms_accepted() -> None:
+    rows = {row["model"]: row for row in run("models")["models"]}
+    assert rows["xlm-roberta-base-ViT-B-32"] == {
+        "model": "xlm-roberta-base-ViT-B-32", "text": "xlm-roberta-base", "tokens": 77, "image": 224,
+    }  # fmt: skip
+    assert {"toy", "hf-hub:ORG/NAME", "local-dir:PATH", "nllb-clip-base", "ViT-B-16-SigLIP2"} <= rows.keys()
+    assert "ViT-B-32" not in rows and "roberta-ViT-B-32" not in rows
+
+
+def test_without_a_kind_every_kind(capsys: pytest.CaptureFixture[str]) -> None:
+    assert [*run()] == [*KINDS]
+    assert "languages: 213, see capivara list languages\n" in capsys.readouterr().out
+
+
+def test_an_unknown_kind_lists_the_known(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(UsageError) as caught:
+        run("language")
+    assert caught.value.message.endswith("did you mean languages?")
+    assert capsys.readouterr().out == ""
+
+
+def test_json_prints_no_table(capsys: pytest.CaptureFixture[str]) -> None:
+    run("evalsets", json=True)
+    assert capsys.readouterr().out == ""
+
+
+def test_nothing_heavy_is_imported() -> None:
+    program = (
+        "import sys; from capivara_cli.commands import show, list\n"
+        "from capivara_cli.stage import Env, Settings\n"
+        "list.list.run([], list.Options(), Env(Settings(), 'list'))\n"
+        "heavy = {'torch', 'transformers', 'open_clip', 'peft', 'argostranslate', 'numpy', 'PIL', 'ctranslate2'}\n"
+        "print(sorted(heavy & sys.modules.keys()), file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stderr == "[]\n"
