@@ -1,0 +1,69 @@
+"""Write docs/cli.md from the options themselves: python docs/make_cli.py. A test compares the two."""
+
+from __future__ import annotations
+
+import ast
+from dataclasses import fields
+from pathlib import Path
+from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+from capivara_cli.cli import ForPrograms
+from capivara_cli.options import PACKAGE, command_names, load_command, plain_help
+from capivara_cli.stage import Settings, Stage
+
+HEAD = """# Commands
+
+Generated from the options in the source by `python docs/make_cli.py`; `capivara COMMAND --help` says the same.
+
+Every command also takes the [options shared by all](#options-shared-by-all).
+"""
+
+
+def page() -> str:
+    """The whole page."""
+    parts = [HEAD, *(command(name) for name in command_names())]
+    shared = table(Settings) + "\n".join(rows(ForPrograms)) + "\n"
+    parts.append(
+        f"## Options shared by all\n\n{shared}\n`--json` is for the commands that write no tar to standard output.\n"
+    )
+    return "\n".join(parts)
+
+
+def command(name: str) -> str:
+    loaded = load_command(name)
+    path = PACKAGE / command_names()[name] / f"{name}.py"
+    text = plain_help(ast.get_docstring(ast.parse(path.read_text("utf-8"))) or "")
+    argument = "SOURCE" if name == "pack" else "INPUT" if isinstance(loaded, Stage) else loaded.argument
+    usage = f"capivara {name}" + (f" [{argument}]..." if argument else "")
+    options = f"{table(loaded.options)}\n" if fields(loaded.options) else ""
+    return f"## {name}\n\n    {usage}\n\n{text}\n\n{options}"
+
+
+def table(options: type) -> str:
+    return "\n".join(["| option | default | meaning |", "|---|---|---|", *rows(options)]) + "\n"
+
+
+def rows(options: type) -> list[str]:
+    hints = get_type_hints(options)
+    return [row(each, hints[each.name]) for each in fields(options)]
+
+
+def row(each: Any, kind: Any) -> str:
+    flag = "--" + each.name.replace("_", "-")
+    if kind is bool and each.default:
+        flag += " / --no-" + each.name.replace("_", "-")
+    text = each.metadata["help"].replace("|", "\\|")
+    text, _, given = text.partition(" [default: ")
+    default = given.rstrip("]") or ("" if each.default in ("", False) else str(each.default))
+    if get_origin(kind) is Literal:
+        text += f" ({', '.join(get_args(kind))})"
+    bounds = [
+        f"{word} {each.metadata[key]}"
+        for key, word in (("min", "at least"), ("max", "at most"))
+        if each.metadata[key] is not None
+    ]
+    return f"| `{flag}` | {default} | {text}{'; ' + ', '.join(bounds) if bounds else ''} |"
+
+
+if __name__ == "__main__":
+    (Path(__file__).parent / "cli.md").write_text(page(), "utf-8")
