@@ -15,7 +15,7 @@ import typer
 from capivara_cli import __version__
 from capivara_cli.command import Command
 from capivara_cli.errors import CapivaraError, UsageError, unknown
-from capivara_cli.stage import Settings, Stage, Step, check_bounds, default_of
+from capivara_cli.stage import Settings, Stage, Step, check_bounds, default_of, flag_of
 
 PACKAGE = Path(__file__).parent
 TYPER_ERROR: Any = typer.BadParameter.__bases__[0].__bases__[0]
@@ -82,9 +82,9 @@ def _parameter(name: str, annotation: Any, default: Any) -> inspect.Parameter:
 def _annotation(each: Field[Any], kind: Any) -> Any:
     help_text = each.metadata.get("help", "")
     shown = each.default not in ("", None, False) and "[default" not in help_text
-    declaration = "--" + each.name.replace("_", "-")
+    declaration = flag_of(each.name)
     if kind is bool and each.default:
-        declaration += "/--no-" + each.name.replace("_", "-")
+        declaration += declaration.replace("--", "/--no-")
     names = {key: each.metadata.get(key) or None for key in ("metavar", "envvar")}
     return Annotated[kind, typer.Option(declaration, help=help_text, show_default=shown, **names)]
 

@@ -247,7 +247,7 @@ def check_bounds(options: Any) -> None:
     """Raise ``UsageError`` for a value outside the bounds its field declares."""
     for each in fields(options):
         value, low, high = getattr(options, each.name), each.metadata.get("min"), each.metadata.get("max")
-        flag = "--" + each.name.replace("_", "-")
+        flag = flag_of(each.name)
         if isinstance(value, bool) or not isinstance(value, (int, float)):
             continue
         if value != value or (low is not None and value < low) or (high is not None and value > high):
@@ -255,6 +255,11 @@ def check_bounds(options: Any) -> None:
                 text for text in (f"at least {low}" * (low is not None), f"at most {high}" * (high is not None)) if text
             )
             raise UsageError(f"{flag} {value}: must be {bounds or 'a number'}")
+
+
+def flag_of(name: str) -> str:
+    """``batch_size`` -> "--batch-size"; ``from_`` (a Python keyword otherwise) -> "--from"."""
+    return "--" + name.rstrip("_").replace("_", "-")
 
 
 def default_of(each: Any) -> Any:

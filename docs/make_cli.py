@@ -9,7 +9,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from capivara_cli.cli import ForPrograms
 from capivara_cli.options import PACKAGE, command_names, load_command, plain_help
-from capivara_cli.stage import Settings, Stage
+from capivara_cli.stage import Settings, Stage, flag_of
 
 HEAD = """# Commands
 
@@ -49,9 +49,9 @@ def rows(options: type) -> list[str]:
 
 
 def row(each: Any, kind: Any) -> str:
-    flag = "--" + each.name.replace("_", "-")
+    flag = flag_of(each.name)
     if kind is bool and each.default:
-        flag += " / --no-" + each.name.replace("_", "-")
+        flag += flag.replace("--", " / --no-")
     text = each.metadata["help"].replace("|", "\\|")
     text, _, given = text.partition(" [default: ")
     default = given.rstrip("]") or ("" if each.default in ("", False) else str(each.default))
