@@ -57,7 +57,7 @@ def typer_function(
     classes = (options, *shared)
     parameters = [parameter for cls in classes for parameter in _parameters(cls)]
     if argument is not None:
-        positional = Annotated[list[str] | None, typer.Argument(metavar=f"[{argument}]...", show_default=False)]
+        positional = Annotated[list[str] | None, typer.Argument(metavar=argument, show_default=False)]
         parameters.insert(0, _parameter("inputs", positional, None))
 
     def function(**values: Any) -> None:

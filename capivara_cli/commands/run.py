@@ -20,7 +20,7 @@ class Options:
     """None: every option is in the plan."""
 
 
-@command("run", Options, "PLAN [INPUT]", streams=True)
+@command("run", Options, "PLAN INPUT", streams=True)
 def run(inputs: list[str], options: Options, env: Env) -> dict[str, Any]:
     """Run the plan that is the first argument over the inputs that follow it."""
     if not inputs:
