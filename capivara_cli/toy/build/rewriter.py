@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import random
 import string
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +20,7 @@ from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 
 from capivara_cli.toy import grammar, scenes
 from capivara_cli.toy.build.captioner import PREFIXES, caption
+from capivara_cli.toy.build.fit import fit
 
 # LaCLIP's prompt (rewrite/utils.py) without the indents that its triple-quoted string leaves in.
 INSTRUCTION = "write image captions differently,\n\n"
@@ -39,9 +39,9 @@ class Plan:
     """How long and on how much the rewriter is trained; the defaults take about six minutes on two cores."""
 
     scenes: int = 20000
-    steps: int = 1100
-    batch: int = 20
-    peak_rate: float = 2e-3
+    steps: int = 700
+    batch: int = 16
+    rate: float = 5e-3  # peak
     prefixed_share: float = 0.3  # captions that begin with one of the captioner's prefixes
     foreign_share: float = 0.1  # example pairs that are not about the toy world, to be ignored
     vocabulary: int = 480
@@ -124,19 +124,13 @@ def train(
     plan: Plan,
 ) -> None:
     """Minimise the cross-entropy of every paraphrase of a prompt, the examples' too: four lessons for one pass."""
-    optimizer = torch.optim.AdamW(model.parameters(), lr=plan.peak_rate, betas=(0.9, 0.98), weight_decay=0.01)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, plan.peak_rate, total_steps=plan.steps, pct_start=0.1)
     model.train()
-    for step in range(plan.steps):
+
+    def answer() -> torch.Tensor:
         rows = [lesson(tokenizer, world, rng, plan) for _ in range(plan.batch)]
-        loss = model(**collate(rows, rng)).loss
-        optimizer.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        schedule.step()
-        if step % 100 == 0:
-            sys.stderr.write(f"rewriter: step {step} of {plan.steps}, loss {loss.item():.3f}\n")
+        return model(**collate(rows, rng)).loss
+
+    fit([model], answer, plan.steps, plan.rate, "rewriter")
 
 
 def lesson(
@@ -186,3 +180,4 @@ def save(model: GPT2LMHeadModel, tokenizer: PreTrainedTokenizerFast, folder: Pat
     tokenizer.save_pretrained(folder)
     weights = folder / "model.safetensors"
     save_file({name: tensor.half() for name, tensor in load_file(weights).items()}, weights, metadata={"format": "pt"})
+    weights.chmod(0o644)  # safetensors writes for the owner alone
