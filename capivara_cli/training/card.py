@@ -7,7 +7,6 @@ from typing import Any
 
 from capivara_cli.console import printable
 
-
 _LIMITS = """\
 The image tower is that of the base model, with all its biases. Synthetic captions describe what a captioner saw and
 translations what a translator understood: mistakes of both were learned. Evaluate on human-written captions of the
