@@ -156,3 +156,12 @@ def test_the_inputs_are_not_changed():
     assert (images == kept[0]).all()
     assert (texts == kept[1]).all()
     assert owners == kept[2]
+
+
+def test_a_text_ties_with_itself_at_any_scale():
+    images, texts, owners = problem(4, 50, 1, 3, dim=700)
+    found = retrieval(images * 4096, texts * 4096, owners)
+    for k in (1, 5, 10):
+        by_text, by_image = naive(images, texts, owners, k)
+        assert found.text_to_image[k] == pytest.approx(by_text, abs=1e-6)
+        assert found.image_to_text[k] == pytest.approx(by_image, abs=1e-6)
