@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from capivara_cli.captioners._model import LOAD_ERRORS, MAX_NEW_TOKENS, PREFIXES, number_type, without_bars
+from capivara_cli.captioners._prompts import MAX_NEW_TOKENS, PREFIXES
 from capivara_cli.errors import CapivaraError
+from capivara_cli.pretrained import LOAD_ERRORS, number_type, without_bars
 
 if TYPE_CHECKING:
     from PIL.Image import Image

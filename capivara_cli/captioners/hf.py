@@ -8,15 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from capivara_cli.captioners._model import (
-    LOAD_ERRORS,
-    MAX_NEW_TOKENS,
-    PREFIXES,
-    label,
-    model_folder,
-    number_type,
-    without_bars,
-)
+from capivara_cli import pretrained
+from capivara_cli.captioners._prompts import MAX_NEW_TOKENS, PREFIXES, WAYS
 from capivara_cli.errors import CapivaraError
 
 if TYPE_CHECKING:
@@ -115,17 +108,17 @@ def load(variant: str, *, device: str) -> HfCaptioner:
         raise CapivaraError(
             "captioner hf: which model?", "hf:ORG/NAME or hf:FOLDER, e.g. hf:Salesforce/blip-image-captioning-base"
         )
-    folder = model_folder(variant, "", "hf")
-    without_bars()
+    folder = pretrained.folder(pretrained.Wanted(variant, "the captioner's weights", ways=WAYS))
+    pretrained.without_bars()
     try:
         model: Any = AutoModelForImageTextToText.from_pretrained(
-            folder, dtype=number_type(device), local_files_only=True
+            folder, dtype=pretrained.number_type(device), local_files_only=True
         )
         if model.config.model_type in _WITHOUT_PROMPT:  # they come without a joint processor
             processor: Any = AutoTokenizer.from_pretrained(folder, local_files_only=True)
             processor.image_processor = AutoImageProcessor.from_pretrained(folder, local_files_only=True)
         else:
             processor = AutoProcessor.from_pretrained(folder, local_files_only=True)
-    except LOAD_ERRORS as error:
+    except pretrained.LOAD_ERRORS as error:
         raise CapivaraError(f"{folder}: cannot be loaded as an image-to-text model: {error}") from error
-    return HfCaptioner(model.to(device).eval(), processor, label(variant, folder))
+    return HfCaptioner(model.to(device).eval(), processor, pretrained.label(variant, folder))

@@ -1,0 +1,17 @@
+"""The toy world's language model: rewrites sentences about drawn shapes, for checking and teaching."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from capivara_cli.errors import CapivaraError
+from capivara_cli.rewriters._incontext import InContextRewriter, open_folder, read_pairs
+
+MODEL = Path(__file__).parents[1] / "toy" / "models" / "rewriter"
+
+
+def load(variant: str, *, device: str) -> InContextRewriter:
+    """The rewriter that is part of capivara, asked as a large one is. ``variant`` is not used."""
+    if not (MODEL / "config.json").is_file():
+        raise CapivaraError(f"{MODEL}: the toy rewriter is not there", "rebuild it: python -m capivara_cli.toy.build")
+    return open_folder(MODEL, read_pairs(MODEL / "examples.json"), "rewrite:toy", device)
