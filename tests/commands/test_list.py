@@ -45,7 +45,7 @@ def test_installed_pairs_of_argos_and_apertium(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setenv("ARGOS_PACKAGES_DIR", str(package.parent))
     (tmp_path / "bin").mkdir()
     program = tmp_path / "bin" / "apertium"
-    program.write_text("#!/bin/sh\nprintf 'eng-cat\\neng-cat_valencia\\nspa-cat\\n'\n")
+    program.write_text("#!/bin/sh\nprintf 'eng-cat\\neng-cat_valencia\\noci_aran-cat\\nspa-cat\\n'\n")
     program.chmod(0o755)
     monkeypatch.setenv("PATH", f"{program.parent}{os.pathsep}{os.environ['PATH']}")
     installed = {row["code"]: row["installed"] for row in run("languages")["languages"] if row["installed"]}

@@ -106,6 +106,11 @@ def test_other_columns_are_kept_but_cannot_pose_as_ours(photos: Path) -> None:
     }  # fmt: skip
 
 
+def test_of_two_caption_columns_the_better_named_wins_and_the_other_is_kept(photos: Path) -> None:
+    found, _ = pack(table(photos, "title,image,caption\nIMG_1,img/a.jpg,red\n"))
+    assert (said(found[0]), found[0].document["title"]) == ([("en", "red")], "IMG_1")
+
+
 def test_bad_rows_are_counted_and_named_and_nothing_else_is_lost(
     photos: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
