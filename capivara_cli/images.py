@@ -6,7 +6,9 @@ Pillow is imported on the first call, not with this module.
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import importlib
 import io
 import math
 import struct
@@ -28,6 +30,9 @@ MAX_ASPECT = 200
 
 # Of the formats Pillow opens: those without a helper program (EPS starts Ghostscript) and that datasets contain.
 _FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "MPO", "PPM", "JXL")
+
+# What ``preinit`` leaves out; ``init`` would import forty more. The last two are there only in some installations.
+_PLUGINS = ("PIL.MpoImagePlugin", "PIL.TiffImagePlugin", "PIL.WebPImagePlugin", "PIL.AvifImagePlugin", "pillow_jxl")
 
 _SUFFIX_OF = {
     b"\xff\xd8": "jpg", b"\x89PNG": "png", b"GIF8": "gif", b"II*\0": "tif", b"MM\0*": "tif", b"BM": "bmp",
@@ -105,7 +110,10 @@ def _pillow() -> Any:
 
     warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
     warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\b")
-    Image.init()
+    Image.preinit()
+    for name in _PLUGINS:
+        with contextlib.suppress(ImportError):
+            importlib.import_module(name)
     return Image
 
 
