@@ -29,10 +29,10 @@ MAX_ASPECT = 200
 """Longest side over shortest: CLIP scales the shortest to 224, so a one-pixel line would become gigabytes."""
 
 # Of the formats Pillow opens: those without a helper program (EPS starts Ghostscript) and that datasets contain.
-_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "MPO", "PPM", "JXL")
+_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "PPM", "JXL")
 
 # What ``preinit`` leaves out; ``init`` would import forty more. The last two are there only in some installations.
-_PLUGINS = ("PIL.MpoImagePlugin", "PIL.TiffImagePlugin", "PIL.WebPImagePlugin", "PIL.AvifImagePlugin", "pillow_jxl")
+_PLUGINS = ("PIL.TiffImagePlugin", "PIL.WebPImagePlugin", "PIL.AvifImagePlugin", "pillow_jxl")
 
 _SUFFIX_OF = {
     b"\xff\xd8": "jpg", b"\x89PNG": "png", b"GIF8": "gif", b"II*\0": "tif", b"MM\0*": "tif", b"BM": "bmp",

@@ -122,6 +122,18 @@ def test_first_frame_of_an_animated_webp() -> None:
     assert decode_image(data).getpixel((0, 0)) == (255, 0, 0)
 
 
+def test_first_picture_of_a_multi_picture_jpeg() -> None:
+    pictures = [Image.new("RGB", (8, 8), color) for color in ("red", "blue")]
+    data = encode(pictures[0], "MPO", save_all=True, append_images=pictures[1:])
+    assert decode_image(data).getpixel((0, 0)) == (254, 0, 0)
+
+
+@pytest.mark.parametrize("kind", ["BMP", "TIFF", "PPM", "WEBP"])
+def test_other_formats(kind: str) -> None:
+    options = {"lossless": True} if kind == "WEBP" else {}
+    assert decode_image(encode(noise(), kind, **options)).tobytes() == noise().tobytes()
+
+
 def test_alpha_goes_over_white() -> None:
     assert decode_image(encode(Image.new("RGBA", (4, 4), (255, 0, 0, 128)), "PNG")).getpixel((0, 0)) == (255, 127, 127)
     assert decode_image(encode(Image.new("LA", (4, 4), (0, 0)), "PNG")).getpixel((0, 0)) == (255, 255, 255)
