@@ -18,6 +18,7 @@ from capivara_cli.weights import (
     DEFAULT_MODEL,
     DEFAULT_PRETRAINED,
     LOCAL,
+    WAYS,
     Plan,
     architecture_plan,
     folder_plan,
@@ -167,8 +168,8 @@ def _load(plan: Plan, source: dict[str, str], device: str) -> Clip:
             require_pretrained=True,
             **overrides,
         )
-    except (RuntimeError, ValueError, OSError, KeyError, TypeError) as error:
-        raise CapivaraError(f"{plan.weights}: cannot be loaded as {plan.label}: {error}") from error
+    except _damage() as error:
+        raise CapivaraError(f"{plan.weights}: cannot be loaded: {_shortened(error)}", "\n".join(WAYS)) from error
     model.eval().requires_grad_(False)
     settings = model.visual.preprocess_cfg
     identity = {"model": plan.label, "weights": _digest(model.visual), "preprocess": _describe(settings)}
@@ -183,6 +184,21 @@ def _load(plan: Plan, source: dict[str, str], device: str) -> Clip:
         source=source,
         text_folder=plan.text_folder,
     )
+
+
+def _damage() -> tuple[type[Exception], ...]:
+    """What loaders raise for weights that are cut, of other shapes, or no weights."""
+    from pickle import UnpicklingError
+
+    from safetensors import SafetensorError
+
+    return (RuntimeError, ValueError, TypeError, OSError, KeyError, EOFError, UnpicklingError, SafetensorError)
+
+
+def _shortened(error: Exception) -> str:
+    """torch lists every parameter that does not fit: the first few say enough."""
+    text = " ".join(str(error).split())
+    return text if len(text) <= 300 else f"{text[:300]}…"
 
 
 def _digest(tower: Any) -> str:
@@ -225,8 +241,8 @@ def _load_run(path: Path, device: str) -> Clip:
     before = clip.text_digest
     try:
         adapted = PeftModel.from_pretrained(clip.model.text, str(run.adapter), torch_device=device)
-    except (OSError, ValueError, RuntimeError, KeyError) as error:
-        raise CapivaraError(f"{run.adapter}: the adapter cannot be loaded: {error}") from error
+    except _damage() as error:
+        raise CapivaraError(f"{run.adapter}: the adapter cannot be loaded: {_shortened(error)}") from error
     clip.model.text = adapted.merge_and_unload().eval().requires_grad_(False)
     with torch.no_grad():
         clip.model.logit_scale.fill_(run.document["logit_scale"])

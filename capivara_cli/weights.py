@@ -26,7 +26,7 @@ _WEIGHTS = (
     "model.safetensors",
     "pytorch_model.bin",
 )
-_WAYS = (
+WAYS = (
     "--model local-dir:PATH takes an open_clip folder (open_clip_config.json, weights, tokenizer)",
     "--model toy takes the small model that is part of capivara",
 )
@@ -49,13 +49,13 @@ def folder_plan(path: Path, label: str) -> Plan:
     """An open_clip folder: ``open_clip_config.json``, weights, and what its Hugging Face text tower needs."""
     config_path = path / CONFIG
     if not path.is_dir():
-        raise CapivaraError(f"{path}: no such folder", "\n".join(_WAYS))
+        raise CapivaraError(f"{path}: no such folder", "\n".join(WAYS))
     try:
         described = json.loads(config_path.read_bytes())
         config = described["model_cfg"]
         text = config["text_cfg"]
     except FileNotFoundError:
-        raise CapivaraError(f"{path}: no {CONFIG}: not an open_clip folder", "\n".join(_WAYS)) from None
+        raise CapivaraError(f"{path}: no {CONFIG}: not an open_clip folder", "\n".join(WAYS)) from None
     except (ValueError, KeyError, TypeError) as error:
         raise CapivaraError(f"{config_path}: damaged, or not a configuration of open_clip: {error!r}") from error
     weights = next((path / name for name in _WEIGHTS if (path / name).is_file()), None)
@@ -131,18 +131,18 @@ def _tag_weights(model: str, pretrained: str, tag: dict[str, Any]) -> Path:
             return Path(download_pretrained(tag))
         except (OSError, RuntimeError) as error:
             raise CapivaraError(
-                f"the weights {pretrained} of {model} are needed from {tag.get('url')}, but: {error}", "\n".join(_WAYS)
+                f"the weights {pretrained} of {model} are needed from {tag.get('url')}, but: {error}", "\n".join(WAYS)
             ) from error
     repo, _, name = tag["hf_hub"].rpartition("/")
     names = (name, f"{name.rpartition('.')[0]}.safetensors") if name else _WEIGHTS[:3]
     size = "1.5 GB" if model == DEFAULT_MODEL else "0.3 to 10 GB, by model"
-    found = hub.folder(hub.Need(repo, (names,), what=f"the weights {pretrained}", size=size, ways=_WAYS))
+    found = hub.folder(hub.Need(repo, (names,), what=f"the weights {pretrained}", size=size, ways=WAYS))
     return next(found / each for each in names if (found / each).is_file())
 
 
 def hub_folder(repo: str) -> Path:
     extras = ("config.json", *hub.TOKENIZER_FILES)
-    need = hub.Need(repo, ((CONFIG,), _WEIGHTS), extras, "the open_clip configuration and weights", ways=_WAYS)
+    need = hub.Need(repo, ((CONFIG,), _WEIGHTS), extras, "the open_clip configuration and weights", ways=WAYS)
     return hub.folder(need)
 
 
@@ -160,7 +160,7 @@ def _text_folder(text: dict[str, Any], own: Path | None) -> Path | None:
     if (Path(name) / "config.json").is_file():
         return Path(name)
     what = "the configuration of the text tower"
-    return hub.folder(hub.Need(name, (("config.json",),), hub.TOKENIZER_FILES, what, "15 MB with its tokenizer", _WAYS))
+    return hub.folder(hub.Need(name, (("config.json",),), hub.TOKENIZER_FILES, what, "15 MB with its tokenizer", WAYS))
 
 
 def _is_text_config(path: Path) -> bool:
@@ -184,7 +184,7 @@ def _tokenizer(model: str, text: dict[str, Any], own: Path | None) -> Any:
         own = Path(name)
     if own is None:
         choices = (("tokenizer.json", "sentencepiece.bpe.model", "spiece.model", "vocab.txt", "vocab.json"),)
-        need = hub.Need(name, choices, ("config.json", *hub.TOKENIZER_FILES), "the tokenizer files", "15 MB", _WAYS)
+        need = hub.Need(name, choices, ("config.json", *hub.TOKENIZER_FILES), "the tokenizer files", "15 MB", WAYS)
         own = hub.folder(need)
     try:
         return HFTokenizer(

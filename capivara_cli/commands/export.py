@@ -13,11 +13,10 @@ from capivara_cli.command import command
 from capivara_cli.errors import CapivaraError, UsageError
 from capivara_cli.runs import RunDir, open_run, replacing_folder
 from capivara_cli.stage import Env, opt
+from capivara_cli.weights import LOCAL
 
 if TYPE_CHECKING:
     from capivara_cli.clip import Clip
-
-_FOLDER_PREFIX = "local-dir:"
 
 
 @dataclass(frozen=True)
@@ -55,7 +54,9 @@ def _write_open_clip(run: RunDir, folder: Path, final: Path) -> None:
 
     clip = load_clip(str(run.path))
     weights = {name: value.contiguous() for name, value in clip.model.state_dict().items()}
-    save_file(weights, folder / "open_clip_model.safetensors", metadata={"format": "pt"})
+    path = folder / "open_clip_model.safetensors"
+    save_file(weights, path, metadata={"format": "pt"})
+    path.chmod(0o644)  # safetensors leaves it to the owner alone
     if hasattr(clip.tokenizer, "save_pretrained"):  # open_clip's own tokenizer is part of open_clip
         clip.tokenizer.save_pretrained(folder)
     if clip.pad_id is not None:
@@ -86,7 +87,7 @@ def _local(run: RunDir) -> bool:
     base = run.document["base"]["source"]["model"]
     if (Path(base) / "run.json").is_file():
         return _local(RunDir(Path(base)))
-    return base == "toy" or base.startswith(_FOLDER_PREFIX)
+    return base == "toy" or base.startswith(LOCAL)
 
 
 def _how_to_load(form: str, target: Path, run: RunDir) -> str:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from capivara_cli import __version__, console
+from capivara_cli import __version__, console, languages
 from capivara_cli.clip import DEFAULT_MODEL, Clip, load_clip
 from capivara_cli.command import command
 from capivara_cli.engine import Source
@@ -50,12 +51,12 @@ class Options:
 
     @property
     def languages(self) -> list[str]:
-        return _split(self.lang)
+        return _languages(self.lang)
 
     @property
     def kept(self) -> list[str]:
         """Languages of the kept share; none of those that are learned anyway."""
-        return [each for each in _split(self.keep_lang) if each not in self.languages] if self.keep_share else []
+        return [each for each in _languages(self.keep_lang) if each not in self.languages] if self.keep_share else []
 
     @property
     def request(self) -> dict[str, Any]:
@@ -65,6 +66,19 @@ class Options:
 
 def _split(text: str) -> list[str]:
     return list(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
+
+
+def _languages(text: str) -> list[str]:
+    """BCP-47 codes of a comma-separated list. A code that no translator knows is taken as given."""
+    found = []
+    for name in _split(text):
+        try:
+            found.append(languages.get(name).code)
+        except CapivaraError:
+            if not re.fullmatch(r"[a-z]{2,3}(-\w+)*", name):
+                raise
+            found.append(name)
+    return list(dict.fromkeys(found))
 
 
 @command("train", Options)

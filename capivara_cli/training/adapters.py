@@ -102,4 +102,6 @@ def save_adapter(text: Any, folder: Path) -> None:
     training, config.inference_mode = config.inference_mode, True
     config.save_pretrained(folder)
     config.inference_mode = training
-    save_file(adapter_state(text), folder / "adapter_model.safetensors", metadata={"format": "pt"})
+    weights = folder / "adapter_model.safetensors"
+    save_file(adapter_state(text), weights, metadata={"format": "pt"})
+    weights.chmod(0o644)  # safetensors leaves it to the owner alone

@@ -6,7 +6,8 @@ import json
 from pathlib import Path
 
 SIZE = 32
-WORDS = "a the red blue green dog cat ball house um o vermelho azul verde cachorro gato bola casa em on and e".split()
+TEXT = "a the red blue green dog cat ball house um o vermelho azul verde cachorro gato bola casa em on and e"
+WORDS = TEXT.split()
 
 
 def tiny_clip(folder: Path, seed: int = 0, dropout: float = 0.1) -> Path:
@@ -71,3 +72,28 @@ def _tokenizer(folder: Path) -> int:
         tokenizer_object=tokenizer, bos_token="<s>", eos_token="</s>", pad_token="<pad>", unk_token="<unk>"
     ).save_pretrained(folder)
     return len(words)
+
+
+def pairs(count: int, languages: str = "en pt", seed: int = 0) -> list:
+    """Samples with a random image and, in each language, one or two random captions."""
+    import io
+    from dataclasses import asdict
+
+    import numpy as np
+    from PIL import Image
+
+    from capivara_cli.sample import Caption, Sample, encode_json
+
+    generator = np.random.default_rng(seed)
+    samples = []
+    for number in range(count):
+        out = io.BytesIO()
+        Image.fromarray(generator.integers(0, 255, (40, 40, 3), np.uint8)).save(out, "PNG")
+        captions = [
+            Caption(" ".join(generator.choice(WORDS, generator.integers(2, 9))), language, "alt")
+            for language in languages.split()
+            for _ in range(1 + number % 2)
+        ]
+        document = encode_json({"captions": [asdict(caption) for caption in captions]})
+        samples.append(Sample(f"{number:05d}", {"png": out.getvalue(), "json": document}))
+    return samples

@@ -1,0 +1,151 @@
+"""The loss, the chunks, the schedule, the optimiser and LoRA, each against values worked out by hand."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from tiny import WORDS
+from torch.nn import functional as F  # noqa: N812
+
+from capivara_cli.clip import load_clip
+from capivara_cli.errors import CapivaraError
+from capivara_cli.training.adapters import Lora, add_lora, has_projection, linear_names, trainable
+from capivara_cli.training.objective import chunks_by_length, encode_texts, info_nce
+from capivara_cli.training.optimization import capped_warmup, learning_rate, optimizer
+
+LORA = Lora(rank=8, alpha=8, dropout=0.0, targets=("query", "value"), projection=True)
+
+
+def test_info_nce_of_orthogonal_pairs() -> None:
+    """Two pairs, each text equal to its image: both directions are -log(e^s / (e^s + 1))."""
+    loss = info_nce(torch.eye(2), torch.eye(2), torch.tensor(math.log(4.0)))
+    assert loss.item() == pytest.approx(math.log(1 + math.exp(-4)), rel=1e-5)
+
+
+def test_info_nce_is_the_mean_of_both_directions() -> None:
+    images, texts = torch.tensor([[1.0, 0.0], [0.0, 1.0]]), torch.tensor([[1.0, 0.0], [1.0, 0.0]])
+    rows = (math.log(2) + math.log(2)) / 2  # image to text: both texts are alike
+    columns = (math.log(1 + math.exp(-1)) + math.log(1 + math.exp(1))) / 2  # text to image
+    assert info_nce(images, texts, torch.tensor(0.0)).item() == pytest.approx((rows + columns) / 2, rel=1e-5)
+
+
+def captions(count: int) -> list[str]:
+    generator = np.random.default_rng(0)
+    return [" ".join(generator.choice(WORDS, generator.integers(1, 30))) for _ in range(count)]
+
+
+def test_chunks_hold_every_row_once_in_order_of_length() -> None:
+    rows = [np.zeros(length) for length in np.random.default_rng(0).integers(1, 30, 300)]
+    chunks = chunks_by_length(rows)
+    assert [len(chunk) for chunk in chunks] == [75, 75, 75, 75]
+    lengths = [len(rows[index]) for chunk in chunks for index in chunk]
+    assert lengths == sorted(lengths)
+    assert sorted(np.concatenate(chunks)) == list(range(300))
+    assert [len(chunk) for chunk in chunks_by_length(rows[:63])] == [63]
+
+
+def test_chunks_padded_each_to_its_own_length_equal_one_batch_padded_to_77(tiny: Path) -> None:
+    """Same loss, same gradients: batch and negatives are those of the padded run."""
+    clip = load_clip(f"local-dir:{tiny}")
+    torch.manual_seed(0)
+    text = add_lora(clip.model.text, LORA, "tiny").eval()  # no dropout: the masks would have other shapes
+    for name, parameter in text.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(parameter, std=0.1)
+    parameters = [each for each in text.parameters() if each.requires_grad]
+    texts, scale = captions(256), torch.tensor(2.6)
+    images = F.normalize(torch.randn(256, 16), dim=-1)
+    rows = clip.tokenize(texts)
+
+    features, computed = encode_texts(text, rows, clip.pad, "cpu")
+    chunked = info_nce(images, features, scale)
+    gradients = torch.autograd.grad(chunked, parameters)
+    whole = info_nce(images, F.normalize(text(clip.tokenizer(texts)), dim=-1), scale)
+    expected = torch.autograd.grad(whole, parameters)
+
+    assert chunked.item() == pytest.approx(whole.item(), rel=1e-6)
+    for ours, theirs in zip(gradients, expected, strict=True):
+        assert (ours - theirs).norm() <= 1e-5 * theirs.norm() + 1e-9
+    assert sum(len(row) for row in rows) <= computed < 0.4 * 256 * 77
+
+
+def test_the_schedule_is_the_papers() -> None:
+    def rate(step: int) -> float:
+        return learning_rate(step, steps=1500, warmup=250, peak=1e-5, floor=1e-6)
+
+    assert rate(0) == 1e-6
+    assert rate(125) == pytest.approx(5.5e-6)
+    assert rate(250) == pytest.approx(1e-5)
+    assert rate(875) == pytest.approx(5.5e-6)
+    assert rate(1499) == pytest.approx(1e-6, rel=1e-4)
+    assert sum(rate(step) for step in range(1500)) == pytest.approx(8.25e-3, rel=1e-3)
+    assert learning_rate(0, steps=10, warmup=0, peak=1e-3, floor=0) == 1e-3
+
+
+def test_a_warmup_longer_than_half_of_the_run_becomes_a_sixth() -> None:
+    assert [capped_warmup(250, steps) for steps in (1500, 500, 499, 20, 1)] == [250, 250, 83, 3, 0]
+
+
+@pytest.mark.parametrize(("kind", "decayed"), [("adamw", [True, False]), ("adam-l2", [True, True])])
+def test_what_decays(kind: str, decayed: list[bool]) -> None:
+    """A matrix and a temperature without gradient from the loss: only decay moves them."""
+    matrix, scalar = torch.nn.Parameter(torch.ones(2, 2)), torch.nn.Parameter(torch.tensor(1.0))
+    made = optimizer(kind, [matrix, scalar], 0.2)
+    for group in made.param_groups:
+        group["lr"] = 0.1
+        assert group["betas"] == (0.9, 0.98) and group["eps"] == 1e-6
+    matrix.grad, scalar.grad = torch.zeros(2, 2), torch.zeros(())
+    made.step()
+    assert [matrix[0, 0].item() != 1, scalar.item() != 1] == decayed
+    if kind == "adamw":
+        assert matrix[0, 0].item() == pytest.approx(1 - 0.1 * 0.2)
+
+
+def full_size_text_tower(tmp_path: Path) -> torch.nn.Module:
+    """The text tower of xlm-roberta-base-ViT-B-32, on the meta device: shapes without memory."""
+    from open_clip.hf_model import HFTextEncoder
+    from transformers import XLMRobertaConfig
+
+    config = XLMRobertaConfig(
+        vocab_size=250002,
+        hidden_size=768,
+        num_hidden_layers=12,
+        num_attention_heads=12,
+        intermediate_size=3072,
+        max_position_embeddings=514,
+        type_vocab_size=1,
+        pad_token_id=1,
+    )
+    config.save_pretrained(tmp_path)
+    with torch.device("meta"):
+        return HFTextEncoder(str(tmp_path), 512, pooler_type="mean_pooler", proj_type="mlp", pretrained=False)
+
+
+@pytest.mark.parametrize(("projection", "count"), [(False, 294_912), (True, 1_114_112)])
+def test_parameters_trained_in_the_real_architecture(tmp_path: Path, projection: bool, count: int) -> None:
+    tower = full_size_text_tower(tmp_path)
+    assert sum(each.numel() for each in tower.parameters()) == 278_272_256
+    lora = Lora(rank=8, alpha=8, dropout=0.0, targets=("query", "value"), projection=projection)
+    assert trainable(add_lora(tower, lora, "real")) == count
+
+
+def test_targets_that_are_not_there_are_answered_with_those_that_are(tiny: Path) -> None:
+    clip = load_clip(f"local-dir:{tiny}")
+    lora = Lora(rank=8, alpha=8, dropout=0.0, targets=("query", "q_proj"), projection=True)
+    with pytest.raises(CapivaraError, match="no linear module named 'q_proj'") as caught:
+        add_lora(clip.model.text, lora, "tiny")
+    assert caught.value.hint == "it has query, key, value, dense"
+
+
+def test_open_clips_own_text_tower_can_be_adapted_where_it_has_linear_modules() -> None:
+    from open_clip.transformer import TextTransformer
+
+    tower = TextTransformer(context_length=8, vocab_size=20, width=16, heads=2, layers=1, output_dim=8)
+    assert linear_names(tower) == ["c_fc", "c_proj"]
+    assert not has_projection(tower)
+    adapted = add_lora(tower, Lora(rank=2, alpha=2, dropout=0.0, targets=("c_fc",), projection=True), "own")
+    assert trainable(adapted) == 2 * 16 + 2 * 64
