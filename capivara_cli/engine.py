@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from capivara_cli import __version__, console
-from capivara_cli.errors import CapivaraError
+from capivara_cli.errors import CapivaraError, UsageError
 from capivara_cli.sample import Sample, encode_json
 from capivara_cli.shards import (
     History,
@@ -182,6 +182,8 @@ def run(steps: Sequence[Step], inputs: Sequence[str], settings: Settings, out: B
     chain.check()
     begins = steps[0].stage.begins
     sources = list(inputs) if begins else default_inputs(inputs)
+    if not sources:
+        raise UsageError(f"{steps[0].name}: of what?", f"name it: capivara {chain.name} photos/captions.csv")
     shards = [] if begins else find_shards(sources)
     chain.envs[0].inputs = sources
     if out is not None:

@@ -11,12 +11,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from capivara_cli.columns import language_code
 from capivara_cli.errors import BadSample
 from capivara_cli.packing import PackOptions
-from capivara_cli.photos import ALT
+from capivara_cli.packing.columns import language_code
+from capivara_cli.packing.photos import ALT
+from capivara_cli.packing.sources import first_sample, is_tar, samples_in_tars
 from capivara_cli.sample import Caption, Sample
-from capivara_cli.sources import first_sample, is_tar, samples_in_tars
 from capivara_cli.stage import Env
 
 Made = list[tuple[str, str | None]]

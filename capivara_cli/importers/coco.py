@@ -11,9 +11,9 @@ from typing import Any
 
 from capivara_cli.errors import CapivaraError
 from capivara_cli.packing import PackOptions
-from capivara_cli.photos import Photo, caption, complain, refuse_if_images_are_elsewhere, samples_of
+from capivara_cli.packing.photos import Photo, caption, complain, refuse_if_images_are_elsewhere, samples_of
+from capivara_cli.packing.sources import image_roots, load_json, starts_with_any
 from capivara_cli.sample import Sample
-from capivara_cli.sources import image_roots, load_json, starts_with_any
 from capivara_cli.stage import Env
 
 

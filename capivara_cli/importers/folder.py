@@ -11,7 +11,7 @@ from pathlib import Path
 
 from capivara_cli.errors import BadSample, CapivaraError
 from capivara_cli.packing import PackOptions
-from capivara_cli.photos import Photo, caption, complain, keys_of, samples_of
+from capivara_cli.packing.photos import Photo, caption, complain, keys_of, samples_of
 from capivara_cli.sample import IMAGE_SUFFIXES, Caption, Sample
 from capivara_cli.stage import Env
 

@@ -10,12 +10,12 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 
-from capivara_cli.columns import language_code
 from capivara_cli.errors import BadSample
 from capivara_cli.packing import PackOptions
-from capivara_cli.photos import caption
+from capivara_cli.packing.columns import language_code
+from capivara_cli.packing.photos import caption
+from capivara_cli.packing.sources import is_tar, samples_in_tars
 from capivara_cli.sample import Caption, Sample
-from capivara_cli.sources import is_tar, samples_in_tars
 from capivara_cli.stage import Env
 
 

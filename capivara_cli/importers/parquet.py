@@ -10,13 +10,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from capivara_cli.columns import Columns, find_columns
 from capivara_cli.errors import BadSample, CapivaraError, unknown
 from capivara_cli.images import image_suffix
 from capivara_cli.packing import PackOptions
-from capivara_cli.photos import Photo, complain, keys_of
+from capivara_cli.packing.columns import Columns, find_columns
+from capivara_cli.packing.photos import Photo, complain, keys_of
+from capivara_cli.packing.sources import first_bytes
 from capivara_cli.sample import IMAGE_SUFFIXES, Sample, encode_json
-from capivara_cli.sources import first_bytes
 from capivara_cli.stage import Env
 
 _ROWS_AT_ONCE = 64  # images are large; a row group may hold thousands

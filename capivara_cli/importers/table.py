@@ -13,10 +13,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from capivara_cli.columns import Columns, find_columns
 from capivara_cli.errors import BadSample, CapivaraError
 from capivara_cli.packing import PackOptions
-from capivara_cli.photos import Photo, complain, is_url, refuse_if_images_are_elsewhere, samples_of
+from capivara_cli.packing.columns import Columns, find_columns
+from capivara_cli.packing.photos import Photo, complain, is_url, refuse_if_images_are_elsewhere, samples_of
 from capivara_cli.sample import Sample
 from capivara_cli.stage import Env
 

@@ -6,7 +6,6 @@ capivara pack photos/captions.csv --out shards. The format is recognised; --form
 from __future__ import annotations
 
 from capivara_cli import packing
-from capivara_cli.errors import UsageError
 from capivara_cli.shards import Stream
 from capivara_cli.stage import Env, stage
 
@@ -14,7 +13,5 @@ from capivara_cli.stage import Env, stage
 @stage("pack", packing.PackOptions, begins=True)
 def pack(samples: Stream, options: packing.PackOptions, env: Env) -> Stream:
     """Yield one sample for each image of the sources, its bytes untouched; bad rows and images are counted."""
-    if not env.inputs:
-        raise UsageError("pack: pack what?", "capivara pack photos/captions.csv --out shards, or a folder of images")
     for source in env.inputs:
         yield from packing.samples(source, options, env)

@@ -11,7 +11,7 @@ from conftest import a_sample, jpeg
 
 from capivara_cli.commands.show import Options, show
 from capivara_cli.errors import CapivaraError
-from capivara_cli.gallery import View, by_language, html_page
+from capivara_cli.page import View, by_language, html_page
 from capivara_cli.sample import Caption, Sample
 from capivara_cli.shards import ShardWriter
 from capivara_cli.stage import Env, Settings

@@ -15,7 +15,7 @@ from packed import pack, said
 
 from capivara_cli.errors import CapivaraError
 from capivara_cli.packing import PackOptions, samples
-from capivara_cli.photos import Downloads
+from capivara_cli.packing.photos import Downloads
 from capivara_cli.sample import encode_json
 from capivara_cli.stage import Env, Settings
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from capivara_cli import languages, plugins
 from capivara_cli.errors import BadSample, CapivaraError
 from capivara_cli.images import decode_image
-from capivara_cli.photos import complain
+from capivara_cli.packing.photos import complain
 from capivara_cli.sample import Sample
 from capivara_cli.shards import Stream
 from capivara_cli.stage import Env, map_batched, opt

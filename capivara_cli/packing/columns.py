@@ -9,7 +9,7 @@ from typing import Any
 
 from capivara_cli import languages
 from capivara_cli.errors import BadSample, CapivaraError
-from capivara_cli.photos import caption
+from capivara_cli.packing.photos import caption
 from capivara_cli.sample import Caption
 from capivara_cli.stage import Env
 

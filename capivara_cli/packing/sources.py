@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from capivara_cli.errors import BadSample, CapivaraError
-from capivara_cli.photos import complain, keys_of
+from capivara_cli.packing.photos import complain, keys_of
 from capivara_cli.sample import Sample
 from capivara_cli.shards import Stream, find_shards, reading
 from capivara_cli.stage import Env

@@ -1,0 +1,85 @@
+"""Reading and writing shards: ours beside tarfile and webdataset, same samples, one run.
+
+python benchmarks/stream.py [SAMPLES]   prints CPU microseconds per sample and ratios, as a Markdown table.
+"""
+
+from __future__ import annotations
+
+import io
+import random
+import sys
+import tarfile
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from capivara_cli.sample import Sample
+from capivara_cli.shards import ShardWriter, reading
+
+REPEATS = 3
+
+
+def make(path: Path, count: int) -> None:
+    """Samples of the size of CC3M's: a JPEG of about 53 KB, 360 bytes of json, a short txt."""
+    source = random.Random(0)
+    with open(path, "wb") as out:
+        writer = ShardWriter(out, [])
+        for number in range(count):
+            image = source.randbytes(source.randint(30_000, 76_000))
+            writer.write(
+                Sample(f"{number:08d}", {"jpg": image, "json": b'{"a": "%s"}' % (b"x" * 350), "txt": b"y" * 60})
+            )
+        writer.finish()
+
+
+def ours(source: Path, target: Path) -> None:
+    with reading(str(source)) as reader, open(target, "wb", buffering=1 << 20) as out:
+        writer = ShardWriter(out, reader.history)
+        for sample in reader:
+            writer.write(sample)
+        writer.finish()
+
+
+def with_tarfile(source: Path, target: Path) -> None:
+    with tarfile.open(source, "r|") as tar, tarfile.open(target, "w|", format=tarfile.USTAR_FORMAT) as out:
+        for member in tar:
+            data = tar.extractfile(member)
+            out.addfile(member, io.BytesIO(data.read() if data else b""))
+
+
+def with_webdataset(source: Path, target: Path) -> None:
+    import webdataset
+
+    with webdataset.TarWriter(str(target), encoder=False) as out:
+        for sample in webdataset.WebDataset(str(source), shardshuffle=False):
+            out.write({key: value for key, value in sample.items() if key in {"__key__", "jpg", "json", "txt"}})
+
+
+def seconds(copy: Callable[[Path, Path], None], source: Path, target: Path) -> float:
+    """The least CPU time of a few repeats, imports paid before."""
+    copy(source, target)
+    times = []
+    for _ in range(REPEATS):
+        started = time.process_time()
+        copy(source, target)
+        times.append(time.process_time() - started)
+    return min(times)
+
+
+def main() -> None:
+    count = int(sys.argv[1]) if len(sys.argv) > 1 else 3000
+    with tempfile.TemporaryDirectory() as folder:
+        source, target = Path(folder, "in.tar"), Path(folder, "out.tar")
+        make(source, count)
+        size = source.stat().st_size / 1e6
+        base = seconds(ours, source, target)
+        print("| read and write | µs per sample | MB/s | ours is faster by |")
+        print("|---|---|---|---|")
+        for name, copy in (("capivara", ours), ("tarfile", with_tarfile), ("webdataset", with_webdataset)):
+            taken = base if copy is ours else seconds(copy, source, target)
+            print(f"| {name} | {taken / count * 1e6:.1f} | {size / taken:,.0f} | {taken / base:.1f}× |")
+
+
+if __name__ == "__main__":
+    main()
