@@ -96,13 +96,13 @@ def clean(text: str) -> str:
 
 
 def is_degenerate(text: str) -> bool:
-    """Whether a caption goes round in circles: at least eight words, fewer than a third of them different.
+    """Whether a caption goes round in circles: at least eight words, fewer than two in five different.
 
     >>> is_degenerate("a photo of a, a, a, a, a, a, a, a, a, a")
     True
     """
     words = re.findall(r"\w+", text.casefold())
-    return len(words) >= 8 and 3 * len(set(words)) < len(words)
+    return len(words) >= 8 and 5 * len(set(words)) < 2 * len(words)
 
 
 def distinct_clean(texts: list[str], prefixes: Sequence[str], note: Callable[[str], None]) -> list[str]:
