@@ -121,7 +121,7 @@ def sample_scenes(split: str, count: int, seed: int = 0) -> Iterator[Scene]:
     Raises ValueError for an unknown split.
 
     >>> [canonical(scene) for scene in sample_scenes("train", 1)]
-    ['1 small white plain house|above|1 small yellow spotted heart|snow']
+    ['1 big blue striped box|left|1 big yellow spotted star|night']
     """
     if split not in SPLITS:
         raise ValueError(f"there is no split {split!r}; there are {', '.join(SPLITS)}")
