@@ -6,19 +6,17 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import json
 import os
 import stat
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from capivara_cli import __version__, console
+from capivara_cli import console
+from capivara_cli.chain import Chain, Report, counts, keeping_rejects, new_report
 from capivara_cli.errors import CapivaraError, UsageError
-from capivara_cli.sample import Sample, encode_json
+from capivara_cli.fingerprint import fingerprint, input_identity
 from capivara_cli.shards import (
     History,
     Manifest,
@@ -76,106 +74,6 @@ def _note_ignored(ignored: Counter[str], duplicates: int, env: Env) -> None:
         env.tally.dropped["duplicate key"] += duplicates
 
 
-@dataclass
-class Chain:
-    """The steps of a plan with their environments, which live as long as the process: models load once."""
-
-    steps: Sequence[Step]
-    settings: Settings
-    envs: list[Env] = field(init=False)
-
-    def __post_init__(self) -> None:
-        models: dict[Any, Any] = {}
-        self.envs = [Env(self.settings, step.name, models) for step in self.steps]
-
-    @property
-    def name(self) -> str:
-        return " | ".join(step.name for step in self.steps)
-
-    @property
-    def described(self) -> History:
-        """What provenance records: the steps with everything that decides what they write."""
-        return [{**step.describe(self.settings.seed), "version": __version__} for step in self.steps]
-
-    def check(self) -> None:
-        for step in self.steps:
-            step.stage.check(step.options)
-
-    def over(self, samples: Iterable[Sample]) -> Stream:
-        """The samples after every step, each step's books kept."""
-        stream = iter(samples)
-        for step, env in zip(self.steps, self.envs, strict=True):
-            stream = _written(step.stage.run(_read(stream, env), step.options, env), env)
-        return stream
-
-    def close_books(self) -> list[Tally]:
-        """Close one shard's books. Raises ``RuntimeError`` when a step lost a sample: that is a bug, not bad input."""
-        tallies = [env.next_shard() for env in self.envs]
-        for step, tally in zip(self.steps, tallies, strict=True):
-            if tally.read != tally.written + tally.dropped.total():
-                raise RuntimeError(
-                    f"{step.name} read {tally.read} samples, wrote {tally.written} and dropped {tally.dropped.total()}"
-                )
-        return tallies
-
-
-def _read(samples: Stream, env: Env) -> Stream:
-    for sample in samples:
-        env.tally.read += 1
-        yield sample
-
-
-def _written(samples: Stream, env: Env) -> Stream:
-    for sample in samples:
-        env.tally.written += 1
-        yield sample
-
-
-@dataclass
-class Report:
-    """What a run did: per step and over all shards."""
-
-    name: str
-    out: str
-    steps: list[str]
-    tallies: list[Tally]
-    inputs: Sequence[str] = ()
-    shards: int = 0
-    resumed: int = 0
-
-    def add(self, tallies: Sequence[Tally]) -> None:
-        for total, tally in zip(self.tallies, tallies, strict=True):
-            total.add(tally)
-        self.shards += 1
-
-    def summary(self) -> dict[str, Any]:
-        """Machine-readable: read by the first step, written by the last, dropped by all with reasons."""
-        steps = [{"step": name, **_counts(tally)} for name, tally in zip(self.steps, self.tallies, strict=True)]
-        return {
-            "command": self.name,
-            "out": self.out,
-            "inputs": list(self.inputs),
-            "read": self.tallies[0].read,
-            "written": self.tallies[-1].written,
-            "dropped": dict(sum((tally.dropped for tally in self.tallies), Counter())),
-            "notes": dict(sum((tally.notes for tally in self.tallies), Counter())),
-            "shards": self.shards,
-            "resumed_shards": self.resumed,
-            "steps": steps,
-        }
-
-    def refuse_if_nothing_worked(self) -> None:
-        """Raise when every sample that reached a step failed there: that is no result."""
-        for name, tally in zip(self.steps, self.tallies, strict=True):
-            if tally.failed and tally.failed == tally.read:
-                reasons = ", ".join(f"{reason} ({count})" for reason, count in tally.dropped.most_common(3))
-                raise CapivaraError(f"{name}: none of the {tally.read} samples can be used: {reasons}")
-
-
-def _counts(tally: Tally) -> dict[str, Any]:
-    return {"read": tally.read, "written": tally.written, "dropped": dict(tally.dropped), "notes": dict(tally.notes)}
-
-
 def run(steps: Sequence[Step], inputs: Sequence[str], settings: Settings, out: BinaryIO | None) -> Report:
     """Run a plan over the inputs: to the stream ``out`` when it is given, else to a folder."""
     chain = Chain(steps, settings)
@@ -229,10 +127,10 @@ def default_folder(sources: Sequence[str], steps: Sequence[Step]) -> str:
 
 def run_stream(chain: Chain, history: History, samples: Stream, out: BinaryIO) -> Report:
     """The samples through the chain into one tar on a stream; the end marker only when everything went well."""
-    report = _report(chain, "-")
+    report = new_report(chain, "-")
     writer = ShardWriter(out, history + chain.described)
     out.flush()  # the next command learns its history now, and may load its model while ours loads
-    with _keeping_rejects(chain, "stream.tar"):
+    with keeping_rejects(chain, "stream.tar"):
         for sample in console.track(chain.over(samples), chain.name):
             writer.write(sample)
         report.add(chain.close_books())
@@ -252,10 +150,10 @@ def run_folder(chain: Chain, shards: Sequence[str], folder: Path) -> Report:
     """Each shard to one of the same name, all or nothing; those the manifest has are skipped."""
     names = _output_names(shards)
     manifest = open_manifest(folder, chain.described, fingerprint(chain), len(shards))
-    report = _report(chain, str(folder))
+    report = new_report(chain, str(folder))
     progress = console.Progress(chain.name)
     for shard, name in zip(shards, names, strict=True):
-        identity = _input_identity(shard)
+        identity = input_identity(shard)
         if (entry := manifest.done.get(name)) and entry["input"] == identity and (folder / name).is_file():
             report.resumed += 1
             continue
@@ -268,7 +166,7 @@ def run_folder(chain: Chain, shards: Sequence[str], folder: Path) -> Report:
 
 
 def _one_shard(chain: Chain, shard: str, target: Path, progress: console.Progress) -> tuple[list[Tally], int]:
-    with reading(shard) as reader, _keeping_rejects(chain, target.name), replacing(target) as out:
+    with reading(shard) as reader, keeping_rejects(chain, target.name), replacing(target) as out:
         writer = ShardWriter(out, reader.history + chain.described)
         for sample in chain.over(_counted(reader, chain.envs[0])):
             writer.write(sample)
@@ -286,14 +184,14 @@ def rotate(chain: Chain, history: History, samples: Stream, folder: Path) -> Rep
     size = getattr(chain.steps[0].options, "shard_size", SHARD_SIZE)
     mark = fingerprint(chain)
     before = Manifest.load(folder) if folder.is_dir() else None
-    report = _report(chain, str(folder))
+    report = new_report(chain, str(folder))
     if chain.steps[0].stage.begins and before and before.complete and before.fingerprint == mark:
         report.resumed = len(before.done)
         return report
     manifest = open_manifest(folder, chain.described, mark, None)
     if manifest.done:
         _clear(manifest)
-    with _keeping_rejects(chain, "stream.tar"):
+    with keeping_rejects(chain, "stream.tar"):
         stream = console.track(chain.over(samples), chain.name)
         waiting = next(stream, None)
         number = 0
@@ -323,11 +221,6 @@ def _clear(manifest: Manifest) -> None:
     manifest.save()
 
 
-def _report(chain: Chain, out: str) -> Report:
-    inputs = [source for source in chain.envs[0].inputs if Path(source).exists()]
-    return Report(chain.name, out, [step.name for step in chain.steps], [Tally() for _ in chain.steps], inputs)
-
-
 def open_manifest(folder: Path, plan: History, mark: str, shards: int | None) -> Manifest:
     """The manifest of an output folder: a new one, or the same plan's to go on with; anything else is an error."""
     manifest = Manifest.load(folder) if folder.is_dir() else None
@@ -349,39 +242,6 @@ def open_manifest(folder: Path, plan: History, mark: str, shards: int | None) ->
     return manifest
 
 
-def fingerprint(chain: Chain) -> str:
-    """A hash of the plan, its options, our version, and the size and time of every file they depend on."""
-    files = [_file_marks(value) for step in chain.steps for value in asdict(step.options).values()]
-    if chain.steps[0].stage.begins:
-        files += [[source, *_every_file(Path(source))] for source in chain.envs[0].inputs]
-    return hashlib.sha256(json.dumps([chain.described, files], sort_keys=True).encode()).hexdigest()
-
-
-def _file_marks(value: Any) -> list[list[Any]]:
-    """Size and time of the files under a path an option names (a model folder, a run): retrained means changed."""
-    if not isinstance(value, str) or ("/" not in value and "." not in value):
-        return []
-    path = Path(value.partition(":")[2] or value)
-    files = sorted(path.rglob("*"))[:1000] if path.is_dir() else [path] if path.is_file() else []
-    kept = [each for each in files if each.is_file() and each.suffix in _MODEL_SUFFIXES]
-    return [[each.name, (info := each.stat()).st_size, info.st_mtime_ns] for each in kept]
-
-
-def _every_file(path: Path) -> list[list[Any]]:
-    files = sorted(path.rglob("*")) if path.is_dir() else [path] if path.exists() else []
-    return [[str(each), (info := each.stat()).st_size, info.st_mtime_ns] for each in files]
-
-
-_MODEL_SUFFIXES = {".safetensors", ".bin", ".pt", ".argosmodel", ".txt", ".jsonl", ".model"}
-
-
-def _input_identity(shard: str) -> dict[str, Any]:
-    if "://" in shard:
-        return {"name": shard}
-    info = Path(shard).stat()
-    return {"name": Path(shard).name, "size": info.st_size, "mtime_ns": info.st_mtime_ns}
-
-
 def _entry(name: str, identity: dict[str, Any], tallies: Sequence[Tally], size: int) -> dict[str, Any]:
     return {
         "shard": name,
@@ -389,7 +249,7 @@ def _entry(name: str, identity: dict[str, Any], tallies: Sequence[Tally], size: 
         "read": tallies[0].read,
         "written": tallies[-1].written,
         "bytes": size,
-        "steps": [_counts(tally) for tally in tallies],
+        "steps": [counts(tally) for tally in tallies],
     }
 
 
@@ -403,29 +263,3 @@ def _output_names(shards: Sequence[str]) -> list[str]:
         if count > 1:
             raise CapivaraError(f"{count} inputs would all be written to {name}", "process the folders one by one")
     return names
-
-
-@contextlib.contextmanager
-def _keeping_rejects(chain: Chain, name: str) -> Iterator[None]:
-    """With ``--rejects DIR``: every dropped sample in DIR/<number>-<step>/<shard>, its reason in ``dropped.json``."""
-    folder = chain.settings.rejects
-    if not folder:
-        yield
-        return
-    with contextlib.ExitStack() as stack:
-        writers: list[ShardWriter] = []
-        for number, (step, env) in enumerate(zip(chain.steps, chain.envs, strict=True), start=1):
-            out = stack.enter_context(replacing(Path(folder) / f"{number}-{step.name}" / name))
-            writers.append(ShardWriter(out, chain.described[:number]))
-            env.reject = _rejecting(writers[-1], step.name)
-        yield
-        for writer, env in zip(writers, chain.envs, strict=True):
-            writer.finish()
-            env.reject = None
-
-
-def _rejecting(writer: ShardWriter, step: str) -> Any:
-    def reject(sample: Sample, reason: str) -> None:
-        writer.write(sample.with_members(**{"dropped.json": encode_json({"step": step, "reason": reason})}))
-
-    return reject

@@ -18,7 +18,7 @@ HEAVY = {
 
 LAYERS = [
     {"errors", "sample", "languages", "images", "console", "tar", "__init__", "similarity"},
-    {"shards", "stage", "command", "plugins", "runs", "energy", "ledger", "engine", "hub", "weights", "pretrained", "page"},
+    {"shards", "stage", "command", "plugins", "runs", "energy", "ledger", "engine", "chain", "fingerprint", "hub", "weights", "pretrained", "page"},
     {"options", "perform", "clip", "packing", "toy", "training", "evaluation"},
     {"captioners", "translators", "rewriters", "importers", "evalsets", "stages", "commands"},
     {"cli", "__main__"},

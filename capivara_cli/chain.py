@@ -1,0 +1,147 @@
+"""The steps of a plan joined into one generator, with the books of each: read = written + dropped."""
+
+from __future__ import annotations
+
+import contextlib
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from capivara_cli import __version__
+from capivara_cli.errors import CapivaraError
+from capivara_cli.sample import Sample, encode_json
+from capivara_cli.shards import History, ShardWriter, Stream, replacing
+from capivara_cli.stage import Env, Settings, Step, Tally
+
+
+@dataclass
+class Chain:
+    """The steps of a plan with their environments, which live as long as the process: models load once."""
+
+    steps: Sequence[Step]
+    settings: Settings
+    envs: list[Env] = field(init=False)
+
+    def __post_init__(self) -> None:
+        models: dict[Any, Any] = {}
+        self.envs = [Env(self.settings, step.name, models) for step in self.steps]
+
+    @property
+    def name(self) -> str:
+        return " | ".join(step.name for step in self.steps)
+
+    @property
+    def described(self) -> History:
+        """What provenance records: the steps with everything that decides what they write."""
+        return [{**step.describe(self.settings.seed), "version": __version__} for step in self.steps]
+
+    def check(self) -> None:
+        for step in self.steps:
+            step.stage.check(step.options)
+
+    def over(self, samples: Iterable[Sample]) -> Stream:
+        """The samples after every step, each step's books kept."""
+        stream = iter(samples)
+        for step, env in zip(self.steps, self.envs, strict=True):
+            stream = _written(step.stage.run(_read(stream, env), step.options, env), env)
+        return stream
+
+    def close_books(self) -> list[Tally]:
+        """Close one shard's books. Raises ``RuntimeError`` when a step lost a sample: that is a bug, not bad input."""
+        tallies = [env.next_shard() for env in self.envs]
+        for step, tally in zip(self.steps, tallies, strict=True):
+            if tally.read != tally.written + tally.dropped.total():
+                raise RuntimeError(
+                    f"{step.name} read {tally.read} samples, wrote {tally.written} and dropped {tally.dropped.total()}"
+                )
+        return tallies
+
+
+def _read(samples: Stream, env: Env) -> Stream:
+    for sample in samples:
+        env.tally.read += 1
+        yield sample
+
+
+def _written(samples: Stream, env: Env) -> Stream:
+    for sample in samples:
+        env.tally.written += 1
+        yield sample
+
+
+@dataclass
+class Report:
+    """What a run did: per step and over all shards."""
+
+    name: str
+    out: str
+    steps: list[str]
+    tallies: list[Tally]
+    inputs: Sequence[str] = ()
+    shards: int = 0
+    resumed: int = 0
+
+    def add(self, tallies: Sequence[Tally]) -> None:
+        for total, tally in zip(self.tallies, tallies, strict=True):
+            total.add(tally)
+        self.shards += 1
+
+    def summary(self) -> dict[str, Any]:
+        """Machine-readable: read by the first step, written by the last, dropped by all with reasons."""
+        steps = [{"step": name, **counts(tally)} for name, tally in zip(self.steps, self.tallies, strict=True)]
+        return {
+            "command": self.name,
+            "out": self.out,
+            "inputs": list(self.inputs),
+            "read": self.tallies[0].read,
+            "written": self.tallies[-1].written,
+            "dropped": dict(sum((tally.dropped for tally in self.tallies), Counter())),
+            "notes": dict(sum((tally.notes for tally in self.tallies), Counter())),
+            "shards": self.shards,
+            "resumed_shards": self.resumed,
+            "steps": steps,
+        }
+
+    def refuse_if_nothing_worked(self) -> None:
+        """Raise when every sample that reached a step failed there: that is no result."""
+        for name, tally in zip(self.steps, self.tallies, strict=True):
+            if tally.failed and tally.failed == tally.read:
+                reasons = ", ".join(f"{reason} ({count})" for reason, count in tally.dropped.most_common(3))
+                raise CapivaraError(f"{name}: none of the {tally.read} samples can be used: {reasons}")
+
+
+def counts(tally: Tally) -> dict[str, Any]:
+    return {"read": tally.read, "written": tally.written, "dropped": dict(tally.dropped), "notes": dict(tally.notes)}
+
+
+def new_report(chain: Chain, out: str) -> Report:
+    inputs = [source for source in chain.envs[0].inputs if Path(source).exists()]
+    return Report(chain.name, out, [step.name for step in chain.steps], [Tally() for _ in chain.steps], inputs)
+
+
+@contextlib.contextmanager
+def keeping_rejects(chain: Chain, name: str) -> Iterator[None]:
+    """With ``--rejects DIR``: every dropped sample in DIR/<number>-<step>/<shard>, its reason in ``dropped.json``."""
+    folder = chain.settings.rejects
+    if not folder:
+        yield
+        return
+    with contextlib.ExitStack() as stack:
+        writers: list[ShardWriter] = []
+        for number, (step, env) in enumerate(zip(chain.steps, chain.envs, strict=True), start=1):
+            out = stack.enter_context(replacing(Path(folder) / f"{number}-{step.name}" / name))
+            writers.append(ShardWriter(out, chain.described[:number]))
+            env.reject = _rejecting(writers[-1], step.name)
+        yield
+        for writer, env in zip(writers, chain.envs, strict=True):
+            writer.finish()
+            env.reject = None
+
+
+def _rejecting(writer: ShardWriter, step: str) -> Any:
+    def reject(sample: Sample, reason: str) -> None:
+        writer.write(sample.with_members(**{"dropped.json": encode_json({"step": step, "reason": reason})}))
+
+    return reject

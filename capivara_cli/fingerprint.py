@@ -1,0 +1,43 @@
+"""Is this the same work as before? Hashes of a plan and of the files it depends on, for resume."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from capivara_cli.chain import Chain
+
+_MODEL_SUFFIXES = {".safetensors", ".bin", ".pt", ".argosmodel", ".txt", ".jsonl", ".model"}
+
+
+def fingerprint(chain: Chain) -> str:
+    """A hash of the plan, its options, our version, and the size and time of every file they depend on."""
+    files = [_file_marks(value) for step in chain.steps for value in asdict(step.options).values()]
+    if chain.steps[0].stage.begins:
+        files += [[source, *_every_file(Path(source))] for source in chain.envs[0].inputs]
+    return hashlib.sha256(json.dumps([chain.described, files], sort_keys=True).encode()).hexdigest()
+
+
+def _file_marks(value: Any) -> list[list[Any]]:
+    """Size and time of the files under a path an option names (a model folder, a run): retrained means changed."""
+    if not isinstance(value, str) or ("/" not in value and "." not in value):
+        return []
+    path = Path(value.partition(":")[2] or value)
+    files = sorted(path.rglob("*"))[:1000] if path.is_dir() else [path] if path.is_file() else []
+    kept = [each for each in files if each.is_file() and each.suffix in _MODEL_SUFFIXES]
+    return [[each.name, (info := each.stat()).st_size, info.st_mtime_ns] for each in kept]
+
+
+def _every_file(path: Path) -> list[list[Any]]:
+    files = sorted(path.rglob("*")) if path.is_dir() else [path] if path.exists() else []
+    return [[str(each), (info := each.stat()).st_size, info.st_mtime_ns] for each in files]
+
+
+def input_identity(shard: str) -> dict[str, Any]:
+    if "://" in shard:
+        return {"name": shard}
+    info = Path(shard).stat()
+    return {"name": Path(shard).name, "size": info.st_size, "mtime_ns": info.st_mtime_ns}
