@@ -15,7 +15,7 @@ _MODEL_SUFFIXES = {".safetensors", ".bin", ".pt", ".argosmodel", ".txt", ".jsonl
 
 def fingerprint(chain: Chain) -> str:
     """A hash of the plan, its options, our version, and the size and time of every file they depend on."""
-    files = [_file_marks(value) for step in chain.steps for value in asdict(step.options).values()]
+    files: list[Any] = [_file_marks(value) for step in chain.steps for value in asdict(step.options).values()]
     if chain.steps[0].stage.begins:
         files += [[source, *_every_file(Path(source))] for source in chain.envs[0].inputs]
     return hashlib.sha256(json.dumps([chain.described, files], sort_keys=True).encode()).hexdigest()

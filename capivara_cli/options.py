@@ -85,8 +85,10 @@ def _annotation(each: Field[Any], kind: Any) -> Any:
     declaration = flag_of(each.name)
     if kind is bool and each.default:
         declaration += declaration.replace("--", "/--no-")
-    names = {key: each.metadata.get(key) or None for key in ("metavar", "envvar")}
-    return Annotated[kind, typer.Option(declaration, help=help_text, show_default=shown, **names)]
+    metavar, envvar = each.metadata.get("metavar") or None, each.metadata.get("envvar") or None
+    return Annotated[
+        kind, typer.Option(declaration, help=help_text, show_default=shown, metavar=metavar, envvar=envvar)
+    ]
 
 
 def parse_plan(text: str) -> list[Step]:

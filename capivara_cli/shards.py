@@ -129,14 +129,14 @@ def open_source(source: str) -> Iterator[BinaryIO]:
         with opened as stream:
             yield cast(BinaryIO, stream)
     else:
-        with open(source, "rb", buffering=_BUFFER) as stream:
-            if stream.peek(2)[:2] == b"\x1f\x8b":
+        with open(source, "rb", buffering=_BUFFER) as file:
+            if file.peek(2)[:2] == b"\x1f\x8b":
                 import gzip
 
-                with gzip.open(stream) as plain:
+                with gzip.open(file) as plain:
                     yield cast(BinaryIO, plain)
             else:
-                yield stream
+                yield file
 
 
 def enlarge_pipe(descriptor: int) -> None:
