@@ -188,7 +188,7 @@ def _adapt(clip: Clip, options: Options, total: int, seed: int) -> dict[str, Any
 
     import torch
 
-    from capivara_cli.training.adapters import Lora, add_lora, trainable
+    from capivara_cli.training.adapters import Lora, add_lora, checkpoint_gradients, trainable
 
     lora = Lora(
         rank=options.lora_r,
@@ -198,7 +198,7 @@ def _adapt(clip: Clip, options: Options, total: int, seed: int) -> dict[str, Any
         projection=options.projection,
     )
     if options.grad_checkpointing:
-        clip.model.text.set_grad_checkpointing(True)
+        checkpoint_gradients(clip.model.text)
     if options.temperature:
         with torch.no_grad():
             clip.model.logit_scale.fill_(-math.log(options.temperature))

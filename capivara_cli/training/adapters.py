@@ -73,6 +73,15 @@ def has_projection(text: nn.Module) -> bool:
     return any(True for _ in getattr(text, "proj", nn.Identity()).parameters())
 
 
+def checkpoint_gradients(text: nn.Module) -> None:
+    """Keep only what enters each layer and compute the rest again in the backward pass: less memory, more work."""
+    transformer: Any = getattr(text, "transformer", None)
+    if hasattr(transformer, "activation_checkpointing_enable"):  # the other name is deprecated
+        transformer.activation_checkpointing_enable()
+    else:
+        text.set_grad_checkpointing(True)  # type: ignore[operator]
+
+
 def trainable(module: nn.Module) -> int:
     """Parameters that receive a gradient."""
     return sum(parameter.numel() for parameter in module.parameters() if parameter.requires_grad)
