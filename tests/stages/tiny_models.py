@@ -123,3 +123,67 @@ def tiny_git(folder: Path, seed: int = 0) -> Path:
     images = CLIPImageProcessor(size={"shortest_edge": SIZE}, crop_size={"height": SIZE, "width": SIZE})
     GitProcessor(images, tokenizer).save_pretrained(folder)
     return folder
+
+
+def tiny_argos(folder: Path, source: str, target: str, seed: int = 0) -> Path:
+    """A random Marian model as a real ``.argosmodel``: SentencePiece, CTranslate2 int8, metadata, zipped."""
+    import io
+    import json
+    import zipfile
+
+    import sentencepiece
+    from ctranslate2.converters import TransformersConverter
+    from transformers import MarianConfig, MarianMTModel, MarianTokenizer
+
+    folder.mkdir(parents=True, exist_ok=True)
+    pieces = io.BytesIO()
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter([SENTENCE, *SENTENCE.split()] * 20), model_writer=pieces, vocab_size=80,
+        hard_vocab_limit=False, unk_id=2, bos_id=-1, eos_id=0, pad_id=-1, minloglevel=3,
+    )  # fmt: skip
+    (folder / "joint.spm").write_bytes(pieces.getvalue())
+    processor = sentencepiece.SentencePieceProcessor(model_proto=pieces.getvalue())
+    words = {processor.id_to_piece(index): index for index in range(processor.get_piece_size())}
+    words["<pad>"] = len(words)  # last, or the converter counts one token too many
+    (folder / "words.json").write_text(json.dumps(words))
+    spm = str(folder / "joint.spm")
+    MarianTokenizer(source_spm=spm, target_spm=spm, vocab=str(folder / "words.json")).save_pretrained(folder / "marian")
+    pad = words["<pad>"]
+    model = MarianMTModel(
+        MarianConfig(
+            vocab_size=len(words), d_model=32, encoder_layers=1, decoder_layers=1, encoder_attention_heads=2,
+            decoder_attention_heads=2, encoder_ffn_dim=48, decoder_ffn_dim=48, max_position_embeddings=256,
+            pad_token_id=pad, eos_token_id=words["</s>"], decoder_start_token_id=pad, forced_eos_token_id=None,
+        )
+    )  # fmt: skip
+    _spread(model, seed)
+    model.save_pretrained(folder / "marian")
+    TransformersConverter(str(folder / "marian")).convert(str(folder / "converted"), quantization="int8")
+    name = f"translate-{source}_{target}"
+    metadata = {"package_version": "1.0", "argos_version": "1.9", "from_code": source, "to_code": target,
+                "from_name": source, "to_name": target}  # fmt: skip
+    with zipfile.ZipFile(folder / f"{name}.argosmodel", "w") as archive:
+        archive.writestr(f"{name}/metadata.json", json.dumps(metadata))
+        archive.writestr(f"{name}/sentencepiece.model", pieces.getvalue())
+        for file in sorted((folder / "converted").iterdir()):
+            archive.write(file, f"{name}/model/{file.name}")
+    return folder / f"{name}.argosmodel"
+
+
+def tiny_gpt2(folder: Path, seed: int = 0) -> Path:
+    """A random ``GPT2LMHeadModel`` on bytes, with an own token for the line break."""
+    from tokenizers import ByteLevelBPETokenizer
+    from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
+
+    trainer = ByteLevelBPETokenizer()
+    trainer.train_from_iterator([SENTENCE], vocab_size=300, special_tokens=["<pad>", "</s>"], show_progress=False)
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=trainer._tokenizer, pad_token="<pad>", eos_token="</s>")
+    tokenizer.save_pretrained(folder)
+    model = GPT2LMHeadModel(
+        GPT2Config(
+            vocab_size=len(tokenizer), n_embd=32, n_layer=1, n_head=2, n_positions=1024, pad_token_id=0, eos_token_id=1
+        )
+    )
+    _spread(model, seed)
+    model.save_pretrained(folder)
+    return folder
