@@ -73,7 +73,7 @@ class Recipe:
     rate: float = 1e-3  # the peak, after warm-up; a cosine brings it to zero
     warmup: int = 60
     weight_decay: float = 0.05
-    shares: tuple[float, ...] = (0.995, 0.0036, 0.0011, 0.0003)  # of the captions, in the order of LANGUAGES
+    shares: tuple[float, ...] = (0.99575, 0.0032, 0.00075, 0.0003)  # of the captions, in the order of LANGUAGES
     brief: float = 0.08  # of the captions name one thing only, as a class name does
     prefixed: float = 0.2  # of the English captions follow one of the captioner's prefixes
 
