@@ -121,7 +121,8 @@ class _Work:
     def _translator(self, target: Language) -> Translator:
         options = self.options
         spec = f"argos:{options.package}" if options.package else options.translator
-        context = {"source": options.source.code, "target": target.code, "device": self.env.device}
+        # "auto" is left to the translator: resolving it here would import torch, which none of them needs
+        context = {"source": options.source.code, "target": target.code, "device": self.env.settings.device}
         return self.env.once(
             ("translator", spec, *context.values()), lambda: plugins.load("translators", spec, **context)
         )

@@ -59,7 +59,7 @@ class ArgosPackage:
         import ctranslate2
 
         kind, _, index = self.device.partition(":")
-        on_gpu = kind == "cuda" and ctranslate2.get_cuda_device_count() > 0
+        on_gpu = kind in ("cuda", "auto") and ctranslate2.get_cuda_device_count() > 0
         return ctranslate2.Translator(
             str(self.folder / "model"),
             device="cuda" if on_gpu else "cpu",

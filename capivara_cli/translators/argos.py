@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import logging
 import os
 import socket
 import tempfile
@@ -131,13 +132,15 @@ def _download(available: Any, start: Language, end: Language) -> None:
 
 @contextlib.contextmanager
 def _patience() -> Iterator[None]:
-    """argostranslate opens its URLs without a timeout: a silent network would hang it for ever."""
-    before = socket.getdefaulttimeout()
+    """argostranslate opens its URLs without a timeout, and logs the exceptions that an error here puts into words."""
+    before, logger = socket.getdefaulttimeout(), logging.getLogger("argostranslate.utils")
     socket.setdefaulttimeout(_SECONDS)
+    logger.disabled = True
     try:
         yield
     finally:
         socket.setdefaulttimeout(before)
+        logger.disabled = False
 
 
 def _index_file() -> Path:
