@@ -17,15 +17,17 @@ from capivara_cli.weights import (
     CONFIG,
     DEFAULT_MODEL,
     DEFAULT_PRETRAINED,
+    HUB,
     LOCAL,
     WAYS,
     Plan,
     architecture_plan,
+    check_model,
     folder_plan,
     hub_folder,
 )
 
-__all__ = ["DEFAULT_MODEL", "DEFAULT_PRETRAINED", "TOY", "Clip", "load_clip"]
+__all__ = ["DEFAULT_MODEL", "DEFAULT_PRETRAINED", "TOY", "Clip", "check_model", "load_clip"]
 
 if TYPE_CHECKING:
     import numpy as np
@@ -33,7 +35,6 @@ if TYPE_CHECKING:
 
 TOY = Path(__file__).parent / "toy" / "models" / "clip"
 
-_HUB = "hf-hub:"
 _TEXT_BATCH = 256
 _TOKENIZE_BATCH = 8192
 
@@ -144,9 +145,9 @@ def load_clip(model: str = DEFAULT_MODEL, pretrained: str = "", device: str = "c
     if model.startswith(LOCAL) or path.is_dir():
         source = {"model": f"{LOCAL}{path.absolute()}", "pretrained": ""}
         return _load(folder_plan(path, ""), source, device)
-    if model.startswith(_HUB):
+    if model.startswith(HUB):
         source = {"model": model, "pretrained": ""}
-        return _load(folder_plan(hub_folder(model.removeprefix(_HUB)), model), source, device)
+        return _load(folder_plan(hub_folder(model.removeprefix(HUB)), model), source, device)
     return _load(*architecture_plan(model, pretrained), device)
 
 

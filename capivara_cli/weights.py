@@ -16,7 +16,11 @@ from capivara_cli.errors import CapivaraError, unknown
 
 DEFAULT_MODEL = "xlm-roberta-base-ViT-B-32"
 DEFAULT_PRETRAINED = "laion5b_s13b_b90k"
+DEFAULT_REPO = "laion/CLIP-ViT-B-32-xlm-roberta-base-laion5B-s13B-b90k"
+"""Where open_clip's table has the default weights; here so that an absent hub is said before torch is imported."""
+
 LOCAL = "local-dir:"
+HUB = "hf-hub:"
 CONFIG = "open_clip_config.json"
 _WEIGHTS = (
     "open_clip_model.safetensors",
@@ -43,6 +47,20 @@ class Plan:
     weights: Path
     text_folder: Path | None
     tokenizer: Any
+
+
+def check_model(model: str, pretrained: str = "") -> None:
+    """Raise at once when a model's files are neither here nor to be had, where that can be known without torch.
+
+    Importing torch and open_clip takes seconds; a command calls this before it does. Downloads what is to be had.
+    """
+    path = Path(model.removeprefix(LOCAL))
+    if model.startswith(LOCAL) and not path.is_dir():
+        raise CapivaraError(f"{path}: no such folder", "\n".join(WAYS))
+    if model.startswith(HUB):
+        hub_folder(model.removeprefix(HUB))
+    elif model == DEFAULT_MODEL and pretrained in ("", DEFAULT_PRETRAINED) and not path.is_dir():
+        _weights_in(DEFAULT_REPO, "", DEFAULT_PRETRAINED, "1.5 GB")
 
 
 def folder_plan(path: Path, label: str) -> Plan:
@@ -134,8 +152,12 @@ def _tag_weights(model: str, pretrained: str, tag: dict[str, Any]) -> Path:
                 f"the weights {pretrained} of {model} are needed from {tag.get('url')}, but: {error}", "\n".join(WAYS)
             ) from error
     repo, _, name = tag["hf_hub"].rpartition("/")
-    names = (name, f"{name.rpartition('.')[0]}.safetensors") if name else _WEIGHTS[:3]
-    size = "1.5 GB" if model == DEFAULT_MODEL else "0.3 to 10 GB, by model"
+    return _weights_in(repo, name, pretrained, "1.5 GB" if model == DEFAULT_MODEL else "0.3 to 10 GB, by model")
+
+
+def _weights_in(repo: str, name: str, pretrained: str, size: str) -> Path:
+    """The file of weights in a hub repository: the one named, or as safetensors, or the usual names."""
+    names = (f"{name.rpartition('.')[0]}.safetensors", name) if name else _WEIGHTS[:4]
     found = hub.folder(hub.Need(repo, (names,), what=f"the weights {pretrained}", size=size, ways=WAYS))
     return next(found / each for each in names if (found / each).is_file())
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from capivara_cli import __version__, console, languages
-from capivara_cli.clip import DEFAULT_MODEL, Clip, load_clip
+from capivara_cli.clip import DEFAULT_MODEL, Clip, check_model, load_clip
 from capivara_cli.command import command
 from capivara_cli.engine import Source
 from capivara_cli.errors import CapivaraError, UsageError
@@ -94,6 +94,7 @@ def train(inputs: list[str], options: Options, env: Env) -> dict[str, Any]:
         _same_data(run, _fingerprint(source))
         console.say(f"{run}: already finished")
         return {**_summary(run, env), "inputs": source.shards}
+    check_model(options.model, options.pretrained)
     clip = load_clip(options.model, options.pretrained, env.device)
     total = sum(parameter.numel() for parameter in clip.model.parameters())
     base = {

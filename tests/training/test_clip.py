@@ -14,7 +14,7 @@ import torch
 from capivara_cli import hub
 from capivara_cli.clip import load_clip
 from capivara_cli.errors import CapivaraError
-from capivara_cli.weights import DEFAULT_MODEL
+from capivara_cli.weights import DEFAULT_MODEL, DEFAULT_PRETRAINED, DEFAULT_REPO
 
 TEXTS = ["a red dog", "um gato", "", "a the red blue " * 60, "the house"]
 
@@ -141,6 +141,35 @@ def test_an_absent_hub_is_said_at_once(
     assert "1.5 GB" in caught.value.message
     for way in ("--model local-dir:PATH", "--model toy", "HF_HOME", "HF_ENDPOINT"):
         assert way in caught.value.hint
+
+
+def test_an_absent_hub_is_said_before_torch_is_imported() -> None:
+    """Also that the repository known for the default weights is the one in open_clip's table."""
+    import subprocess
+    import sys
+
+    import open_clip
+
+    assert f"{DEFAULT_REPO}/" == open_clip.get_pretrained_cfg(DEFAULT_MODEL, DEFAULT_PRETRAINED)["hf_hub"]
+    program = """
+import os, sys
+os.environ.update(HF_HUB_OFFLINE="1", HF_HUB_CACHE="/nowhere")
+from capivara_cli.clip import check_model
+from capivara_cli.errors import CapivaraError
+for model in ("xlm-roberta-base-ViT-B-32", "hf-hub:org/name", "local-dir:/nowhere"):
+    try:
+        check_model(model)
+    except CapivaraError as error:
+        print(error.message.split(",")[0])
+print("torch" in sys.modules)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == [
+        f"the weights laion5b_s13b_b90k (1.5 GB) of {DEFAULT_REPO} are needed",
+        "the open_clip configuration and weights of org/name are needed",
+        "/nowhere: no such folder",
+        "False",
+    ]
 
 
 def test_files_in_the_cache_need_no_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiny: Path) -> None:
