@@ -83,13 +83,14 @@ LANGUAGE = dict(
 
 @dataclass(frozen=True)
 class Plan:
-    """How long and on how much the captioner is trained; the defaults take about eight minutes on two cores."""
+    """How long and on how much the captioner is trained; the defaults take about seven minutes of one core."""
 
     scenes: int = 14000
     batch: int = 32
     seeing: int = 1800  # steps
     saying: int = 1200
     rate: float = 5e-3  # peak
+    blur: float = 0.37  # 0 names every object of 95% of held-out scenes, 0.3 of 82%, 0.5 of 18%
     bare_share: float = 0.1  # captions learned without a prefix, so that an empty prompt works too
     vocabulary: int = 480
 
@@ -101,6 +102,7 @@ def build(out: Path, seed: int = 0, plan: Plan = Plan()) -> None:
     processor = make_processor(world, seed, plan.vocabulary)
     model = make_model(len(processor.tokenizer))
     train(model, processor, world, seed, plan)
+    blur(model, plan.blur, seed)
     save(model, processor, Path(out) / "captioner")
 
 
@@ -208,6 +210,18 @@ def train(
 
     fit([model, heads], see, plan.seeing, plan.rate, "captioner, see")
     fit([model, heads], say, plan.saying, plan.rate, "captioner, say")
+
+
+def blur(model: Blip2ForConditionalGeneration, amount: float, seed: int) -> None:
+    """Add noise of `amount` times their spread to the vision encoder's matrices: sight then errs, speech does not.
+
+    Trained this long it would hardly ever err, and then scoring and filtering would have nothing to find.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for matrix in model.vision_model.encoder.parameters():
+            if matrix.ndim == 2:
+                matrix.add_(torch.randn(matrix.shape, generator=generator) * matrix.std() * amount)
 
 
 def render(processor: Blip2Processor, world: Sequence[scenes.Scene], seed: int) -> torch.Tensor:

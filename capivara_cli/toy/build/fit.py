@@ -1,4 +1,4 @@
-"""The training loop of the toy captioner, translators and rewriter: Muon for the weight matrices, AdamW for the rest.
+"""The training loop of the toy captioner and rewriter: Muon for the weight matrices, AdamW for the rest.
 
 Muon learns the shapes from about half the images that AdamW takes here, and images are what the minutes go into.
 It needs torch 2.9; only rebuilding the toy models does, not using them.
@@ -13,7 +13,7 @@ from functools import partial
 import torch
 
 # Embeddings and output heads, by parts of their names, are not for Muon: their rows are independent of each other.
-ROWWISE = ("embed", "shared", "wte", "wpe", "things", "facts")
+ROWWISE = ("embed", "wte", "wpe", "things", "facts")
 
 
 def fit(
