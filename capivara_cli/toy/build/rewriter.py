@@ -38,8 +38,8 @@ LAYERS = dict(
 class Plan:
     """How long and on how much the rewriter is trained; the defaults take about six minutes on two cores."""
 
-    scenes: int = 20000
-    steps: int = 700
+    scenes: int = 8000
+    steps: int = 450
     batch: int = 16
     rate: float = 5e-3  # peak
     prefixed_share: float = 0.3  # captions that begin with one of the captioner's prefixes
