@@ -55,6 +55,30 @@ def test_the_image_is_looked_at_once(folder: Path) -> None:
     assert describe([], PREFIXES) == []
 
 
+def test_what_the_language_model_is_shown_is_what_the_naive_way_shows(folder: Path) -> None:
+    import torch
+
+    describe = blip2.load(str(folder), device="cpu")
+    images = pictures(3)
+    shown: list[torch.Tensor] = []
+    hook = describe.model.language_projection.register_forward_hook(lambda *call: shown.append(call[2]))
+    for image in images:
+        describe.model.generate(**describe.processor(images=image, text="a", return_tensors="pt"), max_new_tokens=1)
+    hook.remove()
+    with torch.inference_mode():
+        seen = describe.see(images)
+    assert seen.shape == (3, 4, 32)
+    assert torch.allclose(seen, torch.cat(shown), atol=1e-5)
+    assert not torch.allclose(seen[0], seen[1], atol=1e-2)
+
+
+def test_git_is_given_an_open_prompt(tmp_path: Path) -> None:
+    describe = hf.load(str(tiny_git(tmp_path / "git")), device="cpu")
+    rows = describe._inputs(pictures(2), "a photo of")["input_ids"].tolist()
+    words = describe.tokenizer.convert_tokens_to_ids(["[CLS]", "a", "photo", "of"])
+    assert rows == [words, words]
+
+
 @pytest.mark.parametrize("make", [tiny_blip, tiny_git])
 def test_other_models_continue_the_prefix(make: Any, tmp_path: Path) -> None:
     describe = hf.load(str(make(tmp_path / "other")), device="cpu")
@@ -169,3 +193,18 @@ def test_the_prefixes_are_the_papers() -> None:
     assert len(PREFIXES) == 10
     assert PREFIXES[0] == "the foreground features"
     assert PREFIXES[-1] == "the picture shows"
+
+
+def test_the_toy_captioner_sees_what_is_drawn() -> None:
+    from capivara_cli.captioners import toy
+    from capivara_cli.toy import scenes
+
+    world = list(scenes.sample_scenes("heldout", 12, 5))
+    describe = toy.load("", device="cpu")
+    rows = describe([scenes.draw(scene, seed=number, size=64) for number, scene in enumerate(world)], PREFIXES[:4])
+    assert describe.by == "toy-captioner"
+    named = [
+        scene.things[0].shape in row[0] and scene.things[0].color in row[0]
+        for scene, row in zip(world, rows, strict=True)
+    ]
+    assert sum(named) >= 9

@@ -150,6 +150,12 @@ def test_ties_are_broken_by_score_then_by_origin_then_by_place() -> None:
     assert kept(Caption(lines[0], "en", "alt"), Caption(lines[1], "en", "alt")) == [lines[0]]
 
 
+def test_weights_are_fitted_again_on_what_is_left() -> None:
+    """The first pass leaves "sleeps runs", which is unlike "runs dog" only beside the caption that goes."""
+    kept, _ = run(english("runs dog", "sleeps runs", "red", "runs the"), k_min=1)
+    assert texts(kept) == ["runs dog", "red"]
+
+
 def test_languages_are_thinned_apart_and_on_request() -> None:
     same = ["a red cat here", "a red cat there", "a red cat where"]
     captions = [Caption(line, lang, "alt") for lang in ("en", "pt") for line in same]

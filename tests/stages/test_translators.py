@@ -220,3 +220,15 @@ def test_apertium_missing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> No
     with pytest.raises(CapivaraError, match="the program is not installed") as caught:
         apertium.load("", source="en", target="ca", device="cpu")
     assert caught.value.hint.startswith("apt install apertium apertium-eng-cat")
+
+
+def test_the_toy_translators() -> None:
+    from capivara_cli.translators import toy
+
+    translate = toy.load("", source="eng", target="pt-BR", device="cpu")
+    texts = ["a photo of two big green boats in the snow", "there is a red heart on the grass"]
+    assert translate.by == "toy:en-pt"
+    assert translate(texts) == [translate([text])[0] for text in texts]
+    assert "barcos verdes grandes" in translate(texts)[0]
+    with pytest.raises(CapivaraError, match="no translator from pt to hi; from Portuguese there are pt-en"):
+        toy.load("", source="pt", target="hi", device="cpu")
