@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import shard_bytes, toy_like
+from made import shard_bytes, toy_like
 
 from capivara_cli import __version__
 from capivara_cli.options import command_names

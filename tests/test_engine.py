@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import shard_bytes, toy_like
+from made import shard_bytes, toy_like
 
 from capivara_cli import engine
 from capivara_cli.errors import CapivaraError, UsageError

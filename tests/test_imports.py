@@ -17,8 +17,23 @@ HEAVY = {
 }  # fmt: skip
 
 LAYERS = [
-    {"errors", "sample", "languages", "images", "console", "tar", "__init__", "similarity"},
-    {"shards", "stage", "command", "plugins", "runs", "energy", "ledger", "engine", "chain", "fingerprint", "hub", "weights", "pretrained", "page"},
+    {"errors", "sample", "languages", "images", "console", "tar", "__init__", "similarity", "embedding"},
+    {
+        "shards",
+        "stage",
+        "command",
+        "plugins",
+        "runs",
+        "energy",
+        "ledger",
+        "engine",
+        "chain",
+        "fingerprint",
+        "hub",
+        "weights",
+        "pretrained",
+        "page",
+    },
     {"options", "perform", "clip", "packing", "toy", "training", "evaluation"},
     {"captioners", "translators", "rewriters", "importers", "evalsets", "stages", "commands"},
     {"cli", "__main__"},

@@ -8,7 +8,6 @@ left in the shard is used when it is of the very same tower.
 from __future__ import annotations
 
 import functools
-import io
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -19,6 +18,7 @@ import numpy.typing as npt
 
 from capivara_cli import console, languages
 from capivara_cli.clip import Clip
+from capivara_cli.embedding import stored_embedding, unit
 from capivara_cli.errors import CapivaraError
 from capivara_cli.images import decode_image
 from capivara_cli.sample import Caption, Sample
@@ -125,7 +125,8 @@ def code_of(lang: str) -> str:
 
 
 def _prepare(sample: Sample, towers: list[Clip]) -> _Seen:
-    inputs: list[Any] = [stored_embedding(sample, clip) for clip in towers]
+    stored = [stored_embedding(sample, clip.identity, clip.dim) for clip in towers]
+    inputs: list[Any] = [None if vector is None else unit(vector) for vector in stored]
     if any(vector is None for vector in inputs):
         image = decode_image(sample)
         inputs = [
@@ -142,22 +143,6 @@ def _embed(batch: list[_Seen], towers: list[Clip]) -> list[tuple[_Seen, list[Flo
         for row, each in zip(vectors, inputs, strict=True):
             row.append(each if isinstance(each, np.ndarray) else next(fresh))
     return list(zip(batch, vectors, strict=True))
-
-
-def stored_embedding(sample: Sample, clip: Clip) -> Floats | None:
-    """The embedding in ``clip.npy`` as [dim] float32, None unless it is a sound one of this very image tower."""
-    data = sample.members.get("clip.npy")
-    if data is None or sample.document.get("clip") != clip.identity:
-        return None
-    try:
-        vector = np.load(io.BytesIO(data), allow_pickle=False)
-    except (ValueError, EOFError, OSError):
-        return None
-    if vector.shape != (clip.dim,) or vector.dtype.kind != "f":
-        return None
-    vector = vector.astype(np.float32)
-    norm = float(np.linalg.norm(vector))
-    return vector / np.float32(norm) if 0 < norm < np.inf else None
 
 
 def label_of(sample: Sample) -> int | None:

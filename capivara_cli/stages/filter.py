@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import io
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from capivara_cli import languages
 from capivara_cli.clip import DEFAULT_MODEL, load_clip
+from capivara_cli.embedding import stored_embedding, unit, with_embedding
 from capivara_cli.sample import Caption, Sample
 from capivara_cli.shards import Stream
 from capivara_cli.stage import Env, map_batched, opt, stage
@@ -55,7 +55,7 @@ def filter(samples: Stream, options: Options, env: Env) -> Stream:  # noqa: A001
     scorer = _Scorer(clip, options)
     for sample, (vector, captions) in map_batched(samples, scorer.prepare, scorer, size=options.batch_size, env=env):
         if (selected := _selected(sample, captions, options, env)) is not None:
-            yield _with_embedding(sample, vector, clip.identity).with_captions(selected)
+            yield with_embedding(sample, vector, clip.identity).with_captions(selected)
 
 
 class _Scorer:
@@ -70,10 +70,9 @@ class _Scorer:
         from capivara_cli.images import decode_image
 
         captions = sample.captions
-        if sample.document.get("clip") == self.clip.identity:
-            vector = stored_embedding(sample, self.clip.dim)
-            if vector is not None:
-                return vector, captions
+        vector = stored_embedding(sample, self.clip.identity, self.clip.dim)
+        if vector is not None:
+            return vector, captions
         return self.clip.preprocess(decode_image(sample)), captions
 
     def __call__(self, batch: list[tuple[Any, list[Caption]]]) -> list[tuple[np.ndarray, list[Caption]]]:
@@ -90,7 +89,7 @@ class _Scorer:
         row = {text: index for index, text in enumerate(distinct)}
         texts = self.clip.embed_texts(distinct) if distinct else np.zeros((0, self.clip.dim), np.float32)
         return [
-            (vector, self._scored(captions, _unit(vector), texts, row))
+            (vector, self._scored(captions, unit(vector), texts, row))
             for vector, (_, captions) in zip(vectors, batch, strict=True)
         ]
 
@@ -109,14 +108,6 @@ class _Scorer:
         return scored
 
 
-def _unit(vector: np.ndarray) -> np.ndarray:
-    """float16 storage has cost the vector its length 1 by a thousandth."""
-    import numpy as np
-
-    wide = vector.astype(np.float32)
-    return wide / np.linalg.norm(wide)
-
-
 def _steady(before: Any, score: float) -> float:
     """The score, rounded; the one before if it differs only by float noise.
 
@@ -126,33 +117,6 @@ def _steady(before: Any, score: float) -> float:
     if isinstance(before, float) and abs(before - score) < _NOISE and round(before, DECIMALS) == before:
         return before
     return round(score, DECIMALS)
-
-
-def stored_embedding(sample: Sample, dim: int) -> np.ndarray | None:
-    """The vector in ``clip.npy``, float16 [dim]; None when it is not there or is no such vector."""
-    import numpy as np
-
-    data = sample.members.get("clip.npy")
-    if data is None:
-        return None
-    try:
-        vector = np.load(io.BytesIO(data), allow_pickle=False)
-    except (ValueError, OSError, EOFError):
-        return None
-    usable = vector.shape == (dim,) and vector.dtype == np.float16 and bool(np.isfinite(vector).all()) and vector.any()
-    return vector if usable else None
-
-
-def _with_embedding(sample: Sample, vector: np.ndarray, identity: dict[str, str]) -> Sample:
-    import numpy as np
-
-    buffer = io.BytesIO()
-    np.save(buffer, vector)
-    if sample.members.get("clip.npy") != buffer.getvalue():
-        sample = sample.with_members(**{"clip.npy": buffer.getvalue()})
-    if sample.document.get("clip") != identity:
-        sample = sample.with_document(clip=identity)
-    return sample
 
 
 def _selected(sample: Sample, captions: list[Caption], options: Options, env: Env) -> list[Caption] | None:

@@ -7,7 +7,6 @@ The image tower is frozen (LiT, arXiv 2111.07991), so an image is the same vecto
 from __future__ import annotations
 
 import hashlib
-import io
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from capivara_cli.clip import Clip
+from capivara_cli.embedding import stored_embedding
 from capivara_cli.errors import CapivaraError
 from capivara_cli.images import decode_image
 from capivara_cli.sample import Caption, Sample
@@ -173,10 +173,9 @@ class _Reader:
 
     def prepare(self, sample: Sample) -> np.ndarray | Tensor:
         """The stored embedding if it is of this image tower, else the pixels; runs in threads."""
-        if sample.document.get("clip") == self.clip.identity and "clip.npy" in sample.members:
-            vector = read_vector(sample.members["clip.npy"], self.clip.dim)
-            if vector is not None:
-                return vector
+        vector = stored_embedding(sample, self.clip.identity, self.clip.dim)
+        if vector is not None:
+            return vector
         return self.clip.preprocess(decode_image(sample))
 
     def embed(self, items: list[Any]) -> list[np.ndarray]:
@@ -206,17 +205,6 @@ def _asked(language: str, languages: Sequence[str]) -> str:
     """The wanted language that a caption's language is, or is a region's variety of (pt-BR of pt); "" when none."""
     region = _REGION.sub("", language)
     return next((each for each in languages if each in (language, region)), "")
-
-
-def read_vector(data: bytes, dim: int) -> np.ndarray | None:
-    """``clip.npy`` -> float16 [dim]; None when it is not such a vector (it is then computed again)."""
-    try:
-        vector = np.load(io.BytesIO(data), allow_pickle=False)
-    except (ValueError, OSError, EOFError):
-        return None
-    if vector.shape != (dim,) or vector.dtype.kind != "f" or not np.isfinite(vector).all():
-        return None
-    return vector.astype(np.float16, copy=False)
 
 
 def _no_captions(missing: Sequence[str], present: Counter[str]) -> CapivaraError:

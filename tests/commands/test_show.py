@@ -7,7 +7,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
-from conftest import a_sample, jpeg
+from made import a_sample, jpeg
 
 from capivara_cli.commands.show import Options, show
 from capivara_cli.errors import CapivaraError

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from conftest import jpeg
+from made import jpeg
 from packed import pack, said
 
 from capivara_cli.errors import CapivaraError

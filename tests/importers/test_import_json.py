@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import jpeg
+from made import jpeg
 from packed import pack, said
 
 from capivara_cli.errors import CapivaraError

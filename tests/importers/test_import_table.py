@@ -10,7 +10,7 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-from conftest import PHOTOS, jpeg
+from made import PHOTOS, jpeg
 from packed import pack, said
 
 from capivara_cli.errors import CapivaraError

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import a_sample, jpeg
+from made import a_sample, jpeg
 from PIL import Image
 
 from capivara_cli.captioners import blip2, hf

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 
 import numpy as np
 import pytest
-from conftest import a_sample
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from made import a_sample
 
 from capivara_cli import similarity
 from capivara_cli.sample import Caption, Sample

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import a_sample, jpeg
+from made import a_sample, jpeg
 
 from capivara_cli.clip import Clip, load_clip
 from capivara_cli.errors import CapivaraError

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import a_sample
+from made import a_sample
 
 from capivara_cli.errors import CapivaraError
 from capivara_cli.rewriters import llm

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from conftest import a_sample
+from made import a_sample
 
 from capivara_cli.errors import CapivaraError, UsageError
 from capivara_cli.sample import Caption, Sample

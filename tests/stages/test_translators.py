@@ -12,7 +12,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from conftest import PHOTOS
+from made import PHOTOS
 
 from capivara_cli.errors import CapivaraError
 from capivara_cli.translators import apertium, argos

@@ -15,7 +15,7 @@ from capivara_cli.errors import CapivaraError
 from capivara_cli.images import decode_image
 from capivara_cli.sample import Caption, Sample
 from capivara_cli.stage import Env, Settings
-from capivara_cli.training.data import Batches, TextBank, TrainingData, Watched, read_data, read_vector
+from capivara_cli.training.data import Batches, TextBank, TrainingData, Watched, read_data
 
 
 @pytest.fixture(scope="module")
@@ -60,13 +60,6 @@ def test_a_stored_embedding_is_used_if_this_tower_made_it_and_it_is_a_vector(cli
     computed = clip.embed_images([clip.preprocess(decode_image(sample)) for sample in (other, unfit, torn)])
     np.testing.assert_array_equal(data.embeddings[1:], computed.astype(np.float16))
     assert env.tally.notes == {"images embedded here": 3}
-
-
-def test_a_pickle_is_never_loaded_as_an_embedding() -> None:
-    assert read_vector(npy(np.array([{"a": 1}], dtype=object)), 1) is None
-    assert read_vector(npy(np.array([np.nan])), 1) is None
-    assert read_vector(npy(np.array([1, 2])), 2) is None
-    np.testing.assert_array_equal(read_vector(npy(np.array([0.5, 1.0])), 2), np.array([0.5, 1.0], np.float16))
 
 
 def test_what_cannot_be_used_is_counted(clip: Clip) -> None:

@@ -1,0 +1,55 @@
+"""What the tests make for themselves: small images, samples and shards."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from pathlib import Path
+
+from capivara_cli.sample import Caption, Sample, encode_json
+from capivara_cli.shards import ShardWriter
+
+PHOTOS = Path(__file__).parents[2] / "shared" / "data" / "photos"
+
+
+def jpeg(color: tuple[int, int, int] = (200, 30, 30), size: tuple[int, int] = (64, 48)) -> bytes:
+    """A small JPEG of one colour."""
+    from PIL import Image
+
+    out = io.BytesIO()
+    Image.new("RGB", size, color).save(out, "JPEG")
+    return out.getvalue()
+
+
+def a_sample(key: str, *captions: Caption, image: bytes | None = None, **document: object) -> Sample:
+    """A sample with an image, captions and whatever else its json holds."""
+    from dataclasses import asdict
+
+    entries = [asdict(caption) for caption in captions]
+    members = {"jpg": jpeg() if image is None else image, "json": encode_json({**document, "captions": entries})}
+    return Sample(key, members)
+
+
+def shard_bytes(samples: Sequence[Sample]) -> bytes:
+    out = io.BytesIO()
+    writer = ShardWriter(out, [])
+    for sample in samples:
+        writer.write(sample)
+    writer.finish()
+    return out.getvalue()
+
+
+def toy_like(count: int, start: int = 0) -> list[Sample]:
+    """Samples with distinct images and English captions that the toy models know."""
+    colors = [(220, 40, 40), (40, 180, 60), (50, 80, 220), (240, 220, 60)]
+    names = ["red", "green", "blue", "yellow"]
+    return [
+        a_sample(
+            f"{number:05d}",
+            Caption(f"a {names[number % 4]} square number {number}", "en", "alt"),
+            Caption(f"a {names[number % 4]} square on a white background", "en", "someone"),
+            image=jpeg(colors[number % 4], (64 + number % 7, 64)),
+            id=number,
+        )
+        for number in range(start, start + count)
+    ]
