@@ -256,7 +256,7 @@ def _report(document: dict[str, Any], run: RunDir) -> None:
         f"{document['request']['steps']:,} steps of {batch['size']:,} pairs in {console.duration(result['seconds'])} "
         f"({result['pairs_per_second']:,.0f} pairs/s); loss {result['loss_first']:.3f} → {result['loss_last']:.3f}"
     )
-    console.say(f"the run is {run}/; measure it with: capivara eval SHARDS --model {run}")
+    console.say(f"the run is {run}/; measure it with: capivara eval {run} SHARDS")
 
 
 def _summary(run: RunDir, env: Env) -> dict[str, Any]:

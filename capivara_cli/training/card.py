@@ -89,7 +89,7 @@ def _history(history: list[dict[str, Any]]) -> list[str]:
 def _loading(base: dict[str, Any]) -> list[str]:
     name = f"{base['source']['model']} {base['source']['pretrained']}".rstrip()
     return [
-        "capivara: `capivara eval … --model THIS_FOLDER`",
+        "capivara: `capivara eval THIS_FOLDER SHARDS`",
         f"peft, on open_clip's {name}: `model.text = PeftModel.from_pretrained(model.text, 'THIS_FOLDER/adapter')`, "
         "and set `model.logit_scale` to the value above",
         "open_clip: `capivara export THIS_FOLDER --to DIR`, then `create_model_and_transforms('local-dir:DIR')`",
