@@ -203,6 +203,13 @@ def test_apertium_takes_any_text() -> None:
 
 
 @needs_apertium
+def test_apertium_does_not_read_on_from_one_caption_into_the_next() -> None:
+    """A line apart, "the big" and "house" become "la casa" and "gran"."""
+    translate = apertium.load("", source="en", target="ca", device="cpu")
+    assert translate(["the big", "house", "red", "dog runs"])[:3] == ["el gran", "casa", "vermell"]
+
+
+@needs_apertium
 def test_apertium_goes_over_another_language_and_says_so() -> None:
     translate = apertium.load("", source="en", target="pt", device="cpu")
     assert (translate.by, translate.modes) == ("apertium:eng-spa-pt", ["eng-spa", "es-pt"])
