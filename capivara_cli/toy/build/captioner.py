@@ -11,6 +11,7 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -47,7 +48,7 @@ QUERIES = 8
 SPECIAL = ("<pad>", "<s>", "</s>", "<image>")
 PAD, BOS, EOS, IMAGE = range(len(SPECIAL))
 
-VISION = dict(
+VISION: dict[str, Any] = dict(
     hidden_size=96,
     intermediate_size=192,
     num_hidden_layers=3,
@@ -56,7 +57,7 @@ VISION = dict(
     patch_size=8,
     initializer_range=0.02,
 )  # the class default of 1e-10 is for loading weights, not for learning them
-QFORMER = dict(
+QFORMER: dict[str, Any] = dict(
     hidden_size=96,
     intermediate_size=192,
     num_hidden_layers=2,
@@ -66,7 +67,7 @@ QFORMER = dict(
     hidden_dropout_prob=0.0,
     attention_probs_dropout_prob=0.0,
 )
-LANGUAGE = dict(
+LANGUAGE: dict[str, Any] = dict(
     model_type="opt",
     hidden_size=96,
     word_embed_proj_dim=96,

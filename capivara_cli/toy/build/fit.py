@@ -13,7 +13,7 @@ from functools import partial
 import torch
 
 # Embeddings and output heads, by parts of their names, are not for Muon: their rows are independent of each other.
-ROWWISE = ("embed", "wte", "wpe", "things", "facts")
+ROWWISE = ("embed", "lm_head", "things", "facts")
 
 
 def fit(
@@ -29,15 +29,18 @@ def fit(
             optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(parameters, 1.0)
-        for each in (*optimizers, *schedules):
-            each.step()
+        for optimizer in optimizers:
+            optimizer.step()
+        for schedule in schedules:
+            schedule.step()
         if step % 100 == 0:
             sys.stderr.write(f"{name}: step {step} of {steps}, loss {loss.item():.3f}\n")
 
 
 def make_optimizers(modules: Sequence[torch.nn.Module], rate: float) -> list[torch.optim.Optimizer]:
     """Return Muon for the hidden weight matrices at `rate` and AdamW for everything else at 0.4 of it."""
-    matrices, others = [], []
+    matrices: list[torch.nn.Parameter] = []
+    others: list[torch.nn.Parameter] = []
     for module in modules:
         for name, parameter in module.named_parameters():
             hidden = parameter.ndim == 2 and not any(part in name for part in ROWWISE)

@@ -17,6 +17,7 @@ import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import sentencepiece
 import torch
@@ -30,7 +31,7 @@ PAIRS = {("en", "pt"): 360, ("en", "hi"): 850, ("en", "xh"): 850, ("pt", "en"): 
 
 NAMES = {"en": "English", "pt": "Portuguese", "hi": "Hindi", "xh": "Xhosa"}
 
-LAYERS = dict(
+LAYERS: dict[str, Any] = dict(
     encoder_layers=2,
     decoder_layers=2,
     d_model=80,
