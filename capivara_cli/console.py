@@ -23,8 +23,15 @@ def be_quiet(quiet: bool) -> None:
     _quiet = quiet
 
 
-def quiet() -> bool:
-    return _quiet
+@contextlib.contextmanager
+def hushed() -> Iterator[None]:
+    """Say nothing but errors in here: for the parts of something that says it all at its end."""
+    before = _quiet
+    be_quiet(True)
+    try:
+        yield
+    finally:
+        be_quiet(before)
 
 
 def claim_stdout() -> int:

@@ -18,6 +18,7 @@ from typing import Any
 
 from capivara_cli.errors import CapivaraError
 from capivara_cli.shards import replace_text, replacing, sweep
+from capivara_cli.stage import flag_of
 
 _KEEP = 2
 
@@ -65,7 +66,7 @@ class RunDir:
             return
         for key in [*before, *(key for key in request if key not in before)]:
             if before.get(key) != request.get(key):
-                flag = "--" + key.replace("_", "-")
+                flag = flag_of(key)
                 raise CapivaraError(
                     f"{self}: holds a run with {flag} {before.get(key)}, now it is {flag} {request.get(key)}",
                     "choose another name with --name, or delete the folder to train anew",

@@ -6,6 +6,7 @@ that you can go on from any of them by hand. Killed and run again, it goes on wh
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -130,7 +131,10 @@ class Script:
     def evaluate(self, runs: Sequence[str], heldout: str) -> dict[str, Any]:
         sets = [heldout if name == HELDOUT else name for name in self.options.eval.split(",")]
         langs = self.options.eval_lang or ",".join(dict.fromkeys(["en", self.lang]))
-        return self._do("eval", *runs, *sets, *self._model().split(), "--lang", langs)
+        words = ["eval", *runs, *sets, *self._model().split(), "--lang", langs]
+        console.say(f"$ capivara {shlex.join(words)}")
+        with console.hushed():  # the story of before and after says it shorter than one table per run
+            return self._do(*words)
 
     def _model(self) -> str:
         pretrained = f" --pretrained {self.options.pretrained}" if self.options.pretrained else ""

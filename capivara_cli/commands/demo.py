@@ -16,7 +16,7 @@ from capivara_cli.perform import perform_line
 from capivara_cli.stage import Env, opt
 
 WORLD = (
-    "--captioner toy --n 2 --translator toy --model toy --top-k 2 --steps 150 --batch-size 192 --lr 3e-3 --warmup 10 "
+    "--captioner toy --n 2 --translator toy --model toy --top-k 2 --steps 100 --batch-size 128 --lr 3e-3 --warmup 10 "
     "--eval toy --eval-lang en,pt,hi,xh"
 )
 """How ``adapt`` is told to use the toy world; found by trying, kept short."""

@@ -8,17 +8,18 @@ from __future__ import annotations
 import itertools
 import shlex
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from capivara_cli import console, languages
 from capivara_cli.command import command
 from capivara_cli.errors import BadSample
+from capivara_cli.options import command_names, load_command
 from capivara_cli.page import View, by_language, html_page
 from capivara_cli.sample import Caption, Sample
 from capivara_cli.shards import replace_text
-from capivara_cli.stage import Env, opt
+from capivara_cli.stage import Env, flag_of, opt
 
 LONGEST = 400  # characters of one caption on a terminal
 
@@ -119,16 +120,26 @@ def _plain(text: str) -> str:
 
 
 def _step(step: dict[str, Any]) -> str:
-    """A step of the history as it would be typed."""
+    """A step of the history as it would be typed: what differs from the defaults."""
     words = [str(step.get("step", "?"))]
     options = step.get("options")
+    defaults = _defaults(words[0])
     for name, value in options.items() if isinstance(options, dict) else ():
-        flag = name.replace("_", "-")
+        if name in defaults and value == defaults[name]:
+            continue
+        flag = flag_of(name)
         if isinstance(value, bool):
-            words.append(f"--{flag}" if value else f"--no-{flag}")
+            words.append(flag if value else flag.replace("--", "--no-"))
         elif value not in ("", None):
-            words.append(f"--{flag} {shlex.quote(str(value))}")
+            words.append(f"{flag} {shlex.quote(str(value))}")
     return " ".join(words)
+
+
+def _defaults(step: str) -> dict[str, Any]:
+    """The defaults of a stage; none for a step that this version does not have."""
+    if command_names().get(step) != "stages":
+        return {}
+    return {each.name: each.default for each in fields(load_command(step).options)}
 
 
 def _say_what_there_is(samples: Sequence[Sample], wanted: str) -> None:

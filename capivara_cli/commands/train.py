@@ -44,6 +44,7 @@ class Options:
     projection: bool = opt(True, "train the projection of the text tower too")
     keep_lang: str = opt("en", "languages not to be forgotten")
     keep_share: float = opt(0.2, "share of each batch in those languages; 0: none, as in the paper", min=0, max=0.9)
+    keep_weight: float = opt(20.0, "weight of the term that holds those captions where the base model has them", min=0)
     temperature: float = opt(0.0, "temperature to start from; 0: the model's own", min=0, max=1)
     learn_temperature: bool = opt(True, "train the temperature; its inverse is held at or below 100")
     grad_checkpointing: bool = opt(False, "less memory, a third more work")
@@ -177,6 +178,7 @@ def _prepare(options: Options, data: TrainingData, env: Env) -> tuple[Batches, R
         optimizer=options.optimizer,
         weight_decay=options.weight_decay,
         learn_temperature=options.learn_temperature,
+        keep_weight=options.keep_weight,
         checkpoint_every=options.checkpoint_every,
         seed=env.seed,
     )

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 (torch's own name for it)
 
 from capivara_cli import console
@@ -21,7 +22,7 @@ from capivara_cli.errors import CapivaraError
 from capivara_cli.runs import RunDir
 from capivara_cli.training.adapters import adapter_state, set_adapter_state
 from capivara_cli.training.data import Batches
-from capivara_cli.training.objective import MAX_LOGIT_SCALE, encode_texts, info_nce
+from capivara_cli.training.objective import MAX_LOGIT_SCALE, drift, encode_texts, info_nce
 from capivara_cli.training.optimization import learning_rate, optimizer
 
 
@@ -36,6 +37,7 @@ class Recipe:
     optimizer: str
     weight_decay: float
     learn_temperature: bool
+    keep_weight: float
     checkpoint_every: int
     seed: int
 
@@ -96,6 +98,8 @@ class Trainer:
         images = F.normalize(torch.from_numpy(embeddings).to(self.clip.device), dim=-1)
         texts, padded = encode_texts(self.text, rows, self.clip.pad, self.clip.device)
         loss = info_nce(images, texts, self.logit_scale)
+        if self.batches.kept_size and self.recipe.keep_weight:
+            loss = loss + self.recipe.keep_weight * self._drift(rows, texts)
         value = loss.item()
         if not math.isfinite(value):
             raise self._diverged(step, f"the loss is {value}")
@@ -113,6 +117,15 @@ class Trainer:
             "padded": padded,
             "timing": {"seconds": round(time.perf_counter() - began, 6)},
         }
+
+    def _drift(self, rows: list[np.ndarray], texts: Tensor) -> Tensor:
+        """How far the kept captions, the last of the batch, have moved from where the base model has them."""
+        kept = self.batches.kept_size
+        with torch.no_grad(), self.text.disable_adapter():
+            self.text.eval()
+            anchors, _ = encode_texts(self.text, rows[-kept:], self.clip.pad, self.clip.device)
+            self.text.train()
+        return drift(texts[-kept:], anchors)
 
     def _save(self, step: int) -> None:
         if not all(torch.isfinite(each).all() for each in self.parameters):

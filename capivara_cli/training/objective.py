@@ -26,6 +26,15 @@ def info_nce(images: Tensor, texts: Tensor, logit_scale: Tensor) -> Tensor:
     return (F.cross_entropy(logits, labels) + F.cross_entropy(logits.T, labels)) / 2
 
 
+def drift(texts: Tensor, anchors: Tensor) -> Tensor:
+    """Mean of 1 - cosine between embeddings and where they were before: learning without forgetting, by distillation.
+
+    ``texts``, ``anchors``: [n, dim], L2-normalised; no gradient goes to ``anchors``. (Li & Hoiem, arXiv 1606.09282;
+    the frozen-anchor form of the alignment term of arXiv 2305.03510.)
+    """
+    return (1 - (texts * anchors).sum(-1)).mean()
+
+
 def chunks_by_length(rows: Sequence[np.ndarray]) -> list[np.ndarray]:
     """Indices of the rows, sorted by length and cut into chunks to be padded each to its own longest row.
 
