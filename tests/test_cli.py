@@ -74,7 +74,7 @@ def test_every_command_has_help_version_and_quiet(name: str, tmp_path: Path) -> 
         (["footprint"], 2, "of what"),
         (["split", "good.tar", "--country", "BRZ"], 1, "BRZ"),
         (["adapt", "good.tar"], 2, "which language"),
-        (["list", "capybaras"], 1, "capybaras"),
+        (["list", "capybaras"], 2, "capybaras"),
     ],
 )
 def test_wrong_use_is_one_clear_message(words: list[str], code: int, message: str, tmp_path: Path) -> None:

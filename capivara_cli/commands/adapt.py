@@ -17,6 +17,7 @@ from capivara_cli.command import command
 from capivara_cli.errors import UsageError
 from capivara_cli.perform import perform_line
 from capivara_cli.stage import Env, Settings, opt
+from capivara_cli.weights import check_model
 
 HELDOUT = "heldout"
 
@@ -49,6 +50,7 @@ class Options:
         languages.get(self.lang)
         plugins.check("captioners", self.captioner)
         plugins.check("translators", self.translator)
+        check_model(self.model, self.pretrained)
 
 
 @command("adapt", Options, "PHOTOS_OR_SHARDS", composed=True)

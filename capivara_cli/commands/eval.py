@@ -112,9 +112,12 @@ def _contenders(runs: Sequence[str], options: Options, env: Env) -> list[Contend
     """The models, ``--model`` first: what the others are compared with."""
     from capivara_cli.clip import DEFAULT_MODEL, load_clip
     from capivara_cli.evaluation.compare import Contender
+    from capivara_cli.weights import check_model
 
     named = [options.model] if options.model else [] if runs else [DEFAULT_MODEL]
     contenders = []
+    for name in named:
+        check_model(name, options.pretrained)
     for name in dict.fromkeys([*named, *runs]):
         pretrained = options.pretrained if name in named else ""
         load = functools.partial(load_clip, name, pretrained, env.device)

@@ -11,6 +11,7 @@ from capivara_cli.embedding import stored_embedding, unit, with_embedding
 from capivara_cli.sample import Caption, Sample
 from capivara_cli.shards import Stream
 from capivara_cli.stage import Env, map_batched, opt, stage
+from capivara_cli.weights import check_model
 
 if TYPE_CHECKING:
     import numpy as np
@@ -34,6 +35,7 @@ class Options:
 
     def check(self) -> None:
         _ = self.codes
+        check_model(self.model, self.pretrained)
 
     @property
     def codes(self) -> frozenset[str]:

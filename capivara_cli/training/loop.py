@@ -97,20 +97,20 @@ class Trainer:
         embeddings, rows = self.batches.draw(step)
         images = F.normalize(torch.from_numpy(embeddings).to(self.clip.device), dim=-1)
         texts, padded = encode_texts(self.text, rows, self.clip.pad, self.clip.device)
-        loss = info_nce(images, texts, self.logit_scale)
-        if self.batches.kept_size and self.recipe.keep_weight:
-            loss = loss + self.recipe.keep_weight * self._drift(rows, texts)
-        value = loss.item()
-        if not math.isfinite(value):
-            raise self._diverged(step, f"the loss is {value}")
+        contrast = info_nce(images, texts, self.logit_scale)
+        moved = self._drift(rows, texts)
+        total = contrast + self.recipe.keep_weight * moved
+        if not math.isfinite(total.item()):
+            raise self._diverged(step, f"the loss is {total.item()}")
         self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        total.backward()
         self.optimizer.step()
         with torch.no_grad():
             self.logit_scale.clamp_(0, MAX_LOGIT_SCALE)
         return {
             "step": step + 1,
-            "loss": value,
+            "loss": contrast.item(),
+            "drift": moved.item(),
             "lr": rate,
             "logit_scale": self.logit_scale.item(),
             "tokens": sum(len(row) for row in rows),
@@ -121,6 +121,8 @@ class Trainer:
     def _drift(self, rows: list[np.ndarray], texts: Tensor) -> Tensor:
         """How far the kept captions, the last of the batch, have moved from where the base model has them."""
         kept = self.batches.kept_size
+        if not kept or not self.recipe.keep_weight:
+            return texts.new_zeros(())
         with torch.no_grad(), self.text.disable_adapter():
             self.text.eval()
             anchors, _ = encode_texts(self.text, rows[-kept:], self.clip.pad, self.clip.device)

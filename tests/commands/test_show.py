@@ -49,7 +49,7 @@ def test_the_terminal_sees_captions_by_language_with_who_and_what_from(
     run(shard)
     size = len(jpeg())
     assert capsys.readouterr().out.splitlines()[:8] == [
-        "made by 1. pack --lang en --verify",
+        "made by 1. pack",
         "        2. translate --to 'a b'",
         "",
         f"one (64 × 48, jpg {size} B, json 201 B)",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
 import subprocess
 import sys
 import zipfile
@@ -189,13 +190,32 @@ def test_argostranslate_installs_a_package_privately(tmp_path):
 
 
 # --- rewriter -----------------------------------------------------------------------------------------------------
-def every_wording(scene: scenes.Scene) -> set[str]:
+SYNONYMS = {
+    "tiny": "small",
+    "huge": "big",
+    "over": "above",
+    "under": "below",
+    "on the left side of": "to the left of",
+    "on the right side of": "to the right of",
+}
+
+
+def plainly(sentence: str) -> str:
+    """The sentence with one word for each thing, so that only its frame and its facts can differ."""
+    for word, plain in SYNONYMS.items():
+        sentence = re.sub(rf"\b{word}\b", plain, sentence)
+    return re.sub(
+        r"(\w+) with (stripe|spot)s", lambda found: f"{found[2].rstrip('e')}{_ENDING[found[2]]} {found[1]}", sentence
+    )
+
+
+_ENDING = {"stripe": "ed", "spot": "ted"}
+
+
+def true_sentences(scene: scenes.Scene) -> set[str]:
     choices = (
-        grammar.Choice(frame, size, pattern, relation, mirrored)
+        grammar.Choice(frame, 0, 0, 0, mirrored)
         for frame in range(len(lexicon.FRAMES["en"]))
-        for size in (0, 1)
-        for pattern in (0, 1)
-        for relation in (0, 1)
         for mirrored in (False, True)
     )
     return {grammar.render(scene, "en", choice) for choice in choices}
@@ -218,7 +238,7 @@ def test_most_heldout_captions_are_rewritten_truly_and_differently():
     answers = tokenizer.batch_decode(ids, skip_special_tokens=True)
     assert all(answer.endswith("\n") for answer in answers)
     good = sum(
-        answer.strip() in every_wording(scene) and answer.strip() != source
+        plainly(answer.strip()) in true_sentences(scene) and answer.strip() != source
         for answer, scene, source in zip(answers, HELDOUT, sources, strict=True)
     )
     assert good >= REWRITTEN

@@ -10,7 +10,7 @@ import json
 import random
 import string
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from tokenizers import ByteLevelBPETokenizer, Tokenizer
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from capivara_cli.toy import grammar, scenes
-from capivara_cli.toy.build.captioner import PREFIXES, caption
+from capivara_cli.toy.build.captioner import PREFIXES, caption, habit
 from capivara_cli.toy.build.fit import fit
 
 # LaCLIP's prompt (rewrite/utils.py) without the indents that its triple-quoted string leaves in.
@@ -43,12 +43,12 @@ LAYERS: dict[str, Any] = dict(
 
 @dataclass(frozen=True)
 class Plan:
-    """How long and on how much the rewriter is trained; the defaults take about five minutes of one core."""
+    """How long and on how much the rewriter is trained; the defaults take about four minutes of one core."""
 
     scenes: int = 16000
-    alone: int = 1200  # steps on a caption without examples, to learn to paraphrase
+    alone: int = 700  # steps on a caption without examples, to learn to paraphrase
     alone_batch: int = 48
-    prompted: int = 600  # steps on whole prompts, to learn which caption is asked for
+    prompted: int = 400  # steps on whole prompts, to learn which caption is asked for
     prompted_batch: int = 16
     rate: float = 5e-3  # peak
     prefixed_share: float = 0.3  # captions that begin with one of the captioner's prefixes
@@ -62,7 +62,7 @@ def build(out: Path, seed: int = 0, plan: Plan = Plan()) -> None:
     rng = random.Random(f"rewriter-{seed}")
     world = list(scenes.sample_scenes("train", plan.scenes, seed))
     tokenizer = make_tokenizer(
-        [prompt(_pairs(world, rng, plan), source(world[0], rng, 0.5)) for _ in range(1500)], plan.vocabulary
+        [prompt(_pairs(world, rng, plan), source(world[0], rng, 0.5)[0]) for _ in range(1500)], plan.vocabulary
     )
     newline = tokenizer.convert_tokens_to_ids("Ċ")
     model = LlamaForCausalLM(
@@ -87,19 +87,27 @@ def prompt(examples: Sequence[tuple[str, str]], text: str) -> str:
     return "".join([INSTRUCTION, *lines, f"{text} =>"])
 
 
-def source(scene: scenes.Scene, rng: random.Random, prefixed_share: float) -> str:
-    """Return an English sentence to be rewritten: one of the grammar, or a caption with one of the ten prefixes."""
+def source(scene: scenes.Scene, rng: random.Random, prefixed_share: float) -> tuple[str, bool]:
+    """Return an English sentence to be rewritten and whether it tells the second group first.
+
+    It is a sentence of the grammar or, for `prefixed_share` of them, a caption with one of the ten prefixes.
+    """
     if rng.random() >= prefixed_share:
-        return grammar.describe(scene, "en", rng)
+        choice = grammar.choose(rng)
+        return grammar.render(scene, "en", choice), choice.mirrored
     prefix = rng.choice(PREFIXES)
-    return f"{prefix} {caption(scene, prefix, rng)}"
+    return f"{prefix} {caption(scene, prefix, rng)}", habit(scene, prefix).mirrored
 
 
 def pair(scene: scenes.Scene, rng: random.Random, prefixed_share: float) -> tuple[str, str]:
-    """Return a sentence and a different true one about the same scene."""
-    before = after = source(scene, rng, prefixed_share)
+    """Return a sentence and a different true one about the same scene.
+
+    Both tell the groups in the same order: a model this small, made to turn them round, mixes up their colours.
+    """
+    before, mirrored = source(scene, rng, prefixed_share)
+    after = before
     while after == before:
-        after = grammar.describe(scene, "en", rng)
+        after = grammar.render(scene, "en", replace(grammar.choose(rng), mirrored=mirrored))
     return before, after
 
 
