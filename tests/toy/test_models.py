@@ -21,11 +21,9 @@ from capivara_cli.toy.build import captioner, rewriter, translators
 HELDOUT = list(scenes.sample_scenes("heldout", 40, seed=5))
 NOUNS = {form: shape for shape, forms in lexicon.EN_NOUNS.items() for form in forms}
 COUNTS = {"a": 1, "two": 2, "three": 3}
-RIGHT = range(
-    25, 34
-)  # of 40 held-out captions; 29 when it was trained. More would mean that it no longer errs on purpose.
+RIGHT = range(25, 34)  # of 40 held-out captions, 29 when it was trained; with more it would no longer err on purpose
 EXACT = 0.97  # share of held-out texts; 0.996 and above when they were trained
-REWRITTEN = 30  # of 40
+REWRITTEN = 36  # of 40; 39 when it was trained
 PAIRS = ["en-pt", "en-hi", "en-xh", "pt-en"]
 
 
@@ -126,9 +124,8 @@ def test_heldout_sentences_translate_exactly(translate):
     # Back in English, "uma imagem de" cannot tell a picture from an image.
     rows = [row for row in rows if target != "en" or not row["en"].startswith("a picture of")]
     found = translate([row[source] for row in rows])
-    assert sum(text == row[target] for text, row in zip(found, rows, strict=True)) >= EXACT[
-        "-".join(translate.pair)
-    ] * len(rows)
+    right = sum(text == row[target] for text, row in zip(found, rows, strict=True))
+    assert right >= EXACT * len(rows)
 
 
 @pytest.mark.parametrize("translate", PAIRS, indirect=True)
@@ -204,12 +201,9 @@ def plainly(sentence: str) -> str:
     """The sentence with one word for each thing, so that only its frame and its facts can differ."""
     for word, plain in SYNONYMS.items():
         sentence = re.sub(rf"\b{word}\b", plain, sentence)
-    return re.sub(
-        r"(\w+) with (stripe|spot)s", lambda found: f"{found[2].rstrip('e')}{_ENDING[found[2]]} {found[1]}", sentence
-    )
-
-
-_ENDING = {"stripe": "ed", "spot": "ted"}
+    for ending, adjective in {" with stripes": "striped", " with spots": "spotted"}.items():
+        sentence = re.sub(rf"(\w+){ending}", rf"{adjective} \1", sentence)
+    return sentence
 
 
 def true_sentences(scene: scenes.Scene) -> set[str]:
