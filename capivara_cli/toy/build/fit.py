@@ -1,6 +1,6 @@
 """The training loop of the toy captioner and rewriter: Muon for the weight matrices, AdamW for the rest.
 
-Muon learns the shapes from about half the images that AdamW takes here, and images are what the minutes go into.
+In short trials Muon learned the shapes from about half the images that AdamW took, and images cost the minutes.
 It needs torch 2.9; only rebuilding the toy models does, not using them.
 """
 

@@ -26,7 +26,7 @@ from transformers import MarianConfig, MarianMTModel, MarianTokenizer
 
 from capivara_cli.toy import grammar, lexicon, scenes
 
-# Each pair and its training steps: Portuguese keeps the order of English words closest, and is learned first.
+# Each pair and its training steps. After 360 steps en-pt was exact on held-out texts, the others on about half of them.
 PAIRS = {("en", "pt"): 360, ("en", "hi"): 850, ("en", "xh"): 850, ("pt", "en"): 850}
 
 NAMES = {"en": "English", "pt": "Portuguese", "hi": "Hindi", "xh": "Xhosa"}
@@ -254,7 +254,7 @@ def train(
     )
     coded = [(processor.encode(source), [*processor.encode(target), processor.eos_id()]) for source, target in pairs]
     rng = random.Random(seed)
-    # Plain AdamW: `fit`, with its Muon, took more steps to learn the dictionary.
+    # Plain AdamW: the one short trial with Muon (`fit`) had not learned the dictionary when it ended.
     optimizer = torch.optim.AdamW(model.parameters(), lr=plan.peak_rate, betas=(0.9, 0.98), weight_decay=0.0)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, plan.peak_rate, total_steps=steps, pct_start=0.15)
     model.train()
