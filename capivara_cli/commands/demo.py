@@ -16,7 +16,7 @@ from capivara_cli.perform import perform_line
 from capivara_cli.stage import Env, opt
 
 WORLD = (
-    "--captioner toy --n 2 --translator toy --model toy --top-k 2 --steps 100 --batch-size 128 --lr 3e-3 --warmup 10 "
+    "--captioner toy --n 2 --translator toy --model toy --top-k 2 --steps 150 --batch-size 96 --lr 1e-2 --warmup 10 "
     "--eval toy --eval-lang en,pt,hi,xh"
 )
 """How ``adapt`` is told to use the toy world; found by trying, kept short."""
@@ -25,7 +25,7 @@ WORLD = (
 @dataclass(frozen=True)
 class Options:
     lang: Literal["pt", "hi", "xh"] = opt("pt", "the language to teach")
-    scenes: int = opt(1200, "drawn scenes to learn from", min=100)
+    scenes: int = opt(1600, "drawn scenes to learn from", min=100)
     seeds: int = opt(3, "runs that differ in the seed only", min=1)
     name: str = opt("", "name of the run [default: demo-<lang>]")
     runs: str = opt("runs", "folder of all runs")
