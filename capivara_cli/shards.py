@@ -10,6 +10,7 @@ import zlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from io import BufferedReader
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
@@ -129,7 +130,7 @@ def open_source(source: str) -> Iterator[BinaryIO]:
         with opened as stream:
             yield cast(BinaryIO, stream)
     else:
-        with open(source, "rb", buffering=_BUFFER) as file:
+        with cast(BufferedReader, open(source, "rb", buffering=_BUFFER)) as file:
             if file.peek(2)[:2] == b"\x1f\x8b":
                 import gzip
 
