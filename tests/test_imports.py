@@ -64,7 +64,7 @@ def modules() -> list[Path]:
 
 def test_every_module_has_a_layer() -> None:
     for path in modules():
-        layer(".".join(path.relative_to(PACKAGE).with_suffix("").parts))
+        assert layer(".".join(path.relative_to(PACKAGE).with_suffix("").parts)) >= 0, path
 
 
 @pytest.mark.parametrize("path", modules(), ids=lambda path: str(path.relative_to(PACKAGE)))

@@ -25,23 +25,10 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
+from capivara_cli.captioners._prompts import PREFIXES
 from capivara_cli.toy import grammar, scenes
 from capivara_cli.toy.build import sight
 from capivara_cli.toy.build.fit import fit
-
-# CAPIVARA's ten prefixes, in the order of the original code (src/generating/blip2.py).
-PREFIXES = (
-    "the foreground features",
-    "a photo of",
-    "a picture of",
-    "this is a scene depicting",
-    "an image of",
-    "portrait of a",
-    "this image captures a moment of",
-    "a painting of",
-    "an art of",
-    "the picture shows",
-)
 
 SIZE = 64  # pixels
 QUERIES = 8

@@ -23,8 +23,8 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase, XLMRobertaConfig
 
+from capivara_cli.captioners._prompts import PREFIXES
 from capivara_cli.toy.build import vocabulary
-from capivara_cli.toy.build.captioner import PREFIXES
 from capivara_cli.toy.grammar import LANGUAGES, brief, describe, noun_phrase
 from capivara_cli.toy.scenes import Scene, draw, sample_scenes
 
