@@ -19,8 +19,9 @@ from safetensors.torch import load_file, save_file
 from tokenizers import ByteLevelBPETokenizer, Tokenizer
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from capivara_cli.captioners._prompts import PREFIXES, caption, habit
+from capivara_cli.captioners._prompts import PREFIXES
 from capivara_cli.toy import grammar, scenes
+from capivara_cli.toy.build.captioner import caption, habit
 from capivara_cli.toy.build.fit import fit
 
 # LaCLIP's prompt (rewrite/utils.py) without the indents that its triple-quoted string leaves in.
