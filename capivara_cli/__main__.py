@@ -1,6 +1,26 @@
-"""``python -m capivara_cli`` is the same program as ``capivara``."""
+"""The program ``capivara``, which ``python -m capivara_cli`` is too."""
 
-from capivara_cli.cli import main
+from __future__ import annotations
+
+import sys
+
+from capivara_cli import __version__
+
+
+def main() -> None:
+    """Show the overview, or hand over to Typer."""
+    arguments = sys.argv[1:]
+    if not arguments or arguments[0] in {"-h", "--help"}:
+        from capivara_cli.overview import help_page
+
+        sys.stdout.write(help_page())
+    elif arguments[0] == "--version":
+        sys.stdout.write(f"capivara {__version__}\n")
+    else:
+        from capivara_cli.cli import main as run
+
+        run(arguments)
+
 
 if __name__ == "__main__":
     main()

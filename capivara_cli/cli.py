@@ -1,6 +1,6 @@
-"""The program: one Typer command per file in ``stages/`` and ``commands/``; the only place errors are printed.
+"""One Typer command per file in ``stages/`` and ``commands/``; the only place errors are printed.
 
-Only the file of the command that was typed is imported; ``--help`` lists the others from their docstrings.
+Only the file of the command that was typed is imported.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from capivara_cli.errors import CapivaraError, UsageError
 from capivara_cli.options import (
     PACKAGE,
     Invocation,
-    command_names,
     load_command,
     plain_help,
     typer_function,
     with_version,
 )
+from capivara_cli.overview import command_names
 from capivara_cli.stage import Settings, Stage, opt
 
 BUG = 70
@@ -49,35 +49,25 @@ class Terminated(BaseException):
     """SIGTERM, as an exception, so that unfinished files are removed on the way out."""
 
 
-def main() -> None:
-    """The entry point of ``capivara``."""
+def main(arguments: list[str]) -> None:
+    """Run one command line and exit."""
     if not (sys.stdin and sys.stdin.isatty() and sys.stdout.isatty()):
         # Threads of OpenMP that spin while they wait take the processor from the other commands of a pipe: with two
         # busy cores a training step took 4 to 13 times as long. Alone on a machine, spinning is a fifth faster.
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    arguments = sys.argv[1:]
-    typed = next((word for word in arguments if not word.startswith("-")), "")
-    sys.exit(guarded(lambda: application(typed)(arguments, prog_name="capivara")))
+    sys.exit(guarded(lambda: application(arguments[0])(arguments, prog_name="capivara")))
 
 
-def application(typed: str = "") -> typer.Typer:
-    """The Typer app; with a command's name, only that command is imported and built."""
+def application(name: str) -> typer.Typer:
+    """The Typer app with the one command that was typed."""
     app = typer.Typer(
-        name="capivara",
-        help="Teach CLIP your language: images and captions in, a tuned model with its cost out.",
-        epilog="Stages read and write shards: capivara caption shards/ | capivara translate --lang pt > pt.tar",
-        no_args_is_help=True,
         add_completion=False,
         rich_markup_mode=None,
         pretty_exceptions_enable=False,
         context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
     )
-    app.callback()(with_version(lambda: None))
-    if typed:
-        app.command(typed, help=_help(typed))(with_version(_function(load_command(typed))))
-        return app
-    for name in command_names():
-        app.command(name, help=_help(name))(lambda: None)
+    app.callback()(lambda: None)
+    app.command(name, help=_help(name))(with_version(_function(load_command(name))))
     return app
 
 

@@ -15,21 +15,12 @@ import typer
 from capivara_cli import __version__
 from capivara_cli.command import Command
 from capivara_cli.errors import CapivaraError, UsageError, unknown
+from capivara_cli.overview import command_names
 from capivara_cli.stage import Settings, Stage, Step, check_bounds, default_of, flag_of
 
 PACKAGE = Path(__file__).parent
 TYPER_ERROR: Any = typer.BadParameter.__bases__[0].__bases__[0]
 """What Typer raises for a wrong command line. It vendors Click, so the class has no public name."""
-
-
-def command_names() -> dict[str, str]:
-    """Every subcommand -> the folder its file is in, found by file name."""
-    return {
-        path.stem: folder
-        for folder in ("stages", "commands")
-        for path in sorted((PACKAGE / folder).glob("*.py"))
-        if not path.name.startswith("_")
-    }
 
 
 def load_command(name: str) -> Stage | Command:

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from capivara_cli.cli import ForPrograms
-from capivara_cli.options import PACKAGE, command_names, load_command, plain_help
+from capivara_cli.options import PACKAGE, load_command, plain_help
+from capivara_cli.overview import command_names
 from capivara_cli.stage import Settings, Stage, flag_of
 
 HEAD = """# Commands

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from made import PHOTOS
 
-from capivara_cli.options import command_names
+from capivara_cli.overview import command_names
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text("utf-8")

@@ -17,7 +17,7 @@ HEAVY = {
 }  # fmt: skip
 
 LAYERS = [
-    {"errors", "sample", "languages", "images", "console", "tar", "__init__", "similarity", "embedding"},
+    {"errors", "sample", "languages", "images", "console", "tar", "__init__", "similarity", "embedding", "overview"},
     {
         "shards",
         "stage",

@@ -17,7 +17,8 @@ from made import shard_bytes, toy_like
 
 from capivara_cli import engine, plugins
 from capivara_cli.errors import TruncatedInput
-from capivara_cli.options import command_names, parse_plan
+from capivara_cli.options import parse_plan
+from capivara_cli.overview import command_names
 from capivara_cli.sample import Sample
 from capivara_cli.shards import ShardReader
 from capivara_cli.stage import Settings
@@ -153,8 +154,8 @@ def test_law_7_only_the_tar_reaches_standard_output(shards: Callable[..., Path],
     chatty = (
         "import os, sys; from capivara_cli import stage; run = stage.Stage.check\n"
         "def check(self, options): print('chatter'); os.write(1, b'raw chatter\\n'); run(self, options)\n"
-        "stage.Stage.check = check; sys.argv = ['capivara', 'split', 'shards', '--fraction', '0']\n"
-        "from capivara_cli.cli import main; main()"
+        "stage.Stage.check = check\n"
+        "from capivara_cli.cli import main; main(['split', 'shards', '--fraction', '0'])"
     )
     result = subprocess.run([sys.executable, "-c", chatty], cwd=tmp_path, capture_output=True, stdin=subprocess.DEVNULL)
     assert result.returncode == 0, result.stderr.decode()

@@ -15,7 +15,8 @@ from typing import Any
 from capivara_cli import console, languages
 from capivara_cli.command import command
 from capivara_cli.errors import BadSample
-from capivara_cli.options import command_names, load_command
+from capivara_cli.options import load_command
+from capivara_cli.overview import command_names
 from capivara_cli.page import View, by_language, html_page
 from capivara_cli.sample import Caption, Sample
 from capivara_cli.shards import replace_text

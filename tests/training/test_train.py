@@ -58,7 +58,7 @@ def adapter(folder: Path) -> str:
 def test_a_run_leaves_what_it_promises(
     options: Options, shards: Callable[..., Path], tiny: Path, tmp_path: Path
 ) -> None:
-    summary = run(options, shards(pairs(20), pairs(20, seed=1)), steps=60, keep_weight=1.0)
+    summary = run(options, shards(pairs(20), pairs(20, seed=1)), steps=60, keep_weight=1.0, keep_share=0.2)
     folder = tmp_path / "runs" / "pt"
     assert summary["run"] == str(folder)
     assert (summary["steps"], summary["batch_size"], summary["samples"], summary["read"]) == (60, 16, 40, 40)
