@@ -9,6 +9,7 @@ import ast
 import contextlib
 import os
 import signal
+import stat
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -51,11 +52,20 @@ class Terminated(BaseException):
 
 def main(arguments: list[str]) -> None:
     """Run one command line and exit."""
-    if not (sys.stdin and sys.stdin.isatty() and sys.stdout.isatty()):
+    if _in_a_pipe(arguments[0]):
         # Threads of OpenMP that spin while they wait take the processor from the other commands of a pipe: with two
         # busy cores a training step took 4 to 13 times as long. Alone on a machine, spinning is a fifth faster.
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     sys.exit(guarded(lambda: application(arguments[0])(arguments, prog_name="capivara")))
+
+
+def _in_a_pipe(name: str) -> bool:
+    """Whether other commands work on the same stream at the same time."""
+    with contextlib.suppress(OSError):  # a closed descriptor is no pipe
+        return stat.S_ISFIFO(os.fstat(0).st_mode) or (
+            command_names().get(name) == "stages" and stat.S_ISFIFO(os.fstat(1).st_mode)
+        )
+    return False
 
 
 def application(name: str) -> typer.Typer:

@@ -12,7 +12,7 @@ from torch.nn import functional as F  # noqa: N812 (torch's own name for it)
 MAX_LOGIT_SCALE = 4.605170185988092
 """ln 100: the bound CLIP (arXiv 2103.00020, section 2.5) puts on its learned temperature."""
 
-_CHUNK = 64
+_CHUNK = 24
 _MAX_CHUNKS = 16
 
 

@@ -41,11 +41,11 @@ def captions(count: int) -> list[str]:
 def test_chunks_hold_every_row_once_in_order_of_length() -> None:
     rows = [np.zeros(length) for length in np.random.default_rng(0).integers(1, 30, 300)]
     chunks = chunks_by_length(rows)
-    assert [len(chunk) for chunk in chunks] == [75, 75, 75, 75]
+    assert [len(chunk) for chunk in chunks] == [25] * 12
     lengths = [len(rows[index]) for chunk in chunks for index in chunk]
     assert lengths == sorted(lengths)
     assert sorted(np.concatenate(chunks)) == list(range(300))
-    assert [len(chunk) for chunk in chunks_by_length(rows[:63])] == [63]
+    assert [len(chunk) for chunk in chunks_by_length(rows[:47])] == [47]
 
 
 def test_chunks_padded_each_to_its_own_length_equal_one_batch_padded_to_77(tiny: Path) -> None:
