@@ -9,15 +9,13 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import shutil
-import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from capivara_cli.errors import CapivaraError
-from capivara_cli.shards import replace_text, replacing, sweep
+from capivara_cli.shards import partial_of, replace_text, replacing, sweep
 from capivara_cli.stage import flag_of
 
 _KEEP = 2
@@ -107,7 +105,7 @@ class RunDir:
 def replacing_folder(path: Path) -> Iterator[Path]:
     """Make a folder all or nothing: a temporary beside it, then a rename; on any error nothing is left."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial-{os.getpid()}-{uuid.uuid4().hex[:6]}")
+    partial = partial_of(path)
     partial.mkdir()
     try:
         yield partial

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import sys
 import zlib
 from collections import Counter
@@ -153,7 +154,7 @@ def enlarge_pipe(descriptor: int) -> None:
 def replacing(path: Path) -> Iterator[BinaryIO]:
     """Write a file all or nothing: a temporary beside it, fsync, rename; on any error nothing is left."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial-{_host()}-{os.getpid()}-{os.urandom(3).hex()}")
+    partial = partial_of(path)
     try:
         with open(partial, "wb", buffering=_BUFFER) as out:
             yield out
@@ -163,6 +164,11 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
     except BaseException:
         partial.unlink(missing_ok=True)
         raise
+
+
+def partial_of(path: Path) -> Path:
+    """A temporary beside a path, named so that ``sweep`` knows whose it is."""
+    return path.with_name(f".{path.name}.partial-{_host()}-{os.getpid()}-{os.urandom(3).hex()}")
 
 
 def replace_text(path: Path, text: str) -> None:
@@ -175,7 +181,11 @@ def sweep(folder: Path) -> None:
     """Remove temporaries that killed processes of this machine left in a folder."""
     for partial in folder.glob(f".*.partial-{_host()}-*"):
         process = partial.name.rsplit("-", 2)[1]
-        if not process.isdigit() or not _alive(int(process)):
+        if process.isdigit() and _alive(int(process)):
+            continue
+        if partial.is_dir():
+            shutil.rmtree(partial, ignore_errors=True)
+        else:
             partial.unlink(missing_ok=True)
 
 

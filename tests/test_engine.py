@@ -228,6 +228,9 @@ def test_sweep_removes_what_dead_processes_left(tmp_path: Path) -> None:
     elsewhere = tmp_path / ".c.tar.partial-otherhost-1-abcdef"
     for path in (dead, alive, elsewhere):
         path.touch()
+    folder = tmp_path / f".adapter.partial-{host}-999999999-abcdef"
+    folder.mkdir()
+    (folder / "half.safetensors").touch()
     sweep(tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted([alive.name, elsewhere.name])
 

@@ -13,7 +13,7 @@ from capivara_cli.command import command
 from capivara_cli.engine import Source
 from capivara_cli.errors import CapivaraError, UsageError
 from capivara_cli.runs import RunDir, replacing_folder
-from capivara_cli.shards import replace_text
+from capivara_cli.shards import replace_text, sweep
 from capivara_cli.stage import Env, opt
 
 if TYPE_CHECKING:
@@ -90,6 +90,7 @@ def train(inputs: list[str], options: Options, env: Env) -> dict[str, Any]:
     run = RunDir(Path(env.settings.out or Path(options.runs) / (options.name or "-".join(options.languages))))
     request = {**options.request, "seed": env.seed}
     run.check_request(request)
+    sweep(run.path)
     source = Source(inputs, env)
     if run.finished:
         _same_data(run, _fingerprint(source))
