@@ -67,7 +67,8 @@ def _eval(inputs: list[str], options: Options, env: Env) -> dict[str, Any]:
         if contender.folder:
             present.save(Path(contender.folder), found, contender.name)
     console.say(present.tables(found))
-    return {**found, "dropped": dict(env.tally.dropped), "notes": dict(env.tally.notes)}
+    owner = {"run": targets.runs[0]} if targets.runs else {}  # what evaluating cost is kept with the run
+    return {**found, **owner, "dropped": dict(env.tally.dropped), "notes": dict(env.tally.notes)}
 
 
 eval = command("eval", Options, "TARGET")(_eval)  # noqa: A001  a subcommand's object has the subcommand's name
