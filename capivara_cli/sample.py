@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, replace
 from typing import Any
 
 from capivara_cli.errors import BadSample
@@ -14,11 +14,12 @@ IMAGE_SUFFIXES = frozenset({"jpg", "jpeg", "png", "webp", "bmp", "tif", "tiff", 
 
 @dataclass(frozen=True, slots=True)
 class Caption:
-    """A sentence about an image. All five fields are always stored, null when absent: readers infer schemas.
+    """A sentence about an image. The first five keys are always stored, null when absent: readers infer schemas.
 
     ``lang`` is a BCP-47 code; ``by`` says who wrote it ("alt", "Salesforce/blip2-opt-2.7b", "argos:en-pt");
     ``of`` is the text it was translated or rewritten from; ``score`` is the image-text cosine by the model
-    that ``json["clip"]`` names.
+    that ``json["clip"]`` names; ``prefix`` is what a captioner was given to continue or to answer ("a photo of"; ""
+    when nothing) and is stored with what a captioner wrote only. ``more`` holds the keys of others, as JSON text.
     """
 
     text: str
@@ -26,19 +27,41 @@ class Caption:
     by: str
     of: str | None = None
     score: float | None = None
+    prefix: str | None = None
+    more: tuple[tuple[str, str], ...] = ()
 
     @classmethod
     def of_json(cls, entry: Any) -> Caption:
         """Read one entry of ``json["captions"]``; ``BadSample`` when it is not a caption."""
         if not isinstance(entry, dict) or not isinstance(entry.get("text"), str):
             raise BadSample('json "captions" is not a list of {"text", "lang", "by", "of", "score"}')
-        known = {name: entry.get(name) for name in _CAPTION_FIELDS}
-        known["lang"] = known["lang"] if isinstance(known["lang"], str) else "und"
-        known["by"] = known["by"] if isinstance(known["by"], str) else "unknown"
-        return cls(**known)  # type: ignore[arg-type]
+        get = entry.get
+        lang, by, of, score, prefix = get("lang"), get("by"), get("of"), get("score"), get("prefix")
+        if not isinstance(of, str | None) or not isinstance(score, _NUMBER):
+            raise BadSample('a caption has an "of" that is no text, or a "score" that is no number')
+        known = _CAPTION_KEYS if isinstance(prefix, str) else _CAPTION_KEYS - {"prefix"}
+        prefix = prefix if isinstance(prefix, str) else None
+        lang = lang if isinstance(lang, str) else "und"
+        by = by if isinstance(by, str) else "unknown"
+        caption = cls(entry["text"], lang, by, of, score, prefix)
+        if entry.keys() <= known:
+            return caption
+        more = ((key, json.dumps(value)) for key, value in entry.items() if key not in known)
+        return replace(caption, more=tuple(more))
+
+    def to_json(self) -> dict[str, Any]:
+        """The entry of ``json["captions"]``: our keys, then those of others."""
+        entry: dict[str, Any] = {
+            "text": self.text, "lang": self.lang, "by": self.by, "of": self.of, "score": self.score,
+        }  # fmt: skip
+        if self.prefix is not None:
+            entry["prefix"] = self.prefix
+        entry.update((key, json.loads(value)) for key, value in self.more)
+        return entry
 
 
-_CAPTION_FIELDS = tuple(field.name for field in fields(Caption))
+_NUMBER = int | float | None
+_CAPTION_KEYS = frozenset({"text", "lang", "by", "of", "score", "prefix"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +106,7 @@ class Sample:
         captions = list(captions)
         if captions == self.captions:
             return self
-        return self.with_document(captions=[asdict(caption) for caption in captions])
+        return self.with_document(captions=[caption.to_json() for caption in captions])
 
     def with_document(self, **changes: Any) -> Sample:
         """The same sample with these top-level keys of its ``json`` set; every other key stays as it is."""

@@ -23,9 +23,7 @@ def jpeg(color: tuple[int, int, int] = (200, 30, 30), size: tuple[int, int] = (6
 
 def a_sample(key: str, *captions: Caption, image: bytes | None = None, **document: object) -> Sample:
     """A sample with an image, captions and whatever else its json holds."""
-    from dataclasses import asdict
-
-    entries = [asdict(caption) for caption in captions]
+    entries = [caption.to_json() for caption in captions]
     members = {"jpg": jpeg() if image is None else image, "json": encode_json({**document, "captions": entries})}
     return Sample(key, members)
 

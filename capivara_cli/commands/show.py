@@ -8,7 +8,7 @@ from __future__ import annotations
 import itertools
 import shlex
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +58,7 @@ def show(inputs: list[str], options: Options, env: Env) -> dict[str, Any]:
     return {
         "history": source.history,
         "samples": [
-            {"key": view.key, "facts": view.facts, "captions": [asdict(each) for each in view.captions]}
+            {"key": view.key, "facts": view.facts, "captions": [each.to_json() for each in view.captions]}
             | ({"problem": view.problem} if view.problem else {})
             for view in views
         ],

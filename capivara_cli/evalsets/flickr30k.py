@@ -10,7 +10,6 @@ import csv
 import json
 import zipfile
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -114,7 +113,7 @@ def _in(image: dict[str, Any], split: str) -> bool:
 def _samples(rows: Iterable[Row], read: Callable[[str], bytes | None]) -> Iterator[Sample]:
     """One sample per row; an image that is missing makes a sample without one, which evaluation counts."""
     for name, captions in rows:
-        entries = [asdict(Caption(text.strip(), "en", "human")) for text in captions]
+        entries = [Caption(text.strip(), "en", "human").to_json() for text in captions]
         data = read(name)
         image = {} if data is None else {"jpg": data}
         yield Sample(name.partition(".")[0], {**image, "json": encode_json({"captions": entries})})

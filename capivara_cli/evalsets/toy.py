@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import random
 from collections.abc import Iterator
-from dataclasses import asdict
 
 from capivara_cli.errors import CapivaraError, unknown
 from capivara_cli.evaluation.evalset import EvalSet, Provenance
@@ -51,7 +50,7 @@ def _samples(split: str, count: int, lang: str, env: Env) -> Iterator[Sample]:
         members = {"png": drawn[index]}
         if len(scenes.groups(scene)) == 1:
             members["cls"] = str(scenes.SHAPES.index(scene.things[0].shape)).encode()
-        caption = asdict(Caption(text, lang, "grammar"))
+        caption = Caption(text, lang, "grammar").to_json()
         members["json"] = encode_json({"captions": [caption], "scene": scenes.canonical(scene)})
         yield Sample(f"toy-{split}-{index:05d}", members)
 

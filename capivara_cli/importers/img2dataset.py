@@ -7,7 +7,6 @@ program do, is not touched.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict
 from pathlib import Path
 
 from capivara_cli.errors import BadSample
@@ -35,7 +34,7 @@ def _with_captions(sample: Sample, options: PackOptions, env: Env) -> Sample:
     if isinstance(captions, list) and not any(isinstance(each, str) for each in captions):
         _ = sample.captions
         return sample
-    return sample.with_document(captions=[asdict(each) for each in _captions(sample, options, env)])
+    return sample.with_document(captions=[each.to_json() for each in _captions(sample, options, env)])
 
 
 def _captions(sample: Sample, options: PackOptions, env: Env) -> list[Caption]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import random
 from collections.abc import Iterator
-from dataclasses import asdict
 from pathlib import Path
 
 from capivara_cli.errors import CapivaraError
@@ -32,5 +31,5 @@ def read(path: Path, options: PackOptions, env: Env) -> Iterator[Sample]:
         picture = io.BytesIO()
         scenes.draw(scene, seed=index).save(picture, "PNG")
         text = grammar.alt_text(scene, random.Random(f"alt-{env.seed}-{index}"))
-        document = {"captions": [asdict(Caption(text, "en", "alt"))], "scene": scenes.canonical(scene)}
+        document = {"captions": [Caption(text, "en", "alt").to_json()], "scene": scenes.canonical(scene)}
         yield Sample(f"toy-{index:06d}", {"png": picture.getvalue(), "json": encode_json(document)})

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +40,7 @@ class Photo:
 
     def document(self) -> dict[str, Any]:
         """The ``json`` of the sample. What the list calls "captions" never hides the captions."""
-        return {**self.extra, "file": self.file, "captions": [asdict(caption) for caption in self.captions]}
+        return {**self.extra, "file": self.file, "captions": [caption.to_json() for caption in self.captions]}
 
 
 class Keys:

@@ -77,7 +77,6 @@ def _tokenizer(folder: Path) -> int:
 def pairs(count: int, languages: str = "en pt", seed: int = 0) -> list:
     """Samples with a random image and, in each language, one or two random captions."""
     import io
-    from dataclasses import asdict
 
     import numpy as np
     from PIL import Image
@@ -94,6 +93,6 @@ def pairs(count: int, languages: str = "en pt", seed: int = 0) -> list:
             for language in languages.split()
             for _ in range(1 + number % 2)
         ]
-        document = encode_json({"captions": [asdict(caption) for caption in captions]})
+        document = encode_json({"captions": [caption.to_json() for caption in captions]})
         samples.append(Sample(f"{number:05d}", {"png": out.getvalue(), "json": document}))
     return samples
