@@ -11,6 +11,7 @@ from typing import Any
 
 from capivara_cli import __version__
 from capivara_cli.errors import CapivaraError
+from capivara_cli.journal import Journal
 from capivara_cli.sample import Sample, encode_json
 from capivara_cli.shards import History, ShardWriter, Stream, replacing
 from capivara_cli.stage import Env, Settings, Step, Tally
@@ -26,7 +27,7 @@ class Chain:
 
     def __post_init__(self) -> None:
         models: dict[Any, Any] = {}
-        self.envs = [Env(self.settings, step.name, models) for step in self.steps]
+        self.envs = [Env(self.settings, step.name, models, number) for number, step in enumerate(self.steps)]
 
     @property
     def name(self) -> str:
@@ -57,6 +58,18 @@ class Chain:
                     f"{step.name} read {tally.read} samples, wrote {tally.written} and dropped {tally.dropped.total()}"
                 )
         return tallies
+
+    @contextlib.contextmanager
+    def journaled(self, journal: Journal) -> Iterator[None]:
+        """While one shard is made: the steps keep what they finish in its journal."""
+        for env in self.envs:
+            env.journal = journal
+        try:
+            yield
+        finally:
+            journal.close()
+            for env in self.envs:
+                env.journal = None
 
 
 def _read(samples: Stream, env: Env) -> Stream:

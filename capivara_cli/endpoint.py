@@ -36,7 +36,13 @@ class Endpoint:
     """A service at a base URL. ``key_variable`` is the environment variable with the key, if it needs one."""
 
     def __init__(
-        self, base_url: str, *, key_variable: str = "", scheme: str = "Bearer", concurrency: int = 16, tries: int = TRIES
+        self,
+        base_url: str,
+        *,
+        key_variable: str = "",
+        scheme: str = "Bearer",
+        concurrency: int = 16,
+        tries: int = TRIES,
     ) -> None:
         import httpx
 
@@ -145,4 +151,6 @@ class Chat:
             return str(answer["choices"][0]["message"]["content"] or "").strip()
         except (KeyError, IndexError, TypeError) as error:
             url = self.endpoint.base_url
-            raise CapivaraError(f"{url}: the answer has no choices[0].message.content", "is it a chat model?") from error
+            raise CapivaraError(
+                f"{url}: the answer has no choices[0].message.content", "is it a chat model?"
+            ) from error

@@ -13,10 +13,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from capivara_cli import console
+from capivara_cli import console, journal
 from capivara_cli.chain import Chain, Report, counts, keeping_rejects, new_report
 from capivara_cli.errors import CapivaraError, UsageError
 from capivara_cli.fingerprint import fingerprint, input_identity
+from capivara_cli.journal import Journal
 from capivara_cli.shards import (
     History,
     Manifest,
@@ -157,9 +158,12 @@ def run_folder(chain: Chain, shards: Sequence[str], folder: Path) -> Report:
         if (entry := manifest.done.get(name)) and entry["input"] == identity and (folder / name).is_file():
             report.resumed += 1
             continue
-        tallies, size = _one_shard(chain, shard, folder / name, progress)
+        mark = {"fingerprint": manifest.fingerprint, "input": identity}
+        with chain.journaled(Journal(folder / name, mark)):
+            tallies, size = _one_shard(chain, shard, folder / name, progress)
         report.add(tallies)
         manifest.finish(_entry(name, identity, tallies, size))
+        journal.remove(folder / name)
     progress.close()
     report.refuse_if_nothing_worked()
     return report
@@ -238,6 +242,8 @@ def open_manifest(folder: Path, plan: History, mark: str, shards: int | None) ->
         )
     manifest.shards = shards
     sweep(folder) if folder.is_dir() else None
+    for name in manifest.done:
+        journal.remove(folder / name)
     manifest.save()
     return manifest
 

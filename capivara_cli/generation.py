@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,21 @@ class Setup:
     concurrency: int = 16
     bits: int = 0
     compile: bool = False
+
+
+class Draw(NamedTuple):
+    """One caption to be made: the ``prompt`` to continue or answer, and the seed of its words, None: without chance."""
+
+    prompt: str
+    seed: int | None = None
+
+
+class Ask(NamedTuple):
+    """One rewrite to be made: of which text, with which seed, and the how-manieth of this text it is (from 0)."""
+
+    text: str
+    seed: int
+    number: int
 
 
 def seed_of(*identity: object) -> int:

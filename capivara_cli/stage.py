@@ -19,6 +19,7 @@ from dataclasses import MISSING, asdict, dataclass, field, fields
 from typing import Any, BinaryIO, TypeVar
 
 from capivara_cli.errors import BadSample, CapivaraError, UsageError
+from capivara_cli.journal import Journal
 from capivara_cli.sample import Sample
 from capivara_cli.shards import Stream
 
@@ -77,11 +78,16 @@ class Tally:
 
 
 class Env:
-    """What a running step may use: the shared settings, its books, and models that are loaded once per process."""
+    """What a running step may use: the shared settings, its books, and models that are loaded once per process.
 
-    def __init__(self, settings: Settings, step: str, models: dict[Any, Any] | None = None) -> None:
+    ``number`` is the place of the step in its plan; ``journal`` is there while a shard of a folder is being made.
+    """
+
+    def __init__(self, settings: Settings, step: str, models: dict[Any, Any] | None = None, number: int = 0) -> None:
         self.settings = settings
         self.step = step
+        self.number = number
+        self.journal: Journal | None = None
         self.tally = Tally()
         self.inputs: list[str] = []
         self.json = False
@@ -183,16 +189,51 @@ def map_batched(
     *,
     size: int,
     env: Env,
+    keep: bool = False,
 ) -> Iterator[tuple[Sample, Result]]:
     """Yield ``(sample, result)`` in order, preparing ahead in threads and processing ``size`` samples at a time.
 
     ``prepare`` runs in threads (decoding releases the GIL) while ``process`` runs here. A sample whose preparation
     raises ``BadSample`` fails alone: it is dropped with that reason. ``process`` returns one result per prepared item.
     """
-    for batch in _batches(_prepared(samples, prepare, 2 * size, env), size):
-        results = process([item for _, item in batch])
-        if len(results) != len(batch):
-            raise RuntimeError(f"{env.step}: {len(results)} results for {len(batch)} samples")
+    return _processed(_prepared(samples, prepare, 2 * size, env), process, size, env, keep)
+
+
+def map_texts(
+    samples: Iterable[Sample],
+    prepare: Callable[[Sample], Prepared],
+    process: Callable[[list[Prepared]], Sequence[Result]],
+    *,
+    size: int,
+    env: Env,
+    keep: bool = False,
+) -> Iterator[tuple[Sample, Result]]:
+    """``map_batched`` without threads: for what reads the json alone, where a thread costs more than it saves."""
+    return _processed(map_each(samples, prepare, env), process, size, env, keep)
+
+
+def _processed(
+    prepared: Iterable[tuple[Sample, Prepared]],
+    process: Callable[[list[Prepared]], Sequence[Result]],
+    size: int,
+    env: Env,
+    keep: bool,
+) -> Iterator[tuple[Sample, Result]]:
+    """Batch after batch; with ``keep`` through the journal, if there is one.
+
+    A kept batch is not processed again after a kill, so ``process`` must not count anything in ``env`` and its results
+    have to be JSON. The batches are the same ones before and after, so the results cannot depend on where it was.
+    """
+    journal = env.journal if keep else None
+    for batch in _batches(prepared, size):
+        keys = [sample.key for sample, _ in batch] if journal else []
+        results = journal.recall(env.number, keys) if journal else None
+        if results is None:
+            results = list(process([item for _, item in batch]))
+            if len(results) != len(batch):
+                raise RuntimeError(f"{env.step}: {len(results)} results for {len(batch)} samples")
+            if journal:
+                journal.keep(env.number, keys, results)
         for (sample, _), result in zip(batch, results, strict=True):
             yield sample, result
 

@@ -21,6 +21,9 @@ LAYERS = [
     {
         "shards",
         "stage",
+        "journal",
+        "generation",
+        "endpoint",
         "command",
         "plugins",
         "runs",
