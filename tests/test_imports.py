@@ -37,7 +37,7 @@ LAYERS = [
         "pretrained",
         "page",
     },
-    {"options", "perform", "clip", "packing", "toy", "training", "evaluation"},
+    {"options", "perform", "clip", "decoding", "packing", "toy", "training", "evaluation"},
     {"captioners", "translators", "rewriters", "importers", "evalsets", "stages", "commands"},
     {"cli", "__main__"},
 ]
