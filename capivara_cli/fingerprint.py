@@ -22,13 +22,19 @@ def fingerprint(chain: Chain) -> str:
 
 
 def _file_marks(value: Any) -> list[list[Any]]:
-    """Size and time of the files under a path an option names (a model folder, a run): retrained means changed."""
-    if not isinstance(value, str) or ("/" not in value and "." not in value):
+    """Size and time of the files an option names, one or a comma-separated list; of a folder, of the models in it."""
+    files = [file for part in value.split(",") for file in _files(part.strip())] if isinstance(value, str) else []
+    return [[each.name, (info := each.stat()).st_size, info.st_mtime_ns] for each in files]
+
+
+def _files(name: str) -> list[Path]:
+    """The files that ``PATH`` or ``plugin:PATH`` stands for: retrained means changed."""
+    path = Path(name.partition(":")[2] or name).expanduser()
+    if name and path.is_file():
+        return [path]
+    if ("/" not in name and "." not in name) or not path.is_dir():
         return []
-    path = Path(value.partition(":")[2] or value)
-    files = sorted(path.rglob("*"))[:1000] if path.is_dir() else [path] if path.is_file() else []
-    kept = [each for each in files if each.is_file() and each.suffix in _MODEL_SUFFIXES]
-    return [[each.name, (info := each.stat()).st_size, info.st_mtime_ns] for each in kept]
+    return [each for each in sorted(path.rglob("*"))[:1000] if each.is_file() and each.suffix in _MODEL_SUFFIXES]
 
 
 def _every_file(path: Path) -> list[list[Any]]:

@@ -43,6 +43,17 @@ class Setup:
     compile: bool = False
 
 
+def resolved(device: str) -> str:
+    """``auto`` -> cuda, mps or cpu, whichever there is; any other name as it is. Imports torch only for ``auto``."""
+    if device != "auto":
+        return device
+    import torch
+
+    if torch.cuda.is_available():
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else "cpu"
+
+
 class Draw(NamedTuple):
     """One caption to be made: the ``prompt`` to continue or answer, and the seed of its words, None: without chance."""
 

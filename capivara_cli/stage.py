@@ -15,10 +15,11 @@ from __future__ import annotations
 import itertools
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import MISSING, asdict, dataclass, field, fields
+from dataclasses import MISSING, dataclass, field, fields
 from typing import Any, BinaryIO, TypeVar
 
 from capivara_cli.errors import BadSample, CapivaraError, UsageError
+from capivara_cli.generation import resolved
 from capivara_cli.journal import Journal
 from capivara_cli.sample import Sample
 from capivara_cli.shards import Stream
@@ -37,9 +38,13 @@ def opt(
     max: float | None = None,
     metavar: str = "",
     envvar: str = "",
+    tuning: bool = False,
 ) -> Any:
-    """A field of an options dataclass: the one place that knows its default, help and bounds; its name is the flag."""
-    metadata = {"help": help, "min": min, "max": max, "metavar": metavar, "envvar": envvar}
+    """A field of an options dataclass: the one place that knows its default, help and bounds; its name is the flag.
+
+    ``tuning`` is for what changes how fast, not what is written: it may differ when a folder is gone on with.
+    """
+    metadata = {"help": help, "min": min, "max": max, "metavar": metavar, "envvar": envvar, "tuning": tuning}
     return field(default=default, metadata=metadata)
 
 
@@ -103,13 +108,7 @@ class Env:
     @property
     def device(self) -> str:
         """``auto`` resolved to cuda, mps or cpu."""
-        if self.settings.device != "auto":
-            return self.settings.device
-        import torch
-
-        if torch.cuda.is_available():
-            return "cuda"
-        return "mps" if torch.backends.mps.is_available() else "cpu"
+        return resolved(self.settings.device)
 
     def drop(self, sample: Sample, reason: str) -> None:
         """Leave a sample out on purpose: counted, and kept by ``--rejects``."""
@@ -179,7 +178,8 @@ class Step:
 
     def describe(self, seed: int) -> dict[str, Any]:
         """What provenance and resume compare: the stage and all that decides what it writes."""
-        return {"step": self.name, "options": asdict(self.options), "seed": seed}
+        decisive = [each.name for each in fields(self.options) if not each.metadata.get("tuning")]
+        return {"step": self.name, "options": {name: getattr(self.options, name) for name in decisive}, "seed": seed}
 
 
 def map_batched(
