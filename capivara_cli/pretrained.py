@@ -8,6 +8,7 @@ from typing import Any
 
 from capivara_cli import hub
 from capivara_cli.errors import CapivaraError
+from capivara_cli.generation import Setup, resolved
 
 LOAD_ERRORS = (OSError, ValueError, KeyError, RuntimeError, TypeError, AttributeError, ImportError)
 """What transformers raises for a folder that is damaged, incomplete or of another kind."""
@@ -49,6 +50,40 @@ def number_type(device: str) -> Any:
     import torch
 
     return torch.float16 if device.startswith("cuda") else torch.float32
+
+
+def load_model(kind: Any, folder: Path, setup: Setup) -> Any:
+    """``kind.from_pretrained(folder)`` where and how the setup says, ready to be asked.
+
+    ``CapivaraError`` when the folder holds something else or is damaged, or when quantised weights cannot be had.
+    """
+    device = resolved(setup.device)
+    given: dict[str, Any] = {"dtype": number_type(device), "local_files_only": True}
+    if setup.bits:
+        given |= {"quantization_config": _quantised(setup.bits, device), "device_map": {"": device}}
+    without_bars()
+    try:
+        model = kind.from_pretrained(folder, **given)
+    except LOAD_ERRORS as error:
+        raise CapivaraError(f"{folder}: cannot be loaded as {kind.__name__}: {error}") from error
+    model = (model if setup.bits else model.to(device)).eval()
+    if setup.compile:
+        model.compile()
+    return model
+
+
+def _quantised(bits: int, device: str) -> Any:
+    """What transformers needs to load weights in 8 or 4 bits; without bitsandbytes or CUDA it says so late and long."""
+    from importlib.util import find_spec
+
+    if find_spec("bitsandbytes") is None or not device.startswith("cuda"):
+        raise CapivaraError(
+            f"--bits {bits}: needs the package bitsandbytes and a CUDA device; the device is {device}",
+            "pip install bitsandbytes, or leave --bits out",
+        )
+    from transformers import BitsAndBytesConfig
+
+    return BitsAndBytesConfig(load_in_8bit=bits == 8, load_in_4bit=bits == 4)
 
 
 def without_bars() -> None:
