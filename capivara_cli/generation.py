@@ -61,6 +61,15 @@ class Draw(NamedTuple):
     seed: int | None = None
 
 
+def is_request(prompt: str) -> bool:
+    """Whether a prompt is to be answered; one that does not end as a sentence or a tag does is to be continued.
+
+    >>> is_request("Describe the image."), is_request("<CAPTION>"), is_request("a photo of")
+    (True, True, False)
+    """
+    return prompt.rstrip().endswith((".", "?", "!", ":", ">", "。", "？", "！", "।", "؟"))
+
+
 class Ask(NamedTuple):
     """One rewrite to be made: of which text, with which seed, and the how-manieth of this text it is (from 0)."""
 

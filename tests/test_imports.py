@@ -17,12 +17,24 @@ HEAVY = {
 }  # fmt: skip
 
 LAYERS = [
-    {"errors", "sample", "languages", "images", "console", "tar", "__init__", "similarity", "embedding", "overview"},
+    {
+        "errors",
+        "sample",
+        "languages",
+        "images",
+        "console",
+        "tar",
+        "__init__",
+        "similarity",
+        "embedding",
+        "overview",
+        "generation",
+        "cleaning",
+    },
     {
         "shards",
         "stage",
         "journal",
-        "generation",
         "endpoint",
         "command",
         "plugins",

@@ -1,6 +1,8 @@
-"""What captioners share: the paper's prefixes and the length of a caption, and how to go on without a model."""
+"""What captioners share: the paper's prefixes, what a prompt asks for, and how to go on without a model."""
 
 from __future__ import annotations
+
+from capivara_cli.languages import Language
 
 PREFIXES = (
     "the foreground features",
@@ -16,7 +18,10 @@ PREFIXES = (
 )
 """The ten prefixes of CAPIVARA (arXiv 2310.13683), in its order; one caption is made to continue each."""
 
-MAX_NEW_TOKENS = 50
+
+def in_english(language: Language) -> bool:
+    return language.code == "en"
+
 
 WAYS = (
     "--captioner blip2:PATH or hf:PATH takes a folder with the model",

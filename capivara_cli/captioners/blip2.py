@@ -5,14 +5,15 @@ from __future__ import annotations
 from capivara_cli import pretrained
 from capivara_cli.captioners._blip2 import Blip2Captioner, open_folder
 from capivara_cli.captioners._prompts import WAYS
+from capivara_cli.generation import Setup
 
 DEFAULT = "Salesforce/blip2-opt-2.7b-coco"
 SIZE = "about 15 GB to download; 7.5 GB of memory on a GPU in float16, 15 GB on a CPU"
 
 
-def load(variant: str, *, device: str) -> Blip2Captioner:
+def load(variant: str, *, setup: Setup) -> Blip2Captioner:
     """``blip2`` or ``blip2:ORG/NAME`` or ``blip2:FOLDER``; float16 on CUDA, float32 elsewhere."""
     name = variant or DEFAULT
     wanted = pretrained.Wanted(name, "the captioner's weights", SIZE if name == DEFAULT else "", WAYS)
     folder = pretrained.folder(wanted)
-    return open_folder(folder, pretrained.label(name, folder), device)
+    return open_folder(folder, pretrained.label(name, folder), setup)

@@ -6,12 +6,13 @@ from pathlib import Path
 
 from capivara_cli.captioners._blip2 import Blip2Captioner, open_folder
 from capivara_cli.errors import CapivaraError
+from capivara_cli.generation import Setup
 
 MODEL = Path(__file__).parents[1] / "toy" / "models" / "captioner"
 
 
-def load(variant: str, *, device: str) -> Blip2Captioner:
+def load(variant: str, *, setup: Setup) -> Blip2Captioner:
     """The captioner that is part of capivara, through the code that runs the real one. ``variant`` is not used."""
     if not (MODEL / "config.json").is_file():
         raise CapivaraError(f"{MODEL}: the toy captioner is not there", "rebuild it: python -m capivara_cli.toy.build")
-    return open_folder(MODEL, "toy-captioner", device)
+    return open_folder(MODEL, "toy-captioner", setup)

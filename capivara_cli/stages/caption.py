@@ -1,123 +1,197 @@
-"""Describe every image in English: N synthetic captions, each continuing one of the paper's ten prefixes."""
+"""Describe every image: N synthetic captions, each continuing one of the paper's ten prefixes, or drawn by chance."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any, Protocol
 
 from capivara_cli import languages, plugins
+from capivara_cli.cleaning import Cleaner
+from capivara_cli.errors import CapivaraError, UsageError
+from capivara_cli.generation import Decoding, Draw, Setup, seed_of
 from capivara_cli.images import decode_image
+from capivara_cli.languages import Language
 from capivara_cli.sample import Caption, Sample
 from capivara_cli.shards import Stream
 from capivara_cli.stage import Env, map_batched, opt, stage
 
-if TYPE_CHECKING:
-    from PIL.Image import Image
+ROUNDS = 8
+"""How often ``--distinct`` asks again for what was said before: some images allow few sentences."""
 
-MAX_CAPTIONS = 10
+Tell = Callable[[Sequence[Sequence[Draw]]], list[list[str]]]
+Said = list[tuple[str, str]]
+"""What a captioner said of one image: (prompt, text)."""
+
+
+class Captioner(Protocol):
+    """What a plugin of ``captioners/`` loads. ``by`` is stored with each caption.
+
+    It is called with the images of a batch, each through ``prepare`` before (in a thread), looks at them once, and
+    returns a function that tells of each image the texts of its draws and may be asked more than once.
+    """
+
+    by: str
+    batch_size: int
+
+    def prompts(self, language: Language, /) -> Sequence[str]: ...
+
+    def prepare(self, image: Any, /) -> Any: ...
+
+    def __call__(self, prepared: Sequence[Any], /) -> Tell: ...
 
 
 @dataclass(frozen=True)
 class Options:
-    n: int = opt(MAX_CAPTIONS, "captions per image: the first N of the paper's ten prefixes", min=1, max=MAX_CAPTIONS)
-    captioner: str = opt("blip2", "blip2, blip2:MODEL, hf:MODEL or toy; MODEL is ORG/NAME or a folder")
-    batch_size: int = opt(8, "images captioned together", min=1)
-    lang: str = opt("en", "language the captioner writes")
+    n: int = opt(10, "captions per image: one per prefix; more than there are prefixes are sampled", min=1)
+    captioner: str = opt("blip2", "blip2, blip2:MODEL, hf:MODEL, openai:MODEL or toy; MODEL is ORG/NAME or a folder")
+    lang: str = opt("en", "language of the captions, for a captioner that writes it")
+    prefixes: str = opt(
+        "", "file with a prefix (or a request) per line, instead of the captioner's own", metavar="FILE"
+    )
+    temperature: float = opt(0.0, "sample with this temperature; 0 takes the likeliest words, as the paper", min=0)
+    top_p: float = opt(0.9, "sample from the likeliest words that together have this probability", min=0.01, max=1)
+    beams: int = opt(1, "beams of the search for the likeliest caption", min=1)
+    max_tokens: int = opt(50, "tokens of a caption after its prefix", min=1)
+    repetition_penalty: float = opt(1.0, "above 1: words that were said become less likely", min=1)
+    no_repeat_ngram: int = opt(0, "no run of so many tokens twice in a caption; 0: allowed", min=0)
+    distinct: bool = opt(False, "sample on until an image has N different captions after cleaning")
+    clean: bool = opt(
+        True, "mend stock-photo tails, doubled words and echoes; leave out what is empty or goes in circles"
+    )
+    batch_size: int = opt(0, "images captioned together; 0: as the captioner likes", min=0, tuning=True)
+    base_url: str = opt("", "address of the service, for openai:MODEL", metavar="URL", tuning=True)
+    concurrency: int = opt(16, "requests to the service at once", min=1, tuning=True)
+    bits: int = opt(0, "load the weights in 8 or 4 bits (bitsandbytes, CUDA); 0: as they are", min=0, max=8)
+    compile: bool = opt(False, "torch.compile the model: slower to start, faster for many images", tuning=True)
 
     def check(self) -> None:
         plugins.check("captioners", self.captioner)
         languages.get(self.lang)
+        if self.bits not in (0, 4, 8):
+            raise UsageError(f"--bits {self.bits}: 8 or 4, or 0 for the weights as they are")
+        if self.beams > 1 and self.temperature:
+            raise UsageError("--beams and --temperature: a search has no temperature; give one of them")
+        if self.prefixes:
+            read_prefixes(self.prefixes)
+
+    @property
+    def decoding(self) -> Decoding:
+        return Decoding(
+            self.max_tokens, self.beams, self.temperature, self.top_p, self.repetition_penalty, self.no_repeat_ngram
+        )
+
+    def setup(self, device: str) -> Setup:
+        return Setup(device, self.decoding, self.base_url, self.concurrency, self.bits, self.compile)
 
 
 @stage("caption", Options)
 def caption(samples: Stream, options: Options, env: Env) -> Stream:
-    """Append ``--n`` captions to every image, cleaned of stock-photo tails and stuttering.
+    """Append ``--n`` captions to every image, cleaned of stock-photo tails, stuttering and echoes.
 
-    Captions by the same model are replaced, so a second run changes nothing. Decoding is greedy: more captions than
-    there are prefixes would be the same captions again.
+    Captions that the same model wrote from the same prefixes are replaced, so a second run changes nothing. What is
+    sampled depends on the seed, the key of the sample, the prefix and the number of the caption, not on what is
+    captioned with it. Each caption says which model wrote it (``by``) and what it continues (``prefix``).
     """
     options.check()
-    key = ("captioner", options.captioner, env.device)
-    describe: Any = env.once(key, lambda: plugins.load("captioners", options.captioner, device=env.device))
-    prefixes = describe.prefixes[: options.n]
-    lang = languages.get(options.lang).code
-    for sample, texts in map_batched(
-        samples, _image_of, lambda images: describe(images, prefixes), size=options.batch_size, env=env
-    ):
-        made = [Caption(text, lang, describe.by) for text in distinct_clean(texts, prefixes, env.note)]
-        yield sample.with_captions(replaced(sample.captions, describe.by, lang, made))
+    setup = options.setup(env.settings.device)
+    describe: Captioner = env.once(
+        ("captioner", options.captioner, setup), lambda: plugins.load("captioners", options.captioner, setup=setup)
+    )
+    language = languages.get(options.lang)
+    prompts = read_prefixes(options.prefixes) if options.prefixes else tuple(describe.prompts(language))
+    work = _Work(options, env.seed, describe, prompts, Cleaner(language, options.clean))
+
+    def prepare(sample: Sample) -> tuple[str, Any]:
+        _ = sample.captions  # malformed ones are found before the model runs
+        return sample.key, describe.prepare(decode_image(sample))
+
+    size = options.batch_size or describe.batch_size
+    for sample, said in map_batched(samples, prepare, work, size=size, env=env, keep=True):
+        kept = work.distinct([(prompt, text) for prompt, text in said], env.note)
+        if options.distinct and len(kept) < options.n:
+            env.note("images with fewer different captions than --n")
+        made = [Caption(text, language.code, describe.by, prefix=prompt) for prompt, text in kept]
+        yield sample.with_captions(replaced(sample.captions, made, prompts, describe.by, language.code))
 
 
-def _image_of(sample: Sample) -> Image:
-    _ = sample.captions  # malformed ones are found before the model runs
-    return decode_image(sample)
+def read_prefixes(file: str) -> tuple[str, ...]:
+    """The prefixes in a file, one per line; empty lines and lines that begin with # are passed over."""
+    try:
+        lines = [line.strip() for line in Path(file).read_text("utf-8-sig").splitlines()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise CapivaraError(
+            f"--prefixes {file}: cannot be read: {error}", "a text file, one prefix per line"
+        ) from error
+    prefixes = tuple(dict.fromkeys(line for line in lines if line and not line.startswith("#")))
+    if not prefixes:
+        raise CapivaraError(f"--prefixes {file}: holds no prefix", "write one per line")
+    return prefixes
 
 
-def replaced(captions: list[Caption], by: str, lang: str, made: list[Caption]) -> list[Caption]:
-    """``captions`` with those generated by ``by`` replaced, where the first of them was; appended if there is none.
+class _Work:
+    """Captions a batch of images. It counts nothing, so that what is kept in the journal is all there is to it."""
+
+    def __init__(
+        self, options: Options, seed: int, describe: Captioner, prompts: Sequence[str], cleaner: Cleaner
+    ) -> None:
+        self.options = options
+        self.seed = seed
+        self.describe = describe
+        self.prompts = prompts
+        self.cleaner = cleaner
+
+    def __call__(self, batch: list[tuple[str, Any]]) -> list[Said]:
+        """(key, prepared image) -> everything that was said of each, as it was said."""
+        tell = self.describe([prepared for _, prepared in batch])
+        said: list[Said] = [[] for _ in batch]
+        wanted = [self.options.n] * len(batch)
+        for _ in range(ROUNDS if self.options.distinct else 1):
+            draws = [
+                [self._draw(key, len(known) + extra) for extra in range(count)]
+                for (key, _), known, count in zip(batch, said, wanted, strict=True)
+            ]
+            for known, drawn, texts in zip(said, draws, tell(draws), strict=True):
+                known += [(draw.prompt, text) for draw, text in zip(drawn, texts, strict=True)]
+            wanted = [self.options.n - len(self.distinct(known)) for known in said]
+            if not any(wanted):
+                break
+        return said
+
+    def _draw(self, key: str, number: int) -> Draw:
+        """The ``number``-th caption of an image: every prompt once without chance, further ones by it."""
+        prompt = self.prompts[number % len(self.prompts)]
+        by_chance = self.options.temperature > 0 or number >= len(self.prompts)
+        return Draw(prompt, seed_of(self.seed, key, prompt, number) if by_chance else None)
+
+    def distinct(self, said: Said, note: Callable[[str], None] = lambda _: None) -> Said:
+        """What remains after cleaning, every text once; each rule that was used is noted."""
+        kept: dict[str, tuple[str, str]] = {}
+        for prompt, text in said:
+            cleaned = self.cleaner(text, prompt, note)
+            if not cleaned:
+                continue
+            if cleaned.casefold() in kept:
+                note("captions left out: equal to another")
+            else:
+                kept[cleaned.casefold()] = (prompt, cleaned)
+        return list(kept.values())
+
+
+def replaced(captions: list[Caption], made: list[Caption], prompts: Sequence[str], by: str, lang: str) -> list[Caption]:
+    """``captions`` with those that ``by`` wrote from ``prompts`` replaced, where the first of them was; else appended.
 
     A caption that was made before in the same words stays as it is, with its score.
     """
-    before = [each for each in captions if each.by == by and each.lang == lang and each.of is None]
+    before = [
+        each
+        for each in captions
+        if each.by == by and each.lang == lang and each.of is None and (each.prefix is None or each.prefix in prompts)
+    ]
     if not before:
         return captions + made
     same = {each.text: each for each in reversed(before)}
     place = captions.index(before[0])
     rest = [each for each in captions[place:] if each not in before]
     return captions[:place] + [same.get(each.text, each) for each in made] + rest
-
-
-_STOCK = re.compile(
-    r"[\s,]*[-–—|]\s*(?:royalty[- ]free\s+)?stock\s+(?:images?|photos?|photography|pictures?|vectors?|footage|videos?|"
-    r"illustrations?)\b[^-–—|]*$",
-    re.IGNORECASE,
-)
-# "of of", "a a": small words that English does not double; "very very" and "bye bye" are left alone.
-_STUTTER = re.compile(r"\b(a|an|the|of|in|on|at|with|and|is|are|to|for|by|from)(?:\s+\1\b)+", re.IGNORECASE)
-# "portrait of a the man" -> keep the article that was generated
-_TWO_ARTICLES = re.compile(r"\b(?:a|an|the)\s+(a|an|the)\b(?=\s)", re.IGNORECASE)
-_TRAILING = re.compile(r"[\s,;:\-–—|]+$")
-
-
-def clean(text: str) -> str:
-    """A generated caption without stock-photo tail, doubled small words and dangling punctuation.
-
-    >>> clean("a photo of of a man - stock image")
-    'a photo of a man'
-    """
-    text = " ".join(text.split())
-    while _STOCK.search(text):
-        text = _STOCK.sub("", text)
-    text = _STUTTER.sub(r"\1", text)
-    text = _TWO_ARTICLES.sub(r"\1", text)
-    return _TRAILING.sub("", text)
-
-
-def is_degenerate(text: str) -> bool:
-    """Whether a caption goes round in circles: at least eight words, fewer than two in five different.
-
-    >>> is_degenerate("a photo of a, a, a, a, a, a, a, a, a, a")
-    True
-    """
-    words = re.findall(r"\w+", text.casefold())
-    return len(words) >= 8 and 5 * len(set(words)) < 2 * len(words)
-
-
-def distinct_clean(texts: list[str], prefixes: Sequence[str], note: Callable[[str], None]) -> list[str]:
-    """The cleaned texts without empty (a prefix alone), degenerate and repeated ones, each kind counted by ``note``."""
-    kept: dict[str, str] = {}
-    for text in texts:
-        cleaned = clean(text)
-        if cleaned != " ".join(text.split()):
-            note("generated captions cleaned")
-        if not cleaned or cleaned in prefixes:
-            note("generated captions empty, left out")
-        elif is_degenerate(cleaned):
-            note("generated captions repeating themselves, left out")
-        elif cleaned.casefold() in kept:
-            note("generated captions equal to another, left out")
-        else:
-            kept[cleaned.casefold()] = cleaned
-    return list(kept.values())

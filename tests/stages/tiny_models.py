@@ -46,7 +46,7 @@ def tiny_blip2(folder: Path, seed: int = 0) -> Path:
     tokenizer = PreTrainedTokenizerFast(
         tokenizer_object=core, pad_token="<pad>", bos_token="</s>", eos_token="</s>", unk_token="<unk>"
     )
-    processor = Blip2Processor(BlipImageProcessor(size={"height": SIZE, "width": SIZE}), tokenizer, num_query_tokens=4)
+    processor = Blip2Processor(BlipImageProcessor(size={"height": SIZE, "width": SIZE}), tokenizer, num_query_tokens=32)
     config = Blip2Config(
         vision_config=dict(
             hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=2, image_size=SIZE,
@@ -61,7 +61,7 @@ def tiny_blip2(folder: Path, seed: int = 0) -> Path:
             num_attention_heads=2, max_position_embeddings=128, vocab_size=len(tokenizer), pad_token_id=0,
             bos_token_id=1, eos_token_id=1,
         ),
-        num_query_tokens=4,
+        num_query_tokens=32,
         image_token_index=2,
     )  # fmt: skip
     model = Blip2ForConditionalGeneration(config)
