@@ -304,6 +304,11 @@ def codes() -> list[str]:
     return sorted(_languages())
 
 
+def knows(code: str) -> bool:
+    """Whether this is the BCP-47 code of a language in the table, and not another of its names."""
+    return code in _languages()
+
+
 def get(code: str) -> Language:
     """The language a code or name means: ``pt``, ``por``, ``pt-BR``, ``por_Latn`` and ``Portuguese`` are one.
 

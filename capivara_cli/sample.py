@@ -96,17 +96,19 @@ class Sample:
     @property
     def captions(self) -> list[Caption]:
         """The captions in ``json["captions"]``; ``BadSample`` when they are malformed."""
-        entries = self.document.get("captions", [])
-        if not isinstance(entries, list):
-            raise BadSample('json "captions" is not a list of {"text", "lang", "by", "of", "score"}')
-        return [Caption.of_json(entry) for entry in entries]
+        return captions_in(self.document)
 
-    def with_captions(self, captions: Iterable[Caption]) -> Sample:
-        """The same sample with these captions; the very same bytes when nothing changed."""
+    def with_captions(self, captions: Iterable[Caption], document: dict[str, Any] | None = None) -> Sample:
+        """The same sample with these captions; the very same bytes when nothing changed.
+
+        ``document`` is what ``self.document`` was, to spare parsing it again.
+        """
+        document = self.document if document is None else document
         captions = list(captions)
-        if captions == self.captions:
+        if captions == captions_in(document):
             return self
-        return self.with_document(captions=[caption.to_json() for caption in captions])
+        entries = [caption.to_json() for caption in captions]
+        return self.with_members(json=encode_json({**document, "captions": entries}))
 
     def with_document(self, **changes: Any) -> Sample:
         """The same sample with these top-level keys of its ``json`` set; every other key stays as it is."""
@@ -115,6 +117,14 @@ class Sample:
     def with_members(self, **members: bytes) -> Sample:
         """The same sample with these members set; a new member goes to the end."""
         return Sample(self.key, {**self.members, **members})
+
+
+def captions_in(document: dict[str, Any]) -> list[Caption]:
+    """The captions of a parsed ``json`` member; ``BadSample`` when they are malformed."""
+    entries = document.get("captions", [])
+    if not isinstance(entries, list):
+        raise BadSample('json "captions" is not a list of {"text", "lang", "by", "of", "score"}')
+    return [Caption.of_json(entry) for entry in entries]
 
 
 def encode_json(document: Any) -> bytes:

@@ -195,8 +195,10 @@ def map_batched(
 
     ``prepare`` runs in threads (decoding releases the GIL) while ``process`` runs here. A sample whose preparation
     raises ``BadSample`` fails alone: it is dropped with that reason. ``process`` returns one result per prepared item.
+    With ``keep`` the results go through the shard's journal, see ``_processed``.
     """
-    return _processed(_prepared(samples, prepare, 2 * size, env), process, size, env, keep)
+    for sample, _, result in _processed(_prepared(samples, prepare, 2 * size, env), process, size, env, keep):
+        yield sample, result
 
 
 def map_texts(
@@ -206,10 +208,12 @@ def map_texts(
     *,
     size: int,
     env: Env,
-    keep: bool = False,
-) -> Iterator[tuple[Sample, Result]]:
-    """``map_batched`` without threads: for what reads the json alone, where a thread costs more than it saves."""
-    return _processed(map_each(samples, prepare, env), process, size, env, keep)
+) -> Iterator[tuple[Sample, Prepared, Result]]:
+    """``(sample, prepared, result)``, without threads: where the json alone is read, they cost more than they save.
+
+    Results go through the shard's journal, see ``_processed``.
+    """
+    return _processed(map_each(samples, prepare, env), process, size, env, keep=True)
 
 
 def _processed(
@@ -218,7 +222,7 @@ def _processed(
     size: int,
     env: Env,
     keep: bool,
-) -> Iterator[tuple[Sample, Result]]:
+) -> Iterator[tuple[Sample, Prepared, Result]]:
     """Batch after batch; with ``keep`` through the journal, if there is one.
 
     A kept batch is not processed again after a kill, so ``process`` must not count anything in ``env`` and its results
@@ -234,8 +238,8 @@ def _processed(
                 raise RuntimeError(f"{env.step}: {len(results)} results for {len(batch)} samples")
             if journal:
                 journal.keep(env.number, keys, results)
-        for (sample, _), result in zip(batch, results, strict=True):
-            yield sample, result
+        for (sample, item), result in zip(batch, results, strict=True):
+            yield sample, item, result
 
 
 def map_each(

@@ -30,6 +30,10 @@ LAYERS = [
         "overview",
         "generation",
         "cleaning",
+        "guards",
+        "identification",
+        "cache",
+        "translation_memory",
     },
     {
         "shards",

@@ -2,22 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, NamedTuple, Protocol
 
-from capivara_cli import languages, plugins
+from capivara_cli import console, guards, languages, plugins
 from capivara_cli.errors import CapivaraError, UsageError
+from capivara_cli.generation import Decoding, Setup
 from capivara_cli.languages import Language, code_of
-from capivara_cli.sample import Caption
+from capivara_cli.sample import Caption, Sample, captions_in
 from capivara_cli.shards import Stream
-from capivara_cli.stage import Env, map_batched, opt, stage
+from capivara_cli.stage import Env, map_texts, opt, stage
+from capivara_cli.translation_memory import Remembering, TranslationMemory
+
+AUTO = "auto"
+ONLY = ("all", "original", "synthetic")
+
+
+class Made(NamedTuple):
+    """One answer: from and to which language, by whom, of which text; by whom it was taken back, and as what."""
+
+    source: str
+    target: str
+    by: str
+    text: str
+    translation: str
+    back_by: str
+    back: str
+    guarded: bool
 
 
 class Translator(Protocol):
-    """What a plugin of ``translators/`` loads: texts in, as many texts out; ``by`` is stored with each."""
+    """What a plugin of ``translators/`` loads: texts in, as many texts out, "" where there is no answer.
+
+    ``by`` is stored with each. ``version`` is all that decides a translation, the key under which it is remembered;
+    "" when it is not to be. ``guarded`` False keeps the guards away from what is no translation.
+    """
 
     by: str
+    version: str
 
     def __call__(self, texts: list[str], /) -> list[str]: ...
 
@@ -25,25 +47,39 @@ class Translator(Protocol):
 @dataclass(frozen=True)
 class Options:
     lang: str = opt("pt", "target languages, comma-separated: pt,hi,xh")
-    from_: str = opt("en", "source language: the captions in it are translated")
-    translator: str = opt("argos", "argos, apertium or toy; apertium:MODE picks a variety")
+    from_: str = opt("en", "language of the captions to translate; auto: each from its own, found out where unknown")
+    translator: str = opt(
+        "argos", "auto, argos, nllb, opus, apertium … or NAME:VARIANT; see: capivara list translators"
+    )
     package: str = opt("", "Argos packages to use instead of the installed ones: files or folders")
-    batch_size: int = opt(64, "samples translated together", min=1)
+    only: str = opt("all", "translate all captions, the original ones, or the synthetic ones: all, original, synthetic")
+    back_translate: bool = opt(
+        False, "also translate each translation back, as one more caption in its source language"
+    )
+    guards: str = opt("all", "what is left out: all, none, or some of empty,script,copy,repetition,junk,language")
+    beams: int = opt(0, "beams of the search; 0: as many as the translator is used to", min=0)
+    cache: bool = opt(True, "remember translations on this machine, across runs", tuning=True)
+    batch_size: int = opt(512, "samples translated together", min=1, tuning=True)
+    base_url: str = opt("", "address of the service, for libretranslate and deepl", metavar="URL", tuning=True)
+    concurrency: int = opt(16, "requests to the service at once", min=1, tuning=True)
     replace: bool = opt(False, "leave out the captions that were translated")
 
     def check(self) -> None:
         plugins.check("translators", self.translator)
-        targets = self.targets
-        if not targets:
+        guards.parse(self.guards)
+        if not self.targets:
             raise UsageError("--lang: name at least one language")
-        if self.source in targets:
-            raise UsageError(f"--lang {self.source.code}: the captions are translated from it; see --from")
+        if self.source in self.targets:
+            raise UsageError(f"--lang {self.from_}: the captions are translated from it; see --from")
         if self.package and self.translator != "argos":
             raise UsageError("--package is for --translator argos")
+        if self.only not in ONLY:
+            raise UsageError(f"--only {self.only}: one of {', '.join(ONLY)}")
 
     @property
-    def source(self) -> Language:
-        return languages.get(self.from_)
+    def source(self) -> Language | None:
+        """None: each caption has its own."""
+        return None if self.from_ == AUTO else languages.get(self.from_)
 
     @property
     def targets(self) -> list[Language]:
@@ -56,96 +92,224 @@ def translate(samples: Stream, options: Options, env: Env) -> Stream:
     """Append a translation of every caption in ``--from`` to every language of ``--lang``.
 
     A translation carries ``of`` (the text it was made from) and ``by`` (who made it), so one that is there already is
-    not made again. Raises ``CapivaraError`` at the end when no sample had a caption to translate.
+    not made again. What is empty, in another script or language, a copy, repeating itself or junk is left out and
+    counted. Raises ``CapivaraError`` at the end when no sample had a caption to translate.
     """
     options.check()
-    seen: dict[str, None] = env.once(("translate", options), dict)  # over all shards of this process
-    work = _Work(options, env, seen)
-    source, empty = options.source, True
-    for sample, captions in map_batched(
-        samples, lambda sample: sample.captions, work, size=options.batch_size, env=env
-    ):
+    seen: dict[str, None] = env.once(("translate", options), dict)  # languages, over all shards of this process
+    work = _Work(options, env)
+    empty = True
+    for sample, item, made in map_texts(samples, _Item.of, work, size=options.batch_size, env=env):
         empty = False
-        yield sample.with_captions(captions)
-    if not empty and source.code not in seen and not all(target.code in seen for target in options.targets):
-        raise CapivaraError(
-            f"translate: no caption is in {source.name} ({source.code}); "
-            f"the captions are in {', '.join(seen) or 'no language: there are none'}",
-            f"--from {next(iter(seen))} translates those" if seen else "capivara caption makes English ones",
+        seen.update(dict.fromkeys(code_of(each.lang) for each in item.captions))
+        yield sample.with_captions(work.judged(item, made), item.document)
+    if not empty:
+        _refuse_if_nothing_to_translate(options, seen)
+
+
+def _refuse_if_nothing_to_translate(options: Options, seen: dict[str, None]) -> None:
+    source = options.source
+    wanted = {source.code} if source else seen.keys() - {target.code for target in options.targets}
+    if wanted & seen.keys() or all(target.code in seen for target in options.targets):
+        return
+    name = f"{source.name} ({source.code})" if source else "a language to translate from"
+    raise CapivaraError(
+        f"translate: no caption is in {name}; the captions are in {', '.join(seen) or 'no language: there are none'}",
+        f"--from {next(iter(seen))} translates those" if seen else "capivara caption makes English ones",
+    )
+
+
+class _Item(NamedTuple):
+    """A sample, its json parsed once."""
+
+    key: str
+    document: dict[str, Any]
+    captions: list[Caption]
+
+    @classmethod
+    def of(cls, sample: Sample) -> _Item:
+        document = sample.document
+        return cls(sample.key, document, captions_in(document))
+
+
+@dataclass(frozen=True)
+class _Way:
+    """The translators from one language to another, and back. ``there`` is None where nothing goes."""
+
+    source: str
+    target: str
+    there: Remembering | None
+    back: Remembering | None
+
+    @property
+    def back_by(self) -> str:
+        return _whole_way(self.there.by, self.back.by) if self.there and self.back else ""
+
+    def is_there(self, text: str, captions: list[Caption]) -> bool:
+        """Whether a sample has all that this way would make of a text."""
+        found = {(each.by, code_of(each.lang)) for each in captions if each.of == text}
+        return (
+            self.there is not None
+            and (self.there.by, self.target) in found
+            and (not self.back or (self.back_by, self.source) in found)
         )
+
+    def walk(self, texts: list[str]) -> list[Made]:
+        if self.there is None:
+            return [Made(self.source, self.target, "", text, "", "", "", False) for text in texts]
+        translations = self.there(texts) if texts else []
+        returned = self.back(translations) if self.back and texts else [""] * len(texts)
+        return [
+            Made(self.source, self.target, self.there.by, text, translation, self.back_by, back, self.there.guarded)
+            for text, translation, back in zip(texts, translations, returned, strict=True)
+        ]
 
 
 class _Work:
-    """Translates the captions of a batch of samples."""
+    """Translates the captions of a batch of samples; judges later, as what is kept in the journal is not judged."""
 
-    def __init__(self, options: Options, env: Env, seen: dict[str, None]) -> None:
+    def __init__(self, options: Options, env: Env) -> None:
         self.options = options
         self.env = env
-        self.seen = seen
-
-    def __call__(self, batch: list[list[Caption]]) -> list[list[Caption]]:
-        """The captions of each sample -> the same and their translations."""
-        source = self.options.source
-        sources = [_in_language(captions, source.code) for captions in batch]
-        self.seen.update(dict.fromkeys(code_of(each.lang) for captions in batch for each in captions))
-        if (without := sum(not each for each in sources)) > 0:
-            self.env.note(f"samples without a caption in {source.code}", without)
-        results = [list(captions) for captions in batch]
-        for target in self.options.targets:
-            for result, made in zip(results, self._into(target, batch, sources), strict=True):
-                result += made
-        if self.options.replace:
-            return [self._replaced(result, originals) for result, originals in zip(results, sources, strict=True)]
-        return results
-
-    def _into(
-        self, target: Language, batch: list[list[Caption]], sources: list[list[Caption]]
-    ) -> Iterable[list[Caption]]:
-        """The translations each sample lacks, in the order of its source captions."""
-        if not any(sources):
-            return [[] for _ in batch]
-        translator = self._translator(target)
-        wanted: list[list[str]] = []
-        for captions, originals in zip(batch, sources, strict=True):
-            there = {each.of for each in captions if each.by == translator.by and code_of(each.lang) == target.code}
-            texts = dict.fromkeys(each.text for each in originals if each.text.strip())
-            wanted.append([text for text in texts if text not in there])
-        distinct = list(dict.fromkeys(text for texts in wanted for text in texts))
-        translated = dict(zip(distinct, translator(distinct), strict=True)) if distinct else {}
-        usable = {text: result for text, result in translated.items() if self._usable(text, result, target)}
-        return [
-            [Caption(usable[text], target.code, translator.by, of=text) for text in texts if text in usable]
-            for texts in wanted
-        ]
-
-    def _translator(self, target: Language) -> Translator:
-        options = self.options
-        spec = f"argos:{options.package}" if options.package else options.translator
-        # "auto" is left to the translator: resolving it here would import torch, which none of them needs
-        context = {"source": options.source.code, "target": target.code, "device": self.env.settings.device}
-        return self.env.once(
-            ("translator", spec, *context.values()), lambda: plugins.load("translators", spec, **context)
+        self.source = options.source
+        self.targets = options.targets
+        self.guards = guards.parse(options.guards)
+        self.memory: TranslationMemory | None = (
+            env.once("translation memory", TranslationMemory) if options.cache else None
         )
 
-    def _usable(self, text: str, translation: str, target: Language) -> bool:
-        """Whether a translation says anything in the target language; what does not is noted and left out."""
-        if not translation.strip():
-            self.env.note("translation empty")
-        elif not languages.written_in(translation, target):
-            self.env.note(f"translation has no letter of the script of {target.code}")
-        else:
-            if translation.casefold() == text.casefold():  # may be right: names, loan words
-                self.env.note("translation equals its source, kept")
-            return True
-        return False
+    def __call__(self, batch: list[_Item]) -> list[list[Made]]:
+        """What is to be added to each sample, target by target, in the order of its captions."""
+        wanted = [self._wanted(item) for item in batch]
+        results: list[list[Made]] = [[] for _ in batch]
+        for target in self.targets:
+            ways = {source: self._way(source, target.code) for wishes in wanted for source, _ in wishes}
+            lacking = [
+                [wish for wish in wishes if (way := ways[wish[0]]) and not way.is_there(wish[1], item.captions)]
+                for wishes, item in zip(wanted, batch, strict=True)
+            ]
+            made: dict[tuple[str, str], Made] = {}
+            for source, way in ways.items():
+                texts = dict.fromkeys(text for wishes in lacking for code, text in wishes if code == source)
+                made |= {(source, each.text): each for each in way.walk(list(texts))} if way else {}
+            for result, wishes in zip(results, lacking, strict=True):
+                result += [made[wish] for wish in wishes]
+        return results
 
-    def _replaced(self, captions: list[Caption], originals: list[Caption]) -> list[Caption]:
-        """Without the originals that have a translation in every target language."""
-        targets = {target.code for target in self.options.targets}
+    def _wanted(self, item: _Item) -> list[tuple[str, str]]:
+        """(language, text) of the captions to be translated, each once."""
+        found: dict[tuple[str, str], None] = {}
+        for caption in item.captions:
+            if caption.text.strip() and self._is_source(caption) and (code := self._language(caption)):
+                found[code, caption.text] = None
+        return list(found)
+
+    def _is_source(self, caption: Caption) -> bool:
+        rewritten = caption.by.startswith("rewrite:")
+        if _is_round_trip(caption) or (self.source is None and caption.of is not None and not rewritten):
+            return False
+        synthetic = caption.prefix is not None or rewritten
+        return self.options.only == "all" or (self.options.only == "synthetic") == synthetic
+
+    def _language(self, caption: Caption) -> str | None:
+        """The language a caption is translated from; None when it is not the one asked for, or nobody can tell."""
+        code = code_of(caption.lang)
+        if self.source is not None:
+            return code if code == self.source.code else None
+        if languages.knows(code):
+            return code
+        from capivara_cli import identification
+
+        return identification.language_of(caption.text)
+
+    def _way(self, source: str, target: str) -> _Way | None:
+        """From one language to another, and back if that is asked for; None from a language to itself.
+
+        With ``--from auto`` a stray caption in a language that nobody translates must not end the run.
+        """
+        if source == target:
+            return None
+        try:
+            there = self._translator(source, target)
+        except CapivaraError as error:
+            if self.source is not None:
+                raise
+            why = f"translate: {error.message}"
+            self.env.once(("no way", source, target), lambda: console.warn(why))
+            return _Way(source, target, None, None)
+        return _Way(source, target, there, self._translator(target, source) if self.options.back_translate else None)
+
+    def _translator(self, source: str, target: str) -> Remembering:
+        options = self.options
+        spec = f"argos:{options.package}" if options.package else options.translator
+        # "auto" is left to the translator: resolving it here would import torch, which few of them need
+        setup = Setup(self.env.settings.device, Decoding(beams=options.beams), options.base_url, options.concurrency)
+        return self.env.once(
+            ("translator", spec, source, target, setup),
+            lambda: Remembering(
+                plugins.load("translators", spec, source=source, target=target, setup=setup), self.memory
+            ),
+        )
+
+    def judged(self, item: _Item, made: list[Made]) -> list[Caption]:
+        """The captions of a sample with what was made for it, as far as the guards let it pass."""
+        captions = list(item.captions)
+        wanted = self._wanted(item)
+        if not wanted:
+            self.env.note(f"samples without a caption to translate from {self.source.code if self.source else 'any'}")
+        for each in (Made(*answer) for answer in made):
+            if not each.by:
+                self.env.note(f"captions left alone: no translator from {each.source} to {each.target}")
+                continue
+            if each.guarded and not self._passes(each.text, each.translation, each.source, each.target):
+                continue
+            _add(captions, Caption(each.translation, each.target, each.by, of=each.text))
+            if each.back and each.back.casefold() == each.text.casefold():
+                self.env.note("back-translations equal to the original, left out")
+            elif each.back_by and self._passes(each.translation, each.back, each.target, each.source):
+                _add(captions, Caption(each.back, each.source, each.back_by, of=each.text))
+        return self._replaced(captions, wanted) if self.options.replace else captions
+
+    def _passes(self, text: str, translation: str, source: str, target: str) -> bool:
+        objection = guards.objection(text, translation, source, target, self.guards)
+        if objection:
+            self.env.note(f"translations left out: {objection}")
+        elif guards.is_unchanged(text, translation):
+            self.env.note("translations equal to their source, kept")
+        return not objection
+
+    def _replaced(self, captions: list[Caption], wanted: list[tuple[str, str]]) -> list[Caption]:
+        """Without the captions that have a translation in every target language."""
         there = {(each.of, code_of(each.lang)) for each in captions}
-        done = {each for each in originals if all((each.text, target) in there for target in targets)}
-        return [each for each in captions if each not in done]
+        done = {
+            (code, text)
+            for code, text in wanted
+            if all((text, target.code) in there for target in self.targets if target.code != code)
+        }
+        return [each for each in captions if (code_of(each.lang), each.text) not in done or each.of is not None]
 
 
-def _in_language(captions: list[Caption], code: str) -> list[Caption]:
-    return [each for each in captions if code_of(each.lang) == code]
+def _add(captions: list[Caption], caption: Caption) -> None:
+    """Append a caption unless the same translator made one of the same text before."""
+    if not any((each.by, each.of, each.lang) == (caption.by, caption.of, caption.lang) for each in captions):
+        captions.append(caption)
+
+
+def _whole_way(there: str, back: str) -> str:
+    """``argos:en-pt`` and ``argos:pt-en`` -> "argos:en-pt-en"; by two translators, both are named."""
+    name, _, way = there.partition(":")
+    other, _, rest = back.partition(":")
+    stop = way.rpartition("-")[2]
+    if name == other and rest.startswith(f"{stop}-"):
+        return f"{there}{rest.removeprefix(stop)}"
+    return f"{there}+{back}"
+
+
+def _is_round_trip(caption: Caption) -> bool:
+    """Whether a caption was taken to another language and back; if it were a source there would be no end to it."""
+    way = caption.by.partition(":")[2]
+    if caption.of is None or "-" not in way:
+        return False
+    code = code_of(caption.lang)
+    names = {code, *languages.get(code).argos, *languages.get(code).apertium} if languages.knows(code) else {code}
+    return any(way.startswith(f"{name}-") for name in names) and any(way.endswith(f"-{name}") for name in names)

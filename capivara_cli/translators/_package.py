@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
 import shutil
 import tempfile
@@ -19,28 +18,38 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from capivara_cli import cache
 from capivara_cli.errors import CapivaraError
+from capivara_cli.generation import Setup
+from capivara_cli.languages import get
+from capivara_cli.translators._ctranslate2 import checksum, place_of
 from capivara_cli.translators._route import Pair, by_chain
+from capivara_cli.translators._sentences import join, split
 
 BEAM_SIZE = 4
 LENGTH_PENALTY = 0.2
-BATCH_TOKENS = 2048
+BATCH_TOKENS = 1024
 MAX_PIECE = 200
 """Tokens translated at once: the models have seen sentences, and CTranslate2 stops writing after 256 tokens."""
 
 _MAX_UNPACKED = 4 << 30
-# A full stop in any script that ends a sentence, then space, then anything but a small letter ("approx. two" goes on).
-_SENTENCE_END = re.compile(r"(?<=\w\w[.!?।॥።])\s+(?=[^\Wa-zà-ÿ])|(?<=[。！？])")
 
 
 class ArgosPackage:
     """An unpacked package. Calling it translates texts, in order; the models are loaded at the first call."""
 
-    def __init__(self, folder: Path, device: str) -> None:
+    def __init__(self, folder: Path, setup: Setup) -> None:
         self.folder = folder
-        self.device = device
+        self.setup = setup
         self.metadata = read_metadata(folder)
         self.target_prefix: str = self.metadata.get("target_prefix", "")
+        self.beams = setup.decoding.beams or BEAM_SIZE
+
+    @property
+    def version(self) -> str:
+        """All that decides a translation: the package, its weights, and how many beams look for the best."""
+        named = "-".join(str(self.metadata.get(key, "")) for key in ("from_code", "to_code", "package_version"))
+        return f"{named} {checksum(self.folder / 'model')} beams={self.beams}"
 
     @cached_property
     def tokenizer(self) -> Any:
@@ -58,42 +67,44 @@ class ArgosPackage:
     def model(self) -> Any:
         import ctranslate2
 
-        kind, _, index = self.device.partition(":")
-        on_gpu = kind in ("cuda", "auto") and ctranslate2.get_cuda_device_count() > 0
-        return ctranslate2.Translator(
-            str(self.folder / "model"),
-            device="cuda" if on_gpu else "cpu",
-            device_index=int(index or 0) if on_gpu else 0,
-            compute_type="auto",
-        )
+        return ctranslate2.Translator(str(self.folder / "model"), **place_of(self.setup.device))
 
     def __call__(self, texts: Sequence[str]) -> list[str]:
         pieces = [_pieces(self.tokenizer, text) for text in texts]
-        flat = [tokens for tokens_of_text in pieces for tokens in tokens_of_text]
+        flat = [tokens for pieces_of_text in pieces for tokens in pieces_of_text]
         results = self.model.translate_batch(  # sorts by length before it cuts batches, and restores the order
             flat,
             target_prefix=[[self.target_prefix]] * len(flat) if self.target_prefix else None,
             replace_unknowns=True,
             max_batch_size=BATCH_TOKENS,
             batch_type="tokens",
-            beam_size=BEAM_SIZE,
+            beam_size=self.beams,
             length_penalty=LENGTH_PENALTY,
         )
         translated = iter(results)
         return [self._text([next(translated).hypotheses[0] for _ in tokens]) for tokens in pieces]
 
     def _text(self, pieces: list[list[str]]) -> str:
-        """Tokens of the pieces of one text -> the text."""
-        tokens = [token for piece in pieces for token in piece if token != self.target_prefix]
-        return " ".join(self.tokenizer.decode(tokens).split())
+        """Translated tokens of the pieces of one text -> the text."""
+        texts = [self.tokenizer.decode([each for each in piece if each != self.target_prefix]) for piece in pieces]
+        return join(texts, self._script)
+
+    @cached_property
+    def _script(self) -> str:
+        """Of the target language; packages made by others may have codes of their own."""
+        try:
+            return get(self.metadata["to_code"]).script
+        except CapivaraError:
+            return ""
 
 
 class ArgosChain:
     """Packages one after another: ``en-es`` then ``es-pt``. ``by`` names every language on the way."""
 
-    def __init__(self, name: str, folders: dict[Pair, Path], chain: list[Pair], device: str) -> None:
+    def __init__(self, name: str, folders: dict[Pair, Path], chain: list[Pair], setup: Setup) -> None:
         self.by = by_chain(name, chain)
-        self.packages = [ArgosPackage(folders[pair], device) for pair in chain]
+        self.packages = [ArgosPackage(folders[pair], setup) for pair in chain]
+        self.version = " | ".join(package.version for package in self.packages)
 
     def __call__(self, texts: Sequence[str]) -> list[str]:
         """Translate, in order; distinct texts once."""
@@ -108,7 +119,7 @@ class ArgosChain:
 def _pieces(tokenizer: Any, text: str) -> list[list[str]]:
     """Tokens of each sentence of a text; a sentence longer than ``MAX_PIECE`` is cut between words."""
     pieces: list[list[str]] = []
-    for sentence in _SENTENCE_END.split(text):
+    for sentence in split(text):
         tokens = tokenizer.encode(sentence)
         while len(tokens) > MAX_PIECE:
             cut = next((at for at in range(MAX_PIECE, 0, -1) if tokens[at].startswith("▁")), MAX_PIECE)
@@ -150,10 +161,11 @@ def unpack(file: Path) -> Path:
         digest = hashlib.sha256(file.read_bytes()).hexdigest()[:16]
     except OSError as error:
         raise CapivaraError(f"{file}: cannot be read: {error.strerror}") from error
-    home = cache_folder() / digest
+    packages = cache.folder() / "argos"
+    home = packages / digest
     if not home.is_dir():
-        cache_folder().mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=cache_folder(), prefix="unpacking-") as partial:
+        packages.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=packages, prefix="unpacking-") as partial:
             _extract(file, Path(partial) / "package")
             try:
                 (Path(partial) / "package").replace(home)
@@ -165,10 +177,6 @@ def unpack(file: Path) -> Path:
             return folder
     shutil.rmtree(home)
     raise CapivaraError(f"{file}: holds no Argos translation package (a folder with metadata.json and model/)")
-
-
-def cache_folder() -> Path:
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "capivara" / "argos"
 
 
 def _extract(file: Path, folder: Path) -> None:

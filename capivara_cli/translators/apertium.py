@@ -8,6 +8,7 @@ import subprocess
 from collections.abc import Sequence
 
 from capivara_cli.errors import CapivaraError
+from capivara_cli.generation import Setup
 from capivara_cli.languages import Language, get
 from capivara_cli.translators._route import Pair, by_chain, languages_reached, route
 
@@ -24,6 +25,7 @@ class Apertium:
     def __init__(self, modes: Sequence[str], by: str) -> None:
         self.modes = list(modes)
         self.by = by
+        self.version = ""  # its language data cannot be asked for theirs, so nothing is remembered
 
     def __call__(self, texts: Sequence[str]) -> list[str]:
         """Translate; distinct texts once. White space is collapsed: a caption is one line."""
@@ -36,11 +38,11 @@ class Apertium:
         return [known.get(text, "") for text in flat]
 
 
-def load(variant: str, *, source: str, target: str, device: str) -> Apertium:
+def load(variant: str, *, source: str, target: str, setup: Setup) -> Apertium:
     """The modes installed for a pair of languages, over other languages when there is no direct one.
 
     ``variant`` names a mode to use ("eng-cat_valencia"), empty for the plain one. Raises ``CapivaraError`` when
-    Apertium or the pair is not installed, with the packages that bring it. ``device`` is not used.
+    Apertium or the pair is not installed, with the packages that bring it. ``setup`` is not used.
     """
     start, end = get(source), get(target)
     modes = _installed_modes(start, end)

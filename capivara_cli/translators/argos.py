@@ -16,6 +16,7 @@ from typing import Any
 
 from capivara_cli import console
 from capivara_cli.errors import CapivaraError
+from capivara_cli.generation import Setup
 from capivara_cli.languages import Language, get
 from capivara_cli.translators._package import ArgosChain, pairs_in, read_metadata, unpack
 from capivara_cli.translators._route import Pair, languages_reached, route
@@ -24,7 +25,7 @@ INDEX = "the Argos package index, https://www.argosopentech.com/argospm/index/"
 _SECONDS = 10.0
 
 
-def load(variant: str, *, source: str, target: str, device: str) -> ArgosChain:
+def load(variant: str, *, source: str, target: str, setup: Setup) -> ArgosChain:
     """A translator over installed packages, or over those ``variant`` names.
 
     ``variant`` is empty or a comma-separated list of ``.argosmodel`` files and folders of packages. A pair that is not
@@ -47,7 +48,7 @@ def load(variant: str, *, source: str, target: str, device: str) -> ArgosChain:
         chain = _chain(folders, start, end)
     if not chain:
         raise _missing(start, end, "it was installed and is not there")
-    return ArgosChain("argos", folders, chain, device)
+    return ArgosChain("argos", folders, chain, setup)
 
 
 def packages_folder() -> Path:

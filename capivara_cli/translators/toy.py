@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from capivara_cli.errors import CapivaraError
+from capivara_cli.generation import Setup
 from capivara_cli.languages import get
 from capivara_cli.translators._package import ArgosChain, unpack
 from capivara_cli.translators._route import languages_reached
@@ -12,7 +13,7 @@ from capivara_cli.translators._route import languages_reached
 MODELS = Path(__file__).parents[1] / "toy" / "models" / "translators"
 
 
-def load(variant: str, *, source: str, target: str, device: str) -> ArgosChain:
+def load(variant: str, *, source: str, target: str, setup: Setup) -> ArgosChain:
     """The toy package of a pair, read through the code that reads downloaded ones. ``variant`` is not used."""
     files = {tuple(file.stem.removeprefix("translate-").split("_")): file for file in MODELS.glob("*.argosmodel")}
     pair = (get(source).code, get(target).code)
@@ -23,4 +24,4 @@ def load(variant: str, *, source: str, target: str, device: str) -> ArgosChain:
             f"{languages_reached(known, get(source), [pair[0]])}",
             "for real languages use --translator argos or --translator apertium",
         )
-    return ArgosChain("toy", {pair: unpack(files[pair])}, [pair], device)
+    return ArgosChain("toy", {pair: unpack(files[pair])}, [pair], setup)

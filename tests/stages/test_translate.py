@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 from made import a_sample
 
 from capivara_cli.errors import CapivaraError, UsageError
+from capivara_cli.generation import Decoding, Setup
 from capivara_cli.sample import Caption, Sample
 from capivara_cli.stage import Env, Settings
 from capivara_cli.stages.translate import Options, translate
+from capivara_cli.translation_memory import Remembering, TranslationMemory
+from capivara_cli.translators._sentences import join, split
 
 
 class Dictionary:
@@ -18,6 +22,7 @@ class Dictionary:
 
     def __init__(self, by: str, table: dict[str, str]) -> None:
         self.by = by
+        self.version = ""
         self.table = table
         self.calls: list[list[str]] = []
 
@@ -27,10 +32,14 @@ class Dictionary:
 
 
 def run(samples: list[Sample], translators: dict[str, Dictionary], **options: Any) -> tuple[list[Sample], Env]:
-    source = options.get("from_", "en")
-    models = {("translator", "toy", source, target, "cpu"): each for target, each in translators.items()}
+    given = Options(**{"translator": "toy", "cache": False, **options})
+    setup = Setup("cpu", Decoding(beams=given.beams))
+    models = {
+        ("translator", "toy", *(way.split("-") if "-" in way else ("en", way)), setup): Remembering(each, None)
+        for way, each in translators.items()
+    }
     env = Env(Settings(device="cpu"), "translate", models)
-    return list(translate.run(iter(samples), Options(translator="toy", **options), env)), env
+    return list(translate.run(iter(samples), given, env)), env
 
 
 def portuguese() -> Dictionary:
@@ -59,7 +68,7 @@ def test_translations_are_appended_and_each_text_is_translated_once() -> None:
     assert out[1].document["id"] == 7
     assert out[2] is samples[2]
     assert table.calls == [["a cat", "two dogs"]]
-    assert env.tally.notes == {"samples without a caption in en": 1}
+    assert env.tally.notes == {"samples without a caption to translate from en": 1}
 
 
 def test_a_second_run_gives_the_same_bytes_and_translates_nothing() -> None:
@@ -81,16 +90,16 @@ def test_several_languages() -> None:
     assert [(each.text, each.lang) for each in out.captions[2:]] == [
         ("um gato", "pt"), ("dois cães", "pt"), ("एक बिल्ली", "hi"),
     ]  # fmt: skip
-    assert env.tally.notes == {"translation has no letter of the script of hi": 1}
+    assert env.tally.notes == {"translations left out: in another script": 1}
 
 
 def test_what_is_no_translation_is_noted() -> None:
     (out,), env = run([a_sample("1", *captions("taxi", "hm", "x", "  "))], {"pt": portuguese()}, lang="pt")
     assert [each.text for each in out.captions[4:]] == ["Taxi"]
     assert env.tally.notes == {
-        "translation equals its source, kept": 1,
-        "translation empty": 1,
-        "translation has no letter of the script of pt": 1,
+        "translations equal to their source, kept": 1,
+        "translations left out: empty": 1,
+        "translations left out: in another script": 1,
     }
 
 
@@ -119,6 +128,168 @@ def test_other_spellings_of_the_source_language_count() -> None:
     assert [each.text for each in out.captions[2:]] == ["um gato", "dois cães"]
 
 
+def test_from_auto_takes_each_caption_from_its_own_language() -> None:
+    german = Dictionary("toy:de-pt", {"die Kinder spielen mit dem Hund auf der Straße": "um cão corre na praia"})
+    sample = a_sample(
+        "1",
+        *captions("a cat"),
+        Caption("die Kinder spielen mit dem Hund auf der Straße", "und", "alt"),
+        Caption("um gato", "pt", "alt"),
+        Caption("een kat", "nl", "apertium:en-nl", of="a cat"),
+        Caption("?", "und", "alt"),
+    )
+    tables = {"en-pt": portuguese(), "de-pt": german}
+    (out,), _ = run([sample], tables, lang="pt", from_="auto")
+    assert out.captions[5:] == [
+        Caption("um gato", "pt", "toy:en-pt", of="a cat"),
+        Caption("um cão corre na praia", "pt", "toy:de-pt", of="die Kinder spielen mit dem Hund auf der Straße"),
+    ]
+    assert run([out], tables, lang="pt", from_="auto")[0][0] is out
+
+
+def test_from_auto_leaves_alone_what_nobody_translates(monkeypatch: pytest.MonkeyPatch) -> None:
+    sample = a_sample("1", *captions("a cat"), *captions("kissa", lang="fi"))
+    (out,), env = run([sample], {"en-pt": portuguese()}, lang="pt", from_="auto")
+    assert [each.text for each in out.captions] == ["a cat", "kissa", "um gato"]
+    assert env.tally.notes == {"captions left alone: no translator from fi to pt": 1}
+
+
+def test_back_translation_names_the_whole_way_and_is_no_source() -> None:
+    back = Dictionary("toy:pt-en", {"um gato": "one cat", "dois cães": "Two dogs", "Taxi": ""})
+    tables = {"pt": portuguese(), "pt-en": back}
+    sample = a_sample("1", *captions("a cat", "two dogs", "taxi"))
+    (out,), env = run([sample], tables, lang="pt", back_translate=True)
+    assert out.captions[3:] == [
+        Caption("um gato", "pt", "toy:en-pt", of="a cat"),
+        Caption("one cat", "en", "toy:en-pt-en", of="a cat"),
+        Caption("dois cães", "pt", "toy:en-pt", of="two dogs"),
+        Caption("Taxi", "pt", "toy:en-pt", of="taxi"),
+    ]
+    assert env.tally.notes == {
+        "back-translations equal to the original, left out": 1,
+        "translations equal to their source, kept": 1,
+        "translations left out: empty": 1,
+    }
+    assert run([out], tables, lang="pt", back_translate=True)[0][0] is out
+    table = portuguese()
+    assert run([out], {"pt": table}, lang="pt")[0][0] is out
+    assert table.calls == []  # "one cat" is not translated
+
+
+def test_only_the_original_or_only_the_synthetic() -> None:
+    sample = a_sample(
+        "1",
+        *captions("a cat"),
+        Caption("two dogs", "en", "some/model", prefix="a photo of"),
+        Caption("taxi", "en", "rewrite:toy", of="a cat"),
+    )
+    for only, expected in (("original", ["um gato"]), ("synthetic", ["dois cães", "Taxi"])):
+        (out,), _ = run([sample], {"pt": portuguese()}, lang="pt", only=only)
+        assert [each.text for each in out.captions[3:]] == expected
+
+
+LONG = "a man in a red shirt stands on a rock near the sea"
+
+
+@pytest.mark.parametrize(
+    ("text", "translation", "guard", "reason"),
+    [
+        ("a dog", " . ", "empty", "empty"),
+        (LONG, "человек", "script", "in another script"),
+        (LONG, LONG.upper(), "copy", "a copy of the source"),
+        (LONG, "um homem " + "na praia " * 9, "repetition", "repeating itself"),
+        ("a dog", "um cachorro que corre pela praia enquanto o sol se põe no mar", "repetition", "repeating itself"),
+        (LONG, "um homem &quot;na rocha", "junk", "junk that translators are known for"),
+        (LONG, "um homem - Imagem em Alta Resolução", "junk", "junk that translators are known for"),
+        (LONG, "Legendas por Fulano", "junk", "junk that translators are known for"),
+        (LONG, "a man wearing a red shirt is standing on the rock", "language", "in another language"),
+        (
+            LONG,
+            "de man met het rode shirt staat op een rots dicht bij de zee",
+            "language",
+            "in another language",
+        ),
+        (LONG, "um homem de camisa vermelha em cima de uma rocha perto do mar", "all", None),
+    ],
+)
+def test_guards(text: str, translation: str, guard: str, reason: str | None) -> None:
+    table = Dictionary("toy:en-pt", {text: translation})
+    (out,), env = run([a_sample("1", *captions(text))], {"pt": table}, lang="pt", guards=guard)
+    assert len(out.captions) == (1 if reason else 2)
+    assert env.tally.notes == ({f"translations left out: {reason}": 1} if reason else {})
+    (kept,), _ = run([a_sample("1", *captions(text))], {"pt": table}, lang="pt", guards="none")
+    assert kept.captions[1].text == translation
+
+
+def test_a_name_may_stay_as_it_is() -> None:
+    table = Dictionary("toy:en-pt", {"New York": "New York"})
+    (out,), env = run([a_sample("1", *captions("New York"))], {"pt": table}, lang="pt")
+    assert out.captions[1].text == "New York"
+    assert env.tally.notes == {"translations equal to their source, kept": 1}
+
+
+def test_white_space_makes_no_other_text() -> None:
+    table = portuguese()
+    (out,), _ = run([a_sample("1", *captions("a  cat ", "a cat", "two\ndogs"))], {"pt": table}, lang="pt")
+    assert table.calls == [["a cat", "two dogs"]]
+    assert [(each.text, each.of) for each in out.captions[3:]] == [
+        ("um gato", "a  cat "), ("um gato", "a cat"), ("dois cães", "two\ndogs"),
+    ]  # fmt: skip
+
+
+def test_the_memory_is_shared_by_runs_and_kept_apart_by_version(tmp_path: Path) -> None:
+    table = portuguese()
+    for version, calls in (("1", 1), ("1", 1), ("2", 2), ("1", 2)):
+        table.version = version
+        remembering = Remembering(table, TranslationMemory(tmp_path / "memory"))
+        assert remembering(["a cat", "two  dogs", "a cat"]) == ["um gato", "dois cães", "um gato"]
+        assert len(table.calls) == calls
+    assert Remembering(table, TranslationMemory(tmp_path / "memory"))(["taxi", "a cat"]) == ["Taxi", "um gato"]
+    assert table.calls[2:] == [["taxi"]]
+
+
+def test_a_memory_that_cannot_be_used_is_done_without(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "memory").write_bytes(b"no database" * 999)
+    table = portuguese()
+    table.version = "1"
+    memory = TranslationMemory(tmp_path / "memory")
+    assert Remembering(table, memory)(["a cat"]) == ["um gato"]
+    assert memory.recall("1", ["a cat"]) == {}
+    assert capsys.readouterr().err.count("cannot be used, translating without memory") == 1
+    assert (tmp_path / "memory").read_bytes() == b"no database" * 999
+
+
+def test_many_texts_and_odd_ones_are_remembered(tmp_path: Path) -> None:
+    memory = TranslationMemory(tmp_path / "memory")
+    made = {f"text {number}": f"texto {number}" for number in range(1700)} | {"\ud800": "é\0'\""}
+    memory.keep("1", made)
+    memory.keep("1", {"text 1": "other"})
+    assert TranslationMemory(tmp_path / "memory").recall("1", [*made, "unknown"]) == made
+
+
+def test_identity_is_not_guarded() -> None:
+    (out,), env = run([a_sample("1", *captions(LONG))], {}, lang="xh", translator="identity")
+    assert out.captions[1] == Caption(LONG, "xh", "identity:en-xh", of=LONG)
+    assert env.tally.notes == {}
+
+
+def test_sentences() -> None:
+    for text, expected in [
+        ("A dog. Two cats!", ["A dog.", "Two cats!"]),
+        ("Dr. Smith, approx. 3.5 m tall", ["Dr. Smith, approx. 3.5 m tall"]),
+        ("U.S. Flag on a pole. It waves", ["U.S. Flag on a pole.", "It waves"]),
+        ('he said "Go!" Then he left', ['he said "Go!"', "Then he left"]),
+        ("一只狗。两只猫！很好", ["一只狗。", "两只猫！", "很好"]),
+        ("एक कुत्ता। दो बिल्ली", ["एक कुत्ता।", "दो बिल्ली"]),
+        ("¿Qué? ¡Sí!", ["¿Qué?", "¡Sí!"]),
+        ("no stop at all", ["no stop at all"]),
+        ("", [""]),
+    ]:
+        assert split(text) == expected
+    assert join(["一只狗。", " ", "两只猫！"], "Hans") == "一只狗。两只猫！"
+    assert join(["Um  cão.", "Dois"], "Latn") == "Um cão. Dois"
+
+
 @pytest.mark.parametrize(
     ("options", "kind", "message"),
     [
@@ -127,6 +298,8 @@ def test_other_spellings_of_the_source_language_count() -> None:
         ({"from_": "englisch"}, CapivaraError, "there is no language 'englisch'"),
         ({"lang": " , "}, UsageError, "name at least one language"),
         ({"lang": "en,pt"}, UsageError, "--lang en: the captions are translated from it"),
+        ({"guards": "copy,scripts"}, UsageError, "there is no guard 'scripts'"),
+        ({"only": "human"}, UsageError, "--only human: one of all, original, synthetic"),
         ({"translator": "apertium", "package": "x.argosmodel"}, UsageError, "--package is for --translator argos"),
     ],
 )

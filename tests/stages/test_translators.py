@@ -15,12 +15,14 @@ import pytest
 from made import PHOTOS
 
 from capivara_cli.errors import CapivaraError
+from capivara_cli.generation import Decoding, Setup
 from capivara_cli.translators import apertium, argos
 from capivara_cli.translators._package import _pieces, unpack
 from capivara_cli.translators._route import by_chain, route
 
 from tiny_models import SENTENCE, tiny_argos  # isort: skip
 
+SETUP = Setup("cpu", Decoding(beams=0))
 TEXTS = ["a dog", "the red cat is running on a house", "a dog", SENTENCE, "man with a ball.", ""]
 needs_apertium = pytest.mark.skipif(shutil.which("apertium") is None, reason="apertium is not installed")
 
@@ -49,6 +51,7 @@ def packages(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(autouse=True)
 def private(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing of the user's is read or written."""
+    monkeypatch.delenv("CAPIVARA_CACHE", raising=False)
     for name in ("XDG_CACHE_HOME", "XDG_DATA_HOME", "XDG_CONFIG_HOME"):
         monkeypatch.setenv(name, str(tmp_path / name))
     monkeypatch.delenv("ARGOS_PACKAGES_DIR", raising=False)
@@ -63,7 +66,7 @@ def installed(packages: Path, folder: Path) -> Path:
 
 def test_a_package_file_translates_as_argostranslate_does(packages: Path, tmp_path: Path) -> None:
     """Against Argos' own code, in a process of its own: importing it makes folders."""
-    translate = argos.load(str(packages / "translate-en_es.argosmodel"), source="en", target="es", device="cpu")
+    translate = argos.load(str(packages / "translate-en_es.argosmodel"), source="en", target="es", setup=SETUP)
     ours = translate(TEXTS[:4])
     script = """
 import json, sys
@@ -89,7 +92,7 @@ print(json.dumps([apply_packaged_translation(package, text, model, Whole(), 1)[0
 
 
 def test_order_and_the_same_alone_as_together(packages: Path) -> None:
-    translate = argos.load(str(packages), source="en", target="es", device="cpu")
+    translate = argos.load(str(packages), source="en", target="es", setup=SETUP)
     together = translate(TEXTS)
     assert together == [translate([text])[0] for text in TEXTS]
     assert together[0] == together[2]
@@ -97,17 +100,17 @@ def test_order_and_the_same_alone_as_together(packages: Path) -> None:
 
 
 def test_a_missing_pair_goes_over_another_language(packages: Path) -> None:
-    translate = argos.load(str(packages), source="en", target="pt-BR", device="cpu")
+    translate = argos.load(str(packages), source="en", target="pt-BR", setup=SETUP)
     assert translate.by == "argos:en-es-pt"
-    first = argos.load(str(packages), source="en", target="es", device="cpu")
-    second = argos.load(str(packages), source="es", target="pt", device="cpu")
+    first = argos.load(str(packages), source="en", target="es", setup=SETUP)
+    second = argos.load(str(packages), source="es", target="pt", setup=SETUP)
     assert translate(TEXTS) == second(first(TEXTS))
 
 
 def test_installed_packages_are_found(packages: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     there = installed(packages, tmp_path / "there")
     monkeypatch.setenv("ARGOS_PACKAGES_DIR", str(there))
-    assert argos.load("", source="en", target="es", device="cpu").by == "argos:en-es"
+    assert argos.load("", source="en", target="es", setup=SETUP).by == "argos:en-es"
     monkeypatch.delenv("ARGOS_PACKAGES_DIR")
     assert argos.packages_folder() == tmp_path / "XDG_DATA_HOME" / "argos-translate" / "packages"
     settings = tmp_path / "XDG_CONFIG_HOME" / "argos-translate" / "settings.json"
@@ -146,22 +149,23 @@ def test_what_is_no_package_is_said(tmp_path: Path) -> None:
     with pytest.raises(CapivaraError, match="holds no Argos translation package"):
         unpack(file)
     with pytest.raises(CapivaraError, match="there is no package"):
-        argos.load(str(tmp_path / "nowhere"), source="en", target="pt", device="cpu")
+        argos.load(str(tmp_path / "nowhere"), source="en", target="pt", setup=SETUP)
     with pytest.raises(CapivaraError, match="has no Xhosa"):
-        argos.load("", source="en", target="xh", device="cpu")
+        argos.load("", source="en", target="xh", setup=SETUP)
 
 
 def test_a_pair_the_package_lacks(packages: Path) -> None:
     with pytest.raises(CapivaraError, match="does not translate English to Hindi; from English there are en-es"):
-        argos.load(str(packages), source="en", target="hi", device="cpu")
+        argos.load(str(packages), source="en", target="hi", setup=SETUP)
 
 
 def test_without_a_network_the_package_to_bring_is_named(tmp_path: Path) -> None:
     script = """
 from capivara_cli.errors import CapivaraError
+from capivara_cli.generation import Setup
 from capivara_cli.translators import argos
 try:
-    argos.load("", source="en", target="pt", device="cpu")
+    argos.load("", source="en", target="pt", setup=Setup("cpu"))
 except CapivaraError as error:
     print(error.message); print(error.hint)
 """
@@ -180,7 +184,7 @@ def test_apertium_keeps_order_and_count_on_real_captions() -> None:
         pytest.skip("no photos")
     with (PHOTOS / "captions.csv").open(encoding="utf-8") as file:
         captions = [row["caption"] for row in csv.DictReader(file) if row["lang"] == "en"][:1000]
-    translate = apertium.load("", source="en", target="ca", device="cpu")
+    translate = apertium.load("", source="en", target="ca", setup=SETUP)
     together = translate(captions)
     assert len(captions) == len(together) == 1000
     assert [translate([captions[at]])[0] for at in range(0, 1000, 200)] == together[::200]
@@ -190,7 +194,7 @@ def test_apertium_keeps_order_and_count_on_real_captions() -> None:
 
 @needs_apertium
 def test_apertium_takes_any_text() -> None:
-    translate = apertium.load("", source="en", target="ca", device="cpu")
+    translate = apertium.load("", source="en", target="ca", setup=SETUP)
     texts = ["a dog\nruns", "", "[x]{y}\\^a/b$@#<b>", "...", "a dog\truns", "a\0cat", "one. two. three.", "dog " * 3000]
     out = translate(texts)
     assert len(out) == len(texts)
@@ -205,37 +209,37 @@ def test_apertium_takes_any_text() -> None:
 @needs_apertium
 def test_apertium_does_not_read_on_from_one_caption_into_the_next() -> None:
     """A line apart, "the big" and "house" become "la casa" and "gran"."""
-    translate = apertium.load("", source="en", target="ca", device="cpu")
+    translate = apertium.load("", source="en", target="ca", setup=SETUP)
     assert translate(["the big", "house", "red", "dog runs"])[:3] == ["el gran", "casa", "vermell"]
 
 
 @needs_apertium
 def test_apertium_goes_over_another_language_and_says_so() -> None:
-    translate = apertium.load("", source="en", target="pt", device="cpu")
+    translate = apertium.load("", source="en", target="pt", setup=SETUP)
     assert (translate.by, translate.modes) == ("apertium:eng-spa-pt", ["eng-spa", "es-pt"])
     assert translate(["the red house"]) == ["A casa vermelha"]
-    variety = apertium.load("eng-cat_valencia", source="en", target="ca", device="cpu")
+    variety = apertium.load("eng-cat_valencia", source="en", target="ca", setup=SETUP)
     assert (variety.by, variety.modes) == ("apertium:eng-cat_valencia", ["eng-cat_valencia"])
     with pytest.raises(CapivaraError, match="no installed mode translates English to Hindi"):
-        apertium.load("", source="en", target="hi", device="cpu")
+        apertium.load("", source="en", target="hi", setup=SETUP)
     with pytest.raises(CapivaraError, match="there is no mode 'eng-xx'"):
-        apertium.load("eng-xx", source="en", target="hi", device="cpu")
+        apertium.load("eng-xx", source="en", target="hi", setup=SETUP)
 
 
 def test_apertium_missing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(CapivaraError, match="the program is not installed") as caught:
-        apertium.load("", source="en", target="ca", device="cpu")
+        apertium.load("", source="en", target="ca", setup=SETUP)
     assert caught.value.hint.startswith("apt install apertium apertium-eng-cat")
 
 
 def test_the_toy_translators() -> None:
     from capivara_cli.translators import toy
 
-    translate = toy.load("", source="eng", target="pt-BR", device="cpu")
+    translate = toy.load("", source="eng", target="pt-BR", setup=SETUP)
     texts = ["a photo of two big green boats in the snow", "there is a red heart on the grass"]
     assert translate.by == "toy:en-pt"
     assert translate(texts) == [translate([text])[0] for text in texts]
     assert "barcos verdes grandes" in translate(texts)[0]
     with pytest.raises(CapivaraError, match="no translator from pt to hi; from Portuguese there are pt-en"):
-        toy.load("", source="pt", target="hi", device="cpu")
+        toy.load("", source="pt", target="hi", setup=SETUP)
