@@ -101,12 +101,13 @@ class Sample:
     def with_captions(self, captions: Iterable[Caption], document: dict[str, Any] | None = None) -> Sample:
         """The same sample with these captions; the very same bytes when nothing changed.
 
-        ``document`` is what ``self.document`` was, to spare parsing it again.
+        ``document`` is for who has parsed ``self.document`` already and knows that something has changed.
         """
-        document = self.document if document is None else document
         captions = list(captions)
-        if captions == captions_in(document):
-            return self
+        if document is None:
+            document = self.document
+            if captions == captions_in(document):
+                return self
         entries = [caption.to_json() for caption in captions]
         return self.with_members(json=encode_json({**document, "captions": entries}))
 

@@ -99,10 +99,11 @@ def translate(samples: Stream, options: Options, env: Env) -> Stream:
     seen: dict[str, None] = env.once(("translate", options), dict)  # languages, over all shards of this process
     work = _Work(options, env)
     empty = True
-    for sample, item, made in map_texts(samples, _Item.of, work, size=options.batch_size, env=env):
+    for sample, item, made in map_texts(samples, work.item, work, size=options.batch_size, env=env):
         empty = False
         seen.update(dict.fromkeys(code_of(each.lang) for each in item.captions))
-        yield sample.with_captions(work.judged(item, made), item.document)
+        captions = work.judged(item, made)
+        yield sample if captions == item.captions else sample.with_captions(captions, item.document)
     if not empty:
         _refuse_if_nothing_to_translate(options, seen)
 
@@ -120,16 +121,16 @@ def _refuse_if_nothing_to_translate(options: Options, seen: dict[str, None]) -> 
 
 
 class _Item(NamedTuple):
-    """A sample, its json parsed once."""
+    """A sample, its json parsed once: what is to be translated, as (language, text), each once, and what was.
+
+    ``there`` is what was made of other captions: (of, by, language).
+    """
 
     key: str
     document: dict[str, Any]
     captions: list[Caption]
-
-    @classmethod
-    def of(cls, sample: Sample) -> _Item:
-        document = sample.document
-        return cls(sample.key, document, captions_in(document))
+    wanted: list[tuple[str, str]]
+    there: set[tuple[str, str, str]]
 
 
 @dataclass(frozen=True)
@@ -145,13 +146,12 @@ class _Way:
     def back_by(self) -> str:
         return _whole_way(self.there.by, self.back.by) if self.there and self.back else ""
 
-    def is_there(self, text: str, captions: list[Caption]) -> bool:
+    def is_there(self, text: str, there: set[tuple[str, str, str]]) -> bool:
         """Whether a sample has all that this way would make of a text."""
-        found = {(each.by, code_of(each.lang)) for each in captions if each.of == text}
         return (
             self.there is not None
-            and (self.there.by, self.target) in found
-            and (not self.back or (self.back_by, self.source) in found)
+            and (text, self.there.by, self.target) in there
+            and (not self.back or (text, self.back_by, self.source) in there)
         )
 
     def walk(self, texts: list[str]) -> list[Made]:
@@ -178,15 +178,26 @@ class _Work:
             env.once("translation memory", TranslationMemory) if options.cache else None
         )
 
+    def item(self, sample: Sample) -> _Item:
+        document = sample.document
+        captions = captions_in(document)
+        wanted = {
+            (code, each.text): None
+            for each in captions
+            if self._is_source(each) and (code := self._language(each)) and each.text.strip()
+        }
+        there = {(each.of, each.by, code_of(each.lang)) for each in captions if each.of is not None}
+        return _Item(sample.key, document, captions, list(wanted), there)
+
     def __call__(self, batch: list[_Item]) -> list[list[Made]]:
         """What is to be added to each sample, target by target, in the order of its captions."""
-        wanted = [self._wanted(item) for item in batch]
         results: list[list[Made]] = [[] for _ in batch]
         for target in self.targets:
-            ways = {source: self._way(source, target.code) for wishes in wanted for source, _ in wishes}
+            sources = dict.fromkeys(source for item in batch for source, _ in item.wanted)
+            ways = {source: self._way(source, target.code) for source in sources}
             lacking = [
-                [wish for wish in wishes if (way := ways[wish[0]]) and not way.is_there(wish[1], item.captions)]
-                for wishes, item in zip(wanted, batch, strict=True)
+                [wish for wish in item.wanted if (way := ways[wish[0]]) and not way.is_there(wish[1], item.there)]
+                for item in batch
             ]
             made: dict[tuple[str, str], Made] = {}
             for source, way in ways.items():
@@ -195,14 +206,6 @@ class _Work:
             for result, wishes in zip(results, lacking, strict=True):
                 result += [made[wish] for wish in wishes]
         return results
-
-    def _wanted(self, item: _Item) -> list[tuple[str, str]]:
-        """(language, text) of the captions to be translated, each once."""
-        found: dict[tuple[str, str], None] = {}
-        for caption in item.captions:
-            if caption.text.strip() and self._is_source(caption) and (code := self._language(caption)):
-                found[code, caption.text] = None
-        return list(found)
 
     def _is_source(self, caption: Caption) -> bool:
         rewritten = caption.by.startswith("rewrite:")
@@ -253,9 +256,14 @@ class _Work:
 
     def judged(self, item: _Item, made: list[Made]) -> list[Caption]:
         """The captions of a sample with what was made for it, as far as the guards let it pass."""
-        captions = list(item.captions)
-        wanted = self._wanted(item)
-        if not wanted:
+        captions, there = list(item.captions), set(item.there)
+
+        def add(text: str, lang: str, by: str, of: str) -> None:
+            if (of, by, lang) not in there:  # with --back-translate, one of the two may be
+                there.add((of, by, lang))
+                captions.append(Caption(text, lang, by, of))
+
+        if not item.wanted:
             self.env.note(f"samples without a caption to translate from {self.source.code if self.source else 'any'}")
         for each in (Made(*answer) for answer in made):
             if not each.by:
@@ -263,12 +271,12 @@ class _Work:
                 continue
             if each.guarded and not self._passes(each.text, each.translation, each.source, each.target):
                 continue
-            _add(captions, Caption(each.translation, each.target, each.by, of=each.text))
+            add(each.translation, each.target, each.by, each.text)
             if each.back and each.back.casefold() == each.text.casefold():
                 self.env.note("back-translations equal to the original, left out")
             elif each.back_by and self._passes(each.translation, each.back, each.target, each.source):
-                _add(captions, Caption(each.back, each.source, each.back_by, of=each.text))
-        return self._replaced(captions, wanted) if self.options.replace else captions
+                add(each.back, each.source, each.back_by, each.text)
+        return self._replaced(captions, item.wanted) if self.options.replace else captions
 
     def _passes(self, text: str, translation: str, source: str, target: str) -> bool:
         objection = guards.objection(text, translation, source, target, self.guards)
@@ -287,12 +295,6 @@ class _Work:
             if all((text, target.code) in there for target in self.targets if target.code != code)
         }
         return [each for each in captions if (code_of(each.lang), each.text) not in done or each.of is not None]
-
-
-def _add(captions: list[Caption], caption: Caption) -> None:
-    """Append a caption unless the same translator made one of the same text before."""
-    if not any((each.by, each.of, each.lang) == (caption.by, caption.of, caption.lang) for each in captions):
-        captions.append(caption)
 
 
 def _whole_way(there: str, back: str) -> str:
