@@ -4,8 +4,8 @@ python benchmarks/caption.py [IMAGES] [--full] [--folder PHOTOS]
 
 The model has BLIP-2's classes with random weights, an eighth or so of the paper's in every direction (widths and depths
 a quarter, vocabulary a sixteenth) and its number of patches and queries, so that vision tower, language model and words
-cost in proportion; ``--full`` has the size of blip2-opt-2.7b-coco (for a GPU). A caption ends after about fifteen tokens, as
-BLIP-2's do: some of the words end a text. Prints seconds, ratios and where our time goes.
+cost in proportion; ``--full`` has the size of blip2-opt-2.7b-coco (for a GPU). A caption ends after about fifteen
+tokens, as BLIP-2's do: some of the words end a text. Prints seconds, ratios and where our time goes.
 """
 
 from __future__ import annotations

@@ -120,11 +120,12 @@ def watch(work: Any, step: int, log: Path) -> None:
 
 
 def call(*arguments: str) -> int:
-    """One command line in this process."""
+    """One command line in this process; returns its exit code."""
     try:
-        return cli.main(list(arguments)) or 0
-    except SystemExit as exit:
-        return exit.code if isinstance(exit.code, int) else 0 if exit.code is None else 1
+        cli.main(list(arguments))
+    except SystemExit as ended:
+        return ended.code if isinstance(ended.code, int) else 0 if ended.code is None else 1
+    return 0
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Moving shards through a text stage: translate with the identity translator beside a plain read and write.
 
-python benchmarks/text_stage.py [SAMPLES]   a shard of 53 KB images with eleven captions each; best of three, one process
+python benchmarks/text_stage.py [SAMPLES]   images of 53 KB with eleven captions each; best of three, one process
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from capivara_cli.shards import ShardWriter
 from capivara_cli.stage import Settings
 
 REPEATS = 3
-WORDS = "a man woman dog on the beach with red hat is riding bike two children play in front of house green".split()
+WORDS = ("a", "man", "two", "women", "dog", "on", "the", "beach", "with", "red", "hat", "is", "riding", "bike", "green")
 
 
 def make(path: Path, count: int) -> None:
