@@ -89,7 +89,7 @@ def write_model(path: Path, variables: Arrays, aliases: dict[str, str]) -> None:
         for name, value in sorted(ready.items()):
             data = value.tobytes()
             file.write(text(name) + struct.pack("B", value.ndim) + struct.pack(f"{value.ndim}I", *value.shape))
-            file.write(struct.pack("BI", numbers[value.dtype], len(data)) + data)
+            file.write(struct.pack("<BI", numbers[value.dtype], len(data)) + data)
         file.write(struct.pack("I", len(aliases)) + b"".join(text(a) + text(b) for a, b in aliases.items()))
 
 

@@ -352,6 +352,28 @@ def written_in(text: str, language: Language) -> bool:
     return any(unicodedata.name(char, "").startswith(names) for char in letters)
 
 
+def mostly_written_in(text: str, language: Language) -> bool:
+    """Whether at least half of the letters of a text are of the language's script.
+
+    >>> mostly_written_in("a cat 猫", get("en")), mostly_written_in("猫 ネコ cat 猫がいる", get("en"))
+    (True, False)
+    """
+    import unicodedata
+
+    names = _SCRIPT_NAMES.get(language.script)
+    letters = [char for char in text if char.isalpha()]
+    if names is None:
+        return True
+    return 2 * sum(unicodedata.name(char, "").startswith(names) for char in letters) >= len(letters)
+
+
+def is_unspaced(script: str) -> bool:
+    """Whether words are written without spaces between them in a script of ISO 15924."""
+    return script in _UNSPACED
+
+
+_UNSPACED = frozenset({"Hans", "Hant", "Jpan", "Thai", "Khmr", "Laoo", "Mymr", "Tibt"})
+
 # ISO 15924 -> how the Unicode names of its letters begin.
 _SCRIPT_NAMES: dict[str, tuple[str, ...]] = {
     "Arab": ("ARABIC",), "Armn": ("ARMENIAN",), "Beng": ("BENGALI",), "Cyrl": ("CYRILLIC",), "Deva": ("DEVANAGARI",),

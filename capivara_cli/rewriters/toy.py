@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from capivara_cli.errors import CapivaraError
-from capivara_cli.rewriters._incontext import InContextRewriter, open_folder, read_pairs
+from capivara_cli.generation import Setup
+from capivara_cli.languages import Language
+from capivara_cli.rewriters._exemplars import read_pairs
+from capivara_cli.rewriters._incontext import InContextRewriter, open_folder
 
 MODEL = Path(__file__).parents[1] / "toy" / "models" / "rewriter"
 
 
-def load(variant: str, *, device: str) -> InContextRewriter:
-    """The rewriter that is part of capivara, asked as a large one is. ``variant`` is not used."""
+def load(variant: str, *, language: Language, setup: Setup, options: Any) -> InContextRewriter:
+    """The rewriter that is part of capivara, asked as a large one is. Neither ``variant`` nor ``language`` is used."""
     if not (MODEL / "config.json").is_file():
         raise CapivaraError(f"{MODEL}: the toy rewriter is not there", "rebuild it: python -m capivara_cli.toy.build")
-    return open_folder(MODEL, read_pairs(MODEL / "examples.json"), "rewrite:toy", device)
+    return open_folder(MODEL, read_pairs(MODEL / "examples.json"), "rewrite:toy", setup, options.shots)

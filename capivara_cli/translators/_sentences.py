@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from capivara_cli.languages import is_unspaced
+
 _STOPS = ".!?…।॥؟۔።"
 _WIDE_STOPS = "。！？｡"
 _CLOSING = "\"'”’»)\\]}」』）"
@@ -17,7 +19,6 @@ _END = re.compile(
 _ABBREVIATION = re.compile(
     r"(?:^|[\s(])(?:Mr|Mrs|Ms|Dr|Prof|St|Sr|Sra|Jr|Mt|Ft|No|Nr|vs|etc|approx|ca|cf|e\.g|i\.e|[A-Za-z]|(?:[A-Za-z]\.)+[A-Za-z])\.$"
 )
-_UNSPACED = frozenset({"Hans", "Hant", "Jpan", "Thai", "Khmr", "Laoo", "Mymr", "Tibt"})
 
 
 def split(text: str) -> list[str]:
@@ -42,4 +43,4 @@ def split(text: str) -> list[str]:
 
 def join(sentences: Sequence[str], script: str) -> str:
     """Translated sentences as one text, in a script of ISO 15924: without spaces where it has none."""
-    return ("" if script in _UNSPACED else " ").join(" ".join(each.split()) for each in sentences if each.strip())
+    return ("" if is_unspaced(script) else " ").join(" ".join(each.split()) for each in sentences if each.strip())
