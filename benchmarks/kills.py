@@ -40,10 +40,11 @@ def main() -> None:
         assert in_child("clean", "clean.log")(None) == 0
         alone = time.monotonic() - start
         source = random.Random(0)
+        Path("log").touch()
         deaths, again = 0, 0
         while deaths < kills:
             before = finished()
-            logged = Path("log").stat().st_size if Path("log").exists() else 0
+            logged = Path("log").stat().st_size
             code = in_child("out", "log")(source.uniform(0.05, 2.2 * alone / kills + 1.0))
             with open("log") as log:
                 log.seek(logged)

@@ -13,7 +13,7 @@ from capivara_cli.generation import Setup, resolved
 LOAD_ERRORS = (OSError, ValueError, KeyError, RuntimeError, TypeError, AttributeError, ImportError)
 """What transformers raises for a folder that is damaged, incomplete or of another kind."""
 
-_FILES = (("config.json",), ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin"))
+_FILES = (("config.json",), ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "model.bin"))
 _EXTRAS = (*hub.TOKENIZER_FILES, "*.json", "*.jinja", "model-*-of-*.safetensors")
 
 
