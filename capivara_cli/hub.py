@@ -60,6 +60,18 @@ def folder(need: Need) -> Path:
         raise _missing(need, str(error).splitlines()[0]) from error
 
 
+def is_here(repo: str) -> bool:
+    """Whether the local cache has a repository; nothing is asked of the hub."""
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
+
+    try:
+        snapshot_download(repo, local_files_only=True)
+    except (LocalEntryNotFoundError, HFValidationError):
+        return False
+    return True
+
+
 def _wanted(need: Need) -> list[str]:
     from huggingface_hub import list_repo_files
 

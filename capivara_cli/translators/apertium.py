@@ -64,6 +64,14 @@ def load(variant: str, *, source: str, target: str, setup: Setup) -> Apertium:
     return Apertium([plain[pair] for pair in chain], by_chain("apertium", chain))
 
 
+def hops(start: Language, end: Language) -> int:
+    """Over how many installed modes a pair goes, 0 when they do not lead there or Apertium is not installed."""
+    if shutil.which("apertium") is None:
+        return 0
+    plain = {pair: mode for mode, pair in _installed_modes(start, end).items() if "_" not in mode}
+    return len(_over_spellings(plain, start, end))
+
+
 def _over_spellings(plain: dict[Pair, str], start: Language, end: Language) -> list[Pair]:
     """A chain of pairs that are installed, though ``eng-spa`` and ``es-pt`` spell the language between differently."""
     spelled = {(_two_letters(pair[0]), _two_letters(pair[1])): pair for pair in sorted(plain, reverse=True)}

@@ -165,3 +165,8 @@ def _no_code(language: Language) -> CapivaraError:
         f"argos: the Argos package index has no {language.name}",
         "name a package of your own with --package FILE.argosmodel, or use --translator apertium",
     )
+
+
+def hops(start: Language, end: Language) -> int:
+    """Over how many installed packages a pair goes, 0 when they do not lead there."""
+    return len(_chain(pairs_in(packages_folder()), start, end))
