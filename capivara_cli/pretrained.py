@@ -45,20 +45,25 @@ def label(name: str, folder: Path) -> str:
     return folder.resolve().name if Path(name).expanduser().is_dir() else name
 
 
-def number_type(device: str) -> Any:
-    """float16 on a CUDA device, float32 elsewhere: half precision is slow or missing there."""
+def number_type(device: str, half: str = "float16") -> Any:
+    """``half`` on a CUDA device, or float16 where it has no bfloat16; float32 elsewhere: half is slow there."""
     import torch
 
-    return torch.float16 if device.startswith("cuda") else torch.float32
+    if not device.startswith("cuda"):
+        return torch.float32
+    wide = half == "bfloat16" and torch.cuda.is_bf16_supported(including_emulation=False)
+    return torch.bfloat16 if wide else torch.float16
 
 
-def load_model(kind: Any, folder: Path, setup: Setup) -> Any:
+def load_model(kind: Any, folder: Path, setup: Setup, half: str = "float16") -> Any:
     """``kind.from_pretrained(folder)`` where and how the setup says, ready to be asked.
 
-    ``CapivaraError`` when the folder holds something else or is damaged, or when quantised weights cannot be had.
+    ``half`` is the number type on CUDA: float16 has the finer steps, bfloat16 the range that language models trained
+    in it need (Gemma, Qwen). ``CapivaraError`` when the folder holds something else or is damaged, or when quantised
+    weights cannot be had.
     """
     device = resolved(setup.device)
-    given: dict[str, Any] = {"dtype": number_type(device), "local_files_only": True}
+    given: dict[str, Any] = {"dtype": number_type(device, half), "local_files_only": True}
     if setup.bits:
         given |= {"quantization_config": _quantised(setup.bits, device), "device_map": {"": device}}
     without_bars()
@@ -68,7 +73,8 @@ def load_model(kind: Any, folder: Path, setup: Setup) -> Any:
         raise CapivaraError(f"{folder}: cannot be loaded as {kind.__name__}: {error}") from error
     model = (model if setup.bits else model.to(device)).eval()
     if setup.compile:
-        model.compile()
+        for part in model.children():  # a part may be called without the whole: the image encoder, the text decoder
+            part.compile(dynamic=True)  # texts grow: one program for all lengths, or it stops after eight
     return model
 
 

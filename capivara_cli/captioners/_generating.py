@@ -46,6 +46,7 @@ class GeneratingCaptioner:
     A family of models says how: ``see``, ``ids`` and ``given`` are what differs.
     """
 
+    half = "float16"
     images_at_once, rows_at_once = (64, 8), (512, 64)  # on CUDA, elsewhere; what does not fit is halved
 
     def __init__(self, model: Any, processor: Any, by: str, setup: Setup) -> None:

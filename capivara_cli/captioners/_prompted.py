@@ -39,6 +39,7 @@ class PromptedCaptioner(GeneratingCaptioner):
     repetition; where that is one of an image (PaliGemma), rows of one length go together.
     """
 
+    half = "bfloat16"
     images_at_once, rows_at_once = (16, 4), (64, 8)
 
     def __init__(self, model: Any, processor: Any, by: str, setup: Setup) -> None:

@@ -57,7 +57,8 @@ def open_folder(folder: Path, by: str, setup: Setup) -> GeneratingCaptioner | _b
             f"{folder}: a model of type {kind} without a chat template, so it is not known how to ask it",
             f"--captioner hf takes {', '.join(FAMILIES)}, blip-2, and chat models that see",
         )
-    return family(pretrained.load_model(AutoModelForImageTextToText, folder, setup), processor, by, setup)
+    model = pretrained.load_model(AutoModelForImageTextToText, folder, setup, family.half)
+    return family(model, processor, by, setup)
 
 
 def _processor(folder: Path, kind: str) -> Any:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from capivara_cli import languages
+from capivara_cli import languages, pretrained
 from capivara_cli.captioners import hf
 from capivara_cli.captioners._blip2 import Blip2Captioner
 from capivara_cli.captioners._prompts import PREFIXES
@@ -285,6 +285,28 @@ def test_blip2_goes_the_way_of_its_own_plugin(tmp_path: Path) -> None:
     describe = hf.load(str(tiny_blip2(tmp_path / "tiny-blip2")), setup=Setup("cpu", Decoding()))
     assert isinstance(describe, Blip2Captioner)
     assert describe.by == "tiny-blip2"
+
+
+def test_number_types(monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda **_: True)
+    types = [pretrained.number_type(device, half) for device, half in
+             [("cpu", "bfloat16"), ("cuda:1", "float16"), ("cuda", "bfloat16")]]  # fmt: skip
+    assert types == [torch.float32, torch.float16, torch.bfloat16]
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda **_: False)
+    assert pretrained.number_type("cuda", "bfloat16") == torch.float16
+    assert (hf.FAMILIES["blip"].half, hf.FAMILIES["paligemma"].half) == ("float16", "bfloat16")
+
+
+def test_every_part_is_compiled(folders: Folders, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The parts are called one by one, so that compiling the whole would do nothing."""
+    import torch
+
+    compiled: list[str] = []
+    monkeypatch.setattr(torch.nn.Module, "compile", lambda self, **_: compiled.append(type(self).__name__))
+    hf.load(str(folders("blip")), setup=Setup("cpu", Decoding(), compile=True))
+    assert compiled == ["BlipVisionModel", "BlipTextLMHeadModel"]
 
 
 def test_what_cannot_caption_is_said(tmp_path: Path, folders: Folders) -> None:
