@@ -22,9 +22,9 @@ class Decoding:
     repetition_penalty: float = 1.0
     no_repeat_ngram: int = 0
 
-    def sampled(self, temperature: float = 1.0, top_p: float = 0.9) -> Decoding:
-        """The same where it samples already; else with this temperature and nucleus, and without beams."""
-        return self if self.temperature else replace(self, temperature=temperature, top_p=top_p, beams=1)
+    def sampled(self) -> Decoding:
+        """The same where it samples already; else at temperature 1 and without beams."""
+        return self if self.temperature else replace(self, temperature=1.0, beams=1)
 
 
 @dataclass(frozen=True)

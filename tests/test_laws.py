@@ -33,6 +33,14 @@ STEPS = {
     "dedupe": "dedupe",
     "split": "split --fraction 0.3",
 }
+ALL = {
+    **STEPS,
+    "caption-distinct": "caption --captioner toy --n 3 --temperature 1.3 --distinct",
+    "rewrite-eda": "rewrite --rewriter eda --n 3",
+    "rewrite-back": "rewrite --rewriter back-translation:toy --via pt",
+    "translate-back": "translate --lang pt --translator toy --back-translate --only original --no-cache",
+    "translate-auto": "translate --lang xh,hi --from auto --translator identity --replace",
+}
 QUIET = Settings(quiet=True, energy=False)
 
 
@@ -76,7 +84,7 @@ def test_law_1_a_pipe_is_a_plan(shards: Callable[..., Path], tmp_path: Path) -> 
     assert langs == {"en", "pt"}
 
 
-@pytest.mark.parametrize("step", STEPS.values(), ids=STEPS)
+@pytest.mark.parametrize("step", ALL.values(), ids=ALL)
 def test_law_2_a_stage_with_nothing_left_to_do_returns_every_byte(step: str, tmp_path: Path) -> None:
     once = run_bytes(step, shard_bytes(toy_like(6)), tmp_path)
     twice = run_bytes(step, once, tmp_path)
@@ -85,7 +93,7 @@ def test_law_2_a_stage_with_nothing_left_to_do_returns_every_byte(step: str, tmp
     ]
 
 
-@pytest.mark.parametrize("step", STEPS.values(), ids=STEPS)
+@pytest.mark.parametrize("step", ALL.values(), ids=ALL)
 def test_images_and_strange_members_pass_untouched(step: str, tmp_path: Path) -> None:
     given = [
         Sample(each.key, {**each.members, "txt": b"\xff\x00 as found", "X.bin": bytes(range(256))})
@@ -102,7 +110,7 @@ def test_images_and_strange_members_pass_untouched(step: str, tmp_path: Path) ->
         assert sample.document["id"] == before.document["id"]
 
 
-@pytest.mark.parametrize("step", STEPS.values(), ids=STEPS)
+@pytest.mark.parametrize("step", ALL.values(), ids=ALL)
 def test_law_3_half_a_stream_is_refused(step: str, tmp_path: Path) -> None:
     data = shard_bytes(toy_like(3))
     for length in (0, 512, len(data) // 2, len(data) - 1024, len(data) - 1):
@@ -115,7 +123,7 @@ def test_law_3_half_a_stream_is_refused(step: str, tmp_path: Path) -> None:
             samples_in(out.getvalue())  # and nothing downstream can take what was written for a result
 
 
-@pytest.mark.parametrize("step", STEPS.values(), ids=STEPS)
+@pytest.mark.parametrize("step", ALL.values(), ids=ALL)
 def test_law_4_read_is_written_plus_dropped(step: str, tmp_path: Path) -> None:
     good = toy_like(4)
     given = [
@@ -143,7 +151,7 @@ def test_law_4_read_is_written_plus_dropped(step: str, tmp_path: Path) -> None:
         assert summary["dropped"]["json is not an object"] == 1
 
 
-@pytest.mark.parametrize("step", STEPS.values(), ids=STEPS)
+@pytest.mark.parametrize("step", ALL.values(), ids=ALL)
 def test_law_6_same_plan_same_bytes(step: str, tmp_path: Path) -> None:
     data = shard_bytes(toy_like(5))
     assert run_bytes(step, data, tmp_path) == run_bytes(step, data, tmp_path)

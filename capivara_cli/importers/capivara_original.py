@@ -8,9 +8,11 @@ translations of two engines in turn, Marian then Google, and after scoring also 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from capivara_cli.captioners._prompts import PREFIXES
 from capivara_cli.errors import BadSample
 from capivara_cli.packing import PackOptions
 from capivara_cli.packing.columns import language_code
@@ -76,9 +78,14 @@ def _of_language(
         made = _translators(originals, english, code) + _engine(generated, described, code, "google")
     texts = originals + generated
     scores = _scores(document, lang, len(texts), env)
-    return [
+    captions = [
         Caption(text.strip(), code, by, of, score) for text, (by, of), score in zip(texts, made, scores, strict=True)
     ]
+    if lang == SOURCE:
+        begins = PREFIXES if len(generated) == len(PREFIXES) else ("",) * len(generated)
+        for place, prefix in enumerate(begins, start=len(originals)):
+            captions[place] = replace(captions[place], prefix=prefix)
+    return captions
 
 
 def _first_hand(by: str, texts: list[str]) -> Made:

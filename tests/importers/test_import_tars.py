@@ -13,6 +13,7 @@ from made import jpeg
 from packed import pack, said
 from PIL import Image
 
+from capivara_cli.captioners._prompts import PREFIXES
 from capivara_cli.errors import CapivaraError, TruncatedInput
 from capivara_cli.packing import importer_of
 from capivara_cli.sample import Caption, encode_json
@@ -145,7 +146,10 @@ def check_cc3m(sample: Any, scores: list[float | None]) -> None:
     english = "young business woman on a bench"
     captions = sample.captions
     assert captions[0] == Caption(english, "en", "alt")
-    assert captions[1:11] == [Caption(text, "en", "Salesforce/blip2-opt-2.7b-coco") for text in GENERATED_EN]
+    assert captions[1:11] == [
+        Caption(text, "en", "Salesforce/blip2-opt-2.7b-coco", prefix=prefix)
+        for text, prefix in zip(GENERATED_EN, PREFIXES, strict=True)
+    ]
     assert captions[11:13] == [
         Caption(ORIGINAL_PT[0], "pt", "marian:en-pt", english, scores[0]),
         Caption(ORIGINAL_PT[1], "pt", "google:en-pt", english, scores[1]),
