@@ -22,12 +22,13 @@ from tiny_models import tiny_blip2, tiny_gpt2  # isort: skip
 from tiny_vlms import MODELS, Folders  # isort: skip
 
 FAMILIES = sorted(MODELS)
-CHAT = ["llava", "qwen2-vl"]
+CHAT = ["idefics3", "llava", "qwen2-vl"]
 ENGLISH, PORTUGUESE = languages.get("en"), languages.get("pt")
 WORDS_THAT_END = {  # a random model seldom comes to its end
     "blip": "an",  # its config says so, as its own ``generate`` takes the end from there
     "florence2": "cat gato",
     "git": "moment art",
+    "idefics3": "happening shows",
     "llava": "paragraph Answer",
     "paligemma": "<loc0799> <loc0573>",
     "qwen2-vl": "pt captures",

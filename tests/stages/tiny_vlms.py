@@ -19,6 +19,11 @@ EYES = dict(
     hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=2, image_size=SIZE, patch_size=16
 )  # fmt: skip
 
+USER_ASSISTANT = (
+    "{% for turn in messages %}USER: {% for part in turn.content %}{% if part.type == 'image' %}<image>\n{% else %}"
+    "{{ part.text }} {% endif %}{% endfor %}{% endfor %}{% if add_generation_prompt %}ASSISTANT:{% endif %}"
+)
+
 
 def _words(specials: list[str], template: str = "$A", **named: Any) -> Any:
     """A tokenizer of whole words that knows those of prefixes and requests; ``specials`` end with the unknown word."""
@@ -182,15 +187,29 @@ def tiny_llava(folder: Path, seed: int = 0) -> Path:
         image_token_index=3, image_seq_length=4, vision_feature_layer=-2,
     )  # fmt: skip
     images = CLIPImageProcessor(size={"shortest_edge": SIZE}, crop_size={"height": SIZE, "width": SIZE})
-    template = (
-        "{% for turn in messages %}USER: {% for part in turn.content %}{% if part.type == 'image' %}<image>\n{% else %}"
-        "{{ part.text }} {% endif %}{% endfor %}{% endfor %}{% if add_generation_prompt %}ASSISTANT:{% endif %}"
-    )
     processor = LlavaProcessor(
         images, tokenizer, patch_size=16, vision_feature_select_strategy="default", num_additional_image_tokens=1,
-        chat_template=template,
+        chat_template=USER_ASSISTANT,
     )  # fmt: skip
     return _saved(folder, seed, LlavaForConditionalGeneration(config), processor)
+
+
+def tiny_idefics3(folder: Path, seed: int = 0) -> Path:
+    """An ``Idefics3ForConditionalGeneration`` (SmolVLM's kind): an image is cut into as many pieces as it is large."""
+    from transformers import Idefics3Config, Idefics3ForConditionalGeneration, Idefics3ImageProcessor, Idefics3Processor
+
+    pieces = [f"<row_{row}_col_{column}>" for row in range(1, 5) for column in range(1, 5)]
+    around = ["<fake_token_around_image>", "<global-img>", "<end_of_utterance>"]
+    specials = ["<pad>", "<s>", "</s>", "<image>", *around, *pieces, "<unk>"]
+    tokenizer = _words(specials, "<s> $A", bos_token="<s>", eos_token="</s>")
+    text = dict(
+        model_type="llama", vocab_size=len(tokenizer), hidden_size=32, intermediate_size=48, num_hidden_layers=2,
+        num_attention_heads=2, max_position_embeddings=256, pad_token_id=0, bos_token_id=1, eos_token_id=2,
+    )  # fmt: skip
+    config = Idefics3Config(vision_config=EYES, text_config=text, image_token_id=3, scale_factor=2, pad_token_id=0)
+    images = Idefics3ImageProcessor(size={"longest_edge": 64}, max_image_size={"longest_edge": SIZE})
+    processor = Idefics3Processor(images, tokenizer, image_seq_len=1, chat_template=USER_ASSISTANT)
+    return _saved(folder, seed, Idefics3ForConditionalGeneration(config), processor)
 
 
 MODELS: dict[str, Callable[[Path], Path]] = {
@@ -201,6 +220,7 @@ MODELS: dict[str, Callable[[Path], Path]] = {
     "paligemma": tiny_paligemma,
     "qwen2-vl": tiny_qwen2_vl,
     "llava": tiny_llava,
+    "idefics3": tiny_idefics3,
 }
 Folders = Callable[[str], Path]
 """The folder of a family of ``MODELS``, made when it is first asked for."""
