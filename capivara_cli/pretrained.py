@@ -68,9 +68,15 @@ def load_model(kind: Any, folder: Path, setup: Setup, half: str = "float16") -> 
         given |= {"quantization_config": _quantised(setup.bits, device), "device_map": {"": device}}
     without_bars()
     try:
-        model = kind.from_pretrained(folder, **given)
+        model, report = kind.from_pretrained(folder, output_loading_info=True, **given)
     except LOAD_ERRORS as error:
         raise CapivaraError(f"{folder}: cannot be loaded as {kind.__name__}: {error}") from error
+    missing = report["missing_keys"]  # a pooler that is not used may be; but transformers fills in all with chance
+    if 2 * len(missing) > len(model.state_dict()):
+        raise CapivaraError(
+            f"{folder}: holds weights of another form than {type(model).__name__} has: {len(missing)} are missing",
+            "is there a version of the model for transformers itself (Florence-2: florence-community/Florence-2-base)?",
+        )
     model = (model if setup.bits else model.to(device)).eval()
     if setup.compile:
         for part in model.children():  # a part may be called without the whole: the image encoder, the text decoder

@@ -288,6 +288,23 @@ def test_blip2_goes_the_way_of_its_own_plugin(tmp_path: Path) -> None:
     assert describe.by == "tiny-blip2"
 
 
+def test_weights_of_another_form_are_refused(folders: Folders, tmp_path: Path) -> None:
+    """transformers would start such a model with random weights and a report of what is missing."""
+    import shutil
+
+    from safetensors.torch import load_file, save_file
+
+    folder = tmp_path / "other"
+    shutil.copytree(folders("florence2"), folder)
+    weights = load_file(folder / "model.safetensors")
+    save_file(
+        {f"other.{name}": value for name, value in weights.items()}, folder / "model.safetensors", {"format": "pt"}
+    )
+    with pytest.raises(CapivaraError, match="other: holds weights of another form than Florence2For") as caught:
+        hf.load(str(folder), setup=Setup("cpu", Decoding()))
+    assert "florence-community" in caught.value.hint
+
+
 def test_number_types(monkeypatch: pytest.MonkeyPatch) -> None:
     import torch
 
