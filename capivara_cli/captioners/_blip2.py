@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from transformers import LogitsProcessorList
 
-from capivara_cli.captioners._prompts import PREFIXES, in_english
+from capivara_cli.captioners._prompts import PREFIXES, in_english, only_english
 from capivara_cli.decoding import Halving, Prompts, SeededSampling, continued, ends_of, padded, roomy_cache
 from capivara_cli.errors import CapivaraError
 from capivara_cli.generation import Draw, Setup, is_request
@@ -53,7 +53,7 @@ class Blip2Captioner:
         """The paper's prefixes; another language is asked for, which multilingual models of this class (mBLIP) know."""
         if not in_english(language) and self.model.config.text_config.is_encoder_decoder:
             return (f"Caption the image in {language.name}.",)
-        return PREFIXES if in_english(language) else _only_english(self.by, language)
+        return PREFIXES if in_english(language) else only_english(self.by, language)
 
     def prepare(self, image: Image) -> torch.Tensor:
         """One image -> pixels [3, height, width]."""
@@ -155,15 +155,6 @@ class Blip2Captioner:
     def _pad(self) -> int:
         pad = self.processor.tokenizer.pad_token_id
         return 0 if pad is None else pad
-
-
-def _only_english(by: str, language: Language) -> tuple[str, ...]:
-    raise CapivaraError(
-        f"--lang {language.code}: {by} is given English prefixes to continue, so it would not write {language.name}",
-        f"--prefixes FILE with prefixes in {language.name}, if the model knows it; a model that writes it, by "
-        f"--captioner hf:ORG/NAME or openai:MODEL; or English captions, and then capivara translate --lang "
-        f"{language.code}",
-    )
 
 
 def open_folder(folder: Path, by: str, setup: Setup) -> Blip2Captioner:

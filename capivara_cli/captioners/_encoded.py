@@ -9,9 +9,8 @@ import torch
 from PIL import Image
 from transformers.modeling_outputs import BaseModelOutput
 
-from capivara_cli.captioners._blip2 import _only_english
 from capivara_cli.captioners._generating import GeneratingCaptioner, Row
-from capivara_cli.captioners._prompts import PREFIXES, in_english
+from capivara_cli.captioners._prompts import PREFIXES, in_english, only_english
 from capivara_cli.errors import CapivaraError
 from capivara_cli.generation import Setup, is_request
 from capivara_cli.languages import Language
@@ -23,7 +22,7 @@ class _Continuing(GeneratingCaptioner):
     """A model that was trained to continue English prefixes."""
 
     def prompts(self, language: Language) -> tuple[str, ...]:
-        return PREFIXES if in_english(language) else _only_english(self.by, language)
+        return PREFIXES if in_english(language) else only_english(self.by, language)
 
     def _words(self, prompt: str) -> list[int]:
         return self.tokenizer(prompt, add_special_tokens=False)["input_ids"] if prompt else []
@@ -92,7 +91,7 @@ class EncoderDecoderCaptioner(_Continuing):
     """An image encoder and a text decoder that takes no prompt (ViT-GPT2); a prefix of the user's begins its text."""
 
     def prompts(self, language: Language) -> tuple[str, ...]:
-        return ("",) if in_english(language) else _only_english(self.by, language)
+        return ("",) if in_english(language) else only_english(self.by, language)
 
     def see(self, prepared: Sequence[torch.Tensor]) -> list[torch.Tensor]:
         return list(self.model.encoder(pixel_values=self.placed(torch.stack(list(prepared)))).last_hidden_state)
@@ -125,7 +124,7 @@ class Florence2Captioner(_Continuing):
         self._tasks: dict[str, tuple[int, ...]] = {}
 
     def prompts(self, language: Language) -> tuple[str, ...]:
-        return self.TASKS if in_english(language) else _only_english(self.by, language)
+        return self.TASKS if in_english(language) else only_english(self.by, language)
 
     def see(self, prepared: Sequence[torch.Tensor]) -> list[torch.Tensor]:
         return list(self.model.get_image_features(self.placed(torch.stack(list(prepared)))).pooler_output)

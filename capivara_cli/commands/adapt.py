@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -91,10 +91,11 @@ class Script:
 
     def __init__(self, options: Options, settings: Settings) -> None:
         self.options = options
-        self.settings = settings
+        self.runs = settings.out or options.runs  # --out of one command would be that of all
+        self.settings = replace(settings, out="")
         self.lang = languages.get(options.lang).code
         self.name = options.name or self.lang
-        self.data = Path(options.runs) / f"{self.name}-data"
+        self.data = Path(self.runs) / f"{self.name}-data"
 
     def make_data(self, inputs: Sequence[str]) -> tuple[str, str]:
         """Pack what is not in shards yet, then caption to dedupe; returns the folders to train and evaluate on."""
@@ -126,7 +127,7 @@ class Script:
         schedule = ["--steps", options.steps, "--batch-size", options.batch_size, "--lr", options.lr]
         summary = self._do(
             "train", data, "--lang", self.lang, *self._model().split(), *schedule, "--warmup", options.warmup,
-            "--name", name, "--runs", options.runs, "--seed", seed,
+            "--name", name, "--runs", self.runs, "--seed", seed,
         )  # fmt: skip
         return summary["run"]
 

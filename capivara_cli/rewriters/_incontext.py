@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
@@ -15,7 +14,7 @@ from capivara_cli.decoding import Halving, SeededSampling, ends_of, padded, with
 from capivara_cli.errors import CapivaraError
 from capivara_cli.generation import Ask, Setup
 from capivara_cli.pretrained import LOAD_ERRORS, load_model, without_bars
-from capivara_cli.rewriters._exemplars import Pairs
+from capivara_cli.rewriters._exemplars import Exemplars, Pairs
 
 INSTRUCTION = "write image captions differently,\n\n"
 TOKENS_AT_ONCE = 16_384
@@ -29,24 +28,31 @@ class _Row(NamedTuple):
 
 
 class InContextRewriter:
-    """Rewrites texts, one seed each; what is no line of text of its own comes back empty."""
+    """Continues a list of pairs with the line that is missing, one seed per rewrite; "" where there is no room for it.
 
-    def __init__(self, model: Any, tokenizer: Any, pairs: Pairs, by: str, setup: Setup, shots: int) -> None:
+    The longest prompts that fit are those of ``room`` tokens: what the model can read, less the answer.
+    """
+
+    def __init__(self, model: Any, tokenizer: Any, pairs: Exemplars, by: str, setup: Setup, shots: int) -> None:
         self.model = model
         self.tokenizer = tokenizer
         self.pairs = pairs
         self.by = by
         self.decoding = setup.decoding
-        self.shots = min(shots, len(pairs))
-        self._examples = {text for pair in pairs for text in pair}
-        self._context = getattr(model.config.get_text_config(), "max_position_embeddings", None) or CONTEXT
+        self.shots = shots
+        self.exemplars = pairs.texts
+        context = getattr(model.config.get_text_config(), "max_position_embeddings", None) or CONTEXT
+        self.room = context - self.decoding.max_tokens
+        if self.room <= 0:
+            raise CapivaraError(f"--max-tokens {self.decoding.max_tokens}: {by} reads and writes {context} in all")
         self._fit = Halving(1 << 30)
 
-    def __call__(self, asks: Sequence[Ask]) -> list[str]:
-        """What the model answers to each text; the seed draws both the examples and the words.
+    def is_too_long(self, text: str) -> bool:
+        """Whether a text leaves no room for an answer, even without exemplars."""
+        return len(self._ids([], text)) > self.room
 
-        A text that leaves no room for an answer, and an answer that is one of the examples, come back empty.
-        """
+    def __call__(self, asks: Sequence[Ask]) -> list[str]:
+        """The line after the arrow for each text; the seed draws both the exemplars and the words."""
         prompts = [self._prompt_ids(ask) for ask in asks]
         answers = [""] * len(asks)
         order = sorted((place for place, ids in enumerate(prompts) if ids), key=lambda place: len(prompts[place]))
@@ -54,19 +60,20 @@ class InContextRewriter:
             places = order[batch]
             rows = [_Row(prompts[place], asks[place].seed) for place in places]
             for place, answer in zip(places, self._fit(rows, self._answers), strict=True):
-                answers[place] = "" if answer in self._examples else answer
+                answers[place] = answer
         return answers
 
     def _prompt_ids(self, ask: Ask) -> list[int]:
-        """The tokens of a prompt, with fewer examples where they do not all fit; [] where none would help."""
-        room = self._context - self.decoding.max_tokens
-        text = " ".join(ask.text.split())
-        shots = random.Random(ask.seed).sample(self.pairs, self.shots)
-        for count in range(len(shots), -1, -1):
-            ids = self.tokenizer(prompt(shots[:count], text))["input_ids"]
-            if len(ids) <= room:
+        """The tokens of a prompt, with fewer exemplars where they do not all fit; [] where none would help."""
+        drawn = self.pairs.drawn(ask, self.shots)
+        for count in range(len(drawn), -1, -1):
+            ids = self._ids(drawn[:count], ask.text)
+            if len(ids) <= self.room:
                 return ids
         return []
+
+    def _ids(self, shots: Pairs, text: str) -> list[int]:
+        return self.tokenizer(prompt(shots, " ".join(text.split())))["input_ids"]
 
     @torch.inference_mode()
     def _answers(self, rows: Sequence[_Row]) -> list[str]:
@@ -97,7 +104,7 @@ class InContextRewriter:
 
 
 def prompt(pairs: Sequence[tuple[str, str]], text: str) -> str:
-    """The instruction, the examples, and a text with an arrow to be answered.
+    """The instruction, the exemplars, and a text with an arrow to be answered.
 
     >>> prompt([("a cat", "one cat")], "a dog")
     'write image captions differently,\\n\\na cat => one cat\\n\\na dog =>'
@@ -110,7 +117,7 @@ def parse(answer: str) -> str:
     return answer.partition("\n")[0].strip()
 
 
-def open_folder(folder: Path, pairs: Pairs, by: str, setup: Setup, shots: int) -> InContextRewriter:
+def open_folder(folder: Path, pairs: Exemplars, by: str, setup: Setup, shots: int) -> InContextRewriter:
     """Load the language model in a folder; ``CapivaraError`` when it is none."""
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -119,4 +126,6 @@ def open_folder(folder: Path, pairs: Pairs, by: str, setup: Setup, shots: int) -
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
     except LOAD_ERRORS as error:
         raise CapivaraError(f"{folder}: cannot be loaded as a causal language model: {error}") from error
-    return InContextRewriter(load_model(AutoModelForCausalLM, folder, setup), tokenizer, pairs, by, setup, shots)
+    return InContextRewriter(
+        load_model(AutoModelForCausalLM, folder, setup, half="bfloat16"), tokenizer, pairs, by, setup, shots
+    )

@@ -3,89 +3,144 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
-from functools import cache
+import zipfile
+from collections.abc import Collection, Sequence
+from functools import cached_property
 from pathlib import Path
+from typing import NamedTuple, Protocol
 
 from capivara_cli.errors import CapivaraError
 from capivara_cli.languages import Language
 
-Synonyms = Callable[[str], Sequence[str]]
-"""A word in small letters -> its synonyms, none of them itself."""
+_SHAPE = "lines WORD<tab>SYNONYM,SYNONYM"
+_KINDS = ("adj", "noun", "verb", "adv")
+"""The parts of speech, files of a WordNet database; between equals the first wins, as "red" does in captions."""
 
-_KINDS = ("noun", "verb", "adj", "adv")
+
+class Synonyms(Protocol):
+    """Called with a word in small letters, gives its synonyms, none of them itself.
+
+    ``words`` are those to be looked for where no spaces tell the words of a text apart.
+    """
+
+    words: Collection[str]
+
+    def __call__(self, word: str, /) -> Sequence[str]: ...
 
 
 def synonyms(file: str, language: Language) -> Synonyms | None:
     """From a file if one is given, else from WordNet for English; None where there is nothing."""
     if file:
-        return _of_file(Path(file).expanduser())
-    folder = wordnet() if language.code == "en" else None
-    return WordNet(folder) if folder else None
+        return Table(read_table(Path(file).expanduser()))
+    database = wordnet() if language.code == "en" else None
+    return WordNet(database) if database else None
 
 
-def _of_file(file: Path) -> Synonyms:
+class Table:
+    """Synonyms of one's own: word -> synonyms."""
+
+    def __init__(self, table: dict[str, list[str]]) -> None:
+        self._table = table
+        self.words: Collection[str] = table.keys()
+
+    def __call__(self, word: str) -> Sequence[str]:
+        return self._table.get(word, ())
+
+
+def read_table(file: Path) -> dict[str, list[str]]:
+    """Word -> synonyms, of a file with a line for each word; ``CapivaraError`` naming the line that is none."""
     try:
-        lines = file.read_text("utf-8-sig").splitlines()
+        lines = file.read_text("utf-8-sig").split("\n")
     except (OSError, UnicodeDecodeError) as error:
-        raise CapivaraError(f"--synonyms {file}: cannot be read: {error}", "lines WORD<tab>SYNONYM,SYNONYM") from error
+        raise CapivaraError(f"--synonyms {file}: cannot be read: {error}", _SHAPE) from error
     table: dict[str, list[str]] = {}
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
         word, tab, others = line.partition("\t")
-        if not tab or not word.strip() or not others.strip():
+        found = [other for part in others.split(",") if (other := " ".join(part.split()))]
+        if not tab or not word.strip() or not found:
             raise CapivaraError(f"--synonyms {file}: line {number}: not WORD<tab>SYNONYM,SYNONYM")
-        found = (other.strip() for other in others.split(","))
-        table[word.strip().casefold()] = [other for other in found if other and other.casefold() != word.casefold()]
-    return lambda word: table.get(word, ())
+        key = word.strip().casefold()
+        table.setdefault(key, []).extend(other for other in found if other.casefold() != key)
+    return table
 
 
 def wordnet() -> Path | None:
-    """The folder of a WordNet database: ``$WNSEARCHDIR``, Debian's, or one that NLTK has unpacked."""
-    nltk = [Path(part) for part in os.environ.get("NLTK_DATA", "").split(os.pathsep) if part]
-    homes = [*nltk, Path.home() / "nltk_data", Path("/usr/share/nltk_data"), Path("/usr/local/share/nltk_data")]
-    places = [
-        Path(os.environ.get("WNSEARCHDIR") or "/usr/share/wordnet"),
-        *(each / "corpora/wordnet" for each in homes),
-    ]
-    return next((each for each in places if (each / "index.noun").is_file()), None)
+    """A WordNet database: the folder ``$WNSEARCHDIR``, Debian's, or what NLTK has downloaded, a zip perhaps."""
+    given = [Path(part) for part in os.environ.get("NLTK_DATA", "").split(os.pathsep) if part]
+    homes = [*given, Path.home() / "nltk_data", Path("/usr/share/nltk_data"), Path("/usr/local/share/nltk_data")]
+    own = [Path(os.environ.get("WNSEARCHDIR") or "/usr/share/wordnet")]
+    corpora = [home / "corpora" / name for home in homes for name in ("wordnet", "wordnet.zip")]
+    return next((place for place in own + corpora if _is_database(place)), None)
+
+
+def _is_database(place: Path) -> bool:
+    needed = [f"{part}.{kind}" for part in ("index", "data") for kind in _KINDS]
+    if zipfile.is_zipfile(place):
+        with zipfile.ZipFile(place) as archive:
+            return {f"wordnet/{name}" for name in needed} <= set(archive.namelist())
+    return all((place / name).is_file() for name in needed)
+
+
+class _Entry(NamedTuple):
+    """A word as one part of speech: how many of its senses were met in texts, and where its first sense is."""
+
+    met: int
+    place: int
 
 
 class WordNet:
-    """The synonyms in the first, commonest sense of a word as noun, verb, adjective and adverb.
+    """The synonyms in the first, commonest sense of a word, as the part of speech that it mostly is.
 
-    ``index.KIND`` has a line per word with the places of its senses in ``data.KIND`` (wndb(5WN)).
+    ``index.KIND`` has a line per word with the places of its senses in ``data.KIND`` (wndb(5WN)). Only words as they
+    are in a dictionary are found: the synonyms of "dogs" would be one dog.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    words: Collection[str] = ()
+
+    def __init__(self, database: Path) -> None:
+        self.database = database
+        self._known: dict[str, tuple[str, ...]] = {}
 
     def __call__(self, word: str) -> Sequence[str]:
-        return _first_senses(self.folder, word)
+        if word not in self._known:
+            self._known[word] = self._first_sense(word)
+        return self._known[word]
+
+    def _first_sense(self, word: str) -> tuple[str, ...]:
+        key = word.replace(" ", "_")
+        kinds = [kind for kind in _KINDS if key in self._indexes[kind]]
+        if not kinds:
+            return ()
+        kind = max(kinds, key=lambda each: self._indexes[each][key].met)
+        data, place = self._data[kind], self._indexes[kind][key].place
+        fields = data[place : data.index(b"\n", place)].decode("ascii", "replace").split()
+        listed = fields[4 : 4 + 2 * int(fields[3], 16) : 2]
+        others = dict.fromkeys(each.partition("(")[0].replace("_", " ") for each in listed)
+        return tuple(each for each in others if each.casefold() != word)
+
+    @cached_property
+    def _indexes(self) -> dict[str, dict[str, _Entry]]:
+        return {kind: _index(self._read(f"index.{kind}")) for kind in _KINDS}
+
+    @cached_property
+    def _data(self) -> dict[str, bytes]:
+        return {kind: self._read(f"data.{kind}") for kind in _KINDS}
+
+    def _read(self, name: str) -> bytes:
+        if self.database.is_dir():
+            return (self.database / name).read_bytes()
+        with zipfile.ZipFile(self.database) as archive:
+            return archive.read(f"wordnet/{name}")
 
 
-@cache
-def _index(folder: Path, kind: str) -> dict[str, int]:
-    """Word -> the place of its first sense."""
-    found: dict[str, int] = {}
-    with open(folder / f"index.{kind}", encoding="ascii", errors="replace") as lines:
-        for line in lines:
-            if not line.startswith(" "):  # the licence
-                parts = line.split()
-                found[parts[0]] = int(parts[-int(parts[2])])
+def _index(data: bytes) -> dict[str, _Entry]:
+    """``word kind senses pointers … senses met place place …`` by line, after a licence that is indented."""
+    found: dict[str, _Entry] = {}
+    for line in data.decode("ascii", "replace").splitlines():
+        if line and not line.startswith(" "):
+            fields = line.split()
+            senses = int(fields[2])
+            found[fields[0]] = _Entry(int(fields[-senses - 1]), int(fields[-senses]))
     return found
-
-
-@cache
-def _first_senses(folder: Path, word: str) -> tuple[str, ...]:
-    others: dict[str, None] = {}
-    for kind in _KINDS:
-        place = _index(folder, kind).get(word.replace(" ", "_"))
-        if place is not None:
-            with open(folder / f"data.{kind}", "rb") as data:
-                data.seek(place)
-                parts = data.readline().decode("ascii", "replace").split()
-            words = parts[4 : 4 + 2 * int(parts[3], 16) : 2]
-            others.update(dict.fromkeys(each.partition("(")[0].replace("_", " ") for each in words))
-    return tuple(each for each in others if each.casefold() != word)

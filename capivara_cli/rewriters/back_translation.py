@@ -3,47 +3,56 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from capivara_cli import plugins
-from capivara_cli.errors import CapivaraError
 from capivara_cli.generation import Ask, Decoding, Setup
-from capivara_cli.languages import Language, get
+from capivara_cli.languages import Language
+from capivara_cli.translation_memory import Remembering, TranslationMemory
+
+
+class Way(NamedTuple):
+    """To a language and back; each is a translator that remembers."""
+
+    via: Language
+    there: Remembering
+    back: Remembering
 
 
 class BackTranslator:
     """The ``number``-th rewrite of a text goes through the ``number``-th language, over and over.
 
-    There is no chance in it: asked again it says the same, and more rewrites than languages are equal to others.
+    There is no chance in it: the same way leads to the same text, and one that is asked for again takes the next way.
     """
 
-    def __init__(self, name: str, language: Language, ways: list[tuple[Any, Any]], via: Sequence[Language]) -> None:
-        self.by = f"rewrite:{name}:{language.code}-{'+'.join(each.code for each in via)}-{language.code}"
+    def __init__(self, language: Language, ways: Sequence[Way]) -> None:
+        makers = dict.fromkeys(hop.by.rpartition(":")[0] for way in ways for hop in (way.there, way.back))
+        through = "+".join(way.via.code for way in ways)
+        self.by = f"rewrite:{'+'.join(makers)}:{language.code}-{through}-{language.code}"
         self.ways = ways
 
     def __call__(self, asks: Sequence[Ask]) -> list[str]:
-        """All texts of a language in one go, each distinct text once."""
+        """All texts that go one way in one go."""
         results = [""] * len(asks)
-        for number, (there, back) in enumerate(self.ways):
+        for number, way in enumerate(self.ways):
             places = [place for place, ask in enumerate(asks) if ask.number % len(self.ways) == number]
-            texts = list(dict.fromkeys(asks[place].text for place in places))
-            if texts:
-                returned = dict(zip(texts, back(there(texts)), strict=True))
-                for place in places:
-                    results[place] = returned[asks[place].text]
+            returned = way.back(way.there([asks[place].text for place in places])) if places else []
+            for place, text in zip(places, returned, strict=True):
+                results[place] = text
         return results
 
 
 def load(variant: str, *, language: Language, setup: Setup, options: Any) -> BackTranslator:
     """``back-translation`` with ``--via`` and ``--translator``, or ``back-translation:TRANSLATOR``."""
-    name = variant or options.translator
-    via = [get(way) for way in options.ways]
-    if not via:
-        raise CapivaraError("back-translation: through which language?", "--via de,fr")
-    own = Setup(setup.device, Decoding(beams=0), setup.base_url, setup.concurrency)
+    # The decoding of rewrites is not the translator's: 0 beams stands for as many as it is used to.
+    own = Setup(setup.device, Decoding(beams=0), setup.base_url, setup.concurrency, setup.bits, setup.compile)
+    memory = TranslationMemory() if options.cache else None
 
-    def translator(source: Language, target: Language) -> Any:
-        return plugins.load("translators", name, source=source.code, target=target.code, setup=own)
+    def translator(source: Language, target: Language) -> Remembering:
+        spec = variant or options.translator
+        made = plugins.load("translators", spec, source=source.code, target=target.code, setup=own)
+        return Remembering(made, memory)
 
-    ways = [(translator(language, way), translator(way, language)) for way in via]
-    return BackTranslator(name.partition(":")[0], language, ways, via)
+    return BackTranslator(
+        language, [Way(via, translator(language, via), translator(via, language)) for via in options.ways]
+    )

@@ -3,123 +3,170 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
-from functools import cache
-from typing import Any
+import re
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NamedTuple
+
+import regex
 
 from capivara_cli import console
 from capivara_cli.generation import Ask, Setup
 from capivara_cli.languages import Language, is_unspaced
+from capivara_cli.rewriters._stop_words import stop_words
 from capivara_cli.rewriters._synonyms import Synonyms, synonyms
 
 ALPHA = 0.1
 """The share of words that an operation changes (Wei & Zou 2019, arXiv 1901.11196), one at least."""
 _FEWEST = 2  # a deletion leaves so many words that are no stop words
+_NOUNS_WITH_CAPITALS = frozenset({"de", "lb"})
 
-Edit = Callable[[list[str], random.Random], list[str]]
+# A word from its first letter or digit to its last, with the marks on it: what Devanagari writes vowels with is no \w.
+_WORD = regex.compile(r"[\p{L}\p{N}](?:.*[\p{L}\p{N}\p{M}])?", regex.DOTALL)
+_CHARACTER = r"[\p{Latin}\p{N}]+|\s+|\X"  # what is written in Latin letters is a word among characters too
+
+
+class Unit(NamedTuple):
+    """A word, or a character where there are no spaces, and the punctuation before and after it.
+
+    ``word`` is "" where there is punctuation only: that stays where it is.
+    """
+
+    before: str
+    word: str
+    after: str
+
+
+Units = list[Unit]
+Edit = Callable[[Units, random.Random], Units]
 
 
 class Eda:
-    """One of the four operations per rewrite, drawn by its seed; the next one where that one changes nothing.
+    """One of the four operations per rewrite, drawn by its seed; another one where that one changes nothing.
 
-    Words are what spaces part; in scripts without spaces, characters as they are read (with their marks). Stop words
-    are neither replaced nor inserted. Without synonyms there are only swaps and deletions.
+    Stop words are neither replaced nor inserted. Without synonyms there are only swaps and deletions. Punctuation and
+    the capital at the beginning stay where they are.
     """
 
     by = "rewrite:eda"
 
     def __init__(self, language: Language, known: Synonyms | None) -> None:
+        self.language = language
         self.unspaced = is_unspaced(language.script)
-        self.stop_words = stop_words(language.code)
+        self.stop_words = stop_words(language)
         self.known = known
-        edits: list[Edit] = [self.swap, self.delete]
-        self.edits = edits if known is None else [self.replace, self.insert, *edits]
+        self.edits: list[Edit] = [self.swap, self.delete]
+        if known is not None:
+            self.edits = [self.replace, self.insert, *self.edits]
+        words = sorted(known.words, key=len, reverse=True) if known is not None else []
+        self._parts = regex.compile("|".join([*map(re.escape, words), _CHARACTER]), regex.IGNORECASE)
 
     def __call__(self, asks: Sequence[Ask]) -> list[str]:
+        """One edited text each; the text itself where there is nothing to edit."""
         return [self._edited(ask) for ask in asks]
 
     def _edited(self, ask: Ask) -> str:
         source = random.Random(ask.seed)
-        words = self.words(ask.text)
+        units = self.units(ask.text)
         for edit in source.sample(self.edits, len(self.edits)):
-            edited = edit(list(words), source)
-            if edited != words:
-                return ("" if self.unspaced else " ").join(edited)
+            edited = self._recased(units, edit(list(units), source))
+            if edited != units:
+                return ("" if self.unspaced else " ").join("".join(unit) for unit in edited)
         return ask.text
 
-    def words(self, text: str) -> list[str]:
-        """The units that are moved about."""
-        if not self.unspaced:
-            return text.split()
-        import regex  # transformers needs it too
+    def units(self, text: str) -> Units:
+        """What spaces part; in scripts without spaces, characters as they are read, with their marks.
 
-        return regex.findall(r"\X", text)
+        There, the words of ``--synonyms`` and what is written in Latin letters or digits are units too.
+        """
+        return [_unit(part) for part in (self._parts.findall(text) if self.unspaced else text.split())]
 
-    def replace(self, words: list[str], source: random.Random) -> list[str]:
+    def replace(self, units: Units, source: random.Random) -> Units:
         """Synonyms for a tenth of the words."""
-        for place, other in self._chosen(words, source):
-            words[place] = _like(words[place], other)
-        return words
+        for place, other in self._synonyms_of_some(units, source):
+            capital = units[place].word[:1].isupper()
+            units[place] = units[place]._replace(word=_capitalised(other) if capital else other)
+        return units
 
-    def insert(self, words: list[str], source: random.Random) -> list[str]:
+    def insert(self, units: Units, source: random.Random) -> Units:
         """Synonyms of a tenth of the words, anywhere."""
-        for _, other in self._chosen(list(words), source):
-            words.insert(source.randrange(len(words) + 1), other)
-        return words
+        for _, other in self._synonyms_of_some(units, source):
+            place = source.randrange(len(units) + 1)
+            last = units[-1]
+            if place == len(units):  # what ends the sentence comes after it
+                units[-1] = last._replace(after="")
+                units.append(Unit("", other, last.after))
+            else:
+                units.insert(place, Unit("", other, ""))
+        return units
 
-    def _chosen(self, words: list[str], source: random.Random) -> list[tuple[int, str]]:
+    def _synonyms_of_some(self, units: Units, source: random.Random) -> list[tuple[int, str]]:
         """Places of words that have synonyms, each with one of them."""
-        places = [place for place in range(len(words)) if self._others(words[place])]
-        chosen = source.sample(places, min(_count(words), len(places)))
-        return [(place, source.choice(self._others(words[place]))) for place in chosen]
-
-    def swap(self, words: list[str], source: random.Random) -> list[str]:
-        """Two words change places, as often as a tenth of the words."""
-        for _ in range(_count(words) if len(words) > 1 else 0):
-            here, there = source.sample(range(len(words)), 2)
-            words[here], words[there] = words[there], words[here]
-        return words
-
-    def delete(self, words: list[str], source: random.Random) -> list[str]:
-        """Some words less, but never so many that nothing is said."""
-        for place in sorted(source.sample(range(len(words)), _count(words)) if words else (), reverse=True):
-            rest = words[:place] + words[place + 1 :]
-            if sum(self._has_content(word) for word in rest) >= _FEWEST:
-                words = rest
-        return words
+        found = {place: others for place, unit in enumerate(units) if (others := self._others(unit.word))}
+        chosen = source.sample(list(found), min(_count(units), len(found)))
+        return [(place, source.choice(found[place])) for place in chosen]
 
     def _others(self, word: str) -> Sequence[str]:
-        core = _core(word).casefold()
-        if self.known is None or not core or core in self.stop_words:
-            return ()
-        return self.known(core)
+        small = word.casefold()
+        return () if self.known is None or small in self.stop_words else self.known(small)
+
+    def swap(self, units: Units, source: random.Random) -> Units:
+        """Two words change places, as often as a tenth of the words."""
+        places = _words(units)
+        for _ in range(_count(units) if len(places) > 1 else 0):
+            here, there = source.sample(places, 2)
+            one, other = units[here], units[there]
+            units[here], units[there] = one._replace(word=other.word), other._replace(word=one.word)
+        return units
+
+    def delete(self, units: Units, source: random.Random) -> Units:
+        """A tenth of the words less, but never so many that nothing is said."""
+        places = _words(units)
+        for place in sorted(source.sample(places, min(_count(units), len(places))), reverse=True):
+            rest = _without(units, place)
+            if sum(self._has_content(unit.word) for unit in rest) >= _FEWEST:
+                units = rest
+        return units
 
     def _has_content(self, word: str) -> bool:
-        core = _core(word).casefold()
-        return bool(core) and core not in self.stop_words
+        return bool(word) and word.casefold() not in self.stop_words
+
+    def _recased(self, before: Units, after: Units) -> Units:
+        """The capital that begins a sentence stays at its beginning, and does not go with the word."""
+        first = next((unit.word for unit in before if unit.word), "")
+        leads = next((place for place, unit in enumerate(after) if unit.word), None)
+        if leads is None or not first[:1].isupper() or after[leads].word == first:
+            return after
+        is_capitalised = first[1:] == first[1:].lower() and len(first) > 1
+        lower = is_capitalised and self.language.code not in _NOUNS_WITH_CAPITALS
+        recased = [unit._replace(word=unit.word.lower()) if lower and unit.word == first else unit for unit in after]
+        recased[leads] = recased[leads]._replace(word=_capitalised(after[leads].word))
+        return recased
 
 
-def _count(words: Sequence[str]) -> int:
-    return max(1, round(ALPHA * len(words)))
+def _unit(part: str) -> Unit:
+    match = _WORD.search(part)
+    return Unit(part[: match.start()], match[0], part[match.end() :]) if match else Unit(part, "", "")
 
 
-def _core(word: str) -> str:
-    """A word without the punctuation that hangs on it."""
-    return word.strip(" .,;:!?\"'()[]{}…-–—“”‘’«»¿¡।。，、！？")
+def _words(units: Iterable[Unit]) -> list[int]:
+    """The places of the units that are words."""
+    return [place for place, unit in enumerate(units) if unit.word]
 
 
-def _like(word: str, other: str) -> str:
-    """``other`` in place of ``word``, with its capital and its punctuation."""
-    core = _core(word)
-    return word.replace(core, other.capitalize() if core[:1].isupper() else other, 1)
+def _count(units: Iterable[Unit]) -> int:
+    return max(1, round(ALPHA * len(_words(units))))
 
 
-@cache
-def stop_words(code: str) -> frozenset[str]:
-    """The words of a language that carry little meaning; none where no list is known (stopwords-iso has 57)."""
-    import stopwordsiso
+def _without(units: Units, place: int) -> Units:
+    """Without a word; what ended a part of the sentence after it does so after the word before."""
+    unit, rest = units[place], units[:place] + units[place + 1 :]
+    if unit.after and not unit.before and place and not units[place - 1].after:
+        rest[place - 1] = rest[place - 1]._replace(after=unit.after)
+    return rest
 
-    return frozenset(stopwordsiso.stopwords(code)) if stopwordsiso.has_lang(code) else frozenset()
+
+def _capitalised(word: str) -> str:
+    return word[:1].upper() + word[1:]
 
 
 def load(variant: str, *, language: Language, setup: Setup, options: Any) -> Eda:

@@ -2,32 +2,33 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Sequence
 from typing import Any
 
 from capivara_cli import console
+from capivara_cli.captioners._requests import unquoted
 from capivara_cli.endpoint import Chat, Refused
 from capivara_cli.errors import CapivaraError
 from capivara_cli.generation import Ask, Setup
 from capivara_cli.languages import Language
-from capivara_cli.rewriters._exemplars import Pairs, exemplars
+from capivara_cli.rewriters._exemplars import Exemplars, exemplars
 
 
 class ChatRewriter:
-    """Shows the pairs as earlier turns of the conversation, and takes the first line of the answer."""
+    """Shows the pairs as earlier turns of the conversation; takes the first line of the answer, after any thinking."""
 
-    def __init__(self, chat: Chat, pairs: Pairs, language: Language, setup: Setup, shots: int) -> None:
+    def __init__(self, chat: Chat, pairs: Exemplars, language: Language, setup: Setup, shots: int) -> None:
         self.by = f"rewrite:openai:{chat.model}"
         self.chat = chat
         self.pairs = pairs
         self.decoding = setup.decoding
-        self.shots = min(shots, len(pairs))
+        self.shots = shots
+        self.exemplars = pairs.texts
         self.instruction = (
             f"Say each image caption differently, in {language.name}, with the same facts and no others. "
             "Answer with the new caption alone, in one line."
         )
-        self._said = False
+        self._warned = False
 
     def __call__(self, asks: Sequence[Ask]) -> list[str]:
         answers = self.chat.ask_all([self._request(ask) for ask in asks])
@@ -35,7 +36,7 @@ class ChatRewriter:
 
     def _request(self, ask: Ask) -> dict[str, Any]:
         turns = [{"role": "system", "content": self.instruction}]
-        for before, after in random.Random(ask.seed).sample(self.pairs, self.shots):
+        for before, after in self.pairs.drawn(ask, self.shots):
             turns += [{"role": "user", "content": before}, {"role": "assistant", "content": after}]
         return {
             "messages": [*turns, {"role": "user", "content": " ".join(ask.text.split())}],
@@ -47,11 +48,11 @@ class ChatRewriter:
 
     def _line(self, answer: str | Refused) -> str:
         if isinstance(answer, Refused):
-            if not self._said:
+            if not self._warned:
                 console.warn(f"{self.by}: refused a caption, which stays as it is: {answer.why}")
-                self._said = True
+                self._warned = True
             return ""
-        return answer.strip().partition("\n")[0].strip(" \"'“”«»")
+        return unquoted(answer.rpartition("</think>")[2].strip().partition("\n")[0])
 
 
 def load(variant: str, *, language: Language, setup: Setup, options: Any) -> ChatRewriter:

@@ -8,7 +8,7 @@ from typing import Any
 from capivara_cli.errors import CapivaraError
 from capivara_cli.generation import Setup
 from capivara_cli.languages import Language
-from capivara_cli.rewriters._exemplars import read_pairs
+from capivara_cli.rewriters._exemplars import Exemplars, read_pairs
 from capivara_cli.rewriters._incontext import InContextRewriter, open_folder
 
 MODEL = Path(__file__).parents[1] / "toy" / "models" / "rewriter"
@@ -18,4 +18,5 @@ def load(variant: str, *, language: Language, setup: Setup, options: Any) -> InC
     """The rewriter that is part of capivara, asked as a large one is. Neither ``variant`` nor ``language`` is used."""
     if not (MODEL / "config.json").is_file():
         raise CapivaraError(f"{MODEL}: the toy rewriter is not there", "rebuild it: python -m capivara_cli.toy.build")
-    return open_folder(MODEL, read_pairs(MODEL / "examples.json"), "rewrite:toy", setup, options.shots)
+    pairs = Exemplars([read_pairs(MODEL / "examples.json")])
+    return open_folder(MODEL, pairs, "rewrite:toy", setup, options.shots)

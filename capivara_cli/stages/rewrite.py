@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, Protocol
 
 from capivara_cli import languages, plugins
 from capivara_cli.errors import UsageError
 from capivara_cli.generation import Ask, Decoding, Setup, seed_of
 from capivara_cli.languages import Language, code_of
+from capivara_cli.rewriters._exemplars import exemplars
+from capivara_cli.rewriters._synonyms import synonyms
 from capivara_cli.sample import Caption, Sample, captions_in
 from capivara_cli.shards import Stream
 from capivara_cli.stage import Env, map_texts, opt, stage
@@ -18,10 +20,16 @@ LONGEST = 3.0
 """A rewrite this many times longer or shorter than its source has left something out or made something up."""
 SLACK = 3
 """So many words (characters, where there are no spaces) more or less are never too many."""
+TOO_LONG = "caption too long to rewrite"
+EXEMPLARS_NEEDED = ("llm", "openai")
 
 
 class Rewriter(Protocol):
-    """What a plugin of ``rewriters/`` loads: as many texts out as asked for, "" where there is no answer."""
+    """What a plugin of ``rewriters/`` loads: as many texts out as asked for, "" where there is no answer.
+
+    ``by`` begins with ``rewrite:``. It may also have ``exemplars``, the texts it shows a model, none of which is a
+    rewrite, and ``is_too_long(text)``, which is True of a text that it need not be asked for.
+    """
 
     by: str
 
@@ -30,11 +38,17 @@ class Rewriter(Protocol):
 
 @dataclass(frozen=True)
 class Options:
+    """A rewriter is loaded with these; those after ``batch_size`` change nothing of what it writes."""
+
     n: int = opt(1, "rewrites per caption (LaCLIP: 4)", min=1)
     rewriter: str = opt("llm", "llm, llm:MODEL, openai:MODEL, eda, back-translation or toy")
     lang: str = opt("en", "language of the captions that are rewritten")
     tries: int = opt(3, "how often to ask before a caption stays without this rewrite", min=1)
-    exemplars: str = opt("", "pairs to show the model: a JSON, JSON-lines or TSV file", metavar="FILE")
+    exemplars: str = opt(
+        "",
+        "pairs to show the model: a JSON, JSON-lines or TSV file, or sets of our own by name, in turn [default: all]",
+        metavar="FILE|SETS",
+    )
     shots: int = opt(3, "pairs shown with each caption, drawn anew", min=0)
     temperature: float = opt(0.9, "of the sampling (LaCLIP's)", min=0.01)
     top_p: float = opt(0.95, "of the sampling (LaCLIP's)", min=0.01, max=1)
@@ -49,21 +63,29 @@ class Options:
     concurrency: int = opt(16, "requests to the service at once", min=1, tuning=True)
     bits: int = opt(0, "load the weights in 8 or 4 bits (bitsandbytes, CUDA); 0: as they are", min=0, max=8)
     compile: bool = opt(False, "torch.compile the model: slower to start, faster for many captions", tuning=True)
+    cache: bool = opt(True, "back-translation: remember translations on this machine, across runs", tuning=True)
 
     def check(self) -> None:
         plugins.check("rewriters", self.rewriter)
-        languages.get(self.lang)
-        if self.rewriter.partition(":")[0] == "back-translation":
-            plugins.check("translators", self.translator)
-            for name in self.ways:
-                languages.get(name)
+        language, name = languages.get(self.lang), self.rewriter.partition(":")[0]
+        if self.exemplars or name in EXEMPLARS_NEEDED:
+            exemplars(self.exemplars, language)
+        if self.synonyms:
+            synonyms(self.synonyms, language)
+        if name == "back-translation":
+            plugins.check("translators", self.rewriter.partition(":")[2] or self.translator)
+            if not self.ways:
+                raise UsageError("--via: through which language?", "--via de,fr")
+            if language in self.ways:
+                raise UsageError(f"--via {self.via}: the captions are in {language.name} already; see --lang")
         if self.bits not in (0, 4, 8):
             raise UsageError(f"--bits {self.bits}: 8 or 4, or 0 for the weights as they are")
 
     @property
-    def ways(self) -> list[str]:
-        """The languages of ``--via``."""
-        return [part.strip() for part in self.via.split(",") if part.strip()]
+    def ways(self) -> list[Language]:
+        """The languages of ``--via``, in turn."""
+        named = filter(None, (part.strip() for part in self.via.split(",")))
+        return list(dict.fromkeys(languages.get(name) for name in named))
 
 
 @stage("rewrite", Options)
@@ -100,16 +122,34 @@ class _Item(NamedTuple):
     texts: list[str]
 
 
+class Answer(NamedTuple):
+    """What a rewriter made of a text, and what it must not be.
+
+    ``exemplars`` is what the rewriter was shown, ``others`` what else is said of the text, both ``folded``.
+    """
+
+    text: str
+    rewrite: str
+    language: Language
+    exemplars: Collection[str] = ()
+    others: Collection[str] = ()
+
+
 @dataclass
 class _Wish:
-    """One rewrite of one text of one sample of the batch."""
+    """One rewrite of one text of one sample of the batch; the wishes of a text share ``others``."""
 
     place: int
     text: str
     number: int
+    others: set[str]
     rewrite: str = ""
-    objection: str = ""
+    objection: str = "never asked for"
     tries: int = 0
+
+    @property
+    def is_open(self) -> bool:
+        return self.objection not in ("", TOO_LONG)
 
 
 class _Work:
@@ -123,12 +163,15 @@ class _Work:
     def item(self, sample: Sample) -> _Item:
         document = sample.document
         captions = captions_in(document)
-        texts = [
-            each.text
-            for each in captions
-            if each.of is None and code_of(each.lang) == self.language.code and each.text.strip()
-        ]
+        texts = [each.text for each in captions if each.of is None and self._is_ours(each) and each.text.strip()]
         return _Item(sample.key, document, captions, list(dict.fromkeys(texts)))
+
+    def _is_ours(self, caption: Caption) -> bool:
+        return code_of(caption.lang) == self.language.code
+
+    def _rewrites(self, captions: list[Caption], text: str) -> list[Caption]:
+        """What is said of a text in its own language."""
+        return [each for each in captions if each.of == text and self._is_ours(each)]
 
     def __call__(self, batch: list[_Item]) -> list[list[Made]]:
         """How every wish ended. The wishes of a text are always all made, so that a second run ends as the first."""
@@ -136,37 +179,39 @@ class _Work:
         if not any(item.texts for item in batch):
             return results
         rewriter = self._rewriter()
-        wishes = [
-            _Wish(place, text, number)
-            for place, item in enumerate(batch)
-            for text in item.texts
-            if sum(each.of == text and each.by == rewriter.by for each in item.captions) < self.options.n
-            for number in range(self.options.n)
-        ]
-        open_wishes = wishes
+        wishes = [wish for place, item in enumerate(batch) for wish in self._wishes(place, item, rewriter)]
+        shown = frozenset(map(folded, getattr(rewriter, "exemplars", ())))
         for attempt in range(self.options.tries):
-            asks = [self._ask(batch[wish.place].key, wish, attempt) for wish in open_wishes]
-            for wish, answer in zip(open_wishes, rewriter(asks) if asks else (), strict=True):
-                wish.rewrite, wish.tries = " ".join(answer.split()), attempt + 1
-            self._object(wishes)
-            open_wishes = [wish for wish in wishes if wish.objection]
+            waiting = [wish for wish in wishes if wish.is_open]
+            asks = [self._ask(batch[wish.place].key, wish, attempt) for wish in waiting]
+            for wish, answer in zip(waiting, rewriter(asks) if asks else (), strict=True):
+                self._hear(wish, answer, shown)
         for wish in wishes:
             results[wish.place].append(Made(wish.text, rewriter.by, wish.rewrite, wish.objection, wish.tries))
         return results
 
-    def _ask(self, key: str, wish: _Wish, attempt: int) -> Ask:
-        return Ask(wish.text, seed_of(self.env.seed, key, wish.text, wish.number, attempt), wish.number)
+    def _wishes(self, place: int, item: _Item, rewriter: Rewriter) -> Iterator[_Wish]:
+        is_too_long: Callable[[str], bool] = getattr(rewriter, "is_too_long", lambda text: False)
+        for text in item.texts:
+            known = self._rewrites(item.captions, text)
+            if sum(each.by == rewriter.by for each in known) >= self.options.n:
+                continue
+            others = {folded(each.text) for each in known if each.by != rewriter.by}
+            if is_too_long(text):
+                yield _Wish(place, text, 0, others, objection=TOO_LONG)
+                continue
+            yield from (_Wish(place, text, number, others) for number in range(self.options.n))
 
-    def _object(self, wishes: Sequence[_Wish]) -> None:
-        """Say of every rewrite what is wrong with it; of two equal ones the first is right."""
-        accepted: set[tuple[int, str, str]] = set()
-        for wish in wishes:
-            known = (wish.place, wish.text, folded(wish.rewrite))
-            wish.objection = objection(wish.text, wish.rewrite, self.language)
-            if not wish.objection and known in accepted:
-                wish.objection = "equal to another"
-            if not wish.objection:
-                accepted.add(known)
+    def _ask(self, key: str, wish: _Wish, attempt: int) -> Ask:
+        """Asked again, a wish is the next one: in another language, or after exemplars of another set."""
+        return Ask(wish.text, seed_of(self.env.seed, key, wish.text, wish.number, attempt), wish.number + attempt)
+
+    def _hear(self, wish: _Wish, answer: str, shown: Collection[str]) -> None:
+        wish.rewrite = " ".join(answer.split())
+        wish.tries += 1
+        wish.objection = objection(Answer(wish.text, wish.rewrite, self.language, shown, wish.others))
+        if not wish.objection:
+            wish.others.add(folded(wish.rewrite))
 
     def _rewriter(self) -> Rewriter:
         options = self.options
@@ -174,27 +219,28 @@ class _Work:
         device = self.env.settings.device
         setup = Setup(device, decoding, options.base_url, options.concurrency, options.bits, options.compile)
         return self.env.once(
-            ("rewriter", options),
+            loaded_as(options),
             lambda: plugins.load("rewriters", options.rewriter, language=self.language, setup=setup, options=options),
         )
 
     def judged(self, item: _Item, made: list[Made]) -> list[Caption]:
         """The captions of a sample and the rewrites that it lacks."""
         captions = list(item.captions)
-        there = {(each.text, each.by, each.of) for each in captions}
         for each in made:
             if each.tries > 1:
                 self.env.note("rewrites asked for again", each.tries - 1)
             if each.objection:
                 self.env.note(f"rewrites left out: {each.objection}")
-            elif (each.rewrite, each.by, each.text) not in there:
+                continue
+            there = [known.text for known in self._rewrites(captions, each.text) if known.by == each.by]
+            if each.rewrite not in there and len(there) < self.options.n:
                 captions.append(Caption(each.rewrite, self.language.code, each.by, of=each.text))
         return captions
 
 
-def objection(text: str, rewritten: str, language: Language) -> str:
-    """What is wrong with a rewrite, in words for a count; "" when nothing is."""
-    return next((words for words, is_wrong in _OBJECTIONS if is_wrong(text, rewritten, language)), "")
+def loaded_as(options: Options) -> tuple[str, Options]:
+    """The key of a loaded rewriter: steps that differ in how often they ask share one."""
+    return "rewriter", replace(options, n=1, tries=1, batch_size=1)
 
 
 def folded(text: str) -> str:
@@ -207,15 +253,50 @@ def length(text: str, language: Language) -> int:
     return len("".join(text.split())) if languages.is_unspaced(language.script) else len(text.split())
 
 
-def _is_of_another_length(text: str, rewritten: str, language: Language) -> bool:
-    before, after = length(text, language), length(rewritten, language)
+def _is_empty(answer: Answer) -> bool:
+    return not any(char.isalnum() for char in answer.rewrite)
+
+
+def _is_unchanged(answer: Answer) -> bool:
+    return folded(answer.rewrite) == folded(answer.text)
+
+
+def _goes_on(answer: Answer) -> bool:
+    return "=>" in answer.rewrite
+
+
+def _is_of_another_length(answer: Answer) -> bool:
+    before, after = length(answer.text, answer.language), length(answer.rewrite, answer.language)
     return abs(before - after) > SLACK and not 1 / LONGEST <= after / max(before, 1) <= LONGEST
 
 
-_OBJECTIONS: tuple[tuple[str, Callable[[str, str, Language], bool]], ...] = (
-    ("empty", lambda text, rewritten, language: not any(char.isalnum() for char in rewritten)),
-    ("unchanged", lambda text, rewritten, language: folded(rewritten) == folded(text)),
-    ("goes on with a list", lambda text, rewritten, language: "=>" in rewritten),
-    ("of another length", _is_of_another_length),
-    ("in another script", lambda text, rewritten, language: not languages.mostly_written_in(rewritten, language)),
-)
+def _is_in_another_script(answer: Answer) -> bool:
+    return not languages.mostly_written_in(answer.rewrite, answer.language)
+
+
+def _is_an_exemplar(answer: Answer) -> bool:
+    return folded(answer.rewrite) in answer.exemplars
+
+
+def _is_another(answer: Answer) -> bool:
+    return folded(answer.rewrite) in answer.others
+
+
+_OBJECTIONS: dict[str, Callable[[Answer], bool]] = {
+    "empty": _is_empty,
+    "unchanged": _is_unchanged,
+    "goes on with a list": _goes_on,
+    "of another length": _is_of_another_length,
+    "in another script": _is_in_another_script,
+    "an exemplar said again": _is_an_exemplar,
+    "equal to another": _is_another,
+}
+
+
+def objection(answer: Answer) -> str:
+    """What is wrong with a rewrite, in words for a count; "" when nothing is.
+
+    >>> objection(Answer("a cat sits here", "A cat sits here.", languages.get("en")))
+    'unchanged'
+    """
+    return next((words for words, is_wrong in _OBJECTIONS.items() if is_wrong(answer)), "")

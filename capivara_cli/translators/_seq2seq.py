@@ -168,7 +168,7 @@ def load(family: Family, variant: str, by: str, direction: Direction, target: La
         from transformers import AutoModelForSeq2SeqLM
 
         first = tokenizer.convert_tokens_to_ids(direction.first) if direction.first else None
-        loaded = pretrained.load_model(AutoModelForSeq2SeqLM, folder, setup)
+        loaded = pretrained.load_model(AutoModelForSeq2SeqLM, folder, setup, half="bfloat16")  # T5 overflows float16
         model = TransformersModel(loaded, tokenizer.pad_token_id or 0, first, beams)
     return Seq2Seq(by, version, tokenizer, model, direction, target.script)
 

@@ -18,7 +18,7 @@ _TARGETS = {"en": "EN-US", "pt": "PT-BR", "zh": "ZH-HANS", "zh-Hant": "ZH-HANT"}
 
 
 def load(variant: str, *, source: str, target: str, setup: Setup) -> Service:
-    """``deepl:PT-PT`` names the variety of the target. Keys of free accounts end in ``:fx`` and have their own address."""
+    """``deepl:PT-PT`` names the variety of the target. Keys of free accounts end in ``:fx``, and go elsewhere."""
     start, end = get(source), get(target)
     key = os.environ.get("DEEPL_API_KEY", "")
     if not key and not setup.base_url:
