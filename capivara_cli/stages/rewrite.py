@@ -38,7 +38,7 @@ class Rewriter(Protocol):
 
 @dataclass(frozen=True)
 class Options:
-    """A rewriter is loaded with these; those after ``batch_size`` change nothing of what it writes."""
+    """What a plugin of ``rewriters/`` is loaded with, too: it takes what concerns it (``exemplars``, ``ways`` …)."""
 
     n: int = opt(1, "rewrites per caption (LaCLIP: 4)", min=1)
     rewriter: str = opt("llm", "llm, llm:MODEL, openai:MODEL, eda, back-translation or toy")
