@@ -124,7 +124,7 @@ def continued(model: Any, cache: DynamicCache, prompts: Prompts, decoding: Decod
     mask = torch.cat([prompts.mask.new_ones(rows, past), prompts.mask, prompts.mask.new_ones(rows, room - width)], 1)
     positions = (mask.cumsum(1) - 1).clamp(min=0)
     choose = _Choice(prompts, decoding)
-    texts: list[list[int]] = [[] for _ in range(rows)]
+    texts = prompts.ids.new_full((rows, decoding.max_tokens), -1)
     live = torch.arange(rows, device=prompts.ids.device)
     ids, start = prompts.ids, past
     for step in range(decoding.max_tokens):
@@ -140,10 +140,8 @@ def continued(model: Any, cache: DynamicCache, prompts: Prompts, decoding: Decod
         tokens = choose(logits, live, step)
         done = torch.isin(tokens, choose.ends) | choose.finished[live]
         choose.finished[live] = done
-        for row, token, over in zip(live.tolist(), tokens.tolist(), done.tolist(), strict=True):
-            if not over:
-                texts[row].append(token)
-        staying = int((~done).sum())
+        texts[live, step] = tokens.masked_fill(done, -1)
+        staying = int((~done).sum())  # the one thing that a GPU is waited for
         if not staying:
             break
         ids, start = tokens[:, None], until
@@ -151,7 +149,7 @@ def continued(model: Any, cache: DynamicCache, prompts: Prompts, decoding: Decod
             stay = (~done).nonzero()[:, 0]
             cache.batch_select_indices(stay)
             live, ids = live[stay], ids[stay]
-    return texts
+    return [[token for token in row if token >= 0] for row in texts.tolist()]
 
 
 class _Choice:
@@ -164,7 +162,8 @@ class _Choice:
         self.ends = torch.tensor(list(prompts.ends), device=device, dtype=torch.long)
         self.finished = torch.zeros(len(prompts.ids), dtype=torch.bool, device=device)
         self.uniform = uniforms(prompts.seeds, decoding.max_tokens).to(device)
-        self.sampled = torch.tensor([seed is not None for seed in prompts.seeds], device=device)
+        self.seeded = torch.tensor([seed is not None for seed in prompts.seeds], device=device)
+        self.by_chance = any(seed is not None for seed in prompts.seeds)
         self.guards = guards(decoding)
         room = prompts.ids.new_zeros(len(prompts.ids), decoding.max_tokens) if self.guards else prompts.ids[:, :0]
         self.said = torch.cat([prompts.ids, room], dim=1)
@@ -176,10 +175,9 @@ class _Choice:
         for guard in self.guards:
             logits = guard(self.said[live, :until], logits.float())
         tokens = logits.argmax(-1)
-        drawn = self.sampled[live]
-        if drawn.any():
-            words = sampled(logits[drawn], self.uniform[live[drawn], step], self.sampling)
-            tokens = tokens.masked_scatter(drawn, words)
+        if self.by_chance:
+            drawn = sampled(logits, self.uniform[live, step], self.sampling)
+            tokens = torch.where(self.seeded[live], drawn, tokens)
         if self.guards:
             self.said[live, until] = tokens
         return tokens
@@ -201,7 +199,7 @@ def uniforms(seeds: Sequence[int | None], count: int) -> torch.Tensor:
     for seed in seeds:
         source = random.Random(seed or 0)
         rows.append([source.random() for _ in range(count)])
-    return torch.tensor(rows, dtype=torch.float64).reshape(len(rows), count)
+    return torch.tensor(rows, dtype=torch.float32).reshape(len(rows), count)
 
 
 def sampled(logits: torch.Tensor, uniform: torch.Tensor, decoding: Decoding) -> torch.Tensor:
@@ -211,7 +209,7 @@ def sampled(logits: torch.Tensor, uniform: torch.Tensor, decoding: Decoding) -> 
     whose share of the probability the number falls.
     """
     ordered, index = (logits.float() / decoding.temperature).sort(dim=-1, descending=True, stable=True)
-    shares = ordered.softmax(-1).to(uniform.dtype).cumsum(-1)
+    shares = ordered.softmax(-1).cumsum(-1)
     inside = (shares < decoding.top_p).sum(-1, keepdim=True).clamp(max=shares.shape[-1] - 1)  # the last of the nucleus
     wanted = uniform[:, None] * shares.gather(-1, inside)
     place = torch.minimum(torch.searchsorted(shares, wanted, right=True), inside)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 Draws = Sequence[Sequence[Draw]]
 
 ROWS = 1024
-"""Captions written at once, to begin with: 13 GB of keys and values in float16 with the paper's model."""
+"""Captions written at once, at most; on a GPU as many as its free memory has room for."""
 
 
 class _Row(NamedTuple):
@@ -65,6 +65,7 @@ class Blip2Captioner:
 
         def tell(draws: Draws) -> list[list[str]]:
             rows = [self._row(image, draw) for image, wanted in enumerate(draws) for draw in wanted]
+            self._fit_rows.size = min(self._fit_rows.size, self._room(rows))
             texts = iter(self._fit_rows(rows, lambda some: self._texts(seen, some)))
             return [[next(texts) for _ in wanted] for wanted in draws]
 
@@ -84,6 +85,14 @@ class Blip2Captioner:
 
     def _row(self, image: int, draw: Draw) -> _Row:
         return _Row(image, draw, self.processor.tokenizer(draw.prompt)["input_ids"])
+
+    def _room(self, rows: Sequence[_Row]) -> int:
+        """How many of these rows can be written at once."""
+        if self.model.device.type != "cuda":
+            return ROWS
+        longest = self.model.config.num_query_tokens + max(len(row.ids) for row in rows) + self.decoding.max_tokens
+        free, _ = torch.cuda.mem_get_info(self.model.device)
+        return min(ROWS, rows_that_fit(self.model.config.text_config, longest, self.model.dtype.itemsize, free))
 
     def _texts(self, seen: Sequence[torch.Tensor], rows: Sequence[_Row]) -> list[str]:
         """One text per row; by the loop of our own where it can, by ``generate`` where it has to be."""
@@ -155,6 +164,15 @@ class Blip2Captioner:
     def _pad(self) -> int:
         pad = self.processor.tokenizer.pad_token_id
         return 0 if pad is None else pad
+
+
+def rows_that_fit(config: Any, tokens: int, itemsize: int, free: int) -> int:
+    """Rows whose keys and values of so many tokens take two thirds of ``free`` bytes, one at least.
+
+    A token of OPT-2.7b has 32 layers of two times 2,560 numbers: 328 kB in float16, a caption of 90 tokens 29 MB.
+    """
+    per_row = tokens * config.num_hidden_layers * 2 * config.hidden_size * itemsize
+    return max(1, 2 * free // (3 * per_row))
 
 
 def open_folder(folder: Path, by: str, setup: Setup) -> Blip2Captioner:

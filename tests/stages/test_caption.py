@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ from PIL import Image
 
 from capivara_cli import languages
 from capivara_cli.captioners import blip2
-from capivara_cli.captioners._blip2 import Blip2Captioner
+from capivara_cli.captioners._blip2 import Blip2Captioner, rows_that_fit
 from capivara_cli.captioners._prompts import PREFIXES
 from capivara_cli.cleaning import Cleaner, goes_in_circles
 from capivara_cli.errors import CapivaraError, UsageError
@@ -170,6 +171,13 @@ def test_out_of_memory_halves_and_goes_on(folder: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr(describe.model.language_model, "forward", broken)
     with pytest.raises(RuntimeError, match="shapes do not match"):
         told(describe, images, GREEDY)
+
+
+def test_as_many_rows_as_the_memory_has_room_for() -> None:
+    opt = SimpleNamespace(num_hidden_layers=32, hidden_size=2560)
+    assert rows_that_fit(opt, 90, 2, 16_000_000_000) == 361
+    assert rows_that_fit(opt, 190, 2, 16_000_000_000) == 171
+    assert rows_that_fit(opt, 90, 2, 1000) == 1
 
 
 def test_what_a_captioner_needs_is_said(tmp_path: Path, folder: Path) -> None:

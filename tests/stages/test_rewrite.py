@@ -1,137 +1,25 @@
-"""rewrite: the prompt, one seed per rewrite, asking again, what is not let through, and rewriting without a model."""
+"""rewrite: what is asked and with which seed, asking again, what is not let through, and the books."""
 
 from __future__ import annotations
 
 import itertools
 import json
-import shutil
 from collections import Counter
-from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
 from typing import Any
 
 import pytest
-import torch
 from made import a_sample
 
 from capivara_cli import languages
-from capivara_cli.decoding import SeededSampling
 from capivara_cli.errors import CapivaraError
-from capivara_cli.generation import Ask, Decoding, Setup
-from capivara_cli.rewriters import back_translation, eda, llm, openai
-from capivara_cli.rewriters._exemplars import exemplars, read_pairs
-from capivara_cli.rewriters._incontext import InContextRewriter, parse, prompt
-from capivara_cli.rewriters._synonyms import synonyms, wordnet
+from capivara_cli.generation import Ask
+from capivara_cli.journal import Journal
 from capivara_cli.sample import Caption, Sample
 from capivara_cli.stage import Env, Settings
-from capivara_cli.stages.rewrite import Options, objection, rewrite
+from capivara_cli.stages.rewrite import Answer, Options, loaded_as, objection, rewrite
 
-from tiny_models import tiny_gpt2  # isort: skip
-
-EN = languages.get("en")
-LACLIP = Decoding(77, 1, 0.9, 0.95)
-
-
-def test_the_prompt_is_laclips() -> None:
-    assert prompt([("a cat", "one cat"), ("b", "c")], "a dog") == (
-        "write image captions differently,\n\na cat => one cat\n\nb => c\n\na dog =>"
-    )
-    assert parse(" one dog \n\na => b") == "one dog"
-    assert parse("\nlate") == ""
-
-
-def test_our_exemplars() -> None:
-    assert len(exemplars("", EN)) == 16
-    for code in ("en", "pt", "es", "hi"):
-        pairs = exemplars("", languages.get(code))
-        assert len({text for pair in pairs for text in pair}) == 2 * len(pairs) >= 16
-        assert all(languages.mostly_written_in(text, languages.get(code)) for pair in pairs for text in pair)
-    with pytest.raises(CapivaraError, match=r"no exemplars in Xhosa \(xh\); there are some in en, pt, es, hi"):
-        exemplars("", languages.get("xh"))
-
-
-@pytest.mark.parametrize(
-    ("name", "text"),
-    [
-        ("a.json", '[["a b", "c"], ["d", "e"]]'),
-        ("a.jsonl", '{"before": "a  b", "after": "c"}\n\n["d", "e"]\n'),
-        ("a.tsv", "a b\tc\nd\te\n"),
-    ],
-)
-def test_exemplars_of_your_own(name: str, text: str, tmp_path: Path) -> None:
-    (tmp_path / name).write_text(text)
-    assert exemplars(str(tmp_path / name), EN) == [("a b", "c"), ("d", "e")]
-
-
-@pytest.mark.parametrize(
-    ("name", "text", "message"),
-    [
-        ("a.json", "{}", "not a list"),
-        ("a.json", '[["a"]]', "pair 1: not a pair"),
-        ("a.json", '[["a", "b"], ["a", 3]]', "pair 2: not a pair"),
-        ("a.json", '[["a => b", "c"]]', "pair 1: not a pair of two texts without =>"),
-        ("a.json", "[]", "holds no pair"),
-        ("a.json", "no json", "not JSON"),
-        ("a.jsonl", '["a", "b"]\n{"before": "a"}', "line 2: not a pair"),
-        ("a.tsv", "a\tb\n\nc", "line 3: not a pair"),
-    ],
-)
-def test_exemplars_that_are_none(name: str, text: str, message: str, tmp_path: Path) -> None:
-    (tmp_path / name).write_text(text)
-    with pytest.raises(CapivaraError, match=message):
-        read_pairs(tmp_path / name)
-
-
-def test_seeded_sampling_is_sampling() -> None:
-    """Frequencies of 4,000 seeds against temperature 0.9 and nucleus 0.95."""
-    logits = torch.tensor([2.0, 1.0, 0.5, -4.0])
-    count = 4000
-    chosen = SeededSampling(range(count), LACLIP)(torch.zeros(count, 1), logits.repeat(count, 1)).argmax(-1)
-    expected = (logits[:3] / 0.9).softmax(-1)  # the last is outside the nucleus
-    shares = torch.bincount(chosen, minlength=4) / count
-    assert shares[3] == 0
-    assert torch.allclose(shares[:3], expected, atol=0.03)
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    torch.set_num_threads(1)
-    return tiny_gpt2(tmp_path_factory.mktemp("models") / "tiny-lm")
-
-
-def loaded(folder: Path, **options: Any) -> InContextRewriter:
-    return llm.load(str(folder), language=EN, setup=Setup("cpu", LACLIP), options=Options(**options))
-
-
-def test_a_seed_gives_one_answer_in_any_company(folder: Path) -> None:
-    rewriter = loaded(folder)
-    asks = [Ask("a cat", 1, 0), Ask("a red dog on a sofa", 2, 0), Ask("a cat", 3, 1), Ask("two men", 4, 0)]
-    together = rewriter(asks)
-    assert together == [rewriter([ask])[0] for ask in asks]
-    assert together[0] != together[2]
-    assert rewriter.by == "rewrite:tiny-lm"
-    assert all("\n" not in text for text in together)
-
-
-def test_a_long_caption_gets_fewer_examples_and_at_last_no_answer(folder: Path) -> None:
-    rewriter = loaded(folder)
-    lengths = {count: len(rewriter._prompt_ids(Ask("word " * count, 5, 0))) for count in (1, 50, 100, 300)}
-    assert all(0 < length <= 1024 - 77 for count, length in lengths.items() if count < 300)
-    assert lengths[300] == 0
-    assert rewriter([Ask("word " * 300, 5, 0)]) == [""]
-    texts = [
-        rewriter.tokenizer.decode(rewriter._prompt_ids(Ask("word " * count, 5, 0))) for count in (1, 150, 160, 170)
-    ]
-    assert [text.count("=>") for text in texts] == [4, 3, 2, 1]
-
-
-def test_an_example_said_again_is_no_answer(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    rewriter = loaded(folder)
-    answer = rewriter.pairs[0][1]
-    monkeypatch.setattr(rewriter, "_answers", lambda rows: [answer if row.seed == 1 else "another" for row in rows])
-    assert rewriter([Ask("a cat", 1, 0), Ask("a dog!", 2, 0)]) == ["", "another"]
+CAT = Caption("a cat sits here", "en", "alt")
 
 
 class Answers:
@@ -148,10 +36,27 @@ class Answers:
         return [next(self.answers) for _ in asks]
 
 
-def run(samples: list[Sample], rewriter: Any, seed: int = 0, **given: Any) -> tuple[list[Sample], Env]:
+class Shown(Answers):
+    """Was shown an exemplar, and reads at most twenty letters."""
+
+    exemplars = ("A bird on a branch",)
+
+    def is_too_long(self, text: str) -> bool:
+        return len(text) > 20
+
+
+def ready(rewriter: Any, seed: int = 0, **given: Any) -> tuple[Options, Env]:
     options = Options(rewriter="toy", **given)
-    env = Env(Settings(device="cpu", seed=seed), "rewrite", {("rewriter", options): rewriter})
+    return options, Env(Settings(device="cpu", seed=seed), "rewrite", {loaded_as(options): rewriter})
+
+
+def run(samples: list[Sample], rewriter: Any, seed: int = 0, **given: Any) -> tuple[list[Sample], Env]:
+    options, env = ready(rewriter, seed, **given)
     return list(rewrite.run(iter(samples), options, env)), env
+
+
+def texts(sample: Sample) -> list[str]:
+    return [each.text for each in sample.captions if each.of is not None]
 
 
 def test_rewrites_are_appended_with_their_source() -> None:
@@ -169,6 +74,20 @@ def test_rewrites_are_appended_with_their_source() -> None:
     assert unasked.asks == []
 
 
+def test_neither_translations_nor_rewrites_nor_other_languages_are_rewritten() -> None:
+    captions = [
+        CAT,
+        Caption("one cat here", "en", "argos:pt-en", of="um gato"),
+        Caption("a cat, sitting", "en", "rewrite:y", of=CAT.text),
+        Caption("um gato", "pt", "alt"),
+        Caption("  ", "en", "alt"),
+        CAT,
+    ]
+    rewriter = Answers("another cat here")
+    run([a_sample("k", *captions)], rewriter)
+    assert [ask.text for ask in rewriter.asks] == [CAT.text]
+
+
 def test_seeds_depend_on_the_caption_not_on_the_company() -> None:
     samples = [a_sample(key, Caption("a cat", "en", "alt"), Caption("a dog", "en", "alt")) for key in ("a", "b")]
     together, alone, other = (Answers(*"pqrs") for _ in range(3))
@@ -182,228 +101,127 @@ def test_seeds_depend_on_the_caption_not_on_the_company() -> None:
     assert [ask.number for ask in together.asks[:4]] == [0, 1, 0, 1]
 
 
-def test_it_asks_again_and_then_the_caption_stays_alone() -> None:
-    cat = Caption("a cat sits here", "en", "alt")
-    answers = Answers("", "a cat", "A cat sits here.", "one cat sits", "one cat sits", "a cat sits here")
-    (out,), env = run([a_sample("k", cat)], answers, n=2, tries=3)
-    assert [each.text for each in out.captions[1:]] == ["one cat sits", "a cat"]
-    assert env.tally.notes == {"rewrites asked for again": 2}
+def test_it_asks_again_for_what_is_no_rewrite_only() -> None:
+    answers = Answers("", "a cat", "A cat sits here.", "one cat sits", "never asked")
+    (out,), env = run([a_sample("k", CAT)], answers, n=2, tries=3)
+    assert texts(out) == ["one cat sits", "a cat"]
+    assert [ask.number for ask in answers.asks] == [0, 1, 1, 2]  # asked again, it is the next one
     assert len({ask.seed for ask in answers.asks}) == 4
-    again, _ = run([out], Answers("never asked"), n=2, tries=3)
-    assert again[0] is out
-    (out,), env = run([a_sample("k", cat)], Answers("", "a cat => b"), n=1, tries=2)
-    assert out.captions == [cat]
-    assert env.tally.notes == {"rewrites asked for again": 1, "rewrites left out: goes on with a list": 1}
-    for _ in range(2):  # too few: the same is asked again, and the same is left out
-        (out,), _ = run([out], Answers("", "a cat => b"), n=1, tries=2)
-        assert out.captions == [cat]
+    assert env.tally.notes == {"rewrites asked for again": 2}
+
+
+def test_what_was_accepted_stays() -> None:
+    """The first rewrite is asked for again and comes out as the second: it is the first that has to be another."""
+    answers = Answers("", "one cat sits", "one cat sits", "a cat, sitting")
+    (out,), env = run([a_sample("k", CAT)], answers, n=2, tries=3)
+    assert texts(out) == ["a cat, sitting", "one cat sits"]
+    assert env.tally.notes == {"rewrites asked for again": 2}
+
+
+def test_when_no_answer_is_usable_the_caption_stays_alone() -> None:
+    given = a_sample("k", CAT)
+    for _ in range(2):
+        (out,), env = run([given], Answers("", "a cat => b"), tries=2)
+        assert out is given
+        assert env.tally.notes == {"rewrites asked for again": 1, "rewrites left out: goes on with a list": 1}
 
 
 def test_a_second_run_after_too_few_gives_the_same_bytes() -> None:
-    cat = Caption("a cat sits here", "en", "alt")
     answers = ("one cat sits here", "", "one cat sits here", "", "one cat sits here", "")
-    (once,), _ = run([a_sample("k", cat)], Answers(*answers), n=3, tries=1)
-    assert [each.text for each in once.captions[1:]] == ["one cat sits here"]
+    (once,), _ = run([a_sample("k", CAT)], Answers(*answers), n=3, tries=1)
+    assert texts(once) == ["one cat sits here"]
     (twice,), env = run([once], Answers(*answers), n=3, tries=1)
     assert twice is once
     assert env.tally.notes == {"rewrites left out: empty": 1, "rewrites left out: equal to another": 1}
 
 
-@pytest.mark.parametrize(
-    ("text", "rewritten", "lang", "expected"),
-    [
-        ("a cat sits here", "", "en", "empty"),
-        ("a cat sits here", "...", "en", "empty"),
-        ("a cat sits here", " A cat  sits here. ", "en", "unchanged"),
-        ("a cat sits here", "a dog => a cat", "en", "goes on with a list"),
-        ("a cat sits here", "word " * 13, "en", "of another length"),
-        ("a cat sits here on the wide warm sill of a window", "a cat", "en", "of another length"),
-        ("a cat sits here", "एक बिल्ली यहाँ है", "en", "in another script"),
-        ("a cat sits here", "a cat is sitting here now", "en", ""),
-        ("cat", "a cat", "en", ""),
-        ("一只猫坐在窗台上", "窗台上坐着一只猫", "zh", ""),
-        ("一只猫坐在窗台上看着外面的街道", "一只猫", "zh", "of another length"),
-        ("เด็กกำลังเล่น", "มีเด็กเล่นอยู่", "th", ""),
-    ],
-)
-def test_objections(text: str, rewritten: str, lang: str, expected: str) -> None:
-    assert objection(text, rewritten, languages.get(lang)) == expected
+def test_more_are_added_up_to_n_and_none_that_another_rewriter_said() -> None:
+    there = [Caption("one cat sits", "en", by, of=CAT.text) for by in ("rewrite:x",)]
+    there.append(Caption("a sitting cat", "en", "rewrite:y", of=CAT.text))
+    answers = Answers("p q r", "A sitting cat.", "s t u")
+    (out,), env = run([a_sample("k", CAT, *there)], answers, n=3, tries=1, seed=7)
+    assert texts(out) == ["one cat sits", "a sitting cat", "p q r", "s t u"]
+    assert env.tally.notes == {"rewrites left out: equal to another": 1}
+    (more,), _ = run([out], Answers(*"abcd"), n=4, seed=8)
+    assert texts(more)[4:] == ["a"]
 
 
-def test_a_real_model_twice_gives_the_same_bytes(folder: Path) -> None:
-    samples = [a_sample(str(number), Caption(f"a red cat number {number}", "en", "alt")) for number in range(3)]
-    once, _ = run(samples, loaded(folder), n=2, batch_size=2)
-    twice, _ = run(samples, loaded(folder), n=2, batch_size=3)
-    assert [each.members for each in once] == [each.members for each in twice]
-    again, _ = run(once, loaded(folder), n=2)
-    assert [each.members for each in again] == [each.members for each in once]
+def test_an_exemplar_said_again_and_a_caption_that_is_too_long() -> None:
+    long = Caption("a cat sits here on the wide warm sill of a window", "en", "alt")
+    rewriter = Shown("a bird on a branch.", "a sitting cat")
+    (out,), env = run([a_sample("k", CAT, long)], rewriter, n=2, tries=1)
+    assert texts(out) == ["a sitting cat"]
+    assert {ask.text for ask in rewriter.asks} == {CAT.text}
+    assert env.tally.notes == {
+        "rewrites left out: an exemplar said again": 1,
+        "rewrites left out: caption too long to rewrite": 1,
+    }
 
 
-# --- eda ---
-
-
-def edited(code: str, text: str, count: int = 60, table: dict[str, list[str]] | None = None) -> Counter[str]:
-    rewriter = eda.Eda(languages.get(code), (lambda word: table.get(word, ())) if table is not None else None)
-    return Counter(rewriter([Ask(text, seed, 0) for seed in range(count)]))
-
-
-def test_eda_swaps_and_deletes() -> None:
-    text = "Two dogs are running on the beach, happily."
-    made = edited("en", text)
-    words = sorted(text.split())
-    swapped = [each for each in made if sorted(each.split()) == words]
-    deleted = [each for each in made if len(each.split()) == len(words) - 1]
-    assert text not in made
-    assert len(swapped) + len(deleted) == len(made)
-    assert min(len(swapped), len(deleted)) > 4
-    assert edited("en", text) == made
-
-
-def test_eda_replaces_and_inserts_synonyms_but_no_stop_words() -> None:
-    made = edited("en", "The Dog, on a beach", table={"dog": ["hound"], "beach": ["shore"], "the": ["that"]})
-    assert {"The Hound, on a beach", "The Dog, on a shore", "The Dog, on a beach hound"} <= set(made)
-    assert not any("that" in each.split() for each in made)
-
-
-def test_eda_leaves_something_to_be_said() -> None:
-    assert set(edited("en", "red dog")) == {"dog red"}
-    assert set(edited("en", "dog")) == {"dog"}
+EN, ZH = languages.get("en"), languages.get("zh")
+SILL = "a cat sits here on the wide warm sill of a window"
 
 
 @pytest.mark.parametrize(
-    ("code", "text", "units"),
+    ("answer", "expected"),
     [
-        ("hi", "काला कुत्ता समुद्र तट पर", ["काला", "कुत्ता", "समुद्र", "तट", "पर"]),
-        ("zh", "一只黑狗", ["一", "只", "黑", "狗"]),
-        ("th", "ที่นี่", ["ที่", "นี่"]),
-        ("xh", "inja emnyama ebaleka elwandle", ["inja", "emnyama", "ebaleka", "elwandle"]),
+        (Answer(CAT.text, "", EN), "empty"),
+        (Answer(CAT.text, "...", EN), "empty"),
+        (Answer(CAT.text, " A cat  sits here. ", EN), "unchanged"),
+        (Answer("一只猫坐着。", "一只猫坐着", ZH), "unchanged"),
+        (Answer(CAT.text, "a dog => a cat", EN), "goes on with a list"),
+        (Answer(CAT.text, "word " * 13, EN), "of another length"),
+        (Answer(CAT.text, "word " * 12, EN), ""),
+        (Answer(SILL, "a cat", EN), "of another length"),
+        (Answer(SILL, "a cat in a window", EN), ""),
+        (Answer("cat", "a cat", EN), ""),
+        (Answer("一只猫坐在窗台上", "窗台上坐着一只猫", ZH), ""),
+        (Answer("一只猫坐在窗台上看着外面的街道", "一只猫", ZH), "of another length"),
+        (Answer("一只猫坐在窗台上", "猫坐在窗台上 " * 5, ZH), "of another length"),
+        (Answer("เด็กกำลังเล่น", "มีเด็กเล่นอยู่", languages.get("th")), ""),
+        (Answer(CAT.text, "एक बिल्ली यहाँ है", EN), "in another script"),
+        (Answer("एक बिल्ली यहाँ है", "बिल्ली is sitting on the sill", languages.get("hi")), "in another script"),
+        (Answer(CAT.text, "One cat sits.", EN, exemplars={"one cat sits"}), "an exemplar said again"),
+        (Answer(CAT.text, "One cat sits.", EN, others={"one cat sits"}), "equal to another"),
+        (Answer(CAT.text, "One cat sits.", EN, {"a dog"}, {"two cats"}), ""),
     ],
 )
-def test_eda_knows_scripts(code: str, text: str, units: list[str]) -> None:
-    assert eda.Eda(languages.get(code), None).words(text) == units
-    joint = "" if languages.is_unspaced(languages.get(code).script) else " "
-    for made in edited(code, text):
-        rest = made.split() if joint else made
-        assert all(unit in made for unit in units) or len(rest) < len(text)
+def test_objections(answer: Answer, expected: str) -> None:
+    assert objection(answer) == expected
 
 
-def test_stop_words_are_the_languages() -> None:
-    assert {"the", "on"} <= eda.stop_words("en")
-    assert "para" in eda.stop_words("pt")
-    assert "पर" in eda.stop_words("hi")
-    assert eda.stop_words("xh") == frozenset()
+def test_a_killed_run_counts_the_same_and_asks_for_the_rest_only(tmp_path: Path) -> None:
+    samples = [a_sample(f"{number}", Caption(f"a cat number {number}", "en", "alt")) for number in range(4)]
+    answers = ("", "a cat number 0", "one cat", "", "a cat => b", "two cats", "")
+    clean, books = run(samples, Answers(*answers), batch_size=2, tries=2)
+
+    def journalled(rewriter: Any, take: int) -> tuple[list[Sample], Counter[str]]:
+        options, env = ready(rewriter, batch_size=2, tries=2)
+        env.journal = Journal(tmp_path / "00000.tar", {"plan": "x"})
+        made = list(itertools.islice(rewrite.run(iter(samples), options, env), take))
+        env.journal.close()
+        return made, env.tally.notes
+
+    first = Answers(*answers)
+    journalled(first, take=1)  # killed after a batch
+    rest = Answers(*answers[len(first.asks) :])
+    made, notes = journalled(rest, take=4)
+    assert [each.members for each in made] == [each.members for each in clean]
+    assert notes == books.tally.notes
+    assert notes == {"rewrites asked for again": 3, "rewrites left out: empty": 1}
+    assert [ask.text[-1] for ask in first.asks + rest.asks] == list("0102323")
+    nothing = Answers("never asked")
+    made, notes = journalled(nothing, take=4)
+    assert ([each.members for each in made], notes, nothing.asks) == (
+        [each.members for each in clean],
+        books.tally.notes,
+        [],
+    )
 
 
-def test_synonyms_of_your_own(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (tmp_path / "words.tsv").write_text("Inja\tinjana, inja\n\n")
-    known = synonyms(str(tmp_path / "words.tsv"), languages.get("xh"))
-    assert known is not None
-    assert list(known("inja")) == ["injana"]
-    (tmp_path / "bad.tsv").write_text("a\tb\nword synonym\n")
-    with pytest.raises(CapivaraError, match="line 2: not WORD"):
-        synonyms(str(tmp_path / "bad.tsv"), EN)
-    eda.load("", language=languages.get("xh"), setup=Setup(), options=Options())
-    assert "no synonyms in Xhosa" in capsys.readouterr().err
-
-
-@pytest.fixture
-def small_wordnet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A database of one noun in WordNet's format."""
-    entry = "00000100 05 n 03 dog 0 domestic_dog 0 Canis_familiaris(a) 0 000 | a dog\n"
-    for kind in ("noun", "verb", "adj", "adv"):
-        (tmp_path / f"index.{kind}").write_text("  1 licence\n")
-        (tmp_path / f"data.{kind}").write_text(" " * 99 + "\n" + (entry if kind == "noun" else ""))
-    (tmp_path / "index.noun").write_text("  1 licence\ndog n 2 1 @ 2 1 00000100 00000200\n")
-    monkeypatch.setenv("WNSEARCHDIR", str(tmp_path))
-    return tmp_path
-
-
-def test_wordnet(small_wordnet: Path) -> None:
-    assert wordnet() == small_wordnet
-    known = synonyms("", EN)
-    assert known is not None
-    assert list(known("dog")) == ["domestic dog", "Canis familiaris"]
-    assert list(known("cat")) == []
-    assert synonyms("", languages.get("pt")) is None
-
-
-# --- there and back again ---
-
-
-def test_back_translation_by_the_toy_translators() -> None:
-    options = Options(via="pt", translator="toy")
-    rewriter = back_translation.load("", language=EN, setup=Setup("cpu"), options=options)
-    text = "a small red square on the grass"
-    assert rewriter.by == "rewrite:toy:en-pt-en"
-    once, twice = rewriter([Ask(text, 1, 0), Ask(text, 2, 1)])
-    assert once == twice != ""
-
-
-def test_back_translation_takes_turns(monkeypatch: pytest.MonkeyPatch) -> None:
-    from capivara_cli import plugins
-
-    def load(kind: str, name: str, *, source: str, target: str, setup: Setup) -> Any:
-        return lambda texts: [f"{text} {source}>{target}" for text in texts]
-
-    monkeypatch.setattr(plugins, "load", load)
-    rewriter = back_translation.load("argos:x", language=EN, setup=Setup("cpu"), options=Options(via="de, fr"))
-    assert rewriter.by == "rewrite:argos:en-de+fr-en"
-    assert rewriter([Ask("a", 0, number) for number in range(3)]) == ["a en>de de>en", "a en>fr fr>en", "a en>de de>en"]
-
-
-@pytest.mark.skipif(shutil.which("apertium") is None, reason="apertium is not installed")
-def test_back_translation_by_apertium() -> None:
-    rewriter = back_translation.load("apertium", language=EN, setup=Setup("cpu"), options=Options(via="ca"))
-    (text,) = rewriter([Ask("a black dog runs on the beach", 0, 0)])
-    assert "dog" in text and text != "a black dog runs on the beach"
-
-
-# --- a service ---
-
-
-@pytest.fixture
-def service() -> Iterator[tuple[str, list[dict[str, Any]]]]:
-    """A chat service that shouts the last message, and refuses to speak of bombs."""
-    heard: list[dict[str, Any]] = []
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            body = json.loads(self.rfile.read(int(self.headers["content-length"])))
-            heard.append(body)
-            last = body["messages"][-1]["content"]
-            refused = "bomb" in last
-            said = {"error": {"message": "no bombs"}} if refused else {
-                "choices": [{"message": {"content": f'"{last.upper()}"\nmore'}}]
-            }  # fmt: skip
-            data = json.dumps(said).encode()
-            self.send_response(400 if refused else 200)
-            self.send_header("content-length", str(len(data)))
-            self.end_headers()
-            self.wfile.write(data)
-
-        def log_message(self, *_: Any) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}/v1", heard
-    server.shutdown()
-
-
-def test_a_service_rewrites(service: tuple[str, list[dict[str, Any]]], capsys: pytest.CaptureFixture[str]) -> None:
-    url, heard = service
-    setup = Setup("cpu", LACLIP, base_url=url)
-    rewriter = openai.load("some-model", language=EN, setup=setup, options=Options(shots=2))
-    assert rewriter([Ask("a cat", 2**40, 0), Ask("a bomb", 2, 0), Ask("a dog", 3, 0)]) == ["A CAT", "", "A DOG"]
-    assert rewriter.by == "rewrite:openai:some-model"
-    assert capsys.readouterr().err.count("no bombs") == 1
-    asked = next(body for body in heard if body["messages"][-1]["content"] == "a cat")
-    assert [turn["role"] for turn in asked["messages"]] == ["system", *["user", "assistant"] * 2, "user"]
-    assert (asked["model"], asked["temperature"], asked["top_p"], asked["max_tokens"], asked["seed"]) == (
-        "some-model", 0.9, 0.95, 77, 2**40 % 2**31,
-    )  # fmt: skip
-    with pytest.raises(CapivaraError, match="which model"):
-        openai.load("", language=EN, setup=setup, options=Options())
+def test_steps_that_differ_in_how_often_they_ask_share_a_rewriter() -> None:
+    assert loaded_as(Options(n=2, tries=5)) == loaded_as(Options(batch_size=3))
+    assert loaded_as(Options(shots=2)) != loaded_as(Options())
 
 
 @pytest.mark.parametrize(
@@ -412,10 +230,24 @@ def test_a_service_rewrites(service: tuple[str, list[dict[str, Any]]], capsys: p
         ({"rewriter": "gpt:x"}, "there is no rewriter 'gpt'"),
         ({"lang": "anglais"}, "there is no language"),
         ({"bits": 5}, "--bits 5"),
+        ({"lang": "xh"}, r"no exemplars in Xhosa \(xh\); there are some in en, pt, es, hi"),
+        ({"rewriter": "openai:x", "lang": "xh"}, "no exemplars in Xhosa"),
+        ({"exemplars": "/nowhere.tsv"}, "--exemplars /nowhere.tsv: cannot be read"),
+        ({"exemplars": "plane"}, "there is no file or English set of exemplars 'plane'; there are alt, plain, short"),
+        ({"rewriter": "eda", "synonyms": "/nowhere.tsv"}, "--synonyms /nowhere.tsv: cannot be read"),
         ({"rewriter": "back-translation", "via": "klingon"}, "there is no language 'klingon'"),
+        ({"rewriter": "back-translation", "via": ", "}, "--via: through which language"),
+        ({"rewriter": "back-translation", "via": "de,eng"}, "--via de,eng: the captions are in English already"),
         ({"rewriter": "back-translation", "translator": "argus"}, "there is no translator 'argus'"),
+        ({"rewriter": "back-translation:argus"}, "there is no translator 'argus'"),
     ],
 )
-def test_mistakes(options: dict[str, Any], message: str) -> None:
+def test_mistakes_are_found_before_anything_is_read(options: dict[str, Any], message: str) -> None:
     with pytest.raises(CapivaraError, match=message):
         Options(**options).check()
+
+
+def test_what_needs_no_exemplars_works_in_any_language(tmp_path: Path) -> None:
+    Options(rewriter="eda", lang="xh").check()
+    (tmp_path / "xh.json").write_text(json.dumps([["inja", "inja enye"]]))
+    Options(lang="xh", exemplars=str(tmp_path / "xh.json")).check()
