@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from typing import Any
 from capivara_cli import cache, console
 
 _MOST_RECENT = 500_000
+_FIRST, _FEWEST, _SECONDS = 1024, 64, 5.0
 _AT_ONCE = 500  # SQLite takes so many values in one question
 _TABLES = """
 CREATE TABLE IF NOT EXISTS translator (id INTEGER PRIMARY KEY, version TEXT UNIQUE NOT NULL);
@@ -93,8 +95,9 @@ class TranslationMemory:
 class Remembering:
     """A translator that is asked each distinct text once, over a run and, with a memory, over all runs.
 
-    Texts are compared with their white space collapsed, as they are given to the translator; case is left alone, as
-    translators keep it.
+    Texts go to the translator by as many as take some seconds, and are remembered then: a kill costs no more. They are
+    compared with their white space collapsed, as they are given to the translator; case is left alone, as translators
+    keep it.
     """
 
     def __init__(self, translator: Any, memory: TranslationMemory | None) -> None:
@@ -104,6 +107,7 @@ class Remembering:
         self._version: str = getattr(translator, "version", "")
         self._memory = memory if self._version else None
         self._recent: dict[str, str] = {}
+        self._at_once = _FIRST if self._memory else _MOST_RECENT
 
     def __call__(self, texts: Sequence[str]) -> list[str]:
         """One translation per text, in order."""
@@ -115,11 +119,14 @@ class Remembering:
         if new and self._memory:
             self._recent |= self._memory.recall(self._version, new)
             new = [text for text in new if text not in self._recent]
-        if new:
-            made = dict(zip(new, self._translator(new), strict=True))
+        while new:
+            some, new = new[: self._at_once], new[self._at_once :]
+            start = time.monotonic()
+            made = dict(zip(some, self._translator(some), strict=True))
             self._recent |= made
             if self._memory:
                 self._memory.keep(self._version, made)
+                self._at_once = max(_FEWEST, int(len(some) * _SECONDS / max(time.monotonic() - start, 1e-3)))
         return [self._recent[text] for text in flat]
 
 

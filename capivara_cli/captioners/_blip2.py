@@ -88,7 +88,7 @@ class Blip2Captioner:
 
     def _room(self, rows: Sequence[_Row]) -> int:
         """How many of these rows can be written at once."""
-        if self.model.device.type != "cuda":
+        if self.model.device.type != "cuda" or not rows:
             return ROWS
         longest = self.model.config.num_query_tokens + max(len(row.ids) for row in rows) + self.decoding.max_tokens
         free, _ = torch.cuda.mem_get_info(self.model.device)

@@ -59,7 +59,7 @@ class Options:
     guards: str = opt("all", "what is left out: all, none, or some of empty,script,copy,repetition,junk,language")
     beams: int = opt(0, "beams of the search; 0: as many as the translator is used to", min=0)
     cache: bool = opt(True, "remember translations on this machine, across runs", tuning=True)
-    batch_size: int = opt(512, "samples translated together", min=1, tuning=True)
+    batch_size: int = opt(256, "samples translated together", min=1, tuning=True)
     base_url: str = opt("", "address of the service, for libretranslate and deepl", metavar="URL", tuning=True)
     concurrency: int = opt(16, "requests to the service at once", min=1, tuning=True)
     replace: bool = opt(False, "leave out the captions that were translated")

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from made import a_sample
 
+from capivara_cli import translation_memory
 from capivara_cli.errors import CapivaraError, UsageError
 from capivara_cli.generation import Decoding, Setup
 from capivara_cli.sample import Caption, Sample
@@ -246,6 +247,20 @@ def test_the_memory_is_shared_by_runs_and_kept_apart_by_version(tmp_path: Path) 
         assert len(table.calls) == calls
     assert Remembering(table, TranslationMemory(tmp_path / "memory"))(["taxi", "a cat"]) == ["Taxi", "um gato"]
     assert table.calls[2:] == [["taxi"]]
+
+
+def test_what_is_translated_is_remembered_every_few_seconds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(translation_memory, "_FIRST", 2)
+    monkeypatch.setattr(translation_memory, "_FEWEST", 1)
+    monkeypatch.setattr(translation_memory, "_SECONDS", 0.0)
+    table = portuguese()
+    table.version = "1"
+    remembering = Remembering(table, TranslationMemory(tmp_path / "memory"))
+    with pytest.raises(KeyError):  # the table lacks it: the end of this run
+        remembering(["a cat", "two dogs", "taxi", "unknown", "hm"])
+    assert table.calls == [["a cat", "two dogs"], ["taxi"], ["unknown"]]
+    known = TranslationMemory(tmp_path / "memory").recall("1", ["a cat", "two dogs", "taxi", "hm"])
+    assert known == {"a cat": "um gato", "two dogs": "dois cães", "taxi": "Taxi"}
 
 
 def test_a_memory_that_cannot_be_used_is_done_without(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
