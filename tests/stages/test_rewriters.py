@@ -173,6 +173,7 @@ def test_a_seed_gives_one_answer_in_any_company(folder: Path) -> None:
     assert together[0] != together[2]
     assert rewriter.by == "rewrite:tiny-lm"
     assert all("\n" not in text for text in together)
+    assert rewriter.exemplars == exemplars("", EN).texts  # none of which the stage takes for a rewrite
 
 
 def test_another_process_gives_the_same(folder: Path) -> None:
