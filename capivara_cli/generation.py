@@ -71,7 +71,10 @@ def is_request(prompt: str) -> bool:
 
 
 class Ask(NamedTuple):
-    """One rewrite to be made: of which text, with which seed, and the how-manieth of this text it is (from 0)."""
+    """One rewrite to be made: of which text, with which seed, and the how-manieth of this text it is (from 0).
+
+    One that is asked for again has the next number and another seed.
+    """
 
     text: str
     seed: int

@@ -44,7 +44,7 @@ def is_unchanged(text: str, translation: str) -> bool:
 
 
 # The same few characters six times on end: "gato gato gato gato gato gato", "的的的的的的". A text may do so by itself.
-_AGAIN = re.compile(r"(\S.{0,40}?)\1{5,}")
+_AGAIN = re.compile(r"(\S.{0,11}?)\1{5,}")
 
 
 def _runs_away(pair: Pair) -> bool:
@@ -85,11 +85,10 @@ def _in_another_language(pair: Pair) -> bool:
     wanted = pair.target.code
     if wanted not in identification.known():
         return False
-    shares = identification.probabilities(pair.translation)
-    code, share = next(iter(shares.items()))
-    if code == wanted or code == "zxx":
+    code, share = identification.likeliest(pair.translation)
+    if code in (wanted, "zxx") or share < 0.9:
         return False
-    return share >= 0.9 and shares.get(wanted, 0.0) <= 0.01
+    return identification.probabilities(pair.translation).get(wanted, 0.0) <= 0.01
 
 
 _GUARDS: dict[str, tuple[str, Callable[[Pair], bool]]] = {

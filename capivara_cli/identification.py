@@ -37,7 +37,13 @@ def probabilities(text: str) -> dict[str, float]:
     return found
 
 
+def likeliest(text: str) -> tuple[str, float]:
+    """The first of ``probabilities``, several times as fast."""
+    label, probability = _identifier().classify(text)
+    return code_of(label), float(probability)
+
+
 def language_of(text: str) -> str | None:
     """The language of a text where that is beyond doubt, else None."""
-    code, probability = next(iter(probabilities(text).items()))
+    code, probability = likeliest(text)
     return code if probability >= SURE and code != "zxx" else None

@@ -32,6 +32,14 @@ def place_of(device: str) -> dict[str, Any]:
     }
 
 
+def tokens_at_once(translator: Any) -> int:
+    """The best ``max_batch_size`` in tokens. On a CPU small batches stay in its caches and spread over the workers.
+
+    With a package of real size, 256 tokens were a fifth faster than 1,024 and a quarter faster than 2,048.
+    """
+    return 4096 if translator.device == "cuda" else 256
+
+
 def _cores() -> int:
     """The cores this process may use."""
     wanted = os.environ.get("OMP_NUM_THREADS", "").split(",")[0]

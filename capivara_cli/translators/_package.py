@@ -22,13 +22,12 @@ from capivara_cli import cache
 from capivara_cli.errors import CapivaraError
 from capivara_cli.generation import Setup
 from capivara_cli.languages import get
-from capivara_cli.translators._ctranslate2 import checksum, place_of
+from capivara_cli.translators._ctranslate2 import checksum, place_of, tokens_at_once
 from capivara_cli.translators._route import Pair, by_chain
 from capivara_cli.translators._sentences import join, split
 
 BEAM_SIZE = 4
 LENGTH_PENALTY = 0.2
-BATCH_TOKENS = 1024
 MAX_PIECE = 200
 """Tokens translated at once: the models have seen sentences, and CTranslate2 stops writing after 256 tokens."""
 
@@ -76,7 +75,7 @@ class ArgosPackage:
             flat,
             target_prefix=[[self.target_prefix]] * len(flat) if self.target_prefix else None,
             replace_unknowns=True,
-            max_batch_size=BATCH_TOKENS,
+            max_batch_size=tokens_at_once(self.model),
             batch_type="tokens",
             beam_size=self.beams,
             length_penalty=LENGTH_PENALTY,

@@ -11,7 +11,7 @@ from capivara_cli import pretrained
 from capivara_cli.errors import CapivaraError
 from capivara_cli.generation import Setup
 from capivara_cli.languages import Language
-from capivara_cli.translators._ctranslate2 import checksum, place_of
+from capivara_cli.translators._ctranslate2 import checksum, place_of, tokens_at_once
 from capivara_cli.translators._sentences import join, split
 
 BEAMS = 4
@@ -133,7 +133,7 @@ class CTranslate2Model:
             tokens,
             target_prefix=[[self.first]] * len(tokens) if self.first else None,
             beam_size=self.beams,
-            max_batch_size=1024,
+            max_batch_size=tokens_at_once(self.model),
             batch_type="tokens",
             max_decoding_length=LONGEST,
         )
