@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -40,7 +41,7 @@ class Row(NamedTuple):
     ids: list[int]
 
 
-class GeneratingCaptioner:
+class GeneratingCaptioner(ABC):
     """Images are prepared in threads, seen once, and told about as often as asked.
 
     A family of models says how: ``see``, ``ids`` and ``given`` are what differs.
@@ -65,26 +66,26 @@ class GeneratingCaptioner:
         """The model whose ``generate`` writes the words."""
         return self.model
 
+    @abstractmethod
     def prompts(self, language: Language) -> tuple[str, ...]:
         """What an image is captioned with where the user does not say."""
-        raise NotImplementedError
 
     def prepare(self, image: Image) -> Any:
         """One RGB image -> what ``see`` takes of it. Called in threads."""
         images = getattr(self.processor, "image_processor", self.processor)
         return images(images=image, return_tensors="pt")["pixel_values"][0]
 
+    @abstractmethod
     def see(self, prepared: Sequence[Any]) -> list[Any]:
         """Look at prepared images together: per image what its rows share."""
-        raise NotImplementedError
 
+    @abstractmethod
     def ids(self, seen: Any, prompt: str) -> list[int]:
         """The tokens that a text about an image begins after."""
-        raise NotImplementedError
 
+    @abstractmethod
     def given(self, rows: Sequence[Row]) -> dict[str, Any]:
         """What ``generate`` is given for rows that are alike."""
-        raise NotImplementedError
 
     def alike(self, row: Row) -> Hashable:
         """Rows for which this is the same are written together: by default those of one length, so none is padded."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Hashable, Sequence
 from threading import Lock
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -48,9 +49,9 @@ class PromptedCaptioner(GeneratingCaptioner):
         self._lock = Lock()  # tokenizers may not be used by two threads at once ("Already borrowed")
         self._blank = [self._processed(blank, self.text(REQUEST)) for blank in _BLANKS]
 
+    @abstractmethod
     def text(self, prompt: str) -> str:
         """The text that the processor is given for a prompt."""
-        raise NotImplementedError
 
     def prepare(self, image: Image) -> Inputs:
         return self._processed(image, self.text(REQUEST))
