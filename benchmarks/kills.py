@@ -63,9 +63,7 @@ def report(deaths: int, again: int, alone: float, samples: int) -> None:
     print(f"{samples} samples, {deaths} kills; a clean run takes {alone:.0f} s")
     print(f"the folder equals the clean run's, byte for byte: {same}; files: {' '.join(sorted(content('out')))}")
     print(f"finished samples captioned or translated again: {again}")
-    print(
-        f"work of unfinished batches done twice: {killed - clean} of {clean} ({(killed - clean) / deaths:.1f} per kill)"
-    )
+    print(f"finished but not kept, so done twice: {killed - clean} of {clean}")
     if not same or again:
         raise SystemExit(1)
 
