@@ -227,7 +227,8 @@ def _load_run(path: Path, device: str) -> Clip:
     Raises ``CapivaraError`` when the base that is there now is not the one the run was trained on.
     """
     import torch
-    from peft import PeftModel
+
+    from capivara_cli.training import tuning
 
     run = open_run(path)
     base = run.document["base"]
@@ -241,10 +242,10 @@ def _load_run(path: Path, device: str) -> Clip:
             )
     before = clip.text_digest
     try:
-        adapted = PeftModel.from_pretrained(clip.model.text, str(run.adapter), torch_device=device)
+        adapted = tuning.load(clip.model.text, run.adapter, device)
     except _damage() as error:
         raise CapivaraError(f"{run.adapter}: the adapter cannot be loaded: {_shortened(error)}") from error
-    clip.model.text = adapted.merge_and_unload().eval().requires_grad_(False)
+    clip.model.text = adapted.eval().requires_grad_(False)
     with torch.no_grad():
         clip.model.logit_scale.fill_(run.document["logit_scale"])
     clip.source = {"model": str(path.absolute()), "pretrained": ""}

@@ -74,7 +74,7 @@ def _annotation(each: Field[Any], kind: Any) -> Any:
     help_text = each.metadata.get("help", "")
     shown = each.default not in ("", None, False) and "[default" not in help_text
     declaration = flag_of(each.name)
-    if kind is bool and each.default:
+    if (kind is bool and each.default) or kind == (bool | None):
         declaration += declaration.replace("--", "/--no-")
     metavar, envvar = each.metadata.get("metavar") or None, each.metadata.get("envvar") or None
     return Annotated[

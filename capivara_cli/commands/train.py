@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -18,7 +18,9 @@ from capivara_cli.stage import Env, opt
 
 if TYPE_CHECKING:
     from capivara_cli.training.data import Batches, TrainingData
+    from capivara_cli.training.encoder import Encoder
     from capivara_cli.training.loop import Recipe
+    from capivara_cli.training.tuning import Tuning
 
 
 @dataclass(frozen=True)
@@ -37,18 +39,33 @@ class Options:
     warmup: int = opt(250, "steps of warm-up", min=0)
     weight_decay: float = opt(0.2, "weight decay", min=0)
     optimizer: Literal["adamw", "adam-l2"] = opt("adamw", "adamw (decay on matrices), adam-l2 (as in the paper)")
+    peft: Literal["lora", "adapter", "compacter", "soft-prompt", "layernorm", "lit"] = opt(
+        "lora", "what is tuned of the text tower; lit: all of it"
+    )
     lora_r: int = opt(8, "rank of LoRA", min=1)
     lora_alpha: float = opt(8.0, "alpha of LoRA: its output is scaled by alpha / rank", min=0)
     lora_dropout: float = opt(0.0, "dropout before LoRA", min=0, max=1)
     lora_targets: str = opt("query,value", "linear modules that get LoRA, by name")
-    projection: bool = opt(True, "train the projection of the text tower too")
+    lora_init: str = opt("", "initial values of LoRA, by peft's name: pissa, olora, loftq, … [default: peft's own]")
+    lora_use: str = opt("", "variants of LoRA, by peft's names: dora, rslora, or several")
+    projection: bool | None = opt(None, "train the projection of the text tower too [default: with lora]")
+    layernorm: bool | None = opt(None, "train the layers' LayerNorms too [default: with adapter and compacter]")
+    adapter_dim: int = opt(24, "width of the adapters' bottleneck", min=1)
+    compacter_reduction: int = opt(16, "the tower's width over that of a compacter's bottleneck", min=1)
+    phm_dim: int = opt(4, "Kronecker products in a compacter's layer", min=1)
+    prompt_tokens: int = opt(4, "learned vectors of a soft prompt", min=1)
     keep_lang: str = opt("en", "languages not to be forgotten")
     keep_share: float = opt(0.15, "share of each batch in those languages; 0: none, as in the paper", min=0, max=0.9)
     keep_weight: float = opt(4.0, "weight of the term that holds those captions where the base model has them", min=0)
     temperature: float = opt(0.0, "temperature to start from; 0: the model's own", min=0, max=1)
     learn_temperature: bool = opt(True, "train the temperature; its inverse is held at or below 100")
-    grad_checkpointing: bool = opt(False, "less memory, a third more work")
-    checkpoint_every: int = opt(100, "steps between checkpoints; 0: never", min=0)
+    precision: Literal["auto", "fp32", "bf16"] = opt(
+        "auto", "of frozen weights and activations; auto: bf16 where the device multiplies in it"
+    )
+    memory: str = opt("", "most memory to take, as in 2GB [default: most of what is free]", tuning=True)
+    grad_checkpointing: bool = opt(False, "less memory, a third more work", tuning=True)
+    compile: bool = opt(False, "let torch.compile build the tower's layers: a slow start, faster steps", tuning=True)
+    checkpoint_every: int = opt(100, "steps between checkpoints; 0: never", min=0, tuning=True)
 
     @property
     def languages(self) -> list[str]:
@@ -62,7 +79,28 @@ class Options:
     @property
     def request(self) -> dict[str, Any]:
         """What decides the result: a run is resumed only by the same."""
-        return {key: value for key, value in asdict(self).items() if key not in {"name", "runs", "checkpoint_every"}}
+        aside = {"name", "runs", *(each.name for each in fields(self) if each.metadata.get("tuning"))}
+        return {key: value for key, value in asdict(self).items() if key not in aside}
+
+    @property
+    def tuning(self) -> Tuning:
+        from capivara_cli.training.tuning import Tuning
+
+        variants = {f"use_{name}": True for name in _split(self.lora_use)}
+        return Tuning(
+            method=self.peft,
+            rank=self.lora_r,
+            alpha=self.lora_alpha,
+            dropout=self.lora_dropout,
+            targets=tuple(_split(self.lora_targets)),
+            projection=self.projection,
+            layernorm=self.layernorm,
+            bottleneck=self.adapter_dim,
+            reduction=self.compacter_reduction,
+            phm=self.phm_dim,
+            prompt_tokens=self.prompt_tokens,
+            more=variants | ({"init_lora_weights": self.lora_init} if self.lora_init else {}),
+        )
 
 
 def _split(text: str) -> list[str]:
@@ -121,7 +159,8 @@ def train(inputs: list[str], options: Options, env: Env) -> dict[str, Any]:
         finished=False,
     )
     run.save(parameters=_adapt(clip, options, total, env.seed))
-    _finish(run, clip, _loop(clip, batches, recipe, run))
+    encoder = _encoder(clip, options, data)
+    _finish(run, clip, _loop(clip, encoder, batches, recipe, run))
     return {**_summary(run, env), "inputs": source.shards}
 
 
@@ -187,53 +226,66 @@ def _prepare(options: Options, data: TrainingData, env: Env) -> tuple[Batches, R
 
 
 def _adapt(clip: Clip, options: Options, total: int, seed: int) -> dict[str, Any]:
-    """Put LoRA into the text tower; returns the counts of parameters."""
+    """Make the text tower one of which only the tuned parameters train; returns their counts."""
     import math
 
     import torch
 
-    from capivara_cli.training.adapters import Lora, add_lora, checkpoint_gradients, trainable
+    from capivara_cli.training.adapters import checkpoint_gradients, trainable
+    from capivara_cli.training.tuning import tune
 
-    lora = Lora(
-        rank=options.lora_r,
-        alpha=options.lora_alpha,
-        dropout=options.lora_dropout,
-        targets=tuple(_split(options.lora_targets)),
-        projection=options.projection,
-    )
     if options.grad_checkpointing:
         checkpoint_gradients(clip.model.text)
     if options.temperature:
         with torch.no_grad():
             clip.model.logit_scale.fill_(-math.log(options.temperature))
     torch.manual_seed(seed)
-    clip.model.text = add_lora(clip.model.text, lora, clip.identity["model"])
+    clip.model.text = tune(clip.model.text, options.tuning, clip.identity["model"]).to(clip.device)
     counted = trainable(clip.model.text)
-    projection = sum(each.numel() for name, each in clip.model.text.named_parameters() if "modules_to_save" in name)
+    named = [(name, each.numel()) for name, each in clip.model.text.named_parameters() if each.requires_grad]
+    projection = sum(count for name, count in named if "proj." in name and not name.startswith("transformer."))
+    norms = sum(count for name, count in named if "LayerNorm" in name)
     parts = {
-        "in LoRA": counted - projection,
+        f"in {options.peft}": counted - projection - norms,
         "in the projection": projection,
+        "in LayerNorms": norms,
         "temperature": int(options.learn_temperature),
     }
     count = sum(parts.values())
     return {"total": total, "trainable": count, "percent": round(100 * count / total, 4), "parts": parts}
 
 
-def _loop(clip: Clip, batches: Batches, recipe: Recipe, run: RunDir) -> float:
+def _encoder(clip: Clip, options: Options, data: TrainingData) -> Encoder:
+    """The tuned tower, made lean, with what memory it may take."""
+    from capivara_cli.training.devices import Devices
+    from capivara_cli.training.encoder import Encoder
+    from capivara_cli.training.lean import lean, precision
+    from capivara_cli.training.memory import Budget, parse_size
+
+    number = precision(options.precision, clip.device, clip.model.text)
+    lean(clip.model.text, [data.target.tokens, data.kept.tokens], number)
+    if options.compile:
+        for layer in clip.model.text.modules():
+            if type(layer).__name__.endswith(("Layer", "ResidualAttentionBlock", "EncoderLayer")):
+                layer.compile(dynamic=True)
+    return Encoder(clip, number, Budget(clip.device, parse_size(options.memory)), Devices())
+
+
+def _loop(clip: Clip, encoder: Encoder, batches: Batches, recipe: Recipe, run: RunDir) -> float:
     from capivara_cli.training.loop import Trainer
 
-    return Trainer(clip, batches, recipe, run).train()
+    return Trainer(clip, encoder, batches, recipe, run).train()
 
 
 def _finish(run: RunDir, clip: Clip, pairs_per_second: float) -> None:
     """Adapter, model card, and last of all the word that the run is finished."""
     import hashlib
 
-    from capivara_cli.training.adapters import save_adapter
+    from capivara_cli.training import tuning
     from capivara_cli.training.card import model_card
 
     with replacing_folder(run.adapter) as folder:
-        save_adapter(clip.model.text, folder)
+        tuning.save(clip.model.text, folder)
     metrics = run.read_metrics()
     weights = (run.adapter / "adapter_model.safetensors").read_bytes()
     run.save(

@@ -15,17 +15,20 @@ from capivara_cli.errors import CapivaraError
 @dataclass(frozen=True)
 class Lora:
     """LoRA (arXiv 2106.09685): rank, alpha, dropout, names of the linear modules it is put on; ``projection``: the
-    tower's projection trains as a whole beside it."""
+    tower's projection trains as a whole beside it, and so do the modules whose names end as one of ``whole``."""
 
     rank: int
     alpha: float
     dropout: float
     targets: tuple[str, ...]
     projection: bool
+    whole: tuple[str, ...] = ()
 
 
-def add_lora(text: nn.Module, lora: Lora, base: str) -> Any:
+def add_lora(text: nn.Module, lora: Lora, base: str, more: dict[str, Any] | None = None) -> Any:
     """The text tower as a peft model in which only the adapter trains. ``base`` names the model it belongs to.
+
+    ``more``: further fields of peft's LoraConfig by name (use_dora, use_rslora, init_lora_weights, …).
 
     Raises ``CapivaraError`` naming the modules there are when a target is not among them. A tower without a
     projection module trains the LoRA matrices alone.
@@ -42,13 +45,31 @@ def add_lora(text: nn.Module, lora: Lora, base: str) -> Any:
         lora_alpha=lora.alpha,  # type: ignore[arg-type]
         lora_dropout=lora.dropout,
         target_modules=sorted(lora.targets),
-        modules_to_save=["proj"] if lora.projection and has_projection(text) else None,
+        modules_to_save=_whole(text, lora.projection, lora.whole),
         bias="none",
+        **(more or {}),
     )
     text.requires_grad_(False)
     adapted = get_peft_model(text, config)
     config.base_model_name_or_path = base  # peft warns when it is set earlier: an nn.Module has no name
     return adapted
+
+
+def add_layernorm(text: nn.Module, base: str, projection: bool) -> Any:
+    """The text tower as a peft model in which only the LayerNorms of its layers train (arXiv 2312.11420)."""
+    from peft import LNTuningConfig, get_peft_model
+
+    layers = [name for name, module in text.named_modules() if isinstance(module, nn.LayerNorm)]
+    inner = [name for name in layers if name.endswith("output.LayerNorm")] or layers
+    config = LNTuningConfig(target_modules=inner, modules_to_save=_whole(text, projection, ()))
+    text.requires_grad_(False)
+    adapted = get_peft_model(text, config)
+    config.base_model_name_or_path = base
+    return adapted
+
+
+def _whole(text: nn.Module, projection: bool, names: tuple[str, ...]) -> list[str] | None:
+    return [*(["proj"] if projection and has_projection(text) else []), *names] or None
 
 
 def linear_names(text: nn.Module) -> list[str]:

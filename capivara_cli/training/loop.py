@@ -20,9 +20,11 @@ from capivara_cli import console
 from capivara_cli.clip import Clip
 from capivara_cli.errors import CapivaraError
 from capivara_cli.runs import RunDir
-from capivara_cli.training.adapters import adapter_state, set_adapter_state
+from capivara_cli.training import tuning
 from capivara_cli.training.data import Batches
-from capivara_cli.training.objective import MAX_LOGIT_SCALE, drift, encode_texts, info_nce
+from capivara_cli.training.encoder import Encoder
+from capivara_cli.training.memory import peak_bytes
+from capivara_cli.training.objective import MAX_LOGIT_SCALE, drift, info_nce
 from capivara_cli.training.optimization import learning_rate, optimizer
 
 
@@ -49,13 +51,12 @@ class Trainer:
     run that was killed and resumed takes the very same steps as one that was not.
     """
 
-    def __init__(self, clip: Clip, batches: Batches, recipe: Recipe, run: RunDir) -> None:
-        self.clip, self.batches, self.recipe, self.run = clip, batches, recipe, run
+    def __init__(self, clip: Clip, encoder: Encoder, batches: Batches, recipe: Recipe, run: RunDir) -> None:
+        self.clip, self.encoder, self.batches, self.recipe, self.run = clip, encoder, batches, recipe, run
         self.text = clip.model.text
         self.logit_scale = clip.model.logit_scale.requires_grad_(recipe.learn_temperature)
-        self.parameters = [each for each in self.text.parameters() if each.requires_grad]
-        if recipe.learn_temperature:
-            self.parameters.append(self.logit_scale)
+        self.tuned = [each for each in self.text.parameters() if each.requires_grad]
+        self.parameters = [*self.tuned, *([self.logit_scale] if recipe.learn_temperature else [])]
         self.optimizer = optimizer(recipe.optimizer, self.parameters, recipe.weight_decay)
 
     def train(self) -> float:
@@ -88,7 +89,6 @@ class Trainer:
 
     def _step(self, step: int) -> dict[str, Any]:
         began = time.perf_counter()
-        torch.manual_seed(int(np.random.SeedSequence((self.recipe.seed, 3, step)).generate_state(1)[0]))
         rate = learning_rate(
             step, steps=self.recipe.steps, warmup=self.recipe.warmup, peak=self.recipe.lr, floor=self.recipe.min_lr
         )
@@ -96,7 +96,8 @@ class Trainer:
             group["lr"] = rate
         embeddings, rows = self.batches.draw(step)
         images = F.normalize(torch.from_numpy(embeddings).to(self.clip.device), dim=-1)
-        texts, padded = encode_texts(self.text, rows, self.clip.pad, self.clip.device)
+        encoded = self.encoder(rows, (self.recipe.seed, 3, step))
+        texts = F.normalize(encoded.features, dim=-1)
         contrast = info_nce(images, texts, self.logit_scale)
         moved = self._drift(rows, texts)
         total = contrast + self.recipe.keep_weight * moved
@@ -104,6 +105,8 @@ class Trainer:
             raise self._diverged(step, f"the loss is {total.item()}")
         self.optimizer.zero_grad(set_to_none=True)
         total.backward()
+        encoded.backward()
+        self.encoder.devices.add_up([each.grad for each in self.tuned])
         self.optimizer.step()
         with torch.no_grad():
             self.logit_scale.clamp_(0, MAX_LOGIT_SCALE)
@@ -113,9 +116,13 @@ class Trainer:
             "drift": moved.item(),
             "lr": rate,
             "logit_scale": self.logit_scale.item(),
-            "tokens": sum(len(row) for row in rows),
-            "padded": padded,
-            "timing": {"seconds": round(time.perf_counter() - began, 6)},
+            "tokens": encoded.tokens,
+            "padded": encoded.padded,
+            "timing": {
+                "seconds": round(time.perf_counter() - began, 6),
+                "recomputed": encoded.recomputed,
+                "peak_bytes": peak_bytes(self.clip.device),
+            },
         }
 
     def _drift(self, rows: list[np.ndarray], texts: Tensor) -> Tensor:
@@ -123,11 +130,8 @@ class Trainer:
         kept = self.batches.kept_size
         if not kept or not self.recipe.keep_weight:
             return texts.new_zeros(())
-        with torch.no_grad(), self.text.disable_adapter():
-            self.text.eval()
-            anchors, _ = encode_texts(self.text, rows[-kept:], self.clip.pad, self.clip.device)
-            self.text.train()
-        return drift(texts[-kept:], anchors)
+        before = F.normalize(self.encoder.before_training(rows[-kept:]), dim=-1)
+        return drift(texts[-kept:], before)
 
     def _save(self, step: int) -> None:
         if not all(torch.isfinite(each).all() for each in self.parameters):
@@ -136,7 +140,7 @@ class Trainer:
         torch.save(
             {
                 "step": step,
-                "adapter": adapter_state(self.text),
+                "adapter": tuning.state(self.text),
                 "logit_scale": self.logit_scale.detach().cpu(),
                 "optimizer": self.optimizer.state_dict(),
             },
@@ -153,7 +157,7 @@ class Trainer:
         path = self.run.checkpoint(steps[-1])
         try:
             state = torch.load(path, map_location=self.clip.device, weights_only=True)
-            set_adapter_state(self.text, state["adapter"])
+            tuning.set_state(self.text, state["adapter"])
             self.optimizer.load_state_dict(state["optimizer"])
             with torch.no_grad():
                 self.logit_scale.copy_(state["logit_scale"])

@@ -11,10 +11,13 @@ import torch
 from tiny import WORDS
 from torch.nn import functional as F  # noqa: N812
 
-from capivara_cli.clip import load_clip
+from capivara_cli.clip import Clip, load_clip
 from capivara_cli.errors import CapivaraError
 from capivara_cli.training.adapters import Lora, add_lora, has_projection, linear_names, trainable
-from capivara_cli.training.objective import chunks_by_length, encode_texts, info_nce
+from capivara_cli.training.devices import Devices
+from capivara_cli.training.encoder import Encoder, chunks_by_length
+from capivara_cli.training.memory import Budget
+from capivara_cli.training.objective import info_nce
 from capivara_cli.training.optimization import capped_warmup, learning_rate, optimizer
 
 LORA = Lora(rank=8, alpha=8, dropout=0.0, targets=("query", "value"), projection=True)
@@ -38,39 +41,82 @@ def captions(count: int) -> list[str]:
     return [" ".join(generator.choice(WORDS, generator.integers(1, 30))) for _ in range(count)]
 
 
-def test_chunks_hold_every_row_once_in_order_of_length() -> None:
+def test_chunks_hold_every_row_once_from_the_longest_to_the_shortest() -> None:
     rows = [np.zeros(length) for length in np.random.default_rng(0).integers(1, 30, 300)]
-    chunks = chunks_by_length(rows)
-    assert [len(chunk) for chunk in chunks] == [25] * 12
-    lengths = [len(rows[index]) for chunk in chunks for index in chunk]
-    assert lengths == sorted(lengths)
-    assert sorted(np.concatenate(chunks)) == list(range(300))
-    assert [len(chunk) for chunk in chunks_by_length(rows[:47])] == [47]
+    chunks = chunks_by_length(rows, 256)
+    lengths = [len(rows[index]) for chunk in chunks for index in chunk.rows]
+    assert lengths == sorted(lengths, reverse=True)
+    assert sorted(np.concatenate([chunk.rows for chunk in chunks])) == list(range(300))
+    assert all(chunk.tokens <= 256 and chunk.width == len(rows[chunk.rows[0]]) for chunk in chunks)
+    assert [chunk.number for chunk in chunks] == list(range(len(chunks)))
+    assert sum(chunk.tokens for chunk in chunks) < 1.06 * sum(lengths)  # next to no padding
 
 
-def test_chunks_padded_each_to_its_own_length_equal_one_batch_padded_to_77(tiny: Path) -> None:
-    """Same loss, same gradients: batch and negatives are those of the padded run."""
+def test_a_row_longer_than_a_chunk_has_one_of_its_own() -> None:
+    chunks = chunks_by_length([np.zeros(9), np.zeros(3), np.zeros(3)], 6)
+    assert [chunk.rows.tolist() for chunk in chunks] == [[0], [1, 2]]
+
+
+def adapted(tiny: Path, dropout: bool = False) -> tuple[Clip, list[torch.nn.Parameter]]:
+    """A model with LoRA that does something, and what is trained of it."""
     clip = load_clip(f"local-dir:{tiny}")
     torch.manual_seed(0)
-    text = add_lora(clip.model.text, LORA, "tiny").eval()  # no dropout: the masks would have other shapes
+    text = add_lora(clip.model.text, LORA, "tiny").train(dropout)
     for name, parameter in text.named_parameters():
         if "lora_B" in name:
             torch.nn.init.normal_(parameter, std=0.1)
-    parameters = [each for each in text.parameters() if each.requires_grad]
-    texts, scale = captions(256), torch.tensor(2.6)
-    images = F.normalize(torch.randn(256, 16), dim=-1)
-    rows = clip.tokenize(texts)
+    clip.model.text = text
+    return clip, [each for each in text.parameters() if each.requires_grad]
 
-    features, computed = encode_texts(text, rows, clip.pad, "cpu")
-    chunked = info_nce(images, features, scale)
-    gradients = torch.autograd.grad(chunked, parameters)
-    whole = info_nce(images, F.normalize(text(clip.tokenizer(texts)), dim=-1), scale)
+
+def step(clip: Clip, rows: list, parameters: list, room: float, tokens: int = 512) -> tuple[float, list, int]:
+    """Loss, gradients, and the number of chunks that were computed twice, with ``room`` bytes for graphs."""
+    images, scale = F.normalize(torch.randn(len(rows), 16, generator=torch.Generator().manual_seed(1)), dim=-1), 2.6
+    budget = Budget("cpu", chunk_tokens=tokens, bytes_per_token=1.0, room=room)
+    encoded = Encoder(clip, torch.float32, budget, Devices())(rows, (7, 3))
+    for parameter in parameters:
+        parameter.grad = None
+    loss = info_nce(images, F.normalize(encoded.features, dim=-1), torch.tensor(scale))
+    loss.backward()
+    recomputed = encoded.recomputed
+    encoded.backward()
+    return loss.item(), [each.grad.clone() for each in parameters], recomputed
+
+
+def close(ours: list, theirs: list, relative: float) -> None:
+    difference = math.sqrt(sum(float((a - b).norm() ** 2) for a, b in zip(ours, theirs, strict=True)))
+    assert difference <= relative * math.sqrt(sum(float(each.norm() ** 2) for each in theirs))
+    assert difference == difference
+
+
+def test_chunks_padded_each_to_its_own_length_equal_one_batch_padded_to_77(tiny: Path) -> None:
+    """Same loss, same gradients to a millionth: batch and negatives are those of the padded run."""
+    clip, parameters = adapted(tiny)  # no dropout: the masks would have other shapes
+    texts = captions(256)
+    rows = clip.tokenize(texts)
+    images = F.normalize(torch.randn(256, 16, generator=torch.Generator().manual_seed(1)), dim=-1)
+    whole = info_nce(images, F.normalize(clip.model.text(clip.tokenizer(texts)), dim=-1), torch.tensor(2.6))
     expected = torch.autograd.grad(whole, parameters)
 
-    assert chunked.item() == pytest.approx(whole.item(), rel=1e-6)
-    for ours, theirs in zip(gradients, expected, strict=True):
-        assert (ours - theirs).norm() <= 1e-5 * theirs.norm() + 1e-9
-    assert sum(len(row) for row in rows) <= computed < 0.4 * 256 * 77
+    loss, gradients, recomputed = step(clip, rows, parameters, room=1e12)
+    assert recomputed == 0
+    assert loss == pytest.approx(whole.item(), rel=1e-6)
+    close(gradients, expected, 1e-6)
+
+
+@pytest.mark.parametrize("room", [0, 3000])
+def test_a_chunk_computed_twice_draws_the_same_dropout(tiny: Path, room: int) -> None:
+    """GradCache, of all chunks or of those that do not fit, gives the gradients of the plain backward pass."""
+    clip, parameters = adapted(tiny, dropout=True)
+    rows = clip.tokenize(captions(256))
+    plain, expected, none = step(clip, rows, parameters, room=1e12)
+    loss, gradients, recomputed = step(clip, rows, parameters, room)
+    assert none == 0
+    assert recomputed > 4 if room else recomputed == len(chunks_by_length(rows, 512))
+    assert loss == plain
+    close(gradients, expected, 1e-6)
+    other, _, _ = step(clip, rows, parameters, room=1e12, tokens=400)  # other chunks, other dropout
+    assert other != plain
 
 
 def test_the_schedule_is_the_papers() -> None:

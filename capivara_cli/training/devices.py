@@ -1,0 +1,65 @@
+"""Several processes, a device each (``torchrun``), working on the same batch.
+
+Every process draws the same batch, computes the chunks that are its own, and hears the features of the others; the
+loss, which is cheap, is computed by all. So each has the gradient of the loss at every feature, takes that of its own
+chunks down to the parameters, and the sums over processes are what one process alone would have got.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+import torch
+from torch import Tensor
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Devices:
+    """This process among ``count``."""
+
+    rank: int = 0
+    count: int = 1
+
+    @property
+    def first(self) -> bool:
+        """Whether this is the process that writes and speaks."""
+        return self.rank == 0
+
+    def share(self, chunks: Sequence[T]) -> list[T]:
+        """The chunks that are this process's; they come sorted by length, so everyone gets about as much."""
+        return list(chunks[self.rank :: self.count])
+
+    def add_up(self, tensors: Sequence[Tensor | None]) -> None:
+        """Replace each tensor by its sum over all processes."""
+        if self.count > 1:
+            for tensor in tensors:
+                if tensor is not None:
+                    torch.distributed.all_reduce(tensor)
+
+    def wait(self) -> None:
+        if self.count > 1:
+            torch.distributed.barrier()
+
+
+def launched() -> bool:
+    """Whether torchrun started this process as one of several."""
+    return int(os.environ.get("WORLD_SIZE", "1")) > 1 and "MASTER_ADDR" in os.environ
+
+
+def join(device: str) -> tuple[Devices, str]:
+    """This process among those that ``torchrun`` started, and its device: nccl between GPUs, gloo between CPUs."""
+    if not launched():
+        return Devices(), device
+    local = int(os.environ.get("LOCAL_RANK", "0"))
+    on_gpus = device.startswith("cuda") and torch.cuda.device_count() > local
+    if on_gpus:
+        device = f"cuda:{local}"
+        torch.cuda.set_device(device)
+    if not torch.distributed.is_initialized():
+        torch.distributed.init_process_group("nccl" if on_gpus else "gloo")
+    return Devices(torch.distributed.get_rank(), torch.distributed.get_world_size()), device

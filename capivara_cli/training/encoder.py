@@ -1,0 +1,151 @@
+"""The text tower over a batch: in chunks of similar length, within a memory budget, on one device or several.
+
+A contrastive loss needs the features of the whole batch before any gradient is known. So the features are computed
+chunk by chunk and cut off from the graph; the loss gives each feature its gradient; and each chunk hands its part down
+to the parameters (GradCache, arXiv 2101.06983). Here the graph of a chunk is kept from the first pass as long as
+there is memory, and computed anew where there is not: with all kept this is the plain backward pass, with none it is
+GradCache. What is random in a chunk is seeded by the chunk, so the second pass draws the dropout of the first, and a
+chunk gives the same on whichever device it is computed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from capivara_cli.clip import Clip
+from capivara_cli.training.devices import Devices
+from capivara_cli.training.memory import Budget, saved_bytes
+from capivara_cli.training.tuning import untuned
+
+_FULL = 0.75
+"""A chunk is closed before the token budget is used up once it is this full and its next row is shorter by
+``_SHORTER``: a little less work per call costs less than padding."""
+_SHORTER = 0.9
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Rows of a batch that are encoded together, padded to the longest of them."""
+
+    number: int
+    rows: np.ndarray
+    width: int
+
+    @property
+    def tokens(self) -> int:
+        """Tokens computed, padding included."""
+        return len(self.rows) * self.width
+
+
+def chunks_by_length(rows: Sequence[np.ndarray], tokens: int) -> list[Chunk]:
+    """The rows from longest to shortest, cut into chunks of at most ``tokens`` padded tokens (of one row at least).
+
+    Batch, negatives and loss stay those of one padded batch: only the padding, which the towers mask, goes.
+    """
+    lengths = np.array([len(row) for row in rows])
+    order = np.argsort(-lengths, kind="stable")
+    chunks: list[Chunk] = []
+    start = 0
+    while start < len(order):
+        width = int(lengths[order[start]])
+        room = max(1, tokens // width)
+        end = min(start + room, len(order))
+        for place in range(start + int(room * _FULL) + 1, end):
+            if lengths[order[place]] < _SHORTER * width:
+                end = place
+                break
+        chunks.append(Chunk(len(chunks), order[start:end], width))
+        start = end
+    return chunks
+
+
+class Encoded:
+    """``features`` [n, dim] float32, in the order of the rows, not normalised: a leaf of the loss's graph.
+
+    ``backward`` takes what the loss's backward pass has left in ``features.grad`` down to the parameters.
+    """
+
+    def __init__(self, encoder: Encoder, rows: Sequence[np.ndarray], seed: Sequence[int]) -> None:
+        self._encoder, self._rows, self._seed = encoder, rows, seed
+        chunks = chunks_by_length(rows, encoder.budget.chunk_tokens)
+        self._mine = encoder.devices.share(chunks)
+        self.tokens = sum(len(row) for row in rows)
+        self.padded = sum(chunk.tokens for chunk in chunks)
+        kept = encoder.budget.kept(self._mine) if torch.is_grad_enabled() else set()
+        self._graphs: dict[int, Tensor] = {}
+        self.features = torch.zeros(len(rows), encoder.dim, device=encoder.device)
+        for chunk in self._mine:
+            with torch.set_grad_enabled(chunk.number in kept):
+                features = self._forward(chunk)
+            if chunk.number in kept:
+                self._graphs[chunk.number] = features
+            self.features[encoder.index(chunk)] = features.detach()
+        encoder.devices.add_up([self.features])
+        self.features.requires_grad_(torch.is_grad_enabled())
+
+    @property
+    def recomputed(self) -> int:
+        """Chunks whose graph did not fit: they are computed twice."""
+        return len(self._mine) - len(self._graphs)
+
+    def backward(self) -> None:
+        """Add to every parameter's ``grad``; call once. The chunks with a graph go first, to make room."""
+        gradient = self.features.grad
+        assert gradient is not None  # noqa: S101 (for the type checker: the loss always depends on the features)
+        for chunk in sorted(self._mine, key=lambda each: each.number not in self._graphs):
+            features = self._graphs.pop(chunk.number, None)
+            if features is None:
+                features = self._forward(chunk)
+            features.backward(gradient[self._encoder.index(chunk)])
+
+    def _forward(self, chunk: Chunk) -> Tensor:
+        torch.manual_seed(_seed_of(*self._seed, chunk.number))
+        return self._encoder.run([self._rows[place] for place in chunk.rows])
+
+
+class Encoder:
+    """A text tower that is trained, where and how it computes.
+
+    ``precision`` is the number type of its activations (autocast); features leave it in float32.
+    """
+
+    def __init__(self, clip: Clip, precision: torch.dtype, budget: Budget, devices: Devices) -> None:
+        self.tower: Any = clip.model.text
+        self.device, self.dim = clip.device, clip.dim
+        self.budget, self.devices = budget, devices
+        self._pad, self._precision = clip.pad, precision
+
+    def __call__(self, rows: Sequence[np.ndarray], seed: Sequence[int]) -> Encoded:
+        """Token rows to features; ``seed``: whole numbers that decide all that is random in the tower."""
+        if self.budget.bytes_per_token == 0 and torch.is_grad_enabled():
+            self._measure(rows)
+        return Encoded(self, rows, seed)
+
+    def run(self, rows: list[np.ndarray]) -> Tensor:
+        """[len(rows), dim] float32 of rows that are padded together."""
+        with torch.autocast(self.device.partition(":")[0], self._precision, self._precision != torch.float32):
+            return self.tower(self._pad(rows).to(self.device, non_blocking=True)).float()
+
+    def index(self, chunk: Chunk) -> Tensor:
+        return torch.from_numpy(chunk.rows).to(self.device)
+
+    def before_training(self, rows: Sequence[np.ndarray]) -> Tensor:
+        """[n, dim] float32 as the tower was before it was tuned, without dropout; no gradient."""
+        with torch.no_grad(), untuned(self.tower):
+            return self(rows, (0,)).features
+
+    def _measure(self, rows: Sequence[np.ndarray]) -> None:
+        """What a token costs in memory, counted on a sample of the longest rows."""
+        chunk = chunks_by_length(rows, min(self.budget.chunk_tokens, 1024))[0]
+        total = saved_bytes(lambda: self.run([rows[place] for place in chunk.rows]), self.tower)
+        self.budget.settle(total / chunk.tokens, self.tower)
+
+
+def _seed_of(*numbers: int) -> int:
+    return int(np.random.SeedSequence(numbers).generate_state(1)[0])

@@ -1,0 +1,142 @@
+"""The small modules that are put into a frozen text tower and trained in its place."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812 (torch's own name for it)
+
+_SPREAD = 0.01
+
+
+class Adapter(nn.Module):
+    """Houlsby's bottleneck (arXiv 1902.00751): x + U·gelu(D·x), with biases; near the identity at first."""
+
+    def __init__(self, width: int, bottleneck: int) -> None:
+        super().__init__()
+        self.down, self.up = nn.Linear(width, bottleneck), nn.Linear(bottleneck, width)
+        for linear in (self.down, self.up):
+            nn.init.normal_(linear.weight, std=_SPREAD)
+            nn.init.zeros_(linear.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.up(F.gelu(self.down(x), approximate="tanh"))
+
+
+class Hypercomplex(nn.Module):
+    """A linear layer whose weight is a sum of n Kronecker products, A_i ⊗ (s_i·t_iᵀ) (Compacter, arXiv 2106.04647).
+
+    A_i [n, n] is learned per layer, s_i [in / n] and t_i [out / n] make a matrix of rank one.
+    """
+
+    def __init__(self, inputs: int, outputs: int, n: int) -> None:
+        super().__init__()
+        self.rule = nn.Parameter(torch.empty(n, n, n).normal_(std=_SPREAD))
+        self.left = nn.Parameter(torch.empty(n, inputs // n, 1))
+        self.right = nn.Parameter(torch.empty(n, 1, outputs // n))
+        self.bias = nn.Parameter(torch.zeros(outputs))
+        for factor in (self.left, self.right):
+            nn.init.uniform_(factor, -1 / math.sqrt(factor.numel() / n), 1 / math.sqrt(factor.numel() / n))
+
+    def forward(self, x: Tensor) -> Tensor:
+        # y[q·d + o] = sum_i sum_p A_i[p, q] (x_p · s_i) t_i[o]; the weight itself, [in, out], is never made
+        n = len(self.rule)
+        parts = x.unflatten(-1, (n, -1)) @ self.left.squeeze(-1).T  # [..., p, i]
+        mixed = torch.einsum("...pi,ipq->...qi", parts, self.rule.to(parts.dtype))
+        return (mixed @ self.right.squeeze(1).to(parts.dtype)).flatten(-2) + self.bias.to(parts.dtype)
+
+
+class Compacter(nn.Module):
+    """Houlsby's bottleneck of hypercomplex layers, its width the tower's divided by ``reduction``."""
+
+    def __init__(self, width: int, reduction: int, n: int) -> None:
+        super().__init__()
+        self.down, self.up = Hypercomplex(width, width // reduction, n), Hypercomplex(width // reduction, width, n)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.up(F.gelu(self.down(x), approximate="tanh"))
+
+
+class Followed(nn.Module):
+    """A frozen linear layer and the module that corrects what it gives; ``on`` False leaves that out."""
+
+    def __init__(self, linear: nn.Module, correction: nn.Module) -> None:
+        super().__init__()
+        self.linear, self.correction = linear, correction
+        self.on = True
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.linear(x)
+        return self.correction(y) if self.on else y
+
+
+class PromptEmbedding(nn.Module):
+    """Word embeddings in which the ids -1, -2, … are learned vectors (soft prompts, arXiv 2104.08691)."""
+
+    def __init__(self, words: nn.Module, vectors: Tensor) -> None:
+        super().__init__()
+        self.words = words
+        self.prompt = nn.Parameter(vectors)
+
+    def forward(self, ids: Tensor) -> Tensor:
+        embedded = self.words(ids.clamp(min=0))
+        learned = F.embedding((-1 - ids).clamp(min=0), self.prompt).to(embedded.dtype)
+        return torch.where((ids < 0).unsqueeze(-1), learned, embedded)
+
+
+class Prompted(nn.Module):
+    """A text tower that reads ``count`` learned vectors after the first token of every text."""
+
+    def __init__(self, tower: nn.Module, count: int, longest: int) -> None:
+        super().__init__()
+        self.tower, self.count, self.longest = tower, count, longest
+        self.on = True
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        if not self.on:
+            return self.tower(tokens)
+        prompt = -1 - torch.arange(self.count, device=tokens.device).expand(len(tokens), -1)
+        rest = tokens[:, 1:]
+        if self.longest and (over := tokens.shape[1] + self.count - self.longest) > 0:
+            rest = torch.cat([rest[:, : -over - 1], rest[:, -1:]], dim=1)  # the end of the text stays
+        return self.tower(torch.cat([tokens[:, :1], prompt, rest], dim=1))
+
+    def __getattr__(self, name: str) -> Any:
+        """What is asked of the tower beside its features: its configuration, its layers."""
+        try:
+            return super().__getattr__(name)
+        except AttributeError:
+            return getattr(super().__getattr__("tower"), name)
+
+
+class FewWords(nn.Module):
+    """A frozen word embedding with the rows of the words that occur, and no others; ids stay those of the whole."""
+
+    def __init__(self, words: nn.Embedding, used: Tensor) -> None:
+        super().__init__()
+        places = torch.zeros(words.num_embeddings, dtype=torch.int32)
+        places[used] = torch.arange(len(used), dtype=torch.int32)
+        self.register_buffer("places", places.to(words.weight.device), persistent=False)
+        self.weight = nn.Parameter(words.weight.detach()[used.to(words.weight.device)].clone(), requires_grad=False)
+
+    def forward(self, ids: Tensor) -> Tensor:
+        return F.embedding(self.places[ids], self.weight)  # type: ignore[index]
+
+
+class Dropout(nn.Module):
+    """Dropout with probability ``p`` in steps of 2⁻¹⁶, several times faster on a CPU: one draw serves four numbers."""
+
+    def __init__(self, p: float) -> None:
+        super().__init__()
+        self.p = p
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training or self.p == 0:
+            return x
+        draws = torch.empty((x.numel() + 3) // 4, dtype=torch.int64).random_(-(2**63), None)
+        numbers = draws.view(torch.int16)[: x.numel()].view(x.shape)
+        least = round(self.p * 2**16) - 2**15
+        return x * (numbers >= least).to(x.dtype).mul_(1 / (1 - self.p))

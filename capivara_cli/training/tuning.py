@@ -1,0 +1,218 @@
+"""What is tuned of a text tower: LoRA and its kin and LayerNorms through peft, adapters, prompts, or all of it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from capivara_cli.errors import CapivaraError, UsageError
+from capivara_cli.training import adapters
+from capivara_cli.training.modules import Adapter, Compacter, Followed, Prompted, PromptEmbedding
+
+METHODS = ("lora", "adapter", "compacter", "soft-prompt", "layernorm", "lit")
+WEIGHTS, CONFIG = "adapter_model.safetensors", "adapter_config.json"
+
+_SITES = ("output.dense", "mlp.c_proj", "mlp.fc2", "mlp.down_proj", "DenseReluDense.wo", "fc2")
+"""Linear layers that end a block of attention or of the feed-forward network, by the towers' names for them."""
+_NORMS = "output.LayerNorm"
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """How a tower is tuned. ``projection``, ``layernorm``: train these whole as well (None: as the method's source).
+
+    lora: the published CAPIVARA-Opt trains the projection. adapter, compacter: the paper (arXiv 2305.03510) trains
+    the LayerNorms of every layer. ``lora`` takes peft's further options by name in ``more``.
+    """
+
+    method: str = "lora"
+    rank: int = 8
+    alpha: float = 8.0
+    dropout: float = 0.0
+    targets: tuple[str, ...] = ("query", "value")
+    projection: bool | None = None
+    layernorm: bool | None = None
+    bottleneck: int = 24
+    reduction: int = 16
+    phm: int = 4
+    prompt_tokens: int = 4
+    more: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def trains_projection(self) -> bool:
+        return self.method == "lora" if self.projection is None else self.projection
+
+    @property
+    def trains_layernorm(self) -> bool:
+        return self.method in ("adapter", "compacter") if self.layernorm is None else self.layernorm
+
+
+def tune(text: nn.Module, tuning: Tuning, base: str) -> Any:
+    """The tower to train: of its parameters, those that are tuned have ``requires_grad``, no others.
+
+    ``base`` names the model. ``CapivaraError`` where the tower has not the parts that the method tunes.
+    """
+    text.requires_grad_(False)
+    if tuning.method == "lora":
+        lora = adapters.Lora(
+            tuning.rank, tuning.alpha, tuning.dropout, tuning.targets, tuning.trains_projection, _norms(tuning)
+        )
+        return adapters.add_lora(text, lora, base, tuning.more)
+    if tuning.method == "layernorm":
+        return adapters.add_layernorm(text, base, tuning.trains_projection)
+    tower = _OWN[tuning.method](text, tuning)
+    for name, parameter in tower.named_parameters():
+        whole = tuning.method == "lit"
+        whole |= tuning.trains_layernorm and _NORMS in name
+        whole |= tuning.trains_projection and (name.startswith(("proj.", "tower.proj.")))
+        if whole:
+            parameter.requires_grad_(True)
+            parameter.before = parameter.detach().clone()  # type: ignore[attr-defined]
+    tower.tuning = tuning  # type: ignore[assignment]
+    return tower
+
+
+def _norms(tuning: Tuning) -> tuple[str, ...]:
+    return (_NORMS,) if tuning.trains_layernorm else ()
+
+
+def _all(text: nn.Module, tuning: Tuning) -> nn.Module:
+    return text
+
+
+def _adapters(text: nn.Module, tuning: Tuning) -> nn.Module:
+    return _follow(text, lambda width: Adapter(width, tuning.bottleneck))
+
+
+def _compacters(text: nn.Module, tuning: Tuning) -> nn.Module:
+    def compacter(width: int) -> nn.Module:
+        if width % (tuning.reduction * tuning.phm):
+            raise UsageError(
+                f"--compacter-reduction {tuning.reduction} and --phm-dim {tuning.phm}: their product does not divide "
+                f"the tower's width, {width}"
+            )
+        return Compacter(width, tuning.reduction, tuning.phm)
+
+    return _follow(text, compacter)
+
+
+def _follow(text: nn.Module, make: Any) -> nn.Module:
+    found = False
+    for name, module in list(text.named_modules()):
+        if isinstance(module, nn.Linear) and f".{name}".endswith(tuple(f".{site}" for site in _SITES)):
+            parent, _, last = name.rpartition(".")
+            setattr(text.get_submodule(parent), last, Followed(module, make(module.out_features)))
+            found = True
+    if not found:
+        raise CapivaraError(f"this text tower has no linear layer named {' or '.join(_SITES)} to put an adapter on")
+    return text
+
+
+def _prompted(text: nn.Module, tuning: Tuning) -> nn.Module:
+    name, words = word_embedding(text)
+    vectors = torch.empty(tuning.prompt_tokens, words.embedding_dim, device=words.weight.device).normal_(std=0.02)
+    parent, _, last = name.rpartition(".")
+    setattr(text.get_submodule(parent), last, PromptEmbedding(words, vectors))
+    native = 0 if hasattr(text, "config") else int(getattr(text, "context_length", 0) or 0)
+    return Prompted(text, tuning.prompt_tokens, native)
+
+
+_OWN = {"lit": _all, "adapter": _adapters, "compacter": _compacters, "soft-prompt": _prompted}
+
+
+def word_embedding(text: nn.Module) -> tuple[str, nn.Embedding]:
+    """The name and module of the tower's word embedding: the largest of its embeddings."""
+    found = [(name, module) for name, module in text.named_modules() if isinstance(module, nn.Embedding)]
+    if not found:
+        raise CapivaraError("this text tower has no word embedding")
+    return max(found, key=lambda pair: pair[1].num_embeddings)
+
+
+@contextlib.contextmanager
+def untuned(tower: Any) -> Iterator[None]:
+    """The tower as it was before tuning, and without dropout, for as long as the context lasts."""
+    training = tower.training
+    tower.eval()
+    try:
+        if hasattr(tower, "disable_adapter"):
+            with tower.disable_adapter():
+                yield
+        else:
+            with _switched_off(tower):
+                yield
+    finally:
+        tower.train(training)
+
+
+@contextlib.contextmanager
+def _switched_off(tower: nn.Module) -> Iterator[None]:
+    added = [module for module in tower.modules() if isinstance(module, (Followed, Prompted))]
+    changed = [parameter for parameter in tower.parameters() if hasattr(parameter, "before")]
+    tuned = [parameter.data for parameter in changed]
+    for module in added:
+        module.on = False
+    for parameter in changed:
+        parameter.data = parameter.before  # type: ignore[attr-defined]
+    try:
+        yield
+    finally:
+        for parameter, data in zip(changed, tuned, strict=True):
+            parameter.data = data
+        for module in added:
+            module.on = True
+
+
+def state(tower: Any) -> dict[str, Tensor]:
+    """The tuned parameters alone, detached, float32 and on the CPU; of peft's methods by the names in its file."""
+    if hasattr(tower, "peft_config"):
+        return adapters.adapter_state(tower)
+    return {name: each.detach().cpu().clone() for name, each in tower.named_parameters() if each.requires_grad}
+
+
+def set_state(tower: Any, values: dict[str, Tensor]) -> None:
+    """Put back what ``state`` gave; ``CapivaraError`` when it is of another tuning."""
+    if hasattr(tower, "peft_config"):
+        adapters.set_adapter_state(tower, values)
+        return
+    own = {name: each for name, each in tower.named_parameters() if each.requires_grad}
+    if own.keys() != values.keys():
+        odd = sorted(own.keys() ^ values.keys())[0]
+        raise CapivaraError(f"an adapter of another tuning or tower: {odd} is not in both")
+    with torch.no_grad():
+        for name, value in values.items():
+            own[name].copy_(value)
+
+
+def save(tower: Any, folder: Path) -> None:
+    """``adapter_config.json`` and ``adapter_model.safetensors``; peft reads them where it knows the method."""
+    from safetensors.torch import save_file
+
+    if hasattr(tower, "peft_config"):
+        adapters.save_adapter(tower, folder)
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / CONFIG).write_text(json.dumps({"capivara": asdict(tower.tuning)}, indent=2) + "\n", "utf-8")
+    save_file(state(tower), folder / WEIGHTS, metadata={"format": "pt"})
+    (folder / WEIGHTS).chmod(0o644)  # safetensors leaves it to the owner alone
+
+
+def load(text: nn.Module, folder: Path, device: str) -> Any:
+    """The tower with a saved adapter, ready to encode; merged into its weights where the method can be."""
+    from safetensors.torch import load_file
+
+    config = json.loads((folder / CONFIG).read_bytes())
+    if "capivara" not in config:
+        from peft import PeftModel
+
+        return PeftModel.from_pretrained(text, str(folder), torch_device=device).merge_and_unload()
+    settings = config["capivara"]
+    tower = tune(text, Tuning(**{**settings, "targets": tuple(settings["targets"])}), "")
+    set_state(tower.to(device), load_file(folder / WEIGHTS, device=device))
+    return tower
