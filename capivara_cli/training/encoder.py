@@ -86,13 +86,10 @@ class Encoded:
             if chunk.number in kept:
                 self._graphs[chunk.number] = features
             self.features[encoder.index(chunk)] = features.detach()
+        self.recomputed = len(self._mine) - len(self._graphs)
+        """Chunks whose graph did not fit: they are computed twice."""
         encoder.devices.add_up([self.features])
         self.features.requires_grad_(torch.is_grad_enabled())
-
-    @property
-    def recomputed(self) -> int:
-        """Chunks whose graph did not fit: they are computed twice."""
-        return len(self._mine) - len(self._graphs)
 
     def backward(self) -> None:
         """Add to every parameter's ``grad``; call once. The chunks with a graph go first, to make room."""

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 
 from capivara_cli.errors import UsageError
-from capivara_cli.training.modules import Dropout, FewWords
+from capivara_cli.training.modules import Dropout, FewWords, short_attention
 from capivara_cli.training.tuning import word_embedding
 
+_ATTENTION = "capivara_short"
 _SMALL = 256
 """Towers narrower than this gain nothing from bfloat16: converting costs more than multiplying."""
 
@@ -43,13 +45,29 @@ def _multiplies_in_bf16(device: str) -> bool:
 def lean(tower: nn.Module, rows: Iterable[np.ndarray], number: torch.dtype) -> None:
     """Frozen weights in ``number``, only the words that occur in ``rows``, and on a CPU a faster dropout, in place."""
     _few_words(tower, rows)
-    for module in list(tower.modules()):
-        for name, child in list(module.named_children()):
-            if type(child) is nn.Dropout and next(tower.parameters()).device.type == "cpu":
-                setattr(module, name, Dropout(child.p))
+    if next(tower.parameters()).device.type == "cpu":
+        _for_cpu(tower)
+    for module in tower.modules():
+        if hasattr(module, "cast_input_dtype_enabled"):
+            module.cast_input_dtype_enabled = False  # type: ignore[assignment]  # peft would widen what autocast narrows again
     for parameter in tower.parameters():
         if not parameter.requires_grad and parameter.is_floating_point():
             parameter.data = parameter.data.to(number)
+
+
+def _for_cpu(tower: nn.Module) -> None:
+    for module in list(tower.modules()):
+        for name, child in list(module.named_children()):
+            if type(child) is nn.Dropout:
+                setattr(module, name, Dropout(child.p))
+    transformer: Any = getattr(tower, "transformer", None)
+    if hasattr(transformer, "set_attn_implementation") and transformer.config._attn_implementation == "sdpa":
+        from transformers import AttentionInterface, AttentionMaskInterface
+        from transformers.masking_utils import sdpa_mask
+
+        AttentionInterface.register(_ATTENTION, short_attention)
+        AttentionMaskInterface.register(_ATTENTION, sdpa_mask)
+        transformer.set_attn_implementation(_ATTENTION)
 
 
 def _few_words(tower: nn.Module, rows: Iterable[np.ndarray]) -> None:

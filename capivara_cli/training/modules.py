@@ -136,7 +136,35 @@ class Dropout(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if not self.training or self.p == 0:
             return x
-        draws = torch.empty((x.numel() + 3) // 4, dtype=torch.int64).random_(-(2**63), None)
-        numbers = draws.view(torch.int16)[: x.numel()].view(x.shape)
-        least = round(self.p * 2**16) - 2**15
-        return x * (numbers >= least).to(x.dtype).mul_(1 / (1 - self.p))
+        return _drop(x, self.p)
+
+
+def _drop(x: Tensor, p: float) -> Tensor:
+    draws = torch.empty((x.numel() + 3) // 4, dtype=torch.int64).random_(-(2**63), None)
+    numbers = draws.view(torch.int16)[: x.numel()].view(x.shape)
+    return (x * (numbers >= round(p * 2**16) - 2**15)).mul_(1 / (1 - p))
+
+
+def short_attention(
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    dropout: float = 0.0,
+    scaling: float | None = None,
+    **_: Any,
+) -> tuple[Tensor, None]:
+    """Attention in plain matrix products, for a CPU: torch's own, with dropout, there computes in float32 copies.
+
+    ``query``, ``key``, ``value``: [n, heads, length, width]. Called by transformers, which hands over more than that.
+    """
+    scores = (query * (scaling or query.shape[-1] ** -0.5)) @ key.transpose(-1, -2)
+    if attention_mask is not None:
+        scores = (
+            scores.masked_fill(~attention_mask, float("-inf"))
+            if attention_mask.dtype == torch.bool
+            else (scores + attention_mask)
+        )
+    weights = scores.softmax(-1).to(value.dtype)
+    return ((_drop(weights, dropout) if dropout else weights) @ value).transpose(1, 2), None
