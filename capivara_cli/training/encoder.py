@@ -23,11 +23,6 @@ from capivara_cli.training.devices import Devices
 from capivara_cli.training.memory import Budget, saved_bytes
 from capivara_cli.training.tuning import untuned
 
-_FULL = 0.75
-"""A chunk is closed before the token budget is used up once it is this full and its next row is shorter by
-``_SHORTER``: a little less work per call costs less than padding."""
-_SHORTER = 0.9
-
 
 @dataclass(frozen=True)
 class Chunk:
@@ -54,12 +49,7 @@ def chunks_by_length(rows: Sequence[np.ndarray], tokens: int) -> list[Chunk]:
     start = 0
     while start < len(order):
         width = int(lengths[order[start]])
-        room = max(1, tokens // width)
-        end = min(start + room, len(order))
-        for place in range(start + int(room * _FULL) + 1, end):
-            if lengths[order[place]] < _SHORTER * width:
-                end = place
-                break
+        end = start + max(1, tokens // width)  # a width has one shape: a new one costs the libraries below a plan
         chunks.append(Chunk(len(chunks), order[start:end], width))
         start = end
     return chunks
@@ -92,10 +82,10 @@ class Encoded:
         self.features.requires_grad_(torch.is_grad_enabled())
 
     def backward(self) -> None:
-        """Add to every parameter's ``grad``; call once. The chunks with a graph go first, to make room."""
+        """Add to every parameter's ``grad``; call once. The last graph made goes first; those to be made again last."""
         gradient = self.features.grad
         assert gradient is not None  # noqa: S101 (for the type checker: the loss always depends on the features)
-        for chunk in sorted(self._mine, key=lambda each: each.number not in self._graphs):
+        for chunk in sorted(reversed(self._mine), key=lambda each: each.number not in self._graphs):
             features = self._graphs.pop(chunk.number, None)
             if features is None:
                 features = self._forward(chunk)

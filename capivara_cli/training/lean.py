@@ -59,7 +59,7 @@ def _for_cpu(tower: nn.Module) -> None:
     for module in list(tower.modules()):
         for name, child in list(module.named_children()):
             if type(child) is nn.Dropout:
-                setattr(module, name, Dropout(child.p))
+                setattr(module, name, Dropout(child.p).train(child.training))
     transformer: Any = getattr(tower, "transformer", None)
     if hasattr(transformer, "set_attn_implementation") and transformer.config._attn_implementation == "sdpa":
         from transformers import AttentionInterface, AttentionMaskInterface

@@ -128,11 +128,14 @@ _OWN = {"lit": _all, "adapter": _adapters, "compacter": _compacters, "soft-promp
 
 
 def word_embedding(text: nn.Module) -> tuple[str, nn.Embedding]:
-    """The name and module of the tower's word embedding: the largest of its embeddings."""
-    found = [(name, module) for name, module in text.named_modules() if isinstance(module, nn.Embedding)]
-    if not found:
-        raise CapivaraError("this text tower has no word embedding")
-    return max(found, key=lambda pair: pair[1].num_embeddings)
+    """The name and module of the tower's word embedding."""
+    transformer: Any = getattr(text, "transformer", None)
+    words = getattr(text, "token_embedding", None)  # open_clip's own towers; the others are Hugging Face's
+    if words is None and hasattr(transformer, "get_input_embeddings"):
+        words = transformer.get_input_embeddings()
+    if not isinstance(words, nn.Embedding):
+        raise CapivaraError("this text tower has no word embedding that could be found")
+    return next(name for name, module in text.named_modules() if module is words), words
 
 
 @contextlib.contextmanager
