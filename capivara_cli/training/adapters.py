@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -63,7 +64,9 @@ def add_layernorm(text: nn.Module, base: str, projection: bool) -> Any:
     inner = [name for name in layers if name.endswith("output.LayerNorm")] or layers
     config = LNTuningConfig(target_modules=inner, modules_to_save=_whole(text, projection, ()))
     text.requires_grad_(False)
-    adapted = get_peft_model(text, config)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # its LoRA has no layer for a LayerNorm; this is not LoRA
+        adapted = get_peft_model(text, config)
     config.base_model_name_or_path = base
     return adapted
 

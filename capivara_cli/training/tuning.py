@@ -133,6 +133,7 @@ def word_embedding(text: nn.Module) -> tuple[str, nn.Embedding]:
     words = getattr(text, "token_embedding", None)  # open_clip's own towers; the others are Hugging Face's
     if words is None and hasattr(transformer, "get_input_embeddings"):
         words = transformer.get_input_embeddings()
+    words = words.words if isinstance(words, PromptEmbedding) else words
     if not isinstance(words, nn.Embedding):
         raise CapivaraError("this text tower has no word embedding that could be found")
     return next(name for name, module in text.named_modules() if module is words), words
