@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -64,11 +66,18 @@ def add_layernorm(text: nn.Module, base: str, projection: bool) -> Any:
     inner = [name for name in layers if name.endswith("output.LayerNorm")] or layers
     config = LNTuningConfig(target_modules=inner, modules_to_save=_whole(text, projection, ()))
     text.requires_grad_(False)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # its LoRA has no layer for a LayerNorm; this is not LoRA
+    with quiet_peft():
         adapted = get_peft_model(text, config)
     config.base_model_name_or_path = base
     return adapted
+
+
+@contextlib.contextmanager
+def quiet_peft() -> Iterator[None]:
+    """Without the warning that peft's LoRA has no layer for a LayerNorm: it is given where it was not asked for one."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Unsupported layer type")
+        yield
 
 
 def _whole(text: nn.Module, projection: bool, names: tuple[str, ...]) -> list[str] | None:

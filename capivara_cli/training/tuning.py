@@ -215,7 +215,8 @@ def load(text: nn.Module, folder: Path, device: str) -> Any:
     if "capivara" not in config:
         from peft import PeftModel
 
-        return PeftModel.from_pretrained(text, str(folder), torch_device=device).merge_and_unload()
+        with adapters.quiet_peft():
+            return PeftModel.from_pretrained(text, str(folder), torch_device=device).merge_and_unload()
     settings = config["capivara"]
     tower = tune(text, Tuning(**{**settings, "targets": tuple(settings["targets"])}), "")
     set_state(tower.to(device), load_file(folder / WEIGHTS, device=device))
