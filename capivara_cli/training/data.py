@@ -1,217 +1,256 @@
-"""What training reads: one image embedding per sample, its captions as token rows, and batches drawn from them.
-
-The image tower is frozen (LiT, arXiv 2111.07991), so an image is the same vector at every visit: the one in
-``clip.npy`` if this very tower computed it, else computed here, once. Captions are tokenised once and stored unpadded.
-"""
+"""What is trained on: captions chosen from the feature store, and batches drawn from them."""
 
 from __future__ import annotations
 
-import hashlib
-import re
+import fnmatch
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from capivara_cli.clip import Clip
-from capivara_cli.embedding import stored_embedding
 from capivara_cli.errors import CapivaraError
-from capivara_cli.images import decode_image
-from capivara_cli.sample import Caption, Sample
-from capivara_cli.shards import Stream
-from capivara_cli.stage import Env, map_batched, map_each
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-_REGION = re.compile("-[A-Z]{2}$")
-_IMAGE_BATCH = 64
-_TOKENIZE_BATCH = 8192
+from capivara_cli.training.store import UNLISTED, Store, base_language
 
 
-@dataclass
-class TextBank:
-    """Token rows of captions, grouped by the image they belong to (compressed rows: no padding, no Python objects).
+@dataclass(frozen=True)
+class Pool:
+    """Captions to draw from, by image: image ``i`` has ``ids[first[i]:first[i + 1]]``.
 
-    Caption ``c`` is ``tokens[bounds[c]:bounds[c + 1]]``; image ``i`` has the captions ``first[i] … first[i + 1] - 1``.
+    ``weights``: one per caption, up to a factor; all alike when there are none.
     """
 
-    tokens: np.ndarray
-    bounds: np.ndarray
+    ids: np.ndarray
     first: np.ndarray
+    weights: np.ndarray | None = None
+
+    @classmethod
+    def of(cls, store: Store, chosen: np.ndarray, weights: np.ndarray | None = None) -> Pool:
+        """The captions where ``chosen`` [captions of the store] is True (and their weight is above 0)."""
+        if weights is not None:
+            chosen = chosen & (weights > 0)
+        ids = np.flatnonzero(chosen)
+        return cls(ids, np.searchsorted(ids, store.first), None if weights is None else weights[ids])
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @property
+    def counts(self) -> np.ndarray:
+        """Captions of each image."""
+        return np.diff(self.first)
 
     @property
     def images(self) -> np.ndarray:
         """The images that have a caption, in order."""
-        return np.flatnonzero(np.diff(self.first))
+        return np.flatnonzero(self.counts)
 
-    def pick(self, images: np.ndarray, generator: np.random.Generator) -> list[np.ndarray]:
-        """One caption of each image, uniformly among its captions."""
-        counts = self.first[images + 1] - self.first[images]
-        chosen = self.first[images] + (generator.random(len(images)) * counts).astype(np.int64)
-        return [self.tokens[start:end] for start, end in zip(self.bounds[chosen], self.bounds[chosen + 1], strict=True)]
+    def among(self, images: np.ndarray) -> Pool:
+        """The captions of images where ``images`` [n] is True."""
+        keep = np.repeat(images, self.counts)
+        first = np.concatenate([[0], np.cumsum(self.counts * images)])
+        return Pool(self.ids[keep], first, None if self.weights is None else self.weights[keep])
+
+    def pick(self, images: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+        """One caption of each image, at random among its captions; every image must have one."""
+        draws = generator.random(len(images))
+        start, end = self.first[images], self.first[images + 1]
+        if self.weights is None:
+            return self.ids[start + (draws * (end - start)).astype(np.int64)]
+        total = np.concatenate([[0.0], np.cumsum(self.weights)])
+        places = np.searchsorted(total, total[start] + draws * (total[end] - total[start]), side="right") - 1
+        return self.ids[np.clip(places, start, end - 1)]
+
+    def versions(self, images: np.ndarray) -> np.ndarray:
+        """[most captions of any image, n]: every caption of each image, from the first again where it has fewer."""
+        counts = self.counts[images]
+        rounds = np.arange(counts.max(initial=0))[:, None] % counts
+        return self.ids[self.first[images] + rounds]
 
 
-@dataclass
+@dataclass(frozen=True)
+class Anchors:
+    """Where a caption's partner for alignment comes from: what it was translated from (``sources`` [captions], -1 for
+    none), else a caption that ``pool`` has for its image."""
+
+    pool: Pool
+    sources: np.ndarray | None = None
+
+    def of(self, captions: np.ndarray, images: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+        """The anchor of each caption, -1 where there is none."""
+        found = np.full(len(captions), -1) if self.sources is None else self.sources[captions].copy()
+        open_places = np.flatnonzero((found < 0) & (self.pool.counts[images] > 0))
+        found[open_places] = self.pool.pick(images[open_places], generator)
+        return found
+
+
+@dataclass(frozen=True)
 class TrainingData:
-    """``embeddings`` [n, dim] float16; ``target`` and ``kept``: the captions to learn and those to not forget."""
+    """``target`` and ``kept``: the captions to learn, and those not to forget; ``anchors`` where there is alignment.
 
-    embeddings: np.ndarray
-    target: TextBank
-    kept: TextBank
+    ``heldout``: captions of images that are validated on, and in neither of the others.
+    """
+
+    store: Store
+    target: Pool
+    kept: Pool
     captions: Counter[str]
     authors: Counter[tuple[str, str]]
-    fingerprint: str
-    embedded_here: int
+    anchors: Anchors | None = None
+    heldout: Pool | None = None
+    left_out: int = 0
 
     @property
     def samples(self) -> int:
-        return len(self.embeddings)
+        """Images with a caption to learn or to keep."""
+        return int(np.count_nonzero(self.target.counts + self.kept.counts))
 
 
-@dataclass
-class _Bank:
-    """A ``TextBank`` being filled."""
+@dataclass(frozen=True)
+class Selection:
+    """What of a store is trained on. ``align``: the routine (arXiv 2305.03510) that decides which texts meet.
 
-    clip: Clip
-    texts: list[str] = field(default_factory=list)
-    rows: list[np.ndarray] = field(default_factory=list)
-    first: list[int] = field(default_factory=lambda: [0])
-
-    def add(self, texts: Sequence[str]) -> None:
-        """The captions of the next image."""
-        self.texts += texts
-        self.first.append(self.first[-1] + len(texts))
-        if len(self.texts) >= _TOKENIZE_BATCH:
-            self._tokenize()
-
-    def finish(self) -> TextBank:
-        self._tokenize()
-        bounds = np.cumsum([0, *(len(row) for row in self.rows)], dtype=np.int64)
-        tokens = np.concatenate(self.rows) if self.rows else np.zeros(0, np.int32)
-        return TextBank(tokens, bounds, np.asarray(self.first, np.int64))
-
-    def _tokenize(self) -> None:
-        self.rows += self.clip.tokenize(self.texts)
-        self.texts = []
-
-
-class Watched:
-    """Samples passing through, with the sha256 of all that training uses of them: is this the same data as before?"""
-
-    def __init__(self, samples: Iterable[Sample]) -> None:
-        self._samples = samples
-        self._digest = hashlib.sha256()
-
-    def __iter__(self) -> Stream:
-        for sample in self._samples:
-            pixels = sample.members.get("clip.npy") or b"".join(
-                data for suffix, data in sample.members.items() if suffix not in ("json", "txt")
-            )
-            for part in (sample.key.encode("utf-8", "surrogateescape"), sample.members.get("json", b""), pixels):
-                self._digest.update(len(part).to_bytes(8, "little") + part)
-            yield sample
-
-    @property
-    def fingerprint(self) -> str:
-        return f"sha256:{self._digest.hexdigest()}"
-
-
-def read_data(
-    samples: Iterable[Sample], clip: Clip, languages: Sequence[str], kept: Sequence[str], env: Env
-) -> TrainingData:
-    """Read a whole stream. Raises ``CapivaraError`` when no sample has a caption in one of ``languages``.
-
-    A sample without a usable caption is dropped, an image that cannot be decoded fails; both are counted in ``env``.
+    native (1): a caption, and what it was translated from or one in another language. mt-source (2): a caption
+    written in the language, and one translated into it. mt-pivot (3): a caption translated out of the language, and
+    one written in the pivot. ``weights``: of captions by author, patterns allowed, 1 for those that none names.
+    ``shots``: images per language, 0 for all. ``heldout``: share of the images that is left for validation, or
+    their number.
     """
-    reader = _Reader(clip, languages, kept, env)
-    watched = Watched(samples)
-    blocks: list[np.ndarray] = []
-    for sample, vector in map_batched(
-        reader.relevant(watched), reader.prepare, reader.embed, size=_IMAGE_BATCH, env=env
-    ):
-        reader.keep_captions(sample)
-        blocks.append(vector)
-    missing = [language for language in languages if not reader.used[language]]
+
+    languages: Sequence[str]
+    kept: Sequence[str] = ()
+    align: str = "none"
+    weights: Mapping[str, float] = field(default_factory=dict)
+    shots: int = 0
+    heldout: float = 0.0
+    split_seed: int = 42
+    images_needed: bool = True
+
+
+def select(store: Store, wanted: Selection) -> TrainingData:
+    """The captions to train on. ``CapivaraError`` when a language has none, or a routine lacks the texts it needs."""
+    asked = [_asked(code, [*wanted.languages, *wanted.kept]) for code in store.languages]
+    usable = np.repeat(store.present, np.diff(store.first)) if wanted.images_needed else np.ones(len(store.lang), bool)
+    target = usable & _in(store, asked, wanted.languages)
+    missing = [each for each in wanted.languages if not (target & _in(store, asked, [each])).any()]
     if missing:
-        raise _no_captions(missing, reader.present)
-    target_bank, kept_bank = reader.target_bank.finish(), reader.kept_bank.finish()
-    limit = clip.tokenizer.context_length
-    long = sum(int((np.diff(bank.bounds) >= limit).sum()) for bank in (target_bank, kept_bank))
-    if long and clip.pad_id is not None:
-        env.note(f"captions that fill all {limit} tokens, longer ones cut", long)
+        raise _no_captions(missing, store, asked)
+    weights = _weights(store, wanted.weights)
+    kept = Pool.of(store, usable & _in(store, asked, wanted.kept))
+    pool, anchors = _routine(store, wanted, target, usable, weights)
+    train, heldout = _split(pool, store, wanted)
+    taken = pool.among(train)
+    validated = Pool.of(store, target).among(heldout) if heldout.any() else None
+    kept = kept.among(~heldout & train if wanted.shots else ~heldout)
+    used = np.concatenate([taken.ids, kept.ids])
+    languages, authors = store.languages, store.authors
+    pairs = Counter(zip(store.lang[used].tolist(), store.by[used].tolist(), strict=True))
+    captions: Counter[str] = Counter()
+    for (lang, _), count in pairs.items():
+        captions[asked[lang] or languages[lang]] += count
     return TrainingData(
-        embeddings=np.stack(blocks),
-        target=target_bank,
-        kept=kept_bank,
-        captions=reader.used,
-        authors=reader.authors,
-        fingerprint=watched.fingerprint,
-        embedded_here=reader.embedded_here,
+        store,
+        taken,
+        kept,
+        captions,
+        Counter({(languages[lang], authors[by]): count for (lang, by), count in pairs.items()}),
+        anchors,
+        validated,
+        len(store) - int(np.count_nonzero(taken.counts + kept.counts + heldout)),
     )
 
 
-class _Reader:
-    def __init__(self, clip: Clip, languages: Sequence[str], kept: Sequence[str], env: Env) -> None:
-        self.clip, self.languages, self.kept, self.env = clip, languages, kept, env
-        self.target_bank, self.kept_bank = _Bank(clip), _Bank(clip)
-        self.present: Counter[str] = Counter()
-        self.used: Counter[str] = Counter()
-        self.authors: Counter[tuple[str, str]] = Counter()
-        self.embedded_here = 0
-
-    def relevant(self, samples: Iterable[Sample]) -> Stream:
-        """The samples with a caption in one of the wanted languages."""
-        for sample, captions in map_each(samples, lambda each: each.captions, self.env):
-            self.present.update(caption.lang for caption in captions if caption.text.strip())
-            if any(self._wanted(caption, [*self.languages, *self.kept]) for caption in captions):
-                yield sample
-            else:
-                self.env.drop(sample, f"no caption in {', '.join(dict.fromkeys([*self.languages, *self.kept]))}")
-
-    def prepare(self, sample: Sample) -> np.ndarray | Tensor:
-        """The stored embedding if it is of this image tower, else the pixels; runs in threads."""
-        vector = stored_embedding(sample, self.clip.identity, self.clip.dim)
-        if vector is not None:
-            return vector
-        return self.clip.preprocess(decode_image(sample))
-
-    def embed(self, items: list[Any]) -> list[np.ndarray]:
-        """Stored embeddings as they are, pixels embedded in one batch; float16 [dim] each."""
-        pixels = [item for item in items if not isinstance(item, np.ndarray)]
-        if pixels:
-            self.embedded_here += len(pixels)
-            self.env.note("images embedded here", len(pixels))
-        computed: Iterator[np.ndarray] = iter(self.clip.embed_images(pixels).astype(np.float16))
-        return [item if isinstance(item, np.ndarray) else next(computed) for item in items]
-
-    def keep_captions(self, sample: Sample) -> None:
-        captions = [caption for caption in sample.captions if caption.text.strip()]
-        target = [caption for caption in captions if self._wanted(caption, self.languages)]
-        kept = [caption for caption in captions if self._wanted(caption, self.kept)]
-        for caption in [*target, *kept]:
-            self.used[_asked(caption.lang, [*self.languages, *self.kept])] += 1
-            self.authors[caption.lang, caption.by] += 1
-        self.target_bank.add([caption.text for caption in target])
-        self.kept_bank.add([caption.text for caption in kept])
-
-    def _wanted(self, caption: Caption, languages: Sequence[str]) -> bool:
-        return bool(caption.text.strip()) and bool(_asked(caption.lang, languages))
+def _in(store: Store, asked: Sequence[str], languages: Sequence[str]) -> np.ndarray:
+    """[captions] True where the caption is in one of the languages."""
+    return np.array([bool(each) and each in languages for each in asked], bool)[store.lang]
 
 
 def _asked(language: str, languages: Sequence[str]) -> str:
     """The wanted language that a caption's language is, or is a region's variety of (pt-BR of pt); "" when none."""
-    region = _REGION.sub("", language)
-    return next((each for each in languages if each in (language, region)), "")
+    return next((each for each in languages if each in (language, base_language(language))), "")
 
 
-def _no_captions(missing: Sequence[str], present: Counter[str]) -> CapivaraError:
+def _weights(store: Store, asked: Mapping[str, float]) -> np.ndarray | None:
+    """[captions] the weight of each by its author."""
+    if not asked:
+        return None
+    unused = set(asked)
+    values = np.ones(len(store.authors))
+    for place, author in enumerate(store.authors):
+        for pattern, weight in asked.items():
+            if fnmatch.fnmatchcase(author, pattern) or author.startswith(f"{pattern}:"):
+                values[place] = weight
+                unused.discard(pattern)
+                break
+    if unused:
+        there = ", ".join(author for author in store.authors if author != UNLISTED)
+        raise CapivaraError(f"--text-weights: nobody wrote captions as {sorted(unused)[0]!r}", f"there are: {there}")
+    return values[store.by]
+
+
+def _routine(
+    store: Store, wanted: Selection, target: np.ndarray, usable: np.ndarray, weights: np.ndarray | None
+) -> tuple[Pool, Anchors | None]:
+    """The captions that meet images, and those they are aligned with."""
+    if wanted.align == "none":
+        return Pool.of(store, target, weights), None
+    translated = store.source >= 0
+    listed = np.array([code != UNLISTED for code in store.languages], bool)[store.lang]
+    name, codes = f"--align {wanted.align}", ", ".join(wanted.languages)
+    if wanted.align == "native":
+        others = Pool.of(store, listed & ~target & ~translated)
+        anchors = Anchors(others, store.source)
+        has_one = (store.source >= 0) | (others.counts > 0)[store.owners(np.arange(len(store.lang)))]
+        if not (target & has_one).any():
+            raise CapivaraError(
+                f"{name}: no caption in {codes} has one in another language beside it",
+                "keep the captions that are translated: capivara translate leaves them in",
+            )
+        return Pool.of(store, target, weights), anchors
+    if wanted.align == "mt-source":
+        task, partners = Pool.of(store, target & ~translated, weights), Pool.of(store, target & translated)
+        what = f"captions written in {codes}, and others translated into it, of the same images"
+    else:
+        from_target = translated & target[np.where(translated, store.source, 0)]
+        task = Pool.of(store, usable & ~target & from_target, weights)
+        partners = Pool.of(store, listed & ~target & ~translated)
+        what = f"captions translated out of {codes}, and others written in that language, of the same images"
+    if not (task.counts * partners.counts).any():
+        hint = "capivara translate --from … --lang … makes the translations"
+        raise CapivaraError(f"{name} needs {what}: there are none", hint)
+    return task, Anchors(partners)
+
+
+def _split(pool: Pool, store: Store, wanted: Selection) -> tuple[np.ndarray, np.ndarray]:
+    """[images] which are trained on and which are held out, by ``split_seed`` alone: every seed has the same."""
+    train, heldout = np.ones(len(store), bool), np.zeros(len(store), bool)
+    images = pool.images
+    if not wanted.shots and not wanted.heldout:
+        return train, heldout
+    order = np.random.default_rng((wanted.split_seed, 6)).permutation(images)
+    count = round(wanted.heldout if wanted.heldout >= 1 else wanted.heldout * len(images))
+    if wanted.heldout and not 2 <= count <= len(images) - 2:
+        raise CapivaraError(
+            f"--val {wanted.heldout:g}: {count} of {len(images)} images", "at least two must be held out, and two left"
+        )
+    shots = min(wanted.shots or len(images), len(images) - count)
+    if wanted.shots > shots:
+        raise CapivaraError(
+            f"--shots {wanted.shots}: only {shots:,} images can be trained on", "lower --shots, or give more shards"
+        )
+    heldout[order[shots : shots + count]] = True  # as in arXiv 2305.03510: first the shots, then those to select on
+    train[:] = False
+    train[order[:shots] if wanted.shots else np.setdiff1d(images, np.flatnonzero(heldout))] = True
+    return train, heldout
+
+
+def _no_captions(missing: Sequence[str], store: Store, asked: Sequence[str]) -> CapivaraError:
     language = missing[0]
+    present = Counter({store.languages[lang]: count for lang, count in Counter(store.lang.tolist()).items()})
+    present.pop(UNLISTED, None)
     there = ", ".join(f"{each} ({count:,})" for each, count in present.most_common())
-    if any(_asked(each, [language]) for each in present):
-        return CapivaraError(f"none of the samples with a caption in {language} can be used", "see the reasons above")
+    if language in asked:
+        return CapivaraError(f"none of the samples with a caption in {language} can be used", "they have no image")
     make = f"capivara translate shards/ --lang {language} | capivara train --lang {language}"
     if not present:
         make = f"capivara caption shards/ | {make.replace(' shards/', '')}"
@@ -221,17 +260,30 @@ def _no_captions(missing: Sequence[str], present: Counter[str]) -> CapivaraError
     )
 
 
+@dataclass(frozen=True)
+class Batch:
+    """``images`` [n] rows of the store; ``captions`` [versions, n] ids, each column of one image; ``anchors``
+    [versions, n] ids, -1 for none. The last ``kept`` images are there for the languages not to be forgotten."""
+
+    images: np.ndarray
+    captions: np.ndarray
+    anchors: np.ndarray
+    views: np.ndarray
+    kept: int
+
+
 class Batches:
     """Batches drawn from the data, each a pure function of (seed, step): resuming needs no generator state.
 
-    As in CAPIVARA, an image comes with one caption per visit, uniformly among its captions in the language, and images
-    are visited in random order without repetition, epoch after epoch. ``share`` of each batch are images with a
-    caption in the kept languages; no image is twice in a batch, since its captions would be each other's negatives.
+    As in CAPIVARA, an image comes with one caption per visit, at random among its captions in the language, and images
+    are visited in random order without repetition, epoch after epoch; with ``every_version`` it comes with all of them
+    (LaCLIP-MT, arXiv 2305.20088). ``share`` of each batch are images with a caption in the kept languages; no image is
+    twice in a batch, since its captions would be each other's negatives.
     """
 
-    def __init__(self, data: TrainingData, size: int, share: float, seed: int) -> None:
-        self._data = data
-        self._seed = seed
+    def __init__(self, data: TrainingData, size: int, share: float, seed: int, *, every_version: bool = False) -> None:
+        self.data = data
+        self._seed, self._every_version = seed, every_version
         self._target, self._kept = data.target.images, data.kept.images
         share = share if len(self._kept) else 0.0
         everyone = len(np.union1d(self._target, self._kept)) if share else len(self._target)
@@ -246,16 +298,27 @@ class Batches:
         """Pairs per batch."""
         return self.target_size + self.kept_size
 
-    def draw(self, step: int) -> tuple[np.ndarray, list[np.ndarray]]:
-        """Batch ``step`` (from 0): embeddings [size, dim] float32 and one row of token ids for each."""
+    def draw(self, step: int) -> Batch:
+        """Batch ``step``, from 0."""
         generator = np.random.default_rng((self._seed, 1, step))
-        target = self._target_images(step)
-        rows = self._data.target.pick(target, generator)
+        images = self._target_images(step)
+        target = self.data.target
+        captions = target.versions(images) if self._every_version else target.pick(images, generator)[None]
+        anchors = np.full_like(captions, -1)
         if self.kept_size:
-            kept = _others(self._kept, target, self.kept_size, generator)
-            rows += self._data.kept.pick(kept, generator)
-            target = np.concatenate([target, kept])
-        return self._data.embeddings[target].astype(np.float32), rows
+            others = _others(self._kept, images, self.kept_size, generator)
+            kept = self.data.kept.pick(others, generator)
+            captions = np.concatenate([captions, np.broadcast_to(kept, (len(captions), len(kept)))], axis=1)
+            anchors = np.pad(anchors, ((0, 0), (0, len(kept))), constant_values=-1)
+        else:
+            others = images[:0]
+        if self.data.anchors is not None:
+            for version in range(len(captions)):
+                found = self.data.anchors.of(captions[version, : len(images)], images, generator)
+                anchors[version, : len(images)] = found
+        everyone = np.concatenate([images, others])
+        views = self.data.store.images.shape[1]
+        return Batch(everyone, captions, anchors, generator.integers(0, views, len(everyone)), len(others))
 
     def _target_images(self, step: int) -> np.ndarray:
         if not self.target_size:
