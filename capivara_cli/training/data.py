@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
+import functools
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -57,9 +58,14 @@ class Pool:
         start, end = self.first[images], self.first[images + 1]
         if self.weights is None:
             return self.ids[start + (draws * (end - start)).astype(np.int64)]
-        total = np.concatenate([[0.0], np.cumsum(self.weights)])
-        places = np.searchsorted(total, total[start] + draws * (total[end] - total[start]), side="right") - 1
+        below = self._below
+        places = np.searchsorted(below, below[start] + draws * (below[end] - below[start]), side="right") - 1
         return self.ids[np.clip(places, start, end - 1)]
+
+    @functools.cached_property
+    def _below(self) -> np.ndarray:
+        """[captions + 1] the sum of the weights before each caption."""
+        return np.concatenate([[0.0], np.cumsum(self.weights)])
 
     def versions(self, images: np.ndarray) -> np.ndarray:
         """[most captions of any image, n]: every caption of each image, from the first again where it has fewer."""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import math
 import signal
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,16 +23,22 @@ from capivara_cli.clip import Clip
 from capivara_cli.errors import CapivaraError
 from capivara_cli.runs import RunDir
 from capivara_cli.training import tuning
-from capivara_cli.training.data import Batches
-from capivara_cli.training.encoder import Encoder
+from capivara_cli.training.data import Batch, Batches
+from capivara_cli.training.encoder import Encoded, Encoder, ImageEncoder
 from capivara_cli.training.memory import peak_bytes
-from capivara_cli.training.objective import MAX_LOGIT_SCALE, drift, info_nce
-from capivara_cli.training.optimization import learning_rate, optimizer
+from capivara_cli.training.objective import MAX_LOGIT_SCALE, Features, Objective
+from capivara_cli.training.optimization import Average, learning_rate, optimizer
+from capivara_cli.training.teacher import Teacher
+from capivara_cli.training.validation import Validation
+
+_NAMED = 5
+"""Keys of a batch that an error names."""
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a model is trained; ``checkpoint_every`` steps, 0 for never."""
+    """How a model is trained. ``checkpoint_every`` and ``val_every``: steps, 0 for never; ``patience``: validations
+    without a better one, 0 for no end; ``ema``: decay of the average of the weights, 0 for none."""
 
     steps: int
     lr: float
@@ -39,53 +47,111 @@ class Recipe:
     optimizer: str
     weight_decay: float
     learn_temperature: bool
-    keep_weight: float
+    live_anchors: bool
+    ema: float
+    val_every: int
+    patience: int
     checkpoint_every: int
     seed: int
 
 
+@dataclass
+class Best:
+    """The best validation so far: its mean recall, the steps taken by then, and how many came after it."""
+
+    score: float = -math.inf
+    step: int = 0
+    since: int = 0
+
+
 class Trainer:
-    """One run: the adapter in ``clip.model.text`` and the temperature, an optimiser, and a folder.
+    """One run: what is tuned of ``clip.model`` and the temperature, an optimiser, and a folder.
 
     All that is random in a step (the batch, dropout) is seeded by (seed, step), and a checkpoint holds the rest, so a
     run that was killed and resumed takes the very same steps as one that was not.
     """
 
-    def __init__(self, clip: Clip, encoder: Encoder, batches: Batches, recipe: Recipe, run: RunDir) -> None:
-        self.clip, self.encoder, self.batches, self.recipe, self.run = clip, encoder, batches, recipe, run
+    def __init__(
+        self,
+        clip: Clip,
+        encoder: Encoder,
+        batches: Batches,
+        objective: Objective,
+        recipe: Recipe,
+        run: RunDir,
+        *,
+        images: ImageEncoder | None = None,
+        validation: Validation | None = None,
+        teacher: Teacher | None = None,
+        log: Callable[[dict[str, Any]], None] = lambda line: None,
+    ) -> None:
+        self.clip, self.encoder, self.batches, self.objective = clip, encoder, batches, objective
+        self.recipe, self.run, self.images, self.validation = recipe, run, images, validation
+        self.teacher, self._log = teacher, log
+        self.devices = encoder.devices
         self.text = clip.model.text
-        self.logit_scale = clip.model.logit_scale.requires_grad_(recipe.learn_temperature)
+        learned = recipe.learn_temperature and objective.needs("images")
+        scalars = [clip.model.logit_scale, getattr(clip.model, "logit_bias", None)]
+        self.scalars = [each.requires_grad_(learned) for each in scalars if each is not None]
         self.tuned = [each for each in self.text.parameters() if each.requires_grad]
-        self.parameters = [*self.tuned, *([self.logit_scale] if recipe.learn_temperature else [])]
+        if images is not None:
+            self.tuned += [each for each in clip.model.visual.parameters() if each.requires_grad]
+        self.parameters = [*self.tuned, *(self.scalars if learned else [])]
         self.optimizer = optimizer(recipe.optimizer, self.parameters, recipe.weight_decay)
+        self.average = Average(self.parameters, recipe.ema) if recipe.ema else None
+        self.best = Best()
 
     def train(self) -> float:
-        """Take the steps that are left, from the last checkpoint on. Returns pairs per second.
+        """Take the steps that are left, from the last checkpoint on; afterwards the weights are the best, or the
+        average, or the last. Returns pairs per second.
 
         Raises ``CapivaraError`` when the loss is not finite. Ctrl-C ends the step, saves a checkpoint, and goes on up.
         """
         start = self._restore()
-        self.run.cut_metrics(start)
+        if self.devices.first:
+            self.run.cut_metrics(start)
         self.text.train()
         bar = console.Progress("train", self.recipe.steps)
         bar.done = start
         began = time.perf_counter()
-        with _Interrupts() as interrupts, open(self.run.metrics, "a", encoding="utf-8", buffering=1) as log:
-            for step in range(start, self.recipe.steps):
-                line = self._step(step)
-                log.write(json.dumps(line) + "\n")
-                bar.advance(suffix=f"loss {line['loss']:.3f}")
+        steps = range(start, self.recipe.steps) if not self._patience_lost else range(0)
+        done = 0
+        with _Interrupts() as interrupts, contextlib.ExitStack() as files:
+            out = files.enter_context(open(self.run.metrics, "a", encoding="utf-8", buffering=1)) if self._writes else None
+            for step in steps:
+                line = self._step(step) | self._validate(step)
+                done += 1
+                line["timing"]["left"] = round(
+                    (time.perf_counter() - began) / done * (self.recipe.steps - step - 1), 1
+                )
+                if out is not None:
+                    out.write(json.dumps(line) + "\n")
+                    self._log(line)
+                bar.advance(suffix=f"{line['timing']['pairs_per_second']:,.0f} pairs/s, loss {line['loss']:.3f}")
+                pending = self.devices.any(interrupts.pending)
                 due = self.recipe.checkpoint_every and (step + 1) % self.recipe.checkpoint_every == 0
-                if due or interrupts.pending:
+                if due or pending:
                     self._save(step + 1)
-                if interrupts.pending:
+                if pending:
                     bar.close()
                     console.say(
                         f"interrupted: {self.run} is saved at step {step + 1:,}; the same command goes on from there"
                     )
                     raise KeyboardInterrupt
+                if self._patience_lost:
+                    break
         bar.close()
-        return (self.recipe.steps - start) * self.batches.size / max(time.perf_counter() - began, 1e-9)
+        seconds = max(time.perf_counter() - began, 1e-9)
+        self._choose_weights()
+        return done * self.batches.size / seconds
+
+    @property
+    def _writes(self) -> bool:
+        return self.devices.first
+
+    @property
+    def _patience_lost(self) -> bool:
+        return bool(self.recipe.patience) and self.best.since >= self.recipe.patience
 
     def _step(self, step: int) -> dict[str, Any]:
         began = time.perf_counter()
@@ -94,60 +160,141 @@ class Trainer:
         )
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        embeddings, rows = self.batches.draw(step)
-        images = F.normalize(torch.from_numpy(embeddings).to(self.clip.device), dim=-1)
-        encoded = self.encoder(rows, (self.recipe.seed, 3, step))
-        texts = F.normalize(encoded.features, dim=-1)
-        contrast = info_nce(images, texts, self.logit_scale)
-        moved = self._drift(rows, texts)
-        total = contrast + self.recipe.keep_weight * moved
+        batch = self.batches.draw(step)
+        encoded, features, pixels = self._features(batch, step)
+        total, terms = self.objective(features)
         if not math.isfinite(total.item()):
-            raise self._diverged(step, f"the loss is {total.item()}")
+            raise self._diverged(step, f"the loss is {total.item()}", batch)
         self.optimizer.zero_grad(set_to_none=True)
         total.backward()
         encoded.backward()
-        self.encoder.devices.add_up([each.grad for each in self.tuned])
+        if pixels is not None:
+            pixels.backward()
+        self.devices.add_up([each.grad for each in self.tuned])
         self.optimizer.step()
         with torch.no_grad():
-            self.logit_scale.clamp_(0, MAX_LOGIT_SCALE)
+            self.clip.model.logit_scale.clamp_(0, MAX_LOGIT_SCALE)
+        if self.average is not None:
+            self.average.update(step)
+        seconds = time.perf_counter() - began
         return {
             "step": step + 1,
-            "loss": contrast.item(),
-            "drift": moved.item(),
+            "loss": total.item(),
+            "terms": terms,
             "lr": rate,
-            "logit_scale": self.logit_scale.item(),
+            "logit_scale": self.clip.model.logit_scale.item(),
             "tokens": encoded.tokens,
             "padded": encoded.padded,
             "timing": {
-                "seconds": round(time.perf_counter() - began, 6),
+                "seconds": round(seconds, 6),
+                "pairs_per_second": round(self.batches.size / seconds, 1),
                 "recomputed": encoded.recomputed,
                 "peak_bytes": peak_bytes(self.clip.device),
             },
         }
 
-    def _drift(self, rows: list[np.ndarray], texts: Tensor) -> Tensor:
-        """How far the kept captions, the last of the batch, have moved from where the base model has them."""
-        kept = self.batches.kept_size
-        if not kept or not self.recipe.keep_weight:
-            return texts.new_zeros(())
-        before = F.normalize(self.encoder.before_training(rows[-kept:]), dim=-1)
-        return drift(texts[-kept:], before)
+    def _features(self, batch: Batch, step: int) -> tuple[Encoded, Features, Encoded | None]:
+        """Every caption of the batch encoded once, however often it is used; images from the store, or encoded."""
+        store, live = self.batches.data.store, self.recipe.live_anchors
+        aligned = self.objective.needs("anchors")
+        tuned = [batch.captions.ravel(), *([_real(batch.anchors)] if aligned and live else [])]
+        ids = np.unique(np.concatenate(tuned))
+        encoded = self.encoder(store.rows(ids), (self.recipe.seed, 3, step))
+        versions = self._look_up(encoded.features, ids, batch.captions)
+        still = self._before(batch, frozen_anchors=aligned and not live)
+        pixels = None
+        images = None
+        if self.images is not None:
+            pixels = self.images(self.images.pixels(batch.images), (self.recipe.seed, 4, step))
+            images = F.normalize(pixels.features, dim=-1)
+        elif self.objective.needs("images"):
+            stored = store.images[batch.images, batch.views].astype(np.float32)
+            images = F.normalize(torch.from_numpy(stored).to(self.clip.device), dim=-1)
+        anchors = self._look_up(encoded.features, ids, batch.anchors) if live else self._look_up(*still, batch.anchors)
+        taught = self.teacher.sources(batch) if self.teacher else np.zeros((0, 0), np.int64)
+        features = Features(
+            versions=versions,
+            logit_scale=self.clip.model.logit_scale,
+            logit_bias=getattr(self.clip.model, "logit_bias", None),
+            images=images,
+            anchors=anchors if aligned else (),
+            aligned=self._mask(batch.anchors) if aligned else (),
+            teacher=[self.teacher.of(row).to(self.clip.device) for row in taught] if self.teacher else (),
+            taught=self._mask(taught),
+            kept=self._look_up(*still, batch.captions[:1, -batch.kept :])[0] if self._keeps(batch) else None,
+        )
+        return encoded, features, pixels
+
+    def _keeps(self, batch: Batch) -> bool:
+        return bool(batch.kept) and self.objective.needs("kept")
+
+    def _before(self, batch: Batch, frozen_anchors: bool) -> tuple[Tensor, np.ndarray]:
+        """Features of the untuned tower, and the captions they are of: kept ones, and anchors that stay where they are."""
+        wanted = [batch.captions[0, -batch.kept :]] if self._keeps(batch) else []
+        wanted += [_real(batch.anchors)] if frozen_anchors else []
+        ids = np.unique(np.concatenate(wanted)) if wanted else np.zeros(0, np.int64)
+        if not len(ids):
+            return torch.zeros(1, self.clip.dim, device=self.clip.device), ids
+        return self.encoder.before_training(self.batches.data.store.rows(ids)), ids
+
+    def _look_up(self, features: Tensor, ids: np.ndarray, wanted: np.ndarray) -> list[Tensor]:
+        """[n, dim] for each row of ``wanted``; where that is -1, or there are no ids, any row."""
+        places = np.clip(np.searchsorted(ids, wanted), 0, max(0, len(ids) - 1))
+        return [features[torch.from_numpy(row).to(features.device)] for row in places]
+
+    def _mask(self, ids: np.ndarray) -> list[Tensor]:
+        return [torch.from_numpy(row >= 0).to(self.clip.device) for row in ids]
+
+    def _validate(self, step: int) -> dict[str, Any]:
+        """Mean recall on what was held out, when it is time; the best weights are kept as a checkpoint of their own."""
+        every = self.recipe.val_every
+        if self.validation is None or not ((every and (step + 1) % every == 0) or step + 1 == self.recipe.steps):
+            return {}
+        with self.average.applied() if self.average else contextlib.nullcontext():
+            scores = self.validation(self.encoder)
+            if scores["mean"] > self.best.score:
+                self.best = Best(scores["mean"], step + 1)
+                if self._writes:
+                    self.run.save_best(_bytes(self._weights()))
+            else:
+                self.best.since += 1
+        self.text.train()
+        return {"val": scores}
+
+    def _choose_weights(self) -> None:
+        if self.best.step and self.run.best.is_file():
+            self._load_weights(self._loaded(self.run.best))
+        elif self.average is not None:
+            self.average.take_over()
+
+    def _weights(self) -> dict[str, Any]:
+        state = {"adapter": tuning.state(self.text), "scalars": [each.detach().cpu() for each in self.scalars]}
+        if self.images is not None:
+            state["visual"] = self.clip.model.visual.state_dict()
+        return state
+
+    def _load_weights(self, state: dict[str, Any]) -> None:
+        tuning.set_state(self.text, state["adapter"])
+        if self.images is not None:
+            self.clip.model.visual.load_state_dict(state["visual"])
+        with torch.no_grad():
+            for scalar, value in zip(self.scalars, state["scalars"], strict=True):
+                scalar.copy_(value)
 
     def _save(self, step: int) -> None:
         if not all(torch.isfinite(each).all() for each in self.parameters):
             raise self._diverged(step - 1, "a weight is not finite")
-        buffer = io.BytesIO()
-        torch.save(
-            {
+        if self._writes:
+            state = {
                 "step": step,
-                "adapter": tuning.state(self.text),
-                "logit_scale": self.logit_scale.detach().cpu(),
+                **self._weights(),
                 "optimizer": self.optimizer.state_dict(),
-            },
-            buffer,
-        )
-        self.run.save_checkpoint(step, buffer.getvalue())
-        self.run.save(step=step)
+                "average": self.average.values if self.average else [],
+                "best": [self.best.score, self.best.step, self.best.since],
+            }
+            self.run.save_checkpoint(step, _bytes(state))
+            self.run.save(step=step)
+        self.devices.wait()
 
     def _restore(self) -> int:
         """Load the last checkpoint; returns the number of steps done."""
@@ -156,11 +303,12 @@ class Trainer:
             return 0
         path = self.run.checkpoint(steps[-1])
         try:
-            state = torch.load(path, map_location=self.clip.device, weights_only=True)
-            tuning.set_state(self.text, state["adapter"])
+            state = self._loaded(path)
+            self._load_weights(state)
             self.optimizer.load_state_dict(state["optimizer"])
-            with torch.no_grad():
-                self.logit_scale.copy_(state["logit_scale"])
+            if self.average is not None:
+                self.average.values = state["average"]
+            self.best = Best(*state["best"])
         except (OSError, RuntimeError, ValueError, KeyError, EOFError) as error:
             raise CapivaraError(
                 f"{path}: damaged: {error}", "delete it: the run goes on from the one before"
@@ -168,13 +316,30 @@ class Trainer:
         console.say(f"{self.run}: goes on at step {state['step'] + 1:,} of {self.recipe.steps:,}")
         return state["step"]
 
-    def _diverged(self, step: int, what: str) -> CapivaraError:
+    def _loaded(self, path: Any) -> dict[str, Any]:
+        return torch.load(path, map_location=self.clip.device, weights_only=True)
+
+    def _diverged(self, step: int, what: str, batch: Batch | None = None) -> CapivaraError:
         saved = self.run.checkpoint_steps()
         kept = f"; the checkpoint of step {saved[-1]:,} is kept" if saved else ""
+        of = ""
+        if batch is not None:
+            keys = [self.batches.data.store.key(image) for image in batch.images[:_NAMED]]
+            of = f", on the batch of {', '.join(map(repr, keys))}{' …' if len(batch.images) > _NAMED else ''}"
         return CapivaraError(
-            f"{self.run}: training diverged at step {step + 1:,}: {what}{kept}",
+            f"{self.run}: training diverged at step {step + 1:,}: {what}{of}{kept}",
             "try a lower --lr, a longer --warmup, or --no-learn-temperature, under another --name",
         )
+
+
+def _real(ids: np.ndarray) -> np.ndarray:
+    return ids[ids >= 0]
+
+
+def _bytes(state: dict[str, Any]) -> bytes:
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    return buffer.getvalue()
 
 
 class _Interrupts:

@@ -1,13 +1,55 @@
-"""Losses over the features of one batch."""
+"""What is minimised: terms over the features of one batch, each with a weight, summed.
+
+A term is a small object that says what it needs beside the captions of the batch (``needs``: images, anchors, the
+base model's features, a teacher's) and turns the features into a scalar.
+"""
 
 from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 (torch's own name for it)
 
-MAX_LOGIT_SCALE = 4.605170185988092
-"""ln 100: the bound CLIP (arXiv 2103.00020, section 2.5) puts on its learned temperature."""
+MAX_LOGIT_SCALE = math.log(100)
+"""The bound CLIP (arXiv 2103.00020, section 2.5) puts on its learned temperature."""
+SIGLIP_SCALE, SIGLIP_BIAS = math.log(10), -10.0
+"""Where SigLIP (arXiv 2303.15343, section 3) starts from."""
+
+
+@dataclass(frozen=True)
+class Features:
+    """What a step has computed. ``versions``: for each version of the captions, [n, dim], not normalised.
+
+    ``images`` [n, dim], L2-normalised. ``anchors``, ``teacher``: as ``versions``, for the places ``aligned`` and
+    ``taught`` [n] bool of each version. ``kept`` [k, dim]: the last k captions as the base model has them.
+    """
+
+    versions: Sequence[Tensor]
+    logit_scale: Tensor
+    logit_bias: Tensor | None = None
+    images: Tensor | None = None
+    anchors: Sequence[Tensor] = ()
+    aligned: Sequence[Tensor] = ()
+    teacher: Sequence[Tensor] = ()
+    taught: Sequence[Tensor] = ()
+    kept: Tensor | None = None
+
+
+class Term(Protocol):
+    """One part of the objective."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def weight(self) -> float: ...
+    @property
+    def needs(self) -> frozenset[str]: ...
+    def __call__(self, features: Features) -> Tensor: ...
 
 
 def info_nce(images: Tensor, texts: Tensor, logit_scale: Tensor) -> Tensor:
@@ -20,10 +62,127 @@ def info_nce(images: Tensor, texts: Tensor, logit_scale: Tensor) -> Tensor:
     return (F.cross_entropy(logits, labels) + F.cross_entropy(logits.T, labels)) / 2
 
 
+def sigmoid_loss(images: Tensor, texts: Tensor, logit_scale: Tensor, logit_bias: Tensor) -> Tensor:
+    """L = -1/n Σᵢⱼ log σ(zᵢⱼ (s·Iᵢ·Tⱼ + b)), z = 1 for pairs and -1 else, s = exp(logit_scale).
+
+    ``images``, ``texts``: [n, dim], L2-normalised. (SigLIP, arXiv 2303.15343, equation 2.)
+    """
+    logits = logit_scale.exp() * images @ texts.T + logit_bias
+    signs = 2 * torch.eye(len(logits), device=logits.device) - 1
+    return -F.logsigmoid(signs * logits).sum() / len(logits)
+
+
 def drift(texts: Tensor, anchors: Tensor) -> Tensor:
     """Mean of 1 - cosine between embeddings and where they were before: learning without forgetting, by distillation.
 
-    ``texts``, ``anchors``: [n, dim], L2-normalised; no gradient goes to ``anchors``. (Li & Hoiem, arXiv 1606.09282;
-    the frozen-anchor form of the alignment term of arXiv 2305.03510.)
+    ``texts``, ``anchors``: [n, dim]; no gradient goes to ``anchors``. (Li & Hoiem, arXiv 1606.09282; the
+    frozen-anchor form of the alignment term of arXiv 2305.03510.)
     """
-    return (1 - (texts * anchors).sum(-1)).mean()
+    return (1 - F.cosine_similarity(texts, anchors, dim=-1)).mean()
+
+
+def contrast_of_texts(texts: Tensor, anchors: Tensor) -> Tensor:
+    """Symmetric InfoNCE between texts and anchors at the fixed scale of 100 (arXiv 2305.03510)."""
+    scale = texts.new_tensor(MAX_LOGIT_SCALE)
+    return info_nce(F.normalize(texts, dim=-1), F.normalize(anchors, dim=-1), scale)
+
+
+DISTANCES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "mse": F.mse_loss,  # over all numbers of the outputs, which are not normalised
+    "cosine": drift,
+    "contrastive": contrast_of_texts,
+}
+
+
+@dataclass(frozen=True)
+class ImageText:
+    """Captions find their image: ``clip`` or ``siglip``; of several versions of the captions, the mean of the losses.
+
+    L = 1/M Σⱼ CLIP(I, Tⱼ), negatives being those of the same version (LaCLIP-MT, arXiv 2305.20088).
+    """
+
+    name: str = "clip"
+    weight: float = 1.0
+    needs = frozenset({"images"})
+
+    def __call__(self, features: Features) -> Tensor:
+        losses = [self._of(features, F.normalize(texts, dim=-1)) for texts in features.versions]
+        return torch.stack(losses).mean()
+
+    def _of(self, features: Features, texts: Tensor) -> Tensor:
+        if features.images is None:
+            raise ValueError(f"{self.name} needs images")
+        if self.name == "clip" or features.logit_bias is None:
+            return info_nce(features.images, texts, features.logit_scale)
+        return sigmoid_loss(features.images, texts, features.logit_scale, features.logit_bias)
+
+
+@dataclass(frozen=True)
+class Align:
+    """Captions come close to their anchors (arXiv 2305.03510); captions without one do not count."""
+
+    distance: str = "mse"
+    weight: float = 0.1
+    name = "align"
+    needs = frozenset({"anchors"})
+
+    def __call__(self, features: Features) -> Tensor:
+        return _mean_distance(self.distance, features.versions, features.anchors, features.aligned)
+
+
+@dataclass(frozen=True)
+class Distill:
+    """Captions come to where a teacher has the text they were translated from: text alone teaches, no images needed.
+
+    (M-CLIP, LREC 2022; AltCLIP, arXiv 2211.06679.)
+    """
+
+    distance: str = "mse"
+    weight: float = 1.0
+    name = "distill"
+    needs = frozenset({"teacher"})
+
+    def __call__(self, features: Features) -> Tensor:
+        return _mean_distance(self.distance, features.versions, features.teacher, features.taught)
+
+
+@dataclass(frozen=True)
+class Keep:
+    """The kept captions stay where the base model has them."""
+
+    weight: float = 4.0
+    name = "drift"
+    needs = frozenset({"kept"})
+
+    def __call__(self, features: Features) -> Tensor:
+        if features.kept is None or not len(features.kept):
+            return features.versions[0].new_zeros(())
+        return drift(features.versions[0][-len(features.kept) :], features.kept)
+
+
+def _mean_distance(
+    distance: str, versions: Sequence[Tensor], partners: Sequence[Tensor], places: Sequence[Tensor]
+) -> Tensor:
+    """The mean over versions that have a partner at all; 0 when none has."""
+    losses = [
+        DISTANCES[distance](texts[place], partner[place])
+        for texts, partner, place in zip(versions, partners, places, strict=True)
+        if place.any()
+    ]
+    return torch.stack(losses).mean() if losses else versions[0].sum() * 0
+
+
+@dataclass(frozen=True)
+class Objective:
+    """Terms, weighted and summed."""
+
+    terms: tuple[Term, ...]
+
+    def needs(self, what: str) -> bool:
+        return any(what in term.needs for term in self.terms)
+
+    def __call__(self, features: Features) -> tuple[Tensor, dict[str, float]]:
+        """The weighted sum, and the value of each term."""
+        values = {term.name: term(features) for term in self.terms}
+        total = torch.stack([term.weight * values[term.name] for term in self.terms]).sum()
+        return total, {name: value.item() for name, value in values.items()}

@@ -1,9 +1,10 @@
-"""Optimisers and the learning-rate schedule."""
+"""Optimisers, the learning-rate schedule, and averages of weights."""
 
 from __future__ import annotations
 
+import contextlib
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch.nn import Parameter
@@ -41,3 +42,40 @@ def optimizer(kind: str, parameters: Sequence[Parameter], decay: float) -> torch
         {"params": [each for each in parameters if each.dim() < 2], "weight_decay": 0.0},
     ]
     return torch.optim.AdamW(groups, betas=BETAS, eps=EPSILON)
+
+
+class Average:
+    """An exponential moving average of parameters, each step decay·average + (1 - decay)·value, in float32.
+
+    Early on the decay is (1 + step) / (10 + step) where that is less, so the beginning is forgotten.
+    """
+
+    def __init__(self, parameters: Sequence[Parameter], decay: float) -> None:
+        self._parameters, self._decay = list(parameters), decay
+        self.values = [each.detach().clone() for each in parameters]
+
+    @torch.no_grad()
+    def update(self, step: int) -> None:
+        """After optimiser step ``step``, from 0."""
+        decay = min(self._decay, (1 + step) / (10 + step))
+        for value, parameter in zip(self.values, self._parameters, strict=True):
+            value.lerp_(parameter, 1 - decay)
+
+    @contextlib.contextmanager
+    def applied(self) -> Iterator[None]:
+        """The parameters are the averages, for as long as the context lasts."""
+        own = [each.detach().clone() for each in self._parameters]
+        self.take_over()
+        try:
+            yield
+        finally:
+            self._set(own)
+
+    def take_over(self) -> None:
+        """The parameters become the averages, for good."""
+        self._set(self.values)
+
+    @torch.no_grad()
+    def _set(self, values: Sequence[torch.Tensor]) -> None:
+        for parameter, value in zip(self._parameters, values, strict=True):
+            parameter.copy_(value)

@@ -1,0 +1,63 @@
+"""A teacher for texts: where another model has what a caption was translated from."""
+
+from __future__ import annotations
+
+import hashlib
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from capivara_cli import console
+from capivara_cli.clip import Clip
+from capivara_cli.errors import CapivaraError
+from capivara_cli.shards import replacing
+from capivara_cli.training.data import Batch, TrainingData
+
+_CHUNK = 1024
+
+
+class Teacher:
+    """Text embeddings of the teacher, not normalised, computed once and kept in the feature store's folder.
+
+    A translated caption is taught by its source, a kept caption by itself (M-CLIP, LREC 2022; AltCLIP, arXiv
+    2211.06679).
+    """
+
+    def __init__(self, model: Clip, data: TrainingData) -> None:
+        self._sources = data.store.source
+        known = self._sources[data.target.ids]
+        self._ids = np.unique(np.concatenate([known[known >= 0], data.kept.ids]))
+        if not (known >= 0).any():
+            raise CapivaraError(
+                "--objective distill: no caption says what it was translated from",
+                "capivara translate writes it; captions of people have no source to be taught by",
+            )
+        name = hashlib.sha256(model.text_digest.encode() + self._ids.tobytes()).hexdigest()[:24]
+        path = data.store.folder / f"teacher-{name}.npy"
+        if not path.is_file():
+            with replacing(path) as out:
+                np.save(out, self._embed(model, data))
+        self._features = np.load(path, mmap_mode="r")
+
+    def _embed(self, model: Clip, data: TrainingData) -> np.ndarray:
+        blocks = [np.zeros((0, model.dim), np.float16)]
+        progress = console.Progress("teacher", len(self._ids))
+        for start in range(0, len(self._ids), _CHUNK):
+            texts = [data.store.text(caption) for caption in self._ids[start : start + _CHUNK]]
+            blocks.append(model.embed_texts(texts, normalize=False).astype(np.float16))
+            progress.advance(len(texts))
+        progress.close()
+        return np.concatenate(blocks)
+
+    def sources(self, batch: Batch) -> np.ndarray:
+        """[versions, n] the texts that teach the batch's captions, -1 where none does."""
+        sources = self._sources[batch.captions]
+        if batch.kept:
+            sources[:, -batch.kept :] = batch.captions[:, -batch.kept :]
+        return sources
+
+    def of(self, sources: np.ndarray) -> Tensor:
+        """[n, dim] float32; where the source is -1, any row."""
+        places = np.clip(np.searchsorted(self._ids, sources), 0, len(self._ids) - 1)
+        return torch.from_numpy(self._features[places].astype(np.float32))
