@@ -14,17 +14,21 @@ from typing import TYPE_CHECKING, Any
 from capivara_cli.errors import CapivaraError
 from capivara_cli.runs import open_run
 from capivara_cli.weights import (
+    ADAPTER,
+    ADAPTER_WEIGHTS,
     CONFIG,
     DEFAULT_MODEL,
     DEFAULT_PRETRAINED,
     HUB,
     LOCAL,
-    WAYS,
+    MCLIP,
     Plan,
     architecture_plan,
     check_model,
     folder_plan,
     hub_folder,
+    mclip_folder,
+    text_tokenizer,
 )
 
 __all__ = ["DEFAULT_MODEL", "DEFAULT_PRETRAINED", "TOY", "Clip", "check_model", "load_clip"]
@@ -47,6 +51,7 @@ class Clip:
     parameters. It is what ``json["clip"]`` holds beside ``clip.npy``. A run adapts the text tower alone, so a run has
     the identity of its base. ``config`` is open_clip's ``model_cfg``, ``source`` how to load the model again
     ({"model", "pretrained"}), ``text_folder`` where the ``config.json`` of a Hugging Face text tower is.
+    ``translate_queries``: the language queries have to be translated into, for a model that was trained that way.
     """
 
     model: Any
@@ -58,13 +63,32 @@ class Clip:
     config: dict[str, Any]
     source: dict[str, str]
     text_folder: Path | None = None
-    _text_digest: str = ""
+    translate_queries: str = ""
+    _text_digest: str | Callable[[], str] = ""
 
     @property
     def text_digest(self) -> str:
         """What the text tower is: the sha256 of its parameters; for a run, of its base's digest and its adapter."""
-        self._text_digest = self._text_digest or _digest(self.model.text)
+        if callable(self._text_digest):
+            self._text_digest = self._text_digest()
         return self._text_digest
+
+    @property
+    def tokenizer_digest(self) -> str:
+        """What decides how a text is cut into tokens."""
+        own = getattr(self.tokenizer, "tokenizer", None)
+        backend = getattr(own, "backend_tokenizer", None)
+        said = backend.to_str() if backend is not None else repr(own or self.tokenizer.__class__)
+        return hashlib.sha256(f"{self.tokenizer.context_length} {said}".encode()).hexdigest()
+
+    def to_device(self) -> Clip:
+        """The text tower and the temperature on the device; the image tower follows when an image is shown."""
+        for name, module in self.model.named_children():
+            if name != "visual":
+                module.to(self.device)
+        for parameter in self.model.parameters(recurse=False):
+            parameter.data = parameter.data.to(self.device)
+        return self
 
     @property
     def pad_id(self) -> int | None:
@@ -80,10 +104,11 @@ class Clip:
         if not images:
             return np.zeros((0, self.dim), np.float32)
         with torch.inference_mode():
+            self.model.visual.to(self.device)
             batch = torch.stack(list(images)).to(self.device)
             return self.model.encode_image(batch, normalize=True).float().cpu().numpy()
 
-    def embed_texts(self, texts: Sequence[str]) -> np.ndarray:
+    def embed_texts(self, texts: Sequence[str], *, normalize: bool = True) -> np.ndarray:
         """[n, dim] float32, L2-normalised, in the order given; cut to the context length of the tokenizer."""
         import numpy as np
         import torch
@@ -95,7 +120,7 @@ class Clip:
             for start in range(0, len(order), _TEXT_BATCH):
                 chosen = order[start : start + _TEXT_BATCH]
                 tokens = self.pad([rows[index] for index in chosen]).to(self.device)
-                result[chosen] = self.model.encode_text(tokens, normalize=True).float().cpu().numpy()
+                result[chosen] = self.model.encode_text(tokens, normalize=normalize).float().cpu().numpy()
         return result
 
     def tokenize(self, texts: Sequence[str]) -> list[np.ndarray]:
@@ -132,7 +157,8 @@ def load_clip(model: str = DEFAULT_MODEL, pretrained: str = "", device: str = "c
     """Load a CLIP model.
 
     ``model``: an open_clip architecture (with the tag or file ``pretrained``), ``hf-hub:org/name``,
-    ``local-dir:PATH`` or such a folder's path, a run folder, or ``toy``. Raises ``CapivaraError`` for an unknown name
+    ``local-dir:PATH`` or such a folder's path, a peft adapter's folder or repository, ``mclip:NAME`` (a text tower of
+    M-CLIP; ``pretrained`` may name the model of its image tower), a run folder, or ``toy``. Raises ``CapivaraError`` for an unknown name
     and when files are needed that are neither here nor to be had.
     """
     path = Path(model.removeprefix(LOCAL))
@@ -142,75 +168,42 @@ def load_clip(model: str = DEFAULT_MODEL, pretrained: str = "", device: str = "c
         if not (TOY / CONFIG).is_file():
             raise CapivaraError(f"{TOY}: the toy model is not there", "rebuild it: python -m capivara_cli.toy.build")
         return _load(folder_plan(TOY, "toy"), {"model": "toy", "pretrained": ""}, device)
+    if model.startswith(MCLIP):
+        return _load_mclip(model, pretrained, device)
+    if (path / ADAPTER).is_file():
+        return _load_adapter(path, f"{LOCAL}{path.absolute()}", device)
     if model.startswith(LOCAL) or path.is_dir():
         source = {"model": f"{LOCAL}{path.absolute()}", "pretrained": ""}
         return _load(folder_plan(path, ""), source, device)
     if model.startswith(HUB):
-        source = {"model": model, "pretrained": ""}
-        return _load(folder_plan(hub_folder(model.removeprefix(HUB)), model), source, device)
+        found = hub_folder(model.removeprefix(HUB))
+        if not (found / CONFIG).is_file():
+            return _load_adapter(found, model, device)
+        return _load(folder_plan(found, model), {"model": model, "pretrained": ""}, device)
     return _load(*architecture_plan(model, pretrained), device)
 
 
 def _load(plan: Plan, source: dict[str, str], device: str) -> Clip:
-    from open_clip.factory import create_model
     from open_clip.transform import PreprocessCfg, image_transform_v2
 
-    overrides: dict[str, Any] = {}
-    if plan.text_folder is not None:
-        text = {**plan.config["text_cfg"], "hf_model_name": str(plan.text_folder), "hf_model_pretrained": False}
-        overrides["text_cfg"] = text
-    try:
-        model = create_model(
-            plan.name,
-            None if plan.name.startswith(LOCAL) else str(plan.weights),
-            device=device,
-            force_custom_text=True,  # one shape for all: the text tower is model.text
-            force_preprocess_cfg=plan.preprocess,
-            require_pretrained=True,
-            **overrides,
-        )
-    except _damage() as error:
-        raise CapivaraError(f"{plan.weights}: cannot be loaded: {_shortened(error)}", "\n".join(WAYS)) from error
-    model.eval().requires_grad_(False)
+    from capivara_cli.building import build, known_digest
+
+    model = build(plan)
     settings = model.visual.preprocess_cfg
-    identity = {"model": plan.label, "weights": _digest(model.visual), "preprocess": _describe(settings)}
-    return Clip(
+    weights = known_digest(model.visual, "image", plan)
+    clip = Clip(
         model=model,
         preprocess=image_transform_v2(PreprocessCfg(**settings), is_train=False),
         tokenizer=plan.tokenizer,
         device=device,
-        identity=identity,
+        identity={"model": plan.label, "weights": weights, "preprocess": _describe(settings)},
         dim=plan.config["embed_dim"],
         config=plan.config,
         source=source,
         text_folder=plan.text_folder,
+        _text_digest=lambda: known_digest(model.text, "text", plan),
     )
-
-
-def _damage() -> tuple[type[Exception], ...]:
-    """What loaders raise for weights that are cut, of other shapes, or no weights."""
-    from pickle import UnpicklingError
-
-    from safetensors import SafetensorError
-
-    return (RuntimeError, ValueError, TypeError, OSError, KeyError, EOFError, UnpicklingError, SafetensorError)
-
-
-def _shortened(error: Exception) -> str:
-    """torch lists every parameter that does not fit: the first few say enough."""
-    text = " ".join(str(error).split())
-    return text if len(text) <= 300 else f"{text[:300]}…"
-
-
-def _digest(tower: Any) -> str:
-    """sha256 over the parameters and buffers of a tower: the same wherever and however its files are stored."""
-    import torch
-
-    digest = hashlib.sha256()
-    for name, tensor in sorted(tower.state_dict().items()):
-        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
-    return f"sha256:{digest.hexdigest()}"
+    return clip.to_device()
 
 
 def _describe(preprocess: dict[str, Any]) -> str:
@@ -228,26 +221,89 @@ def _load_run(path: Path, device: str) -> Clip:
     """
     import torch
 
-    from capivara_cli.training import tuning
-
     run = open_run(path)
     base = run.document["base"]
     clip = load_clip(base["source"]["model"], base["source"]["pretrained"], device)
-    for tower, digest in (("image", clip.identity["weights"]), ("text", clip.text_digest)):
-        if digest != base[tower]:
-            raise CapivaraError(
-                f"{path}: was trained on {base['source']['model']}, whose {tower} tower is another one now "
-                f"(it was {base[tower][:15]}…, it is {digest[:15]}…)",
-                "an adapter fits only the weights it was trained on: restore them, or train again",
-            )
-    before = clip.text_digest
-    try:
-        adapted = tuning.load(clip.model.text, run.adapter, device)
-    except _damage() as error:
-        raise CapivaraError(f"{run.adapter}: the adapter cannot be loaded: {_shortened(error)}") from error
-    clip.model.text = adapted.eval().requires_grad_(False)
+    _check_base(clip, {"image": base["image"], "text": base["text"]}, path, base["source"]["model"])
+    _take_adapter(clip, run.adapter, run.document["adapter_sha256"])
     with torch.no_grad():
         clip.model.logit_scale.fill_(run.document["logit_scale"])
+    if run.document.get("translate_queries"):
+        clip.translate_queries = run.document["translate_queries"]
     clip.source = {"model": str(path.absolute()), "pretrained": ""}
-    clip._text_digest = "sha256:" + hashlib.sha256((before + run.document["adapter_sha256"]).encode()).hexdigest()
     return clip
+
+
+def _load_adapter(folder: Path, source: str, device: str) -> Clip:
+    """A peft adapter with its base: the one its file names, else the default model, which the published ones are for."""
+    import json
+
+    from safetensors import safe_open
+
+    base, weights = {"model": DEFAULT_MODEL, "pretrained": ""}, folder / ADAPTER_WEIGHTS[0]
+    digests: dict[str, str] = {}
+    if weights.is_file():
+        with safe_open(weights, "pt") as file:
+            told = (file.metadata() or {}).get("base")
+        if told:
+            base, digests = (said := json.loads(told))["source"], {key: said[key] for key in ("image", "text")}
+    clip = load_clip(base["model"], base["pretrained"], device)
+    _check_base(clip, digests, folder, base["model"])
+    data = next(path for name in ADAPTER_WEIGHTS if (path := folder / name).is_file()).read_bytes()
+    _take_adapter(clip, folder, hashlib.sha256(data).hexdigest())
+    clip.source = {"model": source, "pretrained": ""}
+    return clip
+
+
+def _check_base(clip: Clip, expected: dict[str, str], path: Path, model: str) -> None:
+    for tower, digest in expected.items():
+        found = clip.identity["weights"] if tower == "image" else clip.text_digest
+        if found != digest:
+            raise CapivaraError(
+                f"{path}: was trained on {model}, whose {tower} tower is another one now "
+                f"(it was {digest[:15]}…, it is {found[:15]}…)",
+                "an adapter fits only the weights it was trained on: restore them, or train again",
+            )
+
+
+def _take_adapter(clip: Clip, folder: Path, sha256: str) -> None:
+    """Merge an adapter into the text tower (and take an image tower that was trained too)."""
+    from capivara_cli.building import damage, digest, shortened
+    from capivara_cli.training import tuning
+
+    before = clip.text_digest
+    try:
+        adapted = tuning.load(clip.model.text, folder, clip.device)
+        if tuning.load_image_tower(clip.model.visual, folder):
+            clip.identity = {**clip.identity, "weights": digest(clip.model.visual)}
+    except damage() as error:
+        raise CapivaraError(f"{folder}: the adapter cannot be loaded: {shortened(error)}") from error
+    clip.model.text = adapted.eval().requires_grad_(False)
+    clip._text_digest = "sha256:" + hashlib.sha256((before + sha256).encode()).hexdigest()
+
+
+def _load_mclip(spec: str, image_model: str, device: str) -> Clip:
+    """An M-CLIP text tower beside the image tower it was taught by; ``image_model`` names another one."""
+    from capivara_cli import mclip
+
+    own, base = mclip_folder(spec)
+    name, pretrained = (image_model, "") if image_model else mclip.images_for(own)
+    clip = load_clip(name, pretrained, device)
+    text = mclip.load(own, base)
+    if text.proj.out_features != clip.dim:
+        raise CapivaraError(
+            f"{spec}: its embeddings have {text.proj.out_features} numbers, those of {name} {clip.dim}",
+            "--pretrained names the model whose image tower belongs to it",
+        )
+    clip.model.text = text
+    clip.text_folder = None
+    clip.tokenizer = text_tokenizer(own if any(own.glob("tokenizer*")) else base, mclip.CONTEXT_LENGTH)
+    clip.source = {"model": spec, "pretrained": image_model}
+    clip._text_digest = lambda: _digest_of(text)
+    return clip.to_device()
+
+
+def _digest_of(text: Any) -> str:
+    from capivara_cli.building import digest
+
+    return digest(text)

@@ -1,7 +1,7 @@
 """A run folder: what was asked, how far it is, what came out.
 
 ``run.json`` (the request, the base model, the data, the state), ``metrics.jsonl`` (a line per step), ``checkpoints/``
-(the last two), ``adapter/`` (peft's format), ``MODEL_CARD.md``; others add ``footprint.json`` and ``eval.json``.
+(the last two, and the best), ``adapter/`` (peft's format), ``MODEL_CARD.md``; others add ``footprint.json`` and ``eval.json``.
 A run is finished when ``run.json`` says so, which is written last; nothing loads an unfinished one.
 """
 
@@ -28,6 +28,7 @@ class RunDir:
         self.path = path
         self.adapter = path / "adapter"
         self.checkpoints = path / "checkpoints"
+        self.best = self.checkpoints / "best.pt"
         self.metrics = path / "metrics.jsonl"
         self.document: dict[str, Any] = self._read()
 
@@ -85,6 +86,11 @@ class RunDir:
         for old in self.checkpoint_steps()[:-_KEEP]:
             self.checkpoint(old).unlink(missing_ok=True)
         sweep(self.checkpoints)
+
+    def save_best(self, data: bytes) -> None:
+        """Write the weights that validated best so far, all or nothing."""
+        with replacing(self.best) as out:
+            out.write(data)
 
     def read_metrics(self) -> list[dict[str, Any]]:
         """The lines of ``metrics.jsonl``; one torn by a kill counts as not written."""

@@ -21,7 +21,10 @@ DEFAULT_REPO = "laion/CLIP-ViT-B-32-xlm-roberta-base-laion5B-s13B-b90k"
 
 LOCAL = "local-dir:"
 HUB = "hf-hub:"
+MCLIP = "mclip:"
 CONFIG = "open_clip_config.json"
+ADAPTER = "adapter_config.json"
+ADAPTER_WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin")
 _WEIGHTS = (
     "open_clip_model.safetensors",
     "open_clip_pytorch_model.safetensors",
@@ -47,6 +50,7 @@ class Plan:
     weights: Path
     text_folder: Path | None
     tokenizer: Any
+    quick_gelu: bool = False
 
 
 def check_model(model: str, pretrained: str = "") -> None:
@@ -59,6 +63,8 @@ def check_model(model: str, pretrained: str = "") -> None:
         raise CapivaraError(f"{path}: no such folder", "\n".join(WAYS))
     if model.startswith(HUB):
         hub_folder(model.removeprefix(HUB))
+    elif model.startswith(MCLIP):
+        mclip_folder(model)
     elif model == DEFAULT_MODEL and pretrained in ("", DEFAULT_PRETRAINED) and not path.is_dir():
         _weights_in(DEFAULT_REPO, "", DEFAULT_PRETRAINED, "1.5 GB")
 
@@ -121,6 +127,7 @@ def architecture_plan(model: str, pretrained: str) -> tuple[Plan, dict[str, str]
         weights=weights,
         text_folder=_text_folder(text, None),
         tokenizer=_tokenizer(model, text, None),
+        quick_gelu=bool(tag.get("quick_gelu")),  # OpenAI's weights are for it, whatever the architecture's name says
     )
     return plan, {"model": model, "pretrained": pretrained}
 
@@ -163,9 +170,36 @@ def _weights_in(repo: str, name: str, pretrained: str, size: str) -> Path:
 
 
 def hub_folder(repo: str) -> Path:
+    """The files of an open_clip model, or of a peft adapter for one."""
     extras = ("config.json", *hub.TOKENIZER_FILES)
-    need = hub.Need(repo, ((CONFIG,), _WEIGHTS), extras, "the open_clip configuration and weights", ways=WAYS)
-    return hub.folder(need)
+    choices = ((CONFIG, ADAPTER), (*_WEIGHTS, *ADAPTER_WEIGHTS))
+    return hub.folder(hub.Need(repo, choices, extras, "the open_clip configuration and weights", ways=WAYS))
+
+
+def mclip_folder(spec: str) -> tuple[Path, Path]:
+    """The folder of an M-CLIP text tower (a path, or a name below M-CLIP/ on the hub), and that of its base's
+    configuration."""
+    name = spec.removeprefix(MCLIP)
+    what = "the M-CLIP text tower"
+    if (Path(name) / "config.json").is_file():
+        own = Path(name)
+    else:
+        choices = (("config.json",), ("model.safetensors", "pytorch_model.bin"))
+        repo = name if "/" in name else f"M-CLIP/{name}"
+        own = hub.folder(hub.Need(repo, choices, hub.TOKENIZER_FILES, what, "2.2 GB for XLM-R large", WAYS))
+    try:
+        base = json.loads((own / "config.json").read_bytes())["modelBase"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise CapivaraError(f"{own / 'config.json'}: not a configuration of M-CLIP: {error!r}") from error
+    if (own / base / "config.json").is_file():
+        return own, own / base
+    need = hub.Need(base, (("config.json",),), hub.TOKENIZER_FILES, "the configuration of its base", "15 MB", WAYS)
+    return own, hub.folder(need)
+
+
+def text_tokenizer(folder: Path, length: int) -> Any:
+    """The Hugging Face tokenizer in a folder, in open_clip's form: cut and padded to ``length``."""
+    return _hf_tokenizer(folder, {"context_length": length})
 
 
 def _text_folder(text: dict[str, Any], own: Path | None) -> Path | None:
@@ -197,7 +231,6 @@ def _is_text_config(path: Path) -> bool:
 def _tokenizer(model: str, text: dict[str, Any], own: Path | None) -> Any:
     """open_clip's tokenizer for a model; the files of a Hugging Face one come from the model's folder or the hub."""
     import open_clip
-    from open_clip.tokenizer import DEFAULT_CONTEXT_LENGTH, HFTokenizer
 
     name = text.get("hf_tokenizer_name")
     if not name:
@@ -208,6 +241,12 @@ def _tokenizer(model: str, text: dict[str, Any], own: Path | None) -> Any:
         choices = (("tokenizer.json", "sentencepiece.bpe.model", "spiece.model", "vocab.txt", "vocab.json"),)
         need = hub.Need(name, choices, ("config.json", *hub.TOKENIZER_FILES), "the tokenizer files", "15 MB", WAYS)
         own = hub.folder(need)
+    return _hf_tokenizer(own, text)
+
+
+def _hf_tokenizer(own: Path, text: dict[str, Any]) -> Any:
+    from open_clip.tokenizer import DEFAULT_CONTEXT_LENGTH, HFTokenizer
+
     try:
         return HFTokenizer(
             str(own),

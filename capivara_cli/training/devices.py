@@ -20,10 +20,11 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Devices:
-    """This process among ``count``."""
+    """This process among ``count``, and its ``device``."""
 
     rank: int = 0
     count: int = 1
+    device: str = "cpu"
 
     @property
     def first(self) -> bool:
@@ -41,6 +42,14 @@ class Devices:
                 if tensor is not None:
                     torch.distributed.all_reduce(tensor)
 
+    def any(self, here: bool) -> bool:
+        """Whether it is so in any process."""
+        if self.count == 1:
+            return here
+        flag = torch.tensor([float(here)], device=self.device)
+        torch.distributed.all_reduce(flag)
+        return bool(flag.item())
+
     def wait(self) -> None:
         if self.count > 1:
             torch.distributed.barrier()
@@ -51,10 +60,10 @@ def launched() -> bool:
     return int(os.environ.get("WORLD_SIZE", "1")) > 1 and "MASTER_ADDR" in os.environ
 
 
-def join(device: str) -> tuple[Devices, str]:
-    """This process among those that ``torchrun`` started, and its device: nccl between GPUs, gloo between CPUs."""
+def join(device: str) -> Devices:
+    """This process among those that ``torchrun`` started: nccl between GPUs, gloo between CPUs."""
     if not launched():
-        return Devices(), device
+        return Devices(device=device)
     local = int(os.environ.get("LOCAL_RANK", "0"))
     on_gpus = device.startswith("cuda") and torch.cuda.device_count() > local
     if on_gpus:
@@ -62,4 +71,4 @@ def join(device: str) -> tuple[Devices, str]:
         torch.cuda.set_device(device)
     if not torch.distributed.is_initialized():
         torch.distributed.init_process_group("nccl" if on_gpus else "gloo")
-    return Devices(torch.distributed.get_rank(), torch.distributed.get_world_size()), device
+    return Devices(torch.distributed.get_rank(), torch.distributed.get_world_size(), device)

@@ -1,4 +1,4 @@
-"""The text tower over a batch: in chunks of similar length, within a memory budget, on one device or several.
+"""A tower over a batch: in chunks of similar length, within a memory budget, on one device or several.
 
 A contrastive loss needs the features of the whole batch before any gradient is known. So the features are computed
 chunk by chunk and cut off from the graph; the loss gives each feature its gradient; and each chunk hands its part down
@@ -38,12 +38,13 @@ class Chunk:
         return len(self.rows) * self.width
 
 
-def chunks_by_length(rows: Sequence[np.ndarray], tokens: int) -> list[Chunk]:
-    """The rows from longest to shortest, cut into chunks of at most ``tokens`` padded tokens (of one row at least).
+def chunks_by_length(lengths: Sequence[int], tokens: int) -> list[Chunk]:
+    """Rows of these lengths from the longest to the shortest, cut into chunks of at most ``tokens`` padded tokens (of
+    one row at least).
 
     Batch, negatives and loss stay those of one padded batch: only the padding, which the towers mask, goes.
     """
-    lengths = np.array([len(row) for row in rows])
+    lengths = np.asarray(lengths)
     order = np.argsort(-lengths, kind="stable")
     chunks: list[Chunk] = []
     start = 0
@@ -63,9 +64,10 @@ class Encoded:
 
     def __init__(self, encoder: Encoder, rows: Sequence[np.ndarray], seed: Sequence[int]) -> None:
         self._encoder, self._rows, self._seed = encoder, rows, seed
-        chunks = chunks_by_length(rows, encoder.budget.chunk_tokens)
+        lengths = [encoder.length(row) for row in rows]
+        chunks = chunks_by_length(lengths, encoder.budget.chunk_tokens)
         self._mine = encoder.devices.share(chunks)
-        self.tokens = sum(len(row) for row in rows)
+        self.tokens = sum(lengths)
         self.padded = sum(chunk.tokens for chunk in chunks)
         kept = encoder.budget.kept(self._mine) if torch.is_grad_enabled() else set()
         self._graphs: dict[int, Tensor] = {}
@@ -84,7 +86,8 @@ class Encoded:
     def backward(self) -> None:
         """Add to every parameter's ``grad``; call once. The last graph made goes first; those to be made again last."""
         gradient = self.features.grad
-        assert gradient is not None  # noqa: S101 (for the type checker: the loss always depends on the features)
+        if gradient is None:
+            raise RuntimeError("the loss does not depend on these features")
         for chunk in sorted(reversed(self._mine), key=lambda each: each.number not in self._graphs):
             features = self._graphs.pop(chunk.number, None)
             if features is None:
@@ -114,10 +117,17 @@ class Encoder:
             self._measure(rows)
         return Encoded(self, rows, seed)
 
+    def length(self, row: np.ndarray) -> int:
+        """Tokens of a row."""
+        return len(row)
+
     def run(self, rows: list[np.ndarray]) -> Tensor:
         """[len(rows), dim] float32 of rows that are padded together."""
+        return self._autocast(self._pad(rows))
+
+    def _autocast(self, batch: Tensor) -> Tensor:
         with torch.autocast(self.device.partition(":")[0], self._precision, self._precision != torch.float32):
-            return self.tower(self._pad(rows).to(self.device, non_blocking=True)).float()
+            return self.tower(batch.to(self.device, non_blocking=True)).float()
 
     def index(self, chunk: Chunk) -> Tensor:
         return torch.from_numpy(chunk.rows).to(self.device)
@@ -129,9 +139,36 @@ class Encoder:
 
     def _measure(self, rows: Sequence[np.ndarray]) -> None:
         """What a token costs in memory, counted on a sample of the longest rows."""
-        chunk = chunks_by_length(rows, min(self.budget.chunk_tokens, 1024))[0]
+        chunk = chunks_by_length([self.length(row) for row in rows], min(self.budget.chunk_tokens, 1024))[0]
         total = saved_bytes(lambda: self.run([rows[place] for place in chunk.rows]), self.tower)
         self.budget.settle(total / chunk.tokens, self.tower)
+
+
+class ImageEncoder(Encoder):
+    """An image tower that is trained too; its rows are the pixels of the feature store, uint8 [3, height, width]."""
+
+    def __init__(
+        self, clip: Clip, precision: torch.dtype, budget: Budget, devices: Devices, pixels: np.ndarray
+    ) -> None:
+        super().__init__(clip, precision, budget, devices)
+        self.tower = clip.model.visual
+        settings = clip.model.visual.preprocess_cfg
+        self._mean, self._std = (torch.tensor(settings[key]).view(3, 1, 1) for key in ("mean", "std"))
+        self._pixels = pixels
+        patch = getattr(clip.model.visual, "patch_size", 16)
+        side = patch[0] if isinstance(patch, tuple) else int(patch)
+        self._tokens = pixels.shape[-1] * pixels.shape[-2] // side**2 + 1
+
+    def length(self, row: np.ndarray) -> int:
+        """Patches of an image, and the class token."""
+        return self._tokens
+
+    def pixels(self, images: np.ndarray) -> list[np.ndarray]:
+        """The pixels of images by their row in the store."""
+        return [self._pixels[image] for image in images]
+
+    def run(self, rows: list[np.ndarray]) -> Tensor:
+        return self._autocast((torch.from_numpy(np.stack(rows)) / 255 - self._mean) / self._std)
 
 
 def _seed_of(*numbers: int) -> int:

@@ -40,7 +40,7 @@ FOLDER = ".features"
 _DOCUMENT = "store.json"
 _ARRAYS = {
     "images": "<f2", "present": "?", "first": "<i8", "tokens": "<i4", "bounds": "<i8", "lang": "<u2", "by": "<u2",
-    "source": "<i8", "texts": "u1", "text_bounds": "<i8", "keys": "u1", "key_bounds": "<i8",
+    "source": "<i8", "pixels": "u1", "texts": "u1", "text_bounds": "<i8", "keys": "u1", "key_bounds": "<i8",
 }  # fmt: skip
 _IMAGE_BATCH = 64
 _TOKENIZE_BATCH = 8192
@@ -55,7 +55,8 @@ class Store:
 
     Caption ``c`` has the token ids ``tokens[bounds[c]:bounds[c + 1]]``, the language ``languages[lang[c]]``, the
     author ``authors[by[c]]``, and comes, by translation, from caption ``source[c]`` of the same image (-1: from none).
-    ``present[i]`` is False where an image was not there: its captions can teach, its vector is zero.
+    ``present[i]`` is False where an image was not there: its captions can teach, its vector is zero. ``pixels`` [n, 3,
+    height, width] uint8, as the model's preprocessing leaves them, are kept only where the image tower is trained too.
     """
 
     folder: Path
@@ -68,6 +69,7 @@ class Store:
     lang: np.ndarray
     by: np.ndarray
     source: np.ndarray
+    pixels: np.ndarray
     texts: np.ndarray
     text_bounds: np.ndarray
     keys: np.ndarray
@@ -108,16 +110,18 @@ class Store:
         return np.searchsorted(self.first, captions, side="right") - 1
 
 
-def features(source: Source, clip: Clip, parent: Path, views: int, env: Env) -> Store:
+def features(source: Source, clip: Clip, parent: Path, env: Env, *, views: int = 0, pixels: bool = False) -> Store:
     """The store of these shards and this model in ``parent``: the one that is there, else made now from the shards.
 
     Nothing is read when it is there: the sizes and times of local shards tell that they are the same. A stream is read
     once, whole, before anything is trained. A sample without captions is dropped; an image that cannot be decoded
-    fails; both are counted in ``env``. ``views``: augmented views of every image, 0 for the image as it is.
+    fails; both are counted in ``env``. ``views``: augmented views of every image, 0 for the image as it is; ``pixels``:
+    keep these instead, no image is embedded.
     """
     sweep(parent)
     augmented = Views(views, env.seed) if views else None
-    made_from = _made_from(source, clip, augmented)
+    kind = [_of_model(clip), augmented.described if augmented else None, pixels]
+    made_from = _made_from(source, kind)
     known = parent / _name(made_from) if made_from else None
     if known is not None and (store := open_store(known)) is not None:
         _recall(store.document, source, env)
@@ -127,10 +131,10 @@ def features(source: Source, clip: Clip, parent: Path, views: int, env: Env) -> 
     partial.mkdir()
     try:
         with contextlib.ExitStack() as files:
-            writer = _Writer(partial, clip, augmented, env, files)
+            writer = _Writer(partial, clip, augmented, pixels, env, files)
             document = writer.write(console.track(source, "read"))
         document |= {"history": source.history, "made_from": made_from}
-        final = known or parent / _name([document["fingerprint"], _of_model(clip), views])
+        final = known or parent / _name([document["fingerprint"], kind])
         replace_text(partial / _DOCUMENT, json.dumps(document, ensure_ascii=False, indent=2) + "\n")
         if final.is_dir():
             shutil.rmtree(final)
@@ -154,6 +158,8 @@ def open_store(folder: Path) -> Store | None:
     except (FileNotFoundError, NotADirectoryError, ValueError, KeyError, TypeError):
         return None
     arrays["images"] = arrays["images"].reshape(-1, max(1, document["views"]), document["dim"])
+    if document["pixels"]:
+        arrays["pixels"] = arrays["pixels"].reshape(-1, *document["pixels"])
     return Store(folder, document, **arrays)
 
 
@@ -163,7 +169,7 @@ def _mapped(path: Path, kind: str, size: int) -> np.ndarray:
     return np.asarray(np.memmap(path, kind, "r")) if size else np.zeros(0, kind)
 
 
-def _made_from(source: Source, clip: Clip, views: Views | None) -> list[Any]:
+def _made_from(source: Source, kind: list[Any]) -> list[Any]:
     """What decides a store's content, as far as it is known before reading; [] for streams and remote shards."""
     marks = []
     for shard in source.shards:
@@ -171,7 +177,7 @@ def _made_from(source: Source, clip: Clip, views: Views | None) -> list[Any]:
             return []
         info = Path(shard).stat()
         marks.append([str(Path(shard).resolve()), info.st_size, info.st_mtime_ns])
-    return [FORMAT, marks, _of_model(clip), views.described if views else None]
+    return [FORMAT, marks, kind]
 
 
 def _of_model(clip: Clip) -> list[Any]:
@@ -220,9 +226,11 @@ class _Writer:
     """Writes a store in one pass over the samples; holds one batch of images and one of captions in memory."""
 
     def __init__(
-        self, folder: Path, clip: Clip, views: Views | None, env: Env, files: contextlib.ExitStack
+        self, folder: Path, clip: Clip, views: Views | None, pixels: bool, env: Env, files: contextlib.ExitStack
     ) -> None:
         self._clip, self._views, self._env = clip, views, env
+        self._keep_pixels = pixels
+        self._shape: tuple[int, ...] = ()
         self._files: dict[str, BinaryIO] = {
             name: files.enter_context(open(folder / name, "wb", buffering=1 << 20)) for name in _ARRAYS
         }
@@ -251,6 +259,7 @@ class _Writer:
             "format": FORMAT,
             "dim": self._clip.dim,
             "views": self._views.count if self._views else 0,
+            "pixels": self._shape,
             "languages": list(self._languages),
             "authors": list(self._authors),
             "fingerprint": watched.fingerprint,
@@ -271,8 +280,10 @@ class _Writer:
 
     def _prepare(self, sample: Sample) -> Any:
         """The stored embedding if it is of this image tower, else pixels, None without an image; runs in threads."""
-        if self._views is None and (vector := stored_embedding(sample, self._clip.identity, self._clip.dim)) is not None:
-            return vector
+        if self._views is None and not self._keep_pixels:
+            vector = stored_embedding(sample, self._clip.identity, self._clip.dim)
+            if vector is not None:
+                return vector
         if not _has_image(sample):
             return None
         image = decode_image(sample)
@@ -287,6 +298,8 @@ class _Writer:
             elif item is not None and not isinstance(item, np.ndarray):
                 pixels.append(item)
         each = self._views.count if self._views else 1
+        if self._keep_pixels:
+            return [None if item is None else self._as_bytes(item) for item in items]
         self._embedded += len(pixels) // each
         blocks = [
             self._clip.embed_images(pixels[start : start + _IMAGE_BATCH]).astype(np.float16)
@@ -297,10 +310,22 @@ class _Writer:
             None if item is None else item[None] if isinstance(item, np.ndarray) else next(computed) for item in items
         ]
 
+    def _as_bytes(self, image: Tensor) -> np.ndarray:
+        """[1, 3, height, width] uint8: what the preprocessing made of 8-bit pixels, its normalisation undone."""
+        settings = self._clip.model.visual.preprocess_cfg
+        mean, std = (image.new_tensor(settings[key]).view(3, 1, 1) for key in ("mean", "std"))
+        self._shape = tuple(image.shape)
+        return ((image * std + mean) * 255).round().clamp(0, 255).byte().numpy()[None]
+
     def _add(self, sample: Sample, vectors: np.ndarray | None) -> None:
-        views = self._views.count if self._views else 1
-        self._put("images", np.zeros((views, self._clip.dim)) if vectors is None else vectors)
         self._put("present", [vectors is not None])
+        if self._keep_pixels:
+            if vectors is None:
+                raise CapivaraError(f"{sample.key}: no image", "--peft full trains the image tower: all need an image")
+            self._put("pixels", vectors)
+        views = self._views.count if self._views else 1
+        absent = vectors is None or self._keep_pixels
+        self._put("images", np.zeros((views, self._clip.dim)) if absent else vectors)
         captions = [caption for caption in sample.captions if caption.text.strip()]
         sources = list(_sources(captions))
         listed = {id(caption): self._captions + place for place, caption in enumerate(captions)}

@@ -1,0 +1,133 @@
+"""open_clip models made without what they do not need: no random numbers that weights replace at once, no second copy.
+
+Weights stay in their file, mapped into memory: a tower that nobody asks costs nothing, and one that is converted to
+other numbers is read once.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+from capivara_cli import __version__, cache
+from capivara_cli.errors import CapivaraError
+from capivara_cli.shards import replace_text
+from capivara_cli.weights import WAYS, Plan
+
+_LARGE = 1 << 16
+_FILLING = {"normal_", "uniform_", "trunc_normal_", "erfinv_", "mul_", "add_", "clamp_"}
+
+
+class unfilled(TorchFunctionMode):  # noqa: N801 (used as a context)
+    """Large tensors are not filled with random numbers: they keep the pages that nobody has touched."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if getattr(func, "__name__", "") in _FILLING and isinstance(args[0], Tensor) and args[0].numel() >= _LARGE:
+            return args[0]
+        return func(*args, **(kwargs or {}))
+
+
+def build(plan: Plan) -> Any:
+    """The model of a plan with its weights, in evaluation mode, on the CPU, float32, nothing trainable.
+
+    Raises ``CapivaraError`` for weights that are damaged or of another model.
+    """
+    from open_clip.factory import create_model
+
+    overrides: dict[str, Any] = {}
+    if plan.text_folder is not None:
+        text = {**plan.config["text_cfg"], "hf_model_name": str(plan.text_folder), "hf_model_pretrained": False}
+        overrides["text_cfg"] = text
+    try:
+        with unfilled():
+            model = create_model(
+                plan.name,
+                load_weights=False,
+                force_custom_text=True,  # one shape for all: the text tower is model.text
+                force_quick_gelu=plan.quick_gelu,
+                force_preprocess_cfg=plan.preprocess,
+                pretrained_text=False,
+                **overrides,
+            )
+        _fill(model, plan.weights)
+    except damage() as error:
+        raise CapivaraError(f"{plan.weights}: cannot be loaded: {shortened(error)}", "\n".join(WAYS)) from error
+    return model.eval().requires_grad_(False)
+
+
+def _fill(model: nn.Module, weights: Path) -> None:
+    """open_clip's loading, with its conversions of old and foreign files, but tensors are taken over, not copied."""
+    from open_clip.factory import load_checkpoint
+
+    model.load_state_dict = partial(model.load_state_dict, assign=True)  # type: ignore[method-assign]
+    try:
+        with _mapped():
+            load_checkpoint(model, str(weights))
+    finally:
+        del model.load_state_dict
+    for parameter in model.parameters():
+        if parameter.dtype != torch.float32:
+            parameter.data = parameter.data.float()
+
+
+@contextlib.contextmanager
+def _mapped() -> Iterator[None]:
+    """``torch.load`` maps files into memory, as safetensors does by itself."""
+    try:
+        from torch.utils.serialization import config
+    except ImportError:  # torch before 2.6
+        yield
+        return
+    before, config.load.mmap = config.load.mmap, True
+    try:
+        yield
+    finally:
+        config.load.mmap = before
+
+
+def damage() -> tuple[type[Exception], ...]:
+    """What loaders raise for weights that are cut, of other shapes, or no weights."""
+    from pickle import UnpicklingError
+
+    from safetensors import SafetensorError
+
+    return (RuntimeError, ValueError, TypeError, OSError, KeyError, EOFError, UnpicklingError, SafetensorError)
+
+
+def shortened(error: Exception) -> str:
+    """torch lists every parameter that does not fit: the first few say enough."""
+    text = " ".join(str(error).split())
+    return text if len(text) <= 300 else f"{text[:300]}…"
+
+
+def digest(tower: nn.Module) -> str:
+    """sha256 over the parameters and buffers of a tower: the same wherever and however its files are stored."""
+    found = hashlib.sha256()
+    for name, tensor in sorted(tower.state_dict().items()):
+        found.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        found.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+    return f"sha256:{found.hexdigest()}"
+
+
+def known_digest(tower: nn.Module, which: str, plan: Plan) -> str:
+    """``digest``, remembered for the file it was computed from: a second, and the tower's memory, saved each time."""
+    info = plan.weights.stat()
+    marks = [__version__, which, plan.name, str(plan.weights.resolve()), info.st_size, info.st_mtime_ns, info.st_ino]
+    path = cache.folder() / "digests" / hashlib.sha256(json.dumps(marks).encode()).hexdigest()[:24]
+    with contextlib.suppress(OSError):
+        found = path.read_text("utf-8")
+        if found.startswith("sha256:") and len(found) == 71:
+            return found
+    found = digest(tower)
+    with contextlib.suppress(OSError):  # a cache that cannot be written costs time, nothing else
+        replace_text(path, found)
+    return found
