@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import logging
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -31,9 +32,11 @@ class unfilled(TorchFunctionMode):  # noqa: N801 (used as a context)
     """Large tensors are not filled with random numbers: they keep the pages that nobody has touched."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if getattr(func, "__name__", "") in _FILLING and isinstance(args[0], Tensor) and args[0].numel() >= _LARGE:
-            return args[0]
-        return func(*args, **(kwargs or {}))
+        given = kwargs or {}
+        tensor = args[0] if args else given.get("tensor")  # torch.nn.init names it
+        if getattr(func, "__name__", "") in _FILLING and isinstance(tensor, Tensor) and tensor.numel() >= _LARGE:
+            return tensor
+        return func(*args, **given)
 
 
 def build(plan: Plan) -> Any:
@@ -48,7 +51,7 @@ def build(plan: Plan) -> Any:
         text = {**plan.config["text_cfg"], "hf_model_name": str(plan.text_folder), "hf_model_pretrained": False}
         overrides["text_cfg"] = text
     try:
-        with unfilled():
+        with unfilled(), _without_warnings():
             model = create_model(
                 plan.name,
                 load_weights=False,
@@ -62,6 +65,17 @@ def build(plan: Plan) -> Any:
     except damage() as error:
         raise CapivaraError(f"{plan.weights}: cannot be loaded: {shortened(error)}", "\n".join(WAYS)) from error
     return model.eval().requires_grad_(False)
+
+
+@contextlib.contextmanager
+def _without_warnings() -> Iterator[None]:
+    """open_clip warns that it has loaded no weights: they come next."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        yield
+    finally:
+        logging.disable(before)
 
 
 def _fill(model: nn.Module, weights: Path) -> None:

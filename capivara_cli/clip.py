@@ -6,6 +6,7 @@ Every file is found before open_clip is asked to build anything, so open_clip an
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,7 +32,7 @@ from capivara_cli.weights import (
     text_tokenizer,
 )
 
-__all__ = ["DEFAULT_MODEL", "DEFAULT_PRETRAINED", "TOY", "Clip", "check_model", "load_clip"]
+__all__ = ["DEFAULT_MODEL", "DEFAULT_PRETRAINED", "TOY", "Clip", "check_model", "find_adapter", "load_base", "load_clip"]
 
 if TYPE_CHECKING:
     import numpy as np
@@ -171,14 +172,14 @@ def load_clip(model: str = DEFAULT_MODEL, pretrained: str = "", device: str = "c
     if model.startswith(MCLIP):
         return _load_mclip(model, pretrained, device)
     if (path / ADAPTER).is_file():
-        return _load_adapter(path, f"{LOCAL}{path.absolute()}", device)
+        return _load_adapter(f"{LOCAL}{path.absolute()}", device)
     if model.startswith(LOCAL) or path.is_dir():
         source = {"model": f"{LOCAL}{path.absolute()}", "pretrained": ""}
         return _load(folder_plan(path, ""), source, device)
     if model.startswith(HUB):
         found = hub_folder(model.removeprefix(HUB))
         if not (found / CONFIG).is_file():
-            return _load_adapter(found, model, device)
+            return _load_adapter(model, device)
         return _load(folder_plan(found, model), {"model": model, "pretrained": ""}, device)
     return _load(*architecture_plan(model, pretrained), device)
 
@@ -222,48 +223,75 @@ def _load_run(path: Path, device: str) -> Clip:
     import torch
 
     run = open_run(path)
-    base = run.document["base"]
-    clip = load_clip(base["source"]["model"], base["source"]["pretrained"], device)
-    _check_base(clip, {"image": base["image"], "text": base["text"]}, path, base["source"]["model"])
+    clip = load_base(find_adapter(str(path)), device)
     _take_adapter(clip, run.adapter, run.document["adapter_sha256"])
     with torch.no_grad():
         clip.model.logit_scale.fill_(run.document["logit_scale"])
-    if run.document.get("translate_queries"):
-        clip.translate_queries = run.document["translate_queries"]
+    clip.translate_queries = run.document.get("translate_queries", "")
     clip.source = {"model": str(path.absolute()), "pretrained": ""}
     return clip
 
 
-def _load_adapter(folder: Path, source: str, device: str) -> Clip:
-    """A peft adapter with its base: the one its file names, else the default model, which the published ones are for."""
-    import json
+@dataclass(frozen=True)
+class Adapter:
+    """The folder of a saved adapter, how to load its base, and the digests {"image", "text"} that must be the base's,
+    as far as they are known."""
 
-    from safetensors import safe_open
+    folder: Path
+    base: dict[str, str]
+    digests: dict[str, str]
 
-    base, weights = {"model": DEFAULT_MODEL, "pretrained": ""}, folder / ADAPTER_WEIGHTS[0]
-    digests: dict[str, str] = {}
+
+def find_adapter(name: str) -> Adapter:
+    """The adapter of a run, of a folder in peft's form, or of ``hf-hub:org/name``.
+
+    One that does not name its base (the published ones do not) is taken for the default model's.
+    """
+    path = Path(name.removeprefix(LOCAL))
+    if (path / "run.json").is_file():
+        base = open_run(path).document["base"]
+        return Adapter(path / "adapter", base["source"], {"image": base["image"], "text": base["text"]})
+    folder = hub_folder(name.removeprefix(HUB)) if name.startswith(HUB) else path
+    weights = folder / ADAPTER_WEIGHTS[0]
+    if not (folder / ADAPTER).is_file() or not any((folder / each).is_file() for each in ADAPTER_WEIGHTS):
+        raise CapivaraError(f"{name}: no adapter there", "a run folder, an adapter's folder, or hf-hub:ORG/NAME")
+    told = None
     if weights.is_file():
-        with safe_open(weights, "pt") as file:
-            told = (file.metadata() or {}).get("base")
-        if told:
-            base, digests = (said := json.loads(told))["source"], {key: said[key] for key in ("image", "text")}
-    clip = load_clip(base["model"], base["pretrained"], device)
-    _check_base(clip, digests, folder, base["model"])
-    data = next(path for name in ADAPTER_WEIGHTS if (path := folder / name).is_file()).read_bytes()
-    _take_adapter(clip, folder, hashlib.sha256(data).hexdigest())
-    clip.source = {"model": source, "pretrained": ""}
+        from safetensors import SafetensorError, safe_open
+
+        try:
+            with safe_open(weights, "pt") as file:
+                told = (file.metadata() or {}).get("base")
+        except SafetensorError as error:
+            raise CapivaraError(f"{weights}: damaged: {error}") from error
+    if told is None:
+        return Adapter(folder, {"model": DEFAULT_MODEL, "pretrained": ""}, {})
+    said = json.loads(told)
+    return Adapter(folder, said["source"], {tower: said[tower] for tower in ("image", "text")})
+
+
+def load_base(adapter: Adapter, device: str) -> Clip:
+    """The model that an adapter is for. ``CapivaraError`` when it is another one now."""
+    clip = load_clip(adapter.base["model"], adapter.base["pretrained"], device)
+    for tower, expected in adapter.digests.items():
+        found = clip.identity["weights"] if tower == "image" else clip.text_digest
+        if found != expected:
+            raise CapivaraError(
+                f"{adapter.folder}: was trained on {adapter.base['model']}, whose {tower} tower is another one now "
+                f"(it was {expected[:15]}…, it is {found[:15]}…)",
+                "an adapter fits only the weights it was trained on: restore them, or train again",
+            )
     return clip
 
 
-def _check_base(clip: Clip, expected: dict[str, str], path: Path, model: str) -> None:
-    for tower, digest in expected.items():
-        found = clip.identity["weights"] if tower == "image" else clip.text_digest
-        if found != digest:
-            raise CapivaraError(
-                f"{path}: was trained on {model}, whose {tower} tower is another one now "
-                f"(it was {digest[:15]}…, it is {found[:15]}…)",
-                "an adapter fits only the weights it was trained on: restore them, or train again",
-            )
+def _load_adapter(source: str, device: str) -> Clip:
+    """A peft adapter merged into its base."""
+    adapter = find_adapter(source)
+    clip = load_base(adapter, device)
+    weights = next(path for name in ADAPTER_WEIGHTS if (path := adapter.folder / name).is_file())
+    _take_adapter(clip, adapter.folder, hashlib.sha256(weights.read_bytes()).hexdigest())
+    clip.source = {"model": source, "pretrained": ""}
+    return clip
 
 
 def _take_adapter(clip: Clip, folder: Path, sha256: str) -> None:

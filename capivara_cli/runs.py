@@ -26,6 +26,8 @@ class RunDir:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.writes = True
+        """False in all but one of several processes that train together."""
         self.adapter = path / "adapter"
         self.checkpoints = path / "checkpoints"
         self.best = self.checkpoints / "best.pt"
@@ -54,6 +56,8 @@ class RunDir:
     def save(self, **changes: Any) -> None:
         """Set top-level keys of ``run.json``, all or nothing."""
         self.document.update(changes)
+        if not self.writes:
+            return
         replace_text(self.path / "run.json", json.dumps(self.document, ensure_ascii=False, indent=2) + "\n")
 
     def check_request(self, request: dict[str, Any]) -> None:

@@ -53,7 +53,7 @@ LAYERS = [
         "pretrained",
         "page",
     },
-    {"options", "perform", "clip", "decoding", "packing", "toy", "training", "evaluation"},
+    {"options", "perform", "clip", "building", "mclip", "decoding", "packing", "toy", "training", "evaluation"},
     {"captioners", "translators", "rewriters", "importers", "evalsets", "stages", "commands"},
     {"cli", "__main__"},
 ]

@@ -135,15 +135,16 @@ def set_adapter_state(text: Any, state: dict[str, torch.Tensor]) -> None:
     set_peft_model_state_dict(text, state)
 
 
-def save_adapter(text: Any, folder: Path) -> None:
-    """``adapter_config.json`` and ``adapter_model.safetensors``, as ``PeftModel.from_pretrained`` reads them."""
-    from safetensors.torch import save_file
-
-    folder.mkdir(parents=True, exist_ok=True)
+def save_config(text: Any, folder: Path) -> None:
+    """``adapter_config.json``, as ``PeftModel.from_pretrained`` reads it."""
     config = text.peft_config["default"]
     training, config.inference_mode = config.inference_mode, True
     config.save_pretrained(folder)
     config.inference_mode = training
-    weights = folder / "adapter_model.safetensors"
-    save_file(adapter_state(text), weights, metadata={"format": "pt"})
-    weights.chmod(0o644)  # safetensors leaves it to the owner alone
+
+
+def save_tensors(tensors: dict[str, torch.Tensor], path: Path, metadata: dict[str, str] | None = None) -> None:
+    from safetensors.torch import save_file
+
+    save_file({name: each.contiguous() for name, each in tensors.items()}, path, {"format": "pt", **(metadata or {})})
+    path.chmod(0o644)  # safetensors leaves it to the owner alone

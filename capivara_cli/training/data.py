@@ -94,7 +94,7 @@ class Anchors:
 class TrainingData:
     """``target`` and ``kept``: the captions to learn, and those not to forget; ``anchors`` where there is alignment.
 
-    ``heldout``: captions of images that are validated on, and in neither of the others.
+    ``heldout``: by language, captions of images that are validated on, and in neither of the others.
     """
 
     store: Store
@@ -103,7 +103,7 @@ class TrainingData:
     captions: Counter[str]
     authors: Counter[tuple[str, str]]
     anchors: Anchors | None = None
-    heldout: Pool | None = None
+    heldout: dict[str, Pool] = field(default_factory=dict)
     left_out: int = 0
 
     @property
@@ -146,7 +146,9 @@ def select(store: Store, wanted: Selection) -> TrainingData:
     pool, anchors = _routine(store, wanted, target, usable, weights)
     train, heldout = _split(pool, store, wanted)
     taken = pool.among(train)
-    validated = Pool.of(store, target).among(heldout) if heldout.any() else None
+    validated = {}
+    if heldout.any():
+        validated = {each: Pool.of(store, usable & _in(store, asked, [each])).among(heldout) for each in wanted.languages}
     kept = kept.among(~heldout & train if wanted.shots else ~heldout)
     used = np.concatenate([taken.ids, kept.ids])
     languages, authors = store.languages, store.authors

@@ -147,25 +147,17 @@ class Encoder:
 class ImageEncoder(Encoder):
     """An image tower that is trained too; its rows are the pixels of the feature store, uint8 [3, height, width]."""
 
-    def __init__(
-        self, clip: Clip, precision: torch.dtype, budget: Budget, devices: Devices, pixels: np.ndarray
-    ) -> None:
+    def __init__(self, clip: Clip, precision: torch.dtype, budget: Budget, devices: Devices) -> None:
         super().__init__(clip, precision, budget, devices)
-        self.tower = clip.model.visual
+        self.tower = clip.model.visual.to(clip.device)
         settings = clip.model.visual.preprocess_cfg
         self._mean, self._std = (torch.tensor(settings[key]).view(3, 1, 1) for key in ("mean", "std"))
-        self._pixels = pixels
         patch = getattr(clip.model.visual, "patch_size", 16)
-        side = patch[0] if isinstance(patch, tuple) else int(patch)
-        self._tokens = pixels.shape[-1] * pixels.shape[-2] // side**2 + 1
+        self._patch = patch[0] if isinstance(patch, tuple) else int(patch)
 
     def length(self, row: np.ndarray) -> int:
         """Patches of an image, and the class token."""
-        return self._tokens
-
-    def pixels(self, images: np.ndarray) -> list[np.ndarray]:
-        """The pixels of images by their row in the store."""
-        return [self._pixels[image] for image in images]
+        return row.shape[-1] * row.shape[-2] // self._patch**2 + 1
 
     def run(self, rows: list[np.ndarray]) -> Tensor:
         return self._autocast((torch.from_numpy(np.stack(rows)) / 255 - self._mean) / self._std)

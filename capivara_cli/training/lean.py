@@ -51,8 +51,10 @@ def lean(tower: nn.Module, rows: Iterable[np.ndarray], number: torch.dtype) -> N
         if hasattr(module, "cast_input_dtype_enabled"):
             module.cast_input_dtype_enabled = False  # type: ignore[assignment]  # peft would widen what autocast narrows again
     for parameter in tower.parameters():
-        if not parameter.requires_grad and parameter.is_floating_point():
-            parameter.data = parameter.data.to(number)
+        if parameter.requires_grad:
+            parameter.data = parameter.data.clone()  # what is left in the mapped file would keep all of it in memory
+        elif parameter.is_floating_point():
+            parameter.data = parameter.data.to(number, copy=True)
 
 
 def _for_cpu(tower: nn.Module) -> None:

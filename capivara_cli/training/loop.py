@@ -205,7 +205,7 @@ class Trainer:
         pixels = None
         images = None
         if self.images is not None:
-            pixels = self.images(self.images.pixels(batch.images), (self.recipe.seed, 4, step))
+            pixels = self.images([store.pixels[image] for image in batch.images], (self.recipe.seed, 4, step))
             images = F.normalize(pixels.features, dim=-1)
         elif self.objective.needs("images"):
             stored = store.images[batch.images, batch.views].astype(np.float32)

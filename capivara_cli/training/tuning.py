@@ -16,8 +16,8 @@ from capivara_cli.errors import CapivaraError, UsageError
 from capivara_cli.training import adapters
 from capivara_cli.training.modules import Adapter, Compacter, Followed, Prompted, PromptEmbedding
 
-METHODS = ("lora", "adapter", "compacter", "soft-prompt", "layernorm", "lit")
-WEIGHTS, CONFIG = "adapter_model.safetensors", "adapter_config.json"
+METHODS = ("lora", "adapter", "compacter", "soft-prompt", "layernorm", "lit", "full")
+WEIGHTS, CONFIG, IMAGES = "adapter_model.safetensors", "adapter_config.json", "image_tower.safetensors"
 
 _SITES = ("output.dense", "mlp.c_proj", "mlp.fc2", "mlp.down_proj", "DenseReluDense.wo", "fc2")
 """Linear layers that end a block of attention or of the feed-forward network, by the towers' names for them."""
@@ -69,7 +69,7 @@ def tune(text: nn.Module, tuning: Tuning, base: str) -> Any:
         return adapters.add_layernorm(text, base, tuning.trains_projection)
     tower = _OWN[tuning.method](text, tuning)
     for name, parameter in tower.named_parameters():
-        whole = tuning.method == "lit"
+        whole = tuning.method in ("lit", "full")
         whole |= tuning.trains_layernorm and _NORMS in name
         whole |= tuning.trains_projection and (name.startswith(("proj.", "tower.proj.")))
         if whole:
@@ -124,7 +124,7 @@ def _prompted(text: nn.Module, tuning: Tuning) -> nn.Module:
     return Prompted(text, tuning.prompt_tokens, native)
 
 
-_OWN = {"lit": _all, "adapter": _adapters, "compacter": _compacters, "soft-prompt": _prompted}
+_OWN = {"lit": _all, "full": _all, "adapter": _adapters, "compacter": _compacters, "soft-prompt": _prompted}
 
 
 def word_embedding(text: nn.Module) -> tuple[str, nn.Embedding]:
@@ -194,30 +194,78 @@ def set_state(tower: Any, values: dict[str, Tensor]) -> None:
             own[name].copy_(value)
 
 
-def save(tower: Any, folder: Path) -> None:
-    """``adapter_config.json`` and ``adapter_model.safetensors``; peft reads them where it knows the method."""
-    from safetensors.torch import save_file
+def save(tower: Any, folder: Path, base: dict[str, Any], images: nn.Module | None = None) -> None:
+    """``adapter_config.json`` and ``adapter_model.safetensors``; peft reads them where it knows the method.
 
-    if hasattr(tower, "peft_config"):
-        adapters.save_adapter(tower, folder)
-        return
+    ``base`` (source, and the digests of both towers) goes with the weights: an adapter fits no other model.
+    ``images``: the image tower, where it was trained too.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / CONFIG).write_text(json.dumps({"capivara": asdict(tower.tuning)}, indent=2) + "\n", "utf-8")
-    save_file(state(tower), folder / WEIGHTS, metadata={"format": "pt"})
-    (folder / WEIGHTS).chmod(0o644)  # safetensors leaves it to the owner alone
+    if hasattr(tower, "peft_config"):
+        adapters.save_config(tower, folder)
+    else:
+        (folder / CONFIG).write_text(json.dumps({"capivara": asdict(tower.tuning)}, indent=2) + "\n", "utf-8")
+    adapters.save_tensors(state(tower), folder / WEIGHTS, {"base": json.dumps(base)})
+    if images is not None:
+        adapters.save_tensors({name: value.cpu() for name, value in images.state_dict().items()}, folder / IMAGES)
+
+
+def load_image_tower(images: nn.Module, folder: Path) -> bool:
+    """Take the image tower that was trained too; False when none was."""
+    from safetensors.torch import load_file
+
+    if not (folder / IMAGES).is_file():
+        return False
+    images.load_state_dict(load_file(folder / IMAGES))
+    return True
+
+
+def tuning_of(folder: Path) -> Tuning:
+    """How the adapter in a folder was tuned, so that another can start from it. ``CapivaraError`` for foreign kinds."""
+    config = json.loads((folder / CONFIG).read_bytes())
+    if "capivara" in config:
+        settings = config["capivara"]
+        return Tuning(**{**settings, "targets": tuple(settings["targets"])})
+    whole = config.get("modules_to_save") or []
+    if config.get("peft_type") == "LN_TUNING":
+        return Tuning("layernorm", projection="proj" in whole)
+    if config.get("peft_type") != "LORA":
+        raise CapivaraError(f"{folder}: a {config.get('peft_type')} adapter: only LoRA and LN tuning can be gone on with")
+    targets = config["target_modules"]
+    return Tuning(
+        rank=config["r"],
+        alpha=config["lora_alpha"],
+        dropout=config["lora_dropout"],
+        targets=(targets,) if isinstance(targets, str) else tuple(sorted(targets)),
+        projection="proj" in whole,
+        layernorm=_NORMS in whole,
+        more={name: True for name in ("use_dora", "use_rslora") if config.get(name)},
+    )
+
+
+def read_state(folder: Path) -> dict[str, Tensor]:
+    """The tensors of an adapter folder, as ``set_state`` takes them."""
+    from safetensors.torch import load_file
+
+    if (folder / WEIGHTS).is_file():
+        return load_file(folder / WEIGHTS)
+    return torch.load(folder / "adapter_model.bin", map_location="cpu", weights_only=True)
+
+
+def merges(folder: Path) -> bool:
+    """Whether the adapter in a folder can become part of the tower's own weights."""
+    config = json.loads((folder / CONFIG).read_bytes())
+    return config.get("capivara", {"method": "lora"})["method"] in ("lora", "layernorm", "lit", "full")
 
 
 def load(text: nn.Module, folder: Path, device: str) -> Any:
     """The tower with a saved adapter, ready to encode; merged into its weights where the method can be."""
-    from safetensors.torch import load_file
-
     config = json.loads((folder / CONFIG).read_bytes())
     if "capivara" not in config:
         from peft import PeftModel
 
         with adapters.quiet_peft():
             return PeftModel.from_pretrained(text, str(folder), torch_device=device).merge_and_unload()
-    settings = config["capivara"]
-    tower = tune(text, Tuning(**{**settings, "targets": tuple(settings["targets"])}), "")
-    set_state(tower.to(device), load_file(folder / WEIGHTS, device=device))
+    tower = tune(text, tuning_of(folder), "")
+    set_state(tower.to(device), read_state(folder))
     return tower

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 import torch
 from torch.nn import functional as F  # noqa: N812 (torch's own name for it)
@@ -13,27 +15,30 @@ from capivara_cli.training.store import Store
 
 
 class Validation:
-    """Mean recall (R@1, 5 and 10, both directions, in percent) per language, and its mean over languages."""
+    """Mean recall (R@1, 5 and 10, both directions, in percent) per language, and its mean over languages.
 
-    def __init__(self, store: Store, pools: dict[str, Pool], images: ImageEncoder | None = None) -> None:
-        self._store, self._pools, self._images = store, pools, images
+    ``parts``: for each language, a feature store and the captions in it.
+    """
+
+    def __init__(self, parts: Mapping[str, tuple[Store, Pool]], images: ImageEncoder | None = None) -> None:
+        self._parts, self._images = parts, images
 
     def __call__(self, encoder: Encoder) -> dict[str, float]:
         tower = encoder.tower
         training = tower.training
         tower.eval()
-        scores = {lang: self._score(encoder, pool) for lang, pool in self._pools.items()}
+        scores = {lang: self._score(encoder, *part) for lang, part in self._parts.items()}
         tower.train(training)
         return {**scores, "mean": sum(scores.values()) / len(scores)}
 
-    def _score(self, encoder: Encoder, pool: Pool) -> float:
+    def _score(self, encoder: Encoder, store: Store, pool: Pool) -> float:
         places = pool.images
         with torch.no_grad():
-            texts = encoder(self._store.rows(pool.ids), (0,)).features
+            texts = encoder(store.rows(pool.ids), (0,)).features
             if self._images is None:
-                images = torch.from_numpy(self._store.images[places, 0].astype(np.float32))
+                images = torch.from_numpy(store.images[places, 0].astype(np.float32))
             else:
-                images = self._images(self._images.pixels(places), (0,)).features.cpu()
+                images = self._images([store.pixels[place] for place in places], (0,)).features.cpu()
         owners = np.repeat(np.arange(len(places)), pool.counts[places])
         found = retrieval(F.normalize(images, dim=-1).numpy(), F.normalize(texts, dim=-1).cpu().numpy(), owners)
         return round(100 * found.mean_recall, 4)
