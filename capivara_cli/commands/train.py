@@ -1,26 +1,31 @@
-"""Teach CLIP a language: the image tower frozen, LoRA on the text tower, features from the shards."""
+"""Teach CLIP a language: the image tower frozen, LoRA or another method on the text tower, features from the shards.
+
+The same command again goes on where it stopped. On several devices: torchrun --nproc-per-node 4 -m capivara_cli train …
+"""
 
 from __future__ import annotations
 
 import re
-from dataclasses import asdict, dataclass, fields
+import statistics
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from capivara_cli import __version__, console, languages
-from capivara_cli.clip import DEFAULT_MODEL, Clip, check_model, load_clip
+from capivara_cli import console, languages
+from capivara_cli.clip import DEFAULT_MODEL, check_model, find_adapter
 from capivara_cli.command import command
 from capivara_cli.engine import Source
 from capivara_cli.errors import CapivaraError, UsageError
-from capivara_cli.runs import RunDir, replacing_folder
-from capivara_cli.shards import replace_text, sweep
-from capivara_cli.stage import Env, opt
+from capivara_cli.runs import RunDir
+from capivara_cli.stage import Env, Settings, opt
 
 if TYPE_CHECKING:
-    from capivara_cli.training.data import Batches, TrainingData
-    from capivara_cli.training.encoder import Encoder
-    from capivara_cli.training.loop import Recipe
+    from capivara_cli.training.data import Selection
     from capivara_cli.training.tuning import Tuning
+
+_TERMS = ("clip", "siglip", "distill")
+_TRACKERS = ("tensorboard", "wandb")
 
 
 @dataclass(frozen=True)
@@ -28,10 +33,13 @@ class Options:
     """The defaults are the recipe of CAPIVARA + Opt (arXiv 2310.13683), with its optimiser repaired."""
 
     lang: str = opt("", "language to learn, or several: hi or hi,xh")
-    model: str = opt(DEFAULT_MODEL, "open_clip model, hf-hub:ORG/NAME, local-dir:PATH, a run, or toy")
+    separately: bool = opt(False, "one run for each of the languages, instead of one for all")
+    model: str = opt(DEFAULT_MODEL, "open_clip model, hf-hub:ORG/NAME, local-dir:PATH, mclip:NAME, a run, or toy")
     pretrained: str = opt("", "weights of an open_clip model: a tag or a file [default: laion5b_s13b_b90k]")
+    continue_from: str = opt("", "run or peft adapter (folder, hf-hub:ORG/NAME) to start from; its base, its kind")
     name: str = opt("", "name of the run [default: the language]")
     runs: str = opt("runs", "folder the run is put in; --out names the run folder itself")
+    seeds: int = opt(1, "runs that differ in the seed only; results are mean ± std", min=1)
     steps: int = opt(1500, "training steps", min=1)
     batch_size: int = opt(1000, "pairs per step; all of them when there are fewer", min=2)
     lr: float = opt(1e-5, "highest learning rate", min=0)
@@ -39,8 +47,26 @@ class Options:
     warmup: int = opt(250, "steps of warm-up", min=0)
     weight_decay: float = opt(0.2, "weight decay", min=0)
     optimizer: Literal["adamw", "adam-l2"] = opt("adamw", "adamw (decay on matrices), adam-l2 (as in the paper)")
-    peft: Literal["lora", "adapter", "compacter", "soft-prompt", "layernorm", "lit"] = opt(
-        "lora", "what is tuned of the text tower; lit: all of it"
+    ema: float = opt(0.0, "decay of the average of the weights that is kept in the end, as 0.999; 0: none", min=0, max=1)
+    objective: str = opt("auto", "clip, siglip or distill, or a sum as clip+distill:0.5 [default: the model's own]")
+    teacher: str = opt("", "for distill: model whose text tower teaches [default: the model itself, untuned]")
+    distill_loss: Literal["mse", "cosine"] = opt("mse", "distance to the teacher")
+    align: Literal["none", "native", "mt-source", "mt-pivot"] = opt(
+        "none", "alignment routine 1, 2 or 3: which texts of an image come close to each other"
+    )
+    align_loss: Literal["mse", "cosine", "contrastive"] = opt("mse", "their distance")
+    align_weight: float = opt(0.1, "weight of the alignment", min=0)
+    align_anchor: Literal["frozen", "live"] = opt("frozen", "the other text as the base model has it, or tuned too")
+    text_sampling: Literal["uniform", "weighted", "all"] = opt("uniform", "captions of an image per visit: one, or all")
+    text_weights: str = opt("", "for weighted: authors and weights, as in human=2,argos=1,*blip2*=0.5; others 1")
+    views: int = opt(0, "augmented views of each image, computed once; 0: the image as it is", min=0)
+    shots: int = opt(0, "few-shot: images that are trained on; 0: all", min=0)
+    split_seed: int = opt(42, "decides which images are held out, and which are the shots", min=0)
+    val: str = opt("", "what to select on: a share or number of the images, held out, or shards, or an eval set")
+    val_every: int = opt(100, "steps between validations", min=1)
+    patience: int = opt(0, "validations without a better one after which training stops; 0: never", min=0)
+    peft: Literal["lora", "adapter", "compacter", "soft-prompt", "layernorm", "lit", "full"] = opt(
+        "lora", "what is tuned; lit: the whole text tower, full: both towers"
     )
     lora_r: int = opt(8, "rank of LoRA", min=1)
     lora_alpha: float = opt(8.0, "alpha of LoRA: its output is scaled by alpha / rank", min=0)
@@ -66,6 +92,27 @@ class Options:
     grad_checkpointing: bool = opt(False, "less memory, a third more work", tuning=True)
     compile: bool = opt(False, "let torch.compile build the tower's layers: a slow start, faster steps", tuning=True)
     checkpoint_every: int = opt(100, "steps between checkpoints; 0: never", min=0, tuning=True)
+    log: str = opt("", "where the metrics go too: tensorboard, wandb, or both", tuning=True)
+
+    def check(self) -> None:
+        """Raise at once what can be known to be wrong before anything is read."""
+        if not self.languages:
+            raise UsageError("train: which language?", "say it with --lang, as in: capivara train shards/ --lang hi")
+        self.terms  # noqa: B018  parsed, so that it is checked
+        if (self.text_sampling == "weighted") != bool(self.weights):
+            raise UsageError(
+                "--text-sampling weighted and --text-weights belong together",
+                "as in: --text-sampling weighted --text-weights human=2,argos=1",
+            )
+        if self.patience and not self.val:
+            raise UsageError("--patience: there is nothing to wait for without --val", "as in: --val 0.05 --patience 5")
+        for name in self.trackers:
+            if name not in _TRACKERS:
+                raise UsageError(f"--log {name}: there are {' and '.join(_TRACKERS)}")
+        if self.peft == "full" and (self.views or "distill" in self.terms):
+            raise UsageError("--peft full trains on the images themselves: not with --views, not with distill")
+        if self.align_weight and self.align != "none" and set(self.terms) == {"distill"}:
+            raise UsageError("--align: a term beside images; distill alone has none", "as in: --objective clip+distill")
 
     @property
     def languages(self) -> list[str]:
@@ -77,10 +124,62 @@ class Options:
         return [each for each in _languages(self.keep_lang) if each not in self.languages] if self.keep_share else []
 
     @property
+    def trackers(self) -> list[str]:
+        return _split(self.log)
+
+    @property
+    def terms(self) -> dict[str, float]:
+        """``clip+distill:0.5`` -> {"clip": 1.0, "distill": 0.5}; {"auto": 1.0} for auto."""
+        if self.objective == "auto":
+            return {"auto": 1.0}
+        found = {}
+        for part in self.objective.split("+"):
+            name, _, weight = part.strip().partition(":")
+            number = _number(weight) if weight else 1.0
+            if name not in _TERMS or number is None or number <= 0 or name in found:
+                raise UsageError(f"--objective {self.objective}: {part!r}", f"a sum of {', '.join(_TERMS)}, each once")
+            found[name] = number
+        if {"clip", "siglip"} <= found.keys():
+            raise UsageError(f"--objective {self.objective}: clip or siglip, they share the temperature")
+        return found
+
+    @property
+    def weights(self) -> dict[str, float]:
+        found = {}
+        for part in _split(self.text_weights):
+            name, equals, weight = part.rpartition("=")
+            number = _number(weight)
+            if not equals or number is None or number < 0:
+                raise UsageError(f"--text-weights {part}: not AUTHOR=WEIGHT", "as in: human=2,argos=1")
+            found[name] = number
+        return found
+
+    @property
+    def heldout(self) -> float:
+        """The share or number of images that ``--val`` holds out; 0 when it names data, or nothing."""
+        return _number(self.val) or 0.0
+
+    @property
     def request(self) -> dict[str, Any]:
         """What decides the result: a run is resumed only by the same."""
-        aside = {"name", "runs", *(each.name for each in fields(self) if each.metadata.get("tuning"))}
+        aside = {"name", "runs", "seeds", "separately"}
+        aside |= {each.name for each in fields(self) if each.metadata.get("tuning")}
         return {key: value for key, value in asdict(self).items() if key not in aside}
+
+    @property
+    def selection(self) -> Selection:
+        from capivara_cli.training.data import Selection
+
+        return Selection(
+            self.languages,
+            self.kept,
+            align=self.align,
+            weights=self.weights,
+            shots=self.shots,
+            heldout=self.heldout,
+            split_seed=self.split_seed,
+            images_needed=set(self.terms) != {"distill"},
+        )
 
     @property
     def tuning(self) -> Tuning:
@@ -107,6 +206,13 @@ def _split(text: str) -> list[str]:
     return list(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
 
 
+def _number(text: str) -> float | None:
+    try:
+        return float(text)
+    except ValueError:
+        return None
+
+
 def _languages(text: str) -> list[str]:
     """BCP-47 codes of a comma-separated list. A code that no translator knows is taken as given."""
     found = []
@@ -122,239 +228,76 @@ def _languages(text: str) -> list[str]:
 
 @command("train", Options)
 def train(inputs: list[str], options: Options, env: Env) -> dict[str, Any]:
-    """Train on the shards (or the stream) and fill a run folder; the same command again goes on where it stopped."""
-    if not options.languages:
-        raise UsageError("train: which language?", "say it with --lang, as in: capivara train shards/ --lang hi")
-    run = RunDir(Path(env.settings.out or Path(options.runs) / (options.name or "-".join(options.languages))))
-    request = {**options.request, "seed": env.seed}
-    run.check_request(request)
-    sweep(run.path)
+    """Train on the shards (or the stream) and fill run folders: one, or one for each language and each seed."""
+    options.check()
+    asked = [replace(options, lang=lang) for lang in options.languages] if options.separately else [options]
+    wanted = [
+        (each, seed, _folder(each, env.settings.out, seed if options.seeds > 1 else None, len(asked) > 1))
+        for each in asked
+        for seed in range(env.seed, env.seed + options.seeds)
+    ]
+    runs = [(each, RunDir(folder), replace(env.settings, seed=seed)) for each, seed, folder in wanted]
+    for each, run, settings in runs:
+        run.check_request({**each.request, "seed": settings.seed})
+    if not all(run.finished for _, run, _ in runs):
+        _check_models(options)
+
+    from capivara_cli.training.session import Session
+
     source = Source(inputs, env)
-    if run.finished:
-        _same_data(run, _fingerprint(source))
-        console.say(f"{run}: already finished")
-        return {**_summary(run, env), "inputs": source.shards}
-    check_model(options.model, options.pretrained)
-    clip = load_clip(options.model, options.pretrained, env.device)
-    total = sum(parameter.numel() for parameter in clip.model.parameters())
-    base = {
-        "source": clip.source,
-        "identity": clip.identity,
-        "image": clip.identity["weights"],
-        "text": clip.text_digest,
-    }
-    data = _read(source, clip, options, env)
-    if run.document:
-        _same_data(run, data.fingerprint)
-    batches, recipe = _prepare(options, data, env)
-    run.save(
-        name=run.path.name,
-        request=request,
-        base=base,
-        data=_describe(data),
-        batch={"size": batches.size, "kept": batches.kept_size, "warmup": recipe.warmup},
-        history=source.history,
-        versions=_versions(),
-        step=run.document.get("step", 0),
-        finished=False,
-    )
-    run.save(parameters=_adapt(clip, options, total, env.seed))
-    encoder = _encoder(clip, options, data)
-    _finish(run, clip, _loop(clip, encoder, batches, recipe, run))
-    return {**_summary(run, env), "inputs": source.shards}
+    summaries = []
+    for each, run, settings in runs:
+        own = env if len(runs) == 1 else _env(settings, env)
+        summaries.append(Session(each, run, source, own).run())
+        if own is not env and not summaries[1:]:
+            env.tally.add(own.tally)
+    if len(runs) > 1:
+        console.say(_over_runs(summaries))
+    return {**summaries[0], "runs": summaries, "inputs": source.shards}
 
 
-def _read(source: Source, clip: Clip, options: Options, env: Env) -> TrainingData:
-    """The whole stream, before anything is trained: half a stream must not become a model."""
-    from torch import nn
-
-    from capivara_cli.training.data import read_data
-
-    data = read_data(console.track(source, "read"), clip, options.languages, options.kept, env)
-    clip.model.visual = nn.Identity()  # every image is a vector now: the tower's memory goes to training
-    return data
-
-
-def _fingerprint(source: Source) -> str:
-    from capivara_cli.training.data import Watched
-
-    watched = Watched(source)
-    for _ in watched:
-        pass
-    return watched.fingerprint
+def _folder(options: Options, out: str, seed: int | None, several: bool) -> Path:
+    """``runs/hi``; ``--out`` names it itself, and is the parent where there are several."""
+    name = options.name or "-".join(options.languages)
+    if options.name and several:
+        name = f"{options.name}-{options.lang}"
+    name = name if seed is None else f"{name}-seed{seed}"
+    if out:
+        return Path(out) / name if several or seed is not None else Path(out)
+    return Path(options.runs) / name
 
 
-def _same_data(run: RunDir, fingerprint: str) -> None:
-    if run.document["data"]["fingerprint"] != fingerprint:
-        raise CapivaraError(
-            f"{run}: was trained on other data than this input",
-            "choose another name with --name, or delete the folder to train anew",
-        )
+def _check_models(options: Options) -> None:
+    if options.continue_from:
+        base = find_adapter(options.continue_from).base
+        if options.model not in (DEFAULT_MODEL, base["model"]):
+            raise CapivaraError(
+                f"--model {options.model}: {options.continue_from} belongs to {base['model']}", "leave --model out"
+            )
+        check_model(base["model"], base["pretrained"])
+    else:
+        check_model(options.model, options.pretrained)
+    if options.teacher:
+        check_model(options.teacher)
 
 
-def _prepare(options: Options, data: TrainingData, env: Env) -> tuple[Batches, Recipe]:
-    """The batches and the recipe as this data allows them; every departure from what was asked is said."""
-    from capivara_cli.training.data import Batches
-    from capivara_cli.training.loop import Recipe
-    from capivara_cli.training.optimization import capped_warmup
-
-    batches = Batches(data, options.batch_size, options.keep_share if options.kept else 0.0, env.seed)
-    if batches.size < 2:
-        raise CapivaraError("one image-text pair cannot be told from others: at least two images are needed")
-    if batches.size < options.batch_size:
-        console.say(
-            f"batches of {batches.size:,} pairs, not {options.batch_size:,}: there are no more images than that"
-        )
-    if options.kept and not batches.kept_size:
-        console.say(f"no captions in {', '.join(options.kept)}: nothing keeps these from being forgotten")
-    warmup = capped_warmup(options.warmup, options.steps)
-    if warmup < options.warmup:
-        console.say(f"warm-up of {warmup} steps, not {options.warmup}: there are {options.steps:,} steps in all")
-    recipe = Recipe(
-        steps=options.steps,
-        lr=options.lr,
-        min_lr=min(options.min_lr, options.lr),
-        warmup=warmup,
-        optimizer=options.optimizer,
-        weight_decay=options.weight_decay,
-        learn_temperature=options.learn_temperature,
-        keep_weight=options.keep_weight,
-        checkpoint_every=options.checkpoint_every,
-        seed=env.seed,
-    )
-    return batches, recipe
+def _env(settings: Settings, env: Env) -> Env:
+    """An environment with books of its own: shards that are read once must not be counted once per seed."""
+    return Env(settings, env.step)
 
 
-def _adapt(clip: Clip, options: Options, total: int, seed: int) -> dict[str, Any]:
-    """Make the text tower one of which only the tuned parameters train; returns their counts."""
-    import math
-
-    import torch
-
-    from capivara_cli.training.adapters import checkpoint_gradients, trainable
-    from capivara_cli.training.tuning import tune
-
-    if options.grad_checkpointing:
-        checkpoint_gradients(clip.model.text)
-    if options.temperature:
-        with torch.no_grad():
-            clip.model.logit_scale.fill_(-math.log(options.temperature))
-    torch.manual_seed(seed)
-    clip.model.text = tune(clip.model.text, options.tuning, clip.identity["model"]).to(clip.device)
-    counted = trainable(clip.model.text)
-    named = [(name, each.numel()) for name, each in clip.model.text.named_parameters() if each.requires_grad]
-    projection = sum(count for name, count in named if "proj." in name and not name.startswith("transformer."))
-    norms = sum(count for name, count in named if "LayerNorm" in name)
-    parts = {
-        f"in {options.peft}": counted - projection - norms,
-        "in the projection": projection,
-        "in LayerNorms": norms,
-        "temperature": int(options.learn_temperature),
-    }
-    count = sum(parts.values())
-    return {"total": total, "trainable": count, "percent": round(100 * count / total, 4), "parts": parts}
+def _over_runs(summaries: Sequence[dict[str, Any]]) -> str:
+    """Mean and sample standard deviation over the runs of each language."""
+    lines = []
+    for lang in dict.fromkeys(each["lang"] for each in summaries):
+        own = [each for each in summaries if each["lang"] == lang]
+        parts = [f"loss {_spread([each['loss_last'] for each in own], 3)}"]
+        if all(each.get("val") for each in own):
+            parts.append(f"mean recall held out {_spread([each['val']['mean'] for each in own], 1)}")
+        lines.append(f"{lang}: {len(own)} run{'s' * (len(own) > 1)}, {', '.join(parts)}")
+    return "\n".join(lines)
 
 
-def _encoder(clip: Clip, options: Options, data: TrainingData) -> Encoder:
-    """The tuned tower, made lean, with what memory it may take."""
-    from capivara_cli.training.devices import Devices
-    from capivara_cli.training.encoder import Encoder
-    from capivara_cli.training.lean import lean, precision
-    from capivara_cli.training.memory import Budget, parse_size
-
-    number = precision(options.precision, clip.device, clip.model.text)
-    lean(clip.model.text, [data.target.tokens, data.kept.tokens], number)
-    if options.compile:
-        for layer in clip.model.text.modules():
-            if type(layer).__name__.endswith(("Layer", "ResidualAttentionBlock", "EncoderLayer")):
-                layer.compile(dynamic=True)
-    return Encoder(clip, number, Budget(clip.device, parse_size(options.memory)), Devices())
-
-
-def _loop(clip: Clip, encoder: Encoder, batches: Batches, recipe: Recipe, run: RunDir) -> float:
-    from capivara_cli.training.loop import Trainer
-
-    return Trainer(clip, encoder, batches, recipe, run).train()
-
-
-def _finish(run: RunDir, clip: Clip, pairs_per_second: float) -> None:
-    """Adapter, model card, and last of all the word that the run is finished."""
-    import hashlib
-
-    from capivara_cli.training import tuning
-    from capivara_cli.training.card import model_card
-
-    with replacing_folder(run.adapter) as folder:
-        tuning.save(clip.model.text, folder)
-    metrics = run.read_metrics()
-    weights = (run.adapter / "adapter_model.safetensors").read_bytes()
-    run.save(
-        logit_scale=clip.model.logit_scale.item(),
-        adapter_sha256=hashlib.sha256(weights).hexdigest(),
-        result={
-            "loss_first": metrics[0]["loss"],
-            "loss_last": metrics[-1]["loss"],
-            "seconds": round(sum(line["timing"]["seconds"] for line in metrics), 3),
-            "pairs_per_second": round(pairs_per_second, 1),
-        },
-        step=len(metrics),
-    )
-    replace_text(run.path / "MODEL_CARD.md", model_card(run.document))
-    run.save(finished=True)
-    _report(run.document, run)
-
-
-def _report(document: dict[str, Any], run: RunDir) -> None:
-    parameters, result, batch = document["parameters"], document["result"], document["batch"]
-    console.say(
-        f"trained {parameters['trainable']:,} of {parameters['total']:,} parameters ({parameters['percent']:.2f} %), "
-        f"{document['request']['steps']:,} steps of {batch['size']:,} pairs in {console.duration(result['seconds'])} "
-        f"({result['pairs_per_second']:,.0f} pairs/s); loss {result['loss_first']:.3f} → {result['loss_last']:.3f}"
-    )
-    console.say(f"the run is {run}/; measure it with: capivara eval {run} SHARDS")
-
-
-def _summary(run: RunDir, env: Env) -> dict[str, Any]:
-    document = run.document
-    parameters, result, data = document["parameters"], document["result"], document["data"]
-    return {
-        "run": str(run),
-        "steps": document["request"]["steps"],
-        "batch_size": document["batch"]["size"],
-        "loss_first": result["loss_first"],
-        "loss_last": result["loss_last"],
-        "pairs_per_second": result["pairs_per_second"],
-        "trainable": parameters["trainable"],
-        "total": parameters["total"],
-        "trainable_percent": parameters["percent"],
-        "samples": data["samples"],
-        "captions": data["captions"],
-        "read": env.tally.read,
-        "dropped": dict(env.tally.dropped),
-        "notes": dict(env.tally.notes),
-    }
-
-
-def _describe(data: TrainingData) -> dict[str, Any]:
-    return {
-        "samples": data.samples,
-        "captions": dict(sorted(data.captions.items())),
-        "authors": [[language, author, count] for (language, author), count in sorted(data.authors.items())],
-        "embedded_here": data.embedded_here,
-        "fingerprint": data.fingerprint,
-    }
-
-
-def _versions() -> dict[str, str]:
-    import open_clip
-    import peft
-    import torch
-    import transformers
-
-    return {
-        "capivara": __version__,
-        "torch": torch.__version__,
-        "open_clip": open_clip.__version__,
-        "transformers": transformers.__version__,
-        "peft": peft.__version__,
-    }
+def _spread(values: Sequence[float], digits: int) -> str:
+    mean = f"{statistics.fmean(values):.{digits}f}"
+    return f"{mean} ± {statistics.stdev(values):.{digits}f}" if len(values) > 1 else mean

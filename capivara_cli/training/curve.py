@@ -1,0 +1,56 @@
+"""The training curve, as a picture in the run folder and as characters in the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from capivara_cli.shards import replacing
+
+_WIDTH, _HEIGHT = 76, 14
+
+
+def save(metrics: Sequence[dict[str, Any]], path: Path, title: str) -> None:
+    """Loss and its terms over the steps, and below, where there was a validation, its mean recall: a PNG."""
+    from matplotlib.figure import Figure
+
+    validated = [line for line in metrics if "val" in line]
+    figure = Figure(figsize=(8, 6 if validated else 4), layout="constrained")
+    axes = figure.subplots(2 if validated else 1, 1, sharex=True, squeeze=False)[:, 0]
+    steps = [line["step"] for line in metrics]
+    axes[0].plot(steps, [line["loss"] for line in metrics], label="loss", color="black", linewidth=1)
+    terms = metrics[0]["terms"]
+    for name in terms if len(terms) > 1 else ():
+        axes[0].plot(steps, [line["terms"][name] for line in metrics], label=name, linewidth=0.8, alpha=0.8)
+    axes[0].set(ylabel="loss", title=title)
+    axes[0].legend(frameon=False)
+    if validated:
+        for name in validated[0]["val"]:
+            axes[1].plot(
+                [line["step"] for line in validated], [line["val"][name] for line in validated], marker=".", label=name
+            )
+        axes[1].set(ylabel="mean recall held out, %")
+        axes[1].legend(frameon=False)
+    axes[-1].set(xlabel="step")
+    for each in axes:
+        each.grid(alpha=0.2)
+        each.spines[["top", "right"]].set_visible(False)
+    with replacing(path) as out:
+        figure.savefig(out, format="png", dpi=120)
+
+
+def drawn(metrics: Sequence[dict[str, Any]]) -> str:
+    """The loss over the steps in characters; "" for fewer than three steps."""
+    if len(metrics) < 3:
+        return ""
+    import plotext
+
+    plotext.clear_figure()
+    plotext.plot_size(_WIDTH, _HEIGHT)
+    plotext.theme("clear")
+    plotext.plot([line["step"] for line in metrics], [line["loss"] for line in metrics], marker="braille")
+    plotext.title("loss")
+    text = plotext.uncolorize(plotext.build())
+    plotext.clear_figure()
+    return "\n".join(line.rstrip() for line in text.splitlines())
