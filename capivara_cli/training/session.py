@@ -100,8 +100,12 @@ class Session:
             request={**options.request, "seed": env.seed},
             base=base,
             data=self._describe(data),
-            batch={**run.document.get("batch", {}), "size": batches.size, "kept": batches.kept_size},
-            warmup=recipe.warmup,
+            batch={
+                **run.document.get("batch", {}),
+                "size": batches.size,
+                "kept": batches.kept_size,
+                "warmup": recipe.warmup,
+            },
             objective={term.name: term.weight for term in objective.terms},
             history=self.source.history,
             versions=_versions(),
@@ -279,7 +283,8 @@ class Session:
         count = sum(parts.values())
         percent = round(100 * count / total, 4)
         rows = [[name, f"{number:,}", f"{100 * number / total:.4f} %"] for name, number in parts.items() if number]
-        console.say(console.table([*rows, ["all that is trained", f"{count:,}", f"{percent:.4f} %"]], ["", "parameters", "of the model"]))
+        rows.append(["all that is trained", f"{count:,}", f"{percent:.4f} %"])
+        console.say(console.table(rows, ["", "parameters", "of the model"]))
         return {"total": total, "trainable": count, "percent": percent, "parts": parts}
 
     def _encoders(self, clip: Clip, store: Store) -> tuple[Encoder, ImageEncoder | None]:
