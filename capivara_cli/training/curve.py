@@ -1,14 +1,16 @@
-"""The training curve, as a picture in the run folder and as characters in the terminal."""
+"""The training curve, as a picture in the run folder and as a line in the terminal."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 from capivara_cli.shards import replacing
 
-_WIDTH, _HEIGHT = 76, 14
+_WIDTH = 60
+_BLOCKS = "▁▂▃▄▅▆▇█"
 
 
 def save(metrics: Sequence[dict[str, Any]], path: Path, title: str) -> None:
@@ -41,16 +43,18 @@ def save(metrics: Sequence[dict[str, Any]], path: Path, title: str) -> None:
 
 
 def drawn(metrics: Sequence[dict[str, Any]]) -> str:
-    """The loss over the steps in characters; "" for fewer than three steps."""
-    if len(metrics) < 3:
-        return ""
-    import plotext
+    """The loss over the steps, and the validations, each as one line of blocks: ``loss 4.77 █▆▃▂▁ 1.06``."""
+    series = {"loss": [line["loss"] for line in metrics]}
+    series["mean recall held out"] = [line["val"]["mean"] for line in metrics if "val" in line]
+    return "\n".join(
+        f"{name} {values[0]:.3g} {_blocks(values)} {values[-1]:.3g}" for name, values in series.items() if len(values) > 1
+    )
 
-    plotext.clear_figure()
-    plotext.plot_size(_WIDTH, _HEIGHT)
-    plotext.theme("clear")
-    plotext.plot([line["step"] for line in metrics], [line["loss"] for line in metrics], marker="braille")
-    plotext.title("loss")
-    text = plotext.uncolorize(plotext.build())
-    plotext.clear_figure()
-    return "\n".join(line.rstrip() for line in text.splitlines())
+
+def _blocks(values: Sequence[float]) -> str:
+    """Means of at most ``_WIDTH`` equal parts, from ▁ (the least) to █."""
+    count = min(_WIDTH, len(values))
+    edges = [len(values) * part // count for part in range(count + 1)]
+    means = [sum(values[start:end]) / (end - start) for start, end in pairwise(edges)]
+    low, high = min(means), max(means)
+    return "".join(_BLOCKS[round((mean - low) / (high - low or 1) * (len(_BLOCKS) - 1))] for mean in means)

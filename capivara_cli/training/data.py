@@ -94,7 +94,7 @@ class Anchors:
 class TrainingData:
     """``target`` and ``kept``: the captions to learn, and those not to forget; ``anchors`` where there is alignment.
 
-    ``heldout``: by language, captions of images that are validated on, and in neither of the others.
+    ``left_out``: images without any of these. ``heldout``: by language, captions of images that are validated on, and in neither of the others.
     """
 
     store: Store
@@ -145,6 +145,7 @@ def select(store: Store, wanted: Selection) -> TrainingData:
     kept = Pool.of(store, usable & _in(store, asked, wanted.kept))
     pool, anchors = _routine(store, wanted, target, usable, weights)
     train, heldout = _split(pool, store, wanted)
+    there = int(np.count_nonzero(pool.counts + kept.counts))
     taken = pool.among(train)
     validated = {}
     if heldout.any():
@@ -164,7 +165,7 @@ def select(store: Store, wanted: Selection) -> TrainingData:
         Counter({(languages[lang], authors[by]): count for (lang, by), count in pairs.items()}),
         anchors,
         validated,
-        len(store) - int(np.count_nonzero(taken.counts + kept.counts + heldout)),
+        len(store) - there,
     )
 
 

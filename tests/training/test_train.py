@@ -185,16 +185,20 @@ def test_outside_the_main_thread_training_works_too(options: Options, shards: Ca
 def test_a_loss_that_is_no_number_stops_the_run_and_keeps_the_checkpoint(
     options: Options, shards: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from capivara_cli.training import loop
+    from capivara_cli.training import objective
 
-    calls, real = [], loop.info_nce
+    calls, real = [], objective.info_nce
 
     def diverging(*tensors: Any) -> Any:
         calls.append(1)
         return real(*tensors) * (float("nan") if len(calls) == 8 else 1)
 
-    monkeypatch.setattr(loop, "info_nce", diverging)
-    with pytest.raises(CapivaraError, match="diverged at step 8: the loss is nan; the checkpoint of step 5 is kept"):
+    monkeypatch.setattr(objective, "info_nce", diverging)
+    expected = (
+        r"diverged at step 8: the loss is nan, on the batch of '\d+', '\d+', '\d+', '\d+', '\d+' …; "
+        "the checkpoint of step 5 is kept"
+    )
+    with pytest.raises(CapivaraError, match=expected):
         run(options, shards(pairs(20)))
     assert RunDir(tmp_path / "runs" / "pt").checkpoint_steps() == [5]
     with pytest.raises(CapivaraError, match="unfinished"):
