@@ -16,6 +16,7 @@ from capivara_cli.errors import CapivaraError
 from capivara_cli.runs import open_run
 from capivara_cli.weights import (
     ADAPTER,
+    ADAPTER_BASE,
     ADAPTER_WEIGHTS,
     CONFIG,
     DEFAULT_MODEL,
@@ -32,7 +33,10 @@ from capivara_cli.weights import (
     text_tokenizer,
 )
 
-__all__ = ["DEFAULT_MODEL", "DEFAULT_PRETRAINED", "TOY", "Clip", "check_model", "find_adapter", "load_base", "load_clip"]
+__all__ = [
+    "DEFAULT_MODEL", "DEFAULT_PRETRAINED", "TOY", "Adapter", "Clip", "check_model", "find_adapter", "load_base",
+    "load_clip",
+]  # fmt: skip
 
 if TYPE_CHECKING:
     import numpy as np
@@ -159,8 +163,8 @@ def load_clip(model: str = DEFAULT_MODEL, pretrained: str = "", device: str = "c
 
     ``model``: an open_clip architecture (with the tag or file ``pretrained``), ``hf-hub:org/name``,
     ``local-dir:PATH`` or such a folder's path, a peft adapter's folder or repository, ``mclip:NAME`` (a text tower of
-    M-CLIP; ``pretrained`` may name the model of its image tower), a run folder, or ``toy``. Raises ``CapivaraError`` for an unknown name
-    and when files are needed that are neither here nor to be had.
+    M-CLIP; ``pretrained`` may name the model of its image tower), a run folder, or ``toy``. Raises ``CapivaraError``
+    for an unknown name and when files are needed that are neither here nor to be had.
     """
     path = Path(model.removeprefix(LOCAL))
     if (path / "run.json").is_file():
@@ -252,22 +256,15 @@ def find_adapter(name: str) -> Adapter:
         base = open_run(path).document["base"]
         return Adapter(path / "adapter", base["source"], {"image": base["image"], "text": base["text"]})
     folder = hub_folder(name.removeprefix(HUB)) if name.startswith(HUB) else path
-    weights = folder / ADAPTER_WEIGHTS[0]
     if not (folder / ADAPTER).is_file() or not any((folder / each).is_file() for each in ADAPTER_WEIGHTS):
         raise CapivaraError(f"{name}: no adapter there", "a run folder, an adapter's folder, or hf-hub:ORG/NAME")
-    told = None
-    if weights.is_file():
-        from safetensors import SafetensorError, safe_open
-
-        try:
-            with safe_open(weights, "pt") as file:
-                told = (file.metadata() or {}).get("base")
-        except SafetensorError as error:
-            raise CapivaraError(f"{weights}: damaged: {error}") from error
-    if told is None:
+    if not (folder / ADAPTER_BASE).is_file():
         return Adapter(folder, {"model": DEFAULT_MODEL, "pretrained": ""}, {})
-    said = json.loads(told)
-    return Adapter(folder, said["source"], {tower: said[tower] for tower in ("image", "text")})
+    try:
+        said = json.loads((folder / ADAPTER_BASE).read_bytes())
+        return Adapter(folder, said["source"], {tower: said[tower] for tower in ("image", "text")})
+    except (ValueError, KeyError, TypeError) as error:
+        raise CapivaraError(f"{folder / ADAPTER_BASE}: damaged: {error!r}") from error
 
 
 def load_base(adapter: Adapter, device: str) -> Clip:

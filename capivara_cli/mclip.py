@@ -53,7 +53,7 @@ def images_for(folder: Path) -> tuple[str, str]:
 
 
 def load(own: Path, base: Path) -> MultilingualText:
-    """The tower of a folder of M-CLIP; ``base`` has the configuration of its encoder. On the CPU, in evaluation mode."""
+    """The tower in a folder of M-CLIP; ``base`` has the configuration of its encoder. On the CPU, to be evaluated."""
     from transformers import AutoConfig
 
     from capivara_cli.building import damage, shortened, unfilled

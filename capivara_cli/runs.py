@@ -1,7 +1,8 @@
 """A run folder: what was asked, how far it is, what came out.
 
 ``run.json`` (the request, the base model, the data, the state), ``metrics.jsonl`` (a line per step), ``checkpoints/``
-(the last two, and the best), ``adapter/`` (peft's format), ``MODEL_CARD.md``; others add ``footprint.json`` and ``eval.json``.
+(the last two, and the best), ``adapter/`` (peft's format), ``curve.png``, ``MODEL_CARD.md``; others add
+``footprint.json`` and ``eval.json``.
 A run is finished when ``run.json`` says so, which is written last; nothing loads an unfinished one.
 """
 

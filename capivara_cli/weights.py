@@ -24,6 +24,7 @@ HUB = "hf-hub:"
 MCLIP = "mclip:"
 CONFIG = "open_clip_config.json"
 ADAPTER = "adapter_config.json"
+ADAPTER_BASE = "base.json"
 ADAPTER_WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin")
 _WEIGHTS = (
     "open_clip_model.safetensors",

@@ -47,7 +47,7 @@ class Options:
     warmup: int = opt(250, "steps of warm-up", min=0)
     weight_decay: float = opt(0.2, "weight decay", min=0)
     optimizer: Literal["adamw", "adam-l2"] = opt("adamw", "adamw (decay on matrices), adam-l2 (as in the paper)")
-    ema: float = opt(0.0, "decay of the average of the weights that is kept in the end, as 0.999; 0: none", min=0, max=1)
+    ema: float = opt(0.0, "decay of the average of the weights that is kept, as 0.999; 0: none", min=0, max=1)
     objective: str = opt("auto", "clip, siglip or distill, or a sum as clip+distill:0.5 [default: the model's own]")
     teacher: str = opt("", "for distill: model whose text tower teaches [default: the model itself, untuned]")
     distill_loss: Literal["mse", "cosine"] = opt("mse", "distance to the teacher")
@@ -251,9 +251,10 @@ def train(inputs: list[str], options: Options, env: Env) -> dict[str, Any]:
         summaries.append(Session(each, run, source, own).run())
         if own is not env and not summaries[1:]:
             env.tally.add(own.tally)
-    if len(runs) > 1:
-        console.say(_over_runs(summaries))
-    return {**summaries[0], "runs": summaries, "inputs": source.shards}
+    if len(runs) == 1:
+        return summaries[0]
+    console.say(_over_runs(summaries))
+    return {**summaries[0], "runs": summaries}
 
 
 def _folder(options: Options, out: str, seed: int | None, several: bool) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import random
 from collections.abc import Iterator
 
@@ -16,11 +17,11 @@ LANGUAGES = tuple(grammar.LANGUAGES)
 DEFAULT_SCENES = 300
 MAX_SCENES = 20_000
 
-_SPLITS = {"test": "heldout", "heldout": "heldout", "train": "train"}
+_SPLITS = {"test": "heldout", "heldout": "heldout", "val": "val", "train": "train"}
 
 
 def load(variant: str, *, lang: str, data: str, split: str, env: Env) -> EvalSet:
-    """``toy`` or ``toy:COUNT`` scenes of a split ("test", which is "heldout", or "train"), one caption each.
+    """``toy`` or ``toy:COUNT`` scenes of a split ("test", which is "heldout", "val" or "train"), one caption each.
 
     The captions of the four languages say the same. A scene that shows one kind of thing has its shape as class.
     """
@@ -43,7 +44,7 @@ def load(variant: str, *, lang: str, data: str, split: str, env: Env) -> EvalSet
 
 def _samples(split: str, count: int, lang: str, env: Env) -> Iterator[Sample]:
     drawn = env.once(("toy scenes", split, count), dict)  # one drawing for all languages
-    for index, scene in enumerate(scenes.sample_scenes(split, count)):
+    for index, scene in enumerate(_scenes(split, count)):
         if index not in drawn:
             drawn[index] = _png(scene)
         text = grammar.parallel(scene, random.Random(f"eval-{split}-{index}"))[lang]
@@ -53,6 +54,16 @@ def _samples(split: str, count: int, lang: str, env: Env) -> Iterator[Sample]:
         caption = Caption(text, lang, "grammar").to_json()
         members["json"] = encode_json({"captions": [caption], "scene": scenes.canonical(scene)})
         yield Sample(f"toy-{split}-{index:05d}", members)
+
+
+def _scenes(split: str, count: int) -> Iterator[scenes.Scene]:
+    """Scenes to select on ("val") are held out from training as the test's are, and are none of these."""
+    if split != "val":
+        yield from scenes.sample_scenes(split, count)
+        return
+    tested = set(scenes.sample_scenes("heldout", DEFAULT_SCENES))
+    drawn = scenes.sample_scenes("heldout", count + DEFAULT_SCENES, seed=1)
+    yield from itertools.islice((scene for scene in drawn if scene not in tested), count)
 
 
 def _png(scene: scenes.Scene) -> bytes:

@@ -143,8 +143,8 @@ def save_config(text: Any, folder: Path) -> None:
     config.inference_mode = training
 
 
-def save_tensors(tensors: dict[str, torch.Tensor], path: Path, metadata: dict[str, str] | None = None) -> None:
+def save_tensors(tensors: dict[str, torch.Tensor], path: Path) -> None:
     from safetensors.torch import save_file
 
-    save_file({name: each.contiguous() for name, each in tensors.items()}, path, {"format": "pt", **(metadata or {})})
+    save_file({name: each.contiguous() for name, each in tensors.items()}, path, {"format": "pt"})
     path.chmod(0o644)  # safetensors leaves it to the owner alone

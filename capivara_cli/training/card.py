@@ -131,8 +131,8 @@ def _loading(run: dict[str, Any]) -> list[str]:
     ways = ["capivara: `capivara eval THIS_FOLDER SHARDS`"]
     if method in ("lora", "layernorm"):
         ways.append(
-            f"peft, on open_clip's {name}: `model.text = PeftModel.from_pretrained(model.text, 'THIS_FOLDER/adapter')`, "
-            "and set `model.logit_scale` to the value above"
+            f"peft, on open_clip's {name}: `model.text = PeftModel.from_pretrained(model.text, 'THIS_FOLDER/adapter')`"
+            ", and set `model.logit_scale` to the value above"
         )
     if method not in ("adapter", "compacter", "soft-prompt"):
         ways.append(

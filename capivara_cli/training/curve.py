@@ -47,7 +47,9 @@ def drawn(metrics: Sequence[dict[str, Any]]) -> str:
     series = {"loss": [line["loss"] for line in metrics]}
     series["mean recall held out"] = [line["val"]["mean"] for line in metrics if "val" in line]
     return "\n".join(
-        f"{name} {values[0]:.3g} {_blocks(values)} {values[-1]:.3g}" for name, values in series.items() if len(values) > 1
+        f"{name} {values[0]:.3g} {_blocks(values)} {values[-1]:.3g}"
+        for name, values in series.items()
+        if len(values) > 1
     )
 
 

@@ -65,7 +65,7 @@ class Pool:
     @functools.cached_property
     def _below(self) -> np.ndarray:
         """[captions + 1] the sum of the weights before each caption."""
-        return np.concatenate([[0.0], np.cumsum(self.weights)])
+        return np.concatenate([[0.0], np.cumsum(self.weights if self.weights is not None else np.ones(len(self.ids)))])
 
     def versions(self, images: np.ndarray) -> np.ndarray:
         """[most captions of any image, n]: every caption of each image, from the first again where it has fewer."""
@@ -94,7 +94,8 @@ class Anchors:
 class TrainingData:
     """``target`` and ``kept``: the captions to learn, and those not to forget; ``anchors`` where there is alignment.
 
-    ``left_out``: images without any of these. ``heldout``: by language, captions of images that are validated on, and in neither of the others.
+    ``left_out``: images without any of these. ``heldout``: by language, captions of images that are validated on, and
+    in neither of the others.
     """
 
     store: Store
@@ -149,7 +150,8 @@ def select(store: Store, wanted: Selection) -> TrainingData:
     taken = pool.among(train)
     validated = {}
     if heldout.any():
-        validated = {each: Pool.of(store, usable & _in(store, asked, [each])).among(heldout) for each in wanted.languages}
+        for each in wanted.languages:
+            validated[each] = Pool.of(store, usable & _in(store, asked, [each])).among(heldout)
     kept = kept.among(~heldout & train if wanted.shots else ~heldout)
     used = np.concatenate([taken.ids, kept.ids])
     languages, authors = store.languages, store.authors

@@ -44,8 +44,7 @@ def chunks_by_length(lengths: Sequence[int], tokens: int) -> list[Chunk]:
 
     Batch, negatives and loss stay those of one padded batch: only the padding, which the towers mask, goes.
     """
-    lengths = np.asarray(lengths)
-    order = np.argsort(-lengths, kind="stable")
+    order = np.argsort(-np.asarray(lengths), kind="stable")
     chunks: list[Chunk] = []
     start = 0
     while start < len(order):

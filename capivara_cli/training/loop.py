@@ -117,13 +117,13 @@ class Trainer:
         steps = range(start, self.recipe.steps) if not self._patience_lost else range(0)
         done = 0
         with _Interrupts() as interrupts, contextlib.ExitStack() as files:
-            out = files.enter_context(open(self.run.metrics, "a", encoding="utf-8", buffering=1)) if self._writes else None
+            out = None
+            if self._writes:
+                out = files.enter_context(open(self.run.metrics, "a", encoding="utf-8", buffering=1))
             for step in steps:
                 line = self._step(step) | self._validate(step)
                 done += 1
-                line["timing"]["left"] = round(
-                    (time.perf_counter() - began) / done * (self.recipe.steps - step - 1), 1
-                )
+                line["timing"]["left"] = round((time.perf_counter() - began) / done * (self.recipe.steps - step - 1), 1)
                 if out is not None:
                     out.write(json.dumps(line) + "\n")
                     self._log(line)
@@ -229,7 +229,7 @@ class Trainer:
         return bool(batch.kept) and self.objective.needs("kept")
 
     def _before(self, batch: Batch, frozen_anchors: bool) -> tuple[Tensor, np.ndarray]:
-        """Features of the untuned tower, and the captions they are of: kept ones, and anchors that stay where they are."""
+        """Features of the untuned tower, and the captions they are of: kept ones, and anchors that stay in place."""
         wanted = [batch.captions[0, -batch.kept :]] if self._keeps(batch) else []
         wanted += [_real(batch.anchors)] if frozen_anchors else []
         ids = np.unique(np.concatenate(wanted)) if wanted else np.zeros(0, np.int64)

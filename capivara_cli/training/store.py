@@ -95,8 +95,7 @@ class Store:
     def rows(self, captions: np.ndarray) -> list[np.ndarray]:
         """The token ids of captions, unpadded."""
         return [
-            self.tokens[start:end]
-            for start, end in zip(self.bounds[captions], self.bounds[captions + 1], strict=True)
+            self.tokens[start:end] for start, end in zip(self.bounds[captions], self.bounds[captions + 1], strict=True)
         ]
 
     def text(self, caption: int) -> str:
@@ -231,9 +230,9 @@ class _Writer:
         self._clip, self._views, self._env = clip, views, env
         self._keep_pixels = pixels
         self._shape: tuple[int, ...] = ()
-        self._files: dict[str, BinaryIO] = {
-            name: files.enter_context(open(folder / name, "wb", buffering=1 << 20)) for name in _ARRAYS
-        }
+        self._files: dict[str, BinaryIO] = {}
+        for name in _ARRAYS:
+            self._files[name] = files.enter_context((folder / name).open("wb", buffering=1 << 20))
         self._languages: dict[str, int] = {}
         self._authors: dict[str, int] = {}
         self._waiting: list[str] = []
@@ -294,7 +293,8 @@ class _Writer:
         pixels: list[Tensor] = []
         for item in items:
             if isinstance(item, tuple) and self._views:
-                pixels += self._views.of(*item, self._clip.preprocess)
+                key, image = item
+                pixels += self._views.of(key, image, self._clip.preprocess)
             elif item is not None and not isinstance(item, np.ndarray):
                 pixels.append(item)
         each = self._views.count if self._views else 1

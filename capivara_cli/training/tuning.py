@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from capivara_cli.errors import CapivaraError, UsageError
 from capivara_cli.training import adapters
 from capivara_cli.training.modules import Adapter, Compacter, Followed, Prompted, PromptEmbedding
+from capivara_cli.weights import ADAPTER_BASE
 
 METHODS = ("lora", "adapter", "compacter", "soft-prompt", "layernorm", "lit", "full")
 WEIGHTS, CONFIG, IMAGES = "adapter_model.safetensors", "adapter_config.json", "image_tower.safetensors"
@@ -197,7 +198,7 @@ def set_state(tower: Any, values: dict[str, Tensor]) -> None:
 def save(tower: Any, folder: Path, base: dict[str, Any], images: nn.Module | None = None) -> None:
     """``adapter_config.json`` and ``adapter_model.safetensors``; peft reads them where it knows the method.
 
-    ``base`` (source, and the digests of both towers) goes with the weights: an adapter fits no other model.
+    ``base`` (source, and the digests of both towers) goes with them in ``base.json``: an adapter fits no other model.
     ``images``: the image tower, where it was trained too.
     """
     folder.mkdir(parents=True, exist_ok=True)
@@ -205,7 +206,8 @@ def save(tower: Any, folder: Path, base: dict[str, Any], images: nn.Module | Non
         adapters.save_config(tower, folder)
     else:
         (folder / CONFIG).write_text(json.dumps({"capivara": asdict(tower.tuning)}, indent=2) + "\n", "utf-8")
-    adapters.save_tensors(state(tower), folder / WEIGHTS, {"base": json.dumps(base)})
+    (folder / ADAPTER_BASE).write_text(json.dumps(base, indent=2) + "\n", "utf-8")
+    adapters.save_tensors(state(tower), folder / WEIGHTS)
     if images is not None:
         adapters.save_tensors({name: value.cpu() for name, value in images.state_dict().items()}, folder / IMAGES)
 
@@ -230,7 +232,7 @@ def tuning_of(folder: Path) -> Tuning:
     if config.get("peft_type") == "LN_TUNING":
         return Tuning("layernorm", projection="proj" in whole)
     if config.get("peft_type") != "LORA":
-        raise CapivaraError(f"{folder}: a {config.get('peft_type')} adapter: only LoRA and LN tuning can be gone on with")
+        raise CapivaraError(f"{folder}: {config.get('peft_type')}: only LoRA and LN tuning can be gone on with")
     targets = config["target_modules"]
     return Tuning(
         rank=config["r"],

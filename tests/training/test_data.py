@@ -240,7 +240,7 @@ def store_of(counts: list[list[int]], by: list[str] | None = None) -> Store:
     written = np.array([authors.index(name) for name in by] if by else np.zeros(len(lang)), np.uint16)
     none = np.zeros(0, np.int64)
     return Store(
-        Path("."), {"languages": ["pt", "en"], "authors": authors}, images, np.ones(len(counts), bool), first,
+        Path(), {"languages": ["pt", "en"], "authors": authors}, images, np.ones(len(counts), bool), first,
         np.arange(len(lang), dtype=np.int32), np.arange(len(lang) + 1), np.array(lang, np.uint16), written,
         np.full(len(lang), -1), none, none, none, none, none,
     )  # fmt: skip
@@ -308,7 +308,7 @@ def test_shots_and_validation_never_meet() -> None:
     assert not set(part.heldout["pt"].images) & (set(part.target.images) | set(part.kept.images))
     with pytest.raises(CapivaraError, match="only 80 images can be trained on"):
         select(store, Selection(["pt"], shots=90, heldout=20))
-    with pytest.raises(CapivaraError, match="--val 0.001: 0 of 100 images"):
+    with pytest.raises(CapivaraError, match=r"--val 0\.001: 0 of 100 images"):
         select(store, Selection(["pt"], heldout=0.001))
 
 

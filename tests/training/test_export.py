@@ -75,7 +75,7 @@ def test_plain_peft_loads_the_adapter(a_run: Path, tiny: Path, tmp_path: Path) -
     assert model.text.peft_config["default"].base_model_name_or_path == "clip"
     np.testing.assert_allclose(plain_texts(model, tokenizer), load_clip(str(a_run)).embed_texts(TEXTS), atol=1e-5)
     names = {path.name: oct(path.stat().st_mode & 0o777) for path in (tmp_path / "adapter").iterdir()}
-    assert set(names) == {"README.md", "adapter_config.json", "adapter_model.safetensors"}
+    assert set(names) == {"README.md", "adapter_config.json", "adapter_model.safetensors", "base.json"}
     assert names["adapter_model.safetensors"] == "0o644"
 
 

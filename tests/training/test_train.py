@@ -280,7 +280,7 @@ def test_the_language_must_be_named_and_known(options: Options, shards: Callable
         run(options, data, lang="")
     with pytest.raises(CapivaraError, match="no caption in xh; the captions there are: en"):
         run(options, data, lang="xh")
-    assert not (tmp_path / "runs").exists()
+    assert not (tmp_path / "runs" / "xh").exists()
     assert Options(lang="Hindi,xho,kgp").languages == ["hi", "xh", "kgp"]
     assert Options(lang="en,hi").kept == []
 

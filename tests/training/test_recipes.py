@@ -1,0 +1,308 @@
+"""Objectives, selection, starting points and several runs, each through the command on a tiny model."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from tiny import WORDS, pairs, tiny_clip
+
+from capivara_cli.clip import load_clip
+from capivara_cli.commands.train import Options, train
+from capivara_cli.errors import CapivaraError, UsageError
+from capivara_cli.runs import RunDir
+from capivara_cli.sample import Caption, Sample
+from capivara_cli.stage import Env, Settings
+
+
+@pytest.fixture
+def options(tiny: Path, tmp_path: Path) -> Options:
+    return Options(
+        lang="pt",
+        model=f"local-dir:{tiny}",
+        runs=str(tmp_path / "runs"),
+        steps=6,
+        batch_size=16,
+        lr=1e-2,
+        min_lr=1e-3,
+        warmup=1,
+        checkpoint_every=2,
+    )
+
+
+@pytest.fixture
+def data(shards: Callable[..., Path]) -> Path:
+    return shards(four_texts(40))
+
+
+def four_texts(count: int) -> list[Sample]:
+    """In each of English and Portuguese a caption of a person's, and one translated from the other language."""
+    generator = np.random.default_rng(7)
+
+    def text() -> str:
+        return " ".join(generator.choice(WORDS, generator.integers(2, 9)))
+
+    samples = []
+    for sample in pairs(count):
+        english, portuguese = text(), text()
+        samples.append(
+            sample.with_captions(
+                [
+                    Caption(english, "en", "human"),
+                    Caption(portuguese, "pt", "human"),
+                    Caption(text(), "pt", "argos:en-pt", of=english),
+                    Caption(text(), "en", "argos:pt-en", of=portuguese),
+                ]
+            )
+        )
+    return samples
+
+
+def run(options: Options, folder: Path, **changes: Any) -> dict[str, Any]:
+    return train.run([str(folder)], dataclasses.replace(options, **changes), Env(Settings(), "train"))
+
+
+def lines(summary: dict[str, Any]) -> list[dict[str, Any]]:
+    return RunDir(Path(summary["run"])).read_metrics()
+
+
+@pytest.mark.parametrize(
+    ("changes", "terms"),
+    [
+        ({}, {"clip", "drift"}),
+        ({"objective": "siglip"}, {"siglip", "drift"}),
+        ({"objective": "clip:0.5+distill:2"}, {"clip", "distill", "drift"}),
+        ({"objective": "distill", "distill_loss": "cosine"}, {"distill", "drift"}),
+        ({"align": "native"}, {"clip", "align", "drift"}),
+        ({"align": "mt-source", "align_loss": "cosine"}, {"clip", "align", "drift"}),
+        ({"align": "mt-pivot", "align_loss": "contrastive", "align_anchor": "live"}, {"clip", "align", "drift"}),
+        ({"text_sampling": "all", "align": "native", "align_anchor": "live"}, {"clip", "align", "drift"}),
+        ({"text_sampling": "weighted", "text_weights": "human=3,argos=1"}, {"clip", "drift"}),
+        ({"views": 2, "ema": 0.9}, {"clip", "drift"}),
+        ({"peft": "full", "val": "0.2", "val_every": 3}, {"clip", "drift"}),
+    ],
+    ids=lambda value: "-".join(map(str, value.values())) if isinstance(value, dict) else "",
+)
+def test_every_objective_trains_loads_and_resumes(
+    options: Options, data: Path, changes: dict[str, Any], terms: set[str]
+) -> None:
+    summary = run(options, data, **changes)
+    metrics = lines(summary)
+    assert set(metrics[0]["terms"]) == terms
+    assert all(np.isfinite(line["loss"]) for line in metrics)
+    clip = load_clip(summary["run"])
+    assert np.isfinite(clip.embed_texts(["um gato"])).all()
+    folder = Path(summary["run"])
+    adapter = (folder / "adapter" / "adapter_model.safetensors").read_bytes()
+    (folder / "checkpoints" / "step-000006.pt").unlink()  # as if it had been killed after step 5
+    RunDir(folder).save(finished=False)
+    run(options, data, **changes)
+    assert (folder / "adapter" / "adapter_model.safetensors").read_bytes() == adapter
+    assert "terms" in metrics[0] and "MODEL_CARD.md" in os.listdir(folder)
+
+
+def test_a_teacher_pulls_translations_to_what_they_come_from(options: Options, data: Path, tiny: Path) -> None:
+    """Text alone: no image is needed, and the captions move to where the teacher has their source."""
+    from capivara_cli.shards import reading
+
+    with reading(str(data / "00000.tar")) as reader:
+        samples = list(reader)
+    from made import shard_bytes
+
+    (data / "00000.tar").write_bytes(
+        shard_bytes([Sample(each.key, {"json": each.members["json"]}) for each in samples])
+    )
+    summary = run(options, data, objective="distill", steps=60, keep_share=0.0)
+    pairs_of = [(each.captions[2].text, each.captions[2].of) for each in samples if each.captions[2].of is not None]
+    base, tuned = load_clip(str(tiny)), load_clip(summary["run"])
+    sources = base.embed_texts([str(of) for _, of in pairs_of])
+
+    def similarity(clip: Any) -> float:
+        return float((clip.embed_texts([text for text, _ in pairs_of]) * sources).sum(1).mean())
+
+    assert similarity(tuned) > similarity(base) + 0.02
+    with pytest.raises(CapivaraError, match="none of the samples with a caption in pt can be used"):
+        run(options, data, objective="clip", name="images")
+
+
+def test_a_teacher_of_other_images_is_refused(options: Options, data: Path, tmp_path: Path) -> None:
+    other = tiny_clip(tmp_path / "other", seed=5)
+    with pytest.raises(CapivaraError, match="near the images of another image tower"):
+        run(options, data, objective="distill", teacher=f"local-dir:{other}")
+
+
+def test_queries_of_a_pivot_run_are_translated(options: Options, data: Path) -> None:
+    summary = run(options, data, align="mt-pivot")
+    assert RunDir(Path(summary["run"])).document["translate_queries"] == "en"
+    assert load_clip(summary["run"]).translate_queries == "en"
+    assert "translated into en first" in (Path(summary["run"]) / "MODEL_CARD.md").read_text()
+
+
+def test_the_best_of_what_was_held_out_is_kept_and_patience_ends(options: Options, data: Path) -> None:
+    """A learning rate that destroys the model: the first validation stays the best, and patience stops the run."""
+    summary = run(options, data, val="10", val_every=2, patience=2, steps=40, lr=1.0, min_lr=1.0, checkpoint_every=5)
+    metrics = lines(summary)
+    scores = {line["step"]: line["val"]["mean"] for line in metrics if "val" in line}
+    best = max(scores, key=lambda step: (scores[step], -step))
+    document = RunDir(Path(summary["run"])).document
+    assert document["result"]["best_step"] == best
+    assert document["result"]["val"]["mean"] == scores[best]
+    assert summary["steps"] == len(metrics) < 40
+    assert len([step for step in scores if step > best]) == 2
+    from capivara_cli.training.tuning import read_state
+
+    saved = torch.load(Path(summary["run"]) / "checkpoints" / "best.pt", weights_only=True)["adapter"]
+    kept = read_state(Path(summary["run"]) / "adapter")
+    assert saved.keys() == kept.keys()
+    assert all(torch.equal(saved[name], kept[name]) for name in saved)
+
+
+def test_validation_on_shards_of_its_own(options: Options, data: Path, shards: Callable[..., Path]) -> None:
+    other = shards(pairs(12, "pt", seed=9), name="validation")
+    summary = run(options, data, val=str(other), val_every=3)
+    assert [line["step"] for line in lines(summary) if "val" in line] == [3, 6]
+    assert set(summary["val"]) == {"pt", "mean"}
+    with pytest.raises(CapivaraError, match="no caption in en"):
+        run(options, data, lang="en", val=str(other))
+
+
+def test_shots_are_named_and_reported(options: Options, data: Path) -> None:
+    summary = run(options, data, shots=12, val="12", val_every=3)
+    described = RunDir(Path(summary["run"])).document["data"]
+    assert len(described["shots"]) == summary["samples"] == 12
+    assert described["heldout"] == 12
+    assert summary["batch_size"] == 12
+
+
+def test_a_run_goes_on_from_another(options: Options, data: Path) -> None:
+    first = run(options, data, name="one", lora_r=4)
+    second = run(options, data, name="two", continue_from=first["run"], lr=0.0, min_lr=0.0, temperature=0.0)
+    one, two = (load_clip(each["run"]) for each in (first, second))
+    np.testing.assert_array_equal(one.embed_texts(["um gato"]), two.embed_texts(["um gato"]))  # nothing was learned
+    assert first["trainable"] == second["trainable"]  # rank 4, as it was
+    third = run(options, data, name="three", continue_from=str(Path(first["run"]) / "adapter"))
+    assert lines(third)[0]["loss"] != lines(first)[0]["loss"]
+    with pytest.raises(CapivaraError, match="belongs to local-dir"):
+        run(options, data, name="four", continue_from=first["run"], model="toy")
+
+
+def test_an_adapter_is_a_model_and_fits_its_base_only(options: Options, data: Path, tmp_path: Path, tiny: Path) -> None:
+    import shutil
+
+    first = run(options, data)
+    adapter = shutil.copytree(Path(first["run"]) / "adapter", tmp_path / "adapter")
+    np.testing.assert_array_equal(
+        load_clip(str(adapter)).embed_texts(["um gato"]), load_clip(first["run"]).embed_texts(["um gato"])
+    )
+    other = tiny_clip(tmp_path / "other", seed=5)
+    base = json.loads((adapter / "base.json").read_text())
+    base["source"]["model"] = f"local-dir:{other}"
+    (adapter / "base.json").write_text(json.dumps(base))
+    with pytest.raises(CapivaraError, match="whose image tower is another one now"):
+        load_clip(str(adapter))
+    with pytest.raises(CapivaraError, match="no adapter there"):
+        run(options, data, name="two", continue_from=str(tiny))
+
+
+def test_seeds_and_languages_apart(options: Options, data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    summary = run(options, data, lang="pt,en", separately=True, seeds=2, val="8", val_every=6, keep_share=0.0)
+    names = [Path(each["run"]).name for each in summary["runs"]]
+    assert names == ["pt-seed0", "pt-seed1", "en-seed0", "en-seed1"]
+    assert len({each["loss_last"] for each in summary["runs"]}) == 4
+    said = capsys.readouterr().err
+    assert "pt: 2 runs, loss" in said and "±" in said
+    assert summary["read"] == 40
+    assert len(list((Path(options.runs) / ".features").iterdir())) == 1
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"objective": "clap"}, "--objective clap"),
+        ({"objective": "clip+siglip"}, "share the temperature"),
+        ({"objective": "clip:-1"}, "--objective clip:-1"),
+        ({"text_sampling": "weighted"}, "belong together"),
+        ({"text_weights": "human=2"}, "belong together"),
+        ({"text_sampling": "weighted", "text_weights": "human"}, "not AUTHOR=WEIGHT"),
+        ({"patience": 3}, "without --val"),
+        ({"log": "tensorbored"}, "--log tensorbored"),
+        ({"peft": "full", "views": 2}, "--peft full"),
+        ({"objective": "distill", "align": "native"}, "a term beside images"),
+    ],
+)
+def test_what_does_not_go_together_is_said_at_once(options: Options, changes: dict[str, Any], says: str) -> None:
+    with pytest.raises(UsageError, match=says):
+        dataclasses.replace(options, **changes).check()
+
+
+def test_two_processes_learn_what_one_does(options: Options, data: Path, tmp_path: Path) -> None:
+    """gloo, torchrun's environment: same batches, summed gradients, one run folder written."""
+    words = [
+        "train", str(data), "--lang", "pt", "--model", options.model, "--runs", str(tmp_path / "runs"), "--steps", "6",
+        "--batch-size", "16", "--lr", "1e-2", "--min-lr", "1e-3", "--warmup", "1", "--checkpoint-every", "2",
+        "--device", "cpu", "--no-energy", "--val", "8", "--val-every", "3",
+    ]  # fmt: skip
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-m", "capivara_cli", *words, "--name", "two", "--json"],
+            env={**os.environ, "OMP_NUM_THREADS": "1", "RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2",
+                 "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)},
+            stdout=subprocess.PIPE,
+        )
+        for rank in (0, 1)
+    ]  # fmt: skip
+    outputs = [process.communicate(timeout=240)[0] for process in processes]
+    assert [process.returncode for process in processes] == [0, 0]
+    assert json.loads(outputs[0])["steps"] == 6 and outputs[1] == b""
+    alone = run(options, data, name="one", val="8", val_every=3)
+    from capivara_cli.training.tuning import read_state
+
+    one, two = (read_state(tmp_path / "runs" / name / "adapter") for name in ("one", "two"))
+    for name, value in one.items():
+        torch.testing.assert_close(two[name], value, rtol=1e-4, atol=1e-6)
+    both = RunDir(tmp_path / "runs" / "two")
+    assert [line["loss"] for line in both.read_metrics()] == pytest.approx(
+        [line["loss"] for line in lines(alone)], rel=1e-5
+    )
+    assert [line["tokens"] for line in both.read_metrics()] == [line["tokens"] for line in lines(alone)]
+
+
+def test_metrics_go_to_tensorboard(options: Options, data: Path) -> None:
+    pytest.importorskip("tensorboard")
+    summary = run(options, data, log="tensorboard", steps=2)
+    assert list((Path(summary["run"]) / "tensorboard").glob("events.out.*"))
+
+
+def test_a_full_disk_keeps_the_last_good_checkpoint(
+    options: Options, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    saved = RunDir.save_checkpoint
+
+    def full(self: RunDir, step: int, content: bytes) -> None:
+        if step == 4:
+            (self.checkpoints / ".step-000004.pt.partial-1-x").write_bytes(content[:100])
+            raise OSError(28, "No space left on device")
+        saved(self, step, content)
+
+    monkeypatch.setattr(RunDir, "save_checkpoint", full)
+    with pytest.raises(OSError, match="No space left"):
+        run(options, data)
+    folder = Path(options.runs) / "pt"
+    assert RunDir(folder).checkpoint_steps() == [2]
+    monkeypatch.undo()
+    assert run(options, data)["steps"] == 6
+    clean = run(options, data, name="clean")
+    assert [line["loss"] for line in lines(clean)] == [line["loss"] for line in RunDir(folder).read_metrics()]
