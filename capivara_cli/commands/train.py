@@ -244,13 +244,8 @@ def train(inputs: list[str], options: Options, env: Env) -> dict[str, Any]:
 
     from capivara_cli.training.session import Session
 
-    source = Source(inputs, env)
-    summaries = []
-    for each, run, settings in runs:
-        own = env if len(runs) == 1 else _env(settings, env)
-        summaries.append(Session(each, run, source, own).run())
-        if own is not env and not summaries[1:]:
-            env.tally.add(own.tally)
+    source, stores = Source(inputs, env), {}  # a stream is read once, for all runs
+    summaries = [Session(each, run, source, _env(settings, env), stores).run() for each, run, settings in runs]
     if len(runs) == 1:
         return summaries[0]
     console.say(_over_runs(summaries))
@@ -283,8 +278,10 @@ def _check_models(options: Options) -> None:
 
 
 def _env(settings: Settings, env: Env) -> Env:
-    """An environment with books of its own: shards that are read once must not be counted once per seed."""
-    return Env(settings, env.step)
+    """The environment with another seed, and the same books: what is read once counts once."""
+    own = Env(settings, env.step)
+    own.tally = env.tally
+    return own
 
 
 def _over_runs(summaries: Sequence[dict[str, Any]]) -> str:

@@ -7,15 +7,18 @@ chunks down to the parameters, and the sums over processes are what one process 
 
 from __future__ import annotations
 
+import datetime
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 T = TypeVar("T")
+_PATIENCE = datetime.timedelta(hours=12)
+"""The first process reads and embeds the shards while the others wait."""
 
 
 @dataclass(frozen=True)
@@ -35,12 +38,19 @@ class Devices:
         """The chunks that are this process's; they come sorted by length, so everyone gets about as much."""
         return list(chunks[self.rank :: self.count])
 
-    def add_up(self, tensors: Sequence[Tensor | None]) -> None:
+    def add_up(self, tensors: Iterable[Tensor]) -> None:
         """Replace each tensor by its sum over all processes."""
         if self.count > 1:
             for tensor in tensors:
-                if tensor is not None:
-                    torch.distributed.all_reduce(tensor)
+                torch.distributed.all_reduce(tensor)
+
+    def add_up_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
+        """Sum every parameter's gradient; a process without a chunk of the batch has none, and adds nothing."""
+        if self.count > 1:
+            for parameter in parameters:
+                if parameter.grad is None:
+                    parameter.grad = torch.zeros_like(parameter)
+                torch.distributed.all_reduce(parameter.grad)
 
     def any(self, here: bool) -> bool:
         """Whether it is so in any process."""
@@ -70,5 +80,5 @@ def join(device: str) -> Devices:
         device = f"cuda:{local}"
         torch.cuda.set_device(device)
     if not torch.distributed.is_initialized():
-        torch.distributed.init_process_group("nccl" if on_gpus else "gloo")
+        torch.distributed.init_process_group("nccl" if on_gpus else "gloo", timeout=_PATIENCE)
     return Devices(torch.distributed.get_rank(), torch.distributed.get_world_size(), device)

@@ -64,7 +64,8 @@ class Encoded:
     def __init__(self, encoder: Encoder, rows: Sequence[np.ndarray], seed: Sequence[int]) -> None:
         self._encoder, self._rows, self._seed = encoder, rows, seed
         lengths = [encoder.length(row) for row in rows]
-        chunks = chunks_by_length(lengths, encoder.budget.chunk_tokens)
+        share = -(-sum(lengths) // encoder.devices.count)  # every device gets a chunk
+        chunks = chunks_by_length(lengths, min(encoder.budget.chunk_tokens, share))
         self._mine = encoder.devices.share(chunks)
         self.tokens = sum(lengths)
         self.padded = sum(chunk.tokens for chunk in chunks)

@@ -170,7 +170,7 @@ class Trainer:
         encoded.backward()
         if pixels is not None:
             pixels.backward()
-        self.devices.add_up([each.grad for each in self.tuned])
+        self.devices.add_up_gradients(self.tuned)
         self.optimizer.step()
         with torch.no_grad():
             self.clip.model.logit_scale.clamp_(0, MAX_LOGIT_SCALE)

@@ -59,10 +59,12 @@ class _EvalSource:
 
 
 class Session:
-    """``options`` are those of ``capivara train``; the run folder says how far an earlier session came."""
+    """``options`` are those of ``capivara train``; the run folder says how far an earlier session came. ``stores``: what
+    other sessions of the same command have read.
+    """
 
-    def __init__(self, options: Any, run: RunDir, source: Source, env: Env) -> None:
-        self.options, self.run_dir, self.source, self.env = options, run, source, env
+    def __init__(self, options: Any, run: RunDir, source: Source, env: Env, stores: dict[str, Store]) -> None:
+        self.options, self.run_dir, self.source, self.env, self.stores = options, run, source, env, stores
         self.devices = Devices(device=env.device)
 
     def run(self) -> dict[str, Any]:
@@ -75,7 +77,7 @@ class Session:
         else:
             sweep(run.path)
         clip, start = self._load()
-        store = self._together(lambda: features(self.source, clip, self._features, env, **self._kind))
+        store = self._store(clip)
         if run.document:
             self._same_data(store)
         if run.finished:
@@ -83,7 +85,8 @@ class Session:
             return self._summary()
         data = select(store, options.selection)
         if data.left_out:
-            env.note(f"samples without a caption in {', '.join([*options.languages, *options.kept])}", data.left_out)
+            wanted = ", ".join([*options.languages, *options.kept])
+            env.tally.notes[f"samples without a caption in {wanted}"] = data.left_out
         base = {
             "source": clip.source,
             "identity": clip.identity,
@@ -141,6 +144,15 @@ class Session:
     @property
     def _kind(self) -> dict[str, Any]:
         return {"views": self.options.views, "pixels": self.options.peft == "full"}
+
+    def _store(self, clip: Clip) -> Store:
+        """The features of what is trained on; sessions that need the same share them."""
+        name = f"{clip.identity} {clip.tokenizer_digest} {self._features} {self._kind}"
+        if name not in self.stores:
+            self.stores[name] = self._together(
+                lambda: features(self.source, clip, self._features, self.env, **self._kind)
+            )
+        return self.stores[name]
 
     def _together(self, read: Any) -> Store:
         """The first process reads and writes the store; the others open what it has written."""

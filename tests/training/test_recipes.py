@@ -108,7 +108,6 @@ def test_every_objective_trains_loads_and_resumes(
     RunDir(folder).save(finished=False)
     run(options, data, **changes)
     assert (folder / "adapter" / "adapter_model.safetensors").read_bytes() == adapter
-    assert "terms" in metrics[0] and "MODEL_CARD.md" in os.listdir(folder)
 
 
 def test_a_teacher_pulls_translations_to_what_they_come_from(options: Options, data: Path, tiny: Path) -> None:
@@ -246,7 +245,11 @@ def test_what_does_not_go_together_is_said_at_once(options: Options, changes: di
 
 
 def test_two_processes_learn_what_one_does(options: Options, data: Path, tmp_path: Path) -> None:
-    """gloo, torchrun's environment: same batches, summed gradients, one run folder written."""
+    """gloo, torchrun's environment: same batches, summed gradients, one run folder written.
+
+    Without dropout: the work is cut into other chunks, and each chunk draws its own.
+    """
+    options = dataclasses.replace(options, model=f"local-dir:{tiny_clip(tmp_path / 'sure', dropout=0.0)}")
     words = [
         "train", str(data), "--lang", "pt", "--model", options.model, "--runs", str(tmp_path / "runs"), "--steps", "6",
         "--batch-size", "16", "--lr", "1e-2", "--min-lr", "1e-3", "--warmup", "1", "--checkpoint-every", "2",

@@ -27,7 +27,7 @@ def test_of_several_versions_the_loss_is_the_mean_over_them() -> None:
     images, scale = unit(12, 0), torch.tensor(2.0)
     texts = [unit(12, seed).requires_grad_() for seed in (1, 2, 3)]
     together = ImageText()(Features(texts, scale, images=images))
-    apart = sum(info_nce(images, each, scale) for each in texts) / 3
+    apart = sum(info_nce(images, F.normalize(each, dim=-1), scale) for each in texts) / 3
     assert together.item() == pytest.approx(apart.item(), rel=1e-6)
     for ours, theirs in zip(torch.autograd.grad(together, texts), torch.autograd.grad(apart, texts), strict=True):
         assert torch.allclose(ours, theirs, atol=1e-8)
