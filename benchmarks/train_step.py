@@ -46,6 +46,11 @@ class Case:
     steps: int = 5
     says: str = ""
 
+    @property
+    def warm(self) -> int:
+        """Steps that are not counted: the first touches the memory, and large batches bring new shapes for a while."""
+        return 2 if self.realistic else 1
+
 
 CASES = {
     "original": Case("original", steps=3, says="original recipe"),
@@ -68,21 +73,28 @@ def rows_of(case: Case, step: int) -> list[np.ndarray]:
     ]
 
 
-def text_tower(folder: Path) -> Any:
+def make_model(folder: Path) -> None:
+    """The model with random weights as an open_clip folder, once: every recipe starts from the same ones."""
+    import open_clip
     import torch
-    from open_clip.hf_model import HFTextEncoder
+    from safetensors.torch import save_file
+    from tokenizers import Tokenizer, models
+    from transformers import PreTrainedTokenizerFast
 
+    folder.mkdir(parents=True)
     (folder / "config.json").write_text(json.dumps(CONFIG))
+    words = models.WordLevel({"<s>": BEGIN, "<pad>": PAD, "</s>": END, "<unk>": 3}, unk_token="<unk>")
+    PreTrainedTokenizerFast(tokenizer_object=Tokenizer(words), pad_token="<pad>").save_pretrained(folder)
+    text = {"hf_model_name": str(folder), "hf_tokenizer_name": str(folder), "hf_proj_type": "mlp",
+            "hf_pooler_type": "mean_pooler", "hf_model_pretrained": False}  # fmt: skip
+    vision = {"image_size": 224, "layers": 12, "width": 768, "patch_size": 32}
     torch.manual_seed(0)
-    return HFTextEncoder(str(folder), 512, pooler_type="mean_pooler", proj_type="mlp", pretrained=False)
-
-
-def image_tower() -> Any:
-    import torch
-    from open_clip.model import CLIPVisionCfg, _build_vision_tower
-
-    torch.manual_seed(1)
-    return _build_vision_tower(512, CLIPVisionCfg(layers=12, width=768, patch_size=32, image_size=224)).eval()
+    model = open_clip.CustomTextCLIP(embed_dim=512, vision_cfg=vision, text_cfg=text)
+    save_file(
+        {name: value.contiguous() for name, value in model.state_dict().items()}, folder / "open_clip_model.safetensors"
+    )
+    described = {"model_cfg": {"embed_dim": 512, "vision_cfg": vision, "text_cfg": text}, "preprocess_cfg": {}}
+    (folder / "open_clip_config.json").write_text(json.dumps(described))
 
 
 def images_of(case: Case, step: int, device: str) -> Any:
@@ -105,7 +117,10 @@ def original(case: Case, folder: Path, device: str) -> dict[str, Any]:
     from peft import LoraConfig, get_peft_model
     from torch.nn import functional as F  # noqa: N812
 
-    text, images = text_tower(folder).to(device), image_tower().to(device).requires_grad_(False)
+    from capivara_cli.clip import load_clip
+
+    model = load_clip(str(folder), device=device).model
+    text, images = model.text, model.visual.to(device)
     torch.manual_seed(0)
     text.transformer.gradient_checkpointing_enable()
     config = LoraConfig(r=8, lora_alpha=8, target_modules=["query", "value"], modules_to_save=["proj"], bias="none")
@@ -132,65 +147,73 @@ def original(case: Case, folder: Path, device: str) -> dict[str, Any]:
 
 def ours(case: Case, folder: Path, device: str) -> dict[str, Any]:
     import torch
+    from torch import nn
 
+    from capivara_cli.clip import load_clip
     from capivara_cli.training.devices import Devices
     from capivara_cli.training.encoder import Encoder
     from capivara_cli.training.lean import lean, precision
     from capivara_cli.training.loop import Recipe, Trainer
     from capivara_cli.training.memory import Budget, parse_size
+    from capivara_cli.training.objective import ImageText, Objective
     from capivara_cli.training.tuning import Tuning, tune
 
-    features = stored_features(case, device)
-    text = text_tower(folder)
+    clip = load_clip(str(folder), device=device)
+    batches: Any = Drawn(case, folder, device, clip.model.visual)
+    clip.model.visual = nn.Identity()
     torch.manual_seed(0)
-    text = tune(text, Tuning(), "random")
-    number = precision("bf16" if case.recipe == "bf16" else "fp32", device, text)
-    lean(text, [np.arange(WORDS)], number)
-    clip: Any = Model(text.to(device).train(), torch.nn.Parameter(torch.tensor(4.6052, device=device)), device)
-    encoder = Encoder(clip, number, Budget(device, parse_size(case.memory)), Devices())
+    clip.model.text = tune(clip.model.text, Tuning(), "random").train()
+    number = precision("bf16" if case.recipe == "bf16" else "fp32", device, clip.model.text)
+    lean(clip.model.text, [np.arange(WORDS)], number)
+    with torch.no_grad():
+        clip.model.logit_scale.fill_(4.6052)
+    encoder = Encoder(clip, number, Budget(device, parse_size(case.memory)), Devices(device=device))
     recipe = Recipe(
         steps=1500, lr=1e-5, min_lr=1e-6, warmup=250, optimizer="adamw", weight_decay=0.2, learn_temperature=True,
-        keep_weight=0.0, checkpoint_every=0, seed=0,
+        live_anchors=False, ema=0.0, val_every=0, patience=0, checkpoint_every=0, seed=0,
     )  # fmt: skip
-    batches: Any = Drawn(case, features)
-    trainer = Trainer(clip, encoder, batches, recipe, None)  # type: ignore[arg-type]
-    lines = [trainer._step(step) for step in range(case.steps + 1)]
+    trainer = Trainer(clip, encoder, batches, Objective((ImageText(),)), recipe, None)  # type: ignore[arg-type]
+    lines = [trainer._step(step) for step in range(case.steps + case.warm)]
     found = result(
-        case, [line["timing"]["seconds"] for line in lines[1:]], [line["loss"] for line in lines], lines[1]["padded"],
-        device,
+        case, [line["timing"]["seconds"] for line in lines[case.warm :]], [line["loss"] for line in lines],
+        lines[1]["padded"], device,
     )  # fmt: skip
     return {**found, "recomputed": lines[1]["timing"]["recomputed"]}
 
 
-class Model:
-    """What the trainer asks of a CLIP model, without an image tower."""
-
-    def __init__(self, text: Any, logit_scale: Any, device: str) -> None:
-        self.model, self.text, self.logit_scale = self, text, logit_scale
-        self.device, self.dim = device, 512
-
-    pad = staticmethod(pad)
-
-
 class Drawn:
-    kept_size = 0
+    """Batches whose captions are ``rows_of`` and whose images are those that the original encodes (random vectors for
+    large batches), in the form of a feature store."""
 
-    def __init__(self, case: Case, features: list[np.ndarray]) -> None:
-        self._case, self._features, self.size = case, features, case.batch
+    def __init__(self, case: Case, folder: Path, device: str, tower: Any) -> None:
+        from capivara_cli.training.data import TrainingData
+        from capivara_cli.training.store import Store
 
-    def draw(self, step: int) -> tuple[np.ndarray, list[np.ndarray]]:
-        return self._features[step], rows_of(self._case, step)
+        steps = case.steps + case.warm
+        rows = [row for step in range(steps) for row in rows_of(case, step)]
+        bounds, none = np.cumsum([0, *map(len, rows)]), np.zeros(0, np.int64)
+        images = np.concatenate([self._images(case, step, device, tower) for step in range(steps)])
+        store = Store(
+            folder, {}, images.astype(np.float16)[:, None], none, none, np.concatenate(rows), bounds,
+            none, none, none, none, none, none, none, none,
+        )  # fmt: skip
+        self.data: Any = TrainingData(store, None, None, None, None)  # type: ignore[arg-type]
+        self.size = case.batch
 
+    @staticmethod
+    def _images(case: Case, step: int, device: str, tower: Any) -> np.ndarray:
+        if case.realistic:
+            return np.random.default_rng(step).normal(size=(case.batch, 512))
+        import torch
 
-def stored_features(case: Case, device: str) -> list[np.ndarray]:
-    """Image features per step: of the very images that the original recipe encodes; random ones for large batches."""
-    import torch
+        with torch.inference_mode():
+            return tower.to(device)(images_of(case, step, device)).cpu().numpy()
 
-    if case.realistic:
-        return [np.random.default_rng(step).normal(size=(case.batch, 512)).astype("f4") for step in range(9)]
-    tower = image_tower().to(device)
-    with torch.inference_mode():
-        return [tower(images_of(case, step, device)).cpu().numpy() for step in range(case.steps + 1)]
+    def draw(self, step: int) -> Any:
+        from capivara_cli.training.data import Batch
+
+        ids = np.arange(step * self.size, (step + 1) * self.size)
+        return Batch(ids, ids[None], np.full_like(ids[None], -1), np.zeros_like(ids), 0)
 
 
 def result(case: Case, seconds: list[float], losses: list[float], padded: int, device: str) -> dict[str, Any]:
@@ -212,20 +235,28 @@ def main() -> None:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--batch", type=int, default=0, help="pairs per step, for every case")
     parser.add_argument("--case", help=argparse.SUPPRESS)
+    parser.add_argument("--folder", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.case:
         case = Case(**json.loads(arguments.case))
-        with tempfile.TemporaryDirectory() as folder:
-            measure = original if case.recipe == "original" else ours
-            print(json.dumps(measure(case, Path(folder), arguments.device)))
+        measure = original if case.recipe == "original" else ours
+        print(json.dumps(measure(case, Path(arguments.folder), arguments.device)))
         return
+    with tempfile.TemporaryDirectory() as folder:
+        compare(arguments, Path(folder) / "model")
+
+
+def compare(arguments: argparse.Namespace, folder: Path) -> None:
+    """Every case in a process of its own, one after the other."""
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+    made = "import sys, pathlib, train_step; train_step.make_model(pathlib.Path(sys.argv[1]))"
+    subprocess.run([sys.executable, "-c", made, str(folder)], check=True, cwd=Path(__file__).parent, env=environment)
     found: dict[str, dict[str, Any]] = {}
     print(f"{'':45}{'s/step':>9}{'tokens':>8}{'padded':>8}{'ms/token':>10}{'peak GiB':>10}{'loss':>8}")
     for name in arguments.only.split(","):
         case = CASES[name]
         wanted = json.dumps({**vars(case), **({"batch": arguments.batch} if arguments.batch else {})})
-        command = [sys.executable, __file__, "--case", wanted, "--device", arguments.device]
-        environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+        command = [sys.executable, __file__, "--case", wanted, "--device", arguments.device, "--folder", str(folder)]
         done = subprocess.run(command, check=True, capture_output=True, text=True, env=environment)
         line = found[name] = json.loads(done.stdout.splitlines()[-1])
         per_token = 1000 * line["seconds"] / line["real"]

@@ -244,7 +244,8 @@ def train(inputs: list[str], options: Options, env: Env) -> dict[str, Any]:
 
     from capivara_cli.training.session import Session
 
-    source, stores = Source(inputs, env), {}  # a stream is read once, for all runs
+    source = Source(inputs, env)
+    stores: dict[str, Any] = {}  # a stream is read once, for all runs
     summaries = [Session(each, run, source, _env(settings, env), stores).run() for each, run, settings in runs]
     if len(runs) == 1:
         return summaries[0]

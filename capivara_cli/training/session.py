@@ -59,8 +59,9 @@ class _EvalSource:
 
 
 class Session:
-    """``options`` are those of ``capivara train``; the run folder says how far an earlier session came. ``stores``: what
-    other sessions of the same command have read.
+    """``options`` are those of ``capivara train``; the run folder says how far an earlier session came.
+
+    ``stores``: what other sessions of the same command have read.
     """
 
     def __init__(self, options: Any, run: RunDir, source: Source, env: Env, stores: dict[str, Store]) -> None:
