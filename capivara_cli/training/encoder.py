@@ -24,6 +24,10 @@ from capivara_cli.training.memory import Budget, saved_bytes
 from capivara_cli.training.tuning import untuned
 
 
+_ROWS = 16
+"""Rows of a chunk are a multiple of this: matrix units work on tiles, and a last one half full costs as a whole."""
+
+
 @dataclass(frozen=True)
 class Chunk:
     """Rows of a batch that are encoded together, padded to the longest of them."""
@@ -49,7 +53,8 @@ def chunks_by_length(lengths: Sequence[int], tokens: int) -> list[Chunk]:
     start = 0
     while start < len(order):
         width = int(lengths[order[start]])
-        end = start + max(1, tokens // width)  # a width has one shape: a new one costs the libraries below a plan
+        count = max(1, tokens // width)  # a width has one shape: a new one costs the libraries below a plan
+        end = start + (count - count % _ROWS or count)
         chunks.append(Chunk(len(chunks), order[start:end], width))
         start = end
     return chunks

@@ -15,7 +15,7 @@ from capivara_cli.errors import CapivaraError, UsageError
 _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 _SHARE = {"cuda": 0.9, "cpu": 0.6}
 """Of the memory that is free, what is taken when nothing is said."""
-_CHUNK_TOKENS = {"cuda": 16384, "cpu": 512}
+_CHUNK_TOKENS = {"cuda": 16384, "cpu": 2048}
 """Padded tokens computed at once: enough to keep the device busy, few enough for a CPU's caches."""
 _SCATTERED = {"cuda": 1.1, "cpu": 1.5}
 """What an allocator takes over what is asked of it; measured on a CPU, where threads have heaps of their own."""
