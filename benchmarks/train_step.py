@@ -248,7 +248,7 @@ def main() -> None:
 
 def compare(arguments: argparse.Namespace, folder: Path) -> None:
     """Every case in a process of its own, one after the other."""
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1]), "THP_MEM_ALLOC_ENABLE": "1"}
     made = "import sys, pathlib, train_step; train_step.make_model(pathlib.Path(sys.argv[1]))"
     subprocess.run([sys.executable, "-c", made, str(folder)], check=True, cwd=Path(__file__).parent, env=environment)
     found: dict[str, dict[str, Any]] = {}

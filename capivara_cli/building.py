@@ -91,6 +91,8 @@ def _fill(model: nn.Module, weights: Path) -> None:
     for parameter in model.parameters():
         if parameter.dtype != torch.float32:
             parameter.data = parameter.data.float()
+        elif parameter.numel() < _LARGE:
+            parameter.data = parameter.data.clone()  # a temperature that lies in the file would keep all of it mapped
 
 
 @contextlib.contextmanager
