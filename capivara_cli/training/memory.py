@@ -17,7 +17,7 @@ _SHARE = {"cuda": 0.9, "cpu": 0.6}
 """Of the memory that is free, what is taken when nothing is said."""
 _CHUNK_TOKENS = {"cuda": 16384, "cpu": 2048}
 """Padded tokens computed at once: enough to keep the device busy, few enough for a CPU's caches."""
-_SCATTERED = {"cuda": 1.1, "cpu": 1.5}
+_SCATTERED = {"cuda": 1.1, "cpu": 1.7}
 """What an allocator takes over what is asked of it; measured on a CPU, where threads have heaps of their own."""
 _LEAST_TOKENS = 128
 _PASSING = 1.5
