@@ -168,6 +168,7 @@ def ours(case: Case, folder: Path, device: str) -> dict[str, Any]:
     with torch.no_grad():
         clip.model.logit_scale.fill_(4.6052)
     encoder = Encoder(clip, number, Budget(device, parse_size(case.memory)), Devices(device=device))
+    encoder.settle(sorted(batches.data.store.rows(np.arange(case.batch)), key=len, reverse=True)[:256])
     recipe = Recipe(
         steps=1500, lr=1e-5, min_lr=1e-6, warmup=250, optimizer="adamw", weight_decay=0.2, learn_temperature=True,
         live_anchors=False, ema=0.0, val_every=0, patience=0, checkpoint_every=0, seed=0,

@@ -54,7 +54,7 @@ LAYERS = [
         "page",
     },
     {"options", "perform", "clip", "building", "mclip", "decoding", "packing", "toy", "training", "evaluation"},
-    {"captioners", "translators", "rewriters", "importers", "evalsets", "stages", "commands"},
+    {"captioners", "translators", "rewriters", "importers", "evalsets", "exporters", "stages", "commands"},
     {"cli", "__main__"},
 ]
 

@@ -35,11 +35,12 @@ def model_card(run: dict[str, Any]) -> str:
     """Markdown with the front matter the Hugging Face hub reads, from the contents of ``run.json``."""
     request, base, data, result = run["request"], run["base"], run["data"], run["result"]
     languages = request["lang"].split(",")
-    library = "peft" if request["peft"] in ("lora", "layernorm") else "open_clip"
+    method = run["parameters"]["method"]
+    library = "peft" if method in ("lora", "layernorm") else "open_clip"
     front = [
         "---",
         f"library_name: {library}",
-        f"tags: [clip, {request['peft']}, capivara]",
+        f"tags: [clip, {method}, capivara]",
         f"language: [{', '.join(languages)}]",
         "---",
     ]
@@ -50,7 +51,7 @@ def model_card(run: dict[str, Any]) -> str:
             f"# {run['name']}: {base['identity']['model']} for {', '.join(languages)}",
             "",
             "A CLIP model whose text tower was adapted to another language by the CAPIVARA method (arXiv 2310.13683): "
-            f"{_METHODS[request['peft']]}.",
+            f"{_METHODS[method]}.",
             "",
             *_section("Model", _model(run)),
             *_section("Training data", _data(data)),
@@ -77,7 +78,7 @@ def _model(run: dict[str, Any]) -> list[str]:
     return [
         f"base: {base['source']['model']} {base['source']['pretrained']}".rstrip(),
         f"image tower: {base['identity']['weights']}, {base['identity']['preprocess']}",
-        f"{request['peft']}: {_settings(request)}",
+        f"{parameters['method']}: {_settings(request)}",
         f"trained: {parameters['trainable']:,} of {parameters['total']:,} parameters "
         f"({parameters['percent']:.2f} %): {', '.join(parts)}",
         f"temperature: logit scale {run['logit_scale']:.4f}",
@@ -126,7 +127,7 @@ def _history(history: list[dict[str, Any]]) -> list[str]:
 
 
 def _loading(run: dict[str, Any]) -> list[str]:
-    base, method = run["base"], run["request"]["peft"]
+    base, method = run["base"], run["parameters"]["method"]
     name = f"{base['source']['model']} {base['source']['pretrained']}".rstrip()
     ways = ["capivara: `capivara eval THIS_FOLDER SHARDS`"]
     if method in ("lora", "layernorm"):

@@ -112,6 +112,11 @@ class TrainingData:
         """Images with a caption to learn or to keep."""
         return int(np.count_nonzero(self.target.counts + self.kept.counts))
 
+    def longest(self, count: int) -> np.ndarray:
+        """The captions with the most tokens, up to ``count``."""
+        ids = np.concatenate([self.target.ids, self.kept.ids])
+        return ids[np.argsort(self.store.bounds[ids] - self.store.bounds[ids + 1], kind="stable")[:count]]
+
 
 @dataclass(frozen=True)
 class Selection:

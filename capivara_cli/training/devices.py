@@ -60,6 +60,14 @@ class Devices:
         torch.distributed.all_reduce(flag)
         return bool(flag.item())
 
+    def least(self, number: int) -> int:
+        """The smallest of the processes' numbers."""
+        if self.count == 1:
+            return number
+        found = torch.tensor([number], device=self.device)
+        torch.distributed.all_reduce(found, torch.distributed.ReduceOp.MIN)
+        return int(found.item())
+
     def wait(self) -> None:
         if self.count > 1:
             torch.distributed.barrier()

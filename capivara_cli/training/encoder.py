@@ -25,6 +25,7 @@ from capivara_cli.training.tuning import untuned
 
 _ROWS = 16
 """Rows of a chunk are a multiple of this: matrix units work on tiles, and a last one half full costs as a whole."""
+_SAMPLE_TOKENS = 1024
 
 
 @dataclass(frozen=True)
@@ -99,6 +100,8 @@ class Encoded:
             features.backward(gradient[self._encoder.index(chunk)])
 
     def _forward(self, chunk: Chunk) -> Tensor:
+        if torch.is_grad_enabled():
+            self._encoder.budget.make_room()
         torch.manual_seed(_seed_of(*self._seed, chunk.number))
         return self._encoder.run([self._rows[place] for place in chunk.rows])
 
@@ -117,8 +120,6 @@ class Encoder:
 
     def __call__(self, rows: Sequence[np.ndarray], seed: Sequence[int]) -> Encoded:
         """Token rows to features; ``seed``: whole numbers that decide all that is random in the tower."""
-        if self.budget.bytes_per_token == 0 and torch.is_grad_enabled():
-            self._measure(rows)
         return Encoded(self, rows, seed)
 
     def length(self, row: np.ndarray) -> int:
@@ -141,11 +142,12 @@ class Encoder:
         with torch.no_grad(), untuned(self.tower):
             return self(rows, (0,)).features
 
-    def _measure(self, rows: Sequence[np.ndarray]) -> None:
-        """What a token costs in memory, counted on a sample of the longest rows."""
-        chunk = chunks_by_length([self.length(row) for row in rows], min(self.budget.chunk_tokens, 1024))[0]
+    def settle(self, rows: Sequence[np.ndarray]) -> None:
+        """Fix what is computed at once and what may be kept, from what a token of ``rows``, the longest, costs."""
+        chunk = chunks_by_length([self.length(row) for row in rows], _SAMPLE_TOKENS)[0]
         total = saved_bytes(lambda: self.run([rows[place] for place in chunk.rows]), self.tower)
         self.budget.settle(total / chunk.tokens, self.tower)
+        self.budget.chunk_tokens = self.devices.least(self.budget.chunk_tokens)
 
 
 class ImageEncoder(Encoder):

@@ -57,6 +57,13 @@ def lean(tower: nn.Module, rows: Iterable[np.ndarray], number: torch.dtype) -> N
             parameter.data = parameter.data.to(number, copy=True)
 
 
+def compile_layers(tower: nn.Module) -> None:
+    """Let torch.compile build the layers of a transformer, for any batch and length."""
+    for layer in tower.modules():
+        if type(layer).__name__.endswith(("Layer", "ResidualAttentionBlock", "EncoderLayer")):
+            layer.compile(dynamic=True)
+
+
 def _for_cpu(tower: nn.Module) -> None:
     for module in list(tower.modules()):
         for name, child in list(module.named_children()):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
 import re
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -12,13 +14,15 @@ from torch import Tensor, nn
 
 from capivara_cli.errors import CapivaraError, UsageError
 
-_UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
+_POWERS = {"": 0, "K": 1, "M": 2, "G": 3, "T": 4}
 _SHARE = {"cuda": 0.9, "cpu": 0.6}
 """Of the memory that is free, what is taken when nothing is said."""
 _CHUNK_TOKENS = {"cuda": 16384, "cpu": 2048}
 """Padded tokens computed at once: enough to keep the device busy, few enough for a CPU's caches."""
-_SCATTERED = {"cuda": 1.1, "cpu": 1.7}
+_SCATTERED = {"cuda": 1.1, "cpu": 1.2}
 """What an allocator takes over what is asked of it; measured on a CPU, where threads have heaps of their own."""
+_PLANS = {"cuda": 0, "cpu": 160 << 20}
+"""What the libraries below come to hold for the shapes they have seen; measured on a CPU, over the first ten steps."""
 _LEAST_TOKENS = 128
 _PASSING = 1.5
 """A chunk in work takes this many times what its graph holds: gradients and intermediate results on their way."""
@@ -35,7 +39,8 @@ class _Sized(Protocol):
 class Budget:
     """Which chunks may keep their graph. ``limit``: bytes in all, the model included; 0: what is free, with a margin.
 
-    ``bytes_per_token`` is measured on the first batch (0 until then), ``room`` is what the graphs may take together.
+    ``chunk_tokens``: padded tokens computed at once; 0 until settled, or as an earlier session of the run had it.
+    ``bytes_per_token`` is measured on a sample, ``room`` is what the graphs may take together.
     """
 
     device: str
@@ -44,23 +49,26 @@ class Budget:
     bytes_per_token: float = 0.0
     room: float = 0.0
 
-    def __post_init__(self) -> None:
-        self.chunk_tokens = self.chunk_tokens or _CHUNK_TOKENS[_kind(self.device)]
-
     def settle(self, bytes_per_token: float, model: nn.Module) -> None:
-        """Take note of what a token costs; smaller chunks where one alone would not fit. ``CapivaraError`` if none."""
-        self.bytes_per_token = bytes_per_token * _SCATTERED[_kind(self.device)]
+        """Take note of what a token costs, and of what gradients and AdamW's moments of ``model`` will take; smaller
+        chunks where one alone would not fit. ``CapivaraError`` when the least does not fit into ``limit``."""
+        kind = _kind(self.device)
+        self.bytes_per_token = bytes_per_token * _SCATTERED[kind]
+        give_back()
         used = used_bytes(self.device)
-        self.room = (self.limit - used) if self.limit else _SHARE[_kind(self.device)] * free_bytes(self.device)
-        while self.chunk_tokens > _LEAST_TOKENS and self._passing > self.room:
-            self.chunk_tokens //= 2
-        if self.limit and self._passing > self.room:
-            needed = used + self._passing
+        coming = _PLANS[kind] + 12 * sum(each.numel() for each in model.parameters() if each.requires_grad)
+        self.room = (self.limit - used if self.limit else _SHARE[kind] * free_bytes(self.device)) - coming
+        wanted = self.chunk_tokens or _CHUNK_TOKENS[kind]
+        fitting = int(self.room / (_PASSING * self.bytes_per_token)) // _LEAST_TOKENS * _LEAST_TOKENS
+        if self.limit and fitting < _LEAST_TOKENS:
+            least = _PASSING * self.bytes_per_token * _LEAST_TOKENS
             raise CapivaraError(
                 f"--memory {self.limit / 1e9:.2f}GB is not enough: the process takes {used / 1e9:.2f} GB with the "
-                f"model alone, and {_LEAST_TOKENS} tokens at a time {self._passing / 1e9:.2f} GB",
-                f"give it --memory {needed / 1e9:.1f}GB or more",
+                f"model alone, the optimiser and the libraries {coming / 1e9:.2f} GB, and {_LEAST_TOKENS} tokens at a "
+                f"time {least / 1e9:.2f} GB",
+                f"give it --memory {(used + coming + least) / 1e9 + 0.05:.1f}GB or more",
             )
+        self.chunk_tokens = max(_LEAST_TOKENS, min(wanted, fitting))
 
     def kept(self, chunks: Sequence[_Sized]) -> set[int]:
         """Numbers of the chunks whose graph fits beside the one in work."""
@@ -73,18 +81,26 @@ class Budget:
             kept.add(chunk.number)
         return kept
 
+    def make_room(self) -> None:
+        """Before a chunk is computed: where it would go past the limit, freed memory goes back to the system first.
+
+        An allocator keeps what is freed, in pieces that the next chunk, of another shape, does not fit into.
+        """
+        if self.limit and used_bytes(self.device) + self._passing / 2 > self.limit:
+            give_back()
+
     @property
     def _passing(self) -> float:
         return _PASSING * self.chunk_tokens * self.bytes_per_token
 
 
 def parse_size(text: str) -> int:
-    """``2GB``, ``1.5G``, ``800 MB`` in bytes (powers of 1024); "" is 0."""
+    """``2GB``, ``1.5G``, ``800 MB`` in bytes; ``2GiB`` is 2·1024³ of them; "" is 0."""
     if not text:
         return 0
-    found = re.fullmatch(r"([\d.]+)\s*([KMGT]?)i?B?", text.strip(), re.IGNORECASE)
+    found = re.fullmatch(r"([\d.]+)\s*([KMGT]?)(i?)B?", text.strip(), re.IGNORECASE)
     try:
-        size = float(found[1]) * _UNITS[found[2].upper()] if found else 0.0
+        size = float(found[1]) * (1024 if found[3] else 1000) ** _POWERS[found[2].upper()] if found else 0.0
     except ValueError:
         size = 0.0
     if size <= 0:
@@ -106,9 +122,14 @@ def peak_bytes(device: str) -> int:
     if device.startswith("cuda"):
         return torch.cuda.max_memory_allocated(device)
     import resource
-    import sys
 
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+def give_back() -> None:
+    """Let the C library return what it holds of freed memory, where it is one that can be asked to (glibc)."""
+    if sys.platform == "linux" and hasattr(library := ctypes.CDLL(None), "malloc_trim"):
+        library.malloc_trim(0)
 
 
 def free_bytes(device: str) -> int:

@@ -98,7 +98,7 @@ class Prompted(nn.Module):
     def forward(self, tokens: Tensor) -> Tensor:
         if not self.on:
             return self.tower(tokens)
-        prompt = -1 - torch.arange(self.count, device=tokens.device).expand(len(tokens), -1)
+        prompt = -1 - torch.arange(self.count, device=tokens.device).expand(tokens.shape[0], -1)
         rest = tokens[:, 1:]
         if self.longest and (over := tokens.shape[1] + self.count - self.longest) > 0:
             rest = torch.cat([rest[:, : -over - 1], rest[:, -1:]], dim=1)  # the end of the text stays

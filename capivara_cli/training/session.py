@@ -26,7 +26,7 @@ from capivara_cli.training.card import model_card
 from capivara_cli.training.data import Batches, Selection, TrainingData, select
 from capivara_cli.training.devices import Devices, join
 from capivara_cli.training.encoder import Encoder, ImageEncoder
-from capivara_cli.training.lean import lean, precision
+from capivara_cli.training.lean import compile_layers, lean, precision
 from capivara_cli.training.loop import Recipe, Trainer
 from capivara_cli.training.memory import Budget, parse_size
 from capivara_cli.training.objective import (
@@ -44,6 +44,9 @@ from capivara_cli.training.store import FOLDER, Store, features
 from capivara_cli.training.teacher import Teacher
 from capivara_cli.training.trackers import Trackers
 from capivara_cli.training.validation import Validation
+
+_SAMPLE = 256
+"""Captions, or images, on which memory is measured."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +70,7 @@ class Session:
     def __init__(self, options: Any, run: RunDir, source: Source, env: Env, stores: dict[str, Store]) -> None:
         self.options, self.run_dir, self.source, self.env, self.stores = options, run, source, env, stores
         self.devices = Devices(device=env.device)
+        self.method = options.peft
 
     def run(self) -> dict[str, Any]:
         """Train what is left to train; returns the summary of the run."""
@@ -119,7 +123,7 @@ class Session:
         if options.align == "mt-pivot":
             run.save(translate_queries=_pivot(data))
         run.save(parameters=self._tune(clip, start, total))
-        encoder, images = self._encoders(clip, store)
+        encoder, images = self._encoders(clip, data)
         trainer = Trainer(
             clip,
             encoder,
@@ -144,7 +148,7 @@ class Session:
 
     @property
     def _kind(self) -> dict[str, Any]:
-        return {"views": self.options.views, "pixels": self.options.peft == "full"}
+        return {"views": self.options.views, "pixels": self.method == "full"}
 
     def _store(self, clip: Clip) -> Store:
         """The features of what is trained on; sessions that need the same share them."""
@@ -169,6 +173,7 @@ class Session:
         adapter = find_adapter(options.continue_from)
         clip = load_base(adapter, self.devices.device)
         tuning.load_image_tower(clip.model.visual, adapter.folder)
+        self.method = tuning.tuning_of(adapter.folder).method
         return clip, adapter.folder
 
     def _same_data(self, store: Store) -> None:
@@ -298,30 +303,46 @@ class Session:
         rows = [[name, f"{number:,}", f"{100 * number / total:.4f} %"] for name, number in parts.items() if number]
         rows.append(["all that is trained", f"{count:,}", f"{percent:.4f} %"])
         console.say(console.table(rows, ["", "parameters", "of the model"]))
-        return {"total": total, "trainable": count, "percent": percent, "parts": parts}
+        return {"method": how.method, "total": total, "trainable": count, "percent": percent, "parts": parts}
 
-    def _encoders(self, clip: Clip, store: Store) -> tuple[Encoder, ImageEncoder | None]:
+    def _encoders(self, clip: Clip, data: TrainingData) -> tuple[Encoder, ImageEncoder | None]:
         """The tuned towers, the text tower made lean, with what memory they may take."""
         options, batch = self.options, self.run_dir.document["batch"]
         number = precision(batch.get("precision", options.precision), clip.device, clip.model.text)
-        lean(clip.model.text, [store.tokens], number)
+        lean(clip.model.text, [data.store.tokens], number)
         if options.compile:
-            for layer in clip.model.text.modules():
-                if type(layer).__name__.endswith(("Layer", "ResidualAttentionBlock", "EncoderLayer")):
-                    layer.compile(dynamic=True)
+            compile_layers(clip.model.text)
         limit = parse_size(options.memory)
-        budget = Budget(clip.device, limit, chunk_tokens=batch.get("chunk_tokens", 0))
-        self.run_dir.save(batch={**batch, "precision": "bf16" if number == torch.bfloat16 else "fp32"})
-        encoder = Encoder(clip, number, budget, self.devices)
-        if options.peft != "full":
+        encoder = Encoder(clip, number, Budget(clip.device, limit, batch.get("chunk_tokens", 0)), self.devices)
+        encoder.settle(data.store.rows(data.longest(_SAMPLE)))
+        chosen = {"precision": "bf16" if number == torch.bfloat16 else "fp32"}
+        images = None
+        if self.method == "full":
+            budget = Budget(clip.device, limit, batch.get("image_chunk_tokens", 0))
+            images = ImageEncoder(clip, number, budget, self.devices)
+            images.settle([data.store.pixels[image] for image in data.target.images[:_SAMPLE]])
+        else:
             clip.model.visual = nn.Identity()  # every image is a vector now: the tower's memory goes to training
-            return encoder, None
-        return encoder, ImageEncoder(clip, number, Budget(clip.device, limit), self.devices)
+        for name, each in (("chunk_tokens", encoder), ("image_chunk_tokens", images)):
+            if each is not None:
+                self._keep_chunks(name, each.budget.chunk_tokens)
+        self.run_dir.save(batch={**self.run_dir.document["batch"], **chosen})
+        return encoder, images
+
+    def _keep_chunks(self, name: str, tokens: int) -> None:
+        """Chunks draw their dropout each for itself: a run that goes on has the chunks it had, if there is memory."""
+        batch = self.run_dir.document["batch"]
+        if batch.get(name, tokens) != tokens:
+            console.say(
+                f"{self.run_dir}: {tokens:,} tokens at a time, not {batch[name]:,} as before, for want of memory: "
+                "dropout differs from an uninterrupted run's"
+            )
+        self.run_dir.save(batch={**batch, name: tokens})
 
     def _finish(self, clip: Clip, trainer: Trainer, base: dict[str, Any], pairs_per_second: float) -> None:
         """Adapter, curve, model card, and last of all the word that the run is finished."""
         run = self.run_dir
-        visual = clip.model.visual if self.options.peft == "full" else None
+        visual = clip.model.visual if self.method == "full" else None
         with replacing_folder(run.adapter) as folder:
             tuning.save(clip.model.text, folder, base, visual)
         metrics = run.read_metrics()

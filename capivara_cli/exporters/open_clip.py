@@ -1,0 +1,57 @@
+"""merged weights, as open_clip reads them"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from capivara_cli.clip import Clip
+from capivara_cli.exporters._merged import merged
+from capivara_cli.runs import RunDir
+from capivara_cli.weights import LOCAL
+
+
+def write(run: RunDir, folder: Path, final: Path) -> str:
+    """Merged weights, configuration, tokenizer, and the text tower's own ``config.json``."""
+    from open_clip.push_to_hf_hub import save_config_for_hf
+    from safetensors.torch import save_file
+
+    clip = merged(run)
+    weights = {name: value.contiguous() for name, value in clip.model.state_dict().items()}
+    path = folder / "open_clip_model.safetensors"
+    save_file(weights, path, metadata={"format": "pt"})
+    path.chmod(0o644)  # safetensors leaves it to the owner alone
+    if hasattr(clip.tokenizer, "save_pretrained"):  # open_clip's own tokenizer is part of open_clip
+        clip.tokenizer.save_pretrained(folder)
+    if hasattr(clip.model.text, "config"):
+        clip.model.text.config.save_pretrained(folder)
+    config_path = folder / "open_clip_config.json"
+    save_config_for_hf(clip.model, config_path, _model_config(clip, run, final))
+    config = json.loads(config_path.read_bytes())
+    # The image tower is the base's: embeddings stored under its name stay valid for the exported model.
+    config["capivara"] = {"base": clip.identity["model"]}
+    config_path.write_text(json.dumps(config, indent=2) + "\n", "utf-8")
+    moved = f"; after moving it, set hf_model_name in {final}/open_clip_config.json" if _local(run) else ""
+    return f"load it with open_clip.create_model_and_transforms('local-dir:{final}'){moved}"
+
+
+def _model_config(clip: Clip, run: RunDir, final: Path) -> dict[str, Any]:
+    """open_clip's ``model_cfg`` such that plain open_clip finds the text tower's configuration.
+
+    A base from the hub keeps the name open_clip looks up there. A local base has no such name, so the configuration is
+    looked up in the exported folder, by its absolute path: plain open_clip needs it where it was written; capivara
+    does not.
+    """
+    config = {**clip.config, "text_cfg": dict(clip.config["text_cfg"]), "custom_text": True}
+    if clip.text_folder is not None and _local(run):
+        config["text_cfg"].update(hf_model_name=str(final), hf_tokenizer_name=str(final))
+    return config
+
+
+def _local(run: RunDir) -> bool:
+    """Whether the base is a folder, the toy model, or a run on one of these."""
+    base = run.document["base"]["source"]["model"]
+    if (Path(base) / "run.json").is_file():
+        return _local(RunDir(Path(base)))
+    return base == "toy" or base.startswith(LOCAL)
