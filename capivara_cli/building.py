@@ -67,6 +67,29 @@ def build(plan: Plan) -> Any:
     return model.eval().requires_grad_(False)
 
 
+def padding(text: Any, tokenizer: Any) -> int | None:
+    """The token that rows of a text tower may be padded with, to any length, without an effect on its embeddings; None
+    where every row must have the full length.
+
+    Hugging Face's towers mask padding. Of open_clip's own, those that look back only and give the embedding of the
+    end-of-text token never see what follows it; they are made to take shorter rows here.
+    """
+    if (config := getattr(text, "config", None)) is not None:
+        return config.pad_token_id
+    causal = getattr(text, "attn_mask", None) is not None and getattr(text, "pool_type", "") in ("argmax", "eos")
+    if not causal or text.use_pad_mask or text.cls_emb is not None:
+        return None
+    text.transformer.register_forward_pre_hook(_short_mask, with_kwargs=True)
+    own = getattr(tokenizer, "tokenizer", None)  # a Hugging Face one; open_clip's pads with 0
+    return 0 if own is None else own.pad_token_id
+
+
+def _short_mask(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any]:
+    """The causal mask is as long as the longest text: cut it to the rows."""
+    length = args[0].shape[1]
+    return args, {**kwargs, "attn_mask": kwargs["attn_mask"][:length, :length]}
+
+
 @contextlib.contextmanager
 def _without_warnings() -> Iterator[None]:
     """open_clip warns that it has loaded no weights: they come next."""

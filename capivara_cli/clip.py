@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from capivara_cli import languages
 from capivara_cli.errors import CapivaraError
 from capivara_cli.runs import open_run
 from capivara_cli.weights import (
@@ -56,6 +57,7 @@ class Clip:
     parameters. It is what ``json["clip"]`` holds beside ``clip.npy``. A run adapts the text tower alone, so a run has
     the identity of its base. ``config`` is open_clip's ``model_cfg``, ``source`` how to load the model again
     ({"model", "pretrained"}), ``text_folder`` where the ``config.json`` of a Hugging Face text tower is.
+    ``pad_id``: the token that rows are padded with, None for a text tower that needs all rows at full length.
     ``translate_queries``: the language queries have to be translated into, for a model that was trained that way.
     """
 
@@ -67,6 +69,7 @@ class Clip:
     dim: int
     config: dict[str, Any]
     source: dict[str, str]
+    pad_id: int | None
     text_folder: Path | None = None
     translate_queries: str = ""
     _text_digest: str | Callable[[], str] = ""
@@ -95,12 +98,6 @@ class Clip:
             parameter.data = parameter.data.to(self.device)
         return self
 
-    @property
-    def pad_id(self) -> int | None:
-        """The padding token of a Hugging Face text tower, None for open_clip's own, which need full-length input."""
-        config = getattr(self.model.text, "config", None)
-        return getattr(config, "pad_token_id", None)
-
     def embed_images(self, images: Sequence[Tensor]) -> np.ndarray:
         """Preprocessed images [3, h, w] -> [n, dim] float32, L2-normalised."""
         import numpy as np
@@ -113,12 +110,14 @@ class Clip:
             batch = torch.stack(list(images)).to(self.device)
             return self.model.encode_image(batch, normalize=True).float().cpu().numpy()
 
-    def embed_texts(self, texts: Sequence[str], *, normalize: bool = True) -> np.ndarray:
+    def embed_texts(
+        self, texts: Sequence[str], langs: str | Sequence[str] = "", *, normalize: bool = True
+    ) -> np.ndarray:
         """[n, dim] float32, L2-normalised, in the order given; cut to the context length of the tokenizer."""
         import numpy as np
         import torch
 
-        rows = self.tokenize(texts)
+        rows = self.tokenize(texts, langs)
         result = np.zeros((len(rows), self.dim), np.float32)
         order = sorted(range(len(rows)), key=lambda index: len(rows[index]))
         with torch.inference_mode():
@@ -128,8 +127,25 @@ class Clip:
                 result[chosen] = self.model.encode_text(tokens, normalize=normalize).float().cpu().numpy()
         return result
 
-    def tokenize(self, texts: Sequence[str]) -> list[np.ndarray]:
-        """One int32 row of token ids per text, without padding where the text tower can do without it."""
+    def tokenize(self, texts: Sequence[str], langs: str | Sequence[str] = "") -> list[np.ndarray]:
+        """One int32 row of token ids per text, without padding where the text tower can do without it.
+
+        ``langs``: the language of all texts, or of each; only tokenizers that mark it (NLLB's) make use of it.
+        """
+        own: Any = getattr(self.tokenizer, "tokenizer", None)
+        default = getattr(own, "src_lang", None)
+        if not langs or not default:
+            return self._rows(texts)
+        each = [langs] * len(texts) if isinstance(langs, str) else langs
+        rows: dict[int, np.ndarray] = {}
+        for lang in dict.fromkeys(each):
+            places = [place for place, other in enumerate(each) if other == lang]
+            own.src_lang = languages.flores(lang, among=own.get_vocab(), default=default)
+            rows |= dict(zip(places, self._rows([texts[place] for place in places]), strict=True))
+        own.src_lang = default
+        return [rows[place] for place in range(len(texts))]
+
+    def _rows(self, texts: Sequence[str]) -> list[np.ndarray]:
         import numpy as np
 
         rows: list[np.ndarray] = []
@@ -146,7 +162,7 @@ class Clip:
     def pad(self, rows: Sequence[np.ndarray], length: int = 0) -> Tensor:
         """Rows of token ids -> [n, longest row or ``length``] int64, padded on the right.
 
-        The Hugging Face towers mask padding, so how far a row is padded does not change its embedding.
+        Where rows may have any length, how far one is padded does not change its embedding.
         """
         import numpy as np
         import torch
@@ -191,7 +207,7 @@ def load_clip(model: str = DEFAULT_MODEL, pretrained: str = "", device: str = "c
 def _load(plan: Plan, source: dict[str, str], device: str) -> Clip:
     from open_clip.transform import PreprocessCfg, image_transform_v2
 
-    from capivara_cli.building import build, known_digest
+    from capivara_cli.building import build, known_digest, padding
 
     model = build(plan)
     settings = model.visual.preprocess_cfg
@@ -205,6 +221,7 @@ def _load(plan: Plan, source: dict[str, str], device: str) -> Clip:
         dim=plan.config["embed_dim"],
         config=plan.config,
         source=source,
+        pad_id=padding(model.text, plan.tokenizer),
         text_folder=plan.text_folder,
         _text_digest=lambda: known_digest(model.text, "text", plan),
     )
@@ -323,6 +340,7 @@ def _load_mclip(spec: str, image_model: str, device: str) -> Clip:
     clip.model.text = text
     clip.text_folder = None
     clip.tokenizer = text_tokenizer(own if any(own.glob("tokenizer*")) else base, mclip.CONTEXT_LENGTH)
+    clip.pad_id = text.config.pad_token_id
     clip.source = {"model": spec, "pretrained": image_model}
     clip._text_digest = lambda: _digest_of(text)
     return clip.to_device()

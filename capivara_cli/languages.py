@@ -6,6 +6,7 @@ list of languages, the Argos Translate package index, and ISO 639-3, which Apert
 
 from __future__ import annotations
 
+from collections.abc import Container
 from dataclasses import dataclass
 from functools import cache
 
@@ -405,3 +406,12 @@ def _unknown(code: str, folded: str) -> CapivaraError:
         guesses = dict.fromkeys(_names()[name] for name in close)
         message += " — did you mean " + " or ".join(f"{guess} ({_languages()[guess].name})" for guess in guesses) + "?"
     return CapivaraError(message, f"`capivara list languages` shows all {len(_languages())} codes and names")
+
+
+def flores(code: str, *, among: Container[str], default: str) -> str:
+    """The Flores-200 code of a language, where ``among`` has it; else ``default``."""
+    try:
+        found = get(code).flores
+    except CapivaraError:
+        return default
+    return found if found in among else default

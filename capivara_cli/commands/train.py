@@ -71,7 +71,7 @@ class Options:
     lora_r: int = opt(8, "rank of LoRA", min=1)
     lora_alpha: float = opt(8.0, "alpha of LoRA: its output is scaled by alpha / rank", min=0)
     lora_dropout: float = opt(0.0, "dropout before LoRA", min=0, max=1)
-    lora_targets: str = opt("query,value", "linear modules that get LoRA, by name")
+    lora_targets: str = opt("", "linear modules that get LoRA [default: query,value, or what the tower calls them]")
     lora_init: str = opt("", "initial values of LoRA, by peft's name: pissa, olora, loftq, … [default: peft's own]")
     lora_use: str = opt("", "variants of LoRA, by peft's names: dora, rslora, or several")
     projection: bool | None = opt(None, "train the projection of the text tower too [default: with lora]")

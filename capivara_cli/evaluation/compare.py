@@ -66,7 +66,7 @@ def compare(
     return found
 
 
-def embed_texts(clip: Clip, texts: Sequence[str], what: str) -> npt.NDArray[np.float32]:
+def embed_texts(clip: Clip, texts: Sequence[str], lang: str, what: str) -> npt.NDArray[np.float32]:
     """[T, d]: equal texts are embedded once, so they get equal embeddings, whatever batch they fall into."""
     different = list(dict.fromkeys(texts))
     place = {text: index for index, text in enumerate(different)}
@@ -74,7 +74,7 @@ def embed_texts(clip: Clip, texts: Sequence[str], what: str) -> npt.NDArray[np.f
     progress = console.Progress(what, len(different))
     for start in range(0, len(different), _CHUNK):
         chunk = different[start : start + _CHUNK]
-        blocks.append(clip.embed_texts(chunk))
+        blocks.append(clip.embed_texts(chunk, lang))
         progress.advance(len(chunk))
     progress.close()
     return np.concatenate(blocks[1:] or blocks)[[place[text] for text in texts]]
@@ -82,7 +82,7 @@ def embed_texts(clip: Clip, texts: Sequence[str], what: str) -> npt.NDArray[np.f
 
 def _retrieval_row(subject: Subject, contender: Contender, lang: str, ks: Sequence[int]) -> Row:
     captions = subject.gallery.captions[lang]
-    texts = embed_texts(contender.clip, captions.texts, f"eval: {lang} captions")
+    texts = embed_texts(contender.clip, captions.texts, lang, f"eval: {lang} captions")
     measured = retrieval(subject.gallery.images_for(contender.clip), texts, captions.owners, ks)
     return {
         **_head(subject, contender, lang),
@@ -102,7 +102,7 @@ def _classification_row(subject: Subject, contender: Contender, lang: str) -> Ro
     labels = subject.gallery.labels
     labelled = [row for row, label in enumerate(labels) if label is not None]
     embed: Callable[[list[str]], npt.NDArray[np.float32]] = lambda texts: embed_texts(  # noqa: E731
-        contender.clip, texts, f"eval: {lang} prompts"
+        contender.clip, texts, lang, f"eval: {lang} prompts"
     )
     vectors = class_vectors(embed, classes.names, classes.templates)
     images = subject.gallery.images_for(contender.clip)[labelled]

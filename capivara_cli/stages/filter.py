@@ -86,10 +86,10 @@ class _Scorer:
         vectors = [image for image, _ in batch]
         for place, vector in zip(places, embedded, strict=True):
             vectors[place] = vector
-        wanted = [[each.text for each in captions if self._is_wanted(each)] for _, captions in batch]
-        distinct = list(dict.fromkeys(text for texts in wanted for text in texts))
-        row = {text: index for index, text in enumerate(distinct)}
-        texts = self.clip.embed_texts(distinct) if distinct else np.zeros((0, self.clip.dim), np.float32)
+        wanted = [_said(each) for _, captions in batch for each in captions if self._is_wanted(each)]
+        distinct = list(dict.fromkeys(wanted))
+        row = {said: index for index, said in enumerate(distinct)}
+        texts = self.clip.embed_texts([text for text, _ in distinct], [lang for _, lang in distinct])
         return [
             (vector, self._scored(captions, unit(vector), texts, row))
             for vector, (_, captions) in zip(vectors, batch, strict=True)
@@ -99,15 +99,19 @@ class _Scorer:
         return not self.codes or languages.code_of(caption.lang) in self.codes
 
     def _scored(
-        self, captions: list[Caption], image: np.ndarray, texts: np.ndarray, row: dict[str, int]
+        self, captions: list[Caption], image: np.ndarray, texts: np.ndarray, row: dict[tuple[str, str], int]
     ) -> list[Caption]:
         scored = []
         for each in captions:
             if self._is_wanted(each):
-                score = _steady(each.score, float(texts[row[each.text]] @ image))
+                score = _steady(each.score, float(texts[row[_said(each)]] @ image))
                 each = replace(each, score=score)
             scored.append(each)
         return scored
+
+
+def _said(caption: Caption) -> tuple[str, str]:
+    return caption.text, caption.lang
 
 
 def _steady(before: Any, score: float) -> float:

@@ -14,11 +14,16 @@ from torch import nn
 
 from capivara_cli.errors import CapivaraError
 
+_USUAL = (("query", "value"), ("q_proj", "v_proj"), ("q", "v"), ("c_fc", "c_proj"))
+"""Queries and values by the towers' names for them; open_clip's own towers have these in one, so there the
+feed-forward network is taken."""
+
 
 @dataclass(frozen=True)
 class Lora:
-    """LoRA (arXiv 2106.09685): rank, alpha, dropout, names of the linear modules it is put on; ``projection``: the
-    tower's projection trains as a whole beside it, and so do the modules whose names end as one of ``whole``."""
+    """LoRA (arXiv 2106.09685): rank, alpha, dropout, names of the linear modules it is put on (none: the usual ones);
+    ``projection``: the tower's projection trains as a whole beside it, and so do the modules whose names end as one of
+    ``whole``."""
 
     rank: int
     alpha: float
@@ -39,15 +44,16 @@ def add_lora(text: nn.Module, lora: Lora, base: str, more: dict[str, Any] | None
     from peft import LoraConfig, get_peft_model
 
     there = linear_names(text)
-    missing = [target for target in lora.targets if target not in there]
-    if missing or not lora.targets:
+    targets = lora.targets or next((names for names in _USUAL if set(names) <= set(there)), ())
+    missing = [target for target in targets if target not in there]
+    if missing or not targets:
         absent = f"this text tower has no linear module named {missing[0]!r}" if missing else "none are named"
-        raise CapivaraError(f"--lora-targets {','.join(lora.targets)}: {absent}", f"it has {', '.join(there)}")
+        raise CapivaraError(f"--lora-targets {','.join(targets)}: {absent}", f"it has {', '.join(there)}")
     config = LoraConfig(
         r=lora.rank,
         lora_alpha=lora.alpha,  # type: ignore[arg-type]
         lora_dropout=lora.dropout,
-        target_modules=sorted(lora.targets),
+        target_modules=sorted(targets),
         modules_to_save=_whole(text, lora.projection, lora.whole),
         bias="none",
         **(more or {}),
@@ -100,6 +106,11 @@ def linear_names(text: nn.Module) -> list[str]:
             and name != "proj"
         )
     )
+
+
+def confuses_projection(text: nn.Module) -> bool:
+    """Whether peft, which takes names by their ends, would train other modules with the projection (NLLB's q_proj)."""
+    return any(name.endswith("proj") and name != "proj" for name, _ in text.named_modules())
 
 
 def has_projection(text: nn.Module) -> bool:

@@ -78,20 +78,20 @@ def _model(run: dict[str, Any]) -> list[str]:
     return [
         f"base: {base['source']['model']} {base['source']['pretrained']}".rstrip(),
         f"image tower: {base['identity']['weights']}, {base['identity']['preprocess']}",
-        f"{parameters['method']}: {_settings(request)}",
+        f"{parameters['method']}: {_settings(request, parameters['targets'])}",
         f"trained: {parameters['trainable']:,} of {parameters['total']:,} parameters "
         f"({parameters['percent']:.2f} %): {', '.join(parts)}",
         f"temperature: logit scale {run['logit_scale']:.4f}",
     ]
 
 
-def _settings(request: dict[str, Any]) -> str:
+def _settings(request: dict[str, Any], targets: list[str]) -> str:
     """What was chosen of the method's own options."""
     if request["continue_from"]:
         return f"as in {request['continue_from']}, which it started from"
     return {
         "lora": f"rank {request['lora_r']}, alpha {request['lora_alpha']:g}, dropout {request['lora_dropout']:g}, "
-        f"on {request['lora_targets']}",
+        f"on {', '.join(targets)}",
         "adapter": f"bottleneck of {request['adapter_dim']}",
         "compacter": f"reduction {request['compacter_reduction']}, {request['phm_dim']} Kronecker products",
         "soft-prompt": f"{request['prompt_tokens']} vectors",

@@ -303,7 +303,14 @@ class Session:
         rows = [[name, f"{number:,}", f"{100 * number / total:.4f} %"] for name, number in parts.items() if number]
         rows.append(["all that is trained", f"{count:,}", f"{percent:.4f} %"])
         console.say(console.table(rows, ["", "parameters", "of the model"]))
-        return {"method": how.method, "total": total, "trainable": count, "percent": percent, "parts": parts}
+        return {
+            "method": how.method,
+            "targets": tuning.targets(clip.model.text),
+            "total": total,
+            "trainable": count,
+            "percent": percent,
+            "parts": parts,
+        }
 
     def _encoders(self, clip: Clip, data: TrainingData) -> tuple[Encoder, ImageEncoder | None]:
         """The tuned towers, the text tower made lean, with what memory they may take."""

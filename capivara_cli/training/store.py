@@ -235,7 +235,7 @@ class _Writer:
             self._files[name] = files.enter_context((folder / name).open("wb", buffering=1 << 20))
         self._languages: dict[str, int] = {}
         self._authors: dict[str, int] = {}
-        self._waiting: list[str] = []
+        self._waiting: list[tuple[str, str]] = []
         self._captions = self._tokens = self._text_bytes = self._key_bytes = 0
         self._embedded = self._cut = 0
 
@@ -339,15 +339,15 @@ class _Writer:
         self._put("by", [_number(self._authors, name) for name in writers])
         self._captions += len(codes)
         self._put("first", [self._captions])
-        for text in [*(caption.text for caption in captions), *unlisted]:
+        for text, code in zip([*(caption.text for caption in captions), *unlisted], codes, strict=True):
             self._text_bytes = self._word("texts", "text_bounds", text, self._text_bytes)
-            self._waiting.append(text)
+            self._waiting.append((text, code))
         self._key_bytes = self._word("keys", "key_bounds", sample.key, self._key_bytes)
         if len(self._waiting) >= _TOKENIZE_BATCH:
             self._tokenize()
 
     def _tokenize(self) -> None:
-        rows = self._clip.tokenize(self._waiting)
+        rows = self._clip.tokenize([text for text, _ in self._waiting], [code for _, code in self._waiting])
         if rows:
             lengths = np.array([len(row) for row in rows])
             self._put("tokens", np.concatenate(rows))

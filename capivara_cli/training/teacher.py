@@ -44,8 +44,10 @@ class Teacher:
         blocks = [np.zeros((0, model.dim), np.float16)]
         progress = console.Progress("teacher", len(self._ids))
         for start in range(0, len(self._ids), _CHUNK):
-            texts = [data.store.text(caption) for caption in self._ids[start : start + _CHUNK]]
-            blocks.append(model.embed_texts(texts, normalize=False).astype(np.float16))
+            chosen = self._ids[start : start + _CHUNK]
+            texts = [data.store.text(caption) for caption in chosen]
+            codes = [data.store.languages[lang] for lang in data.store.lang[chosen]]
+            blocks.append(model.embed_texts(texts, codes, normalize=False).astype(np.float16))
             progress.advance(len(texts))
         progress.close()
         return np.concatenate(blocks)

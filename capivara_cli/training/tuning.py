@@ -5,13 +5,14 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from capivara_cli import console
 from capivara_cli.errors import CapivaraError, UsageError
 from capivara_cli.training import adapters
 from capivara_cli.training.modules import Adapter, Compacter, Followed, Prompted, PromptEmbedding
@@ -37,7 +38,7 @@ class Tuning:
     rank: int = 8
     alpha: float = 8.0
     dropout: float = 0.0
-    targets: tuple[str, ...] = ("query", "value")
+    targets: tuple[str, ...] = ()
     projection: bool | None = None
     layernorm: bool | None = None
     bottleneck: int = 24
@@ -61,6 +62,8 @@ def tune(text: nn.Module, tuning: Tuning, base: str) -> Any:
     ``base`` names the model. ``CapivaraError`` where the tower has not the parts that the method tunes.
     """
     text.requires_grad_(False)
+    if tuning.method in ("lora", "layernorm"):
+        tuning = _without_confusion(text, tuning)
     if tuning.method == "lora":
         lora = adapters.Lora(
             tuning.rank, tuning.alpha, tuning.dropout, tuning.targets, tuning.trains_projection, _norms(tuning)
@@ -78,6 +81,24 @@ def tune(text: nn.Module, tuning: Tuning, base: str) -> Any:
             parameter.before = parameter.detach().clone()  # type: ignore[attr-defined]
     tower.tuning = tuning  # type: ignore[assignment]
     return tower
+
+
+def _without_confusion(text: nn.Module, tuning: Tuning) -> Tuning:
+    if not tuning.trains_projection or not adapters.has_projection(text) or not adapters.confuses_projection(text):
+        return tuning
+    if tuning.projection:
+        raise CapivaraError(
+            "--projection: peft would train every module of this text tower whose name ends in proj",
+            f"--peft {tuning.method} --no-projection, or --peft lit",
+        )
+    console.say("the projection stays as it is: peft cannot tell it from other modules of this text tower")
+    return replace(tuning, projection=False)
+
+
+def targets(tower: Any) -> list[str]:
+    """The linear modules that LoRA is on."""
+    config = getattr(tower, "peft_config", {}).get("default")
+    return sorted(getattr(config, "target_modules", None) or []) if config else []
 
 
 def _norms(tuning: Tuning) -> tuple[str, ...]:

@@ -41,7 +41,7 @@ class Fake:
         self.embedded += len(images)
         return np.eye(self.dim, dtype=np.float32)[list(images)]
 
-    def embed_texts(self, texts: Sequence[str]) -> np.ndarray:
+    def embed_texts(self, texts: Sequence[str], langs: str = "") -> np.ndarray:
         self.texts += texts
         rows = np.full((len(texts), self.dim), self.dim**-0.5, np.float32)  # an unknown language: says nothing
         for row, text in zip(rows, texts, strict=True):
@@ -295,7 +295,7 @@ def test_class_names_for_shards_without_classes(shards, tmp_path):
 
 def test_a_model_whose_towers_disagree(shards):
     class Torn(Fake):
-        def embed_texts(self, texts: Sequence[str]) -> np.ndarray:
+        def embed_texts(self, texts: Sequence[str], langs: str = "") -> np.ndarray:
             return np.eye(self.dim - 1, dtype=np.float32)[[0] * len(texts)]
 
     with pytest.raises(CapivaraError, match="image embeddings have 8 numbers and text embeddings 7"):

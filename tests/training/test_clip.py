@@ -6,6 +6,7 @@ import json
 import shutil
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -193,23 +194,56 @@ def test_a_repository_name_that_is_none_is_refused() -> None:
         hub.folder(hub.Need("a/b/c", (("x",),)))
 
 
-def test_open_clips_own_text_tower_loads_and_gets_full_length_input(tmp_path: Path) -> None:
-    """A model without a Hugging Face tower: padding is not masked there, so rows stay 77 tokens long."""
+def own_tower(folder: Path, **text: Any) -> Any:
+    """A model with open_clip's own text tower, as a folder; returns it as open_clip makes it."""
     import open_clip
     from safetensors.torch import save_file
 
     config = {
         "embed_dim": 16,
         "vision_cfg": {"image_size": 32, "layers": 1, "width": 32, "head_width": 16, "patch_size": 16},
-        "text_cfg": {"context_length": 77, "vocab_size": 49408, "width": 32, "heads": 2, "layers": 1},
+        "text_cfg": {"context_length": 77, "vocab_size": 49408, "width": 32, "heads": 2, "layers": 2, **text},
     }
     torch.manual_seed(0)
-    model = open_clip.CLIP(**config)
-    save_file(model.state_dict(), tmp_path / "open_clip_model.safetensors")
-    (tmp_path / "open_clip_config.json").write_text(json.dumps({"model_cfg": config, "preprocess_cfg": {}}))
+    model = open_clip.CustomTextCLIP(**config)
+    folder.mkdir(parents=True, exist_ok=True)
+    save_file(model.state_dict(), folder / "open_clip_model.safetensors")
+    (folder / "open_clip_config.json").write_text(json.dumps({"model_cfg": config, "preprocess_cfg": {}}))
+    return model.eval()
+
+
+@pytest.mark.parametrize(
+    ("text", "lengths"),
+    [
+        ({}, [4, 9]),
+        ({"pool_type": "eos", "eos_id": 49407}, [4, 9]),
+        ({"no_causal_mask": True, "pool_type": "last"}, [77, 77]),  # SigLIP's: it sees the padding
+        ({"embed_cls": True}, [77, 77]),  # CoCa's
+    ],
+    ids=["argmax", "eos", "siglip", "coca"],
+)
+def test_open_clips_own_text_towers_get_rows_as_short_as_they_can_take(
+    tmp_path: Path, text: dict[str, Any], lengths: list[int]
+) -> None:
+    import open_clip
+
+    model = own_tower(tmp_path, **text)
     clip = load_clip(f"local-dir:{tmp_path}")
-    texts = ["a dog", "two cats on a sofa"]
-    assert [len(row) for row in clip.tokenize(texts)] == [77, 77]
+    texts = ["a dog", "two cats on a sofa, asleep"]
+    assert [len(row) for row in clip.tokenize(texts)] == lengths
     with torch.no_grad():
-        expected = model.eval().encode_text(open_clip.get_tokenizer("ViT-B-32")(texts), normalize=True).numpy()
+        expected = model.encode_text(open_clip.get_tokenizer("ViT-B-32")(texts), normalize=True).numpy()
     np.testing.assert_allclose(clip.embed_texts(texts), expected, atol=1e-6)
+
+
+def test_a_tokenizer_that_marks_the_language_is_told_it(tiny: Path, tmp_path: Path) -> None:
+    """NLLB's text towers read the language as their first token; a text in an unknown one keeps the default."""
+    from transformers import NllbTokenizer
+
+    clip = load_clip(f"local-dir:{tiny}")
+    own = NllbTokenizer()
+    clip.tokenizer.tokenizer = own
+    codes = [int(row[0]) for row in clip.tokenize(["um gato"] * 3, ["pt", "xx-unknown", "hi"])]
+    assert own.convert_ids_to_tokens(codes) == ["por_Latn", "eng_Latn", "hin_Deva"]
+    assert own.src_lang == "eng_Latn"
+    assert own.convert_ids_to_tokens(int(clip.tokenize(["um gato"])[0][0])) == "eng_Latn"

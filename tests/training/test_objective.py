@@ -195,3 +195,9 @@ def test_open_clips_own_text_tower_can_be_adapted_where_it_has_linear_modules() 
     assert not has_projection(tower)
     adapted = add_lora(tower, Lora(rank=2, alpha=2, dropout=0.0, targets=("c_fc",), projection=True), "own")
     assert trainable(adapted) == 2 * 16 + 2 * 64
+    usual = add_lora(
+        TextTransformer(context_length=8, vocab_size=20, width=16, heads=2, layers=1, output_dim=8),
+        Lora(rank=2, alpha=2, dropout=0.0, targets=(), projection=True),
+        "own",
+    )
+    assert sorted(usual.peft_config["default"].target_modules) == ["c_fc", "c_proj"]
