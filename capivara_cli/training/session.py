@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import re
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,6 +46,7 @@ from capivara_cli.training.teacher import Teacher
 from capivara_cli.training.trackers import Trackers
 from capivara_cli.training.validation import Validation
 
+_OF_PROJECTION = re.compile(r"(base_model\.model\.|tower\.)?(proj|text_projection)(\.|$)")
 _SAMPLE = 256
 """Captions, or images, on which memory is measured."""
 
@@ -289,7 +291,7 @@ class Session:
             clip.model.visual.requires_grad_(True)
             images = trainable(clip.model.visual)
         named = [(name, each.numel()) for name, each in clip.model.text.named_parameters() if each.requires_grad]
-        projection = sum(count for name, count in named if "proj." in name and not name.startswith("transformer."))
+        projection = sum(count for name, count in named if _OF_PROJECTION.match(name))
         norms = sum(count for name, count in named if "LayerNorm" in name)
         parts = {
             f"in {how.method}": sum(count for _, count in named) - projection - norms,
