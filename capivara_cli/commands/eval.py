@@ -32,7 +32,9 @@ class Options:
     k: str = opt("1,5,10", "ranks of recall at k, separated by commas")
     classes: str = opt("", "file of class names: one per line, or JSON {lang: [names]}")
     templates: str = opt("", "file of prompts with {} or {c} for the name: one per line, or JSON {lang: [prompts]}")
-    translator: str = opt("auto", "translates the captions of an eval set into a language that it lacks; auto: argos")
+    translator: str = opt(
+        "auto", "for captions in a language that a set lacks, and queries of --align mt-pivot; auto: argos"
+    )
     batch_size: int = opt(64, "images embedded at a time", min=1)
 
 
@@ -50,6 +52,7 @@ def _eval(inputs: list[str], options: Options, env: Env) -> dict[str, Any]:
         plugins.check("translators", options.translator)
 
     from capivara_cli.evaluation import classnames, compare, present, subjects
+    from capivara_cli.evaluation.translations import Translation
 
     classes = classnames.read(options.classes, options.templates, langs)
     request = subjects.Request(langs, options.data, options.split, options.translator, classes)
@@ -58,10 +61,15 @@ def _eval(inputs: list[str], options: Options, env: Env) -> dict[str, Any]:
         opened.insert(0, subjects.ShardSet(targets.shards, langs, classes, env))
     contenders = _contenders(targets.runs, options, env)
     evaluated = [each.subject(contenders, options.batch_size) for each in opened]
+
+    def translate(source: str, target: str) -> Translation:
+        return Translation(options.translator, source, target, env)
+
     found: dict[str, list[dict[str, Any]]] = {part: [] for part in present.PARTS}
     for subject in evaluated:
         _warn_small(subject, ks)
-        for part, rows in compare.compare(subject, contenders, langs or list(subject.gallery.captions), ks).items():
+        wanted = langs or list(subject.gallery.captions)
+        for part, rows in compare.compare(subject, contenders, wanted, ks, translate).items():
             found[part] += rows
     for contender in contenders:
         if contender.folder:

@@ -11,13 +11,17 @@ import numpy.typing as npt
 
 from capivara_cli import console
 from capivara_cli.clip import Clip
+from capivara_cli.errors import CapivaraError
 from capivara_cli.evaluation.disparity import disparity
 from capivara_cli.evaluation.evalset import Provenance
-from capivara_cli.evaluation.gallery import Gallery
+from capivara_cli.evaluation.gallery import Captions, Gallery
 from capivara_cli.evaluation.retrieval import mean_over_k, retrieval
+from capivara_cli.evaluation.translations import Translation
 from capivara_cli.evaluation.zeroshot import class_vectors, classify
 
 Row = dict[str, Any]
+Translate = Callable[[str, str], Translation]
+"""What translates from one language into another; it may be missing, which is an error."""
 _CHUNK = 4096
 
 
@@ -49,18 +53,23 @@ class Subject:
 
 
 def compare(
-    subject: Subject, contenders: Sequence[Contender], langs: Sequence[str], ks: Sequence[int]
+    subject: Subject, contenders: Sequence[Contender], langs: Sequence[str], ks: Sequence[int], translate: Translate
 ) -> dict[str, list[Row]]:
     """{"retrieval", "classification", "disparity"}: one row per model and language, and per model.
 
     A row of retrieval: set, split, lang, model, n_images, n_captions, n_uncaptioned, text_to_image and image_to_text
-    {"R@k", "mean"}, mean_recall, machine_translated, provenance. Every score is in percent.
+    {"R@k", "mean"}, mean_recall, machine_translated, queries_by, provenance. Every score is in percent.
+    ``translate`` makes the queries of models that were trained on translated ones (arXiv 2305.03510, routine 3).
     """
     found: dict[str, list[Row]] = {"retrieval": [], "classification": [], "disparity": []}
     for contender in contenders:
-        rows = [_retrieval_row(subject, contender, lang, ks) for lang in langs if lang in subject.gallery.captions]
+        rows = [
+            _retrieval_row(subject, contender, lang, ks, translate)
+            for lang in langs
+            if lang in subject.gallery.captions
+        ]
         found["retrieval"] += rows
-        classified = [_classification_row(subject, contender, lang) for lang in subject.classes]
+        classified = [_classification_row(subject, contender, lang, translate) for lang in subject.classes]
         found["classification"] += classified
         found["disparity"] += _disparity_rows(rows, "mean_recall") + _disparity_rows(classified, "top1")
     return found
@@ -80,9 +89,18 @@ def embed_texts(clip: Clip, texts: Sequence[str], lang: str, what: str) -> npt.N
     return np.concatenate(blocks[1:] or blocks)[[place[text] for text in texts]]
 
 
-def _retrieval_row(subject: Subject, contender: Contender, lang: str, ks: Sequence[int]) -> Row:
-    captions = subject.gallery.captions[lang]
-    texts = embed_texts(contender.clip, captions.texts, lang, f"eval: {lang} captions")
+def _queries(captions: Captions, lang: str, clip: Clip, translate: Translate) -> tuple[Captions, str, str]:
+    """The captions as the model wants them, the language they are in, and who translated them ("": nobody)."""
+    pivot = clip.translate_queries
+    if pivot in ("", lang):
+        return captions, lang, ""
+    made = translate(lang, pivot).of(captions)
+    return made, pivot, ", ".join(made.by)
+
+
+def _retrieval_row(subject: Subject, contender: Contender, lang: str, ks: Sequence[int], translate: Translate) -> Row:
+    captions, said_in, by = _queries(subject.gallery.captions[lang], lang, contender.clip, translate)
+    texts = embed_texts(contender.clip, captions.texts, said_in, f"eval: {lang} captions")
     measured = retrieval(subject.gallery.images_for(contender.clip), texts, captions.owners, ks)
     return {
         **_head(subject, contender, lang),
@@ -93,17 +111,27 @@ def _retrieval_row(subject: Subject, contender: Contender, lang: str, ks: Sequen
         "image_to_text": _percents(measured.image_to_text),
         "mean_recall": 100 * measured.mean_recall,
         "machine_translated": subject.provenance[lang].machine_translated,
-        "provenance": {**asdict(subject.provenance[lang]), "captions_by": dict(captions.by)},
+        "queries_by": by,
+        "provenance": {
+            **asdict(subject.provenance[lang]),
+            "captions_by": dict(subject.gallery.captions[lang].by),
+        },
     }
 
 
-def _classification_row(subject: Subject, contender: Contender, lang: str) -> Row:
+def _classification_row(subject: Subject, contender: Contender, lang: str, translate: Translate) -> Row:
     classes = subject.classes[lang]
     labels = subject.gallery.labels
     labelled = [row for row, label in enumerate(labels) if label is not None]
-    embed: Callable[[list[str]], npt.NDArray[np.float32]] = lambda texts: embed_texts(  # noqa: E731
-        contender.clip, texts, lang, f"eval: {lang} prompts"
-    )
+    by = ""
+
+    def embed(prompts: list[str]) -> npt.NDArray[np.float32]:
+        nonlocal by
+        wanted, said_in, by = _queries(Captions(prompts, [0] * len(prompts)), lang, contender.clip, translate)
+        if len(wanted.texts) < len(prompts):
+            raise CapivaraError(f"{subject.name}: a prompt in {lang} is translated to nothing")
+        return embed_texts(contender.clip, wanted.texts, said_in, f"eval: {lang} prompts")
+
     vectors = class_vectors(embed, classes.names, classes.templates)
     images = subject.gallery.images_for(contender.clip)[labelled]
     measured = classify(images, [label for label in labels if label is not None], vectors)
@@ -112,6 +140,7 @@ def _classification_row(subject: Subject, contender: Contender, lang: str) -> Ro
         "n_images": measured.n_images,
         "n_classes": measured.n_classes,
         "n_templates": len(classes.templates),
+        "queries_by": by,
         "top1": 100 * measured.top1,
         "top5": None if measured.top5 is None else 100 * measured.top5,
         "mean_per_class": 100 * measured.mean_per_class,

@@ -82,7 +82,10 @@ def _table(rows: Sequence[Row], columns: dict[str, str], score: str) -> str:
     reference = {row["lang"]: row[score] for row in rows if row["model"] == models[0]}
     body = []
     for row in sorted(rows, key=lambda row: (langs.index(row["lang"]), models.index(row["model"]))):
-        cells = [row["lang"] + "*" * bool(row.get("machine_translated")), row["model"]]
+        cells = [
+            row["lang"] + "*" * bool(row.get("machine_translated")) + "†" * bool(row.get("queries_by")),
+            row["model"],
+        ]
         cells += [_number(row[key]) for key in columns.values()]
         if len(models) > 1:
             cells.append("" if row["model"] == models[0] else f"{row[score] - reference[row['lang']]:+.1f}")
@@ -95,6 +98,8 @@ def _footnotes(rows: Sequence[Row]) -> str:
     by = {who: None for row in rows if row["machine_translated"] for who in row["provenance"]["captions_by"]}
     if by:
         lines.append(f"* captions machine-translated ({', '.join(by)})")
+    if asked := dict.fromkeys(row["queries_by"] for row in rows if row["queries_by"]):
+        lines.append(f"† queries machine-translated first ({', '.join(asked)}), as this model was trained")
     lines += [
         f"{row['lang']}: {row['n_uncaptioned']} images have no caption: a miss each in I→T"
         for row in rows

@@ -29,6 +29,7 @@ class Fake:
     dim: int = DIM
     embedded: int = 0
     texts: list[str] = field(default_factory=list)
+    translate_queries: str = ""
 
     @property
     def identity(self) -> dict[str, str]:

@@ -8,20 +8,28 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from made import shard_bytes
 from tiny import WORDS, pairs, tiny_clip
 
+from capivara_cli import plugins
 from capivara_cli.clip import load_clip
+from capivara_cli.commands.eval import Options as EvalOptions
+from capivara_cli.commands.eval import eval as evaluate
 from capivara_cli.commands.train import Options, train
 from capivara_cli.errors import CapivaraError, UsageError
+from capivara_cli.evaluation.retrieval import retrieval
+from capivara_cli.generation import Decoding, Setup
+from capivara_cli.images import decode_image
 from capivara_cli.runs import RunDir
 from capivara_cli.sample import Caption, Sample
+from capivara_cli.shards import reading
 from capivara_cli.stage import Env, Settings
 
 
@@ -68,6 +76,11 @@ def four_texts(count: int) -> list[Sample]:
     return samples
 
 
+def read(folder: Path) -> Iterator[Sample]:
+    with reading(str(folder / "00000.tar")) as reader:
+        yield from reader
+
+
 def run(options: Options, folder: Path, **changes: Any) -> dict[str, Any]:
     return train.run([str(folder)], dataclasses.replace(options, **changes), Env(Settings(), "train"))
 
@@ -112,12 +125,7 @@ def test_every_objective_trains_loads_and_resumes(
 
 def test_a_teacher_pulls_translations_to_what_they_come_from(options: Options, data: Path, tiny: Path) -> None:
     """Text alone: no image is needed, and the captions move to where the teacher has their source."""
-    from capivara_cli.shards import reading
-
-    with reading(str(data / "00000.tar")) as reader:
-        samples = list(reader)
-    from made import shard_bytes
-
+    samples = list(read(data))
     (data / "00000.tar").write_bytes(
         shard_bytes([Sample(each.key, {"json": each.members["json"]}) for each in samples])
     )
@@ -145,6 +153,22 @@ def test_queries_of_a_pivot_run_are_translated(options: Options, data: Path) -> 
     assert RunDir(Path(summary["run"])).document["translate_queries"] == "en"
     assert load_clip(summary["run"]).translate_queries == "en"
     assert "translated into en first" in (Path(summary["run"]) / "MODEL_CARD.md").read_text()
+    evaluated = evaluate.run(
+        [summary["run"], str(data)], EvalOptions(lang="pt,en", translator="toy"), Env(Settings(), "eval")
+    )
+    portuguese, english = evaluated["retrieval"]
+    assert (portuguese["queries_by"], english["queries_by"]) == ("toy:pt-en", "")
+    clip, samples = load_clip(summary["run"]), list(read(data))
+    said = [
+        (caption.text, owner) for owner, each in enumerate(samples) for caption in each.captions if caption.lang == "pt"
+    ]
+    translator = plugins.load("translators", "toy", source="pt", target="en", setup=Setup("cpu", Decoding(beams=0)))
+    texts = clip.embed_texts(translator([text for text, _ in said]))
+    images = clip.embed_images([clip.preprocess(decode_image(each)) for each in samples])
+    expected = retrieval(images, texts, [owner for _, owner in said]).mean_recall
+    assert portuguese["mean_recall"] == pytest.approx(100 * expected)
+    with pytest.raises(CapivaraError, match="argos"):
+        evaluate.run([summary["run"], str(data)], EvalOptions(lang="pt"), Env(Settings(), "eval"))
 
 
 def test_the_best_of_what_was_held_out_is_kept_and_patience_ends(options: Options, data: Path) -> None:
