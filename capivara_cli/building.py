@@ -7,9 +7,12 @@ other numbers is read once.
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import hashlib
 import json
 import logging
+import mmap
+import sys
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -25,6 +28,7 @@ from capivara_cli.shards import replace_text
 from capivara_cli.weights import WAYS, Plan
 
 _LARGE = 1 << 16
+_SLICE = 1 << 24
 _FILLING = {"normal_", "uniform_", "trunc_normal_", "erfinv_", "mul_", "add_", "clamp_"}
 
 
@@ -148,17 +152,36 @@ def shortened(error: Exception) -> str:
     return text if len(text) <= 300 else f"{text[:300]}…"
 
 
-def digest(tower: nn.Module) -> str:
-    """sha256 over the parameters and buffers of a tower: the same wherever and however its files are stored."""
+def digest(tower: nn.Module, *, forget: bool = False) -> str:
+    """sha256 over the parameters and buffers of a tower: the same wherever and however its files are stored.
+
+    ``forget`` gives back the memory of what is read; the tower is of no use afterwards.
+    """
     found = hashlib.sha256()
     for name, tensor in sorted(tower.state_dict().items()):
         found.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-        found.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+        for data in tensor.detach().cpu().contiguous().flatten().view(torch.uint8).split(_SLICE):
+            found.update(data.numpy())
+            if forget:
+                _forget(data)
     return f"sha256:{found.hexdigest()}"
 
 
-def known_digest(tower: nn.Module, which: str, plan: Plan) -> str:
-    """``digest``, remembered for the file it was computed from: a second, and the tower's memory, saved each time."""
+def _forget(data: Tensor) -> None:
+    """Drop the pages that lie wholly within a tensor (Linux): they read as zeros, or from the mapped file, again."""
+    page = mmap.PAGESIZE
+    start = -(-data.data_ptr() // page) * page
+    length = (data.data_ptr() + data.numel()) // page * page - start
+    if sys.platform == "linux" and length > 0:
+        ctypes.CDLL(None).madvise(ctypes.c_void_p(start), ctypes.c_size_t(length), mmap.MADV_DONTNEED)
+
+
+def known_digest(which: str, plan: Plan) -> str:
+    """``digest`` of a plan's "visual" or "text" tower, remembered for the file it was computed from.
+
+    It is computed on a model of its own: reading all of a file's weights brings them into memory, where they would stay
+    as long as one tensor of that file is in use.
+    """
     info = plan.weights.stat()
     marks = [__version__, which, plan.name, str(plan.weights.resolve()), info.st_size, info.st_mtime_ns, info.st_ino]
     path = cache.folder() / "digests" / hashlib.sha256(json.dumps(marks).encode()).hexdigest()[:24]
@@ -166,7 +189,7 @@ def known_digest(tower: nn.Module, which: str, plan: Plan) -> str:
         found = path.read_text("utf-8")
         if found.startswith("sha256:") and len(found) == 71:
             return found
-    found = digest(tower)
+    found = digest(getattr(build(plan), which), forget=True)
     with contextlib.suppress(OSError):  # a cache that cannot be written costs time, nothing else
         replace_text(path, found)
     return found

@@ -211,7 +211,7 @@ def _load(plan: Plan, source: dict[str, str], device: str) -> Clip:
 
     model = build(plan)
     settings = model.visual.preprocess_cfg
-    weights = known_digest(model.visual, "image", plan)
+    weights = known_digest("visual", plan)
     clip = Clip(
         model=model,
         preprocess=image_transform_v2(PreprocessCfg(**settings), is_train=False),
@@ -223,7 +223,7 @@ def _load(plan: Plan, source: dict[str, str], device: str) -> Clip:
         source=source,
         pad_id=padding(model.text, plan.tokenizer),
         text_folder=plan.text_folder,
-        _text_digest=lambda: known_digest(model.text, "text", plan),
+        _text_digest=lambda: known_digest("text", plan),
     )
     return clip.to_device()
 

@@ -29,7 +29,7 @@ from capivara_cli.training.devices import Devices, join
 from capivara_cli.training.encoder import Encoder, ImageEncoder
 from capivara_cli.training.lean import compile_layers, lean, precision
 from capivara_cli.training.loop import Recipe, Trainer
-from capivara_cli.training.memory import Budget, parse_size
+from capivara_cli.training.memory import Budget, give_back, parse_size
 from capivara_cli.training.objective import (
     SIGLIP_BIAS,
     SIGLIP_SCALE,
@@ -159,6 +159,7 @@ class Session:
             self.stores[name] = self._together(
                 lambda: features(self.source, clip, self._features, self.env, **self._kind)
             )
+            give_back()
         return self.stores[name]
 
     def _together(self, read: Any) -> Store:
@@ -322,6 +323,8 @@ class Session:
         if options.compile:
             compile_layers(clip.model.text)
         limit = parse_size(options.memory)
+        if self.method != "full":
+            clip.model.visual = nn.Identity()  # every image is a vector now: the tower's memory goes to training
         encoder = Encoder(clip, number, Budget(clip.device, limit, batch.get("chunk_tokens", 0)), self.devices)
         encoder.settle(data.store.rows(data.longest(_SAMPLE)))
         chosen = {"precision": "bf16" if number == torch.bfloat16 else "fp32"}
@@ -330,8 +333,6 @@ class Session:
             budget = Budget(clip.device, limit, batch.get("image_chunk_tokens", 0))
             images = ImageEncoder(clip, number, budget, self.devices)
             images.settle([data.store.pixels[image] for image in data.target.images[:_SAMPLE]])
-        else:
-            clip.model.visual = nn.Identity()  # every image is a vector now: the tower's memory goes to training
         for name, each in (("chunk_tokens", encoder), ("image_chunk_tokens", images)):
             if each is not None:
                 self._keep_chunks(name, each.budget.chunk_tokens)
