@@ -30,6 +30,7 @@ from capivara_cli.options import (
     with_version,
 )
 from capivara_cli.overview import command_names
+from capivara_cli.shards import FULL
 from capivara_cli.stage import Settings, Stage, opt
 
 BUG = 70
@@ -144,7 +145,7 @@ def guarded(work: Callable[[], Any]) -> int:
         return CLOSED_PIPE  # whoever read us has seen enough
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
-        console.error(f"{where}{error.strerror or error}", _OUT_OF_SPACE if error.errno in _FULL else "")
+        console.error(f"{where}{error.strerror or error}", _OUT_OF_SPACE if error.errno in FULL else "")
         return 1
     except Exception:  # noqa: BLE001  the last resort: a bug is shown whole, with an exit code of its own
         import traceback
@@ -154,9 +155,6 @@ def guarded(work: Callable[[], Any]) -> int:
         )
         return BUG
     return 0
-
-
-_FULL = {28, 122}  # ENOSPC, EDQUOT
 
 
 def _terminate(number: int, frame: FrameType | None) -> None:

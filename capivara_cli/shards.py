@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import shutil
@@ -25,6 +26,7 @@ History = list[dict[str, Any]]
 
 MANIFEST = "manifest.jsonl"
 _BUFFER = 1 << 20
+FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 class ShardReader:
@@ -161,8 +163,10 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
             out.flush()
             os.fsync(out.fileno())
         partial.replace(path)
-    except BaseException:
+    except BaseException as error:
         partial.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.errno in FULL and error.filename is None:
+            error.filename = str(path)  # a write says what is wrong, but not of which file
         raise
 
 

@@ -113,6 +113,15 @@ def test_a_closed_pipe_is_silent(shards: Callable[..., Path], tmp_path: Path) ->
     assert (result.stdout, result.stderr) == ("141\n", "")
 
 
+def test_a_full_disk_is_said_of_a_file(tmp_path: Path) -> None:
+    from capivara_cli.shards import replacing
+
+    with pytest.raises(OSError, match="No space left on device") as raised, replacing(tmp_path / "x" / "adapter.pt"):
+        raise OSError(28, "No space left on device")
+    assert raised.value.filename == str(tmp_path / "x" / "adapter.pt")
+    assert list((tmp_path / "x").iterdir()) == []
+
+
 def test_a_full_disk_is_said_and_nothing_is_left(shards: Callable[..., Path], tmp_path: Path) -> None:
     shards(toy_like(200))
     with open("/dev/full", "wb") as full:
