@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from capivara_cli import console, plugins
 from capivara_cli.command import command
@@ -17,8 +17,8 @@ from capivara_cli.stage import Env, opt
 @dataclass(frozen=True)
 class Options:
     to: str = opt("", "folder to write; it must not exist yet")
-    format: Literal["open_clip", "peft", "hf", "onnx"] = opt(
-        "open_clip", "open_clip: merged weights; peft: the adapter; hf: both towers in Hugging Face's form; onnx"
+    format: str = opt(
+        "open-clip", "open-clip: merged weights; peft: the adapter; hf: both towers in Hugging Face's form; onnx"
     )
 
 
@@ -27,6 +27,7 @@ def export(inputs: list[str], options: Options, env: Env) -> dict[str, Any]:
     """Write one run to a folder, all or nothing."""
     if len(inputs) != 1 or not options.to:
         raise UsageError("export: one run and --to are needed", "capivara export runs/hi --to clip-hi")
+    plugins.check("exporters", options.format)
     target = Path(options.to)
     if target.exists():
         raise CapivaraError(f"{target}: exists", "choose another --to, or delete it")

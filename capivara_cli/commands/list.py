@@ -1,4 +1,4 @@
-"""List what there is: languages, captioners, translators, rewriters, models, evalsets or importers."""
+"""List what there is: languages, captioners, translators, rewriters, models, evalsets, importers or exporters."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ MODEL_FORMS = {
     "toy": "the small model that is part of capivara",
     "hf-hub:ORG/NAME": "an open_clip model on the Hugging Face hub",
     "local-dir:PATH": "a folder with open_clip_config.json and weights",
+    "mclip:NAME": "a text tower of M-CLIP, beside the image tower it was taught by",
     "RUN": "a run folder of capivara train: its base model and its adapter",
 }
 _MULTILINGUAL = ("xlm", "mt5", "nllb", "siglip2", "i18n")  # in the name of a text tower or its tokenizer
@@ -133,6 +134,7 @@ KINDS: dict[str, Callable[[], Rows]] = {
     "models": _models,
     "evalsets": _plugins("evalsets"),
     "importers": _plugins("importers"),
+    "exporters": _plugins("exporters"),
 }
 
 list = command("list", Options, "KIND")(run)  # noqa: A001  a command is found under its own name

@@ -367,6 +367,8 @@ class Session:
                 "loss_last": metrics[-1]["loss"],
                 "seconds": round(sum(line["timing"]["seconds"] for line in metrics), 3),
                 "pairs_per_second": round(pairs_per_second, 1),
+                "tokens": sum(line["tokens"] for line in metrics),
+                "padded": sum(line["padded"] for line in metrics),
                 "peak_bytes": max(line["timing"]["peak_bytes"] for line in metrics),
                 "best_step": trainer.best.step or None,
                 "val": next((line["val"] for line in metrics if line["step"] == trainer.best.step), None),
@@ -387,6 +389,10 @@ class Session:
             f"({parameters['percent']:.2f} %), {document['step']:,} steps of {batch['size']:,} pairs in "
             f"{console.duration(result['seconds'])} ({result['pairs_per_second']:,.0f} pairs/s); "
             f"loss {result['loss_first']:.3f} → {result['loss_last']:.3f}"
+        )
+        console.say(
+            f"{result['tokens']:,} tokens, {result['padded'] / result['tokens'] - 1:.0%} more with padding; "
+            f"at most {result['peak_bytes'] / 1e9:.2f} GB of memory"
         )
         if result["val"]:
             console.say(

@@ -37,7 +37,7 @@ def trained(tiny: Path, shards: Callable[..., Path], tmp_path: Path, peft: Any =
     return Path(train.run([str(shards(pairs(20)))], options, Env(Settings(), "train"))["run"])
 
 
-def write(run: Path, to: Path, form: str = "open_clip") -> dict:
+def write(run: Path, to: Path, form: str = "open-clip") -> dict:
     return export.run([str(run)], Options(to=str(to), format=form), Env(Settings(), "export"))  # type: ignore[arg-type]
 
 
@@ -48,7 +48,7 @@ def plain_texts(model: torch.nn.Module, tokenizer: Callable) -> np.ndarray:
 
 def test_plain_open_clip_loads_the_folder(a_run: Path, tiny: Path, tmp_path: Path) -> None:
     summary = write(a_run, tmp_path / "exported")
-    assert summary["bytes"] > 200_000 and summary["format"] == "open_clip"
+    assert summary["bytes"] > 200_000 and summary["format"] == "open-clip"
     name = f"local-dir:{tmp_path / 'exported'}"
     model, _, preprocess = open_clip.create_model_and_transforms(name)
     adapted, base = load_clip(str(a_run)), load_clip(str(tiny))
@@ -176,7 +176,7 @@ def test_a_graph_that_computes_something_else_is_refused(
     assert not (tmp_path / "onnx").exists()
 
 
-@pytest.mark.parametrize("form", ["open_clip", "peft", "hf"])
+@pytest.mark.parametrize("form", ["open-clip", "peft", "hf"])
 def test_what_a_form_cannot_express_is_refused(
     tiny: Path, shards: Callable[..., Path], tmp_path: Path, form: str
 ) -> None:
