@@ -153,7 +153,7 @@ def ours(case: Case, folder: Path, device: str) -> dict[str, Any]:
     from capivara_cli.training.devices import Devices
     from capivara_cli.training.encoder import Encoder
     from capivara_cli.training.lean import lean, precision
-    from capivara_cli.training.loop import Recipe, Trainer
+    from capivara_cli.training.loop import Parts, Recipe, Trainer
     from capivara_cli.training.memory import Budget, parse_size
     from capivara_cli.training.objective import ImageText, Objective
     from capivara_cli.training.tuning import Tuning, tune
@@ -173,7 +173,7 @@ def ours(case: Case, folder: Path, device: str) -> dict[str, Any]:
         steps=1500, lr=1e-5, min_lr=1e-6, warmup=250, optimizer="adamw", weight_decay=0.2, learn_temperature=True,
         live_anchors=False, ema=0.0, val_every=0, patience=0, checkpoint_every=0, seed=0,
     )  # fmt: skip
-    trainer = Trainer(clip, encoder, batches, Objective((ImageText(),)), recipe, None)  # type: ignore[arg-type]
+    trainer = Trainer(Parts(clip, encoder, batches, Objective((ImageText(),))), recipe, None)  # type: ignore[arg-type]
     lines = [trainer._step(step) for step in range(case.steps + case.warm)]
     found = result(
         case, [line["timing"]["seconds"] for line in lines[case.warm :]], [line["loss"] for line in lines],

@@ -9,7 +9,6 @@ import math
 import signal
 import threading
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,6 +28,7 @@ from capivara_cli.training.memory import peak_bytes
 from capivara_cli.training.objective import MAX_LOGIT_SCALE, Features, Objective
 from capivara_cli.training.optimization import Average, learning_rate, optimizer
 from capivara_cli.training.teacher import Teacher
+from capivara_cli.training.trackers import Log
 from capivara_cli.training.validation import Validation
 
 _NAMED = 5
@@ -55,6 +55,19 @@ class Recipe:
     seed: int
 
 
+@dataclass(frozen=True)
+class Parts:
+    """What is trained on what. ``images``: the image tower, where it is trained too."""
+
+    clip: Clip
+    encoder: Encoder
+    batches: Batches
+    objective: Objective
+    images: ImageEncoder | None = None
+    validation: Validation | None = None
+    teacher: Teacher | None = None
+
+
 @dataclass
 class Best:
     """The best validation so far: its mean recall, the steps taken by then, and how many came after it."""
@@ -71,30 +84,18 @@ class Trainer:
     run that was killed and resumed takes the very same steps as one that was not.
     """
 
-    def __init__(
-        self,
-        clip: Clip,
-        encoder: Encoder,
-        batches: Batches,
-        objective: Objective,
-        recipe: Recipe,
-        run: RunDir,
-        *,
-        images: ImageEncoder | None = None,
-        validation: Validation | None = None,
-        teacher: Teacher | None = None,
-        log: Callable[[dict[str, Any]], None] = lambda line: None,
-    ) -> None:
-        self.clip, self.encoder, self.batches, self.objective = clip, encoder, batches, objective
-        self.recipe, self.run, self.images, self.validation = recipe, run, images, validation
-        self.teacher, self._log = teacher, log
-        self.devices = encoder.devices
-        self.text = clip.model.text
-        learned = recipe.learn_temperature and objective.needs("images")
+    def __init__(self, parts: Parts, recipe: Recipe, run: RunDir, log: Log = lambda line: None) -> None:
+        self.clip, self.encoder, self.batches = parts.clip, parts.encoder, parts.batches
+        self.objective = parts.objective
+        self.images, self.validation, self.teacher = parts.images, parts.validation, parts.teacher
+        self.recipe, self.run, self._log = recipe, run, log
+        self.devices = self.encoder.devices
+        clip, self.text = self.clip, self.clip.model.text
+        learned = recipe.learn_temperature and self.objective.needs("images")
         scalars = [clip.model.logit_scale, getattr(clip.model, "logit_bias", None)]
         self.scalars = [each.requires_grad_(learned) for each in scalars if each is not None]
         self.tuned = [each for each in self.text.parameters() if each.requires_grad]
-        if images is not None:
+        if self.images is not None:
             self.tuned += [each for each in clip.model.visual.parameters() if each.requires_grad]
         self.parameters = [*self.tuned, *(self.scalars if learned else [])]
         self.optimizer = optimizer(recipe.optimizer, self.parameters, recipe.weight_decay)

@@ -11,10 +11,9 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import re
 import shutil
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -27,9 +26,10 @@ from capivara_cli.embedding import stored_embedding
 from capivara_cli.engine import Source
 from capivara_cli.errors import BadSample, CapivaraError
 from capivara_cli.images import decode_image
-from capivara_cli.sample import Caption, Sample
+from capivara_cli.sample import Sample
 from capivara_cli.shards import Stream, partial_of, replace_text, sweep
 from capivara_cli.stage import Env, map_batched, map_each
+from capivara_cli.training.lineage import sources
 from capivara_cli.training.views import Views
 
 if TYPE_CHECKING:
@@ -44,7 +44,6 @@ _ARRAYS = {
 }  # fmt: skip
 _IMAGE_BATCH = 64
 _TOKENIZE_BATCH = 8192
-_REGION = re.compile("-[A-Z]{2}$")
 UNLISTED = ""
 """The language of a text that something was translated from and that is no caption of its image any more."""
 
@@ -327,11 +326,11 @@ class _Writer:
         absent = vectors is None or self._keep_pixels
         self._put("images", np.zeros((views, self._clip.dim)) if absent else vectors)
         captions = [caption for caption in sample.captions if caption.text.strip()]
-        sources = list(_sources(captions))
+        origins = list(sources(captions))
         listed = {id(caption): self._captions + place for place, caption in enumerate(captions)}
-        unlisted = list(dict.fromkeys(each for each in sources if isinstance(each, str)))
+        unlisted = list(dict.fromkeys(each for each in origins if isinstance(each, str)))
         texts = {text: self._captions + len(captions) + place for place, text in enumerate(unlisted)}
-        ids = [texts[each] if isinstance(each, str) else -1 if each is None else listed[id(each)] for each in sources]
+        ids = [texts[each] if isinstance(each, str) else -1 if each is None else listed[id(each)] for each in origins]
         self._put("source", [*ids, *[-1] * len(unlisted)])
         codes = [caption.lang for caption in captions] + [UNLISTED] * len(unlisted)
         self._put("lang", [_number(self._languages, code) for code in codes])
@@ -376,33 +375,3 @@ def _has_image(sample: Sample) -> bool:
         return bool(sample.image) or True
     except BadSample:
         return False
-
-
-def _sources(captions: Sequence[Caption]) -> Iterator[Caption | str | None]:
-    """What each caption was translated from: another caption, a text that is none any more, or None.
-
-    A rewrite of a translation is a translation too: ``of`` is followed until the language changes.
-    """
-    by_text: dict[str, Caption] = {}
-    for caption in captions:
-        by_text.setdefault(caption.text, caption)
-    for caption in captions:
-        here: Caption | None = caption
-        found: Caption | str | None = None
-        for _ in captions:  # no longer chain than this
-            if here is None or here.of is None:
-                break
-            origin = by_text.get(here.of)
-            if origin is None and not here.by.startswith("rewrite:"):
-                found = here.of
-            elif origin is not None and base_language(origin.lang) != base_language(caption.lang):
-                found = origin
-            if found is not None:
-                break
-            here = origin
-        yield found
-
-
-def base_language(code: str) -> str:
-    """``pt-BR`` is a variety of ``pt``."""
-    return _REGION.sub("", code)

@@ -1,0 +1,110 @@
+"""From a loaded model to towers that can be trained: what is tuned of them, in little memory, within a budget."""
+
+from __future__ import annotations
+
+import math
+import re
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from capivara_cli import console
+from capivara_cli.clip import Clip
+from capivara_cli.runs import RunDir
+from capivara_cli.training import tuning
+from capivara_cli.training.adapters import checkpoint_gradients, trainable
+from capivara_cli.training.data import TrainingData
+from capivara_cli.training.devices import Devices
+from capivara_cli.training.encoder import Encoder, ImageEncoder
+from capivara_cli.training.lean import compile_layers, lean, precision
+from capivara_cli.training.memory import Budget, parse_size
+
+_OF_PROJECTION = re.compile(r"(base_model\.model\.|tower\.)?(proj|text_projection)(\.|$)")
+_SAMPLE = 256
+"""Captions, or images, on which memory is measured."""
+
+
+def tune(clip: Clip, options: Any, start: Path | None, seed: int) -> dict[str, Any]:
+    """Make the text tower one of which only the tuned parameters train; returns their counts.
+
+    ``options`` are those of ``capivara train``; ``start``: the folder of an adapter to go on from.
+    """
+    total = sum(parameter.numel() for parameter in clip.model.parameters())
+    if options.grad_checkpointing:
+        checkpoint_gradients(clip.model.text)
+    if options.temperature:
+        with torch.no_grad():
+            clip.model.logit_scale.fill_(-math.log(options.temperature))
+    torch.manual_seed(seed)
+    how = tuning.tuning_of(start) if start else options.tuning
+    clip.model.text = tuning.tune(clip.model.text, how, clip.identity["model"]).to(clip.device)
+    if start:
+        tuning.set_state(clip.model.text, tuning.read_state(start))
+    if how.method == "full":
+        clip.model.visual.requires_grad_(True)
+    parts = _counts(clip, how.method, options.learn_temperature and set(options.terms) != {"distill"})
+    count = sum(parts.values())
+    percent = round(100 * count / total, 4)
+    rows = [[name, f"{number:,}", f"{100 * number / total:.4f} %"] for name, number in parts.items() if number]
+    rows.append(["all that is trained", f"{count:,}", f"{percent:.4f} %"])
+    console.say(console.table(rows, ["", "parameters", "of the model"]))
+    return {
+        "method": how.method,
+        "targets": tuning.targets(clip.model.text),
+        "total": total,
+        "trainable": count,
+        "percent": percent,
+        "parts": parts,
+    }
+
+
+def _counts(clip: Clip, method: str, temperature: bool) -> dict[str, int]:
+    """Parameters that get a gradient, by where they are."""
+    named = [(name, each.numel()) for name, each in clip.model.text.named_parameters() if each.requires_grad]
+    projection = sum(count for name, count in named if _OF_PROJECTION.match(name))
+    norms = sum(count for name, count in named if "LayerNorm" in name)
+    return {
+        f"in {method}": sum(count for _, count in named) - projection - norms,
+        "in the projection": projection,
+        "in LayerNorms": norms,
+        "in the image tower": trainable(clip.model.visual),
+        "temperature": int(temperature),
+    }
+
+
+def encoders(
+    clip: Clip, data: TrainingData, options: Any, run: RunDir, devices: Devices
+) -> tuple[Encoder, ImageEncoder | None]:
+    """The tuned towers, the text tower made lean, with what memory they may take; the image tower only if it trains."""
+    batch, limit = run.document["batch"], parse_size(options.memory)
+    number = precision(batch.get("precision", options.precision), clip.device, clip.model.text)
+    run.save(batch={**batch, "precision": "bf16" if number == torch.bfloat16 else "fp32"})
+    lean(clip.model.text, [data.store.tokens], number)
+    if options.compile:
+        compile_layers(clip.model.text)
+    images = None
+    if trainable(clip.model.visual):
+        budget = Budget(clip.device, limit, batch.get("image_chunk_tokens", 0))
+        images = ImageEncoder(clip, number, budget, devices)
+    else:
+        clip.model.visual = nn.Identity()  # every image is a vector now: the tower's memory goes to training
+    encoder = Encoder(clip, number, Budget(clip.device, limit, batch.get("chunk_tokens", 0)), devices)
+    encoder.settle(data.store.rows(data.longest(_SAMPLE)))
+    _keep_chunks(run, "chunk_tokens", encoder.budget.chunk_tokens)
+    if images is not None:
+        images.settle([data.store.pixels[image] for image in data.target.images[:_SAMPLE]])
+        _keep_chunks(run, "image_chunk_tokens", images.budget.chunk_tokens)
+    return encoder, images
+
+
+def _keep_chunks(run: RunDir, name: str, tokens: int) -> None:
+    """Chunks draw their dropout each for itself: a run that goes on has the chunks it had, if there is memory."""
+    batch = run.document["batch"]
+    if batch.get(name, tokens) != tokens:
+        console.say(
+            f"{run}: {tokens:,} tokens at a time, not {batch[name]:,} as before, for want of memory: "
+            "dropout differs from an uninterrupted run's"
+        )
+    run.save(batch={**batch, name: tokens})
