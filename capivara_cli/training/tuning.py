@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -68,7 +68,10 @@ def tune(text: nn.Module, tuning: Tuning, base: str) -> Any:
         lora = adapters.Lora(
             tuning.rank, tuning.alpha, tuning.dropout, tuning.targets, tuning.trains_projection, _norms(tuning)
         )
-        return adapters.add_lora(text, lora, base, tuning.more)
+        adapted = adapters.add_lora(text, lora, base, tuning.more)
+        if "init_lora_weights" in tuning.more:  # PiSSA and others move a part of the base's weights into the adapter
+            _remember(each for each in adapted.parameters() if each.requires_grad)
+        return adapted
     if tuning.method == "layernorm":
         return adapters.add_layernorm(text, base, tuning.trains_projection)
     tower = _OWN[tuning.method](text, tuning)
@@ -78,9 +81,15 @@ def tune(text: nn.Module, tuning: Tuning, base: str) -> Any:
         whole |= tuning.trains_projection and (name.startswith(("proj.", "tower.proj.")))
         if whole:
             parameter.requires_grad_(True)
-            parameter.before = parameter.detach().clone()  # type: ignore[attr-defined]
+            _remember([parameter])
     tower.tuning = tuning  # type: ignore[assignment]
     return tower
+
+
+def _remember(parameters: Iterable[nn.Parameter]) -> None:
+    """Keep what they are now, for ``untuned``."""
+    for parameter in parameters:
+        parameter.before = parameter.detach().clone()  # type: ignore[attr-defined]
 
 
 def _without_confusion(text: nn.Module, tuning: Tuning) -> Tuning:
@@ -167,12 +176,10 @@ def untuned(tower: Any) -> Iterator[None]:
     training = tower.training
     tower.eval()
     try:
-        if hasattr(tower, "disable_adapter"):
-            with tower.disable_adapter():
-                yield
-        else:
-            with _switched_off(tower):
-                yield
+        remembers = any(hasattr(parameter, "before") for parameter in tower.parameters())
+        adapter = hasattr(tower, "disable_adapter") and not remembers
+        with tower.disable_adapter() if adapter else _switched_off(tower):
+            yield
     finally:
         tower.train(training)
 
@@ -262,8 +269,14 @@ def tuning_of(folder: Path) -> Tuning:
         targets=(targets,) if isinstance(targets, str) else tuple(sorted(targets)),
         projection="proj" in whole,
         layernorm=_NORMS in whole,
-        more={name: True for name in ("use_dora", "use_rslora") if config.get(name)},
+        more={name: True for name in ("use_dora", "use_rslora") if config.get(name)} | _initialised(config),
     )
+
+
+def _initialised(config: dict[str, Any]) -> dict[str, Any]:
+    """The way an adapter was initialised, where that changed its base's weights too."""
+    how = config.get("init_lora_weights")
+    return {"init_lora_weights": how} if isinstance(how, str) and how not in ("gaussian", "orthogonal") else {}
 
 
 def read_state(folder: Path) -> dict[str, Tensor]:

@@ -23,6 +23,8 @@ from capivara_cli.commands.train import Options, train
 from capivara_cli.errors import CapivaraError, UsageError
 from capivara_cli.runs import RunDir
 from capivara_cli.stage import Env, Settings
+from capivara_cli.training.adapters import checkpoint_gradients
+from capivara_cli.training.memory import saved_bytes
 
 STEPS = 120
 
@@ -293,6 +295,15 @@ def test_gradient_checkpointing_changes_nothing_but_memory(
     run(options, data, name="checkpointed", steps=4, grad_checkpointing=True)
     plain, checkpointed = (losses(tmp_path / "runs" / name) for name in ("plain", "checkpointed"))
     assert [line["loss"] for line in checkpointed] == pytest.approx([line["loss"] for line in plain], rel=1e-5)
+
+
+def test_gradient_checkpointing_keeps_less(tiny: Path) -> None:
+    clip = load_clip(f"local-dir:{tiny}")
+    text = clip.model.text.requires_grad_(True).train()
+    tokens = clip.pad(clip.tokenize(["a red dog on the house"] * 8))
+    plain = saved_bytes(lambda: text(tokens), text)
+    checkpoint_gradients(text)
+    assert saved_bytes(lambda: text(tokens), text) < plain / 4
 
 
 def test_temperature_can_be_set_and_frozen(options: Options, shards: Callable[..., Path], tmp_path: Path) -> None:
