@@ -225,7 +225,7 @@ def result(case: Case, seconds: list[float], losses: list[float], padded: int, d
         "seconds": statistics.median(seconds),
         "real": real,
         "padded": padded,
-        "peak_gb": peak_bytes(device) / 2**30,
+        "peak_gb": peak_bytes(device) / 1e9,
         "loss": losses[0],
     }
 
@@ -253,7 +253,7 @@ def compare(arguments: argparse.Namespace, folder: Path) -> None:
     made = "import sys, pathlib, train_step; train_step.make_model(pathlib.Path(sys.argv[1]))"
     subprocess.run([sys.executable, "-c", made, str(folder)], check=True, cwd=Path(__file__).parent, env=environment)
     found: dict[str, dict[str, Any]] = {}
-    print(f"{'':45}{'s/step':>9}{'tokens':>8}{'padded':>8}{'ms/token':>10}{'peak GiB':>10}{'loss':>8}")
+    print(f"{'':45}{'s/step':>9}{'tokens':>8}{'padded':>8}{'ms/token':>10}{'peak GB':>9}{'loss':>8}")
     for name in arguments.only.split(","):
         case = CASES[name]
         wanted = json.dumps({**vars(case), **({"batch": arguments.batch} if arguments.batch else {})})
@@ -263,7 +263,7 @@ def compare(arguments: argparse.Namespace, folder: Path) -> None:
         per_token = 1000 * line["seconds"] / line["real"]
         print(
             f"{case.says:45}{line['seconds']:9.3f}{line['real']:8,}{line['padded']:8,}{per_token:10.3f}"
-            f"{line['peak_gb']:10.2f}{line['loss']:8.3f}"
+            f"{line['peak_gb']:9.2f}{line['loss']:8.3f}"
             + (f"  {line['recomputed']} chunks twice" if line.get("recomputed") else ""),
             flush=True,
         )

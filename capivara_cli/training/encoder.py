@@ -89,11 +89,15 @@ class Encoded:
         self.features.requires_grad_(torch.is_grad_enabled())
 
     def backward(self) -> None:
-        """Add to every parameter's ``grad``; call once. The last graph made goes first; those to be made again last."""
+        """Add to every parameter's ``grad``; call once.
+
+        The graphs that are there go first. Then those that are made again, the largest first: what one frees, the next,
+        which is no larger, fits into.
+        """
         gradient = self.features.grad
         if gradient is None:
             raise RuntimeError("the loss does not depend on these features")
-        for chunk in sorted(reversed(self._mine), key=lambda each: each.number not in self._graphs):
+        for chunk in sorted(self._mine, key=lambda each: (each.number not in self._graphs, -each.tokens)):
             features = self._graphs.pop(chunk.number, None)
             if features is None:
                 features = self._forward(chunk)
