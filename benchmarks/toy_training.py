@@ -2,7 +2,7 @@
 the plain padded one.
 
     python benchmarks/toy_training.py OUT          # about 20 minutes on two cores; killed, it goes on
-    python benchmarks/toy_training.py OUT --only lora,layernorm --seeds 1
+    python benchmarks/toy_training.py OUT --only lora "lora, dora" --seeds 1
 
 1,000 drawn scenes, each with a clean caption in English and in Portuguese, and the translation of each into the other
 language by the toy translators. Scored on 300 held-out scenes with clean captions: mean of R@1, R@5 and R@10 in both
@@ -216,10 +216,10 @@ def _measured(job: tuple[Any, ...]) -> dict[str, float]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out", type=Path)
-    parser.add_argument("--only", help="cases, comma-separated")
+    parser.add_argument("--only", nargs="+", metavar="CASE", help="cases by name")
     parser.add_argument("--seeds", type=int, default=3)
     arguments = parser.parse_args()
-    names = [name for name in CASES if not arguments.only or name in arguments.only.split(",")]
+    names = [name for name in CASES if not arguments.only or name in arguments.only]
     make_data(arguments.out)
     searched = list(dict.fromkeys(LIKE.get(name, name) for name in names))
     with ProcessPoolExecutor(2, get_context("spawn")) as pool:
