@@ -90,7 +90,9 @@ class Options:
     )
     memory: str = opt("", "most memory to take, as in 2GB [default: most of what is free]", tuning=True)
     grad_checkpointing: bool = opt(False, "less memory, a third more work", tuning=True)
-    compile: bool = opt(False, "let torch.compile build the layers: a slow start; on a CPU slower steps too", tuning=True)
+    compile: bool = opt(
+        False, "let torch.compile build the layers: a slow start; on a CPU slower steps too", tuning=True
+    )
     checkpoint_every: int = opt(100, "steps between checkpoints; 0: never", min=0, tuning=True)
     log: str = opt("", "where the metrics go too: tensorboard, wandb, or both", tuning=True)
 

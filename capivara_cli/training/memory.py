@@ -84,8 +84,8 @@ class Budget:
     def make_room(self) -> None:
         """Before a chunk is computed: near the limit, what was freed goes back to the system first.
 
-        An allocator keeps what is freed, in pieces that the next chunk, of another shape, does not wholly fit into. Most
-        of it does fit: with a quarter of what a chunk takes in reserve the limit held (docs/benchmarks.md).
+        An allocator keeps what is freed, in pieces that the next chunk, of another shape, does not wholly fit into.
+        With a quarter of what a chunk takes in reserve the limit held (docs/benchmarks.md).
         """
         if self.limit and used_bytes(self.device) + self._passing / 4 > self.limit:
             give_back()
