@@ -54,6 +54,11 @@ class RunDir:
     def finished(self) -> bool:
         return bool(self.document.get("finished"))
 
+    @property
+    def begun(self) -> bool:
+        """Whether there is anything to lose: steps that were kept."""
+        return self.finished or bool(self.checkpoint_steps())
+
     def save(self, **changes: Any) -> None:
         """Set top-level keys of ``run.json``, all or nothing."""
         self.document.update(changes)
@@ -62,11 +67,17 @@ class RunDir:
         replace_text(self.path / "run.json", json.dumps(self.document, ensure_ascii=False, indent=2) + "\n")
 
     def check_request(self, request: dict[str, Any]) -> None:
-        """Raise ``CapivaraError`` when this folder holds a run that was asked for with other options."""
+        """Raise ``CapivaraError`` when this folder holds a run that was asked for with other options.
+
+        One that never came to keep a step is forgotten.
+        """
         before = self.document.get("request")
         if before is None:
             if self.path.is_dir() and any(self.path.iterdir()):
                 raise CapivaraError(f"{self}: not empty, and not a run", "choose another name with --name")
+            return
+        if not self.begun:
+            self.document = {}
             return
         for key in [*before, *(key for key in request if key not in before)]:
             if before.get(key) != request.get(key):

@@ -74,7 +74,7 @@ class Session:
             console.be_quiet(True)
         clip, start = self._load()
         store = self._store(clip)
-        if run.document:
+        if run.begun:
             self._same_data(store)
         if run.finished:
             console.say(f"{run}: already finished")

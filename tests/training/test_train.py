@@ -228,6 +228,16 @@ def test_an_unfinished_run_refuses_other_data(options: Options, shards: Callable
         run(options, shards(pairs(20, seed=5), name="others"))
 
 
+def test_a_run_that_never_kept_a_step_is_no_hindrance(
+    options: Options, shards: Callable[..., Path], tmp_path: Path
+) -> None:
+    data = shards(pairs(20))
+    with pytest.raises(CapivaraError, match="is not enough"):
+        run(options, data, memory="1MB")
+    assert RunDir(tmp_path / "runs" / "pt").document["request"]["lr"] == options.lr
+    assert run(options, shards(pairs(24), name="other"), lr=3e-3)["samples"] == 24
+
+
 def test_a_folder_that_is_no_run_is_left_alone(options: Options, shards: Callable[..., Path], tmp_path: Path) -> None:
     folder = tmp_path / "runs" / "pt"
     folder.mkdir(parents=True)
