@@ -236,6 +236,20 @@ def test_open_clips_own_text_towers_get_rows_as_short_as_they_can_take(
     np.testing.assert_allclose(clip.embed_texts(texts), expected, atol=1e-6)
 
 
+def test_a_digest_is_the_same_with_the_memory_given_back() -> None:
+    """Also of a tensor that has two names, whose pages must not be dropped between its two readings."""
+    from capivara_cli.building import digest
+
+    tower = torch.nn.ModuleDict({"first": torch.nn.Linear(300, 300), "second": torch.nn.Linear(300, 300)})
+    tower["second"].weight = tower["first"].weight
+    expected = digest(tower)
+    assert digest(tower, forget=True) == expected
+    assert (tower["first"].weight != 0).any()
+    alone = torch.nn.Linear(300, 300)
+    before = digest(alone)
+    assert digest(alone, forget=True) == before
+
+
 def test_a_tokenizer_that_marks_the_language_is_told_it(tiny: Path, tmp_path: Path) -> None:
     """NLLB's text towers read the language as their first token; a text in an unknown one keeps the default."""
     from transformers import NllbTokenizer
