@@ -111,10 +111,14 @@ class Options:
         for name in self.trackers:
             if name not in _TRACKERS:
                 raise UsageError(f"--log {name}: there are {' and '.join(_TRACKERS)}")
-        if self.peft == "full" and (self.views or "distill" in self.terms):
-            raise UsageError("--peft full trains on the images themselves: not with --views, not with distill")
+        self.check_method(self.peft)
         if self.align_weight and self.align != "none" and set(self.terms) == {"distill"}:
             raise UsageError("--align: a term beside images; distill alone has none", "as in: --objective clip+distill")
+
+    def check_method(self, method: str) -> None:
+        """Raise for options that do not go with what is tuned, which ``--continue-from`` may decide."""
+        if method == "full" and (self.views or "distill" in self.terms):
+            raise UsageError("--peft full trains on the images themselves: not with --views, not with distill")
 
     @property
     def languages(self) -> list[str]:

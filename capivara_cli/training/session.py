@@ -165,6 +165,7 @@ class Session:
         clip = load_base(adapter, self.devices.device)
         tuning.load_image_tower(clip.model.visual, adapter.folder)
         self.method = tuning.tuning_of(adapter.folder).method
+        options.check_method(self.method)
         return clip, adapter.folder
 
     def _same_data(self, store: Store) -> None:

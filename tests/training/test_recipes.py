@@ -219,6 +219,17 @@ def test_a_run_goes_on_from_another(options: Options, data: Path) -> None:
         run(options, data, name="four", continue_from=first["run"], model="toy")
 
 
+def test_going_on_from_a_run_of_both_towers_trains_both(options: Options, data: Path) -> None:
+    first = run(options, data, name="one", peft="full")
+    second = run(options, data, name="two", continue_from=first["run"])
+    assert second["trainable"] == first["trainable"]
+    pixels = [torch.rand(3, 32, 32, generator=torch.Generator().manual_seed(0))]
+    one, two = (load_clip(each["run"]).embed_images(pixels) for each in (first, second))
+    assert np.abs(one - two).max() > 1e-4
+    with pytest.raises(UsageError, match="not with --views"):
+        run(options, data, name="three", continue_from=first["run"], views=2)
+
+
 def test_an_adapter_is_a_model_and_fits_its_base_only(options: Options, data: Path, tmp_path: Path, tiny: Path) -> None:
     import shutil
 
