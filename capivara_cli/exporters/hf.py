@@ -16,7 +16,7 @@ from capivara_cli.runs import RunDir
 _BICUBIC, _BILINEAR = 3, 2
 """Pillow's numbers for them."""
 _POOLINGS = {"MeanPooler": "mean", "MultilingualText": "mean", "ClsLastHiddenStatePooler": "cls"}
-_OTHER_WAYS = "--format open-clip and --format onnx take any model"
+_OTHER_WAYS = "--format open-clip and --format onnx take it"
 
 
 def write(run: RunDir, folder: Path, final: Path) -> str:

@@ -7,17 +7,24 @@ from pathlib import Path
 from typing import Any
 
 from capivara_cli.clip import Clip
+from capivara_cli.errors import CapivaraError
 from capivara_cli.exporters._merged import merged
+from capivara_cli.mclip import MultilingualText
 from capivara_cli.runs import RunDir
 from capivara_cli.weights import LOCAL
 
 
 def write(run: RunDir, folder: Path, final: Path) -> str:
-    """Merged weights, configuration, tokenizer, and the text tower's own ``config.json``."""
+    """Merged weights, configuration, tokenizer, and the text tower's own ``config.json``.
+
+    Raises ``CapivaraError`` for M-CLIP's text towers: open_clip has none with a bias in the projection.
+    """
     from open_clip.push_to_hf_hub import save_config_for_hf
     from safetensors.torch import save_file
 
     clip = merged(run)
+    if isinstance(clip.model.text, MultilingualText):
+        raise CapivaraError(f"{run}: open_clip has no form for M-CLIP's text towers", "--format hf and onnx have")
     weights = {name: value.contiguous() for name, value in clip.model.state_dict().items()}
     path = folder / "open_clip_model.safetensors"
     save_file(weights, path, metadata={"format": "pt"})
@@ -27,16 +34,17 @@ def write(run: RunDir, folder: Path, final: Path) -> str:
     if hasattr(clip.model.text, "config"):
         clip.model.text.config.save_pretrained(folder)
     config_path = folder / "open_clip_config.json"
-    save_config_for_hf(clip.model, config_path, _model_config(clip, run, final))
+    named_by_path = clip.text_folder is not None and _local(run)
+    save_config_for_hf(clip.model, config_path, _model_config(clip, final if named_by_path else None))
     config = json.loads(config_path.read_bytes())
     # The image tower is the base's: embeddings stored under its name stay valid for the exported model.
     config["capivara"] = {"base": clip.identity["model"]}
     config_path.write_text(json.dumps(config, indent=2) + "\n", "utf-8")
-    moved = f"; after moving it, set hf_model_name in {final}/open_clip_config.json" if _local(run) else ""
+    moved = f"; after moving it, set hf_model_name in {final}/open_clip_config.json" if named_by_path else ""
     return f"load it with open_clip.create_model_and_transforms('local-dir:{final}'){moved}"
 
 
-def _model_config(clip: Clip, run: RunDir, final: Path) -> dict[str, Any]:
+def _model_config(clip: Clip, named_by: Path | None) -> dict[str, Any]:
     """open_clip's ``model_cfg`` such that plain open_clip finds the text tower's configuration.
 
     A base from the hub keeps the name open_clip looks up there. A local base has no such name, so the configuration is
@@ -44,8 +52,8 @@ def _model_config(clip: Clip, run: RunDir, final: Path) -> dict[str, Any]:
     does not.
     """
     config = {**clip.config, "text_cfg": dict(clip.config["text_cfg"]), "custom_text": True}
-    if clip.text_folder is not None and _local(run):
-        config["text_cfg"].update(hf_model_name=str(final), hf_tokenizer_name=str(final))
+    if named_by is not None:
+        config["text_cfg"].update(hf_model_name=str(named_by), hf_tokenizer_name=str(named_by))
     return config
 
 

@@ -16,6 +16,8 @@ from test_clip import own_tower
 from tiny import WORDS, pairs, tiny_clip
 
 from capivara_cli.clip import find_adapter, load_clip
+from capivara_cli.commands.export import Options as ExportOptions
+from capivara_cli.commands.export import export
 from capivara_cli.commands.train import Options, train
 from capivara_cli.errors import CapivaraError
 from capivara_cli.runs import RunDir
@@ -127,6 +129,47 @@ def test_a_family_learns_and_is_loaded(family: str, peft: str, shards: Callable[
     }
     assert run.document["parameters"]["targets"] == (expected.get(family, ["query", "value"]) if peft == "lora" else [])
     assert clip.identity == base.identity
+
+
+@pytest.mark.parametrize(
+    ("family", "form", "refusal"),
+    [
+        ("mclip", "hf", ""),
+        ("mclip", "open-clip", "open_clip has no form for M-CLIP's text towers"),
+        ("clip", "open-clip", ""),
+        ("clip", "hf", "none that sentence-transformers can express"),
+        ("siglip", "onnx", ""),
+        ("nllb", "open-clip", ""),
+    ],
+)
+def test_a_family_is_exported_or_refused(
+    family: str,
+    form: str,
+    refusal: str,
+    shards: Callable[..., Path],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    run, target = taught(FAMILIES[family](tmp_path / "model"), shards(pairs(20)), tmp_path / "runs"), tmp_path / "out"
+
+    def write() -> None:
+        export.run([str(run)], ExportOptions(to=str(target), format=form), Env(Settings(), "export"))
+
+    if refusal:
+        with pytest.raises(CapivaraError, match=refusal):
+            write()
+        assert not target.exists()
+        return
+    write()
+    assert ("hf_model_name" in capsys.readouterr().err) == (family == "nllb")
+    expected = load_clip(str(run)).embed_texts(TEXTS)
+    if form == "open-clip":
+        np.testing.assert_allclose(load_clip(f"local-dir:{target}").embed_texts(TEXTS), expected, atol=1e-5)
+    elif form == "hf":
+        from sentence_transformers import SentenceTransformer
+
+        found = SentenceTransformer(str(target / "text"), device="cpu").encode(TEXTS)
+        np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
 def test_nllbs_projection_cannot_be_trained_through_peft_and_it_is_said(
