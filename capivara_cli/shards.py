@@ -27,6 +27,7 @@ History = list[dict[str, Any]]
 MANIFEST = "manifest.jsonl"
 _BUFFER = 1 << 20
 FULL = (errno.ENOSPC, errno.EDQUOT)
+"""What the system answers when there is no room for what is written."""
 
 
 class ShardReader:

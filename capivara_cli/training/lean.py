@@ -60,7 +60,7 @@ def lean(tower: nn.Module, rows: Iterable[np.ndarray], number: torch.dtype) -> N
 def compile_layers(tower: nn.Module) -> None:
     """Let torch.compile build the layers of a transformer, for any batch and length."""
     for layer in tower.modules():
-        if type(layer).__name__.endswith(("Layer", "ResidualAttentionBlock", "EncoderLayer")):
+        if type(layer).__name__.endswith(("Layer", "ResidualAttentionBlock")):
             layer.compile(dynamic=True)
 
 

@@ -20,7 +20,7 @@ _SHARE = {"cuda": 0.9, "cpu": 0.6}
 _CHUNK_TOKENS = {"cuda": 16384, "cpu": 2048}
 """Padded tokens computed at once: enough to keep the device busy, few enough for a CPU's caches."""
 _SCATTERED = {"cuda": 1.1, "cpu": 1.2}
-"""What an allocator takes over what is asked of it; measured on a CPU, where threads have heaps of their own."""
+"""What an allocator is taken to need over what is asked of it; found by trying, with what ``make_room`` gives back."""
 _PLANS = {"cuda": 0, "cpu": 160 << 20}
 """What the libraries below come to hold for the shapes they have seen; measured on a CPU, over the first ten steps."""
 _LEAST_TOKENS = 128

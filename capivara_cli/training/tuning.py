@@ -18,7 +18,6 @@ from capivara_cli.training import adapters
 from capivara_cli.training.modules import Adapter, Compacter, Followed, Prompted, PromptEmbedding
 from capivara_cli.weights import ADAPTER_BASE
 
-METHODS = ("lora", "adapter", "compacter", "soft-prompt", "layernorm", "lit", "full")
 WEIGHTS, CONFIG, IMAGES = "adapter_model.safetensors", "adapter_config.json", "image_tower.safetensors"
 
 _SITES = ("output.dense", "mlp.c_proj", "mlp.fc2", "mlp.down_proj", "DenseReluDense.wo", "fc2")

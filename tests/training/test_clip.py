@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import time
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from tiny import own_tower
 
 from capivara_cli import hub
 from capivara_cli.clip import load_clip
@@ -192,24 +192,6 @@ def test_files_in_the_cache_need_no_hub(tmp_path: Path, monkeypatch: pytest.Monk
 def test_a_repository_name_that_is_none_is_refused() -> None:
     with pytest.raises(CapivaraError, match="is no name of a hub repository"):
         hub.folder(hub.Need("a/b/c", (("x",),)))
-
-
-def own_tower(folder: Path, **text: Any) -> Any:
-    """A model with open_clip's own text tower, as a folder; returns it as open_clip makes it."""
-    import open_clip
-    from safetensors.torch import save_file
-
-    config = {
-        "embed_dim": 16,
-        "vision_cfg": {"image_size": 32, "layers": 1, "width": 32, "head_width": 16, "patch_size": 16},
-        "text_cfg": {"context_length": 77, "vocab_size": 49408, "width": 32, "heads": 2, "layers": 2, **text},
-    }
-    torch.manual_seed(0)
-    model = open_clip.CustomTextCLIP(**config)
-    folder.mkdir(parents=True, exist_ok=True)
-    save_file(model.state_dict(), folder / "open_clip_model.safetensors")
-    (folder / "open_clip_config.json").write_text(json.dumps({"model_cfg": config, "preprocess_cfg": {}}))
-    return model.eval()
 
 
 @pytest.mark.parametrize(

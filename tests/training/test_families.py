@@ -12,8 +12,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from test_clip import own_tower
-from tiny import WORDS, pairs, tiny_clip
+from tiny import WORDS, own_tower, pairs, tiny_clip
 
 from capivara_cli.clip import find_adapter, load_clip
 from capivara_cli.commands.export import Options as ExportOptions

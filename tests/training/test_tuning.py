@@ -15,7 +15,7 @@ from capivara_cli.training import tuning
 from capivara_cli.training.adapters import trainable
 from capivara_cli.training.lean import lean
 from capivara_cli.training.modules import Dropout, FewWords, Hypercomplex, Prompted, PromptEmbedding, short_attention
-from capivara_cli.training.tuning import METHODS, Tuning, tune
+from capivara_cli.training.tuning import Tuning, tune
 
 MCLIP_LORA = Tuning("lora", projection=False, layernorm=True)
 
@@ -109,7 +109,7 @@ def test_a_tuned_tower_is_saved_loaded_and_switched_off(tiny: Path, tmp_path: Pa
         assert torch.allclose(gone_on(tokens), after, atol=2e-6)
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", TINY)
 def test_only_what_is_tuned_gets_a_gradient(tiny: Path, method: str) -> None:
     clip, tokens = tuned(tiny, method)
     clip.model.text(tokens).square().sum().backward()
@@ -117,7 +117,7 @@ def test_only_what_is_tuned_gets_a_gradient(tiny: Path, method: str) -> None:
         assert (parameter.grad is not None) == parameter.requires_grad, name
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", TINY)
 def test_a_lean_tower_computes_the_same(tiny: Path, method: str) -> None:
     """Only the words that occur, plain attention, no dropout in evaluation: equal but for rounding."""
     clip, tokens = tuned(tiny, method)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 SIZE = 32
 TEXT = "a the red blue green dog cat ball house um o vermelho azul verde cachorro gato bola casa em on and e"
@@ -55,6 +56,25 @@ def tiny_clip(folder: Path, seed: int = 0, dropout: float = 0.1) -> Path:
     preprocess = {"mean": [0.5, 0.5, 0.5], "std": [0.25, 0.25, 0.25]}
     (folder / "open_clip_config.json").write_text(json.dumps({"model_cfg": config, "preprocess_cfg": preprocess}))
     return folder
+
+
+def own_tower(folder: Path, **text: Any) -> Any:
+    """A model with open_clip's own text tower, as a folder; returns it as open_clip makes it."""
+    import open_clip
+    import torch
+    from safetensors.torch import save_file
+
+    config = {
+        "embed_dim": 16,
+        "vision_cfg": {"image_size": 32, "layers": 1, "width": 32, "head_width": 16, "patch_size": 16},
+        "text_cfg": {"context_length": 77, "vocab_size": 49408, "width": 32, "heads": 2, "layers": 2, **text},
+    }
+    torch.manual_seed(0)
+    model = open_clip.CustomTextCLIP(**config)
+    folder.mkdir(parents=True, exist_ok=True)
+    save_file(model.state_dict(), folder / "open_clip_model.safetensors")
+    (folder / "open_clip_config.json").write_text(json.dumps({"model_cfg": config, "preprocess_cfg": {}}))
+    return model.eval()
 
 
 def _tokenizer(folder: Path) -> int:
