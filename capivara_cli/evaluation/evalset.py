@@ -1,16 +1,22 @@
 """What an eval set is: the contract of the plugins in ``evalsets/``.
 
-A plugin names the languages it has captions in (``LANGUAGES``, tuple of BCP-47 codes) and loads one of them at a
-time: ``load(variant, *, lang, data, split, env) -> EvalSet``. ``data`` is the folder given with ``--data``, or "".
-Every language of a set must give the same images in the same order: their embeddings are computed once.
+A plugin says which languages it has captions or class names in, ``languages(variant)`` (BCP-47 codes), and loads one
+of them at a time: ``load(variant, *, lang, data, split, env) -> EvalSet``. ``data`` is the folder given with
+``--data``, or "". Every language of a set must give the same images in the same order: their embeddings are computed
+once. What a set lacks, ``load`` says at once: no model is loaded for a set that is not there.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
 
+from capivara_cli.errors import CapivaraError
 from capivara_cli.sample import Sample
+
+Metric = Literal["accuracy", "mean-per-class", "map-11-point", "roc-auc"]
 
 
 @dataclass(frozen=True)
@@ -22,13 +28,20 @@ class Provenance:
     split: str
     machine_translated: bool = False
     by: str = ""  # who wrote the captions: "human", "grammar", or the translator
+    obtained: str = ""  # "downloaded from …", "local copy in …"
+    checksums: dict[str, str] = field(default_factory=dict)  # of the annotation files: name -> "sha256:…"
 
 
 @dataclass(frozen=True)
 class EvalSet:
     """Images with captions in one language, and class names where the images have classes.
 
-    ``samples`` carry captions in ``lang``, and in a ``cls`` member the index of their class in ``classes``.
+    ``samples`` carry captions in ``lang`` and the index of their class in a ``cls`` member, or, where an image has
+    several classes or none, the indices in ``json["classes"]``. ``classes`` are the names in ``lang``; ``class_ids``
+    says which index each name stands for where a language has names for a part of the classes only, () where they
+    are 0 to C - 1. ``metric`` is what the set is scored by in the literature. ``unnamed``: so many classes
+    follow that a published list has forgotten. ``junk`` holds the keys of images whose caption in this language is no
+    caption.
     """
 
     name: str
@@ -37,3 +50,54 @@ class EvalSet:
     provenance: Provenance
     classes: tuple[str, ...] = ()
     templates: tuple[str, ...] = ()
+    class_ids: tuple[int, ...] = ()
+    metric: Metric = "accuracy"
+    names_by: str = ""
+    unnamed: int = 0
+    junk: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True)
+class Classes:
+    """Class names in one language, and the templates that make prompts of them.
+
+    ``ids``: the index in the set that each name stands for, () for 0 to C - 1. ``names_by`` and ``templates_by`` say
+    who wrote or translated them; ``unnamed`` is as in an ``EvalSet``.
+    """
+
+    names: tuple[str, ...]
+    templates: tuple[str, ...]
+    ids: tuple[int, ...] = ()
+    names_by: str = ""
+    templates_by: str = ""
+    machine_translated: bool = False
+    unnamed: int = 0
+
+
+def check_names(names: Sequence[str], source: str) -> None:
+    """Raise ``CapivaraError`` unless there are at least two class names, none empty, no two the same.
+
+    Two classes of one name cannot be told apart by any model: published label lists carry such slips unnoticed.
+    """
+    if len(names) < 2:
+        raise CapivaraError(f"{source}: {len(names)} class names; at least two are needed")
+    for index, name in enumerate(names):
+        if not name.strip():
+            raise CapivaraError(f"{source}: class {index} has an empty name")
+    doubled = [name for name, count in Counter(names).items() if count > 1]
+    if doubled:
+        where = ", ".join(str(index) for index, name in enumerate(names) if name == doubled[0])
+        more = f"; {len(doubled) - 1} more names repeat" if len(doubled) > 1 else ""
+        raise CapivaraError(
+            f"{source}: class name {doubled[0]!r} stands for classes {where}{more}",
+            "give each class a name of its own",
+        )
+
+
+def check_templates(templates: Sequence[str], source: str) -> None:
+    """Raise ``CapivaraError`` unless there is a template and each has a place for the class name."""
+    if not templates:
+        raise CapivaraError(f"{source}: no templates")
+    for template in templates:
+        if "{}" not in template and "{c}" not in template:
+            raise CapivaraError(f"{source}: template {template!r} has no {{}} or {{c}} for the class name")

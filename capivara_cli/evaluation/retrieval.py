@@ -20,8 +20,10 @@ import numpy as np
 import numpy.typing as npt
 
 from capivara_cli.errors import CapivaraError
+from capivara_cli.evaluation.significance import Contributions
 
 Floats = npt.NDArray[np.float32]
+Doubles = npt.NDArray[np.float64]
 Indices = npt.NDArray[np.int64]
 
 KS = (1, 5, 10)
@@ -31,60 +33,110 @@ TIE = 2.0**-21
 _TILE = 1024  # rows and columns of one block of scores: 4 MiB; counts in it fit 16 bits
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
+class Positives:
+    """The pairs that belong together: text ``texts[m]`` and image ``images[m]``, each pair once, in any order."""
+
+    texts: Indices
+    images: Indices
+
+
+@dataclass(frozen=True, eq=False)
 class Retrieval:
-    """Recall at each k as a fraction from 0 to 1, and what it was measured on."""
+    """Recall at each k as a fraction from 0 to 1, and what it was measured on.
+
+    ``text_ranks`` [T] and ``image_ranks`` [N], in the order of the inputs: the rank of each query's best positive, 1
+    for the first; where it ties with others, the mean over a random order of the equals. An image without captions
+    ranks behind all of them, at T + 1, and a text without an image at N + 1. ``contributions``: what each image adds
+    to ``mean_recall``, in two parts: its captions found, of its captions, and itself found.
+    """
 
     text_to_image: dict[int, float]
     image_to_text: dict[int, float]
     n_images: int
     n_captions: int
     n_uncaptioned: int  # images without a caption: a miss each, image to text
+    text_ranks: Doubles
+    image_ranks: Doubles
+    contributions: Contributions
 
     @property
     def mean_recall(self) -> float:
         """The mean of the two directions' means over k."""
         return (mean_over_k(self.text_to_image) + mean_over_k(self.image_to_text)) / 2
 
+    @property
+    def median_rank_text(self) -> float:
+        """Text to image: the median over texts."""
+        return float(np.median(self.text_ranks))
+
+    @property
+    def median_rank_image(self) -> float:
+        """Image to text: the median over images, those without captions included."""
+        return float(np.median(self.image_ranks))
+
 
 def mean_over_k(recalls: dict[int, float]) -> float:
     return sum(recalls.values()) / len(recalls)
 
 
-def retrieval(images: Floats, texts: Floats, owners: Sequence[int] | Indices, ks: Sequence[int] = KS) -> Retrieval:
+def equal_captions(texts: Sequence[str], owners: Sequence[int] | Indices) -> Positives | None:
+    """The positives when texts that are the same, character by character, describe each other's images too.
+
+    None if no text of one image is also one of another: the positives are the usual ones then.
+    """
+    described: dict[str, set[int]] = {}
+    for text, owner in zip(texts, owners, strict=True):
+        described.setdefault(text, set()).add(int(owner))
+    if all(len(images) == 1 for images in described.values()):
+        return None
+    of_text = [sorted(described[text]) for text in texts]
+    return Positives(
+        np.repeat(np.arange(len(texts)), [len(images) for images in of_text]),
+        np.concatenate([np.array(images, np.int64) for images in of_text]),
+    )
+
+
+def retrieval(
+    images: Floats,
+    texts: Floats,
+    owners: Sequence[int] | Indices,
+    ks: Sequence[int] = KS,
+    positives: Positives | None = None,
+) -> Retrieval:
     """Recall at ``ks`` both ways of ``images`` [N, d] and ``texts`` [T, d], both L2-normalised.
 
-    ``owners`` [T] holds the row of the image that each text describes. Raises ``CapivaraError`` when there is nothing
-    to search, when the sizes of the embeddings differ, and when an embedding is not finite (a comparison with NaN is
-    always false, so a broken model would rank first everywhere). Memory beyond the inputs: a copy of ``texts`` and
-    one block of scores, whatever N and T are.
+    ``owners`` [T] holds the row of the image that each text describes. ``positives``, where texts describe several
+    images, says what counts as found instead; ``owners`` then only says which texts go with which image when images
+    are resampled. Raises ``CapivaraError`` when there is nothing to search, when the sizes of the embeddings differ,
+    and when an embedding is not finite (a comparison with NaN is always false, so a broken model would rank first
+    everywhere). Memory beyond the inputs: one block of scores and some numbers per pair, text and image.
     """
     owners = np.asarray(owners, dtype=np.int64)
     _check(images, texts, owners)
-    order = np.argsort(owners, kind="stable")  # the own pairs of a block are then one range
-    images, texts, owners = images.astype(np.float32, copy=False), texts[order].astype(np.float32), owners[order]
-    own = _own_scores(images, texts, owners)
-    best = np.full(len(images), np.inf, dtype=np.float32)  # nothing is above an image without captions
-    best[owners] = -np.inf
-    np.maximum.at(best, owners, own)
+    images, texts = images.astype(np.float32, copy=False), texts.astype(np.float32, copy=False)
+    pairs = positives or Positives(np.arange(len(texts)), owners)
+    scores = _pair_scores(images, texts, pairs)
+    by_text, by_image = _Side.of(pairs.texts, scores, len(texts)), _Side.of(pairs.images, scores, len(images))
+    for rows, columns, block in _blocks(images, texts, pairs, scores):
+        by_text.count(block, rows, 1)
+        by_image.count(block, columns, 0)
 
-    text_above, text_equal = np.zeros(len(texts), np.int64), np.zeros(len(texts), np.int64)
-    image_above, image_equal = np.zeros(len(images), np.int64), np.zeros(len(images), np.int64)
-    for rows, columns, scores in _tiles(images, texts):
-        _set_own(scores, own[rows], owners[rows], columns)
-        _count(scores, own[rows, None], 1, text_above[rows], text_equal[rows])
-        _count(scores, best[None, columns], 0, image_above[columns], image_equal[columns])
-
-    own_best = np.bincount(owners[own >= best[owners] - TIE], minlength=len(images))
-    captioned = np.bincount(owners, minlength=len(images)) > 0
-    by_text = {k: _expected_hits(k, text_above, text_equal, np.ones_like(text_above)) for k in ks}
-    by_image = {k: _expected_hits(k, image_above, image_equal, own_best) for k in ks}
+    text_hits, image_hits = ({k: side.expected_hits(k) for k in ks} for side in (by_text, by_image))
+    captions = np.bincount(owners, minlength=len(images))
+    found = np.bincount(owners, weights=sum(text_hits.values()) / len(ks), minlength=len(images))
     return Retrieval(
-        {k: float(hits.mean()) for k, hits in by_text.items()},
-        {k: float(hits.mean()) for k, hits in by_image.items()},
+        {k: float(hits.mean()) for k, hits in text_hits.items()},
+        {k: float(hits.mean()) for k, hits in image_hits.items()},
         len(images),
         len(texts),
-        int(len(images) - captioned.sum()),
+        int((captions == 0).sum()),
+        by_text.expected_ranks(len(images)),
+        by_image.expected_ranks(len(texts)),
+        Contributions(
+            np.stack([found, sum(image_hits.values()) / len(ks)]),
+            np.stack([captions.astype(np.float64), np.ones(len(images))]),
+        ),
     )
 
 
@@ -99,51 +151,84 @@ def _check(images: Floats, texts: Floats, owners: Indices) -> None:
     if len(owners) != len(texts) or owners.min() < 0 or owners.max() >= len(images):
         raise ValueError(f"owners must give one of {len(images)} images for each of {len(texts)} texts")
     for what, rows in (("image", images), ("text", texts)):
-        if not np.isfinite(rows).all():
+        if not all(np.isfinite(rows[start : start + _TILE]).all() for start in range(0, len(rows), _TILE)):
             raise CapivaraError(
                 f"the model gives {what} embeddings that are not finite numbers",
                 "its training has probably diverged: take an earlier checkpoint, or train with a lower --lr",
             )
 
 
-def _expected_hits(k: int, above: Indices, equal: Indices, own: Indices) -> npt.NDArray[np.float64]:
-    """The probability that one of ``own`` targets is among the first k, when ``above`` candidates are better and
-    ``equal`` (own included) tie in random order: 1 - C(equal - own, m) / C(equal, m) with m places left."""
-    places = np.clip(k - above, 0, equal)
-    miss = np.ones(len(above))
-    for place in range(int(places.max(initial=0))):
-        drawn = place < places
-        left = np.maximum(equal - place, 1)
-        miss = np.where(drawn, miss * np.maximum(equal - own - place, 0) / left, miss)
-    return 1 - miss
+@dataclass(frozen=True, eq=False)
+class _Side:
+    """One direction: for each of Q queries how many candidates are ``above`` its best positive, and how many are
+    ``equal`` to it, of which ``own`` are positives themselves; ``low`` and ``high`` bound what is equal."""
+
+    low: Floats
+    high: Floats
+    own: Indices
+    above: Indices
+    equal: Indices
+
+    @classmethod
+    def of(cls, queries: Indices, scores: Floats, count: int) -> _Side:
+        """Nothing counted yet, for the pairs of ``queries`` [M] and their ``scores`` [M]."""
+        best = np.full(count, np.inf, dtype=np.float32)  # nothing is above a query without positives
+        best[queries] = -np.inf
+        np.maximum.at(best, queries, scores)
+        low, high = best - np.float32(TIE), best + np.float32(TIE)
+        own = np.bincount(queries[scores >= low[queries]], minlength=count)
+        return cls(low, high, own, np.zeros(count, np.int64), np.zeros(count, np.int64))
+
+    def count(self, scores: Floats, queries: slice, axis: int) -> None:
+        """Add the candidates of a block of scores, which lie along ``axis``."""
+        low, high = (np.expand_dims(bound[queries], axis) for bound in (self.low, self.high))
+        better = (scores > high).sum(axis=axis, dtype=np.uint16)
+        self.above[queries] += better
+        self.equal[queries] += (scores >= low).sum(axis=axis, dtype=np.uint16) - better
+
+    def expected_hits(self, k: int) -> Doubles:
+        """The probability [Q] that one of the own is among the first k when the equal come in random order: with m
+        places left for them, 1 - C(equal - own, m) / C(equal, m)."""
+        places = np.clip(k - self.above, 0, self.equal)
+        miss = np.ones(len(places))
+        for place in range(int(places.max(initial=0))):
+            drawn = place < places
+            left = np.maximum(self.equal - place, 1)
+            miss = np.where(drawn, miss * np.maximum(self.equal - self.own - place, 0) / left, miss)
+        return 1 - miss
+
+    def expected_ranks(self, n_candidates: int) -> Doubles:
+        """The mean rank [Q] of the first of the own when the equal come in random order: own of them divide the
+        equal into own + 1 parts of the same mean length. Without positives it is behind all candidates."""
+        return np.where(self.own > 0, self.above + (self.equal + 1) / (self.own + 1), n_candidates + 1)
 
 
-def _own_scores(images: Floats, texts: Floats, owners: Indices) -> Floats:
-    """The score of each text with its own image."""
-    own = np.empty(len(texts), dtype=np.float32)
-    for start in range(0, len(texts), _TILE):
-        rows = slice(start, start + _TILE)
-        own[rows] = np.einsum("td,td->t", texts[rows], images[owners[rows]])
-    return own
+def _pair_scores(images: Floats, texts: Floats, pairs: Positives) -> Floats:
+    """The score of each pair."""
+    scores = np.empty(len(pairs.texts), dtype=np.float32)
+    for start in range(0, len(scores), _TILE):
+        some = slice(start, start + _TILE)
+        scores[some] = np.einsum("md,md->m", texts[pairs.texts[some]], images[pairs.images[some]])
+    return scores
 
 
-def _set_own(scores: Floats, own: Floats, owners: Indices, columns: slice) -> None:
-    """Write the own scores into a block, so that a text always ties with itself."""
-    first, last = np.searchsorted(owners, [columns.start, columns.stop])
-    scores[np.arange(first, last), owners[first:last] - columns.start] = own[first:last]
+def _blocks(
+    images: Floats, texts: Floats, pairs: Positives, pair_scores: Floats
+) -> Iterator[tuple[slice, slice, Floats]]:
+    """All scores in blocks: the rows (texts) and columns (images) of each, and the block, which the next one replaces.
 
-
-def _tiles(images: Floats, texts: Floats) -> Iterator[tuple[slice, slice, Floats]]:
-    """All scores, in blocks: the rows (texts) and columns (images) of each, and the block."""
-    for row in range(0, len(texts), _TILE):
-        rows = slice(row, min(row + _TILE, len(texts)))
-        for column in range(0, len(images), _TILE):
-            columns = slice(column, min(column + _TILE, len(images)))
-            yield rows, columns, texts[rows] @ images[columns].T
-
-
-def _count(scores: Floats, own: Floats, axis: int, above: Indices, equal: Indices) -> None:
-    """Add to ``above`` and ``equal`` how many scores of a block are above the own one, and how many equal it."""
-    better = (scores > own + np.float32(TIE)).sum(axis=axis, dtype=np.uint16)
-    above += better
-    equal += (scores >= own - np.float32(TIE)).sum(axis=axis, dtype=np.uint16) - better
+    The scores of the pairs are those of ``pair_scores``, so that a pair always ties with itself.
+    """
+    across = -(-len(images) // _TILE)
+    home = pairs.texts // _TILE * across + pairs.images // _TILE
+    order = np.argsort(home, kind="stable")  # the pairs of a block are then one range
+    home = home[order]
+    memory = np.empty(_TILE * _TILE, dtype=np.float32)  # new memory for each block costs a fifth of the time
+    for number in range(-(-len(texts) // _TILE) * across):
+        row, column = (place * _TILE for place in divmod(number, across))
+        rows, columns = slice(row, min(row + _TILE, len(texts))), slice(column, min(column + _TILE, len(images)))
+        shape = rows.stop - row, columns.stop - column
+        block = np.matmul(texts[rows], images[columns].T, out=memory[: shape[0] * shape[1]].reshape(shape))
+        inside = order[slice(*np.searchsorted(home, [number, number + 1]))]
+        block[pairs.texts[inside] - row, pairs.images[inside] - column] = pair_scores[inside]
+        yield rows, columns, block

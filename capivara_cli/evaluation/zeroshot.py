@@ -1,62 +1,79 @@
 """Zero-shot classification: a class is the mean of its prompts (Radford et al. 2021, section 3.1.4).
 
 Each prompt is embedded and L2-normalised, the prompts of a class are averaged, and the mean is normalised again: as
-in open_clip and CLIP_benchmark. Ties count by expectation, as in ``retrieval``.
+in open_clip and CLIP_benchmark. Ties count by expectation, as in ``retrieval``, and are as wide as there.
 """
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from capivara_cli.errors import CapivaraError
+from capivara_cli.evaluation import metrics
+from capivara_cli.evaluation.evalset import Metric
+from capivara_cli.evaluation.metrics import Doubles, Flags, Indices, Scores
+from capivara_cli.evaluation.retrieval import TIE
+
+if TYPE_CHECKING:
+    from capivara_cli.evaluation.significance import Contributions
 
 Floats = npt.NDArray[np.float32]
+Truth = Sequence[int] | Indices | Flags
+"""The class of each image, [N], or which classes each image has, [N, C]."""
+
+SCALE = 100.0
+"""What CLIP multiplies cosines with before the softmax, which mAP and ROC AUC rank by in ELEVATER."""
+_RANKING = ("map-11-point", "roc-auc")
+_FIELD = {"accuracy": "top1", "mean-per-class": "mean_per_class", "map-11-point": "map_11_point", "roc-auc": "roc_auc"}
+_ROUNDING = 9  # decimals of scores that rank images: one dot product comes out of BLAS in several ways
 _ROWS = 4096  # images scored at a time
+_BELOW_COSINES = -2.0
+_PROMPTS = 8192  # prompts embedded at a time
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Classification:
-    """Accuracies as fractions from 0 to 1. ``top5`` is None with fewer than five classes, where it says nothing."""
+    """Scores as fractions from 0 to 1, None where one does not apply; ``score`` is that of ``metric``.
 
-    top1: float
-    top5: float | None
-    mean_per_class: float  # recall of each class that occurs, averaged: sklearn's balanced accuracy
+    ``top1``, ``top5`` and ``mean_per_class`` (recall of each class that occurs, averaged) need one class per image,
+    and ``top5`` at least five classes. ``map_11_point`` and ``average_precision`` are of images with several classes:
+    the first ranks by the softmax over classes, as CAPIVARA, the second by the cosine, as CLIP_benchmark.
+    ``predicted`` [N]: the class of the best score, the first of equals. ``hits`` [N]: what each image adds to top-1,
+    a part of 1 where classes tie. ``scores`` and ``truth`` [N, C]: what mAP and ROC AUC, which no image adds to by
+    itself, rank images by, and which of them are right.
+    """
+
+    metric: Metric
+    score: float
     n_images: int
     n_classes: int
+    predicted: Indices
+    top1: float | None = None
+    top5: float | None = None
+    mean_per_class: float | None = None
+    map_11_point: float | None = None
+    average_precision: float | None = None
+    roc_auc: float | None = None
+    labels: Indices | None = None
+    hits: Doubles | None = None
+    scores: Doubles | None = None
+    truth: Flags | None = None
 
+    def contributions(self) -> Contributions | None:
+        """What each image adds to the score: one part, or one for each class that occurs; None for mAP and AUC."""
+        from capivara_cli.evaluation.significance import Contributions
 
-def check_names(names: Sequence[str], source: str) -> None:
-    """Raise ``CapivaraError`` unless there are at least two class names, none empty, no two the same.
-
-    Two classes of one name cannot be told apart by any model: published label lists carry such slips unnoticed.
-    """
-    if len(names) < 2:
-        raise CapivaraError(f"{source}: {len(names)} class names; at least two are needed")
-    for index, name in enumerate(names):
-        if not name.strip():
-            raise CapivaraError(f"{source}: class {index} has an empty name")
-    doubled = [name for name, count in Counter(names).items() if count > 1]
-    if doubled:
-        where = ", ".join(str(index) for index, name in enumerate(names) if name == doubled[0])
-        more = f"; {len(doubled) - 1} more names repeat" if len(doubled) > 1 else ""
-        raise CapivaraError(
-            f"{source}: class name {doubled[0]!r} stands for classes {where}{more}",
-            "give each class a name of its own",
-        )
-
-
-def check_templates(templates: Sequence[str], source: str) -> None:
-    """Raise ``CapivaraError`` unless there is a template and each has a place for the class name."""
-    if not templates:
-        raise CapivaraError(f"{source}: no templates")
-    for template in templates:
-        if "{}" not in template and "{c}" not in template:
-            raise CapivaraError(f"{source}: template {template!r} has no {{}} or {{c}} for the class name")
+        if self.hits is None or self.labels is None or self.scores is not None:
+            return None
+        if self.metric == "accuracy":
+            return Contributions(self.hits[None], np.ones((1, self.n_images)))
+        counts = (np.unique(self.labels)[:, None] == self.labels).astype(np.float64)
+        return Contributions(counts * self.hits, counts)
 
 
 def prompt(template: str, name: str) -> str:
@@ -65,55 +82,164 @@ def prompt(template: str, name: str) -> str:
 
 
 def class_vectors(embed_texts: Callable[[list[str]], Floats], names: Sequence[str], templates: Sequence[str]) -> Floats:
-    """One L2-normalised vector per class, [C, d]: the mean of its normalised prompts, normalised."""
-    prompts = embed_texts([prompt(template, name) for name in names for template in templates])
-    means = prompts.reshape(len(names), len(templates), -1).mean(axis=1)
-    norms = np.linalg.norm(means, axis=1, keepdims=True)
-    return (means / np.maximum(norms, 1e-12)).astype(np.float32)
+    """One L2-normalised vector per class, [C, d]: the mean of its normalised prompts, normalised.
+
+    Some thousands of prompts are embedded at a time: 1,000 classes in 80 templates take no more memory than a few.
+    """
+    step = max(1, _PROMPTS // len(templates))
+    means = [
+        embed_texts([prompt(template, name) for name in block for template in templates])
+        .reshape(len(block), len(templates), -1)
+        .mean(axis=1)
+        for block in (names[start : start + step] for start in range(0, len(names), step))
+    ]
+    vectors = np.concatenate(means)
+    norms = np.linalg.norm(vectors, axis=1, keepdims=True)
+    return (vectors / np.maximum(norms, 1e-12)).astype(np.float32)
 
 
-def classify(images: Floats, labels: Sequence[int], classes: Floats) -> Classification:
-    """Accuracy of ``images`` [N, d] with class ``labels`` [N] against class vectors ``classes`` [C, d].
+def classify(
+    images: Floats, truth: Truth, classes: Floats, metric: Metric = "accuracy", unnamed: int = 0
+) -> Classification:
+    """Zero-shot classification of ``images`` [N, d] by class vectors ``classes`` [C, d], scored by ``metric``.
+
+    ``unnamed``: so many classes follow that have no name and are never predicted: their images are misses.
 
     Raises ``CapivaraError`` for a label that names no class, for no images at all, for embeddings of another size or
-    that are not finite.
+    that are not finite, and for a metric that does not fit the truth. Memory beyond the inputs: one block of scores,
+    and all of them, [N, C], for mAP and ROC AUC only.
     """
-    truth = np.asarray(labels, dtype=np.int64)
-    _check(images, truth, classes)
-    above = np.empty(len(images), np.int64)
-    equal = np.empty(len(images), np.int64)
-    for start in range(0, len(images), _ROWS):
-        rows = slice(start, start + _ROWS)
-        scores = images[rows].astype(np.float32, copy=False) @ classes.T
-        own = np.take_along_axis(scores, truth[rows, None], axis=1)
-        above[rows] = (scores > own).sum(axis=1)
-        equal[rows] = (scores == own).sum(axis=1)
-    top1 = np.clip((1 - above) / equal, 0, 1)
-    top5 = np.clip((5 - above) / equal, 0, 1)
-    counts = np.bincount(truth, minlength=len(classes))
-    per_class = np.bincount(truth, weights=top1, minlength=len(classes))[counts > 0] / counts[counts > 0]
-    return Classification(
-        float(top1.mean()),
-        float(top5.mean()) if len(classes) >= 5 else None,
-        float(per_class.mean()),
-        len(images),
-        len(classes),
-    )
-
-
-def _check(images: Floats, truth: npt.NDArray[np.int64], classes: Floats) -> None:
-    if not len(images):
-        raise CapivaraError("no image has a class", "a class is an integer in a cls member or in json under class")
-    if images.shape[1] != classes.shape[1]:
+    if len(images) and images.shape[1] != classes.shape[1]:
         raise CapivaraError(
             f"image embeddings have {images.shape[1]} numbers and class embeddings {classes.shape[1]}: "
             "they are not of the same model"
         )
-    if truth.min() < 0 or truth.max() >= len(classes):
-        wrong = int(truth.min() if truth.min() < 0 else truth.max())
-        raise CapivaraError(
-            f"an image has class {wrong}, and there are {len(classes)} class names: 0 to {len(classes) - 1}",
-            "a name is missing in the list, or the list belongs to another data set",
-        )
     if not np.isfinite(images).all() or not np.isfinite(classes).all():
         raise CapivaraError("the model gives embeddings that are not finite numbers")
+    precision = np.float64 if metric in _RANKING else np.float32
+    vectors = classes.astype(precision, copy=False)
+    blocks = (
+        np.pad(
+            images[start : start + _ROWS].astype(precision, copy=False) @ vectors.T,
+            ((0, 0), (0, unnamed)),
+            constant_values=_BELOW_COSINES,
+        )
+        for start in range(0, len(images), _ROWS)
+    )
+    return scored(blocks, truth, metric, Scale(len(classes) + unnamed, SCALE, TIE))
+
+
+@dataclass(frozen=True)
+class Scale:
+    """What scores are: of how many classes, and what to multiply them with before the softmax over classes.
+
+    ``softmax`` None: classes do not compete, and images are ranked by the scores alone. ``tie``: scores of an image
+    that are no further apart are equal.
+    """
+
+    n_classes: int
+    softmax: float | None
+    tie: float = 0.0
+
+
+def scored(blocks: Iterable[Scores], truth: Truth, metric: Metric, scale: Scale) -> Classification:
+    """The classification that scores, in ``blocks`` of rows of [N, C], make of images with this ``truth``."""
+    answers = np.asarray(truth)
+    _check(answers, scale.n_classes, metric)
+    labels = answers if answers.ndim == 1 else None
+    predicted, above, equal, kept = _read(blocks, labels, scale.tie, metric in _RANKING)
+    values: dict[str, Any] = {}
+    if labels is not None:
+        values |= _accuracies(labels, above, equal, scale.n_classes)
+    if metric in _RANKING:
+        flags = answers if labels is None else np.eye(scale.n_classes, dtype=bool)[labels]
+        values |= _rankings(metric, kept, flags, scale.softmax)
+    score = values[_FIELD[metric]]
+    return Classification(metric, score, len(answers), scale.n_classes, predicted, labels=labels, **values)
+
+
+def _read(
+    blocks: Iterable[Scores], labels: Indices | None, tie: float, keep: bool
+) -> tuple[Indices, Indices, Indices, Doubles]:
+    """Of all scores: the best class, how many are above and equal the own one (of labelled images), and themselves."""
+    predicted: list[Indices] = []
+    places: list[tuple[Indices, Indices]] = []
+    kept: list[Doubles] = [np.zeros((0, 0))]
+    row = 0
+    for block in blocks:
+        predicted.append(block.argmax(axis=1))
+        if labels is not None:
+            places.append(metrics.own_place(block, labels[row : row + len(block)], tie))
+        if keep:
+            kept.append(np.asarray(block, np.float64).round(_ROUNDING))
+        row += len(block)
+    above, equal = np.concatenate(places, axis=1) if places else np.zeros((2, 0), np.int64)
+    return np.concatenate(predicted), above, equal, np.concatenate(kept[1:] or kept)
+
+
+def _accuracies(labels: Indices, above: Indices, equal: Indices, n_classes: int) -> dict[str, Any]:
+    hits = metrics.expected_hits(above, equal, 1)
+    return {
+        "hits": hits,
+        "top1": float(hits.mean()),
+        "top5": float(metrics.expected_hits(above, equal, 5).mean()) if n_classes >= 5 else None,
+        "mean_per_class": metrics.mean_per_class_recall(hits, labels),
+    }
+
+
+def _rankings(metric: Metric, raw: Doubles, truth: Flags, scale: float | None) -> dict[str, Any]:
+    scores = raw if scale is None else metrics.log_odds(raw, scale)
+    found: dict[str, Any] = {"scores": scores, "truth": truth}
+    ranked = metrics.Ranked(scores, truth)
+    if metric == "roc-auc":
+        return {**found, "roc_auc": ranked.roc_auc()}
+    return {
+        **found,
+        "map_11_point": ranked.map_11_point(),
+        "average_precision": metrics.Ranked(raw, truth).average_precision(),
+    }
+
+
+def _check(truth: npt.NDArray[Any], n_classes: int, metric: Metric) -> None:
+    metrics.check_metric(metric)
+    if not len(truth):
+        raise CapivaraError("no image has a class", "a class is an integer in a cls member or in json under class")
+    if truth.ndim == 1:
+        metrics.check_labels(truth, n_classes)
+    elif truth.shape[1] != n_classes:
+        raise CapivaraError(
+            f"images have {truth.shape[1]} classes to choose from, and there are {n_classes} class names"
+        )
+    elif metric != "map-11-point":
+        raise CapivaraError(
+            f"{metric} needs one class for each image, and these have several or none",
+            "images with several classes are scored by map-11-point",
+        )
+    if metric == "map-11-point" and truth.ndim == 2 and not truth.any():
+        raise CapivaraError("no image has a class", "a class is an index in json under classes")
+    if metric == "roc-auc":
+        _check_two(truth, n_classes)
+
+
+def _check_two(labels: Indices, n_classes: int) -> None:
+    if n_classes != 2:
+        raise CapivaraError(f"roc-auc is of two classes, and there are {n_classes} class names")
+    if len(set(labels.tolist())) < 2:
+        raise CapivaraError(
+            f"roc-auc compares two classes, and all {len(labels)} images have class {labels[0]}",
+            "take a split that has images of both",
+        )
+
+
+def confusion(predicted: Indices, labels: Indices | Sequence[int], n_classes: int) -> Indices:
+    """Counts [C, C] of images: rows are the true classes, columns the predicted ones."""
+    pairs = np.asarray(labels, dtype=np.int64) * n_classes + predicted
+    return np.bincount(pairs, minlength=n_classes * n_classes).reshape(n_classes, n_classes)
+
+
+def confused(counts: Indices, limit: int = 20) -> list[tuple[int, int, int]]:
+    """The most frequent mistakes (true class, predicted class, images), most frequent first, then by class."""
+    wrong = counts - np.diag(np.diag(counts))
+    order = np.argsort(-wrong, axis=None, kind="stable")[:limit]
+    pairs = [divmod(int(place), len(wrong)) for place in order]
+    return [(true, said, int(wrong[true, said])) for true, said in pairs if wrong[true, said]]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 
 from capivara_cli.errors import CapivaraError
 from capivara_cli.evaluation import retrieval as module
-from capivara_cli.evaluation.retrieval import retrieval
+from capivara_cli.evaluation.retrieval import Positives, equal_captions, retrieval
 
 
 def naive(images: np.ndarray, texts: np.ndarray, owners: list[int], k: int) -> tuple[float, float]:
@@ -117,6 +119,15 @@ def test_ties_count_by_expectation():
     assert found.text_to_image == {1: pytest.approx(2.5 / 3), 2: 1.0}
 
 
+@pytest.mark.parametrize(("other", "rank"), [(-(2.0**-20), 1.0), (-(2.0**-22), 1.5), (2.0**-22, 1.5), (2.0**-20, 2.0)])
+def test_what_rounding_may_tell_apart_is_a_tie(other, rank):
+    found = of_scores([[0.5, 0.5 + other]], [0], (1,))
+    assert found.text_ranks.tolist() == [rank]
+    assert found.text_to_image[1] == 2 - rank
+    transposed = of_scores([[0.5], [0.5 + other], [0.1]], [0, 0, 0], (1,))
+    assert transposed.image_ranks.tolist() == [1.0]  # both are right
+
+
 def test_the_order_of_samples_does_not_matter():
     images, texts, owners = problem(3, 40, 0, 4)
     texts[5], texts[7] = texts[11], texts[12]  # duplicate captions
@@ -128,6 +139,15 @@ def test_the_order_of_samples_does_not_matter():
     again = retrieval(images[by_image], texts[by_text], place[np.array(owners)[by_text]])
     assert again.text_to_image == pytest.approx(found.text_to_image)
     assert again.image_to_text == pytest.approx(found.image_to_text)
+
+
+def test_memory_is_that_of_one_block_and_not_of_all_scores():
+    images, texts, owners = problem(0, 4000, 2, 2, dim=4)
+    tracemalloc.start()
+    retrieval(images, texts, owners)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 16e6  # all scores: 128 MB
 
 
 def test_k_beyond_the_candidates_is_everything():
@@ -165,3 +185,136 @@ def test_a_text_ties_with_itself_at_any_scale():
         by_text, by_image = naive(images, texts, owners, k)
         assert found.text_to_image[k] == pytest.approx(by_text, abs=1e-6)
         assert found.image_to_text[k] == pytest.approx(by_image, abs=1e-6)
+
+
+# --- ranks ---
+
+
+def test_ranks_are_in_the_order_of_the_inputs():
+    by_text = [
+        [0.1, 0.2, 0.9],  # image 0: third
+        [0.3, 0.8, 0.9],  # image 1: second
+        [0.2, 0.2, 0.5],  # image 2: first
+        [0.4, 0.5, 0.5],  # image 1 ties for the first place
+    ]
+    found = of_scores(by_text, [0, 1, 2, 1])
+    assert found.text_ranks.tolist() == [3.0, 2.0, 1.0, 1.5]
+    assert found.image_ranks.tolist() == [4.0, 1.0, 3.5]
+    assert (found.median_rank_text, found.median_rank_image) == (1.75, 3.5)
+    again = of_scores([by_text[row] for row in (3, 0, 2, 1)], [1, 0, 2, 1])
+    assert again.text_ranks.tolist() == [1.5, 3.0, 1.0, 2.0]
+    assert again.image_ranks.tolist() == found.image_ranks.tolist()
+
+
+def test_an_image_without_captions_ranks_behind_all_of_them():
+    found = of_scores([[1, 0, 0], [0, 1, 0]], [0, 1])
+    assert found.image_ranks.tolist() == [1.0, 1.0, 3.0]
+    nearly_none = of_scores([[1, 0, 0]], [0])
+    assert nearly_none.image_ranks.tolist() == [1.0, 2.0, 2.0]
+    assert nearly_none.median_rank_image == 2.0
+
+
+def test_ranks_and_recalls_agree(monkeypatch):
+    monkeypatch.setattr(module, "_TILE", 16)
+    images, texts, owners = problem(1, 70, 0, 4)
+    found = retrieval(images, texts, owners, (1, 5))
+    for k in (1, 5):
+        assert found.text_to_image[k] == pytest.approx(np.mean(found.text_ranks <= k))
+        assert found.image_to_text[k] == pytest.approx(np.mean(found.image_ranks <= k))
+
+
+# --- what each image adds ---
+
+
+def test_contributions_are_the_hits_of_each_image_and_its_captions():
+    by_text = [[0.1, 0.2, 0.9], [0.3, 0.8, 0.9], [0.2, 0.2, 0.5], [0.4, 0.5, 0.5]]
+    found = of_scores(by_text, [0, 1, 2, 1], (1, 2))
+    # The captions' hits at 1 and 2: 0 0, 0 1, 1 1, 1/2 1. The images' best captions rank fourth, first, and 3.5.
+    assert found.contributions.hits.tolist() == [[0.0, 0.5 + 0.75, 1.0], [0.0, 1.0, 0.0]]
+    assert found.contributions.counts.tolist() == [[1.0, 2.0, 1.0], [1.0, 1.0, 1.0]]
+    assert found.contributions.score == pytest.approx(found.mean_recall) == pytest.approx((2.25 / 4 + 1 / 3) / 2)
+
+
+def test_the_score_of_the_contributions_is_mean_recall():
+    images, texts, owners = problem(6, 90, 0, 5)
+    found = retrieval(images, texts, owners)
+    assert found.contributions.score == pytest.approx(found.mean_recall, rel=1e-12)
+    assert found.contributions.counts[0].tolist() == np.bincount(owners, minlength=90).tolist()
+    assert (found.contributions.counts[0] == 0).sum() == found.n_uncaptioned > 0
+
+
+# --- several positives ---
+
+
+def naive_of_pairs(scores: np.ndarray, right: np.ndarray, k: int) -> float:
+    """Recall at k of the rows of scores, any of whose ``right`` columns will do; no ties."""
+    best = np.argsort(-scores, axis=1)[:, :k]
+    return float(np.take_along_axis(right, best, axis=1).any(axis=1).mean())
+
+
+@pytest.mark.parametrize("tile", [1024, 9])
+def test_any_of_several_positives_is_a_hit(monkeypatch, tile):
+    monkeypatch.setattr(module, "_TILE", tile)
+    images, texts, owners = problem(8, 50, 0, 3)
+    right = np.random.default_rng(0).random((len(texts), 50)) < 0.1
+    right[np.arange(len(texts)), owners] = True
+    rows, columns = np.nonzero(right)
+    mixed = np.random.default_rng(1).permutation(len(rows))
+    found = retrieval(images, texts, owners, (1, 5), Positives(rows[mixed], columns[mixed]))
+    scores = texts.astype(np.float64) @ images.astype(np.float64).T
+    for k in (1, 5):
+        assert found.text_to_image[k] == pytest.approx(naive_of_pairs(scores, right, k))
+        assert found.image_to_text[k] == pytest.approx(naive_of_pairs(scores.T, right.T, k))
+    usual = retrieval(images, texts, owners, (1, 5))
+    assert found.mean_recall > usual.mean_recall + 0.05
+    assert (found.text_ranks <= usual.text_ranks).all()
+    assert found.contributions.score == pytest.approx(found.mean_recall)
+    assert found.n_uncaptioned == usual.n_uncaptioned
+
+
+def test_the_usual_positives_are_the_owners():
+    images, texts, owners = problem(7, 40, 0, 3)
+    plain = retrieval(images, texts, owners)
+    pairs = retrieval(images, texts, owners, positives=Positives(np.arange(len(texts)), np.array(owners)))
+    assert pairs.text_to_image == plain.text_to_image
+    assert pairs.image_to_text == plain.image_to_text
+    assert pairs.image_ranks.tolist() == plain.image_ranks.tolist()
+
+
+def test_a_text_without_an_image_ranks_behind_all_of_them():
+    one = Positives(np.array([1]), np.array([1]))
+    images = np.eye(3, dtype=np.float32)
+    found = retrieval(images, images[:2], [0, 1], (1,), one)
+    assert found.text_ranks.tolist() == [4.0, 1.0]
+    assert found.text_to_image == {1: 0.5}
+    assert found.image_ranks.tolist() == [3.0, 1.0, 3.0]
+
+
+def test_positives_that_tie_share_the_first_places():
+    # Three images score the same for the text, and two of them are right.
+    found = retrieval(
+        np.array([[1, 0], [1, 0], [1, 0], [0, 1]], np.float32), np.array([[1, 0]], np.float32), [0], (1, 2),
+        Positives(np.array([0, 0]), np.array([0, 2])),
+    )  # fmt: skip
+    assert found.text_to_image == {1: pytest.approx(2 / 3), 2: 1.0}
+    assert found.text_ranks.tolist() == [pytest.approx(4 / 3)]
+    assert found.image_to_text == {1: 0.5, 2: 0.5}  # images 0 and 2; nothing describes the others
+
+
+def test_equal_captions_describe_each_others_images():
+    texts, owners = ["a dog", "a cat", "a dog", "A dog", "a dog", "a cat"], [0, 1, 2, 2, 0, 3]
+    found = equal_captions(texts, owners)
+    assert found is not None
+    pairs = list(zip(found.texts.tolist(), found.images.tolist(), strict=True))
+    assert pairs == [(0, 0), (0, 2), (1, 1), (1, 3), (2, 0), (2, 2), (3, 2), (4, 0), (4, 2), (5, 1), (5, 3)]
+    assert equal_captions(["a dog", "a cat", "a dog"], [0, 1, 0]) is None  # twice, of one image
+    assert equal_captions([], []) is None
+
+
+def test_a_caption_of_two_images_is_worth_a_half_unless_equal_captions_count():
+    images, owners = np.eye(2, dtype=np.float32), [0, 1]
+    texts = np.array([[0.5, 0.5], [0.5, 0.5]], np.float32)
+    assert retrieval(images, texts, owners, (1,)).mean_recall == 0.5
+    shared = retrieval(images, texts, owners, (1,), equal_captions(["two dogs", "two dogs"], owners))
+    assert (shared.text_to_image, shared.image_to_text) == ({1: 1.0}, {1: 1.0})
+    assert shared.text_ranks.tolist() == shared.image_ranks.tolist() == [1.0, 1.0]

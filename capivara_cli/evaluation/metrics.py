@@ -1,0 +1,183 @@
+"""The metrics of classification, as fractions from 0 to 1: what the sets of ELEVATER and their kin are scored by.
+
+What ranks images (average precision, ROC AUC) is computed from tallies: how many images of a class, and how many
+others, have the best score, the next one, and so on. Images of equal score share a place, so no result depends on the
+order in which they were read, and a bootstrap sample costs a count instead of another sort.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import get_args
+
+import numpy as np
+import numpy.typing as npt
+
+from capivara_cli.errors import CapivaraError, unknown
+from capivara_cli.evaluation.evalset import Metric
+
+Scores = npt.NDArray[np.floating]
+Doubles = npt.NDArray[np.float64]
+Indices = npt.NDArray[np.int64]
+Flags = npt.NDArray[np.bool_]
+
+_TENTHS = np.arange(1, 11)  # of recall
+
+
+def check_metric(metric: str) -> None:
+    """Raise ``CapivaraError`` for a metric that is not there."""
+    if metric not in get_args(Metric):
+        raise unknown("metric", metric, get_args(Metric))
+
+
+def multi_hot(labels: Sequence[Sequence[int]], n_classes: int) -> Flags:
+    """Truth of images with several classes or none, [N, C]. Raises ``CapivaraError`` for a label without a name."""
+    check_labels(np.array([label for of_image in labels for label in of_image], np.int64), n_classes)
+    truth = np.zeros((len(labels), n_classes), dtype=bool)
+    for row, of_image in enumerate(labels):
+        truth[row, list(of_image)] = True
+    return truth
+
+
+def check_labels(labels: Indices, n_classes: int) -> None:
+    """Raise ``CapivaraError`` for a label that is none of 0 to ``n_classes`` - 1."""
+    if len(labels) and (labels.min() < 0 or labels.max() >= n_classes):
+        wrong = int(labels.min() if labels.min() < 0 else labels.max())
+        raise CapivaraError(
+            f"an image has class {wrong}, and there are {n_classes} class names: 0 to {n_classes - 1}",
+            "a name is missing in the list, or the list belongs to another data set",
+        )
+
+
+# --- accuracy ---
+def own_place(scores: Scores, labels: Indices, tie: float = 0.0) -> tuple[Indices, Indices]:
+    """How many classes score above the right one, and how many equal it, itself included, for each image: [N], [N].
+
+    Scores no further apart than ``tie`` are equal.
+    """
+    own = np.take_along_axis(scores, labels[:, None], axis=1)
+    above = (scores > own + tie).sum(axis=1)
+    return above, (scores >= own - tie).sum(axis=1) - above
+
+
+def expected_hits(above: Indices, equal: Indices, k: int) -> Doubles:
+    """The probability, [N], that the right class is among the first k when equals come in random order."""
+    return np.clip((k - above) / equal, 0, 1)
+
+
+def mean_per_class_recall(hits: Doubles, labels: Indices) -> float:
+    """The mean of each class's recall over the classes that occur: scikit-learn's balanced accuracy."""
+    counts = np.bincount(labels)
+    return float((np.bincount(labels, weights=hits)[counts > 0] / counts[counts > 0]).mean())
+
+
+# --- ranking ---
+@dataclass(frozen=True)
+class Tally:
+    """Images by score, best first: ``images`` [G] at each of G scores, and ``positives`` [G] of the class in them."""
+
+    images: Doubles
+    positives: Doubles
+
+
+class Ranking:
+    """Images [N] in the order of their scores for one class, sorted once and counted as often as needed."""
+
+    def __init__(self, scores: Scores, truth: Flags) -> None:
+        different, place = np.unique(-scores, return_inverse=True)
+        self._size, self._place = len(different), place
+        self._positive = np.flatnonzero(truth)
+
+    def tally(self, weights: Doubles | None = None) -> Tally:
+        """``weights`` [N] says how often each image counts; once, if None."""
+        once = np.ones(len(self._place)) if weights is None else weights
+        positives = np.bincount(self._place[self._positive], once[self._positive], minlength=self._size)
+        return Tally(
+            np.bincount(self._place, once, minlength=self._size).astype(np.float64), positives.astype(np.float64)
+        )
+
+
+def _precision(counts: Tally) -> tuple[Doubles, Doubles]:
+    """Positives found so far [G] and the precision [G] when the list is cut after each score."""
+    found = counts.positives.cumsum()
+    return found, found / np.maximum(counts.images.cumsum(), 1)
+
+
+def average_precision(counts: Tally) -> float:
+    """The mean over the positives of the precision at their score; NaN where there is none.
+
+    Without ties it is CLIP_benchmark's; with ties scikit-learn's ``average_precision_score`` (CLIP_benchmark then
+    depends on the order of the images).
+    """
+    found, precision = _precision(counts)
+    total = found[-1] if len(found) else 0.0
+    return float((counts.positives * precision).sum() / total) if total else float("nan")
+
+
+def average_precision_11_point(counts: Tally) -> float:
+    """The mean over recalls 0, 0.1, … 1 of the best precision at that recall or more; NaN without positives.
+
+    As ``vision_evaluation``, which ELEVATER and CAPIVARA score Pascal VOC 2007 with: its precision at recall 0 is
+    always 1. (The development kit of VOC takes the best that a real cut has; the two differ, by at most 1/11, only
+    where no cut has precision 1.)
+    """
+    found, precision = _precision(counts)
+    total = found[-1] if len(found) else 0.0
+    if not total:
+        return float("nan")
+    reached = np.searchsorted(10 * found, _TENTHS * total)  # in whole numbers: 3 of 10 is a recall of 0.3
+    best = [precision[first:].max() for first in reached]
+    return float((1 + sum(best)) / (1 + len(best)))
+
+
+def roc_auc(counts: Tally) -> float:
+    """The share of pairs of a positive and a negative in which the positive scores higher, a tie counting half;
+    NaN where there is no such pair. As scikit-learn's ``roc_auc_score``."""
+    negatives = counts.images - counts.positives
+    pairs = counts.positives.sum() * negatives.sum()
+    if not pairs:
+        return float("nan")
+    below = negatives.sum() - negatives.cumsum()
+    return float((counts.positives * (below + negatives / 2)).sum() / pairs)
+
+
+class Ranked:
+    """Images ranked for each class; the mean over classes of what a ranking is scored by."""
+
+    def __init__(self, scores: Scores, truth: Flags) -> None:
+        """``scores`` and ``truth`` are [N, C]."""
+        self._rankings = [Ranking(*columns) for columns in zip(scores.T, truth.T, strict=True)]
+
+    def average_precision(self, weights: Doubles | None = None) -> float:
+        """Mean of ``average_precision`` over the classes that occur; NaN if none does."""
+        return _mean([average_precision(each.tally(weights)) for each in self._rankings])
+
+    def map_11_point(self, weights: Doubles | None = None) -> float:
+        """Mean of ``average_precision_11_point`` over the classes that occur; NaN if none does."""
+        return _mean([average_precision_11_point(each.tally(weights)) for each in self._rankings])
+
+    def roc_auc(self, weights: Doubles | None = None) -> float:
+        """The area for class 1 of two."""
+        return roc_auc(self._rankings[1].tally(weights))
+
+
+def _mean(values: list[float]) -> float:
+    kept = [value for value in values if not np.isnan(value)]
+    return float(np.mean(kept)) if kept else float("nan")
+
+
+def log_odds(scores: Scores, scale: float) -> Doubles:
+    """log(p / (1 - p)) of the softmax p of ``scale`` times the scores over the classes, [N, C].
+
+    It ranks images as p does. But p itself becomes 1, and images equal, from a lead of 37 in logits on.
+    """
+    logits = scale * scores.astype(np.float64)
+    best = logits.argmax(axis=1)[:, None]
+    top = np.take_along_axis(logits, best, axis=1)
+    shares = np.exp(logits - top)
+    others = shares.sum(axis=1, keepdims=True) - shares
+    np.put_along_axis(shares, best, 0.0, axis=1)
+    np.put_along_axis(others, best, shares.sum(axis=1, keepdims=True), axis=1)  # without subtracting from a sum
+    with np.errstate(divide="ignore"):  # a class without others is certain
+        return np.asarray(logits - top - np.log(others))

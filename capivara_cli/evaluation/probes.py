@@ -1,0 +1,314 @@
+"""Probes of frozen image embeddings: a linear classifier, and episodes of a few examples per class.
+
+Both see L2-normalised embeddings, as ``eval`` holds them. CLIP's own linear probe takes the features before the
+projection into the common space (Radford et al. 2021, appendix A.3), so its published numbers are of more dimensions.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from capivara_cli.errors import CapivaraError
+from capivara_cli.evaluation.evalset import Metric
+from capivara_cli.evaluation.metrics import Doubles, Flags, Indices, check_labels
+from capivara_cli.evaluation.zeroshot import Classification, Scale, scored
+
+if TYPE_CHECKING:
+    from capivara_cli.evaluation.significance import Contributions
+
+Floats = npt.NDArray[np.float32]
+
+_DECADES = 6  # of costs on either side of 1
+_STEPS = 8  # per decade, at the finest
+_HELD_OUT = 0.2
+_ITERATIONS = 1000
+_ROWS = 4096  # images scored at a time
+_EPISODES = 256  # computed at a time
+
+
+@dataclass(frozen=True, eq=False)
+class Labelled:
+    """Embeddings [N, d], and the class of each image, [N], or which of the classes it has, [N, C]."""
+
+    images: Floats
+    truth: Indices | Flags
+
+    def rows(self, which: npt.NDArray[np.bool_]) -> Labelled:
+        return Labelled(self.images[which], self.truth[which])
+
+    def __add__(self, other: Labelled) -> Labelled:
+        return Labelled(np.concatenate([self.images, other.images]), np.concatenate([self.truth, other.truth]))
+
+
+# --- linear probe ---
+@dataclass(frozen=True, eq=False)
+class LinearProbe:
+    """What the probe makes of the test images, and how it was fitted.
+
+    ``cost`` is scikit-learn's C, the inverse of the strength of the L2 penalty; ``swept`` the validation score of
+    each C tried. ``n_train`` counts all images of the final fit, ``n_val`` those of them that C was chosen on.
+    ``converged``: the final fit ended before its last iteration.
+    """
+
+    test: Classification
+    cost: float
+    swept: dict[float, float]
+    n_train: int
+    n_val: int
+    converged: bool
+
+
+@dataclass(frozen=True, eq=False)
+class _Classifier:
+    """Scores are ``images @ weights.T + bias``; ``competing`` classes make a softmax, others a sigmoid each."""
+
+    weights: Floats
+    bias: Floats
+    competing: bool
+    converged: bool
+
+    def evaluate(self, on: Labelled, metric: Metric) -> Classification:
+        weights = self.weights.astype(np.float64)
+        blocks = (on.images[start : start + _ROWS] @ weights.T + self.bias for start in range(0, len(on.images), _ROWS))
+        return scored(blocks, on.truth, metric, Scale(len(self.bias), 1.0 if self.competing else None))
+
+
+def linear_probe(
+    train: Labelled, test: Labelled, n_classes: int, metric: Metric, val: Labelled | None = None, seed: int = 0
+) -> LinearProbe:
+    """Logistic regression with an L2 penalty on frozen embeddings (Radford et al. 2021, appendix A.3).
+
+    C is the best on ``val``, or on a fifth of each class of ``train`` drawn with ``seed``, by ``metric``: first among
+    1e-6, 1e-4, … 1e6, then the interval around the best is halved down to eight steps per decade; of equals the
+    smallest. The classifier is fitted again on both parts. Classes of one image each: one multinomial regression;
+    several: one regression for each class. scikit-learn's L-BFGS, at most 1,000 iterations.
+
+    Raises ``CapivaraError`` for embeddings of two sizes, for a label that names no class, and for too few
+    images to train on.
+    """
+    for part in (train, test) if val is None else (train, test, val):
+        _check(part, train)
+        if part.truth.ndim == 1:
+            check_labels(part.truth.astype(np.int64), n_classes)
+    fitted, held_out = (train, val) if val is not None else _split(train, seed)
+    swept = _sweep(lambda cost: _fit(fitted, n_classes, cost).evaluate(held_out, metric).score)
+    cost = max(sorted(swept), key=lambda each: swept[each])
+    both = fitted + held_out
+    final = _fit(both, n_classes, cost)
+    return LinearProbe(
+        final.evaluate(test, metric), cost, swept, len(both.images), len(held_out.images), final.converged
+    )
+
+
+def _check(part: Labelled, train: Labelled) -> None:
+    if part.images.shape[1] != train.images.shape[1]:
+        raise CapivaraError(
+            f"embeddings to train on have {train.images.shape[1]} numbers and others {part.images.shape[1]}: "
+            "they are not of the same model"
+        )
+    if part.truth.ndim != train.truth.ndim:
+        raise CapivaraError("some images have one class each and others a list of classes: a probe needs one kind")
+    if not np.isfinite(part.images).all():
+        raise CapivaraError("the model gives embeddings that are not finite numbers")
+
+
+def _split(train: Labelled, seed: int) -> tuple[Labelled, Labelled]:
+    """Train and validation: a fifth of each class, at least one of two; of images with several classes, of all."""
+    rng = np.random.default_rng(seed)
+    groups = train.truth if train.truth.ndim == 1 else np.zeros(len(train.truth), np.int64)
+    held_out = np.zeros(len(groups), dtype=bool)
+    for group in np.unique(groups):
+        members = np.flatnonzero(groups == group)
+        if len(members) > 1:
+            held_out[rng.permutation(members)[: max(1, int(_HELD_OUT * len(members)))]] = True
+    if not held_out.any():
+        raise CapivaraError(
+            f"a linear probe needs two images of some class to train on, and there are {len(groups)} in all"
+        )
+    return train.rows(~held_out), train.rows(held_out)
+
+
+def _sweep(score: Callable[[float], float]) -> dict[float, float]:
+    """{C: score} of the costs that the search passes: every two decades, then by halves around the best."""
+    found: dict[int, float] = {}  # by exponent, in steps
+    step, limit = 2 * _STEPS, _DECADES * _STEPS
+    places = range(-limit, limit + 1, step)
+    while True:
+        for place in places:
+            if place not in found and abs(place) <= limit:
+                found[place] = score(10 ** (place / _STEPS))
+        if step == 1:
+            return {10 ** (place / _STEPS): found[place] for place in sorted(found)}
+        step //= 2
+        best = max(sorted(found), key=lambda place: found[place])
+        places = range(best - step, best + step + 1, step)
+
+
+def _fit(train: Labelled, n_classes: int, cost: float) -> _Classifier:
+    """The regression of all classes of ``train``. A class that it lacks is never predicted."""
+    competing = train.truth.ndim == 1
+    weights = np.zeros((n_classes, train.images.shape[1]), np.float32)
+    bias = np.full(n_classes, -np.inf, np.float32)
+    if competing:
+        known = np.unique(train.truth)
+        if len(known) < 2:
+            raise CapivaraError(f"a linear probe needs two classes to train on, and there is only class {known[0]}")
+        weights[known], bias[known], converged = _regression(train.images, train.truth, cost)
+        return _Classifier(weights, bias, competing, converged)
+    all_converged = True
+    for index in np.flatnonzero(train.truth.any(axis=0) & ~train.truth.all(axis=0)):
+        found_weights, found_bias, converged = _regression(train.images, train.truth[:, index], cost)
+        weights[index], bias[index] = found_weights[1], found_bias[1]
+        all_converged &= converged
+    return _Classifier(weights, bias, competing, all_converged)
+
+
+def _regression(images: Floats, truth: npt.NDArray[np.generic], cost: float) -> tuple[Floats, Floats, bool]:
+    """Weights [C, d] and biases [C] of the classes that occur, two at least, and whether the fit converged."""
+    from sklearn.exceptions import ConvergenceWarning  # half a second, and only probes need it
+    from sklearn.linear_model import LogisticRegression
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # reported as ``converged``
+        fitted = LogisticRegression(C=cost, max_iter=_ITERATIONS).fit(images, truth)
+    weights, bias = fitted.coef_, fitted.intercept_
+    if len(weights) == 1:  # of two classes the second's, against a zero for the first
+        weights, bias = np.concatenate([0 * weights, weights]), np.concatenate([0 * bias, bias])
+    return weights.astype(np.float32), bias.astype(np.float32), bool((fitted.n_iter_ < _ITERATIONS).all())
+
+
+# --- few-shot ---
+@dataclass(frozen=True)
+class Episodes:
+    """``count`` episodes of ``way`` classes, ``shot`` examples and ``queries`` questions of each class."""
+
+    way: int = 5
+    shot: int = 5
+    queries: int = 6
+    count: int = 5000
+    seed: int = 0
+
+
+@dataclass(frozen=True, eq=False)
+class FewShot:
+    """Mean accuracy over the episodes, and its 95 % interval, 1.96 standard errors to either side.
+
+    The interval is of the drawing of episodes, not of the images there are: more episodes narrow it without end.
+    ``accuracies`` [E]: of each episode; the same for two models that were given the same images and seed.
+    ``left_out`` counts the classes with too few images.
+    """
+
+    accuracy: float
+    interval: tuple[float, float]
+    accuracies: Doubles
+    episodes: Episodes
+    n_classes: int
+    left_out: int
+
+    def contributions(self) -> Contributions:
+        """What each episode adds to the mean."""
+        from capivara_cli.evaluation.significance import Contributions
+
+        return Contributions(self.accuracies[None], np.ones((1, len(self.accuracies))))
+
+
+def few_shot(train: Labelled, test: Labelled | None = None, episodes: Episodes | None = None) -> FewShot:
+    """N-way K-shot accuracy: episodes as LaCLIP reports them, by the protocol of El Banani et al. 2023.
+
+    5,000 episodes of 5 classes, 5 examples each from ``train`` and 6 questions each from ``test``, are the values of
+    the code released with "Learning Visual Representations via Language-Guided Sampling" (configs/evaluation.yaml
+    and lgssl/evaluation/fewshot.py of mbanani/lgssl), which this follows: examples and questions are centred on the
+    mean of the episode's examples and L2-normalised, the mean of a class's examples is its prototype, and a question
+    goes to the nearest prototype (as SimpleShot, Wang et al. 2019, arXiv 1911.04623). A question as near to several
+    counts in part. Without ``test`` both are drawn from ``train``, no image twice in an episode.
+
+    A class with too few images is left out; that code asks fewer questions of it instead. Raises ``CapivaraError``
+    when fewer than N classes are left.
+    """
+    plan = episodes or Episodes()
+    for part in (train, test or train):
+        _check(part, train)
+        if part.truth.ndim != 1:
+            raise CapivaraError("few-shot episodes need one class for each image, and these have several or none")
+    classes, left_out = _classes(train, test, plan)
+    accuracies = np.concatenate([_accuracies(*drawn, plan) for drawn in _draw(train, test, classes, plan)])
+    mean, error = float(accuracies.mean()), float(accuracies.std() / math.sqrt(len(accuracies)))
+    interval = (max(0.0, mean - 1.96 * error), min(1.0, mean + 1.96 * error))
+    return FewShot(mean, interval, accuracies, plan, len(classes), left_out)
+
+
+def _classes(train: Labelled, test: Labelled | None, plan: Episodes) -> tuple[Indices, int]:
+    """The classes with images enough, and how many others there are."""
+    wanted = plan.shot if test is not None else plan.shot + plan.queries
+    found, counts = np.unique(train.truth, return_counts=True)
+    enough = set(found[counts >= wanted].tolist())
+    if test is not None:
+        asked, counts = np.unique(test.truth, return_counts=True)
+        enough &= set(asked[counts >= plan.queries].tolist())
+        found = np.union1d(found, asked)
+    if len(enough) < plan.way:
+        raise CapivaraError(
+            f"episodes of {plan.way} classes with {plan.shot} examples and {plan.queries} questions each: "
+            f"{len(enough)} of {len(found)} classes have images enough"
+        )
+    return np.array(sorted(enough), np.int64), len(found) - len(enough)
+
+
+def _draw(train: Labelled, test: Labelled | None, classes: Indices, plan: Episodes) -> Iterator[tuple[Floats, Floats]]:
+    """Embeddings of examples [E, way, shot, d] and questions [E, way, queries, d], some episodes at a time."""
+    rng = np.random.default_rng(plan.seed)
+    pools = [_Pool(part.truth, classes) for part in ((train,) if test is None else (train, test))]
+    for start in range(0, plan.count, _EPISODES):
+        n_episodes = min(_EPISODES, plan.count - start)
+        chosen = rng.random((n_episodes, len(classes))).argsort(axis=1)[:, : plan.way]
+        if test is None:
+            rows = pools[0].draw(chosen, plan.shot + plan.queries, rng)
+            yield train.images[rows[..., : plan.shot]], train.images[rows[..., plan.shot :]]
+        else:
+            examples = pools[0].draw(chosen, plan.shot, rng)
+            yield train.images[examples], test.images[pools[1].draw(chosen, plan.queries, rng)]
+
+
+class _Pool:
+    """The images of each class, to draw from without replacement."""
+
+    def __init__(self, labels: npt.NDArray[np.generic], classes: Indices) -> None:
+        self._order = np.argsort(labels, kind="stable")
+        self._start = np.searchsorted(labels[self._order], classes)
+        self._size = np.searchsorted(labels[self._order], classes, side="right") - self._start
+
+    def draw(self, chosen: Indices, count: int, rng: np.random.Generator) -> Indices:
+        """Rows [E, way, count] of different images of the ``chosen`` [E, way] classes, in random order.
+
+        Floyd's sampling (Bentley and Floyd 1987), all classes of all episodes at once.
+        """
+        size = self._size[chosen]
+        places = np.empty((*chosen.shape, count), np.int64)
+        for number in range(count):
+            last = size - count + number
+            place = rng.integers(0, last + 1)
+            taken = (places[..., :number] == place[..., None]).any(axis=-1)
+            places[..., number] = np.where(taken, last, place)
+        return self._order[self._start[chosen][..., None] + rng.permuted(places, axis=-1)]
+
+
+def _accuracies(examples: Floats, questions: Floats, plan: Episodes) -> Doubles:
+    """Accuracy of each episode, [E]."""
+    centre = examples.mean(axis=(1, 2), keepdims=True)
+    prototypes = _unit(examples - centre).mean(axis=2)
+    asked = _unit(questions - centre).reshape(len(questions), plan.way * plan.queries, -1)
+    near = 2 * asked @ prototypes.transpose(0, 2, 1) - (prototypes**2).sum(axis=-1)[:, None]  # [E, way * queries, way]
+    own = np.take_along_axis(near, np.arange(plan.way).repeat(plan.queries)[None, :, None], axis=2)
+    best = (near >= own).sum(axis=2) == (near == own).sum(axis=2)
+    return np.asarray((best / (near == own).sum(axis=2)).mean(axis=1), np.float64)
+
+
+def _unit(vectors: Floats) -> Floats:
+    return vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-12)

@@ -1,0 +1,227 @@
+"""How certain a score is: bootstrap intervals, paired tests of two models, and Holm's adjustment of many tests.
+
+Images are the units. The captions of an image go with it, because they are not independent of each other: resampling
+captions one by one would give intervals that are too narrow.
+
+Intervals are percentile intervals of the bootstrap (Efron and Tibshirani 1993, An Introduction to the Bootstrap,
+chapter 13). Tests are two-sided permutation tests (Fisher 1935, The Design of Experiments, section 21; Good 2005,
+Permutation, Parametric and Bootstrap Tests of Hypotheses): if two models are equally good, it is by chance which of
+the two gave which output for an image, so outputs are swapped at random, image by image (approximate randomisation:
+Noreen 1989, Computer-Intensive Methods for Testing Hypotheses, chapter 2).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Doubles = npt.NDArray[np.float64]
+Outputs = npt.NDArray[Any]
+Indices = npt.NDArray[np.int64]
+
+LEVEL = 0.95
+RESAMPLES = 1000
+PERMUTATIONS = 9999
+RESCORINGS = 999
+"""Permutations of a score that is no mean over images: each is scored by itself, twice."""
+
+_DIFFER = "two models can only be compared on the same images, with the same captions and classes"
+_CELLS = 2**20  # resamples times images that are in memory at once: 8 MiB of weights
+_ROUNDING = 1e-9  # of the largest value there can be: sums of the same numbers in another order are equal
+
+
+@dataclass(frozen=True)
+class Paired:
+    """How much better the second model is, in the score's own unit, with an interval and a two-sided p-value."""
+
+    difference: float
+    low: float
+    high: float
+    p: float
+
+
+@dataclass(frozen=True, eq=False)
+class Contributions:
+    """What each of N images adds to a score that is the mean of P ratios.
+
+    ``hits`` and ``counts`` are [P, N]; the score is the mean, over the parts that count anything, of
+    sum_i hits[p, i] / sum_i counts[p, i]. Accuracy has one part, mean per-class recall one for each class, mean
+    recall two: captions found, and images found.
+    """
+
+    hits: Doubles
+    counts: Doubles
+
+    def __post_init__(self) -> None:
+        if self.hits.ndim != 2 or self.hits.shape != self.counts.shape or not self.hits.size:
+            raise ValueError(f"hits {self.hits.shape} and counts {self.counts.shape} must both be [parts, images]")
+
+    @property
+    def score(self) -> float:
+        return float(_ratios(np.ones((1, self.hits.shape[1])), self)[0])
+
+
+# --- means of ratios ---
+def interval(
+    contributions: Contributions, *, level: float = LEVEL, resamples: int = RESAMPLES, seed: int = 0
+) -> tuple[float, float]:
+    """Percentile bootstrap interval of a score, images drawn with replacement.
+
+    A part that a resample leaves without anything to count (a class that was not drawn) does not count there. Memory
+    beyond the inputs: some tens of MiB, whatever N and ``resamples`` are.
+    """
+    n_images = contributions.hits.shape[1]
+    scores = [_ratios(weights, contributions) for weights in _times_drawn(n_images, resamples, seed)]
+    return _bounds(np.concatenate(scores), level)
+
+
+def paired(
+    first: Contributions,
+    second: Contributions,
+    *,
+    level: float = LEVEL,
+    resamples: int = RESAMPLES,
+    permutations: int = PERMUTATIONS,
+    seed: int = 0,
+) -> Paired:
+    """How much better ``second`` is than ``first`` on the same images.
+
+    The interval is the bootstrap's, of the difference. p = (1 + permutations at least as far from 0 as what was
+    observed) / (1 + permutations), where a permutation swaps the two models' hits of half the images, on average.
+    Raises ``ValueError`` unless both count the same for each image.
+    """
+    if first.counts.shape != second.counts.shape or not (first.counts == second.counts).all():
+        raise ValueError(_DIFFER)
+    change = Contributions(second.hits - first.hits, first.counts)
+    low, high = interval(change, level=level, resamples=resamples, seed=seed)
+    totals = change.counts.sum(axis=1)
+    counted = totals > 0
+    by_image = (change.hits[counted] / totals[counted, None]).mean(axis=0)
+    return Paired(change.score, low, high, _sign_flips(by_image, permutations, seed))
+
+
+def _ratios(weights: Doubles, contributions: Contributions) -> Doubles:
+    """The scores [B] when images count as often as ``weights`` [B, N] say."""
+    hits, counts = weights @ contributions.hits.T, weights @ contributions.counts.T
+    counted = counts > 0
+    ratios = np.divide(hits, counts, out=np.zeros_like(hits), where=counted)
+    return ratios.sum(axis=1) / np.maximum(counted.sum(axis=1), 1)
+
+
+def _sign_flips(differences: Doubles, permutations: int, seed: int) -> float:
+    """p of the sum of ``differences`` [N] among its values under random signs."""
+    differences = differences[differences != 0]  # a zero has no sign
+    observed, slack = abs(differences.sum()), _ROUNDING * np.abs(differences).sum()
+    reached = 0
+    for swapped in _swaps(len(differences), permutations, seed):
+        sums = differences.sum() - 2 * (swapped @ differences)
+        reached += int((np.abs(sums) >= observed - slack).sum())
+    return (1 + reached) / (1 + permutations)
+
+
+# --- other scores ---
+def interval_of(
+    score: Callable[[Indices], float],
+    n_images: int,
+    *,
+    level: float = LEVEL,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> tuple[float, float]:
+    """Percentile bootstrap interval of any ``score`` of images, given as their rows: one drawn twice is there twice.
+
+    Resamples in which the score does not exist (NaN: an area without one of the two classes) are left out; the
+    interval is NaN when that is all of them.
+    """
+    scores = [score(rows) for block in _drawn(n_images, resamples, seed) for rows in block]
+    return _bounds(np.array(scores), level)
+
+
+def paired_of(
+    score: Callable[[Outputs, Indices], float],
+    first: Outputs,
+    second: Outputs,
+    *,
+    level: float = LEVEL,
+    resamples: int = RESAMPLES,
+    permutations: int = RESCORINGS,
+    seed: int = 0,
+) -> Paired:
+    """``paired`` for any ``score`` of ``first`` and ``second``, two models' outputs [N, …] for the same images.
+
+    ``score`` is given outputs [N, …] and the rows to score. A permutation swaps the two models' outputs image by
+    image and scores both mixtures anew. Raises ``ValueError`` when the outputs differ in shape.
+    """
+    if first.shape != second.shape:
+        raise ValueError(f"{_DIFFER}: {first.shape} and {second.shape}")
+    everything = np.arange(len(first))
+    difference = score(second, everything) - score(first, everything)
+    low, high = interval_of(
+        lambda rows: score(second, rows) - score(first, rows),
+        len(first),
+        level=level,
+        resamples=resamples,
+        seed=seed,
+    )
+    reached = 0
+    for block in _swaps(len(first), permutations, seed):
+        for coins in block.astype(bool).reshape(len(block), len(first), *[1] * (first.ndim - 1)):
+            former, latter = np.where(coins, second, first), np.where(coins, first, second)
+            change = score(latter, everything) - score(former, everything)
+            reached += int(abs(change) >= abs(difference) - _ROUNDING)
+    return Paired(difference, low, high, (1 + reached) / (1 + permutations))
+
+
+# --- chance ---
+def _drawn(n_images: int, resamples: int, seed: int) -> Iterator[Indices]:
+    """Blocks [B, N] of images drawn with replacement, N a row."""
+    chance = np.random.default_rng((seed, 0))
+    for rows in _blocks(n_images, resamples):
+        yield chance.integers(n_images, size=(rows, n_images))
+
+
+def _times_drawn(n_images: int, resamples: int, seed: int) -> Iterator[Doubles]:
+    """Blocks [B, N] of how often each image is drawn: multinomial, N draws a row."""
+    for drawn in _drawn(n_images, resamples, seed):
+        drawn += n_images * np.arange(len(drawn))[:, None]
+        yield np.bincount(drawn.ravel(), minlength=drawn.size).reshape(drawn.shape).astype(np.float64)
+
+
+def _swaps(n_images: int, permutations: int, seed: int) -> Iterator[Doubles]:
+    """Blocks [B, N] of fair coins: 1 where the two models' outputs are swapped."""
+    chance = np.random.default_rng((seed, 1))
+    for rows in _blocks(n_images, permutations):
+        coins = chance.integers(256, size=(rows, -(-n_images // 8)), dtype=np.uint8)
+        yield np.unpackbits(coins, axis=1, count=n_images).astype(np.float64)
+
+
+def _blocks(n_images: int, repeats: int) -> Iterator[int]:
+    """``repeats`` in parts that fit the memory."""
+    size = max(1, _CELLS // max(1, n_images))
+    for start in range(0, repeats, size):
+        yield min(size, repeats - start)
+
+
+def _bounds(values: Doubles, level: float) -> tuple[float, float]:
+    values = values[~np.isnan(values)]
+    if not len(values):
+        return float("nan"), float("nan")
+    low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """p-values adjusted for being several, in their order (Holm 1979, Scandinavian Journal of Statistics 6).
+
+    The smallest of m is multiplied by m, the next by m - 1, and so on; none becomes smaller than one before it, none
+    larger than 1. Rejecting what is at most alpha then errs, anywhere, with a probability of at most alpha.
+    """
+    adjusted, highest = [0.0] * len(p_values), 0.0
+    for rank, place in enumerate(np.argsort(p_values, kind="stable").tolist()):
+        highest = max(highest, min(1.0, (len(p_values) - rank) * p_values[place]))
+        adjusted[place] = highest
+    return adjusted
