@@ -13,11 +13,14 @@ from capivara_cli.sample import Caption, Sample, encode_json
 from capivara_cli.stage import Env
 from capivara_cli.toy import grammar, scenes
 
-LANGUAGES = tuple(grammar.LANGUAGES)
 DEFAULT_SCENES = 300
 MAX_SCENES = 20_000
 
 _SPLITS = {"test": "heldout", "heldout": "heldout", "val": "val", "train": "train"}
+
+
+def languages(variant: str) -> tuple[str, ...]:
+    return tuple(grammar.LANGUAGES)
 
 
 def load(variant: str, *, lang: str, data: str, split: str, env: Env) -> EvalSet:
@@ -27,8 +30,8 @@ def load(variant: str, *, lang: str, data: str, split: str, env: Env) -> EvalSet
     """
     if split not in _SPLITS:
         raise unknown("split of toy", split, _SPLITS)
-    if lang not in LANGUAGES:
-        raise unknown("language in toy", lang, LANGUAGES)
+    if lang not in languages(variant):
+        raise unknown("language in toy", lang, languages(variant))
     if variant and (not variant.isdecimal() or not 2 <= int(variant) <= MAX_SCENES):
         raise CapivaraError(f"toy:{variant}: not a number of scenes from 2 to {MAX_SCENES:,}")
     count = int(variant or DEFAULT_SCENES)
@@ -39,6 +42,7 @@ def load(variant: str, *, lang: str, data: str, split: str, env: Env) -> EvalSet
         provenance=Provenance("the toy world of capivara (drawn, not photos)", "MIT", _SPLITS[split], by="grammar"),
         classes=tuple(grammar.CLASS_NAMES[lang][shape] for shape in scenes.SHAPES),
         templates=tuple(grammar.TEMPLATES[lang]),
+        names_by="grammar",
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 import json
 import random
@@ -17,7 +18,9 @@ from capivara_cli import hub, plugins
 from capivara_cli.commands.eval import Options
 from capivara_cli.commands.eval import eval as evaluate
 from capivara_cli.errors import CapivaraError
+from capivara_cli.evalsets import flickr30k
 from capivara_cli.evaluation import translations
+from capivara_cli.evaluation.evalset import Provenance
 from capivara_cli.evaluation.gallery import Captions
 from capivara_cli.evaluation.translations import Translation
 from capivara_cli.images import decode_image
@@ -89,8 +92,9 @@ def picture(name: str) -> bytes:
 
 
 @pytest.fixture
-def copy(tmp_path: Path) -> Path:
+def copy(tmp_path: Path, monkeypatch) -> Path:
     """A folder in Karpathy's layout: two test images, one for training."""
+    monkeypatch.setattr(flickr30k, "COUNTS", {"train": 1, "val": 0, "test": 2})
     splits = ("test", "train", "test")
     images = [
         {"filename": name, "split": split, "sentences": [{"raw": text} for text in texts]}
@@ -102,6 +106,10 @@ def copy(tmp_path: Path) -> Path:
     for name, _ in ROWS:
         (folder / "flickr30k-images" / name).write_bytes(picture(name))
     return folder
+
+
+def sha256(path: Path) -> str:
+    return f"sha256:{hashlib.sha256(path.read_bytes()).hexdigest()}"
 
 
 def flickr(data: object = "", split: str = "test", lang: str = "en"):
@@ -117,7 +125,14 @@ def test_flickr30k_from_a_folder(copy):
     assert texts_of(found) == [("1", ["A red dog.", "A dog"]), ("3", ["A bird", "Birds"])]
     assert [each.image for each in flickr(copy).samples] == [picture("1.jpg"), picture("3.jpg")]
     assert texts_of(flickr(copy, "train")) == [("2", ["A cat", "Cats"])]
-    assert (found.provenance.split, found.provenance.by) == ("test", "human")
+    assert found.provenance == Provenance(
+        "Flickr30k, Karpathy split, local copy",
+        "Flickr terms of use; non-commercial research only",
+        "test",
+        by="human",
+        obtained=f"local copy in {copy}",
+        checksums={"dataset_flickr30k.json": sha256(copy / "dataset_flickr30k.json")},
+    )
 
 
 def test_flickr30k_with_a_missing_image_has_a_sample_without_one(copy):
@@ -135,8 +150,23 @@ def test_flickr30k_says_what_a_folder_lacks(copy, tmp_path):
     with pytest.raises(CapivaraError, match="there is no split of flickr30k 'dev'; there are test, train, val"):
         flickr(copy, "dev")
     (copy / "dataset_flickr30k.json").write_text('{"images": []}')
-    with pytest.raises(CapivaraError, match="no image of the split test"):
+    with pytest.raises(CapivaraError, match=r"dataset_flickr30k\.json: 0 images of the split test, and this set has 2"):
         flickr(copy)
+
+
+def test_flickr30k_says_when_the_images_are_elsewhere(copy):
+    for image in (copy / "flickr30k-images").iterdir():
+        image.unlink()
+    with pytest.raises(CapivaraError, match=r"none of the 2 images is there; looked for flickr30k-images/1\.jpg"):
+        flickr(copy)
+    (copy / "flickr30k-images").rmdir()
+    with pytest.raises(CapivaraError, match="there is no folder flickr30k-images/ with the images") as caught:
+        flickr(copy)
+    assert "DIR/flickr30k-images/*.jpg" in caught.value.hint
+
+
+def test_the_splits_of_flickr30k_are_of_the_published_sizes():
+    assert flickr30k.COUNTS == {"train": 29_000, "val": 1_014, "test": 1_000}
 
 
 def write_hub_files(folder: Path) -> None:
@@ -152,9 +182,13 @@ def write_hub_files(folder: Path) -> None:
 
 def test_flickr30k_from_the_files_of_the_hub(tmp_path, monkeypatch):
     write_hub_files(tmp_path)
+    monkeypatch.setattr(flickr30k, "COUNTS", {"test": 3})
     asked: list[hub.Need] = []
     monkeypatch.setattr(hub, "folder", lambda need: asked.append(need) or tmp_path)
-    samples = list(flickr().samples)
+    found = flickr()
+    assert found.provenance.obtained == f"downloaded from {flickr30k.FLICKR30K.hub.repo}@{tmp_path.name}"
+    assert found.provenance.checksums == {"test_1k_flickr.csv": sha256(tmp_path / "test_1k_flickr.csv")}
+    samples = list(found.samples)
     assert [(each.key, [caption.text for caption in each.captions]) for each in samples] == [
         ("1", ["A red dog.", "A dog"]), ("2", ["A cat", "Cats"]), ("3", ["A bird", "Birds"]),
     ]  # fmt: skip
@@ -164,6 +198,9 @@ def test_flickr30k_from_the_files_of_the_hub(tmp_path, monkeypatch):
     assert asked[0].choices == (("test_1k_flickr.csv",), ("images_flickr_1k_test.zip",))
     (tmp_path / "images_flickr_1k_test.zip").write_bytes(b"PK")
     with pytest.raises(CapivaraError, match="not a zip archive"):
+        flickr()
+    monkeypatch.setattr(flickr30k, "COUNTS", {"test": 4})
+    with pytest.raises(CapivaraError, match=r"test_1k_flickr\.csv: 3 images, and this set has 4"):
         flickr()
     (tmp_path / "test_1k_flickr.csv").write_text("a,b\n1,2\n")
     with pytest.raises(CapivaraError, match="not the table of captions"):
@@ -237,7 +274,7 @@ def test_eval_translates_what_a_set_lacks_and_says_so(upper, copy, tiny_model, c
     assert row["provenance"]["by"] == "upper:en-pt"
     assert row["provenance"]["captions_by"] == {"upper:en-pt": 4}
     assert upper.asked == [["A red dog.", "A dog", "A bird", "Birds"]]
-    assert "* captions machine-translated (upper:en-pt)" in capsys.readouterr().err
+    assert "(MT) captions machine-translated (upper:en-pt)" in capsys.readouterr().err
 
 
 def test_eval_of_the_toy_world_with_a_real_model(tiny_model):
@@ -251,4 +288,4 @@ def test_eval_of_the_toy_world_with_a_real_model(tiny_model):
     for row in first["retrieval"]:
         assert 0 < row["mean_recall"] < 75  # random weights
     assert {row["n_classes"] for row in first["classification"]} == {10}
-    assert [row["score"] for row in first["disparity"]] == ["mean_recall", "top1"]
+    assert [row["score"] for row in first["disparity"]] == ["mean_recall", "accuracy"]

@@ -1,0 +1,107 @@
+"""Which eval sets there are: the plugins in ``evalsets/``, the labelled sets among its data, and groups of those."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Sequence
+from pathlib import Path
+from types import ModuleType
+
+from capivara_cli import plugins
+from capivara_cli.errors import CapivaraError, unknown
+from capivara_cli.evaluation.evalset import EvalSet
+from capivara_cli.stage import Env
+
+KIND = "evalsets"
+_FROM_PATHS = ("wds", "folder")  # ``name:PATH``; asked in this order what a folder is
+_LABELS = ("paper",)
+
+
+def _labelled() -> ModuleType:
+    """Found by name, as plugins are: what evaluates knows no set."""
+    return importlib.import_module(f"capivara_cli.{KIND}._labelled")
+
+
+def names() -> list[str]:
+    """The names of all sets, groups not among them."""
+    return sorted({*plugins.names(KIND), *_labelled().names()})
+
+
+def describe(name: str) -> str:
+    """One line that says what a set is."""
+    if name in _labelled().names():
+        return _labelled().read(name).title
+    return plugins.describe(KIND, name)
+
+
+def groups() -> dict[str, list[str]]:
+    """Names that stand for several sets: ELEVATER's twenty, and the fifteen that LaCLIP is evaluated on."""
+    found: dict[str, list[str]] = {"elevater": [], "laclip": []}
+    for name in _labelled().names():
+        for group in _labelled().read(name).groups:
+            found[group].append(name)
+    return found
+
+
+def expand(spec: str, labels: str = "") -> list[str]:
+    """A spec, or each set of a group; ``labels`` "paper" takes the class names and templates of the CAPIVARA paper.
+
+    Raises the error that lists the sets for an unknown name, and ``CapivaraError`` for a set the paper has no names of.
+    """
+    name, variant = _parts(spec)
+    if labels and labels not in _LABELS:
+        raise unknown("list of labels", labels, _LABELS)
+    if name in groups():
+        if variant:
+            raise CapivaraError(f"{spec}: a group has no variants", "--labels paper is for all sets of a group")
+        return [each for member in groups()[name] for each in expand(member, labels)]
+    if name not in names():
+        raise unknown("eval set", name, [*names(), *groups()])
+    if labels and variant != labels:
+        if variant or name not in _labelled().names() or not _labelled().read(name).paper:
+            raise CapivaraError(f"{spec}: the CAPIVARA paper has no class names for it", "leave --labels away")
+        variant = labels
+    return [f"{name}:{variant}" if variant else name]
+
+
+def languages(spec: str) -> Sequence[str]:
+    """The languages a set has captions or class names in."""
+    name, variant = _parts(spec)
+    if name in _labelled().names():
+        return _labelled().languages(name, variant)
+    return _plugin(name).languages(variant)
+
+
+def load(spec: str, *, lang: str, data: str, split: str, env: Env) -> EvalSet:
+    """One language of a set; of ``data`` its subfolder with the name of the set, where there is one."""
+    name, variant = _parts(spec)
+    own = _own_folder(name, data)
+    if name in _labelled().names():
+        return _labelled().load(name, variant, lang=lang, data=own, split=split, env=env)
+    return _plugin(name).load(variant, lang=lang, data=own, split=split, env=env)
+
+
+def recognise(path: Path) -> str | None:
+    """The spec of a folder that is a set by its layout; None for shards of ours and everything else."""
+    for name in _FROM_PATHS:
+        if path.is_dir() and plugins.module(KIND, name).recognises(path):
+            return f"{name}:{path}"
+    return None
+
+
+def _parts(spec: str) -> tuple[str, str]:
+    name, _, variant = spec.partition(":")
+    return name.replace("_", "-"), variant
+
+
+def _plugin(name: str) -> ModuleType:
+    if name not in plugins.names(KIND):
+        raise unknown("eval set", name, [*names(), *groups()])
+    return plugins.module(KIND, name)
+
+
+def _own_folder(name: str, data: str) -> str:
+    for each in (name, name.replace("-", "_")):
+        if data and (Path(data) / each).is_dir():
+            return str(Path(data) / each)
+    return data
