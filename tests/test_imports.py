@@ -52,8 +52,12 @@ LAYERS = [
         "weights",
         "pretrained",
         "page",
+        "markdown",
     },
-    {"options", "perform", "clip", "building", "mclip", "decoding", "packing", "toy", "training", "evaluation"},
+    {
+        "options", "perform", "clip", "building", "mclip", "decoding", "packing", "toy", "training", "evaluation",
+        "model_card", "reporting", "searching",
+    },
     {"captioners", "translators", "rewriters", "importers", "evalsets", "exporters", "stages", "commands"},
     {"cli", "__main__"},
 ]

@@ -1,12 +1,13 @@
 """Measure retrieval and zero-shot classification per language: capivara eval toy --model toy --lang pt,hi
 
-TARGETs are eval sets, shards with captions, and run folders: the models that were trained, next to --model.
+TARGETs are eval sets (capivara list evalsets), shards with captions, folders in clip_benchmark's form or with a folder
+per class, and run folders: the models that were trained, next to --model. Each model is compared with the first.
 """
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,9 +18,9 @@ from capivara_cli.errors import CapivaraError, UsageError, unknown
 from capivara_cli.stage import Env, opt
 
 if TYPE_CHECKING:
-    from capivara_cli.evaluation.compare import Contender, Subject
-
-KIND = "evalsets"
+    from capivara_cli.evaluation.compare import Embedded
+    from capivara_cli.evaluation.subjects import NamedSet, ShardSet
+    from capivara_cli.evaluation.tasks import Contender, Subject
 
 
 @dataclass(frozen=True)
@@ -30,12 +31,31 @@ class Options:
     data: str = opt("", "folder of an eval set that you have a copy of")
     split: str = opt("test", "split of an eval set")
     k: str = opt("1,5,10", "ranks of recall at k, separated by commas")
+    mode: str = opt("zero-shot", "classification: zero-shot, linear-probe, few-shot (of 5 classes by 5 images), by commas")
+    train: str = opt("", "shards with classes to fit a linear probe on [default: the train split of the eval set]")
     classes: str = opt("", "file of class names: one per line, or JSON {lang: [names]}")
     templates: str = opt("", "file of prompts with {} or {c} for the name: one per line, or JSON {lang: [prompts]}")
-    translator: str = opt(
-        "auto", "for captions in a language that a set lacks, and queries of --align mt-pivot; auto: argos"
-    )
+    labels: str = opt("", "paper: the Portuguese class names and prompts as CAPIVARA's authors used them, slips included")
+    prompt: str = opt("", "hard prompt: a text with {} where each caption goes, such as 'a photo of {}'")
+    translate_queries: bool = opt(False, "translate captions and prompts into English before they are asked")
+    translator: str = opt("auto", "for what a set lacks in a language, and for queries that are translated; auto: argos")
+    table: str = opt("", "write the results to these files too, separated by commas: .csv, .md or .tex")
     batch_size: int = opt(64, "images embedded at a time", min=1)
+
+    def check(self) -> None:
+        """Raise at once what can be known to be wrong before a model is loaded."""
+        from capivara_cli.evaluation import table_files
+
+        if self.translator != "auto":
+            plugins.check("translators", self.translator)
+        if self.prompt and self.prompt.count("{}") != 1:
+            raise UsageError(f"--prompt {self.prompt!r}: one {{}} says where the caption goes", "'a photo of {}'")
+        for path in self.table_files:
+            table_files.check(path)
+
+    @property
+    def table_files(self) -> list[Path]:
+        return [Path(name.strip()) for name in self.table.split(",") if name.strip()]
 
 
 @dataclass(frozen=True)
@@ -46,34 +66,34 @@ class _Targets:
 
 
 def _eval(inputs: list[str], options: Options, env: Env) -> dict[str, Any]:
-    """Recall in both directions, its mean, zero-shot accuracy, and the disparity between languages."""
-    targets, ks, langs = sort_targets(inputs), ranks(options.k), wanted_languages(options.lang)
-    if options.translator != "auto":
-        plugins.check("translators", options.translator)
+    """Recall in both directions, its mean, classification, and the disparity between languages, with their intervals."""
+    targets, ks, langs = sort_targets(inputs, options.labels), ranks(options.k), wanted_languages(options.lang)
+    modes = wanted_modes(options.mode)
+    options.check()
 
-    from capivara_cli.evaluation import classnames, compare, present, subjects
+    from capivara_cli.evaluation import compare, present, table_files
+    from capivara_cli.evaluation.queries import Queries
     from capivara_cli.evaluation.translations import Translation
 
-    classes = classnames.read(options.classes, options.templates, langs)
-    request = subjects.Request(langs, options.data, options.split, options.translator, classes)
-    opened: list[Any] = [subjects.NamedSet(spec, request, env) for spec in targets.sets]
-    if targets.shards or not targets.sets:
-        opened.insert(0, subjects.ShardSet(targets.shards, langs, classes, env))
+    opened = _opened(targets, options, langs, modes, env)
     contenders = _contenders(targets.runs, options, env)
-    evaluated = [each.subject(contenders, options.batch_size) for each in opened]
 
     def translate(source: str, target: str) -> Translation:
         return Translation(options.translator, source, target, env)
 
-    found: dict[str, list[dict[str, Any]]] = {part: [] for part in present.PARTS}
-    for subject in evaluated:
+    queries = Queries(translate, options.translate_queries, options.prompt)
+    found: dict[str, list[dict[str, Any]]] = {part: [] for part in compare.PARTS}
+    for each in opened:
+        subject = each.subject(contenders, options.batch_size)
         _warn_small(subject, ks)
-        wanted = langs or list(subject.gallery.captions)
-        for part, rows in compare.compare(subject, contenders, wanted, ks, translate).items():
-            found[part] += rows
-    for contender in contenders:
-        if contender.folder:
-            present.save(Path(contender.folder), found, contender.name)
+        showing = _Showing(subject, contenders)
+        protocol = compare.Protocol(ks, queries, modes, env.seed, showing.watch)
+        rows = compare.compare(subject, contenders, langs or list(subject.gallery.captions), protocol)
+        for part, more in rows.items():
+            found[part] += more
+        showing.save(rows, each)
+    for path in options.table_files:
+        table_files.write(path, found)
     console.say(present.tables(found))
     owner = {"run": targets.runs[0]} if targets.runs else {}  # what evaluating cost is kept with the run
     return {**found, **owner, "dropped": dict(env.tally.dropped), "notes": dict(env.tally.notes)}
@@ -82,16 +102,79 @@ def _eval(inputs: list[str], options: Options, env: Env) -> dict[str, Any]:
 eval = command("eval", Options, "TARGET")(_eval)  # noqa: A001  a subcommand's object has the subcommand's name
 
 
-def sort_targets(inputs: Sequence[str]) -> _Targets:
+class _Showing:
+    """What is kept of a set in the run folders among the models: results, and examples with images."""
+
+    def __init__(self, subject: Subject, contenders: Sequence[Contender]) -> None:
+        self._subject = subject
+        self._runs = [each for each in contenders if each.folder]
+        self._langs = {lang for each in self._runs for lang in _taught(each)} | {"en"}
+        self._chosen: list[dict[str, Any]] = []
+
+    def watch(self, embedded: Embedded) -> None:
+        if not self._runs or embedded.lang not in self._langs or not embedded.texts:
+            return
+        from capivara_cli.evaluation import examples
+
+        subject = self._subject
+        self._chosen.append(
+            examples.pick(
+                set=subject.name, split=subject.split, lang=embedded.lang, images=embedded.images,
+                texts=embedded.texts, captions=embedded.captions.texts, owners=embedded.captions.owners,
+                keys=subject.gallery.keys,
+            )
+        )  # fmt: skip
+
+    def save(self, rows: dict[str, list[dict[str, Any]]], source: NamedSet | ShardSet) -> None:
+        from capivara_cli import model_card
+        from capivara_cli.evaluation import examples, present
+
+        for run in self._runs:
+            folder = Path(run.folder)
+            present.save(folder, rows)
+            if self._chosen and (again := source.samples()) is not None:
+                examples.save(folder / "examples", self._chosen, functools.partial(iter, again))
+            model_card.write(folder)
+
+
+def _taught(contender: Contender) -> list[str]:
+    from capivara_cli.runs import RunDir
+
+    request = RunDir(Path(contender.folder)).document.get("request", {})
+    return [lang for lang in str(request.get("lang", "")).split(",") if lang]
+
+
+def _opened(
+    targets: _Targets, options: Options, langs: list[str], modes: Sequence[str], env: Env
+) -> Iterable[NamedSet | ShardSet]:
+    """Every set, with what it lacks said before a model is loaded."""
+    from capivara_cli.evaluation import classnames, subjects
+
+    classes, templates = classnames.read(options.classes, options.templates, langs)
+    train = [part.strip() for part in options.train.split(",") if part.strip()]
+    request = subjects.Request(
+        langs, options.data, options.split, options.translator, classes, templates, any(mode != "zero-shot" for mode in modes), train
+    )
+    opened: list[Any] = [subjects.NamedSet(spec, request, env) for spec in targets.sets]
+    if targets.shards or not targets.sets:
+        opened.insert(0, subjects.ShardSet(targets.shards, request, env))
+    return opened
+
+
+def sort_targets(inputs: Sequence[str], labels: str = "") -> _Targets:
     """Tell eval sets, shards and run folders apart. Raises the error that lists the sets for a name nobody knows."""
+    from capivara_cli.evaluation import catalogue
+
     targets = _Targets([], [], [])
-    known = plugins.names(KIND)
+    known = [*catalogue.names(), *catalogue.groups()]
     for text in inputs:
         path = Path(text)
-        if text.partition(":")[0] in known:
-            targets.sets.append(text)
-        elif (path / "run.json").is_file():
+        if (path / "run.json").is_file():
             targets.runs.append(text.rstrip("/"))
+        elif text.partition(":")[0].replace("_", "-") in known:
+            targets.sets.extend(catalogue.expand(text, labels))
+        elif (spec := catalogue.recognise(path)) is not None:
+            targets.sets.append(spec)
         elif path.exists() or text == "-" or any(mark in text for mark in "/\\*?[{") or text.endswith(".tar"):
             targets.shards.append(text)
         else:
@@ -117,10 +200,23 @@ def wanted_languages(text: str) -> list[str]:
     return list(dict.fromkeys(languages.get(name).code for name in names))
 
 
+def wanted_modes(text: str) -> list[str]:
+    """``zero-shot,few-shot`` -> ["zero-shot", "few-shot"]."""
+    known = ("zero-shot", "linear-probe", "few-shot")
+    modes = [part.strip() for part in text.split(",") if part.strip()]
+    for mode in modes:
+        if mode not in known:
+            error = unknown("mode", mode, known)
+            raise UsageError(error.message)
+    if not modes:
+        raise UsageError("--mode is empty", ", ".join(known))
+    return list(dict.fromkeys(modes))
+
+
 def _contenders(runs: Sequence[str], options: Options, env: Env) -> list[Contender]:
     """The models, ``--model`` first: what the others are compared with."""
     from capivara_cli.clip import DEFAULT_MODEL, load_clip
-    from capivara_cli.evaluation.compare import Contender
+    from capivara_cli.evaluation.tasks import Contender
     from capivara_cli.weights import check_model
 
     named = [options.model] if options.model else [] if runs else [DEFAULT_MODEL]

@@ -52,6 +52,25 @@ def _plugins(kind: str) -> Callable[[], Rows]:
     return lambda: [{"name": name, "what it is": plugins.describe(kind, name)} for name in plugins.names(kind)]
 
 
+def _evalsets() -> Rows:
+    """Every set, the languages it has captions or class names in, and the groups that stand for several."""
+    from capivara_cli.evaluation import catalogue
+
+    sets = [
+        {"name": name, "languages": _some(catalogue.languages(name)), "what it is": catalogue.describe(name)}
+        for name in catalogue.names()
+    ]
+    groups = [
+        {"name": name, "languages": "", "what it is": f"{len(members)} sets, {members[0]} to {members[-1]}, one by one"}
+        for name, members in catalogue.groups().items()
+    ]
+    return [*sets, *groups]
+
+
+def _some(codes: Sequence[str]) -> str:
+    return " ".join(codes) if len(codes) <= 12 else f"{len(codes)} languages"
+
+
 def _languages() -> Rows:
     """Every language, and the languages an installed Argos package or Apertium mode translates into it from."""
     pairs = [("argos", pair) for pair in _argos_pairs()] + [("apertium", pair) for pair in _apertium_pairs()]
@@ -132,7 +151,7 @@ KINDS: dict[str, Callable[[], Rows]] = {
     "translators": _plugins("translators"),
     "rewriters": _plugins("rewriters"),
     "models": _models,
-    "evalsets": _plugins("evalsets"),
+    "evalsets": _evalsets,
     "importers": _plugins("importers"),
     "exporters": _plugins("exporters"),
 }

@@ -7,39 +7,43 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from capivara_cli.errors import CapivaraError, UsageError
-from capivara_cli.evaluation.compare import Classes
+from capivara_cli.evaluation.evalset import Classes, check_names, check_templates
 from capivara_cli.evaluation.gallery import code_of
-from capivara_cli.evaluation.zeroshot import check_names, check_templates
 
 UNKNOWN_LANGUAGE = "und"
 _PLAIN = ("{}",)
 
 
-def read(classes: str, templates: str, langs: Sequence[str]) -> dict[str, Classes]:
-    """Language -> its classes, for ``--classes`` and ``--templates``; {} without ``--classes``.
+def read(classes: str, templates: str, langs: Sequence[str]) -> tuple[dict[str, Classes], dict[str, tuple[str, ...]]]:
+    """Language -> its classes, of ``--classes``, and language -> its templates, of ``--templates``; {} where not given.
 
     Raises ``CapivaraError`` for names that are empty or double, for languages whose lists differ in length, for a
-    language of ``langs`` without names, and for templates without a place for the name.
+    language of ``langs`` without names or templates, and for templates without a place for the name.
     """
-    if not classes:
-        if templates:
-            raise UsageError("--templates needs --classes: prompts are made of class names")
-        return {}
+    prompts = _by_language(templates, langs) if templates else {}
+    for lang, each in prompts.items():
+        check_templates(each, f"{templates} ({lang})")
+    if prompts and (missing := [lang for lang in langs if lang not in prompts]):
+        raise CapivaraError(f"{templates}: no templates in {', '.join(missing)}; there are {', '.join(prompts)}")
+    found = {lang: tuple(each) for lang, each in prompts.items()}
+    return _classes(classes, found, templates, langs) if classes else {}, found
+
+
+def _classes(
+    classes: str, prompts: dict[str, tuple[str, ...]], templates: str, langs: Sequence[str]
+) -> dict[str, Classes]:
     names = _by_language(classes, langs)
     wanted = list(langs) or list(names)
-    prompts = _by_language(templates, langs) if templates else {}
     for lang, each in names.items():
         check_names(each, f"{classes} ({lang})")
         if len(each) != len(next(iter(names.values()))):
             counts = ", ".join(f"{lang} {len(each)}" for lang, each in names.items())
             raise CapivaraError(f"{classes}: the languages have different numbers of classes: {counts}")
-    for lang, each in prompts.items():
-        check_templates(each, f"{templates} ({lang})")
     if missing := [lang for lang in wanted if lang not in names]:
         raise CapivaraError(f"{classes}: no class names in {', '.join(missing)}; there are {', '.join(names)}")
     if prompts and (missing := [lang for lang in wanted if lang not in prompts]):
         raise CapivaraError(f"{templates}: no templates in {', '.join(missing)}; there are {', '.join(prompts)}")
-    return {lang: Classes(tuple(names[lang]), tuple(prompts.get(lang, _PLAIN))) for lang in wanted}
+    return {lang: Classes(tuple(names[lang]), prompts.get(lang, _PLAIN), names_by=classes) for lang in wanted}
 
 
 def _by_language(file: str, langs: Sequence[str]) -> dict[str, list[str]]:

@@ -3,66 +3,35 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from capivara_cli import console
 from capivara_cli.errors import CapivaraError
-from capivara_cli.evaluation.compare import Row
+from capivara_cli.evaluation.compare import PARTS
+from capivara_cli.evaluation.tasks import Row
 from capivara_cli.shards import replace_text
 
 FILE = "eval.json"
-PARTS = ("retrieval", "classification", "disparity")
+
+_SCORES = {"mean_recall": "mean recall"}
+_METRICS = {"accuracy": "top-1", "mean-per-class": "per class", "map-11-point": "11-pt mAP", "roc-auc": "ROC AUC"}
 
 
 def tables(found: dict[str, list[Row]]) -> str:
-    """Every part that has rows as a table; with several models, each one's difference in points to the first."""
-    blocks = []
-    for name in dict.fromkeys(row["set"] for part in PARTS for row in found[part]):
-        parts = {part: [row for row in found[part] if row["set"] == name] for part in PARTS}
-        blocks += [f"{name}: {title}\n{text}" for title, text in _set_tables(parts)]
-    return "\n\n".join(blocks)
+    """One table per task over all sets; with several models, each one's difference in points to the first."""
+    made = [
+        ("retrieval, recall in percent (T→I: text to image)", _retrieval(found["retrieval"])),
+        ("classification, in percent", _classification(found["classification"])),
+        ("disparity between languages, in points", _disparity(found["disparity"])),
+    ]
+    return "\n\n".join(f"{title}\n{text}" for title, text in made if text)
 
 
-def _set_tables(parts: dict[str, list[Row]]) -> list[tuple[str, str]]:
-    made = []
-    if rows := parts["retrieval"]:
-        first = rows[0]
-        images, captions = first["n_images"], "/".join(str(n) for n in dict.fromkeys(row["n_captions"] for row in rows))
-        title = f"retrieval, {images} images, {captions} captions, recall in percent (T→I: text to image)"
-        made.append((title, _retrieval_table(rows) + _footnotes(rows)))
-    if rows := parts["classification"]:
-        title = f"zero-shot classification, {rows[0]['n_images']} images, {rows[0]['n_classes']} classes, in percent"
-        columns = {"top-1": "top1", "top-5": "top5", "per class": "mean_per_class"}
-        made.append((title, _table(rows, columns, "top1")))
-    if rows := parts["disparity"]:
-        columns = {"mean": "mean", "range": "range", "std": "std"}
-        header = ["model", "of", *columns, "worst", "gap to en"]
-        body = [
-            [
-                row["model"],
-                _SCORES[row["score"]],
-                *(_number(row[key]) for key in columns.values()),
-                row["worst"],
-                _gap(row),
-            ]
-            for row in rows
-        ]
-        made.append((f"disparity over {', '.join(rows[0]['languages'])}, in points", console.table(body, header)))
-    return made
-
-
-_SCORES = {"mean_recall": "mean recall", "top1": "top-1"}
-
-
-def _gap(row: Row) -> str:
-    """English minus the worst language."""
-    gaps = row["gap_to_english"]
-    return "—" if not gaps else _number(gaps.get(row["worst"], 0.0))
-
-
-def _retrieval_table(rows: Sequence[Row]) -> str:
+def _retrieval(rows: Sequence[Row]) -> str:
+    if not rows:
+        return ""
     flat = [
         {
             **row,
@@ -72,59 +41,162 @@ def _retrieval_table(rows: Sequence[Row]) -> str:
         for row in rows
     ]
     columns = {name: name for name in flat[0] if name.startswith(("T→I", "I→T"))}
-    return _table(flat, {**columns, "mean recall": "mean_recall"}, "mean_recall")
+    sizes = {row["set"]: (row["n_images"], row["n_captions"]) for row in reversed(rows)}
+    about = "; ".join(
+        f"{name}: {images:,} images, {captions:,} captions" for name, (images, captions) in reversed(sizes.items())
+    )
+    return "\n".join([_table(flat, {**columns, "mean recall": "mean_recall"}, "mean_recall"), about, *_footnotes(rows)])
+
+
+def _classification(rows: Sequence[Row]) -> str:
+    if not rows:
+        return ""
+    body = [{**row, "by": _METRICS[row["metric"]] + _of_mode(row)} for row in rows]
+    columns = {"metric": "by", "score": "score", "top-1": "top1", "top-5": "top5"}
+    sizes = dict.fromkeys(
+        f"{row['set']}: {row['n_images']:,} images, {row['n_classes']} classes" for row in rows if "n_classes" in row
+    )
+    return "\n".join([_table(body, columns, "score"), "; ".join(sizes), *_averages(rows), *_class_footnotes(rows)])
+
+
+def _of_mode(row: Row) -> str:
+    return "" if row["mode"] == "zero-shot" else f", {row['mode']}"
+
+
+def _averages(rows: Sequence[Row]) -> list[str]:
+    """The mean score over the sets, where there are several: what the papers' tables end with."""
+    lines = []
+    groups = dict.fromkeys((row["mode"], row["lang"], row["model"]) for row in rows)
+    for mode, lang, model in groups:
+        own = [row["score"] for row in rows if (row["mode"], row["lang"], row["model"]) == (mode, lang, model)]
+        if len(own) > 1:
+            lines.append(f"mean over {len(own)} sets, {lang or mode}, {model}: {sum(own) / len(own):.2f}")
+    return lines
+
+
+def _disparity(rows: Sequence[Row]) -> str:
+    columns = {"mean": "mean", "range": "range", "std": "std"}
+    several = len({row["set"] for row in rows}) > 1
+    header = [*["set"] * several, "model", "of", *columns, "worst", "gap to en", "languages"]
+    body = [
+        [
+            *[row["set"]] * several,
+            row["model"],
+            _SCORES.get(row["score"]) or _METRICS[row["score"]],
+            *(_number(row[key]) for key in columns.values()),
+            row["worst"],
+            _gap(row),
+            _few(row["languages"]),
+        ]
+        for row in rows
+    ]
+    return console.table(body, header) if rows else ""
+
+
+def _few(names: Sequence[str], most: int = 12) -> str:
+    return " ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+
+
+def _gap(row: Row) -> str:
+    """English minus the worst language."""
+    gaps = row["gap_to_english"]
+    return "—" if not gaps else _number(gaps.get(row["worst"], 0.0))
 
 
 def _table(rows: Sequence[Row], columns: dict[str, str], score: str) -> str:
-    """Rows ordered by language, then model; the last column compares ``score`` with the first model's."""
+    """Rows ordered by set, language, model; then the interval of ``score``, and the difference to the first model."""
     models = list(dict.fromkeys(row["model"] for row in rows))
-    langs = list(dict.fromkeys(row["lang"] for row in rows))
-    reference = {row["lang"]: row[score] for row in rows if row["model"] == models[0]}
+    sets = list(dict.fromkeys(row["set"] for row in rows))
+    several, compared = len(sets) > 1, any(row["versus"] for row in rows)
     body = []
-    for row in sorted(rows, key=lambda row: (langs.index(row["lang"]), models.index(row["model"]))):
-        cells = [
-            row["lang"] + "*" * bool(row.get("machine_translated")) + "†" * bool(row.get("queries_by")),
-            row["model"],
-        ]
-        cells += [_number(row[key]) for key in columns.values()]
-        if len(models) > 1:
-            cells.append("" if row["model"] == models[0] else f"{row[score] - reference[row['lang']]:+.1f}")
+    for row in sorted(rows, key=lambda row: sets.index(row["set"])):
+        marks = " (MT)" * bool(row.get("machine_translated")) + "†" * bool(row.get("queries_by"))
+        cells = [*[row["set"]] * several, (row["lang"] or "—") + marks, row["model"]]
+        cells += [each if isinstance(each := row[key], str) else _number(each) for key in columns.values()]
+        cells.append(_interval(row["interval"]))
+        if compared:
+            cells.append(_difference(row["versus"]))
         body.append(cells)
-    return console.table(body, ["lang", "model", *columns, *["vs first"] * (len(models) > 1)])
+    header = [*["set"] * several, "lang", "model", *columns, "95 %", *["vs first"] * compared]
+    text = console.table(body, header)
+    if compared:
+        text += f"\nvs first: points more than {models[0]}; * p < 0.05, ** p < 0.01 (paired, Holm-adjusted)"
+    return text
 
 
-def _footnotes(rows: Sequence[Row]) -> str:
+def _interval(interval: Sequence[float] | None) -> str:
+    return "—" if interval is None else f"{interval[0]:.1f}–{interval[1]:.1f}"
+
+
+def _difference(versus: Row | None) -> str:
+    return "" if versus is None else f"{versus['difference']:+.1f}{stars(versus['p_holm'])}"
+
+
+def stars(p: float) -> str:
+    """No mark, one for p < 0.05, two for p < 0.01."""
+    return "*" * ((p < 0.05) + (p < 0.01))
+
+
+def _footnotes(rows: Sequence[Row]) -> list[str]:
     lines = []
     by = {who: None for row in rows if row["machine_translated"] for who in row["provenance"]["captions_by"]}
     if by:
-        lines.append(f"* captions machine-translated ({', '.join(by)})")
-    if asked := dict.fromkeys(row["queries_by"] for row in rows if row["queries_by"]):
-        lines.append(f"† queries machine-translated first ({', '.join(asked)}), as this model was trained")
-    lines += [
-        f"{row['lang']}: {row['n_uncaptioned']} images have no caption: a miss each in I→T"
+        lines.append(f"(MT) captions machine-translated ({', '.join(by)})")
+    lines += _asked(rows)
+    for row in _of_first(rows):
+        if row["n_uncaptioned"]:
+            lines.append(f"{row['lang']}: {row['n_uncaptioned']} images have no caption: a miss each in I→T")
+    for row in rows:
+        for name, other in row["variants"].items():
+            lines.append(f"{row['set']} {row['lang']} {row['model']}, {name}: mean recall {other['mean_recall']:.2f} "
+                         f"of {other['n_captions']:,} captions")  # fmt: skip
+    return lines
+
+
+def _class_footnotes(rows: Sequence[Row]) -> list[str]:
+    by = dict.fromkeys(
+        who
         for row in rows
-        if row["n_uncaptioned"] and row["model"] == rows[0]["model"]
-    ]
-    return "".join(f"\n{line}" for line in lines)
+        if row.get("machine_translated")
+        for who in (row["names_by"], row["templates_by"])
+        if who
+    )
+    named = dict.fromkeys(f"{row['set']}: {row['names_by']}" for row in rows if "paper" in (row.get("names_by") or ""))
+    lines = [f"(MT) names or templates machine-translated ({', '.join(by)})"] if by else []
+    return lines + _asked(rows) + [f"class names of {name}" for name in named]
+
+
+def _asked(rows: Iterable[Row]) -> list[str]:
+    asked = dict.fromkeys(row["queries_by"] for row in rows if row.get("queries_by"))
+    return [f"† queries machine-translated first ({', '.join(asked)})"] if asked else []
+
+
+def _of_first(rows: Sequence[Row]) -> list[Row]:
+    return [row for row in rows if row["model"] == rows[0]["model"]]
 
 
 def _number(value: float | None) -> str:
     return "—" if value is None else f"{value:.1f}"
 
 
-def save(folder: Path, found: dict[str, list[Row]], model: str) -> None:
-    """Put the results of one model into its run's ``eval.json``, all or nothing; other sets' results stay."""
+def save(folder: Path, found: dict[str, list[Row]]) -> None:
+    """Put results into a run's ``eval.json``, all or nothing; those of other sets, splits, languages, modes and models
+    stay."""
     path = folder / FILE
-    known = _load(path)
-    own = {part: [row for row in found[part] if row["model"] == model] for part in PARTS}
-    fresh = {(row["set"], row["split"]) for rows in own.values() for row in rows}
-    merged = {
-        part: [row for row in known[part] if (row["set"], row["split"]) not in fresh] + own[part] for part in PARTS
-    }
+    known = load(path)
+    merged = {}
+    for part in PARTS:
+        fresh = {_place(row) for row in found[part]}
+        merged[part] = [row for row in known[part] if _place(row) not in fresh] + found[part]
     replace_text(path, json.dumps(merged, ensure_ascii=False, indent=1) + "\n")
 
 
-def _load(path: Path) -> dict[str, list[Row]]:
+def _place(row: Row) -> tuple[Any, ...]:
+    return tuple(row.get(key) for key in ("set", "split", "model", "lang", "mode", "prompt", "score" * ("worst" in row)))
+
+
+def load(path: Path) -> dict[str, list[Row]]:
+    """What was evaluated before; ``CapivaraError`` for a file that is damaged."""
     if not path.is_file():
         return {part: [] for part in PARTS}
     try:

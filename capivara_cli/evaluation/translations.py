@@ -1,11 +1,16 @@
-"""Captions of an eval set in a language it does not have: machine-translated, kept on disk, and labelled as such.
+"""What an eval set lacks in a language: captions, class names, prompts; machine-translated, and labelled as such.
 
 A set is translated once: what was translated is remembered on this machine, chunk by chunk.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
+
 from capivara_cli import console, plugins
+from capivara_cli.errors import CapivaraError
+from capivara_cli.evaluation.evalset import Classes
 from capivara_cli.evaluation.gallery import Captions
 from capivara_cli.generation import Decoding, Setup
 from capivara_cli.sample import Caption
@@ -14,6 +19,9 @@ from capivara_cli.translation_memory import Remembering, TranslationMemory
 
 _CHUNK = 1024
 DEFAULT_TRANSLATOR = "argos"
+_PLACE = "{}"
+_STAND_INS = (_PLACE, "XYZ", "Ximene")
+"""What stands for the class name in a template under translation: braces, a word without meaning, a person's name."""
 
 
 class Translation:
@@ -41,6 +49,50 @@ class Translation:
             else:
                 self._env.note(f"empty translation to {self.target}")
         return made
+
+    @property
+    def by(self) -> str:
+        """Who translates, and by which way: what is written beside a result."""
+        return self._translator.by
+
+    def of_classes(self, classes: Classes, *, translate_templates: bool = True) -> Classes:
+        """Names and templates in ``target``. A name that translates to nothing, or to that of another class, stays
+        as it was: two classes of one name could not be told apart. How many did is counted."""
+        known = self._translate(list(classes.names))
+        made = [known[name].strip() for name in classes.names]
+        twice = {name for name in made if made.count(name) > 1}
+        kept = [name if not new or new in twice else new for name, new in zip(classes.names, made, strict=True)]
+        if left := sum(name in twice or not name for name in made):
+            self._env.note(f"class names not translated to {self.target}: the translation is empty or not unique", left)
+        templates, by = self.of_templates(classes.templates) if translate_templates else (classes.templates, "")
+        return replace(
+            classes, names=tuple(kept), templates=templates, names_by=self.by, templates_by=by, machine_translated=True
+        )
+
+    def of_templates(self, templates: Sequence[str]) -> tuple[tuple[str, ...], str]:
+        """Templates in ``target``, and who translated them. One that loses its place for the name is left out.
+
+        Raises ``CapivaraError`` when all of them do.
+        """
+        marked = [template.replace("{c}", "{}") for template in templates]
+        found = [_PLACE.join(self._halves(template)) if template.strip() != _PLACE else template for template in marked]
+        made = tuple(dict.fromkeys(template for template in found if template.count(_PLACE) == 1))
+        if not made:
+            raise CapivaraError(
+                f"no template can be translated to {self.target}: {self.by} loses the place of the name",
+                "give some with --templates",
+            )
+        if left := sum(template.count(_PLACE) != 1 for template in found):
+            self._env.note(f"templates left out: lost the name in translation to {self.target}", left)
+        return made, self.by
+
+    def _halves(self, template: str) -> list[str]:
+        """The translation of a template, cut where the name goes; the first stand-in that survives marks the place."""
+        for stand_in in _STAND_INS:
+            translated = self._translate([template.replace(_PLACE, stand_in)]).popitem()[1]
+            if translated.count(stand_in) == 1:
+                return translated.split(stand_in)
+        return []
 
     def _translate(self, texts: list[str]) -> dict[str, str]:
         known: dict[str, str] = {}

@@ -1,4 +1,4 @@
-"""A tiny random model of the real classes, built once."""
+"""A tiny random model of the real classes, built once; and run folders that know too little for a model card."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import importlib.util
 from pathlib import Path
 
 import pytest
+
+from capivara_cli import model_card
 
 
 @pytest.fixture(scope="session")
@@ -20,3 +22,9 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module.tiny_clip(tmp_path_factory.mktemp("tiny"))
+
+
+@pytest.fixture
+def no_card(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For the run folders of ``standin.make_run``."""
+    monkeypatch.setattr(model_card, "write", lambda folder: None)

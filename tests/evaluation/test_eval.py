@@ -5,74 +5,17 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 import pytest
+from standin import DIM, Fake, environment, make_run, png, rows, sample
 
 from capivara_cli.commands.eval import Options, ranks, sort_targets
 from capivara_cli.commands.eval import eval as evaluate
 from capivara_cli.errors import CapivaraError, UsageError
 from capivara_cli.sample import Caption, Sample, encode_json
-from capivara_cli.stage import Env, Settings
 
-DIM = 8
-
-
-@dataclass
-class Fake:
-    """Image n (the red channel) is the basis vector n; a text "… n" is that vector too, if ``knows`` its language."""
-
-    knows: str = "en"
-    tower: str = "a"
-    dim: int = DIM
-    embedded: int = 0
-    texts: list[str] = field(default_factory=list)
-    translate_queries: str = ""
-
-    @property
-    def identity(self) -> dict[str, str]:
-        return {"model": "fake", "weights": self.tower, "preprocess": "none"}
-
-    def preprocess(self, image) -> int:
-        return image.getpixel((0, 0))[0]
-
-    def embed_images(self, images: Sequence[int]) -> np.ndarray:
-        self.embedded += len(images)
-        return np.eye(self.dim, dtype=np.float32)[list(images)]
-
-    def embed_texts(self, texts: Sequence[str], langs: str = "") -> np.ndarray:
-        self.texts += texts
-        rows = np.full((len(texts), self.dim), self.dim**-0.5, np.float32)  # an unknown language: says nothing
-        for row, text in zip(rows, texts, strict=True):
-            if text.split()[0] in self.knows.split(","):
-                row[:] = np.eye(self.dim)[int(text.split()[-1]) % self.dim]
-        return rows
-
-
-def png(number: int) -> bytes:
-    from PIL import Image
-
-    out = io.BytesIO()
-    Image.new("RGB", (4, 4), (number, 0, 0)).save(out, "PNG")
-    return out.getvalue()
-
-
-def sample(number: int, *langs: str, cls: int | None = None, **members: bytes) -> Sample:
-    captions = [{"text": f"{lang} {number}", "lang": lang, "by": "human", "of": None, "score": None} for lang in langs]
-    label = {} if cls is None else {"cls": str(cls).encode()}
-    document = {"json": encode_json({"captions": captions})}
-    return Sample(f"{number:03d}", {"png": png(number), **document, **label, **members})
-
-
-def environment(**models: Fake) -> Env:
-    settings = Settings(device="cpu")
-    return Env(settings, "eval", {("clip", name, "", "cpu"): model for name, model in models.items()})
-
-
-def rows(found: dict, **wanted: str) -> list[dict]:
-    return [row for row in found["retrieval"] if all(row[key] == value for key, value in wanted.items())]
+pytestmark = pytest.mark.usefixtures("no_card")
 
 
 def test_recall_by_language_and_disparity(shards, capsys):
@@ -112,13 +55,9 @@ def test_models_with_one_image_tower_share_the_embeddings(shards, capsys):
     assert rows(found, lang="pt", model=runs[0])[0]["mean_recall"] == 100.0
     assert "+87.5" in capsys.readouterr().err
     saved = json.loads((folder.parent / "tuned" / "eval.json").read_text())
-    assert {row["model"] for row in saved["retrieval"]} == {runs[0]}
-    assert [row["lang"] for row in saved["retrieval"]] == ["en", "pt"]
-
-
-def make_run(folder: Path) -> None:
-    folder.mkdir()
-    (folder / "run.json").write_text("{}")
+    assert [(row["lang"], row["model"]) for row in saved["retrieval"]] == [
+        (lang, model) for lang in ("en", "pt") for model in ("base", *runs)
+    ]
 
 
 def test_eval_json_keeps_other_sets_and_replaces_its_own(shards):
@@ -218,8 +157,8 @@ def test_translated_captions_are_labelled(shards, capsys):
     assert [row["machine_translated"] for row in found["retrieval"]] == [False, True]
     assert found["retrieval"][1]["provenance"]["captions_by"] == {"argos:en-pt": 3}
     err = capsys.readouterr().err
-    assert "pt*" in err
-    assert "* captions machine-translated (argos:en-pt)" in err
+    assert "pt (MT)" in err
+    assert "(MT) captions machine-translated (argos:en-pt)" in err
 
 
 def test_languages_are_found_however_they_are_written(shards):
@@ -245,7 +184,7 @@ def test_classification_with_names_and_templates(shards, tmp_path):
     assert (english["top1"], english["top5"], english["mean_per_class"]) == (100.0, None, 100.0)
     assert portuguese["top1"] == pytest.approx(100 / 3)
     assert model.texts[:6] == ["en n 0", "en the n 0", "en n 1", "en the n 1", "en n 2", "en the n 2"]
-    assert found["disparity"][0]["score"] == "top1"
+    assert found["disparity"][0]["score"] == "accuracy"
 
 
 def test_plain_lists_take_the_language_of_the_command(shards, tmp_path):
@@ -288,8 +227,13 @@ def test_class_names_for_shards_without_classes(shards, tmp_path):
             Options(model="fake", classes=str(names)),
             environment(fake=Fake()),
         )
+    names.write_text("a {}\n", "utf-8")
     with pytest.raises(UsageError, match="--templates needs --classes"):
-        evaluate.run(["toy"], Options(model="fake", templates=str(names)), environment(fake=Fake()))
+        evaluate.run(
+            [str(shards([sample(n, "en") for n in range(3)]))],
+            Options(model="fake", templates=str(names)),
+            environment(fake=Fake()),
+        )
     with pytest.raises(CapivaraError, match=r"nowhere\.txt: no such file"):
         evaluate.run(["toy"], Options(model="fake", classes="nowhere.txt"), environment(fake=Fake()))
 
@@ -311,7 +255,7 @@ def test_targets_and_ranks(shards, tmp_path):
     assert targets.sets == ["toy:40"]
     assert targets.shards == [str(folder), "-", "x/{0..3}.tar", "s3://bucket/a.tar"]
     assert targets.runs == [run]
-    with pytest.raises(CapivaraError, match="there is no eval set 'toi'; there are flickr30k, toy — did you mean toy"):
+    with pytest.raises(CapivaraError, match=r"there is no eval set 'toi'; there are babel.* — did you mean toy"):
         sort_targets(["toi"])
     assert ranks("10,1, 5") == [1, 5, 10]
     for wrong in ("", "0", "1,x", "5,5", "-1"):

@@ -1,0 +1,264 @@
+"""Queries to look at: what each model finds for the same texts and images, won and lost, and where that is kept.
+
+Numbers say how often retrieval works, examples say how. They are drawn by chance within each verdict, so that nobody
+has picked the flattering ones, and the counts of all verdicts stand beside them.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from capivara_cli.errors import BadSample, CapivaraError
+from capivara_cli.evaluation.retrieval import TIE
+from capivara_cli.images import decode_image
+from capivara_cli.runs import replacing_folder
+from capivara_cli.sample import Sample, encode_json
+
+Floats = npt.NDArray[np.float32]
+Ranks = npt.NDArray[np.float64]
+Entry = dict[str, Any]
+
+FILE = "examples.json"
+WAYS = ("text_to_image", "image_to_text")
+VERDICTS = ("gained", "lost", "kept", "missed")
+"""Whether the right one is among the first few: of the last model only, of the first only, of both, of neither."""
+THUMBNAIL = 224  # pixels, the longer side
+
+_TILE = 1024  # rows of one block of scores
+
+
+def pick(
+    *,
+    set: str,
+    split: str,
+    lang: str,
+    images: Mapping[str, Floats],
+    texts: Mapping[str, Floats],
+    captions: Sequence[str],
+    owners: Sequence[int],
+    keys: Sequence[str],
+    count: int = 8,
+    found: int = 5,
+    seed: int = 0,
+) -> Entry:
+    """One entry of ``examples.json``: up to ``count`` queries each way, with the best ``found`` of every model.
+
+    ``images`` {model: [N, d]} and ``texts`` {model: [T, d]} are L2-normalised, the first model is the baseline;
+    ``owners`` [T] holds the image (its row) of each caption, ``keys`` [N] the names of the images. A rank is 1 + the
+    number of strictly better ones; that of an image is the rank of its best caption among those of others, and an
+    image without captions is not asked for. Memory beyond the inputs: one block of scores.
+    """
+    searches = {model: _Search(images[model], texts[model], np.asarray(owners), found) for model in images}
+    entry: Entry = {"set": set, "split": split, "lang": lang, "models": list(images), "counts": {}}
+    page = _Page(searches, captions, owners, keys)
+    for way in WAYS:
+        queries, names = page.queries(way)
+        first, last = (search.ranks(way)[queries] <= found for search in (page.first, page.last))
+        verdicts = [VERDICTS[place] for place in np.select([last & ~first, first & ~last, first & last], [0, 1, 2], 3)]
+        entry["counts"][way] = {name: verdicts.count(name) for name in VERDICTS}
+        drawn = _drawn(verdicts, names, count, np.random.default_rng(seed))
+        entry[way] = [page.described(way, int(queries[place]), verdicts[place]) for place in drawn]
+    return entry
+
+
+class _Search:
+    """One model's ranking of images for texts and of texts for images."""
+
+    def __init__(self, images: Floats, texts: Floats, owners: npt.NDArray[np.int64], found: int) -> None:
+        self.images, self.texts, self.owners, self.found = images, texts, owners, found
+        self._ranks: dict[str, Ranks] = {}
+
+    def ranks(self, way: str) -> Ranks:
+        """[T] or [N], 1 for the best; infinite where there is nothing to find."""
+        if way not in self._ranks:
+            self._ranks[way] = self._ranked(way)
+        return self._ranks[way]
+
+    def _ranked(self, way: str) -> Ranks:
+        own = np.einsum("td,td->t", self.texts, self.images[self.owners])
+        if way == "text_to_image":
+            return self._above(self.texts, self.images, own, own_columns=False)
+        best = np.full(len(self.images), -np.inf, dtype=np.float32)
+        np.maximum.at(best, self.owners, own)
+        ranks = self._above(self.images, self.texts, best, own_columns=True)
+        ranks[best == -np.inf] = np.inf
+        return ranks
+
+    def _above(self, queries: Floats, candidates: Floats, own: Floats, *, own_columns: bool) -> Ranks:
+        """1 + how many candidates score above ``own``; ``own_columns``: not counting those of the query itself."""
+        ranks = np.ones(len(queries))
+        for start in range(0, len(queries), _TILE):
+            rows = slice(start, min(start + _TILE, len(queries)))
+            for begin in range(0, len(candidates), _TILE):
+                columns = slice(begin, min(begin + _TILE, len(candidates)))
+                above = queries[rows] @ candidates[columns].T > own[rows, None] + np.float32(TIE)
+                if own_columns:
+                    above &= self.owners[None, columns] != np.arange(rows.start, rows.stop)[:, None]
+                ranks[rows] += above.sum(axis=1)
+        return ranks
+
+    def best(self, way: str, query: int) -> list[tuple[int, float]]:
+        """(row, score) of the best ``found``, of equal ones the earlier."""
+        towers = (self.texts, self.images) if way == "text_to_image" else (self.images, self.texts)
+        scores = towers[1] @ towers[0][query]
+        order = np.argsort(-scores, kind="stable")[: self.found]
+        return [(int(row), round(float(scores[row]), 4)) for row in order]
+
+
+@dataclass(frozen=True)
+class _Page:
+    """What the rows of the embeddings are called."""
+
+    searches: dict[str, _Search]
+    captions: Sequence[str]
+    owners: Sequence[int]
+    keys: Sequence[str]
+
+    @property
+    def first(self) -> _Search:
+        return next(iter(self.searches.values()))
+
+    @property
+    def last(self) -> _Search:
+        return next(reversed(self.searches.values()))
+
+    def queries(self, way: str) -> tuple[npt.NDArray[np.int64], list[str]]:
+        """The rows that can be asked for, and what tells two queries apart."""
+        if way == "text_to_image":
+            return np.arange(len(self.captions)), list(self.captions)
+        rows = np.unique(np.asarray(self.owners))
+        return rows, [self.keys[row] for row in rows]
+
+    def described(self, way: str, query: int, verdict: str) -> Entry:
+        ranks = {model: float(search.ranks(way)[query]) for model, search in self.searches.items()}
+        best = {model: search.best(way, query) for model, search in self.searches.items()}
+        if way == "text_to_image":
+            return {
+                "text": self.captions[query],
+                "key": self.keys[self.owners[query]],
+                "rank": ranks,
+                "found": {
+                    model: [{"key": self.keys[row], "score": score} for row, score in rows]
+                    for model, rows in best.items()
+                },
+                "verdict": verdict,
+            }
+        return {
+            "key": self.keys[query],
+            "captions": [text for text, owner in zip(self.captions, self.owners, strict=True) if owner == query],
+            "rank": ranks,
+            "found": {
+                model: [
+                    {"text": self.captions[row], "score": score, "right": self.owners[row] == query}
+                    for row, score in rows
+                ]
+                for model, rows in best.items()
+            },
+            "verdict": verdict,
+        }
+
+
+def _drawn(verdicts: Sequence[str], names: Sequence[str], count: int, chance: np.random.Generator) -> list[int]:
+    """``count`` different queries, the verdicts in turn as long as they last; ordered by verdict."""
+    piles: dict[str, list[int]] = {name: [] for name in VERDICTS}
+    seen: dict[str, None] = {}
+    for place in chance.permutation(len(verdicts)).tolist():
+        if names[place] not in seen:
+            seen[names[place]] = None
+            piles[verdicts[place]].append(place)
+    turns = [(turn, VERDICTS.index(name), place) for name, pile in piles.items() for turn, place in enumerate(pile)]
+    return [place for _, _, place in sorted(sorted(turns)[:count], key=lambda each: (each[1], each[0]))]
+
+
+def save(folder: Path, chosen: Sequence[Entry], samples: Callable[[], Iterable[Sample]]) -> None:
+    """Put examples and thumbnails of the images they show into ``folder``, all or nothing.
+
+    ``samples`` has the images of all that is chosen. Each entry gets ``images`` {key: file}; what was there of other
+    sets, splits and languages stays. An image that cannot be decoded is left out, and so has no file.
+    """
+    fresh = {_identity(entry) for entry in chosen}
+    stays = [entry for entry in load(folder)["sets"] if _identity(entry) not in fresh]
+    wanted = {key for entry in chosen for key in _keys_of(entry)}
+    thumbnails = _thumbnails(samples(), wanted) if wanted else {}
+    names = {key: f"{sha256(data).hexdigest()[:20]}.jpg" for key, data in thumbnails.items()}
+    added = [{**entry, "images": {key: names[key] for key in _keys_of(entry) if key in names}} for entry in chosen]
+    kept = {name for entry in stays for name in entry.get("images", {}).values()}
+    old = {name: (folder / name).read_bytes() for name in sorted(kept) if (folder / name).is_file()}
+    with replacing_folder(folder) as made:
+        for name, data in {**old, **{names[key]: data for key, data in thumbnails.items()}}.items():
+            (made / name).write_bytes(data)
+        (made / FILE).write_bytes(encode_json({"sets": [*stays, *added]}) + b"\n")
+
+
+def load(folder: Path) -> dict[str, Any]:
+    """``examples.json`` of a folder, {"sets": []} where there is none; ``CapivaraError`` when it is damaged."""
+    path = folder / FILE
+    if not path.is_file():
+        return {"sets": []}
+    try:
+        document = json.loads(path.read_bytes())
+        for entry in document["sets"]:
+            _check(entry)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise CapivaraError(
+            f"{path}: damaged: {error}", f"delete {folder} and evaluate again: examples are written anew"
+        ) from error
+    return document
+
+
+def _check(entry: Entry) -> None:
+    """Raise an error of the kind a damaged document raises unless an entry has what readers rely on."""
+    _identity(entry)
+    _keys_of(entry)
+    for model in entry["models"]:
+        for query in (*entry[WAYS[0]], *entry[WAYS[1]]):
+            float(query["rank"][model])
+            if query["verdict"] not in VERDICTS:
+                raise ValueError(f"verdict {query['verdict']!r}")
+            for hit in query["found"][model]:
+                float(hit["score"])
+    for name in entry.get("images", {}).values():
+        if Path(name).name != name:
+            raise ValueError(f"{name!r} is no file name")
+
+
+def _identity(entry: Entry) -> tuple[str, str, str]:
+    return entry["set"], entry["split"], entry["lang"]
+
+
+def _keys_of(entry: Entry) -> list[str]:
+    """The images an entry shows, each once."""
+    shown = [query["key"] for way in WAYS for query in entry[way]]
+    shown += [hit["key"] for query in entry[WAYS[0]] for hits in query["found"].values() for hit in hits]
+    return list(dict.fromkeys(shown))
+
+
+def _thumbnails(samples: Iterable[Sample], wanted: set[str]) -> dict[str, bytes]:
+    """Small JPEGs of the wanted images that can be decoded, by key; of a key that comes twice the first."""
+    left, found = {*wanted}, {}
+    for sample in samples:
+        if sample.key in left:
+            left.remove(sample.key)
+            try:
+                found[sample.key] = _jpeg(decode_image(sample))
+            except BadSample:
+                continue
+        if not left:
+            break
+    return found
+
+
+def _jpeg(image: Any) -> bytes:
+    image.thumbnail((THUMBNAIL, THUMBNAIL))
+    out = io.BytesIO()
+    image.save(out, "JPEG", quality=82)
+    return out.getvalue()
