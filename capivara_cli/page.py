@@ -37,43 +37,44 @@ def by_language(captions: Iterable[Caption]) -> list[tuple[str, list[Caption]]]:
 
 def html_page(title: str, steps: Sequence[str], views: Iterable[View]) -> str:
     """The whole page. Every text is escaped, and shown in its own direction."""
-    made = f"<ol>{''.join(f'<li><code>{_text(step)}</code></li>' for step in steps)}</ol>" if steps else ""
+    made = f"<ol>{''.join(f'<li><code>{escaped(step)}</code></li>' for step in steps)}</ol>" if steps else ""
     cards = "\n".join(_card(view) for view in views)
     return (
         f'<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        f'<meta name="viewport" content="width=device-width, initial-scale=1">\n<title>{_text(title)}</title>\n'
-        f"<style>{_CSS}</style>\n</head>\n<body>\n<header><h1>{_text(title)}</h1>{made}</header>\n"
+        f'<meta name="viewport" content="width=device-width, initial-scale=1">\n<title>{escaped(title)}</title>\n'
+        f"<style>{_CSS}</style>\n</head>\n<body>\n<header><h1>{escaped(title)}</h1>{made}</header>\n"
         f"<main>\n{cards}\n</main>\n</body>\n</html>\n"
     )
 
 
 def _card(view: View) -> str:
     groups = "".join(_group(lang, captions) for lang, captions in by_language(view.captions))
-    problem = f'<p class="problem">{_text(view.problem)}</p>' if view.problem else ""
+    problem = f'<p class="problem">{escaped(view.problem)}</p>' if view.problem else ""
     picture = ""
     if view.image is not None:
         data, (width, height) = _thumbnail(view.image)
         picture = f'<img src="data:image/jpeg;base64,{data}" width="{width}" height="{height}" alt="">'
     return (
-        f"<article><figure>{picture}<figcaption><b>{_text(view.key)}</b><span>{_text(view.facts)}</span></figcaption>"
+        f"<article><figure>{picture}<figcaption><b>{escaped(view.key)}</b><span>{escaped(view.facts)}</span></figcaption>"
         f"</figure>{problem}{groups}</article>"
     )
 
 
 def _group(lang: str, captions: Sequence[Caption]) -> str:
     items = "".join(f"<li>{_caption(each)}</li>" for each in captions)
-    return f"<section><h2>{_text(lang)}</h2><ul>{items}</ul></section>"
+    return f"<section><h2>{escaped(lang)}</h2><ul>{items}</ul></section>"
 
 
 def _caption(each: Caption) -> str:
     score = f'<data value="{each.score}">{each.score:.3f}</data> ' if each.score is not None else ""
-    origin = f' <q dir="auto">{_text(each.of)}</q>' if each.of else ""
+    origin = f' <q dir="auto">{escaped(each.of)}</q>' if each.of else ""
     return (
-        f'<p lang="{_text(each.lang)}" dir="auto">{_text(each.text)}</p><small>{score}{_text(each.by)}{origin}</small>'
+        f'<p lang="{escaped(each.lang)}" dir="auto">{escaped(each.text)}</p>'
+        f"<small>{score}{escaped(each.by)}{origin}</small>"
     )
 
 
-def _text(text: str) -> str:
+def escaped(text: str) -> str:
     """Escaped; control characters and lone surrogates, which HTML and UTF-8 cannot hold, as U+FFFD."""
     allowed = (char if unicodedata.category(char) not in ("Cc", "Cs") or char in "\n\t" else "\ufffd" for char in text)
     return html.escape("".join(allowed))

@@ -32,6 +32,10 @@ def perform(invocation: Invocation, *, data: BinaryIO | None = None, as_json: bo
         composed = isinstance(invocation.command, Command) and invocation.command.composed
         if settings.energy and not composed:
             summary["footprint"] = ledger.record(inputs, summary, meter.footprint(), settings.ledger)
+            if summary.get("run"):
+                from capivara_cli import model_card  # which says what all of it cost
+
+                model_card.write(Path(summary["run"]))
     if "read" in summary:
         console.say(summary_line(invocation.command.name, summary))
     text = json.dumps({"command": invocation.command.name, **summary}, ensure_ascii=False, indent=2) + "\n"

@@ -56,7 +56,7 @@ LAYERS = [
     },
     {
         "options", "perform", "clip", "building", "mclip", "decoding", "packing", "toy", "training", "evaluation",
-        "model_card", "reporting", "searching",
+        "model_card", "reporting", "searching", "typed",
     },
     {"captioners", "translators", "rewriters", "importers", "evalsets", "exporters", "stages", "commands"},
     {"cli", "__main__"},

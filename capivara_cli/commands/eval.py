@@ -18,7 +18,6 @@ from capivara_cli.errors import CapivaraError, UsageError, unknown
 from capivara_cli.stage import Env, opt
 
 if TYPE_CHECKING:
-    from capivara_cli.evaluation.compare import Embedded
     from capivara_cli.evaluation.subjects import NamedSet, ShardSet
     from capivara_cli.evaluation.tasks import Contender, Subject
 
@@ -31,14 +30,18 @@ class Options:
     data: str = opt("", "folder of an eval set that you have a copy of")
     split: str = opt("test", "split of an eval set")
     k: str = opt("1,5,10", "ranks of recall at k, separated by commas")
-    mode: str = opt("zero-shot", "classification: zero-shot, linear-probe, few-shot (of 5 classes by 5 images), by commas")
+    mode: str = opt(
+        "zero-shot", "classification: zero-shot, linear-probe, few-shot (of 5 classes by 5 images), by commas"
+    )
     train: str = opt("", "shards with classes to fit a linear probe on [default: the train split of the eval set]")
     classes: str = opt("", "file of class names: one per line, or JSON {lang: [names]}")
     templates: str = opt("", "file of prompts with {} or {c} for the name: one per line, or JSON {lang: [prompts]}")
-    labels: str = opt("", "paper: the Portuguese class names and prompts as CAPIVARA's authors used them, slips included")
+    labels: str = opt(
+        "", "paper: the Portuguese class names and prompts as CAPIVARA's authors used them, slips included"
+    )
     prompt: str = opt("", "hard prompt: a text with {} where each caption goes, such as 'a photo of {}'")
     translate_queries: bool = opt(False, "translate captions and prompts into English before they are asked")
-    translator: str = opt("auto", "for what a set lacks in a language, and for queries that are translated; auto: argos")
+    translator: str = opt("auto", "for what a set lacks in a language, and for translated queries; auto: argos")
     table: str = opt("", "write the results to these files too, separated by commas: .csv, .md or .tex")
     batch_size: int = opt(64, "images embedded at a time", min=1)
 
@@ -66,12 +69,12 @@ class _Targets:
 
 
 def _eval(inputs: list[str], options: Options, env: Env) -> dict[str, Any]:
-    """Recall in both directions, its mean, classification, and the disparity between languages, with their intervals."""
+    """Recall both ways, its mean, classification, and the disparity between languages, with their intervals."""
     targets, ks, langs = sort_targets(inputs, options.labels), ranks(options.k), wanted_languages(options.lang)
     modes = wanted_modes(options.mode)
     options.check()
 
-    from capivara_cli.evaluation import compare, present, table_files
+    from capivara_cli.evaluation import compare, keeping, present, table_files
     from capivara_cli.evaluation.queries import Queries
     from capivara_cli.evaluation.translations import Translation
 
@@ -86,12 +89,12 @@ def _eval(inputs: list[str], options: Options, env: Env) -> dict[str, Any]:
     for each in opened:
         subject = each.subject(contenders, options.batch_size)
         _warn_small(subject, ks)
-        showing = _Showing(subject, contenders)
-        protocol = compare.Protocol(ks, queries, modes, env.seed, showing.watch)
+        kept = keeping.Keeping(subject, contenders)
+        protocol = compare.Protocol(ks, queries, modes, env.seed, kept.watch)
         rows = compare.compare(subject, contenders, langs or list(subject.gallery.captions), protocol)
         for part, more in rows.items():
             found[part] += more
-        showing.save(rows, each)
+        kept.save(rows, each)
     for path in options.table_files:
         table_files.write(path, found)
     console.say(present.tables(found))
@@ -102,48 +105,6 @@ def _eval(inputs: list[str], options: Options, env: Env) -> dict[str, Any]:
 eval = command("eval", Options, "TARGET")(_eval)  # noqa: A001  a subcommand's object has the subcommand's name
 
 
-class _Showing:
-    """What is kept of a set in the run folders among the models: results, and examples with images."""
-
-    def __init__(self, subject: Subject, contenders: Sequence[Contender]) -> None:
-        self._subject = subject
-        self._runs = [each for each in contenders if each.folder]
-        self._langs = {lang for each in self._runs for lang in _taught(each)} | {"en"}
-        self._chosen: list[dict[str, Any]] = []
-
-    def watch(self, embedded: Embedded) -> None:
-        if not self._runs or embedded.lang not in self._langs or not embedded.texts:
-            return
-        from capivara_cli.evaluation import examples
-
-        subject = self._subject
-        self._chosen.append(
-            examples.pick(
-                set=subject.name, split=subject.split, lang=embedded.lang, images=embedded.images,
-                texts=embedded.texts, captions=embedded.captions.texts, owners=embedded.captions.owners,
-                keys=subject.gallery.keys,
-            )
-        )  # fmt: skip
-
-    def save(self, rows: dict[str, list[dict[str, Any]]], source: NamedSet | ShardSet) -> None:
-        from capivara_cli import model_card
-        from capivara_cli.evaluation import examples, present
-
-        for run in self._runs:
-            folder = Path(run.folder)
-            present.save(folder, rows)
-            if self._chosen and (again := source.samples()) is not None:
-                examples.save(folder / "examples", self._chosen, functools.partial(iter, again))
-            model_card.write(folder)
-
-
-def _taught(contender: Contender) -> list[str]:
-    from capivara_cli.runs import RunDir
-
-    request = RunDir(Path(contender.folder)).document.get("request", {})
-    return [lang for lang in str(request.get("lang", "")).split(",") if lang]
-
-
 def _opened(
     targets: _Targets, options: Options, langs: list[str], modes: Sequence[str], env: Env
 ) -> Iterable[NamedSet | ShardSet]:
@@ -152,8 +113,9 @@ def _opened(
 
     classes, templates = classnames.read(options.classes, options.templates, langs)
     train = [part.strip() for part in options.train.split(",") if part.strip()]
+    probes = any(mode != "zero-shot" for mode in modes)
     request = subjects.Request(
-        langs, options.data, options.split, options.translator, classes, templates, any(mode != "zero-shot" for mode in modes), train
+        langs, options.data, options.split, options.translator, classes, templates, probes, train
     )
     opened: list[Any] = [subjects.NamedSet(spec, request, env) for spec in targets.sets]
     if targets.shards or not targets.sets:

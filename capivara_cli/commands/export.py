@@ -1,7 +1,8 @@
-"""Write a finished run in the form others load: open_clip, peft, Hugging Face's classes, or ONNX."""
+"""Write a finished run in the form others load: open_clip, peft, Hugging Face's classes, ONNX, or a hub repository."""
 
 from __future__ import annotations
 
+import re
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,24 +19,52 @@ from capivara_cli.stage import Env, opt
 class Options:
     to: str = opt("", "folder to write; it must not exist yet")
     format: str = opt(
-        "open-clip", "open-clip: merged weights; peft: the adapter; hf: both towers in Hugging Face's form; onnx"
+        "open-clip",
+        "open-clip: merged weights; peft: the adapter; hf: both towers in Hugging Face's form; hub: as --hf; onnx",
     )
+    hf: str = opt(
+        "",
+        "folder to write, ready to push to the Hugging Face hub: the model card with results and footprint, and every "
+        "form that can express the model; --format hf is the towers for sentence-transformers and transformers alone",
+    )
+    repo: str = opt("", "with --hf: its name on the hub, ORG/NAME")
+
+    @property
+    def target(self) -> str:
+        return self.hf or self.to
+
+    @property
+    def form(self) -> str:
+        return "hub" if self.hf else self.format
+
+    def check(self) -> None:
+        """Raise ``UsageError`` for options that do not go together."""
+        if self.hf and self.to:
+            raise UsageError("export: --to and --hf both name the folder", "capivara export runs/hi --hf clip-hi")
+        if not self.target:
+            raise UsageError("export: one run and --to are needed", "capivara export runs/hi --to clip-hi")
+        if self.repo and self.form != "hub":
+            raise UsageError("--repo is the name on the hub: it goes with --hf", "--hf clip-hi --repo ORG/clip-hi")
+        if self.repo and not re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*", self.repo):
+            raise UsageError(f"--repo {self.repo}: a name on the hub is ORG/NAME")
 
 
 @command("export", Options, "RUN")
 def export(inputs: list[str], options: Options, env: Env) -> dict[str, Any]:
     """Write one run to a folder, all or nothing."""
-    if len(inputs) != 1 or not options.to:
+    if len(inputs) != 1:
         raise UsageError("export: one run and --to are needed", "capivara export runs/hi --to clip-hi")
-    plugins.check("exporters", options.format)
-    target = Path(options.to)
+    options.check()
+    plugins.check("exporters", options.form)
+    target = Path(options.target)
     if target.exists():
-        raise CapivaraError(f"{target}: exists", "choose another --to, or delete it")
+        raise CapivaraError(f"{target}: exists", f"choose another {'--hf' if options.hf else '--to'}, or delete it")
     run = open_run(Path(inputs[0]))
+    further = {"repo": options.repo} if options.repo else {}
     with replacing_folder(target) as folder:
-        how_to_load = plugins.module("exporters", options.format).write(run, folder, target.absolute())
+        how_to_load = plugins.module("exporters", options.form).write(run, folder, target.absolute(), **further)
         if not (folder / "README.md").exists():
             shutil.copyfile(run.path / "MODEL_CARD.md", folder / "README.md")
     console.say(f"{target}/: {how_to_load}")
     size = sum(path.stat().st_size for path in target.rglob("*") if path.is_file())
-    return {"to": str(target), "format": options.format, "from": str(run), "bytes": size}
+    return {"to": str(target), "format": options.form, "from": str(run), "bytes": size}

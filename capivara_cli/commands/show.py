@@ -6,21 +6,19 @@ Plain text to the terminal (and into a pipe: capivara show | less); --html write
 from __future__ import annotations
 
 import itertools
-import shlex
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from capivara_cli import console, languages
 from capivara_cli.command import command
 from capivara_cli.errors import BadSample
-from capivara_cli.options import load_command
-from capivara_cli.overview import command_names
 from capivara_cli.page import View, by_language, html_page
 from capivara_cli.sample import Caption, Sample
 from capivara_cli.shards import replace_text
-from capivara_cli.stage import Env, flag_of, opt
+from capivara_cli.stage import Env, opt
+from capivara_cli.typed import steps_of
 
 LONGEST = 400  # characters of one caption on a terminal
 
@@ -47,7 +45,7 @@ def show(inputs: list[str], options: Options, env: Env) -> dict[str, Any]:
     source = Source(inputs, env)
     samples = list(itertools.islice(source, options.n))
     views = [_view(sample, codes, pixels=bool(options.html)) for sample in samples]
-    steps = [_step(step) for step in source.history]
+    steps = steps_of(source.history)
     if options.html:
         replace_text(Path(options.html), html_page(_title(source.shards), steps, views))
         console.say(f"capivara show: {len(views)} samples in {options.html}")
@@ -118,29 +116,6 @@ def _plain(text: str) -> str:
     """One line, safe for a terminal, of bounded length."""
     line = console.printable(" ".join(text.split()))
     return line if len(line) <= LONGEST else f"{line[:LONGEST]}… ({len(line):,} characters)"
-
-
-def _step(step: dict[str, Any]) -> str:
-    """A step of the history as it would be typed: what differs from the defaults."""
-    words = [str(step.get("step", "?"))]
-    options = step.get("options")
-    defaults = _defaults(words[0])
-    for name, value in options.items() if isinstance(options, dict) else ():
-        if name in defaults and value == defaults[name]:
-            continue
-        flag = flag_of(name)
-        if isinstance(value, bool):
-            words.append(flag if value else flag.replace("--", "--no-"))
-        elif value not in ("", None):
-            words.append(f"{flag} {shlex.quote(str(value))}")
-    return " ".join(words)
-
-
-def _defaults(step: str) -> dict[str, Any]:
-    """The defaults of a stage; none for a step that this version does not have."""
-    if command_names().get(step) != "stages":
-        return {}
-    return {each.name: each.default for each in fields(load_command(step).options)}
 
 
 def _say_what_there_is(samples: Sequence[Sample], wanted: str) -> None:

@@ -60,14 +60,12 @@ def compare(
     Every score is in percent, every difference in points. A row's ``versus`` compares it with the first model's on the
     same set and language; ``p_holm`` is adjusted for all comparisons of this set and task.
     """
-    retrieved: list[list[Measured]] = []
-    for lang in langs:
-        if lang in subject.gallery.captions:
-            retrieved.append(_retrieve(subject, contenders, lang, protocol))
-    classified: list[list[Measured]] = []
-    if "zero-shot" in protocol.modes:
-        for lang in subject.classes:
-            classified.append([measure_classification(subject, each, lang, protocol.queries) for each in contenders])
+    captioned = [lang for lang in langs if lang in subject.gallery.captions]
+    retrieved = [_retrieve(subject, contenders, lang, protocol) for lang in captioned]
+    named = list(subject.classes) if "zero-shot" in protocol.modes else []
+    classified = [
+        [measure_classification(subject, each, lang, protocol.queries) for each in contenders] for lang in named
+    ]
     found = {"retrieval": _compared(retrieved), "classification": _compared(classified)}
     spread = _disparities(found["retrieval"], "mean_recall") + _disparities(found["classification"], "score")
     for mode in protocol.modes:

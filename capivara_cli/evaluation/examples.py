@@ -57,8 +57,8 @@ def pick(
     number of strictly better ones; that of an image is the rank of its best caption among those of others, and an
     image without captions is not asked for. Memory beyond the inputs: one block of scores.
     """
-    searches = {model: _Search(images[model], texts[model], np.asarray(owners), found) for model in images}
-    entry: Entry = {"set": set, "split": split, "lang": lang, "models": list(images), "counts": {}}
+    searches = {model: _Search(images[model], texts[model], np.asarray(owners), found) for model in texts}
+    entry: Entry = {"set": set, "split": split, "lang": lang, "models": list(texts), "counts": {}}
     page = _Page(searches, captions, owners, keys)
     for way in WAYS:
         queries, names = page.queries(way)

@@ -37,7 +37,11 @@ class Ranking:
     def interval(self) -> tuple[float, float]:
         ranked = Ranked(self.scores, self.truth)
         n = len(self.scores)
-        return significance.interval_of(lambda rows: self._score(ranked, np.bincount(rows, minlength=n).astype(float)), n)
+
+        def score(rows: Indices) -> float:
+            return self._score(ranked, np.bincount(rows, minlength=n).astype(float))
+
+        return significance.interval_of(score, n)
 
     def against(self, other: Ranking) -> Paired:
         """How much better ``other`` is."""

@@ -155,11 +155,7 @@ def _footnotes(rows: Sequence[Row]) -> list[str]:
 
 def _class_footnotes(rows: Sequence[Row]) -> list[str]:
     by = dict.fromkeys(
-        who
-        for row in rows
-        if row.get("machine_translated")
-        for who in (row["names_by"], row["templates_by"])
-        if who
+        who for row in rows if row.get("machine_translated") for who in (row["names_by"], row["templates_by"]) if who
     )
     named = dict.fromkeys(f"{row['set']}: {row['names_by']}" for row in rows if "paper" in (row.get("names_by") or ""))
     lines = [f"(MT) names or templates machine-translated ({', '.join(by)})"] if by else []
@@ -192,7 +188,9 @@ def save(folder: Path, found: dict[str, list[Row]]) -> None:
 
 
 def _place(row: Row) -> tuple[Any, ...]:
-    return tuple(row.get(key) for key in ("set", "split", "model", "lang", "mode", "prompt", "score" * ("worst" in row)))
+    """What a row is of: a later one of the same takes its place."""
+    of = ("set", "split", "model", "lang", "mode", "prompt", "queries_by")
+    return (*(row.get(key) for key in of), row["score"] if "worst" in row else None)
 
 
 def load(path: Path) -> dict[str, list[Row]]:

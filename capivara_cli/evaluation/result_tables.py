@@ -139,8 +139,9 @@ def _disparity(rows: list[Row]) -> Table:
 
 
 def _gap(row: Row) -> float | None:
-    """English minus the worst language."""
-    return (row.get("gap_to_english") or {}).get(row.get("worst"))
+    """English minus the worst language, which may be English itself."""
+    gaps = row.get("gap_to_english")
+    return gaps.get(row.get("worst"), 0.0) if gaps else None
 
 
 def _groups(

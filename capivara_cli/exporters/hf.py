@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from capivara_cli.clip import Clip
 from capivara_cli.errors import CapivaraError
 from capivara_cli.exporters._merged import merged
 from capivara_cli.runs import RunDir
@@ -24,14 +26,23 @@ def write(run: RunDir, folder: Path, final: Path) -> str:
 
     Raises ``CapivaraError`` for towers that these classes cannot express.
     """
+    save(merged(run), folder)
+    (folder / "README.md").write_text((run.path / "MODEL_CARD.md").read_text("utf-8") + _usage(final), "utf-8")
+    return f"load it with SentenceTransformer('{final}/text') and CLIPVisionModelWithProjection('{final}/image')"
+
+
+def save(clip: Clip, folder: Path) -> None:
+    """``text/`` and ``image/`` of a model. ``CapivaraError``, and nothing left, where they cannot express it."""
     from transformers.utils import logging
 
     logging.disable_progress_bar()
-    clip = merged(run)
-    _write_text(clip.model.text, clip.tokenizer, folder / "text")
-    _write_image(clip.model.visual, folder / "image")
-    (folder / "README.md").write_text((run.path / "MODEL_CARD.md").read_text("utf-8") + _usage(final), "utf-8")
-    return f"load it with SentenceTransformer('{final}/text') and CLIPVisionModelWithProjection('{final}/image')"
+    try:
+        _write_text(clip.model.text, clip.tokenizer, folder / "text")
+        _write_image(clip.model.visual, folder / "image")
+    except CapivaraError:
+        for part in ("text", "image"):
+            shutil.rmtree(folder / part, ignore_errors=True)
+        raise
 
 
 def _usage(final: Path) -> str:

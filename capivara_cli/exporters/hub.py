@@ -71,7 +71,7 @@ def _write_results(run: RunDir, folder: Path) -> None:
     """What was measured, and the curve, where they are there."""
     results = model_card.read_results(run.path)
     if any(results.values()):
-        _json(folder / "eval.json", public(results))
+        (folder / model_card.RESULTS).write_text(json.dumps(public(results), ensure_ascii=False) + "\n", "utf-8")
     if records := ledger.read(run.path):
         _json(folder / ledger.RUN_LEDGER, {"records": public(records)})
     if (run.path / "curve.png").is_file():

@@ -19,12 +19,26 @@ def write(run: RunDir, folder: Path, final: Path) -> str:
 
     Raises ``CapivaraError`` for M-CLIP's text towers: open_clip has none with a bias in the projection.
     """
+    clip = merged(run)
+    if not expresses(clip):
+        raise CapivaraError(f"{run}: open_clip has no form for M-CLIP's text towers", "--format hf and onnx have")
+    named_by_path = clip.text_folder is not None and has_local_base(run)
+    save(clip, folder, str(final) if named_by_path else "")
+    moved = f"; after moving it, set hf_model_name in {final}/open_clip_config.json" if named_by_path else ""
+    return f"load it with open_clip.create_model_and_transforms('local-dir:{final}'){moved}"
+
+
+def expresses(clip: Clip) -> bool:
+    """Whether open_clip has a form for this model."""
+    return not isinstance(clip.model.text, MultilingualText)
+
+
+def save(clip: Clip, folder: Path, named_by: str) -> None:
+    """Write a model that open_clip can express; ``named_by``: where it is to find the configuration of a Hugging Face
+    text tower, a folder or a name on the hub; "": where it did for the base."""
     from open_clip.push_to_hf_hub import save_config_for_hf
     from safetensors.torch import save_file
 
-    clip = merged(run)
-    if isinstance(clip.model.text, MultilingualText):
-        raise CapivaraError(f"{run}: open_clip has no form for M-CLIP's text towers", "--format hf and onnx have")
     weights = {name: value.contiguous() for name, value in clip.model.state_dict().items()}
     path = folder / "open_clip_model.safetensors"
     save_file(weights, path, metadata={"format": "pt"})
@@ -34,17 +48,14 @@ def write(run: RunDir, folder: Path, final: Path) -> str:
     if hasattr(clip.model.text, "config"):
         clip.model.text.config.save_pretrained(folder)
     config_path = folder / "open_clip_config.json"
-    named_by_path = clip.text_folder is not None and _local(run)
-    save_config_for_hf(clip.model, config_path, _model_config(clip, final if named_by_path else None))
+    save_config_for_hf(clip.model, config_path, _model_config(clip, named_by))
     config = json.loads(config_path.read_bytes())
     # The image tower is the base's: embeddings stored under its name stay valid for the exported model.
     config["capivara"] = {"base": clip.identity["model"]}
     config_path.write_text(json.dumps(config, indent=2) + "\n", "utf-8")
-    moved = f"; after moving it, set hf_model_name in {final}/open_clip_config.json" if named_by_path else ""
-    return f"load it with open_clip.create_model_and_transforms('local-dir:{final}'){moved}"
 
 
-def _model_config(clip: Clip, named_by: Path | None) -> dict[str, Any]:
+def _model_config(clip: Clip, named_by: str) -> dict[str, Any]:
     """open_clip's ``model_cfg`` such that plain open_clip finds the text tower's configuration.
 
     A base from the hub keeps the name open_clip looks up there. A local base has no such name, so the configuration is
@@ -52,14 +63,14 @@ def _model_config(clip: Clip, named_by: Path | None) -> dict[str, Any]:
     does not.
     """
     config = {**clip.config, "text_cfg": dict(clip.config["text_cfg"]), "custom_text": True}
-    if named_by is not None:
-        config["text_cfg"].update(hf_model_name=str(named_by), hf_tokenizer_name=str(named_by))
+    if named_by:
+        config["text_cfg"].update(hf_model_name=named_by, hf_tokenizer_name=named_by)
     return config
 
 
-def _local(run: RunDir) -> bool:
+def has_local_base(run: RunDir) -> bool:
     """Whether the base is a folder, the toy model, or a run on one of these."""
     base = run.document["base"]["source"]["model"]
     if (Path(base) / "run.json").is_file():
-        return _local(RunDir(Path(base)))
+        return has_local_base(RunDir(Path(base)))
     return base == "toy" or base.startswith(LOCAL)

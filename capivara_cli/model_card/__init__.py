@@ -43,7 +43,7 @@ def of_folder(folder: Path, beside: Beside = RUN_FOLDER) -> str:
 
 
 def read_results(folder: Path) -> dict[str, list[Row]]:
-    """The rows of ``eval.json`` by part; those of another run of the same name, in another folder, left out."""
+    """The rows of ``eval.json`` by part; those of another model of the same name are left out."""
     path = folder / RESULTS
     if not path.is_file():
         return {part: [] for part in _PARTS}
@@ -52,12 +52,15 @@ def read_results(folder: Path) -> dict[str, list[Row]]:
         found = {part: [row for row in document[part] if {"set", "model"} <= row.keys()] for part in _PARTS}
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise CapivaraError(f"{path}: damaged: {error}", "move it away and evaluate again") from error
-    names = {
-        row["model"] for rows in found.values() for row in rows if Path(row["model"]).name == folder.resolve().name
-    }
-    here = {name for name in names if Path(name).resolve() == folder.resolve()}
-    others = names - here if here else set()
+    others = _others(folder.resolve(), {row["model"] for rows in found.values() for row in rows})
     return {part: [row for row in rows if row["model"] not in others] for part, rows in found.items()}
+
+
+def _others(folder: Path, models: set[str]) -> set[str]:
+    """The models that are called as a run is, and are not this one: rows name a run by the path it was given by."""
+    alike = {name for name in models if Path(name).name == folder.name}
+    here = {name for name in alike if Path(name).resolve() == folder}
+    return alike - (here or {name for name in alike if "/" in name} or alike)
 
 
 def model_card(

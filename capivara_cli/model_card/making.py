@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from typing import Any
 
 from capivara_cli import languages, markdown
 from capivara_cli.evaluation.result_tables import Row
+from capivara_cli.typed import steps_of
 
 _METHODS = {
     "lora": "the image tower is frozen, low-rank updates of the text tower (LoRA, arXiv 2106.09685) are trained",
@@ -100,8 +100,8 @@ def factors(run: dict[str, Any], own: dict[str, list[Row]]) -> str:
     rows = [row for part in ("retrieval", "classification") for row in own[part]]
     evaluated = list(dict.fromkeys(row["lang"] for row in rows if row.get("lang")))
     sets = list(dict.fromkeys(row["set"] for row in rows))
-    kept = run["request"].get("keep_lang", "") if run["batch"]["kept"] else ""
-    lines = [f"taught: {_names(_taught(run))}" + (f"; kept by rehearsal: {_names([kept])}" if kept else "")]
+    kept = run["request"].get("keep_lang", "").split(",") if run["batch"]["kept"] else []
+    lines = [f"taught: {_names(_taught(run))}" + (f"; kept by rehearsal: {_names(kept)}" if kept else "")]
     lines.append(f"evaluated in: {_names(evaluated) if evaluated else 'no language yet'}")
     lines.append(
         "culture: images and captions come from where the training data come from; a translated caption speaks another "
@@ -180,12 +180,10 @@ def procedure(run: dict[str, Any]) -> str:
 
 
 def history(steps: list[dict[str, Any]]) -> str:
-    """The commands that made the shards, with their options."""
+    """The commands that made the shards, with the options that were not left as they are."""
     if not steps:
         return _listed(["shards that were not made by capivara"])
-    options = [json.dumps(step.get("options", {}), ensure_ascii=False) for step in steps]
-    named = [markdown.code(step.get("step", "?")) for step in steps]
-    return "\n".join(f"- {name} {markdown.code(text)}" for name, text in zip(named, options, strict=True))
+    return "\n".join(f"- {markdown.code(step)}" for step in steps_of(steps))
 
 
 def _taught(run: dict[str, Any]) -> list[str]:

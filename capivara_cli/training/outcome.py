@@ -8,12 +8,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from capivara_cli import __version__, console
+from capivara_cli import __version__, console, model_card
 from capivara_cli.clip import Clip
 from capivara_cli.runs import RunDir, replacing_folder
-from capivara_cli.shards import replace_text
 from capivara_cli.training import curve, tuning
-from capivara_cli.training.card import model_card
 from capivara_cli.training.data import TrainingData
 from capivara_cli.training.loop import Best
 
@@ -66,7 +64,7 @@ def finish(run: RunDir, clip: Clip, best: Best, pairs_per_second: float, *, imag
         step=len(metrics),
     )
     curve.save(metrics, run.path / "curve.png", run.path.name)
-    replace_text(run.path / "MODEL_CARD.md", model_card(run.document))
+    model_card.write(run.path)
     run.save(finished=True)
     _say(run, metrics)
 

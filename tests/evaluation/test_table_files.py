@@ -214,3 +214,19 @@ def test_another_extension_is_refused_and_nothing_is_left_half_done(tmp_path: Pa
     with pytest.raises(KeyError):
         table_files.write(tmp_path / "t.md", broken)
     assert [path.name for path in tmp_path.iterdir()] == ["t.md"] and (tmp_path / "t.md").read_text() == "before"
+
+
+def test_the_gap_is_none_without_english_and_nothing_where_english_is_the_worst() -> None:
+    head = {
+        "set": "s",
+        "split": "",
+        "score": "mean_recall",
+        "languages": ["pt", "en"],
+        "mean": 1.0,
+        "range": 1.0,
+        "std": 1.0,
+    }
+    rows = [{**head, "model": "a", "worst": "en", "gap_to_english": {"pt": -1.0}},
+            {**head, "model": "b", "worst": "pt", "gap_to_english": None}]  # fmt: skip
+    (table,) = tables({"disparity": rows})
+    assert [line[-1].text for line in table.groups[0][1]] == ["0.0", "—"]

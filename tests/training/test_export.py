@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import os
+import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,6 +16,7 @@ import open_clip
 import pytest
 import torch
 from peft import PeftModel
+from test_families import FAMILIES, taught
 from tiny import pairs
 
 from capivara_cli.clip import load_clip
@@ -39,6 +45,10 @@ def trained(tiny: Path, shards: Callable[..., Path], tmp_path: Path, peft: Any =
 
 def write(run: Path, to: Path, form: str = "open-clip") -> dict:
     return export.run([str(run)], Options(to=str(to), format=form), Env(Settings(), "export"))  # type: ignore[arg-type]
+
+
+def push(run: Path, to: Path, repo: str = "") -> dict:
+    return export.run([str(run)], Options(hf=str(to), repo=repo), Env(Settings(), "export"))  # type: ignore[arg-type]
 
 
 def plain_texts(model: torch.nn.Module, tokenizer: Callable) -> np.ndarray:
@@ -143,8 +153,6 @@ def test_sentence_transformers_and_transformers_load_the_towers(
 
 @pytest.mark.parametrize("method", ["lora", "adapter", "soft-prompt"])
 def test_onnx_computes_what_the_run_does(tiny: Path, shards: Callable[..., Path], tmp_path: Path, method: str) -> None:
-    import json
-
     import onnxruntime
 
     run = trained(tiny, shards, tmp_path, peft=method)
@@ -195,3 +203,136 @@ def test_a_wholly_trained_tower_is_merged_as_it_is(tiny: Path, shards: Callable[
     pixels = [torch.rand(3, 32, 32)]
     np.testing.assert_allclose(exported.embed_images(pixels), own.embed_images(pixels), atol=1e-6)
     assert np.abs(own.embed_images(pixels) - load_clip(str(tiny)).embed_images(pixels)).max() > 1e-3
+
+
+def evaluated(run: Path) -> None:
+    """What evaluation and the ledger leave, with paths of this machine in it."""
+    recalls = {"R@1": 50.0, "mean": 50.0}
+    row = {
+        "set": "toy", "split": "test", "lang": "pt", "model": str(run), "n_images": 9, "n_captions": 9,
+        "text_to_image": recalls, "image_to_text": recalls, "mean_recall": 50.0, "interval": [40.0, 60.0],
+        "versus": None, "provenance": {"obtained": f"local copy in {run.parent}/toy"},
+    }  # fmt: skip
+    (run / "eval.json").write_text(json.dumps({"retrieval": [row], "classification": [], "disparity": []}))
+    cost = {"id": "1", "stage": "train", "seconds": 1.0, "cpu_seconds": 1.0, "kwh_cpu": 1e-3, "kwh_gpu": 0.0,
+            "kwh_ram": 0.0, "kwh": 1e-3, "co2e_g": 0.5, "intensity": 500.0, "source": "modelled"}  # fmt: skip
+    (run / "footprint.json").write_text(json.dumps({"records": [cost]}))
+
+
+def test_a_folder_for_the_hub_has_all_that_its_page_needs(
+    a_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from huggingface_hub import ModelCard
+
+    evaluated(a_run)
+    monkeypatch.chdir(tmp_path)
+    summary = push(a_run, Path("clip-pt"))
+    folder = tmp_path / "clip-pt"
+    assert (summary["to"], summary["format"]) == ("clip-pt", "hub")
+    names = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+    assert names >= {
+        "README.md", ".gitattributes", "open_clip_config.json", "open_clip_model.safetensors", "config.json",
+        "tokenizer.json", "tokenizer_config.json", "adapter/adapter_config.json", "adapter/adapter_model.safetensors",
+        "text/modules.json", "image/config.json", "eval.json", "footprint.json", "curve.png",
+    }  # fmt: skip
+    said = capsys.readouterr().err
+    assert f"hf upload ORG/NAME {folder}\n" in said and "give --repo ORG/NAME" in said
+    assert "*.safetensors filter=lfs diff=lfs merge=lfs -text\n" in (folder / ".gitattributes").read_text()
+    card = ModelCard.load(folder / "README.md")
+    assert (card.data.library_name, card.data.language) == ("open_clip", ["pt"])
+    assert card.data.eval_results is not None and card.data.eval_results[0].metric_value == 50.0
+    assert 'create_model_and_transforms("hf-hub:ORG/NAME")' in card.text
+    assert json.loads((folder / "eval.json").read_text())["retrieval"][0]["provenance"]["obtained"] == (
+        "local copy in toy"
+    )
+    model, _, _ = open_clip.create_model_and_transforms("local-dir:clip-pt")
+    embedded = plain_texts(model, open_clip.get_tokenizer("local-dir:clip-pt"))
+    np.testing.assert_allclose(embedded, load_clip(str(a_run)).embed_texts(TEXTS), atol=1e-5)
+
+
+def test_no_file_for_the_hub_says_where_it_was_made(a_run: Path, tiny: Path, tmp_path: Path) -> None:
+    evaluated(a_run)
+    push(a_run, tmp_path / "clip-pt", "me/clip-pt")
+    places = [str(place).encode() for place in (tmp_path, tiny.parent, Path.home(), Path.cwd())]
+    told = [place for place in places if len(place) > 1]
+    for path in (tmp_path / "clip-pt").rglob("*"):
+        if path.is_file():
+            content = path.read_bytes()
+            assert not [place for place in told if place in content], path
+            assert b"/tmp/" not in content, path
+
+
+def test_once_pushed_open_clip_loads_it_by_its_name(a_run: Path, tmp_path: Path) -> None:
+    """The hub's cache, filled as a download would: another process, offline, knows nothing but the name."""
+    push(a_run, tmp_path / "clip-pt", "me/clip-pt")
+    cached = tmp_path / "hf" / "hub" / "models--me--clip-pt"
+    (cached / "refs").mkdir(parents=True)
+    (cached / "refs" / "main").write_text("0" * 40)
+    (tmp_path / "clip-pt").rename(tmp_path / "gone")
+    shutil.copytree(tmp_path / "gone", cached / "snapshots" / ("0" * 40))
+    code = f"""
+import json, open_clip, torch
+model, _, _ = open_clip.create_model_and_transforms("hf-hub:me/clip-pt")
+tokenizer = open_clip.get_tokenizer("hf-hub:me/clip-pt")
+with torch.no_grad():
+    print(json.dumps(model.eval().encode_text(tokenizer({TEXTS!r}), normalize=True).tolist()))
+"""
+    env = {**os.environ, "HF_HOME": str(tmp_path / "hf"), "HF_HUB_OFFLINE": "1"}
+    env.pop("HF_HUB_CACHE", None)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=env, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    np.testing.assert_allclose(json.loads(done.stdout), load_clip(str(a_run)).embed_texts(TEXTS), atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("family", "has", "has_not", "said"),
+    [
+        ("mclip", "text/modules.json", "open_clip_config.json", "open_clip has no form for M-CLIP's text towers"),
+        ("clip", "open_clip_config.json", "text", "no text/ and image/ for sentence-transformers and transformers"),
+    ],
+)
+def test_a_form_that_cannot_express_a_tower_is_left_out_and_it_is_said(
+    family: str,
+    has: str,
+    has_not: str,
+    said: str,
+    shards: Callable[..., Path],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    from huggingface_hub import metadata_load
+
+    run = taught(FAMILIES[family](tmp_path / "model"), shards(pairs(20)), tmp_path / "runs")
+    folder = tmp_path / "hub"
+    push(run.path, folder)
+    assert said in capsys.readouterr().err
+    assert (folder / has).is_file() and not (folder / has_not).exists()
+    assert (folder / "adapter" / "adapter_model.safetensors").is_file()
+    assert ("hf-hub:ORG/NAME" in (folder / "README.md").read_text()) == (family == "clip")
+    library = {"mclip": "sentence-transformers", "clip": "open_clip"}[family]
+    assert metadata_load(folder / "README.md")["library_name"] == library
+    places = [path for path in folder.rglob("*") if path.is_file() and str(tmp_path).encode() in path.read_bytes()]
+    assert places == []
+
+
+def test_an_adapter_that_cannot_be_merged_is_not_for_the_hub(
+    tiny: Path, shards: Callable[..., Path], tmp_path: Path
+) -> None:
+    run = trained(tiny, shards, tmp_path, peft="soft-prompt")
+    with pytest.raises(CapivaraError, match="what --peft soft-prompt adds cannot become part"):
+        push(run, tmp_path / "x")
+    assert not (tmp_path / "x").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"hf": "a", "to": "b"}, "--to and --hf both name the folder"),
+        ({"to": "b", "repo": "me/x"}, "--repo is the name on the hub"),
+        ({"hf": "a", "repo": "x"}, "--repo x: a name on the hub is ORG/NAME"),
+        ({}, "one run and --to are needed"),
+    ],
+)
+def test_options_that_do_not_go_together(options: dict[str, str], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        export.run(["runs/x"], Options(**options), Env(Settings(), "export"))

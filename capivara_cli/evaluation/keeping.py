@@ -1,0 +1,68 @@
+"""What run folders keep of an evaluation: every row, examples with images beside the first model's, the card anew."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+from capivara_cli import model_card
+from capivara_cli.evaluation import examples, present
+from capivara_cli.evaluation.compare import Embedded
+from capivara_cli.evaluation.gallery import code_of
+from capivara_cli.evaluation.tasks import Contender, Row, Subject
+from capivara_cli.runs import RunDir
+from capivara_cli.sample import Sample
+
+
+class Rereadable(Protocol):
+    """A set whose samples can be had once more; None for a stream, which is gone."""
+
+    def samples(self) -> Iterable[Sample] | None: ...
+
+
+class Keeping:
+    """Shown the embeddings of one set, language by language; in the end keeps rows and examples in each run folder.
+
+    Examples are chosen in the languages that the runs were taught, and in English.
+    """
+
+    def __init__(self, subject: Subject, contenders: Sequence[Contender]) -> None:
+        self._subject = subject
+        self._first = contenders[0].name
+        self._runs = [each for each in contenders if each.folder]
+        self._langs = {lang for each in self._runs for lang in _taught(each)} | {"en"}
+        self._chosen: dict[str, list[dict[str, Any]]] = {each.name: [] for each in self._runs}
+
+    def watch(self, embedded: Embedded) -> None:
+        subject = self._subject
+        for run, chosen in self._chosen.items():
+            texts = {name: embedded.texts[name] for name in (self._first, run) if name in embedded.texts}
+            if embedded.lang not in self._langs or run not in texts:
+                continue
+            chosen.append(
+                examples.pick(
+                    set=subject.name,
+                    split=subject.split,
+                    lang=embedded.lang,
+                    images={name: embedded.images[name] for name in texts},
+                    texts=texts,
+                    captions=embedded.captions.texts,
+                    owners=embedded.captions.owners,
+                    keys=subject.gallery.keys,
+                )
+            )
+
+    def save(self, rows: dict[str, list[Row]], source: Rereadable) -> None:
+        for run in self._runs:
+            folder = Path(run.folder)
+            present.save(folder, rows)
+            if (chosen := self._chosen[run.name]) and (again := source.samples()) is not None:
+                examples.save(folder / "examples", chosen, functools.partial(iter, again))
+            model_card.write(folder)
+
+
+def _taught(contender: Contender) -> list[str]:
+    request = RunDir(Path(contender.folder)).document.get("request", {})
+    return [code_of(lang.strip()) for lang in str(request.get("lang", "")).split(",") if lang.strip()]
