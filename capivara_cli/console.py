@@ -53,6 +53,11 @@ def page(text: str) -> None:
         out.write(text)
 
 
+def is_terminal() -> bool:
+    """Whether what ``page`` writes goes to a terminal."""
+    return sys.stdout.isatty() if _stdout is None else os.isatty(_stdout)
+
+
 def say(text: str) -> None:
     """One line for people."""
     if not _quiet:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 import time
 from collections.abc import Sequence
@@ -13,6 +12,7 @@ from capivara_cli import console, engine, ledger
 from capivara_cli.command import Command
 from capivara_cli.energy import Meter
 from capivara_cli.options import Invocation, parse_command
+from capivara_cli.sample import encode_json
 from capivara_cli.shards import replace_text
 from capivara_cli.stage import Env, Settings, Stage, Step
 
@@ -38,7 +38,7 @@ def perform(invocation: Invocation, *, data: BinaryIO | None = None, as_json: bo
                 model_card.write(Path(summary["run"]))
     if "read" in summary:
         console.say(summary_line(invocation.command.name, summary))
-    text = json.dumps({"command": invocation.command.name, **summary}, ensure_ascii=False, indent=2) + "\n"
+    text = encode_json({"command": invocation.command.name, **summary}, indent=2).decode() + "\n"
     if settings.summary:
         replace_text(Path(settings.summary), text)
     if as_json:

@@ -128,9 +128,9 @@ def captions_in(document: dict[str, Any]) -> list[Caption]:
     return [Caption.of_json(entry) for entry in entries]
 
 
-def encode_json(document: Any) -> bytes:
-    """Compact UTF-8 JSON in the order given; lone surrogates (legal in JSON, not in UTF-8) stay escaped."""
+def encode_json(document: Any, indent: int | None = None) -> bytes:
+    """UTF-8 JSON in the order given, on one line by default; lone surrogates, which UTF-8 cannot hold, stay escaped."""
     try:
-        return json.dumps(document, ensure_ascii=False, separators=(", ", ": ")).encode()
+        return json.dumps(document, ensure_ascii=False, indent=indent).encode()
     except UnicodeEncodeError:
-        return json.dumps(document, separators=(", ", ": ")).encode()
+        return json.dumps(document, indent=indent).encode()

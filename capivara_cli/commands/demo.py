@@ -39,6 +39,7 @@ def demo(inputs: list[str], options: Options, env: Env) -> dict[str, Any]:
     words = ["adapt", f"toy:{options.scenes}", "--lang", options.lang, *shlex.split(WORLD)]
     found = perform_line([*words, "--seeds", str(options.seeds), "--name", name, "--runs", options.runs], env.settings)
     console.say(
-        f"\nnext: capivara eval {found['run']} toy --lang all   ·   your own images: capivara adapt PHOTOS --lang …"
+        f"\nnext: capivara report {shlex.join(found['runs'])}, a page to look at"
+        f"   ·   your own images: capivara adapt PHOTOS --lang …"
     )
     return found

@@ -99,7 +99,8 @@ def _eval(inputs: list[str], options: Options, env: Env) -> dict[str, Any]:
         table_files.write(path, found)
     console.say(present.tables(found))
     owner = {"run": targets.runs[0]} if targets.runs else {}  # what evaluating cost is kept with the run
-    return {**found, **owner, "dropped": dict(env.tally.dropped), "notes": dict(env.tally.notes)}
+    tally = env.tally
+    return {**found, **owner, "read": tally.read, "dropped": dict(tally.dropped), "notes": dict(tally.notes)}
 
 
 eval = command("eval", Options, "TARGET")(_eval)  # noqa: A001  a subcommand's object has the subcommand's name

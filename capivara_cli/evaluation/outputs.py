@@ -44,8 +44,9 @@ class Ranking:
         return significance.interval_of(score, n)
 
     def against(self, other: Ranking) -> Paired:
-        """How much better ``other`` is."""
-
+        """How much better ``other`` is. ``ValueError`` for other images or classes."""
+        if not np.array_equal(self.truth, other.truth):
+            raise ValueError("two models can only be compared on the same images and classes")
         ranked = Ranked(np.concatenate([self.scores, other.scores]), np.concatenate([self.truth, self.truth]))
         n = len(self.scores)
 

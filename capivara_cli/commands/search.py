@@ -1,0 +1,232 @@
+"""Find images by a sentence in your language: capivara search "um cachorro na praia" shards/ --model runs/pt
+
+The images are embedded once, or taken as filter stored them, and kept as an index on this machine. Shows the best with
+their captions: as text, inline in kitty, iTerm2 and WezTerm, or as one page with --html. By an image: --image FILE.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import shlex
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from capivara_cli import console, languages, plugins
+from capivara_cli.command import command
+from capivara_cli.errors import CapivaraError, UsageError
+from capivara_cli.shards import find_shards, replace_text
+from capivara_cli.stage import Env, opt
+
+if TYPE_CHECKING:
+    from capivara_cli.clip import Clip
+    from capivara_cli.searching.asking import Asked
+    from capivara_cli.searching.exact import Best, Floats
+    from capivara_cli.searching.index import Index
+    from capivara_cli.searching.results import Answer
+
+_EXAMPLE = 'capivara search "um cachorro na praia" shards/ --model runs/pt'
+_STREAM = "-"
+
+
+@dataclass(frozen=True)
+class Options:
+    model: str = opt("", "model, or run folder [default: xlm-roberta-base-ViT-B-32]")
+    pretrained: str = opt("", "its weights, for an open_clip architecture")
+    lang: str = opt("auto", "language of the query; auto: that of the run, else not told to the model")
+    k: int = opt(10, "images to show for each query", min=1)
+    image: str = opt("", "look for images like this file instead")
+    queries: str = opt("", "file with one query per line; -: standard input")
+    index: Literal["auto", "exact", "faiss"] = opt(
+        "auto", "compare with all images, or with the likely ones by faiss; auto: faiss beyond a million images"
+    )
+    html: str = opt("", "write one HTML page with thumbnails to this file")
+    inline: Literal["auto", "on", "off"] = opt(
+        "auto", "show images on the terminal; auto: where it is known to be able"
+    )
+    translator: str = opt("auto", "for a model trained on translated queries; auto: argos")
+
+
+@dataclass(frozen=True)
+class _Wanted:
+    """What the command line asks for: sentences, or an image (decoded), in which shards."""
+
+    texts: list[str]
+    image: Any
+    inputs: list[str]
+
+
+@command("search", Options, "QUERY [SHARDS]")
+def search(inputs: list[str], options: Options, env: Env) -> dict[str, Any]:
+    """Show the ``k`` best images for each query: text, with images where the terminal can, or an HTML page."""
+    wanted = _wanted(inputs, options)
+    lang = _language(options)
+    shards = find_shards(wanted.inputs)
+    draw = _drawing(options, env)
+    if options.translator != "auto":
+        plugins.check("translators", options.translator)
+
+    from capivara_cli.searching.index import open_index
+    from capivara_cli.searching.results import answers
+
+    clip = _model(options, env)
+    asked, vectors = _asked(wanted, lang, clip, options, env)
+    with open_index(shards, clip, env) as index:
+        started = time.monotonic()
+        found, kind = _best(index, vectors, options)
+        seconds = time.monotonic() - started
+        results = _show(answers(index, asked, found, lang), options, draw, env)
+        _say(index, len(asked), kind, seconds)
+        return {
+            "results": results,
+            "images": len(index),
+            "computed": 0 if index.reused else index.document["computed"],
+            "dropped": index.document["dropped"],
+            "index": kind,
+            "search_seconds": round(seconds, 6),
+            **({"html": options.html} if options.html else {}),
+        }
+
+
+def _wanted(inputs: list[str], options: Options) -> _Wanted:
+    """Raises ``UsageError`` when it is not said, or said twice, what is looked for."""
+    from capivara_cli.engine import DEFAULT_INPUT, default_inputs
+
+    if options.image and options.queries:
+        raise UsageError("--image and --queries: one of them", _EXAMPLE)
+    if options.queries == _STREAM and _STREAM in inputs:
+        raise UsageError("--queries -: standard input is the shards already", "write the queries to a file")
+    if options.image or options.queries:
+        from capivara_cli.searching.asking import read_image, read_queries
+
+        if options.image:
+            return _Wanted([], read_image(options.image), default_inputs(inputs))
+        shards = [DEFAULT_INPUT] if options.queries == _STREAM and not inputs else default_inputs(inputs)
+        return _Wanted(read_queries(options.queries), None, shards)
+    if not inputs or (len(inputs) == 1 and _holds_shards(inputs[0])):
+        where = f" in {inputs[0]}" if inputs else ""
+        raise UsageError(f"search: what are you looking for{where}?", _EXAMPLE)
+    if not inputs[0].strip():
+        raise UsageError("search: the query is empty", _EXAMPLE)
+    return _Wanted([inputs[0].strip()], None, default_inputs(inputs[1:]))
+
+
+def _holds_shards(text: str) -> bool:
+    path = Path(text)
+    return path.suffix == ".tar" or (path.is_dir() and any(path.glob("*.tar")))
+
+
+def _language(options: Options) -> str:
+    """The code of the query's language, "" when it is not known."""
+    if not options.lang.strip():
+        raise UsageError("--lang is empty: give the language of the query, such as pt, or leave it out")
+    if options.lang != "auto":
+        return languages.get(options.lang.strip()).code
+    if not (Path(options.model) / "run.json").is_file():
+        return ""
+    from capivara_cli.runs import open_run
+
+    taught = str(open_run(Path(options.model)).document["request"].get("lang", "")).split(",")
+    return taught[0].strip() if len(taught) == 1 else ""
+
+
+def _model(options: Options, env: Env) -> Clip:
+    from capivara_cli.clip import DEFAULT_MODEL, check_model, load_clip
+
+    name = options.model or DEFAULT_MODEL
+    check_model(name, options.pretrained)
+    load = functools.partial(load_clip, name, options.pretrained, env.device)
+    return env.once(("clip", name, options.pretrained, env.device), load)
+
+
+def _asked(wanted: _Wanted, lang: str, clip: Clip, options: Options, env: Env) -> tuple[list[Asked], Floats]:
+    from capivara_cli.evaluation.translations import Translation
+    from capivara_cli.searching.asking import Asked, ask
+
+    if wanted.image is not None:
+        return [Asked(options.image, options.image)], clip.embed_images([clip.preprocess(wanted.image)])
+
+    def translate(source: str, target: str) -> Translation:
+        return Translation(options.translator, source, target, env)
+
+    return ask(wanted.texts, lang, clip, translate)
+
+
+def _best(index: Index, vectors: Floats, options: Options) -> tuple[Best, str]:
+    """What was found, and how: "exact" or "faiss"."""
+    from capivara_cli.searching import approximate, exact
+
+    large = len(index) > approximate.LARGE
+    if options.index == "auto" and large and not approximate.installed():
+        console.warn(f"{len(index):,} images are compared one by one; faster: {approximate.INSTALL}")
+        large = False
+    if options.index == "faiss" or (options.index == "auto" and large):
+        return approximate.best(index, vectors, options.k), "faiss"
+    return exact.best(index.features, vectors, options.k), "exact"
+
+
+def _drawing(options: Options, env: Env) -> Callable[[Any], str] | None:
+    """What makes a terminal show an image, None when images are not shown there."""
+    if options.inline == "off" or options.html or env.json:
+        return None
+    from capivara_cli.searching import inline
+
+    terminal = console.is_terminal()
+    protocol = inline.protocol(os.environ) if terminal else ""
+    if protocol:
+        return functools.partial(inline.escape_sequence, protocol=protocol)
+    if options.inline == "on":
+        why = f"this terminal (TERM={os.environ.get('TERM', '')}) is none of kitty, Ghostty, iTerm2, WezTerm, mintty"
+        raise CapivaraError(
+            f"--inline on: {why if terminal else 'standard output is no terminal'}", "--html page.html shows them"
+        )
+    return None
+
+
+def _show(
+    answers: Iterable[Answer], options: Options, draw: Callable[[Any], str] | None, env: Env
+) -> list[dict[str, Any]]:
+    """Show one answer after the other, so that the images of one alone are in memory; for programs, all of them."""
+    from capivara_cli.searching import results
+
+    shown, pages = [], []
+    for answer in answers:
+        shown.append(answer.to_json())
+        if options.html:
+            pages.append(results.page(answer, _described(answer, options)))
+        elif not env.json:
+            console.page("".join(f"{line}\n" for line in results.lines(answer, draw)))
+    if options.html:
+        replace_text(Path(options.html), results.joined(pages))
+        console.say(f"capivara search: {_count(len(shown), 'query', 'queries')} in {options.html}")
+    return shown
+
+
+def _described(answer: Answer, options: Options) -> str:
+    """The command of one answer, as it would be typed."""
+    what = ["--image", options.image] if options.image else [answer.asked.query]
+    given = [("--model", options.model), ("--pretrained", options.pretrained), ("--k", str(options.k))]
+    flags = [word for flag, value in given if value for word in (flag, value)]
+    return shlex.join(["capivara", "search", *what, *flags])
+
+
+def _say(index: Index, queries: int, kind: str, seconds: float) -> None:
+    document = index.document
+    if document["dropped"]:
+        reasons = ", ".join(f"{reason}: {count:,}" for reason, count in document["dropped"].items())
+        console.warn(f"cannot be found: {sum(document['dropped'].values()):,} samples ({reasons})")
+    computed = document["computed"]
+    made = (
+        "index kept from before" if index.reused else f"embedded here: {computed:,}, stored: {len(index) - computed:,}"
+    )
+    console.say(
+        f"capivara search: {_count(queries, 'query', 'queries')}, {_count(len(index), 'image', 'images')} ({made}), "
+        f"{kind}, {seconds * 1000:,.1f} ms"
+    )
+
+
+def _count(count: int, one: str, more: str) -> str:
+    return f"{count:,} {one if count == 1 else more}"

@@ -1,0 +1,58 @@
+"""Images between the lines of a terminal that can show them, by the protocols of kitty and of iTerm2."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+KITTY = "kitty"  # https://sw.kovidgoyal.net/kitty/graphics-protocol/
+ITERM = "iterm"  # https://iterm2.com/documentation-images.html
+ROWS = 10  # lines of text that an image is high
+_SIDE = 320  # pixels
+_PIECE = 4096  # bytes of base64 in one escape sequence of kitty's
+
+_BY_PROGRAM = {"ghostty": KITTY, "iTerm.app": ITERM, "WezTerm": ITERM, "mintty": ITERM}
+_BY_TERM = {"xterm-kitty": KITTY, "xterm-ghostty": KITTY}
+
+
+def protocol(environment: Mapping[str, str]) -> str:
+    """``KITTY`` or ``ITERM``, as the environment says of the terminal; "" when it says neither, and inside tmux and
+    screen, which pass no images on."""
+    term = environment.get("TERM", "")
+    if environment.get("TMUX") or term.startswith(("screen", "tmux")):
+        return ""
+    if environment.get("KITTY_WINDOW_ID"):
+        return KITTY
+    program = environment.get("TERM_PROGRAM", "")
+    if environment.get("LC_TERMINAL") == "iTerm2":  # what it passes on over ssh
+        return ITERM
+    return _BY_PROGRAM.get(program) or _BY_TERM.get(term, "")
+
+
+def escape_sequence(image: Image, protocol: str) -> str:
+    """What makes the terminal show the image, ``ROWS`` lines high."""
+    small = image.copy()
+    small.thumbnail((_SIDE, _SIDE))
+    out = io.BytesIO()
+    small.save(out, "PNG")
+    data = base64.b64encode(out.getvalue()).decode()
+    return _kitty(data) if protocol == KITTY else _iterm(data, len(out.getvalue()))
+
+
+def _kitty(data: str) -> str:
+    """Transmit and display (a=T) a PNG (f=100) in pieces (m=1: more follow); nothing is answered (q=2)."""
+    pieces = [data[start : start + _PIECE] for start in range(0, len(data), _PIECE)]
+    lines = []
+    for number, piece in enumerate(pieces):
+        control = f"a=T,f=100,q=2,r={ROWS}," if number == 0 else ""
+        lines.append(f"\x1b_G{control}m={int(number < len(pieces) - 1)};{piece}\x1b\\")
+    return "".join(lines)
+
+
+def _iterm(data: str, size: int) -> str:
+    return f"\x1b]1337;File=inline=1;size={size};height={ROWS};preserveAspectRatio=1:{data}\x07"
