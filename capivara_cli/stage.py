@@ -26,6 +26,8 @@ from capivara_cli.shards import Stream
 
 Prepared = TypeVar("Prepared")
 Result = TypeVar("Result")
+Arrays = dict[str, Any]
+"""Named numpy arrays."""
 
 DECODE_THREADS = 4
 
@@ -145,6 +147,23 @@ class Env:
 
 
 @dataclass(frozen=True)
+class Corpus:
+    """A stage that has to see all samples before it can decide about one: two passes over the shards and a reduce.
+
+    ``wanted(options)``: whether these options ask for it; if not, the stage is an ordinary generator. ``survey(samples,
+    options, env)`` looks at one shard and returns named arrays, which are kept beside the output; it counts nothing.
+    ``decide(surveys, options, env)`` is given a function per shard that loads its arrays, in the order of the shards, and
+    yields named arrays for each shard, in that order: its memory has to be bounded and said. ``apply(samples, survey,
+    decision, options, env)`` is the generator of the second pass over one shard, with the arrays of both.
+    """
+
+    wanted: Callable[[Any], bool]
+    survey: Callable[[Stream, Any, Env], Arrays]
+    decide: Callable[[Sequence[Callable[[], Arrays]], Any, Env], Iterator[Arrays]]
+    apply: Callable[[Stream, Arrays, Arrays, Any, Env], Stream]
+
+
+@dataclass(frozen=True)
 class Stage:
     """One subcommand that reads and writes samples. One that ``begins`` a stream reads ``env.inputs``, no shards."""
 
@@ -152,6 +171,7 @@ class Stage:
     options: type
     run: Callable[[Stream, Any, Env], Stream]
     begins: bool = False
+    corpus: Corpus | None = None
 
     def check(self, options: Any) -> None:
         """Raise at once what can be known to be wrong before any sample is read."""
@@ -160,9 +180,11 @@ class Stage:
             check()
 
 
-def stage(name: str, options: type, *, begins: bool = False) -> Callable[[Callable[[Stream, Any, Env], Stream]], Stage]:
+def stage(
+    name: str, options: type, *, begins: bool = False, corpus: Corpus | None = None
+) -> Callable[[Callable[[Stream, Any, Env], Stream]], Stage]:
     """Make a generator function the stage ``name``."""
-    return lambda run: Stage(name, options, run, begins)
+    return lambda run: Stage(name, options, run, begins, corpus)
 
 
 @dataclass(frozen=True)
