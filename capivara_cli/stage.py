@@ -150,11 +150,12 @@ class Env:
 class Corpus:
     """A stage that has to see all samples before it can decide about one: two passes over the shards and a reduce.
 
-    ``wanted(options)``: whether these options ask for it; if not, the stage is an ordinary generator. ``survey(samples,
-    options, env)`` looks at one shard and returns named arrays, which are kept beside the output; it counts nothing.
-    ``decide(surveys, options, env)`` is given a function per shard that loads its arrays, in the order of the shards, and
-    yields named arrays for each shard, in that order: its memory has to be bounded and said. ``apply(samples, survey,
-    decision, options, env)`` is the generator of the second pass over one shard, with the arrays of both.
+    ``wanted(options)``: whether these options ask for it; if not, the stage is an ordinary generator.
+    ``survey(samples, options, env)`` looks at one shard and returns named arrays, which are kept beside the output; it
+    counts nothing. ``decide(surveys, options, env)`` is given a function per shard that loads its arrays, in the order
+    of the shards, and yields named arrays for each shard, in that order: its memory has to be bounded and said.
+    ``apply(samples, survey, decision, options, env)`` is the generator of the second pass over one shard, with the
+    arrays of both.
     """
 
     wanted: Callable[[Any], bool]
