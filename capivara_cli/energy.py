@@ -19,6 +19,7 @@ WORLD_INTENSITY = 475.0
 """g CO2e per kWh, the world average that codecarbon uses where it knows no better."""
 
 _TRACK_AFTER = 10.0  # s: codecarbon takes 4 s to find its power model; work shorter than this is modelled instead
+_TRACKED_AT_LEAST = 5.0  # s: what codecarbon has seen of less says nothing about the rest
 _WATTS_PER_THREAD = 4.0  # codecarbon's constant for a processor whose model it does not know
 _WATTS_MEMORY = 10.0  # codecarbon's constant for the memory of one process
 _JOULES_PER_KWH = 3.6e6
@@ -93,12 +94,13 @@ class Meter:
         self._thread.join(timeout=6.0)
         seconds = time.monotonic() - self._started[0]
         cpu = _cpu_seconds() - self._started[1]
+        tracked = time.monotonic() - self._tracked_from[0]
         data = self._stop_tracker()
-        if data is None:
+        if data is None or tracked < _TRACKED_AT_LEAST:
             energy = (cpu * _WATTS_PER_THREAD / _JOULES_PER_KWH, 0.0, seconds * _WATTS_MEMORY / _JOULES_PER_KWH)
             source, hardware = "modelled", "unknown"
         else:
-            share = max(time.monotonic() - self._tracked_from[0], 1e-9) / seconds
+            share = tracked / seconds
             cpu_share = max(_cpu_seconds() - self._tracked_from[1], 1e-9) / max(cpu, 1e-9)
             energy = (data.cpu_energy / min(cpu_share, 1.0), data.gpu_energy / share, data.ram_energy / share)
             source, hardware = "codecarbon", data.gpu_model or data.cpu_model or "unknown"
