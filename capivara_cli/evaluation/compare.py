@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from capivara_cli.evaluation import significance
 from capivara_cli.evaluation.disparity import disparity
+from capivara_cli.evaluation.examples import Answers
 from capivara_cli.evaluation.gallery import Captions, identity_of
 from capivara_cli.evaluation.probing import measure_probe
 from capivara_cli.evaluation.queries import Queries
@@ -30,12 +31,12 @@ MODES = ("zero-shot", "linear-probe", "few-shot")
 
 @dataclass(frozen=True)
 class Embedded:
-    """What every model made of one language of a set: enough to show examples."""
+    """What every model made of one language of a set: enough to show examples. Models whose queries were translated,
+    and lost some, are not among them."""
 
     lang: str
     captions: Captions
-    images: dict[str, Floats]
-    texts: dict[str, Floats]
+    models: dict[str, Answers]
 
 
 @dataclass(frozen=True)
@@ -80,9 +81,8 @@ def compare(
 def _retrieve(subject: Subject, contenders: Sequence[Contender], lang: str, protocol: Protocol) -> list[Measured]:
     measured = [measure_retrieval(subject, each, lang, protocol.ks, protocol.queries) for each in contenders]
     if protocol.watch is not None:
-        texts = {each.row["model"]: each.texts for each in measured if each.texts is not None}
-        images = {each.name: subject.gallery.images_for(each.clip) for each in contenders}
-        protocol.watch(Embedded(lang, subject.gallery.captions[lang], images, texts))
+        models = {each.row["model"]: each.answers for each in measured if each.answers is not None}
+        protocol.watch(Embedded(lang, subject.gallery.captions[lang], models))
     return measured
 
 

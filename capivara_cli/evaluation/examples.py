@@ -18,7 +18,6 @@ import numpy as np
 import numpy.typing as npt
 
 from capivara_cli.errors import BadSample, CapivaraError
-from capivara_cli.evaluation.retrieval import TIE
 from capivara_cli.images import decode_image
 from capivara_cli.runs import replacing_folder
 from capivara_cli.sample import Sample, encode_json
@@ -33,103 +32,43 @@ VERDICTS = ("gained", "lost", "kept", "missed")
 """Whether the right one is among the first few: of the last model only, of the first only, of both, of neither."""
 THUMBNAIL = 224  # pixels, the longer side
 
-_TILE = 1024  # rows of one block of scores
 
+@dataclass(frozen=True)
+class Answers:
+    """What one model makes of a set: L2-normalised embeddings and where the right answers stand.
 
-def pick(
-    *,
-    set: str,
-    split: str,
-    lang: str,
-    images: Mapping[str, Floats],
-    texts: Mapping[str, Floats],
-    captions: Sequence[str],
-    owners: Sequence[int],
-    keys: Sequence[str],
-    count: int = 8,
-    found: int = 5,
-    seed: int = 0,
-) -> Entry:
-    """One entry of ``examples.json``: up to ``count`` queries each way, with the best ``found`` of every model.
-
-    ``images`` {model: [N, d]} and ``texts`` {model: [T, d]} are L2-normalised, the first model is the baseline;
-    ``owners`` [T] holds the image (its row) of each caption, ``keys`` [N] the names of the images. A rank is 1 + the
-    number of strictly better ones; that of an image is the rank of its best caption among those of others, and an
-    image without captions is not asked for. Memory beyond the inputs: one block of scores.
+    ``images`` [N, d], ``texts`` [T, d]; ``text_ranks`` [T] and ``image_ranks`` [N] as in ``Retrieval``.
     """
-    searches = {model: _Search(images[model], texts[model], np.asarray(owners), found) for model in texts}
-    entry: Entry = {"set": set, "split": split, "lang": lang, "models": list(texts), "counts": {}}
-    page = _Page(searches, captions, owners, keys)
-    for way in WAYS:
-        queries, names = page.queries(way)
-        first, last = (search.ranks(way)[queries] <= found for search in (page.first, page.last))
-        verdicts = [VERDICTS[place] for place in np.select([last & ~first, first & ~last, first & last], [0, 1, 2], 3)]
-        entry["counts"][way] = {name: verdicts.count(name) for name in VERDICTS}
-        drawn = _drawn(verdicts, names, count, np.random.default_rng(seed))
-        entry[way] = [page.described(way, int(queries[place]), verdicts[place]) for place in drawn]
-    return entry
 
-
-class _Search:
-    """One model's ranking of images for texts and of texts for images."""
-
-    def __init__(self, images: Floats, texts: Floats, owners: npt.NDArray[np.int64], found: int) -> None:
-        self.images, self.texts, self.owners, self.found = images, texts, owners, found
-        self._ranks: dict[str, Ranks] = {}
+    images: Floats
+    texts: Floats
+    text_ranks: Ranks
+    image_ranks: Ranks
 
     def ranks(self, way: str) -> Ranks:
-        """[T] or [N], 1 for the best; infinite where there is nothing to find."""
-        if way not in self._ranks:
-            self._ranks[way] = self._ranked(way)
-        return self._ranks[way]
+        return self.text_ranks if way == WAYS[0] else self.image_ranks
 
-    def _ranked(self, way: str) -> Ranks:
-        own = np.einsum("td,td->t", self.texts, self.images[self.owners])
-        if way == "text_to_image":
-            return self._above(self.texts, self.images, own, own_columns=False)
-        best = np.full(len(self.images), -np.inf, dtype=np.float32)
-        np.maximum.at(best, self.owners, own)
-        ranks = self._above(self.images, self.texts, best, own_columns=True)
-        ranks[best == -np.inf] = np.inf
-        return ranks
-
-    def _above(self, queries: Floats, candidates: Floats, own: Floats, *, own_columns: bool) -> Ranks:
-        """1 + how many candidates score above ``own``; ``own_columns``: not counting those of the query itself."""
-        ranks = np.ones(len(queries))
-        for start in range(0, len(queries), _TILE):
-            rows = slice(start, min(start + _TILE, len(queries)))
-            for begin in range(0, len(candidates), _TILE):
-                columns = slice(begin, min(begin + _TILE, len(candidates)))
-                above = queries[rows] @ candidates[columns].T > own[rows, None] + np.float32(TIE)
-                if own_columns:
-                    above &= self.owners[None, columns] != np.arange(rows.start, rows.stop)[:, None]
-                ranks[rows] += above.sum(axis=1)
-        return ranks
-
-    def best(self, way: str, query: int) -> list[tuple[int, float]]:
-        """(row, score) of the best ``found``, of equal ones the earlier."""
-        towers = (self.texts, self.images) if way == "text_to_image" else (self.images, self.texts)
+    def best(self, way: str, query: int, count: int) -> list[tuple[int, float]]:
+        """(row, score) of the best ``count``, of equal ones the earlier."""
+        towers = (self.texts, self.images) if way == WAYS[0] else (self.images, self.texts)
         scores = towers[1] @ towers[0][query]
-        order = np.argsort(-scores, kind="stable")[: self.found]
+        order = np.argsort(-scores, kind="stable")[:count]
         return [(int(row), round(float(scores[row]), 4)) for row in order]
 
 
 @dataclass(frozen=True)
-class _Page:
-    """What the rows of the embeddings are called."""
+class Queried:
+    """What queries are drawn from: the captions of one language of a set.
 
-    searches: dict[str, _Search]
+    ``owners`` [T] holds the image (its row) of each caption, ``keys`` [N] the names of the images.
+    """
+
+    set: str
+    split: str
+    lang: str
     captions: Sequence[str]
     owners: Sequence[int]
     keys: Sequence[str]
-
-    @property
-    def first(self) -> _Search:
-        return next(iter(self.searches.values()))
-
-    @property
-    def last(self) -> _Search:
-        return next(reversed(self.searches.values()))
 
     def queries(self, way: str) -> tuple[npt.NDArray[np.int64], list[str]]:
         """The rows that can be asked for, and what tells two queries apart."""
@@ -138,9 +77,10 @@ class _Page:
         rows = np.unique(np.asarray(self.owners))
         return rows, [self.keys[row] for row in rows]
 
-    def described(self, way: str, query: int, verdict: str) -> Entry:
-        ranks = {model: float(search.ranks(way)[query]) for model, search in self.searches.items()}
-        best = {model: search.best(way, query) for model, search in self.searches.items()}
+    def described(self, way: str, query: int, models: Mapping[str, Answers], count: int) -> Entry:
+        """A query with its rank and the best ``count`` of every model."""
+        ranks = {name: float(model.ranks(way)[query]) for name, model in models.items()}
+        best = {name: model.best(way, query, count) for name, model in models.items()}
         if way == "text_to_image":
             return {
                 "text": self.captions[query],
@@ -150,7 +90,6 @@ class _Page:
                     model: [{"key": self.keys[row], "score": score} for row, score in rows]
                     for model, rows in best.items()
                 },
-                "verdict": verdict,
             }
         return {
             "key": self.keys[query],
@@ -163,8 +102,28 @@ class _Page:
                 ]
                 for model, rows in best.items()
             },
-            "verdict": verdict,
         }
+
+
+def pick(asked: Queried, models: Mapping[str, Answers], *, count: int = 8, found: int = 5, seed: int = 0) -> Entry:
+    """One entry of ``examples.json``: up to ``count`` queries each way, with the best ``found`` of every model.
+
+    The first model is the baseline, and verdicts compare the last one with it. An image without captions is not asked
+    for.
+    """
+    first, *_, last = [*models.values()] * 2
+    entry: Entry = {"set": asked.set, "split": asked.split, "lang": asked.lang, "models": list(models), "counts": {}}
+    for way in WAYS:
+        queries, names = asked.queries(way)
+        before, after = (model.ranks(way)[queries] <= found for model in (first, last))
+        places = np.select([after & ~before, before & ~after, before & after], [0, 1, 2], 3)
+        verdicts = [VERDICTS[place] for place in places]
+        entry["counts"][way] = {name: verdicts.count(name) for name in VERDICTS}
+        drawn = _drawn(verdicts, names, count, np.random.default_rng(seed))
+        entry[way] = [
+            {**asked.described(way, int(queries[place]), models, found), "verdict": verdicts[place]} for place in drawn
+        ]
+    return entry
 
 
 def _drawn(verdicts: Sequence[str], names: Sequence[str], count: int, chance: np.random.Generator) -> list[int]:

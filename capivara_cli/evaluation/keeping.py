@@ -10,6 +10,7 @@ from typing import Any, Protocol
 from capivara_cli import model_card
 from capivara_cli.evaluation import examples, present
 from capivara_cli.evaluation.compare import Embedded
+from capivara_cli.evaluation.examples import Queried
 from capivara_cli.evaluation.gallery import code_of
 from capivara_cli.evaluation.tasks import Contender, Row, Subject
 from capivara_cli.runs import RunDir
@@ -36,23 +37,16 @@ class Keeping:
         self._chosen: dict[str, list[dict[str, Any]]] = {each.name: [] for each in self._runs}
 
     def watch(self, embedded: Embedded) -> None:
-        subject = self._subject
+        if embedded.lang not in self._langs:
+            return
+        subject, captions = self._subject, embedded.captions
+        asked = Queried(
+            subject.name, subject.split, embedded.lang, captions.texts, captions.owners, subject.gallery.keys
+        )
         for run, chosen in self._chosen.items():
-            texts = {name: embedded.texts[name] for name in (self._first, run) if name in embedded.texts}
-            if embedded.lang not in self._langs or run not in texts:
-                continue
-            chosen.append(
-                examples.pick(
-                    set=subject.name,
-                    split=subject.split,
-                    lang=embedded.lang,
-                    images={name: embedded.images[name] for name in texts},
-                    texts=texts,
-                    captions=embedded.captions.texts,
-                    owners=embedded.captions.owners,
-                    keys=subject.gallery.keys,
-                )
-            )
+            models = {name: embedded.models[name] for name in (self._first, run) if name in embedded.models}
+            if run in models:
+                chosen.append(examples.pick(asked, models))
 
     def save(self, rows: dict[str, list[Row]], source: Rereadable) -> None:
         for run in self._runs:

@@ -13,6 +13,7 @@ import numpy.typing as npt
 from capivara_cli.clip import Clip
 from capivara_cli.errors import CapivaraError
 from capivara_cli.evaluation.evalset import Classes, Metric, Provenance
+from capivara_cli.evaluation.examples import Answers
 from capivara_cli.evaluation.gallery import Captions, Gallery, Labels
 from capivara_cli.evaluation.metrics import multi_hot
 from capivara_cli.evaluation.outputs import Ratios, of_classification
@@ -63,7 +64,7 @@ class Measured:
 
     row: Row
     outputs: Any  # Ratios or Ranking, the same for all models on one set
-    texts: Floats | None = None  # embeddings of the captions, where there is one for each
+    answers: Answers | None = None  # where every caption was asked
 
 
 def measure_retrieval(
@@ -93,8 +94,9 @@ def measure_retrieval(
         "prompt": queries.prompt,
         "provenance": {**asdict(provenance), "captions_by": dict(own.by)},
     }
-    aligned = len(asked.captions.texts) == len(own.texts)
-    return Measured(row, Ratios(found.contributions), texts if aligned else None)
+    whole = len(asked.captions.texts) == len(own.texts)
+    answers = Answers(images, texts, found.text_ranks, found.image_ranks) if whole else None
+    return Measured(row, Ratios(found.contributions), answers)
 
 
 def _variants(

@@ -12,6 +12,7 @@ import numpy as np
 from made import a_sample, jpeg
 
 from capivara_cli.evaluation import examples
+from capivara_cli.evaluation.retrieval import retrieval
 from capivara_cli.sample import Caption, Sample
 from capivara_cli.shards import ShardWriter
 
@@ -165,17 +166,15 @@ def with_examples(run: Path, models: Sequence[str] | None = None) -> None:
     names = list(models or ["toy", f"runs/{run.name}"])
     angles = np.pi * np.arange(4) / 2
     right = np.stack([np.cos(angles), np.sin(angles)], axis=1).astype(np.float32)
-    entry = examples.pick(
-        set="toy",
-        split="test",
-        lang="pt",
-        images=dict.fromkeys(names, right),
-        texts={name: np.roll(right, 1, axis=0) if name == names[0] else right for name in names},
-        captions=[f"texto {EVIL} {row}" for row in range(4)],
-        owners=range(4),
-        keys=[f"k{row}" for row in range(4)],
-        found=1,
+    asked = examples.Queried(
+        "toy", "test", "pt", [f"texto {EVIL} {row}" for row in range(4)], range(4), [f"k{row}" for row in range(4)]
     )
+    models = {}
+    for name in names:
+        texts = np.roll(right, 1, axis=0) if name == names[0] else right
+        ranks = retrieval(right, texts, range(4))
+        models[name] = examples.Answers(right, texts, ranks.text_ranks, ranks.image_ranks)
+    entry = examples.pick(asked, models, found=1)
     examples.save(run / "examples", [entry], photos)
 
 
