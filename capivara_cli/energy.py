@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import resource
-import sys
 import threading
 import time
 from dataclasses import asdict, dataclass
@@ -149,12 +148,6 @@ def _cpu_seconds() -> float:
     """Processor seconds of this process and of the children it has waited for."""
     own, children = resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN)
     return own.ru_utime + own.ru_stime + children.ru_utime + children.ru_stime
-
-
-def peak_memory_bytes() -> int:
-    """Peak resident memory of this process."""
-    scale = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * scale
 
 
 def intensity(country: str) -> float:

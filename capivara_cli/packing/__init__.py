@@ -57,14 +57,6 @@ def samples(source: str, options: PackOptions, env: Env) -> Stream:
     return _verified(stream, env) if options.verify else stream
 
 
-def _without_file(source: str, path: Path) -> str:
-    """The importer of a source that is no file: the toy world, or nothing."""
-    if plugins.module("importers", "toy").recognise(path):
-        return "toy"
-    hint = "pack reads local files: download it first" if "://" in source else "give a folder of images or a table"
-    raise CapivaraError(f"{source}: no such file or folder", hint)
-
-
 def importer_of(source: str, wanted: str = "auto") -> str:
     """The name of the importer to use. Raises ``CapivaraError`` that lists the known forms when none recognises it."""
     path = Path(source)
