@@ -43,6 +43,8 @@ if TYPE_CHECKING:
     import numpy as np
     from torch import Tensor
 
+    from capivara_cli.pixels import Pixels
+
 TOY = Path(__file__).parent / "toy" / "models" / "clip"
 
 _TEXT_BATCH = 256
@@ -62,7 +64,7 @@ class Clip:
     """
 
     model: Any
-    preprocess: Callable[[Any], Tensor]
+    preprocess: Pixels
     tokenizer: Any
     device: str
     identity: dict[str, str]
@@ -99,7 +101,7 @@ class Clip:
         return self
 
     def embed_images(self, images: Sequence[Tensor]) -> np.ndarray:
-        """Preprocessed images [3, h, w] -> [n, dim] float32, L2-normalised."""
+        """Preprocessed images, uint8 [3, h, w], -> [n, dim] float32, L2-normalised."""
         import numpy as np
         import torch
 
@@ -107,7 +109,7 @@ class Clip:
             return np.zeros((0, self.dim), np.float32)
         with torch.inference_mode():
             self.model.visual.to(self.device)
-            batch = torch.stack(list(images)).to(self.device)
+            batch = self.preprocess.normalised(torch.stack(list(images)).to(self.device))
             return self.model.encode_image(batch, normalize=True).float().cpu().numpy()
 
     def embed_texts(
@@ -205,16 +207,15 @@ def load_clip(model: str = DEFAULT_MODEL, pretrained: str = "", device: str = "c
 
 
 def _load(plan: Plan, source: dict[str, str], device: str) -> Clip:
-    from open_clip.transform import PreprocessCfg, image_transform_v2
-
     from capivara_cli.building import build, known_digest, padding
+    from capivara_cli.pixels import Pixels
 
     model = build(plan)
     settings = model.visual.preprocess_cfg
     weights = known_digest("visual", plan)
     clip = Clip(
         model=model,
-        preprocess=image_transform_v2(PreprocessCfg(**settings), is_train=False),
+        preprocess=Pixels(settings),
         tokenizer=plan.tokenizer,
         device=device,
         identity={"model": plan.label, "weights": weights, "preprocess": _describe(settings)},

@@ -47,14 +47,19 @@ _DAMAGE = (
 _ORIENTATION = 0x0112  # the Exif tag
 
 
-def decode_image(source: Sample | bytes) -> Image:
+def decode_image(source: Sample | bytes, draft: int = 0) -> Image:
     """Decode the image of a sample (or encoded bytes) to RGB, upright, first frame, transparency over white.
+
+    ``draft``: a JPEG may be decoded at an eighth, a quarter or half of its size, as long as no side gets shorter than
+    that many pixels: several times as fast for photos that a tower sees at 224 pixels; 0: at its full size.
 
     Raises ``BadSample`` when there is no image, when it has zero bytes, more than ``MAX_MEGAPIXELS``, or damage: a
     truncated file is refused, not filled with grey.
     """
     image = _open(source)
     try:
+        if draft:
+            image.draft(None, (draft, draft))
         image.load()
         return _upright(_as_rgb(image), _orientation(image))
     except _DAMAGE as error:

@@ -206,7 +206,7 @@ class _Builder:
     def _prepare(self, sample: Sample) -> Any:
         """The stored embedding if it is of this image tower, else pixels; runs in threads."""
         vector = stored_embedding(sample, self._clip.identity, self._clip.dim)
-        return self._clip.preprocess(decode_image(sample)) if vector is None else unit(vector)
+        return self._clip.preprocess(decode_image(sample, self._clip.preprocess.draft)) if vector is None else unit(vector)
 
     def _embed(self, items: list[Any]) -> list[np.ndarray]:
         pixels = [item for item in items if not isinstance(item, np.ndarray)]

@@ -160,8 +160,7 @@ class ImageEncoder(Encoder):
     def __init__(self, clip: Clip, precision: torch.dtype, budget: Budget, devices: Devices) -> None:
         super().__init__(clip, precision, budget, devices)
         self.tower = clip.model.visual.to(clip.device)
-        settings = clip.model.visual.preprocess_cfg
-        self._mean, self._std = (torch.tensor(settings[key]).view(3, 1, 1) for key in ("mean", "std"))
+        self._pixels = clip.preprocess
         patch = getattr(clip.model.visual, "patch_size", 16)
         self._patch = patch[0] if isinstance(patch, tuple) else int(patch)
 
@@ -170,7 +169,7 @@ class ImageEncoder(Encoder):
         return row.shape[-1] * row.shape[-2] // self._patch**2 + 1
 
     def run(self, rows: list[np.ndarray]) -> Tensor:
-        return self._autocast((torch.from_numpy(np.stack(rows)) / 255 - self._mean) / self._std)
+        return self._autocast(self._pixels.normalised(torch.from_numpy(np.stack(rows))))
 
 
 def _seed_of(*numbers: int) -> int:

@@ -284,7 +284,7 @@ class _Writer:
                 return vector
         if not _has_image(sample):
             return None
-        image = decode_image(sample)
+        image = decode_image(sample, 0 if self._views or self._keep_pixels else self._clip.preprocess.draft)
         return (sample.key, image) if self._views else self._clip.preprocess(image)
 
     def _embed(self, items: list[Any]) -> list[np.ndarray | None]:
@@ -310,11 +310,9 @@ class _Writer:
         ]
 
     def _as_bytes(self, image: Tensor) -> np.ndarray:
-        """[1, 3, height, width] uint8: what the preprocessing made of 8-bit pixels, its normalisation undone."""
-        settings = self._clip.model.visual.preprocess_cfg
-        mean, std = (image.new_tensor(settings[key]).view(3, 1, 1) for key in ("mean", "std"))
+        """[1, 3, height, width] uint8, as the image tower is shown it."""
         self._shape = tuple(image.shape)
-        return ((image * std + mean) * 255).round().clamp(0, 255).byte().numpy()[None]
+        return image.numpy()[None]
 
     def _add(self, sample: Sample, vectors: np.ndarray | None) -> None:
         self._put("present", [vectors is not None])

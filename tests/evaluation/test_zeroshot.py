@@ -139,7 +139,7 @@ def test_the_toy_world_scores_as_in_clip_benchmark_from_images_to_accuracy(monke
     pixels = [clip.preprocess(decode_image(sample)) for sample in shown]
     vectors = class_vectors(lambda texts: clip.embed_texts(texts, "pt"), toy.classes, toy.templates)
     found = classify(clip.embed_images(pixels), labels, vectors)
-    loader = Loader([(torch.stack(pixels), torch.tensor(labels))], toy.classes)
+    loader = Loader([(clip.preprocess.normalised(torch.stack(pixels)), torch.tensor(labels))], toy.classes)
     templates = [template.replace("{}", "{c}") for template in toy.templates]
     expected = theirs.evaluate(clip.model, loader, clip.tokenizer, list(toy.classes), templates, "cpu", amp=False)
     assert (found.top1, found.top5) == pytest.approx((expected["acc1"], expected["acc5"]), abs=1e-6)

@@ -69,7 +69,7 @@ def test_plain_open_clip_loads_the_folder(a_run: Path, tiny: Path, tmp_path: Pat
     from PIL import Image
 
     image = Image.new("RGB", (50, 40), "red")
-    torch.testing.assert_close(preprocess(image), adapted.preprocess(image))
+    torch.testing.assert_close(preprocess(image), adapted.preprocess.normalised(adapted.preprocess(image)))
     with torch.no_grad():
         pixels = model.encode_image(preprocess(image)[None], normalize=True).numpy()
     np.testing.assert_allclose(pixels, base.embed_images([base.preprocess(image)]), atol=1e-5)
@@ -142,10 +142,11 @@ def test_sentence_transformers_and_transformers_load_the_towers(
     np.testing.assert_allclose(texts, adapted.embed_texts(TEXTS), atol=1e-5)
     image = Image.fromarray(np.random.default_rng(0).integers(0, 255, (60, 45, 3), np.uint8))
     pixels = CLIPImageProcessor.from_pretrained(moved / "image")(image, return_tensors="pt")
-    torch.testing.assert_close(pixels["pixel_values"][0], adapted.preprocess(image), atol=0.02, rtol=0)
+    shown = adapted.preprocess.normalised(adapted.preprocess(image))
+    torch.testing.assert_close(pixels["pixel_values"][0], shown, atol=0.02, rtol=0)
     tower = CLIPVisionModelWithProjection.from_pretrained(moved / "image").eval()
     with torch.no_grad():
-        embedded = tower(adapted.preprocess(image)[None]).image_embeds
+        embedded = tower(shown[None]).image_embeds
     expected = adapted.embed_images([adapted.preprocess(image)])
     np.testing.assert_allclose(torch.nn.functional.normalize(embedded).numpy(), expected, atol=1e-5)
     assert "SentenceTransformer" in (moved / "README.md").read_text()
@@ -168,8 +169,9 @@ def test_onnx_computes_what_the_run_does(tiny: Path, shards: Callable[..., Path]
     tokens = clip.pad(clip.tokenize(TEXTS)).numpy()
     (texts,) = session("text.onnx").run(["text_embedding"], {"input_ids": tokens})
     np.testing.assert_allclose(texts, clip.embed_texts(TEXTS), atol=1e-4)
-    pixels = [torch.rand(3, 32, 32, generator=torch.Generator().manual_seed(seed)) for seed in range(3)]
-    (images,) = session("image.onnx").run(["image_embedding"], {"pixel_values": torch.stack(pixels).numpy()})
+    pixels = [noise(seed) for seed in range(3)]
+    shown = clip.preprocess.normalised(torch.stack(pixels)).numpy()
+    (images,) = session("image.onnx").run(["image_embedding"], {"pixel_values": shown})
     np.testing.assert_allclose(images, clip.embed_images(pixels), atol=1e-4)
 
 
@@ -195,12 +197,16 @@ def test_what_a_form_cannot_express_is_refused(
     assert not (tmp_path / "x").exists()
 
 
+def noise(seed: int) -> torch.Tensor:
+    return torch.randint(0, 256, (3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(seed))
+
+
 def test_a_wholly_trained_tower_is_merged_as_it_is(tiny: Path, shards: Callable[..., Path], tmp_path: Path) -> None:
     run = trained(tiny, shards, tmp_path, peft="full")
     write(run, tmp_path / "full")
     own, exported = load_clip(str(run)), load_clip(f"local-dir:{tmp_path / 'full'}")
     np.testing.assert_allclose(exported.embed_texts(TEXTS), own.embed_texts(TEXTS), atol=1e-6)
-    pixels = [torch.rand(3, 32, 32)]
+    pixels = [noise(0)]
     np.testing.assert_allclose(exported.embed_images(pixels), own.embed_images(pixels), atol=1e-6)
     assert np.abs(own.embed_images(pixels) - load_clip(str(tiny)).embed_images(pixels)).max() > 1e-3
 

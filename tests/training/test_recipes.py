@@ -223,7 +223,8 @@ def test_going_on_from_a_run_of_both_towers_trains_both(options: Options, data: 
     first = run(options, data, name="one", peft="full")
     second = run(options, data, name="two", continue_from=first["run"])
     assert second["trainable"] == first["trainable"]
-    pixels = [torch.rand(3, 32, 32, generator=torch.Generator().manual_seed(0))]
+    chance = torch.Generator().manual_seed(0)
+    pixels = [torch.randint(0, 256, (3, 32, 32), dtype=torch.uint8, generator=chance)]
     one, two = (load_clip(each["run"]).embed_images(pixels) for each in (first, second))
     assert np.abs(one - two).max() > 1e-4
     with pytest.raises(UsageError, match="not with --views"):

@@ -1,0 +1,45 @@
+"""From an image to what an image tower is shown: geometry on 8-bit pixels in threads, arithmetic on the device.
+
+open_clip's transform cut in two. What is behind the cut (division by 255, mean, standard deviation) is done for a
+whole batch where the tower is, with the same float32 operations: the numbers are the same, a quarter of the bytes is
+moved, and the threads that decode do not hold Python's lock for it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from open_clip.transform import PreprocessCfg, image_transform_v2
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+_ARITHMETIC = ("MaybeToTensor", "Normalize")
+_DRAFT = 3
+"""A JPEG may be decoded at an eighth, a quarter or half of its size if that leaves so many times the pixels that are
+needed: the resizing that follows hides the difference (cosine of embeddings 0.9999 and more, tests/test_pixels.py)."""
+
+
+class Pixels:
+    """``preprocess_cfg`` of open_clip as a function: an RGB image -> uint8 [3, height, width], for ``normalised``."""
+
+    def __init__(self, settings: dict[str, Any]) -> None:
+        *geometry, to_tensor, normalise = image_transform_v2(PreprocessCfg(**settings), is_train=False).transforms
+        if (type(to_tensor).__name__, type(normalise).__name__) != _ARITHMETIC:
+            raise RuntimeError(f"open_clip's transform ends in {to_tensor}, {normalise}")
+        self._geometry = geometry
+        self._mean, self._std = (torch.tensor(settings[key]).view(3, 1, 1) for key in ("mean", "std"))
+        size = settings["size"]
+        self.draft = _DRAFT * (size if isinstance(size, int) else max(size))
+
+    def __call__(self, image: Image) -> Tensor:
+        for step in self._geometry:
+            image = step(image)
+        return torch.from_numpy(np.array(image).transpose(2, 0, 1).copy())
+
+    def normalised(self, pixels: Tensor) -> Tensor:
+        """[…, 3, h, w] uint8 -> float32, bit by bit what open_clip's transform gives."""
+        return pixels.float().div(255).sub(self._mean.to(pixels.device)).div(self._std.to(pixels.device))
