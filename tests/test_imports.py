@@ -69,6 +69,7 @@ LAYERS = [
         "reporting",
         "searching",
         "typed",
+        "pixels",
     },
     {"captioners", "translators", "rewriters", "importers", "evalsets", "exporters", "stages", "commands"},
     {"cli", "__main__"},
