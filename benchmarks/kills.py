@@ -1,11 +1,15 @@
-"""Kill captioning and translating at random, again and again, and compare with a run that nobody killed.
+"""Kill work at random, again and again, and compare with a run that nobody killed.
 
-python benchmarks/kills.py [KILLS] [SHARDS] [SAMPLES]
+python benchmarks/kills.py one     [KILLS] [SHARDS] [SAMPLES]   one process, captioning and translating
+python benchmarks/kills.py workers [KILLS] [SHARDS] [SAMPLES]   four workers, one of them at a time, and once everything
+python benchmarks/kills.py ray     [KILLS] [SHARDS] [SAMPLES]   the same with the actors of --engine ray
+python benchmarks/kills.py disk    [RUNS]  [SHARDS] [SAMPLES]   four workers on a disk that is full again and again
 
-A folder of toy scenes is captioned and translated in one plan by processes that are killed (SIGKILL) after a random
-time, then once more to the end. Shown: the folder equals a clean run's byte for byte, nothing else is left in it, and
-no sample that was finished before a kill was captioned or translated after it. The processes are forked from one that
-has torch loaded, so that a hundred deaths take minutes.
+``one`` is about the inside of a shard: no sample that was finished before a kill is captioned or translated after it;
+its processes are forked from one that has torch loaded, so that a hundred deaths take minutes. The others are about a
+folder that processes share, in a plan with a stage that has to see all samples: the folder equals a clean run's byte
+for byte, nothing else is left in it, and every sample is there once. If it is complete before all the kills, another
+is begun.
 """
 
 from __future__ import annotations
@@ -15,46 +19,210 @@ import json
 import os
 import random
 import signal
+import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
+import psutil
 
 from capivara_cli import cli
-from capivara_cli.stages import caption, translate
+from capivara_cli.shards import ShardReader
 
 PLAN = "caption --captioner toy --n 3 | translate --translator toy --lang pt,xh --no-cache"
+SHARED = "translate --translator toy --lang pt,xh --no-cache | dedupe --images exact"
+CAPIVARA = [sys.executable, "-m", "capivara_cli"]
+WORKERS = 4
+DEFAULTS = {"one": (100, 2, 1200), "workers": (200, 40, 250), "ray": (40, 40, 250), "disk": (12, 40, 250)}
 
 
 def main() -> None:
-    kills, shards, samples = (int(word) for word in [*sys.argv[1:], "100", "2", "1200"][:3])
-    torch.set_num_threads(1)
+    mode, *words = sys.argv[1:] or ["one"]
+    given = [int(word) for word in words]
+    count, shards, samples = (*given, *DEFAULTS[mode][len(given) :])
     with tempfile.TemporaryDirectory() as folder:
         os.chdir(folder)
         call("pack", f"toy:{shards * samples}", "--shard-size", str(samples), "--out", "shards", "--quiet")
-        start = time.monotonic()
-        assert in_child("clean", "clean.log")(None) == 0
-        alone = time.monotonic() - start
-        source = random.Random(0)
-        Path("log").touch()
-        deaths, again = 0, 0
-        while deaths < kills:
-            before = finished()
-            logged = Path("log").stat().st_size
-            code = in_child("out", "log")(source.uniform(0.05, 2.2 * alone / kills + 1.0))
-            with open("log") as log:
-                log.seek(logged)
-                again += sum(tuple(json.loads(line)) in before for line in log)
-            if code == 0:
-                print(f"finished after {deaths} kills; the rest of them has nothing to kill: give it more samples")
-                break
-            deaths += 1
-        assert in_child("out", "log")(None) == 0
-        report(deaths, again, alone, shards * samples)
+        if mode == "one":
+            one(count, shards * samples)
+        elif mode == "disk":
+            print(full_disk(count, SHARED))
+        else:
+            engine = ["--engine", "ray"] if mode == "ray" else []
+            print(kill_workers(count, SHARED, engine))
+
+
+# A folder that several processes fill
+
+
+def kill_workers(kills: int, plan: str, engine: Sequence[str] = (), wait: float = 2.0) -> str:
+    """Kill workers of runs over ./shards into ./out until it is complete; returns what was seen, raises if it is wrong.
+
+    The pace follows the work, so that the kills are spread over all of it. In the middle everything is killed at once.
+    """
+    clean = clean_run(plan)
+    source = random.Random(0)
+    total = len(list(Path("shards").glob("*.tar")))
+    deaths, before, everything, folders = 0, 0, 0, 0
+    codes: list[int] = []
+    while deaths < kills or codes[-1] != 0:
+        if not codes or codes[-1] == 0:
+            folders, before = folders + 1, deaths
+        out = Path(f"out-{folders}")
+        run = start(plan, out.name, [*engine, "--workers", str(WORKERS)])
+        while run.poll() is None:
+            time.sleep(source.uniform(0, wait))
+            done = len([*out.rglob("*.tar"), *out.rglob("*.npz")]) / (4 * total)
+            wait = min(10.0, wait * 1.1) if done * kills < deaths - before else max(0.02, wait / 1.3)
+            if deaths >= kills:
+                continue
+            if not everything and deaths >= kills // 2 and run.poll() is None:
+                everything = len(kill_all(run))
+            elif kill_one(run, source):
+                deaths += 1
+        codes.append(run.wait())
+        if codes[-1] == 0:
+            seen = check(clean, out)
+    kinds = ", ".join(f"{codes.count(code)} with {code}" for code in sorted(set(codes)))
+    return (
+        f"{deaths} workers killed one by one, {everything} processes at once; {len(codes)} runs ended: {kinds}\n"
+        f"{folders} folders, each: {seen}"
+    )
+
+
+def full_disk(runs: int, plan: str) -> str:
+    """Run on a disk that has room for a little more each time, until it has enough."""
+    clean = clean_run(plan)
+    needed = sum(path.stat().st_size for path in Path("shards").rglob("*"))
+    Path("out").mkdir()
+    size = needed // runs
+    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", "out"], check=True)
+    failed = 0
+    try:
+        while start(plan, "out/put", ["--workers", str(WORKERS)]).wait() != 0:
+            failed += 1
+            text = Path("log").read_text()
+            if "No space left on device" not in text.splitlines()[-2]:
+                raise SystemExit(f"a full disk was not the last thing said:\n{text[-2000:]}")
+            size += needed // runs
+            subprocess.run(["mount", "-o", f"remount,size={size}", "out"], check=True)
+        seen = check(clean, Path("out/put"))
+    finally:
+        subprocess.run(["umount", "out"], check=True)
+    return f"{failed} runs stopped by a full disk\n{seen}"
+
+
+def clean_run(plan: str) -> dict[str, str]:
+    """The digests of what one process makes that nobody disturbs, into ./clean."""
+    began = time.monotonic()
+    if (run := start(plan, "clean", [])).wait() != 0:
+        raise SystemExit(f"the clean run ended with {run.returncode}:\n{Path('log').read_text()}")
+    print(f"a clean run of one process takes {time.monotonic() - began:.0f} s")
+    return content("clean")
+
+
+def start(plan: str, out: str, more: Sequence[str]) -> subprocess.Popen[bytes]:
+    with open("log", "ab") as log:
+        return subprocess.Popen(
+            [*CAPIVARA, "run", plan, "shards", "--out", out, "--no-energy", "--device", "cpu", *more],
+            stdin=subprocess.DEVNULL, stdout=log, stderr=log, env={**os.environ, "PYTHONWARNINGS": "ignore"},
+        )  # fmt: skip
+
+
+def workers_of(run: subprocess.Popen[bytes]) -> list[psutil.Process]:
+    """The processes that do the work: our workers, or Ray's actors."""
+    found = []
+    for child in psutil.Process(run.pid).children(recursive=True):
+        try:
+            line = " ".join(child.cmdline())
+        except psutil.Error:
+            continue
+        if "capivara_cli.worker" in line or line.startswith("ray::Actor"):
+            found.append(child)
+    return found
+
+
+def kill_one(run: subprocess.Popen[bytes], source: random.Random) -> bool:
+    try:
+        source.choice(workers_of(run)).kill()
+    except (psutil.Error, IndexError):  # they have ended by themselves
+        return False
+    return True
+
+
+def kill_all(run: subprocess.Popen[bytes]) -> list[psutil.Process]:
+    """SIGKILL to the run and to all that it has started."""
+    doomed = [psutil.Process(run.pid), *psutil.Process(run.pid).children(recursive=True)]
+    for process in doomed:
+        try:
+            process.kill()
+        except psutil.Error:
+            continue
+    return doomed
+
+
+def check(clean: dict[str, str], out: Path) -> str:
+    """Compare the folder with the clean run's; raises when a byte, a file or a sample differs."""
+    found = content(str(out))
+    if found != clean:
+        differ = sorted(name for name in found.keys() | clean.keys() if found.get(name) != clean.get(name))
+        raise SystemExit(f"{out} differs from a clean run in {', '.join(differ[:10])} ({len(differ)} files)")
+    keys = keys_in(out)
+    if len(keys) != len(set(keys)):
+        raise SystemExit(f"{len(keys) - len(set(keys))} samples are there twice")
+    expected = keys_in(Path("clean"))
+    if keys != expected:
+        raise SystemExit("samples are lost")
+    left = len(list(out.rglob(".*")))
+    return f"{len(found)} files equal a clean run's byte for byte, {left} hidden; {len(keys)} samples, each there once"
+
+
+def keys_in(folder: Path) -> list[str]:
+    keys = []
+    for path in sorted(folder.glob("*.tar")):
+        with open(path, "rb") as stream:
+            keys += [sample.key for sample in ShardReader(stream, path.name)]
+    return keys
+
+
+def content(folder: str) -> dict[str, str]:
+    """File name -> sha256; the costs have a clock in them and are left out."""
+    files = [file for file in Path(folder).rglob("*") if file.name != "footprint.jsonl"]
+    return {
+        str(file.relative_to(folder)): hashlib.sha256(file.read_bytes()).hexdigest() if file.is_file() else "a folder"
+        for file in files
+    }
+
+
+# One process, inside a shard
+
+
+def one(kills: int, samples: int) -> None:
+    import torch
+
+    torch.set_num_threads(1)
+    began = time.monotonic()
+    assert in_child("clean", "clean.log")(None) == 0
+    alone = time.monotonic() - began
+    source = random.Random(0)
+    Path("log").touch()
+    deaths, again = 0, 0
+    while deaths < kills:
+        before = finished()
+        logged = Path("log").stat().st_size
+        code = in_child("out", "log")(source.uniform(0.05, 2.2 * alone / kills + 1.0))
+        with open("log") as log:
+            log.seek(logged)
+            again += sum(tuple(json.loads(line)) in before for line in log)
+        if code == 0:
+            print(f"finished after {deaths} kills; the rest of them has nothing to kill: give it more samples")
+            break
+        deaths += 1
+    assert in_child("out", "log")(None) == 0
+    report(deaths, again, alone, samples)
 
 
 def report(deaths: int, again: int, alone: float, samples: int) -> None:
@@ -66,12 +234,6 @@ def report(deaths: int, again: int, alone: float, samples: int) -> None:
     print(f"finished but not kept, so done twice: {killed - clean} of {clean}")
     if not same or again:
         raise SystemExit(1)
-
-
-def content(folder: str) -> dict[str, str]:
-    """File name -> sha256; the costs have a clock in them and are left out."""
-    files = [file for file in Path(folder).iterdir() if file.name != "footprint.jsonl"]
-    return {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
 
 
 def finished() -> set[tuple[int, str]]:
@@ -90,6 +252,8 @@ def in_child(out: str, log: str) -> Callable[[float | None], int]:
     def run(seconds: float | None) -> int:
         child = os.fork()
         if child == 0:
+            from capivara_cli.stages import caption, translate
+
             watch(caption._Work, 0, Path(log))
             watch(translate._Work, 1, Path(log))
             code = 70

@@ -1,13 +1,15 @@
-"""Moving shards through a text stage: translate with the identity translator beside a plain read and write.
+"""Moving shards through text stages: translate with the identity translator beside plain reading and writing; pipes.
 
-python benchmarks/text_stage.py [SAMPLES]   images of 53 KB with eleven captions each; best of three, one process
+python benchmarks/text_stage.py [SAMPLES]   images of 53 KB with eleven captions each; best of three
 """
 
 from __future__ import annotations
 
 import io
+import os
 import random
 import shutil
+import subprocess
 import sys
 import tarfile
 import tempfile
@@ -60,6 +62,38 @@ def seconds(work: Callable[[Path, Path], object], source: Path, target: Path) ->
     return min(found)
 
 
+PIPES = {
+    "split three times": ["split --fraction 0"] * 3,
+    "split, dedupe, split; no captions to compare": ["split --fraction 0", "dedupe --lang xh", "split --fraction 0"],
+    "dedupe three times; no captions to compare": ["dedupe --lang xh"] * 3,
+}
+
+
+def piped(stages: list[str], source: Path) -> tuple[float, float]:
+    """CPU seconds of all stages together and seconds by the clock, of processes joined by pipes."""
+    program = f"{sys.executable} -m capivara_cli"
+    command = " | ".join(f"{program} {stage} --quiet --no-energy" for stage in stages)
+    before, start = os.times(), time.monotonic()
+    subprocess.run(f"set -o pipefail; < {source} {command} > /dev/null", shell=True, check=True, executable="/bin/bash")
+    after, end = os.times(), time.monotonic()
+    spent = after.children_user + after.children_system - before.children_user - before.children_system
+    return spent, end - start
+
+
+def print_pipes(folder: Path, count: int) -> None:
+    """What is beyond the start of the processes: the least of three runs, less the least of three with ten samples."""
+    few, many = folder / "few.tar", folder / "many.tar"
+    make(few, 10)
+    make(many, count)
+    size = (many.stat().st_size - few.stat().st_size) / 1e6
+    print("\n| three processes in a pipe | CPU us per sample | MB/s on two cores by CPU time | MB/s by the clock |")
+    print("|---|---|---|---|")
+    for name, stages in PIPES.items():
+        start, full = ([piped(stages, source) for _ in range(REPEATS)] for source in (few, many))
+        cpu, clock = (min(run[each] for run in full) - min(run[each] for run in start) for each in (0, 1))
+        print(f"| {name} | {cpu / count * 1e6:.0f} | {2 * size / cpu:.0f} | {size / clock:.0f} |", flush=True)
+
+
 def main() -> None:
     count = int(sys.argv[1]) if len(sys.argv) > 1 else 3000
     with tempfile.TemporaryDirectory() as folder:
@@ -77,6 +111,8 @@ def main() -> None:
     for name, spent in taken.items():
         relative = taken["tarfile, read and write"] / spent
         print(f"| {name} | {spent / count * 1e6:.0f} | {size / spent:.0f} | {relative:.0%} |")
+    with tempfile.TemporaryDirectory() as folder:
+        print_pipes(Path(folder), 4 * count)
 
 
 if __name__ == "__main__":

@@ -144,7 +144,9 @@ def damage() -> tuple[type[Exception], ...]:
 
     from safetensors import SafetensorError
 
-    return (RuntimeError, ValueError, TypeError, OSError, KeyError, EOFError, UnpicklingError, SafetensorError)
+    of_the_file = (OSError, EOFError, UnpicklingError, SafetensorError)
+    of_what_it_says = (ValueError, TypeError, KeyError, IndexError, AttributeError, ArithmeticError, AssertionError)
+    return (RuntimeError, MemoryError, *of_the_file, *of_what_it_says)
 
 
 def shortened(error: Exception) -> str:
@@ -156,18 +158,28 @@ def shortened(error: Exception) -> str:
 def digest(tower: nn.Module, *, forget: bool = False) -> str:
     """sha256 over the parameters and buffers of a tower: the same wherever and however its files are stored.
 
-    ``forget`` gives back the memory of what is read; the tower is of no use afterwards.
+    ``forget`` gives back the memory of what is read; the tower is of no use afterwards. Raises ``CapivaraError`` for
+    values that are not numbers.
     """
     found = hashlib.sha256()
     state = tower.state_dict()
     places = Counter(tensor.data_ptr() for tensor in state.values())
     for name, tensor in sorted(state.items()):
         found.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-        for data in tensor.detach().cpu().contiguous().flatten().view(torch.uint8).split(_SLICE):
+        for part in tensor.detach().cpu().contiguous().flatten().split(_SLICE // 4):
+            if part.is_floating_point() and not torch.isfinite(part.sum(dtype=torch.float64)):
+                _refuse(name, part)
+            data = part.view(torch.uint8)
             found.update(data.numpy())
             if forget and places[tensor.data_ptr()] == 1:  # one tensor by two names is read twice
                 _forget(data)
     return f"sha256:{found.hexdigest()}"
+
+
+def _refuse(name: str, part: Tensor) -> None:
+    """Buffers may hold infinities (a causal mask does), nothing may hold what is not a number."""
+    if torch.isnan(part).any():
+        raise CapivaraError(f"the weights are damaged: {name!r} has values that are not numbers")
 
 
 def _forget(data: Tensor) -> None:
@@ -192,7 +204,10 @@ def known_digest(which: str, plan: Plan) -> str:
         found = path.read_text("utf-8")
         if found.startswith("sha256:") and len(found) == 71:
             return found
-    found = digest(getattr(build(plan), which), forget=True)
+    try:
+        found = digest(getattr(build(plan), which), forget=True)
+    except CapivaraError as error:
+        raise CapivaraError(error.message.replace("the weights are", f"{plan.weights}:"), error.hint) from error
     with contextlib.suppress(OSError):  # a cache that cannot be written costs time, nothing else
         replace_text(path, found)
     return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -14,16 +15,20 @@ from capivara_cli.errors import CapivaraError
 from capivara_cli.journal import Journal
 from capivara_cli.sample import Sample, encode_json
 from capivara_cli.shards import History, ShardWriter, Stream, replacing
-from capivara_cli.stage import Env, Settings, Step, Tally
+from capivara_cli.stage import Arrays, Env, Settings, Step, Tally
 
 
 @dataclass
 class Chain:
-    """The steps of a plan with their environments, which live as long as the process: models load once."""
+    """The steps of a plan with their environments, which live as long as the process: models load once.
+
+    ``before`` describes the steps of the plan before these ones, where this is a part of it.
+    """
 
     steps: Sequence[Step]
     settings: Settings
     envs: list[Env] = field(init=False)
+    before: History = field(init=False, default_factory=list)
 
     def __post_init__(self) -> None:
         models: dict[Any, Any] = {}
@@ -42,11 +47,26 @@ class Chain:
         for step in self.steps:
             step.stage.check(step.options)
 
-    def over(self, samples: Iterable[Sample]) -> Stream:
-        """The samples after every step, each step's books kept."""
+    def part(self, start: int, stop: int) -> Chain:
+        """Some of the steps, with the same environments."""
+        part = copy.copy(self)
+        part.steps, part.envs = self.steps[start:stop], self.envs[start:stop]
+        part.before = self.described[:start]
+        return part
+
+    def over(self, samples: Iterable[Sample], known: tuple[Arrays, Arrays] | None = None) -> Stream:
+        """The samples after every step, each step's books kept.
+
+        With ``known``, the survey and the decision of a shard, the first step is the second pass of a corpus stage.
+        """
         stream = iter(samples)
-        for step, env in zip(self.steps, self.envs, strict=True):
-            stream = _written(step.stage.run(_read(stream, env), step.options, env), env)
+        for number, (step, env) in enumerate(zip(self.steps, self.envs, strict=True)):
+            source, corpus = _read(stream, env), step.stage.corpus
+            if number == 0 and known is not None and corpus is not None:
+                made = corpus.apply(source, *known, step.options, env)
+            else:
+                made = step.stage.run(source, step.options, env)
+            stream = _written(made, env)
         return stream
 
     def close_books(self) -> list[Tally]:
@@ -125,6 +145,13 @@ class Report:
                 raise CapivaraError(f"{name}: none of the {tally.read} samples can be used: {reasons}")
 
 
+def tally_of(entry: dict[str, Any]) -> Tally:
+    """The books that an entry of a manifest tells of."""
+    return Tally(
+        entry["read"], entry["written"], entry.get("failed", 0), Counter(entry["dropped"]), Counter(entry["notes"])
+    )
+
+
 def counts(tally: Tally) -> dict[str, Any]:
     return {"read": tally.read, "written": tally.written, "dropped": dict(tally.dropped), "notes": dict(tally.notes)}
 
@@ -143,9 +170,11 @@ def keeping_rejects(chain: Chain, name: str) -> Iterator[None]:
         return
     with contextlib.ExitStack() as stack:
         writers: list[ShardWriter] = []
-        for number, (step, env) in enumerate(zip(chain.steps, chain.envs, strict=True), start=1):
+        history = chain.before + chain.described
+        for step, env in zip(chain.steps, chain.envs, strict=True):
+            number = env.number + 1
             out = stack.enter_context(replacing(Path(folder) / f"{number}-{step.name}" / name))
-            writers.append(ShardWriter(out, chain.described[:number]))
+            writers.append(ShardWriter(out, history[:number]))
             env.reject = _rejecting(writers[-1], step.name)
         yield
         for writer, env in zip(writers, chain.envs, strict=True):

@@ -32,12 +32,18 @@ from capivara_cli.options import (
 from capivara_cli.overview import command_names
 from capivara_cli.shards import FULL
 from capivara_cli.stage import Settings, Stage, opt
+from capivara_cli.urls import without_secrets
 
 BUG = 70
 INTERRUPTED = 130
 CLOSED_PIPE = 141
 TERMINATED = 143
 _OUT_OF_SPACE = "free some space and run the same command again: what is finished stays finished"
+_WAYS: dict[type[BaseException], str] = {
+    NotADirectoryError: "there is a file where a folder is needed: name another one",
+    IsADirectoryError: "there is a folder where a file is needed: name another one",
+    PermissionError: "you may not write or read there: name another place, or have its rights changed",
+}
 
 
 @dataclass(frozen=True)
@@ -145,13 +151,15 @@ def guarded(work: Callable[[], Any]) -> int:
         return CLOSED_PIPE  # whoever read us has seen enough
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
-        console.error(f"{where}{error.strerror or error}", _OUT_OF_SPACE if error.errno in FULL else "")
+        hint = _OUT_OF_SPACE if error.errno in FULL else _WAYS.get(type(error), "")
+        console.error(f"{where}{error.strerror or error}", hint)
         return 1
     except Exception:  # noqa: BLE001  the last resort: a bug is shown whole, with an exit code of its own
         import traceback
 
         console.error(
-            f"this is a bug in capivara {__version__}; please report it with what follows", traceback.format_exc()
+            f"this is a bug in capivara {__version__}; please report it with what follows",
+            without_secrets(traceback.format_exc()),
         )
         return BUG
     return 0

@@ -245,10 +245,15 @@ def _load_run(path: Path, device: str) -> Clip:
     import torch
 
     run = open_run(path)
+    try:
+        sha256, scale = str(run.document["adapter_sha256"]), float(run.document["logit_scale"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise CapivaraError(f"{path / 'run.json'}: damaged: {error}", "delete the folder and train again") from error
     clip = load_base(find_adapter(str(path)), device)
-    _take_adapter(clip, run.adapter, run.document["adapter_sha256"])
+    run.check_adapter()
+    _take_adapter(clip, run.adapter, sha256)
     with torch.no_grad():
-        clip.model.logit_scale.fill_(run.document["logit_scale"])
+        clip.model.logit_scale.fill_(scale)
     clip.translate_queries = run.document.get("translate_queries", "")
     clip.source = {"model": str(path.absolute()), "pretrained": ""}
     return clip
@@ -271,8 +276,8 @@ def find_adapter(name: str) -> Adapter:
     """
     path = Path(name.removeprefix(LOCAL))
     if (path / "run.json").is_file():
-        base = open_run(path).document["base"]
-        return Adapter(path / "adapter", base["source"], {"image": base["image"], "text": base["text"]})
+        base = open_run(path).document.get("base")
+        return _adapter(path / "adapter", base, path / "run.json")
     folder = hub_folder(name.removeprefix(HUB)) if name.startswith(HUB) else path
     if not (folder / ADAPTER).is_file() or not any((folder / each).is_file() for each in ADAPTER_WEIGHTS):
         raise CapivaraError(f"{name}: no adapter there", "a run folder, an adapter's folder, or hf-hub:ORG/NAME")
@@ -280,9 +285,18 @@ def find_adapter(name: str) -> Adapter:
         return Adapter(folder, {"model": DEFAULT_MODEL, "pretrained": ""}, {})
     try:
         said = json.loads((folder / ADAPTER_BASE).read_bytes())
-        return Adapter(folder, said["source"], {tower: said[tower] for tower in ("image", "text")})
-    except (ValueError, KeyError, TypeError) as error:
+    except ValueError as error:
         raise CapivaraError(f"{folder / ADAPTER_BASE}: damaged: {error!r}") from error
+    return _adapter(folder, said, folder / ADAPTER_BASE)
+
+
+def _adapter(folder: Path, base: Any, file: Path) -> Adapter:
+    """The adapter in a folder, of the base that ``file`` says it has."""
+    try:
+        source = {key: str(base["source"][key]) for key in ("model", "pretrained")}
+        return Adapter(folder, source, {tower: str(base[tower]) for tower in ("image", "text")})
+    except (KeyError, TypeError) as error:
+        raise CapivaraError(f"{file}: damaged: what it says of the base model lacks {error}") from error
 
 
 def load_base(adapter: Adapter, device: str) -> Clip:

@@ -9,6 +9,8 @@ import time
 from collections.abc import Iterable, Iterator
 from typing import TypeVar
 
+from capivara_cli.urls import without_secrets
+
 Item = TypeVar("Item")
 
 _quiet = False
@@ -71,9 +73,9 @@ def warn(text: str) -> None:
 
 def error(message: str, hint: str = "") -> None:
     """The one place an error is printed; ``--quiet`` does not silence it."""
-    _write(f"capivara: {printable(message)}\n")
+    _write(f"capivara: {printable(without_secrets(message))}\n")
     for line in hint.splitlines():
-        _write(f"  {printable(line)}\n")
+        _write(f"  {printable(without_secrets(line))}\n")
 
 
 def _write(text: str) -> None:
@@ -155,8 +157,8 @@ def duration(seconds: float) -> str:
 
 
 def table(rows: Iterable[Iterable[object]], header: Iterable[str]) -> str:
-    """A plain aligned table: numbers right, text left; wide characters count as two columns."""
-    cells = [[str(cell) for cell in header], *[[str(cell) for cell in row] for row in rows]]
+    """A plain aligned table, safe for a terminal: numbers right, text left; wide characters count as two columns."""
+    cells = [[printable(str(cell)).replace("\n", " ") for cell in row] for row in (header, *rows)]
     widths = [max(_width(row[column]) for row in cells) for column in range(len(cells[0]))]
     right = [all(_numeric(row[column]) for row in cells[1:]) for column in range(len(cells[0]))]
     lines = []

@@ -17,6 +17,7 @@ from typing import Any
 
 from capivara_cli import __version__, console
 from capivara_cli.errors import CapivaraError
+from capivara_cli.urls import public_url, without_secrets
 
 TRIES = 7
 LONGEST_PAUSE = 60.0  # seconds
@@ -52,12 +53,13 @@ class Endpoint:
         import httpx
 
         if not base_url.startswith(("http://", "https://")):
-            raise CapivaraError(f"--base-url {base_url}: not an address", "e.g. http://localhost:8000/v1")
+            raise CapivaraError(f"--base-url {public_url(base_url)}: not an address", "e.g. http://localhost:8000/v1")
         self._key = os.environ.get(key_variable, "").strip() if key_variable else ""
         headers = {"user-agent": f"capivara/{__version__}"}
         if self._key:
             headers["authorization"] = f"{scheme} {self._key}"
         self.base_url = base_url.rstrip("/")
+        self.shown_url = public_url(self.base_url)
         self.key_variable = key_variable
         self.tries = tries
         limits = httpx.Limits(max_connections=concurrency, max_keepalive_connections=concurrency)
@@ -80,7 +82,7 @@ class Endpoint:
         """One request, tried again while the service is busy or away. Raises ``CapivaraError`` when it stays so."""
         import httpx
 
-        url = f"{self.base_url}/{path.lstrip('/')}"
+        url, shown = (f"{base}/{path.lstrip('/')}" for base in (self.base_url, self.shown_url))
         why, pause = "", 0.0
         for attempt in range(self.tries):
             if self._given_up.wait(pause):
@@ -95,9 +97,9 @@ class Endpoint:
                 why = f"HTTP {answer.status_code}: {self._said(answer)}"
                 pause = _asked_to_wait(answer) or pause
                 continue
-            return self._understood(url, answer)
+            return self._understood(shown, answer)
         raise CapivaraError(
-            f"{url}: no answer after {self.tries} tries: {why}", "run the same command again: with --out, it goes on"
+            f"{shown}: no answer after {self.tries} tries: {why}", "run the same command again: with --out, it goes on"
         )
 
     def _understood(self, url: str, answer: Any) -> Any:
@@ -123,7 +125,7 @@ class Endpoint:
         return self._without_key(" ".join(str(said).split()))[:300]
 
     def _without_key(self, text: str) -> str:
-        return text.replace(self._key, "(the key)") if self._key else text
+        return without_secrets(text.replace(self._key, "(the key)") if self._key else text)
 
 
 def _error(answer: Any) -> Any:
@@ -206,7 +208,7 @@ class Chat:
         try:
             return str(answer["choices"][0]["message"]["content"] or "").strip()
         except (KeyError, IndexError, TypeError) as error:
-            url = self.endpoint.base_url
+            url = self.endpoint.shown_url
             raise CapivaraError(
                 f"{url}: the answer has no choices[0].message.content", "is it a chat model?"
             ) from error

@@ -67,19 +67,21 @@ class Meter:
     is filled in at the mean power seen since. It keeps quiet, opens no socket and writes no file.
     """
 
-    def __init__(self, stage: str, country: str = "") -> None:
+    def __init__(self, stage: str, country: str = "", *, tracked: bool = True) -> None:
         self.stage = stage
         self.country = country.upper()
         self.intensity = intensity(self.country)
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._track, name="capivara-energy", daemon=True)
+        self._wanted = tracked
         self._tracker: Any = None
         self._tracked_from = (0.0, 0.0)
         self._started = (0.0, 0.0)
 
     def __enter__(self) -> Meter:
         self._started = (time.monotonic(), _cpu_seconds())
-        self._thread.start()
+        if self._wanted:
+            self._thread.start()
         return self
 
     def __exit__(
@@ -90,7 +92,8 @@ class Meter:
     def footprint(self) -> Footprint:
         """What the work cost up to now; ends the measurement."""
         self._stopped.set()
-        self._thread.join(timeout=6.0)
+        if self._wanted:
+            self._thread.join(timeout=6.0)
         seconds = time.monotonic() - self._started[0]
         cpu = _cpu_seconds() - self._started[1]
         tracked = time.monotonic() - self._tracked_from[0]

@@ -10,18 +10,20 @@ import os
 import stat
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
-from capivara_cli import console, journal
-from capivara_cli.chain import Chain, Report, counts, keeping_rejects, new_report
+from capivara_cli import console, plugins, shares
+from capivara_cli.chain import Chain, Report, keeping_rejects, new_report
 from capivara_cli.errors import CapivaraError, UsageError
-from capivara_cli.fingerprint import fingerprint, input_identity
-from capivara_cli.journal import Journal
+from capivara_cli.fingerprint import fingerprint
+from capivara_cli.jobs import Job
+from capivara_cli.passes import Passes, counted, streamed
 from capivara_cli.shards import (
+    MANIFEST,
     History,
     Manifest,
-    ShardReader,
     ShardWriter,
     Stream,
     find_shards,
@@ -29,8 +31,12 @@ from capivara_cli.shards import (
     replacing,
     sweep,
 )
+from capivara_cli.shared_folder import Contents, SharedFolder
+from capivara_cli.sharing import Claims
 from capivara_cli.stage import Env, Settings, Step, Tally
+from capivara_cli.urls import base_name, is_url, public_url
 
+_PATIENCE = 2.0  # s: that a run which was stopped waits to put its work down
 DEFAULT_INPUT = "shards"
 SHARD_SIZE = 1000
 """Samples per shard where the input has no shards to mirror: a stream written to a folder, and ``pack``."""
@@ -61,24 +67,16 @@ class Source:
             with reading(shard) as reader:
                 if number == 0:
                     self.history = reader.history
-                for sample in reader:
+                for sample in counted(reader, self._env):
                     self._env.tally.read += 1
                     yield sample
-                _note_ignored(reader.ignored, reader.duplicates, self._env)
-
-
-def _note_ignored(ignored: Counter[str], duplicates: int, env: Env) -> None:
-    for kind, count in ignored.items():
-        env.note(f"ignored {kind}", count)
-    if duplicates:
-        env.tally.read += duplicates
-        env.tally.dropped["duplicate key"] += duplicates
 
 
 def run(steps: Sequence[Step], inputs: Sequence[str], settings: Settings, out: BinaryIO | None) -> Report:
     """Run a plan over the inputs: to the stream ``out`` when it is given, else to a folder."""
     chain = Chain(steps, settings)
     chain.check()
+    plugins.check("engines", settings.engine)
     begins = steps[0].stage.begins
     sources = list(inputs) if begins else default_inputs(inputs)
     if not sources:
@@ -86,17 +84,54 @@ def run(steps: Sequence[Step], inputs: Sequence[str], settings: Settings, out: B
     shards = [] if begins else find_shards(sources)
     chain.envs[0].inputs = sources
     if out is not None:
+        _check_alone(settings, chain)
         with _together(shards, chain.envs[0]) as (history, samples):
             return run_stream(chain, history, samples, out)
+    if is_url(settings.out):
+        return _to_remote(chain, shards, settings.out)
     folder = Path(settings.out or default_folder(sources, chain.steps))
     if not settings.out:
         console.say(f"capivara {chain.name}: writing to {folder}/")
     if folder.resolve() in {Path(shard).resolve().parent for shard in shards if "://" not in shard and shard != "-"}:
         raise CapivaraError(f"--out {folder}: is also the input", "name another folder")
     if begins or shards == ["-"]:
-        with _together(shards, chain.envs[0]) as (history, samples):
+        _check_alone(settings, chain)
+        with _together(shards, chain.envs[0]) as (history, samples), _alone(folder):
             return rotate(chain, history, samples, folder)
     return run_folder(chain, shards, folder)
+
+
+def _check_alone(settings: Settings, chain: Chain) -> None:
+    """A stream is one piece of work: say so to who asked for several workers."""
+    if settings.workers > 1 or settings.engine != "local" or settings.share:
+        raise UsageError(
+            f"{chain.name}: one stream cannot be shared by several processes",
+            "read a folder of shards and write one: capivara … shards --out DIR --workers 4",
+        )
+
+
+@contextlib.contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Keep others from writing a stream into the same folder."""
+    claims = Claims(folder)
+    try:
+        with claims.waiting(MANIFEST, patience=0) as claim:
+            if claim is None:
+                raise CapivaraError(f"{folder}: another process is writing it", "name another --out, or wait")
+            yield
+    finally:
+        claims.close()
+
+
+def _to_remote(chain: Chain, shards: Sequence[str], out: str) -> Report:
+    from capivara_cli.remote import folder as remote  # the network's libraries, for those who need them
+
+    if any(remote.is_in(shard, out) for shard in shards):
+        raise CapivaraError(f"--out {out}: is also the input", "name another folder")
+    if chain.steps[0].stage.begins or shards == ["-"]:
+        with _together(shards, chain.envs[0]) as (history, samples):
+            return remote.rotate(chain, history, samples, out)
+    return remote.run_folder(chain, shards, out)
 
 
 @contextlib.contextmanager
@@ -108,10 +143,10 @@ def _together(shards: Sequence[str], env: Env) -> Iterator[tuple[History, Stream
     with reading(shards[0]) as first:
 
         def samples() -> Stream:
-            yield from _counted(first, env)
+            yield from counted(first, env)
             for shard in shards[1:]:
                 with reading(shard) as reader:
-                    yield from _counted(reader, env)
+                    yield from counted(reader, env)
 
         yield first.history, samples()
 
@@ -120,7 +155,7 @@ def default_folder(sources: Sequence[str], steps: Sequence[Step]) -> str:
     """``shards/`` and one step ``caption`` -> ``shards-caption``; several steps -> ``shards-run``."""
     if steps[0].stage.begins:
         return DEFAULT_INPUT
-    base = "stdin" if sources[0] == "-" else sources[0].rstrip("/").removesuffix(".tar")
+    base = "stdin" if sources[0] == "-" else public_url(sources[0]).rstrip("/").removesuffix(".tar")
     if "://" in base or any(mark in base for mark in "*?[{"):
         base = Path(base.rpartition("/")[0]).name or DEFAULT_INPUT
     return f"{base}-{steps[0].name if len(steps) == 1 else 'run'}"
@@ -132,7 +167,7 @@ def run_stream(chain: Chain, history: History, samples: Stream, out: BinaryIO) -
     writer = ShardWriter(out, history + chain.described)
     out.flush()  # the next command learns its history now, and may load its model while ours loads
     with keeping_rejects(chain, "stream.tar"):
-        for sample in console.track(chain.over(samples), chain.name):
+        for sample in console.track(streamed(chain, samples), chain.name):
             writer.write(sample)
         report.add(chain.close_books())
         report.refuse_if_nothing_worked()
@@ -141,43 +176,47 @@ def run_stream(chain: Chain, history: History, samples: Stream, out: BinaryIO) -
     return report
 
 
-def _counted(reader: ShardReader, env: Env) -> Stream:
-    """The samples of a reader; at its end, what it passed over goes into the first step's books."""
-    yield from reader
-    _note_ignored(reader.ignored, reader.duplicates, env)
-
-
 def run_folder(chain: Chain, shards: Sequence[str], folder: Path) -> Report:
-    """Each shard to one of the same name, all or nothing; those the manifest has are skipped."""
-    names = _output_names(shards)
-    manifest = open_manifest(folder, chain.described, fingerprint(chain), len(shards))
+    """Each shard to one of the same name, all or nothing; those that are done are skipped, and others may help."""
+    settings = chain.settings
     report = new_report(chain, str(folder))
-    progress = console.Progress(chain.name)
-    for shard, name in zip(shards, names, strict=True):
-        identity = input_identity(shard)
-        if (entry := manifest.done.get(name)) and entry["input"] == identity and (folder / name).is_file():
-            report.resumed += 1
-            continue
-        mark = {"fingerprint": manifest.fingerprint, "input": identity}
-        with chain.journaled(Journal(folder / name, mark)):
-            tallies, size = _one_shard(chain, shard, folder / name, progress)
-        report.add(tallies)
-        manifest.finish(_entry(name, identity, tallies, size))
-        journal.remove(folder / name)
-    progress.close()
+    books = Books(report, console.Progress(chain.name))
+    passes = Passes(chain, shards, output_names(shards), folder, books, fingerprint(chain))
+    share = shares.of(settings.share, len(shards))
+    report.resumed = passes.open()
+    complete = False
+    try:
+        if settings.workers > 1 or settings.engine != "local":
+            plugins.load("engines", settings.engine).run(Job.of(passes, share), passes, books, settings)
+        else:
+            passes.run(share.indices)
+        complete = passes.settle()
+    finally:
+        if not complete:
+            with contextlib.suppress(OSError, CapivaraError):  # what stopped the work is the error to show
+                passes.settle(patience=_PATIENCE)
+        books.progress.close()
+    if not complete:
+        console.say(share.remark(passes.out.done))
     report.refuse_if_nothing_worked()
     return report
 
 
-def _one_shard(chain: Chain, shard: str, target: Path, progress: console.Progress) -> tuple[list[Tally], int]:
-    with reading(shard) as reader, keeping_rejects(chain, target.name), replacing(target) as out:
-        writer = ShardWriter(out, reader.history + chain.described)
-        for sample in chain.over(_counted(reader, chain.envs[0])):
-            writer.write(sample)
-            progress.advance()
-        tallies = chain.close_books()
-        writer.finish()
-        return tallies, out.tell()
+@dataclass
+class Books:
+    """What this process, or the workers it started, did: for the summary and on the screen."""
+
+    report: Report
+    progress: console.Progress
+
+    def started(self, name: str) -> None:
+        """A shard is begun."""
+
+    def advance(self, count: int = 1) -> None:
+        self.progress.advance(count)
+
+    def finished(self, name: str, tallies: Sequence[Tally]) -> None:
+        self.report.add(tallies)
 
 
 def rotate(chain: Chain, history: History, samples: Stream, folder: Path) -> Report:
@@ -192,11 +231,11 @@ def rotate(chain: Chain, history: History, samples: Stream, folder: Path) -> Rep
     if chain.steps[0].stage.begins and before and before.complete and before.fingerprint == mark:
         report.resumed = len(before.done)
         return report
-    manifest = open_manifest(folder, chain.described, mark, None)
+    manifest = _open_manifest(folder, chain.described, mark)
     if manifest.done:
         _clear(manifest)
     with keeping_rejects(chain, "stream.tar"):
-        stream = console.track(chain.over(samples), chain.name)
+        stream = console.track(streamed(chain, samples), chain.name)
         waiting = next(stream, None)
         number = 0
         while waiting is not None or number == 0:
@@ -218,6 +257,17 @@ def rotate(chain: Chain, history: History, samples: Stream, folder: Path) -> Rep
     return report
 
 
+def _open_manifest(folder: Path, plan: History, mark: str) -> Manifest:
+    """The manifest of a folder that one process fills from a stream."""
+    files = SharedFolder(folder, Contents(plan, mark, [], []))
+    files.check()
+    sweep(folder)
+    manifest = Manifest.load(folder) or Manifest(folder, plan, mark, None)
+    manifest.shards = None
+    manifest.save()
+    return manifest
+
+
 def _clear(manifest: Manifest) -> None:
     for name in manifest.done:
         (manifest.folder / name).unlink(missing_ok=True)
@@ -225,46 +275,12 @@ def _clear(manifest: Manifest) -> None:
     manifest.save()
 
 
-def open_manifest(folder: Path, plan: History, mark: str, shards: int | None) -> Manifest:
-    """The manifest of an output folder: a new one, or the same plan's to go on with; anything else is an error."""
-    manifest = Manifest.load(folder) if folder.is_dir() else None
-    if manifest is None:
-        if folder.is_dir() and any(folder.glob("*.tar")):
-            raise CapivaraError(
-                f"{folder}: holds shards and no manifest.jsonl, so not made by capivara", "name another --out"
-            )
-        manifest = Manifest(folder, plan, mark, shards)
-    elif manifest.fingerprint != mark:
-        names = " | ".join(step.get("step", "?") for step in manifest.plan)
-        raise CapivaraError(
-            f"{folder}: holds the result of another plan or other options ({names})",
-            "name another --out, or delete that folder first",
-        )
-    manifest.shards = shards
-    sweep(folder) if folder.is_dir() else None
-    for name in manifest.done:
-        journal.remove(folder / name)
-    manifest.save()
-    return manifest
-
-
-def _entry(name: str, identity: dict[str, Any], tallies: Sequence[Tally], size: int) -> dict[str, Any]:
-    return {
-        "shard": name,
-        "input": identity,
-        "read": tallies[0].read,
-        "written": tallies[-1].written,
-        "bytes": size,
-        "steps": [counts(tally) for tally in tallies],
-    }
-
-
-def _output_names(shards: Sequence[str]) -> list[str]:
+def output_names(shards: Sequence[str]) -> list[str]:
     """The base names of the shards; where two folders have the same name, led by the folder's."""
-    names = [shard.rstrip("/").rpartition("/")[2].removesuffix(".gz") for shard in shards]
+    names = [base_name(shard).removesuffix(".gz") for shard in shards]
     names = [name if name.endswith(".tar") else f"{name}.tar" for name in names]
     if len(set(names)) < len(names):
-        names = [f"{Path(shard).parent.name}-{name}" for shard, name in zip(shards, names, strict=True)]
+        names = [f"{Path(public_url(shard)).parent.name}-{name}" for shard, name in zip(shards, names, strict=True)]
     for name, count in Counter(names).items():
         if count > 1:
             raise CapivaraError(f"{count} inputs would all be written to {name}", "process the folders one by one")

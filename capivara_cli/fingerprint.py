@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from capivara_cli.chain import Chain
+from capivara_cli.urls import is_url
 
-_MODEL_SUFFIXES = {".safetensors", ".bin", ".pt", ".argosmodel", ".txt", ".jsonl", ".model"}
+_MODEL_SUFFIXES = {".safetensors", ".bin", ".pt", ".argosmodel", ".txt", ".jsonl", ".model", ".tar"}
 
 
 def fingerprint(chain: Chain) -> str:
@@ -42,8 +44,20 @@ def _every_file(path: Path) -> list[list[Any]]:
     return [[str(each), (info := each.stat()).st_size, info.st_mtime_ns] for each in files]
 
 
+def input_identities(shards: Sequence[str]) -> list[dict[str, Any]]:
+    """``input_identity`` of each; servers are asked about several at a time."""
+    if not any(map(is_url, shards)):
+        return [input_identity(shard) for shard in shards]
+    from concurrent.futures import ThreadPoolExecutor
+
+    with ThreadPoolExecutor(16) as pool:
+        return list(pool.map(input_identity, shards))
+
+
 def input_identity(shard: str) -> dict[str, Any]:
-    if "://" in shard:
-        return {"name": shard}
+    if is_url(shard):
+        from capivara_cli.remote.reading import identity_of
+
+        return identity_of(shard)
     info = Path(shard).stat()
     return {"name": Path(shard).name, "size": info.st_size, "mtime_ns": info.st_mtime_ns}

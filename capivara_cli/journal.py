@@ -7,6 +7,8 @@ from collections import deque
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from capivara_cli.shards import naming, replacing
+
 Results = list[Any]
 
 
@@ -56,14 +58,18 @@ class Journal:
 
     def keep(self, step: int, keys: list[str], results: Results) -> None:
         """Write the results of a batch, which have to be JSON. Not synced: a power cut may cost more than a kill."""
-        if self._out is None:
-            self._out = open(self.path, "r+b" if self._length else "wb")  # noqa: SIM115  open as long as the shard
-            self._out.truncate(self._length)
-            self._out.seek(self._length)
-            if not self._length:
-                self._out.write(self._head)
-        self._out.write(json.dumps([step, keys, results]).encode() + b"\n")
-        self._out.flush()
+        with naming(self.path):
+            if self._out is None:
+                self._out = self._opened()
+            self._out.write(json.dumps([step, keys, results]).encode() + b"\n")
+            self._out.flush()
+
+    def _opened(self) -> BinaryIO:
+        """The file, cut to what is of use. A new one: who held the claim before may still write to the old one."""
+        kept = self.path.read_bytes()[: self._length] if self._length else self._head
+        with replacing(self.path) as out:
+            out.write(kept)
+        return open(self.path, "ab")
 
     def _forget(self) -> None:
         self.close()

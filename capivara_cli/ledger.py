@@ -12,6 +12,7 @@ from capivara_cli import console
 from capivara_cli.energy import Footprint
 from capivara_cli.errors import CapivaraError
 from capivara_cli.shards import replace_text
+from capivara_cli.urls import is_url
 
 FOLDER_LEDGER = "footprint.jsonl"
 RUN_LEDGER = "footprint.json"
@@ -27,7 +28,13 @@ def record(inputs: Sequence[str], summary: dict[str, Any], cost: Footprint, ledg
     """
     own = {"id": uuid.uuid4().hex, **cost.to_json(), "samples": summary.get("read", summary.get("samples"))}
     ancestors = [each for folder in sorted({_folder(text) for text in inputs}) for each in read(folder)]
-    if summary.get("out", "-") != "-":
+    if is_url(summary.get("out", "-")):
+        from capivara_cli.remote import listing, uploading
+
+        place = listing.child(summary["out"], FOLDER_LEDGER)
+        before = _records(listing.text_of(place), place)
+        uploading.put_bytes(place, "".join(_line(each) for each in unique([*before, *ancestors, own])).encode())
+    elif summary.get("out", "-") != "-":
         path = Path(summary["out"]) / FOLDER_LEDGER
         replace_text(path, "".join(_line(each) for each in unique([*read(path.parent), *ancestors, own])))
     if summary.get("run"):
@@ -51,14 +58,26 @@ def read(path: Path) -> list[Record]:
 
 
 def _parse(path: Path) -> list[Record]:
-    text = path.read_text("utf-8")
+    return _records(path.read_text("utf-8"), str(path))
+
+
+def _records(text: str, name: str) -> list[Record]:
     try:
         entries = (
-            json.loads(text)["records"] if path.suffix == ".json" else [json.loads(each) for each in text.splitlines()]
+            json.loads(text)["records"] if name.endswith(".json") else [json.loads(each) for each in text.splitlines()]
         )
+        return [_checked(entry) for entry in entries if isinstance(entry, dict) and "id" in entry]
     except (ValueError, KeyError, TypeError) as error:
-        raise CapivaraError(f"{path}: not a ledger of footprints: {error}", "delete it to start a new one") from error
-    return [entry for entry in entries if isinstance(entry, dict) and "id" in entry]
+        raise CapivaraError(f"{name}: not a ledger of footprints: {error}", "delete it to start a new one") from error
+
+
+def _checked(entry: Record) -> Record:
+    """A record as ``sums`` needs it; ``ValueError`` for one that lacks something."""
+    needed = {"id": str, "stage": str, "source": str, **dict.fromkeys(_SUMMED, int | float)}
+    for key, kind in needed.items():
+        if not isinstance(entry.get(key), kind):
+            raise ValueError(f"{key!r} of a record is {entry.get(key)!r}")
+    return entry
 
 
 def unique(records: Iterable[Record]) -> list[Record]:

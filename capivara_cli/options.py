@@ -19,6 +19,8 @@ from capivara_cli.overview import command_names
 from capivara_cli.stage import Settings, Stage, Step, check_bounds, default_of, flag_of
 
 PACKAGE = Path(__file__).parent
+_OTHER_NAMES = {"share": "part"}
+"""A second name of an option, for commands that have none of that name themselves (``split --part`` is its own)."""
 TYPER_ERROR: Any = typer.BadParameter.__bases__[0].__bases__[0]
 """What Typer raises for a wrong command line. It vendors Click, so the class has no public name."""
 
@@ -46,7 +48,8 @@ def typer_function(
     in ``shared``.
     """
     classes = (options, *shared)
-    parameters = [parameter for cls in classes for parameter in _parameters(cls)]
+    names = {each.name for cls in classes for each in fields(cls)}
+    parameters = [parameter for cls in classes for parameter in _parameters(cls, names)]
     if argument is not None:
         positional = Annotated[list[str] | None, typer.Argument(metavar=argument, show_default=False)]
         parameters.insert(0, _parameter("inputs", positional, None))
@@ -61,24 +64,26 @@ def typer_function(
     return function
 
 
-def _parameters(cls: type) -> list[inspect.Parameter]:
+def _parameters(cls: type, names: set[str]) -> list[inspect.Parameter]:
     hints = get_type_hints(cls)
-    return [_parameter(each.name, _annotation(each, hints[each.name]), default_of(each)) for each in fields(cls)]
+    return [_parameter(each.name, _annotation(each, hints[each.name], names), default_of(each)) for each in fields(cls)]
 
 
 def _parameter(name: str, annotation: Any, default: Any) -> inspect.Parameter:
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
 
 
-def _annotation(each: Field[Any], kind: Any) -> Any:
+def _annotation(each: Field[Any], kind: Any, names: set[str]) -> Any:
     help_text = each.metadata.get("help", "")
     shown = each.default not in ("", None, False) and "[default" not in help_text
     declaration = flag_of(each.name)
     if (kind is bool and each.default) or kind == (bool | None):
         declaration += declaration.replace("--", "/--no-")
+    other = _OTHER_NAMES.get(each.name)
+    declarations = [declaration] if other is None or other in names else [declaration, flag_of(other)]
     metavar, envvar = each.metadata.get("metavar") or None, each.metadata.get("envvar") or None
     return Annotated[
-        kind, typer.Option(declaration, help=help_text, show_default=shown, metavar=metavar, envvar=envvar)
+        kind, typer.Option(*declarations, help=help_text, show_default=shown, metavar=metavar, envvar=envvar)
     ]
 
 

@@ -70,7 +70,7 @@ def _caption(each: Caption) -> str:
     origin = f' <q dir="auto">{escaped(each.of)}</q>' if each.of else ""
     return (
         f'<p lang="{escaped(each.lang)}" dir="auto">{escaped(each.text)}</p>'
-        f"<small>{score}{escaped(each.by)}{origin}</small>"
+        f"<small>{score}<bdi>{escaped(each.by)}</bdi>{origin}</small>"
     )
 
 

@@ -11,6 +11,7 @@ from typing import Any, BinaryIO
 from capivara_cli import console, engine, ledger
 from capivara_cli.command import Command
 from capivara_cli.energy import Meter
+from capivara_cli.filtering import histogram as scores
 from capivara_cli.options import Invocation, parse_command
 from capivara_cli.sample import encode_json
 from capivara_cli.shards import replace_text
@@ -25,7 +26,7 @@ def perform(invocation: Invocation, *, data: BinaryIO | None = None, as_json: bo
     """
     settings = invocation.settings
     started = time.monotonic()
-    with Meter(invocation.command.name, settings.country) as meter:
+    with Meter(invocation.command.name, settings.country, tracked=settings.energy) as meter:
         summary = _work(invocation, data, as_json)
         summary["seconds"] = round(time.monotonic() - started, 3)
         inputs = summary.pop("inputs", [])
@@ -36,8 +37,11 @@ def perform(invocation: Invocation, *, data: BinaryIO | None = None, as_json: bo
                 from capivara_cli import model_card  # which says what all of it cost
 
                 model_card.write(Path(summary["run"]))
+    histogram = scores.take(summary)
     if "read" in summary:
         console.say(summary_line(invocation.command.name, summary))
+    if histogram:
+        console.say(scores.sparkline(histogram))
     text = encode_json({"command": invocation.command.name, **summary}, indent=2).decode() + "\n"
     if settings.summary:
         replace_text(Path(settings.summary), text)

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
+
+from safetensors import SafetensorError
 
 from capivara_cli import hub
 from capivara_cli.errors import CapivaraError
 from capivara_cli.generation import Setup, resolved
 
-LOAD_ERRORS = (OSError, ValueError, KeyError, RuntimeError, TypeError, AttributeError, ImportError)
-"""What transformers raises for a folder that is damaged, incomplete or of another kind."""
+LOAD_ERRORS = (
+    OSError, ValueError, KeyError, IndexError, RuntimeError, TypeError, AttributeError, ImportError, EOFError,
+    ArithmeticError, AssertionError, MemoryError, UnpicklingError, SafetensorError,
+)  # fmt: skip
+"""What transformers raises for a folder that is damaged, incomplete, hostile or of another kind."""
 
 _FILES = (("config.json",), ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "model.bin"))
 _EXTRAS = (*hub.TOKENIZER_FILES, "*.json", "*.jinja", "model-*-of-*.safetensors")

@@ -9,6 +9,7 @@ A run is finished when ``run.json`` says so, which is written last; nothing load
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import shutil
 from collections.abc import Iterator
@@ -46,7 +47,7 @@ class RunDir:
             return {}
         except ValueError as error:
             raise CapivaraError(f"{path}: damaged: {error}", "delete the folder and train again") from error
-        if not isinstance(document, dict) or "request" not in document:
+        if not isinstance(document, dict) or not isinstance(document.get("request"), dict):
             raise CapivaraError(f"{path}: not written by capivara train", "choose another folder with --name")
         return document
 
@@ -86,6 +87,19 @@ class RunDir:
                     f"{self}: holds a run with {flag} {before.get(key)}, now it is {flag} {request.get(key)}",
                     "choose another name with --name, or delete the folder to train anew",
                 )
+
+    def check_adapter(self) -> None:
+        """Raise ``CapivaraError`` when the adapter is not the one that training wrote."""
+        weights = self.adapter / "adapter_model.safetensors"
+        try:
+            found = hashlib.sha256(weights.read_bytes()).hexdigest()
+        except FileNotFoundError:
+            found = "no such file"
+        if found != self.document.get("adapter_sha256", found):
+            raise CapivaraError(
+                f"{weights}: damaged, or another one than was trained: its checksum is not that in run.json",
+                "restore it, or delete the folder and train again",
+            )
 
     def checkpoint_steps(self) -> list[int]:
         """The steps there is a checkpoint of, oldest first."""

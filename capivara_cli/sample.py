@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any
 
 from capivara_cli.errors import BadSample
@@ -37,9 +38,9 @@ class Caption:
             raise BadSample('json "captions" is not a list of {"text", "lang", "by", "of", "score"}')
         get = entry.get
         lang, by, of, score, prefix = get("lang"), get("by"), get("of"), get("score"), get("prefix")
-        if not isinstance(of, str | None) or not isinstance(score, _NUMBER):
+        if not isinstance(of, str | None) or not (score is None or _is_number(score)):
             raise BadSample('a caption has an "of" that is no text, or a "score" that is no number')
-        known = _CAPTION_KEYS if isinstance(prefix, str) else _CAPTION_KEYS - {"prefix"}
+        known = _CAPTION_KEYS if isinstance(prefix, str) else _PLAIN_KEYS
         prefix = prefix if isinstance(prefix, str) else None
         lang = lang if isinstance(lang, str) else "und"
         by = by if isinstance(by, str) else "unknown"
@@ -60,8 +61,14 @@ class Caption:
         return entry
 
 
-_NUMBER = int | float | None
-_CAPTION_KEYS = frozenset({"text", "lang", "by", "of", "score", "prefix"})
+def _is_number(value: Any) -> bool:
+    """No truth value, not NaN and not infinite, which compare with nothing and no other JSON reader takes."""
+    return type(value) in (int, float) and -_LARGEST <= value <= _LARGEST
+
+
+_LARGEST = 1e300
+_PLAIN_KEYS = frozenset({"text", "lang", "by", "of", "score"})
+_CAPTION_KEYS = _PLAIN_KEYS | {"prefix"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,18 +92,13 @@ class Sample:
         data = self.members.get("json")
         if data is None:
             return {}
-        try:
-            document = json.loads(data)
-        except (ValueError, RecursionError) as error:
-            raise BadSample("json cannot be parsed") from error
-        if not isinstance(document, dict):
-            raise BadSample("json is not an object")
-        return document
+        return _parsed(data)
 
     @property
     def captions(self) -> list[Caption]:
         """The captions in ``json["captions"]``; ``BadSample`` when they are malformed."""
-        return captions_in(self.document)
+        data = self.members.get("json", b"{}")
+        return list(_remembered(data)) if len(data) < _WORTH_REMEMBERING else captions_in(_parsed(data))
 
     def with_captions(self, captions: Iterable[Caption], document: dict[str, Any] | None = None) -> Sample:
         """The same sample with these captions; the very same bytes when nothing changed.
@@ -105,9 +107,9 @@ class Sample:
         """
         captions = list(captions)
         if document is None:
-            document = self.document
-            if captions == captions_in(document):
+            if captions == self.captions:
                 return self
+            document = self.document
         entries = [caption.to_json() for caption in captions]
         return self.with_members(json=encode_json({**document, "captions": entries}))
 
@@ -118,6 +120,41 @@ class Sample:
     def with_members(self, **members: bytes) -> Sample:
         """The same sample with these members set; a new member goes to the end."""
         return Sample(self.key, {**self.members, **members})
+
+
+def _parsed(data: bytes) -> dict[str, Any]:
+    try:
+        document = json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise BadSample("json cannot be parsed") from error
+    if not isinstance(document, dict):
+        raise BadSample("json is not an object")
+    if data.count(b"{") + data.count(b"[") > _MAX_DEPTH and _depth(document) > _MAX_DEPTH:
+        raise BadSample("json is nested too deeply")
+    return document
+
+
+def _depth(document: Any) -> int:
+    level, depth = [document], 0
+    while level:
+        depth += 1
+        level = [
+            inner
+            for each in level
+            if isinstance(each, dict | list)
+            for inner in (each.values() if isinstance(each, dict) else each)
+        ]
+    return depth
+
+
+_MAX_DEPTH = 200  # what was read can be written then, however deep in the program that happens
+_WORTH_REMEMBERING = 1 << 16
+
+
+@lru_cache(64)
+def _remembered(data: bytes) -> tuple[Caption, ...]:
+    """Captions as parsed a moment ago: a stage reads them, and asks whether what it made of them is the same."""
+    return tuple(captions_in(_parsed(data)))
 
 
 def captions_in(document: dict[str, Any]) -> list[Caption]:

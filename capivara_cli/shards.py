@@ -10,15 +10,16 @@ import shutil
 import sys
 import zlib
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from io import BufferedReader
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 from capivara_cli.errors import CapivaraError, TruncatedInput
-from capivara_cli.sample import Sample
-from capivara_cli.tar import TarReader, TarWriter
+from capivara_cli.sample import Sample, encode_json
+from capivara_cli.tar import TarReader, TarWriter, shown
+from capivara_cli.urls import is_url, public_url
 
 Stream = Iterator[Sample]
 History = list[dict[str, Any]]
@@ -26,8 +27,15 @@ History = list[dict[str, Any]]
 
 MANIFEST = "manifest.jsonl"
 _BUFFER = 1 << 20
+_LOCAL_BUFFER = 1 << 16  # what fits a cache is read a tenth faster than a mebibyte
 FULL = (errno.ENOSPC, errno.EDQUOT)
 """What the system answers when there is no room for what is written."""
+
+MAX_SAMPLE = 2 << 30
+MAX_MEMBERS = 10_000
+"""The largest sample accepted, in bytes and members: it is held in memory, and a tar may call all it has one sample."""
+MAX_NAME = 1 << 16
+"""The longest name of a member accepted: much more than a file system takes, less than our own header of it."""
 
 
 class ShardReader:
@@ -35,7 +43,8 @@ class ShardReader:
 
     Consecutive members with the same key are one sample; the key ends at the first dot of the base name, as in
     WebDataset. A member that repeats a suffix of its own sample cannot be told from the first one by any reader:
-    it and what follows under that key is kept out and counted as "duplicate key".
+    it and what follows under that key is kept out and counted as "duplicate key". Raises ``CapivaraError`` for a
+    sample that would not fit into memory.
     """
 
     def __init__(self, stream: BinaryIO, name: str) -> None:
@@ -51,21 +60,37 @@ class ShardReader:
 
     def __iter__(self) -> Stream:
         key: str | None = None
+        stem = "/"  # what the names of this sample start with, as far as is known: no name starts with a slash
         members: dict[str, bytes] = {}
+        room = MAX_SAMPLE
         doubled = False
         for name, data in self._tar:
-            found, suffix = split_name(name)
-            if found != key:
-                if key is not None:
-                    yield Sample(key, members)
-                key, members, doubled = found, {}, False
+            if not name.startswith(stem) or "/" in (suffix := name[len(stem) :]):
+                found, suffix = split_name(name)
+                if found != key:
+                    if key is not None:
+                        yield Sample(key, members)
+                    key, members, room, doubled = found, {}, MAX_SAMPLE, False
+                stem = f"{found}." if suffix else "/"
             if suffix in members and not doubled:
                 self.duplicates += 1
                 doubled = True
             if not doubled:
                 members[suffix] = data
+                room -= len(data)
+                if room < 0 or len(members) > MAX_MEMBERS or len(name) > MAX_NAME:
+                    raise self._too_much(name, key)
         if key is not None:
             yield Sample(key, members)
+
+    def _too_much(self, name: str, key: str | None) -> CapivaraError:
+        if len(name) > MAX_NAME:
+            what = f"its name has more than {MAX_NAME:,} letters"
+            return CapivaraError(f"{self.name}: refused member {shown(name)}: {what}")
+        return CapivaraError(
+            f"{self.name}: sample {shown(key or '')} has more than {MAX_MEMBERS:,} members or {MAX_SAMPLE >> 30} GiB",
+            "members with the same name up to the first dot are one sample: rename them where they are not",
+        )
 
 
 def split_name(name: str) -> tuple[str, str]:
@@ -101,7 +126,7 @@ def _decode_history(comment: str) -> History:
     """The history in a leading comment; empty for tars that others wrote."""
     try:
         steps = json.loads(comment)["capivara"]
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return []
     return [step for step in steps if isinstance(step, dict)] if isinstance(steps, list) else []
 
@@ -110,7 +135,7 @@ def _decode_history(comment: str) -> History:
 def reading(source: str) -> Iterator[ShardReader]:
     """Open a shard by path, URL or ``-`` (standard input) and read its head."""
     with open_source(source) as stream:
-        name = "standard input" if source == "-" else source
+        name = "standard input" if source == "-" else public_url(source)
         try:
             yield ShardReader(stream, name)
         except (EOFError, zlib.error) as error:
@@ -124,24 +149,26 @@ def open_source(source: str) -> Iterator[BinaryIO]:
         enlarge_pipe(0)
         with open(0, "rb", buffering=_BUFFER, closefd=False) as stream:
             yield stream
-    elif "://" in source:
-        import fsspec
+    elif is_url(source):
+        from capivara_cli.remote.reading import opened  # the network's libraries, for those who need them
 
-        try:
-            opened = fsspec.open(source, "rb", compression="infer").open()
-        except (OSError, ValueError, ImportError) as error:
-            raise CapivaraError(f"{source}: cannot be opened: {error}") from error
-        with opened as stream:
-            yield cast(BinaryIO, stream)
+        with opened(source) as remote, _unpacked(remote) as stream:
+            yield stream
     else:
-        with cast(BufferedReader, open(source, "rb", buffering=_BUFFER)) as file:
-            if file.peek(2)[:2] == b"\x1f\x8b":
-                import gzip
+        with cast(BufferedReader, open(source, "rb", buffering=_LOCAL_BUFFER)) as file, _unpacked(file) as stream:
+            yield stream
 
-                with gzip.open(file) as plain:
-                    yield cast(BinaryIO, plain)
-            else:
-                yield file
+
+@contextlib.contextmanager
+def _unpacked(file: BufferedReader) -> Iterator[BinaryIO]:
+    """The same bytes, or what gzip made them from."""
+    if file.peek(2)[:2] != b"\x1f\x8b":
+        yield file
+        return
+    import gzip
+
+    with gzip.open(file) as plain:
+        yield cast(BinaryIO, plain)
 
 
 def enlarge_pipe(descriptor: int) -> None:
@@ -159,15 +186,24 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = partial_of(path)
     try:
-        with open(partial, "wb", buffering=_BUFFER) as out:
+        with naming(path), open(partial, "wb", buffering=_BUFFER) as out:
             yield out
             out.flush()
             os.fsync(out.fileno())
         partial.replace(path)
-    except BaseException as error:
+    except BaseException:
         partial.unlink(missing_ok=True)
-        if isinstance(error, OSError) and error.errno in FULL and error.filename is None:
-            error.filename = str(path)  # a write says what is wrong, but not of which file
+        raise
+
+
+@contextlib.contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """A full disk is said of this file: a write says what is wrong, but not where."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in FULL and error.filename is None:
+            error.filename = str(path)
         raise
 
 
@@ -179,7 +215,12 @@ def partial_of(path: Path) -> Path:
 def replace_text(path: Path, text: str) -> None:
     """Write a small text file all or nothing."""
     with replacing(path) as out:
-        out.write(text.encode())
+        out.write(_encoded(text))
+
+
+def _encoded(text: str) -> bytes:
+    """UTF-8; what it cannot hold (a file name in another encoding) is escaped, as JSON does it."""
+    return text.encode("utf-8", "backslashreplace")
 
 
 def sweep(folder: Path) -> None:
@@ -214,7 +255,8 @@ class Manifest:
 
     ``manifest.jsonl``, first line {"plan", "fingerprint", "shards"} (``shards``: how many there will be, null while
     unknown), then {"shard", "input", "read", "written", "dropped", …}. No clock and no machine in it: two runs of the
-    same plan write the same manifest.
+    same plan write the same manifest. While several processes fill a folder each has a log of its own beside it,
+    ``.manifest.jsonl.log-…``, whose lines count as the manifest's; they are gone when the folder is complete.
     """
 
     folder: Path
@@ -222,41 +264,83 @@ class Manifest:
     fingerprint: str
     shards: int | None
     done: dict[str, dict[str, Any]] = field(default_factory=dict)
+    file: str = MANIFEST
 
     @property
     def complete(self) -> bool:
         return self.shards is not None and len(self.done) >= self.shards
 
     @classmethod
-    def load(cls, folder: Path) -> Manifest | None:
-        """The manifest of a folder, None when it has none. A line torn by a kill counts as not written."""
-        path = folder / MANIFEST
+    def load(
+        cls, folder: Path, file: str = MANIFEST, inputs: Mapping[str, dict[str, Any]] | None = None
+    ) -> Manifest | None:
+        """The manifest of a folder, None when it has none. A line torn by a kill counts as not written.
+
+        Of several lines about a shard the last counts, but one that was made from what ``inputs`` has for it (its
+        name -> what identifies the input) stands against others.
+        """
+        logged = [line for log in logs_of(folder, file) for line in _parse_lines(log)]
+        path = folder / file  # read after the logs: one that is gone by now is in it
         if not path.is_file():
             return None
-        lines = [parsed for line in path.read_bytes().split(b"\n") if (parsed := _parse_line(line)) is not None]
-        if not lines or not {"plan", "fingerprint", "shards"} <= lines[0].keys():
+        lines = _parse_lines(path)
+        if not lines or not _is_head(lines[0]):
             raise CapivaraError(f"{path}: damaged: its first line names no plan", "delete the folder and make it again")
         head, *rest = lines
-        done = {line["shard"]: line for line in rest if "shard" in line}
-        return cls(folder, head["plan"], head["fingerprint"], head["shards"], done)
+        done: dict[str, dict[str, Any]] = {}
+        for line in (line for line in [*rest, *logged] if _is_shard(line)):
+            name, known = line["shard"], done.get(line["shard"])
+            wanted = (inputs or {}).get(name)
+            if known is None or wanted is None or known.get("input") != wanted or line.get("input") == wanted:
+                done[name] = line
+        return cls(folder, head["plan"], head["fingerprint"], head["shards"], done, file)
 
     def save(self) -> None:
         """Write all of it, all or nothing."""
-        head = {"plan": self.plan, "fingerprint": self.fingerprint, "shards": self.shards}
-        lines = [head, *self.done.values()]
-        replace_text(self.folder / MANIFEST, "".join(_line(entry) for entry in lines))
+        replace_text(self.folder / self.file, self.text())
 
-    def finish(self, entry: dict[str, Any]) -> None:
-        """Record one finished shard, durably, after its file has its final name."""
+    def text(self) -> str:
+        """What ``save`` writes."""
+        head = {"plan": self.plan, "fingerprint": self.fingerprint, "shards": self.shards}
+        return "".join(_line(entry) for entry in [head, *self.done.values()])
+
+    def finish(self, entry: dict[str, Any], log: Path | None = None) -> None:
+        """Record one finished shard, durably, after its file has its final name; where others write, in a log."""
         self.done[entry["shard"]] = entry
-        with open(self.folder / MANIFEST, "ab") as out:
+        path = log or self.folder / self.file
+        with naming(path), open(path, "ab") as out:
             out.write(_line(entry).encode())
             out.flush()
             os.fsync(out.fileno())
 
 
+def logs_of(folder: Path, file: str = MANIFEST) -> list[Path]:
+    """The logs of the processes that fill a folder, or filled it and were killed."""
+    return sorted(folder.glob(f".{file}.log-*"))
+
+
+def _is_head(line: dict[str, Any]) -> bool:
+    """Whether a line of a manifest says what makes the folder."""
+    plan, shards = line.get("plan"), line.get("shards", "")
+    steps = isinstance(plan, list) and all(isinstance(step, dict) for step in plan)
+    return steps and isinstance(line.get("fingerprint"), str) and (shards is None or type(shards) is int)
+
+
+def _is_shard(line: dict[str, Any]) -> bool:
+    """Whether a line of a manifest is about a finished shard."""
+    return isinstance(line.get("shard"), str)
+
+
 def _line(entry: dict[str, Any]) -> str:
-    return json.dumps(entry, ensure_ascii=False) + "\n"
+    return encode_json(entry).decode() + "\n"
+
+
+def _parse_lines(path: Path) -> list[dict[str, Any]]:
+    try:
+        text = path.read_bytes()
+    except FileNotFoundError:  # a log that was there a moment ago
+        return []
+    return [parsed for line in text.split(b"\n") if (parsed := _parse_line(line)) is not None]
 
 
 def _parse_line(line: bytes) -> dict[str, Any] | None:
@@ -275,6 +359,8 @@ def find_shards(inputs: Sequence[str]) -> list[str]:
     """
     found: list[str] = []
     for text in inputs:
+        if text.startswith("pipe:"):
+            raise CapivaraError("pipe: runs a shell command, and is not read", "COMMAND | capivara … -")
         for pattern in _expand_braces(text):
             found += _shards_of(pattern)
     return found
@@ -288,12 +374,16 @@ def _expand_braces(text: str) -> list[str]:
     try:
         return list(braceexpand(text))
     except ValueError as error:
-        raise CapivaraError(f"{text}: unbalanced braces") from error
+        raise CapivaraError(f"{public_url(text)}: unbalanced braces") from error
 
 
 def _shards_of(pattern: str) -> list[str]:
-    if pattern == "-" or "://" in pattern:
+    if pattern == "-":
         return [pattern]
+    if is_url(pattern):
+        from capivara_cli.remote.listing import shards_of
+
+        return shards_of(pattern)
     path = Path(pattern)
     if path.is_dir():
         return _shards_in(path)
@@ -320,6 +410,11 @@ def _shards_in(folder: Path) -> list[str]:
             f"run the command that makes it again, it goes on where it stopped ({names})",
         )
     shards = sorted(str(path) for path in folder.glob("*.tar") if not path.name.startswith("."))
+    if manifest is not None and (gone := manifest.done.keys() - {Path(shard).name for shard in shards}):
+        raise CapivaraError(
+            f"{folder}: incomplete: {min(gone)} is gone, which its manifest.jsonl has as finished",
+            "run the command that makes it again, it makes what is missing",
+        )
     if not shards:
         raise CapivaraError(
             f"{folder}: no .tar shards in this folder",

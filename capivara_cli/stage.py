@@ -23,6 +23,7 @@ from capivara_cli.generation import resolved
 from capivara_cli.journal import Journal
 from capivara_cli.sample import Sample
 from capivara_cli.shards import Stream
+from capivara_cli.urls import public_url
 
 Prepared = TypeVar("Prepared")
 Result = TypeVar("Result")
@@ -58,6 +59,13 @@ class Settings:
     device: str = opt("auto", "auto, cpu, cuda, cuda:1, mps …")
     seed: int = opt(0, "seed of everything random", min=0)
     rejects: str = opt("", "folder that keeps every dropped sample, with the reason as dropped.json")
+    workers: int = opt(1, "processes on this machine that share the shards", min=1)
+    share: str = opt(
+        "", "I/N: only every Nth shard, from the Ith [default: RANK of WORLD_SIZE, or what Slurm says, if they are set]"
+    )
+    engine: str = opt("local", "what starts the workers: local, ray")
+    address: str = opt("", "the Ray cluster to join [default: one on this machine]")
+    gpus_per_worker: float = opt(1.0, "share of a GPU that a worker gets from Ray, where there are GPUs", min=0)
     max_failures: int = opt(-1, "stop when more than this many samples cannot be used; -1: never", min=-1)
     energy: bool = opt(True, "measure the energy used")
     country: str = opt("", "ISO country code (BRA, IND, ZAF …) for the carbon intensity [default: world average]")
@@ -100,7 +108,7 @@ class Env:
         self.json = False
         self.data: BinaryIO | None = None
         self.reject: Callable[[Sample, str], None] | None = None
-        self._models = {} if models is None else models
+        self.models = {} if models is None else models
         self._failures_before = 0
 
     @property
@@ -141,9 +149,9 @@ class Env:
 
     def once(self, key: Any, load: Callable[[], Result]) -> Result:
         """``load()`` the first time ``key`` is asked for in this process, the same object ever after."""
-        if key not in self._models:
-            self._models[key] = load()
-        return self._models[key]
+        if key not in self.models:
+            self.models[key] = load()
+        return self.models[key]
 
 
 @dataclass(frozen=True)
@@ -202,7 +210,9 @@ class Step:
     def describe(self, seed: int) -> dict[str, Any]:
         """What provenance and resume compare: the stage and all that decides what it writes."""
         decisive = [each.name for each in fields(self.options) if not each.metadata.get("tuning")]
-        return {"step": self.name, "options": {name: getattr(self.options, name) for name in decisive}, "seed": seed}
+        options = {name: getattr(self.options, name) for name in decisive}
+        shown = {name: public_url(value) if isinstance(value, str) else value for name, value in options.items()}
+        return {"step": self.name, "options": shown, "seed": seed}
 
 
 def map_batched(

@@ -6,9 +6,13 @@ ten times as much; a stream that is trusted between processes can afford none of
 
 from __future__ import annotations
 
+import io
+import os
 from collections import Counter
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import BinaryIO
+from zlib import adler32
 
 from capivara_cli.errors import CapivaraError, TruncatedInput
 
@@ -20,6 +24,7 @@ MAX_MEMBER = 1 << 30
 _MAX_EXTENDED = 1 << 20  # pax records and GNU long names: a path and a comment, never more
 _REGULAR = frozenset(b"0\x007")
 _WITHOUT_BODY = frozenset(b"123456")
+_EXTENDING = frozenset(b"xXgLK")
 _KINDS = {"1": "hard link", "2": "symbolic link", "3": "device", "4": "device", "5": "directory", "6": "fifo"}
 
 
@@ -27,19 +32,25 @@ class TarReader:
     """The regular members of one stream, which may hold several tars one after another.
 
     ``comment`` is the ``comment`` of the leading pax global header (read at once, so that a writer downstream knows
-    it before the first member); ``ignored`` counts members that are not regular files. Raises ``TruncatedInput`` when
-    the stream ends before an end marker and ``CapivaraError`` when it is not a tar or names a path outside itself.
+    it before the first member); ``ignored`` counts members that are not regular files. Nothing is read ahead: when a
+    member is yielded, the stream stands behind its padding. Raises ``TruncatedInput`` when the stream ends before an
+    end marker and ``CapivaraError`` when it is not a tar, names a path outside itself or can be read in two ways.
     """
 
     def __init__(self, stream: BinaryIO, name: str) -> None:
-        self._stream = stream
+        self._read = stream.read
         self._name = name
-        self._offset = 0
+        self._offset = BLOCK
         self._global: dict[bytes, bytes] = {}
         self.ignored: Counter[str] = Counter()
-        self._pending: bytes | None = self._block(at_start=True)
-        if self._pending[156:157] == b"g":
-            self._global = self._records(self._checked_size(self._pending))
+        first = self._rest(b"", BLOCK)
+        if not first:
+            raise TruncatedInput(f"{name}: empty, not even an end marker", _UPSTREAM)
+        if len(first) < BLOCK:
+            raise self._cut("before the end marker")
+        self._pending: bytes | None = first
+        if first[156] == 0x67:
+            self._global = self._records_for_all(self._checked_size(first, first.count(0)))
             self._pending = None
 
     @property
@@ -58,54 +69,77 @@ class TarReader:
         while True:
             header = self._pending or self._block()
             self._pending = None
-            if header.count(0) == BLOCK:
-                if self._block().count(0) != BLOCK:
-                    raise self._broken("a lone zero block where the end marker should be")
+            zeros = header.count(0)
+            if zeros == BLOCK:
+                self._end(extended)
                 return
-            size = self._checked_size(header)
+            size = self._checked_size(header, zeros)
             kind = header[156]
-            if kind == 0x78:  # x: records for the next member
-                extended.update(self._records(size))
-            elif kind == 0x67:  # g: records for the rest of the stream; only the leading one means anything to us
-                self._records(size)
-            elif kind == 0x4C:  # L: GNU long name
-                extended[b"path"] = self._body(size, _MAX_EXTENDED).rstrip(b"\0")
-            elif kind == 0x4B:  # K: GNU long link target
-                self._body(size, _MAX_EXTENDED)
-            else:
-                yield from self._member(header, extended, size)
+            if kind in _EXTENDING:
+                extended |= self._extension(kind, size)
+                continue
+            name = self._name_of(header, extended)
+            if extended:
+                self._check_size(extended, size, name)
                 extended = {}
+            if kind not in _REGULAR or name.endswith("/"):
+                self._pass_over(kind, size, name)
+                continue
+            if not name or name[0] == "/" or ".." in name or "\0" in name:
+                self._check_name(name)
+            yield name, self._body(size, MAX_MEMBER, name)
 
-    def _member(self, header: bytes, extended: dict[bytes, bytes], size: int) -> Iterator[tuple[str, bytes]]:
-        raw = extended.get(b"path")
-        if raw is None:
-            raw = header[:100].split(b"\0", 1)[0]
-            prefix = header[345:500].split(b"\0", 1)[0] if header[257:263] == b"ustar\0" else b""
-            raw = prefix + b"/" + raw if prefix else raw
-        name = raw.decode("utf-8", "surrogateescape")
-        kind = header[156]
+    def _pass_over(self, kind: int, size: int, name: str) -> None:
+        """Leave out what is not a regular file, counted."""
         if kind in _WITHOUT_BODY:
             self.ignored[_KINDS[chr(kind)]] += 1
             return
-        if b"size" in extended:
-            size = self._decimal(extended[b"size"])
-        data = self._body(size, MAX_MEMBER, name)
-        if kind not in _REGULAR:
-            self.ignored[f"member of type {chr(kind)!r}"] += 1
-        elif name.endswith("/"):  # a directory, as tars before POSIX write it
-            self.ignored["directory"] += 1
-        elif name.startswith("/") or ".." in name.split("/") or "\0" in name or not name:
-            raise CapivaraError(
-                f"{self._name}: refused member {name!r}: it points outside the archive",
-                "make the tar again with plain relative names",
-            )
+        if kind == 0x53:
+            raise self._sparse(name)
+        self._body(size, MAX_MEMBER, name)
+        # a regular file called "name/" is a directory, as tars before POSIX write it
+        self.ignored["directory" if kind in _REGULAR else f"member of type {chr(kind)!r}"] += 1
+
+    def _end(self, extended: dict[bytes, bytes]) -> None:
+        """The second half of an end marker, at a place where a tar may end."""
+        if self._block().count(0) != BLOCK:
+            raise self._broken("a lone zero block where the end marker should be")
+        if extended:
+            raise self._broken("a pax header or long name without the member it is for")
+
+    def _name_of(self, header: bytes, extended: dict[bytes, bytes]) -> str:
+        raw = extended.get(b"path")
+        if raw is None:
+            end = header.find(0, 0, 100)
+            raw = header[:end] if end >= 0 else header[:100]
+            if header[345] and header[257:263] == b"ustar\0":
+                raw = header[345:500].split(b"\0", 1)[0] + b"/" + raw
+        return raw.decode("utf-8", "surrogateescape")
+
+    def _check_name(self, name: str) -> None:
+        if not name or "\0" in name:
+            what = "it has no name" if not name else "there is a zero byte in its name"
+        elif name[0] == "/" or ".." in name.replace("\\", "/").split("/"):
+            what = "it points outside the archive"
         else:
-            yield name, data
+            return
+        raise CapivaraError(
+            f"{self._name}: refused member {shown(name)}: {what}", "make the tar again with plain relative names"
+        )
+
+    def _check_size(self, extended: dict[bytes, bytes], size: int, name: str) -> None:
+        """Two sizes are two ways to read what follows, and a way to hide members from one of two readers."""
+        if b"sparse" in extended:
+            raise self._sparse(name)
+        if b"size" in extended and self._decimal(extended[b"size"]) != size:
+            raise self._broken(f"member {shown(name)} has one size in its pax header and another in its own")
 
     def _next_archive(self) -> bool:
         """Skip the padding after an end marker; True when another tar follows."""
-        while block := self._stream.read(BLOCK):
-            self._offset += len(block)
+        while block := self._read(BLOCK):
+            self._offset += BLOCK
+            if len(block) < BLOCK:
+                block = self._rest(block, BLOCK)
             if block.count(0) != len(block):
                 if len(block) < BLOCK:
                     raise self._broken("bytes after the end marker that are no tar")
@@ -113,59 +147,98 @@ class TarReader:
                 return True
         return False
 
-    def _block(self, at_start: bool = False) -> bytes:
-        block = self._stream.read(BLOCK)
-        self._offset += len(block)
-        if len(block) == BLOCK:
-            return block
-        if at_start and not block:
-            raise TruncatedInput(f"{self._name}: empty, not even an end marker", _UPSTREAM)
-        raise TruncatedInput(f"{self._name}: cut off at byte {self._offset}, before the end marker", _UPSTREAM)
+    def _block(self) -> bytes:
+        block = self._read(BLOCK)
+        self._offset += BLOCK
+        if len(block) < BLOCK and len(block := self._rest(block, BLOCK)) < BLOCK:
+            raise self._cut("before the end marker")
+        return block
 
-    def _body(self, size: int, limit: int, member: str = "header") -> bytes:
+    def _body(self, size: int, limit: int, member: str) -> bytes:
+        """The contents of a member; its padding is read with it and may hold anything."""
         if size > limit:
             raise CapivaraError(
-                f"{self._name}: member {member!r} claims {size:,} bytes, more than the limit of {limit:,}"
+                f"{self._name}: member {shown(member)} claims {size:,} bytes, more than the limit of {limit:,}"
             )
-        padded = -(-size // BLOCK) * BLOCK
-        data = self._stream.read(padded)
-        self._offset += len(data)
-        if len(data) < padded:
-            raise TruncatedInput(f"{self._name}: cut off at byte {self._offset}, inside {member!r}", _UPSTREAM)
-        return data[:size] if padded != size else data
+        data = self._read(size)
+        self._offset += size
+        if len(data) < size and len(data := self._rest(data, size)) < size:
+            raise self._cut(f"inside {shown(member)}")
+        if padding := -size % BLOCK:
+            skipped = self._read(padding)
+            self._offset += padding
+            if len(skipped) < padding and len(self._rest(skipped, padding)) < padding:
+                raise self._cut(f"inside {shown(member)}")
+        return data
 
-    def _records(self, size: int) -> dict[bytes, bytes]:
-        """Parse pax records: ``b"%d %s=%s\\n" % (length of the whole record, key, value)``."""
-        data = self._body(size, _MAX_EXTENDED)
-        records: dict[bytes, bytes] = {}
-        while data.strip(b"\0"):
-            digits, space, _ = data[:24].partition(b" ")
-            length = self._decimal(digits) if space else 0
-            record = data[len(digits) + 1 : length]
-            key, equals, value = record.partition(b"=")
-            if length > len(data) or not equals or not record.endswith(b"\n"):
-                raise self._broken("a damaged pax header")
-            records[key] = value[:-1]
-            data = data[length:]
+    def _rest(self, data: bytes, size: int) -> bytes:
+        """Go on until there are ``size`` bytes: less than asked for is the end, or a stream that gives piecemeal."""
+        parts = [data]
+        have = len(data)
+        while have < size and (more := self._read(size - have)):
+            parts.append(more)
+            have += len(more)
+        self._offset -= size - have
+        return b"".join(parts)
+
+    def _cut(self, where: str) -> TruncatedInput:
+        return TruncatedInput(f"{self._name}: cut off at byte {self._offset}, {where}", _UPSTREAM)
+
+    def _extension(self, kind: int, size: int) -> dict[bytes, bytes]:
+        """What a header says about the member that follows: ``path``, ``size`` and ``sparse``, of pax or of GNU."""
+        if kind == 0x67:  # g: only the one at the start means anything to us
+            self._records_for_all(size)
+            return {}
+        data = self._body(size, _MAX_EXTENDED, "header")
+        if kind == 0x4B:  # K: where a link points to
+            return {}
+        if kind == 0x4C:  # L: a name
+            return {b"path": data.rstrip(b"\0")}
+        records = self._records(data)
+        return {key: records[key] for key in _OF_MEMBERS & records.keys()}
+
+    def _records_for_all(self, size: int) -> dict[bytes, bytes]:
+        records = self._records(self._body(size, _MAX_EXTENDED, "header"))
+        if _OF_MEMBERS & records.keys():
+            raise self._broken("a pax header that gives all members one name, one size or holes")
         return records
 
-    def _checked_size(self, header: bytes) -> int:
-        """Verify the checksum of a header and return the size it announces."""
-        try:
-            stored = int(header[148:156].split(b"\0", 1)[0].strip() or b"x", 8)
-        except ValueError:
-            stored = -1
-        if sum(header) - sum(header[148:156]) + 256 != stored:
+    def _records(self, data: bytes) -> dict[bytes, bytes]:
+        """Parse pax records: ``b"%d %s=%s\\n" % (length of the whole record, key, value)``.
+
+        Those that say where a member has holes (GNU.sparse.…) are one record here, ``sparse``.
+        """
+        records: dict[bytes, bytes] = {}
+        start, end = 0, len(data.rstrip(b"\0"))
+        while start < end:
+            digits, space, _ = data[start : start + 24].partition(b" ")
+            stop = start + (self._decimal(digits) if space else 0)
+            key, equals, value = data[start + len(digits) + 1 : stop].partition(b"=")
+            if stop > len(data) or not key or not equals or not value.endswith(b"\n"):
+                raise self._broken("a damaged pax header")
+            records[b"sparse" if key.startswith(b"GNU.sparse.") else key] = value[:-1]
+            start = stop
+        return records
+
+    def _checked_size(self, header: bytes, zeros: int) -> int:
+        """Verify the checksum of a header with this many zeros and return the size it announces."""
+        # Adler's low half is 1 + the sum of all bytes mod 65521: the sum itself, where half of them are zero.
+        total = (adler32(header) & 0xFFFF) - 1 if zeros >= BLOCK // 2 else sum(header)
+        if total != _announced_sum(header[148:156]):
             raise self._broken("not a tar, or a damaged one (header checksum does not match)")
-        field = header[124:136]
+        digits = header[124:135]
+        try:
+            return int(digits, 8) if digits.isdigit() and not header[135] else self._odd_size(header[124:136])
+        except ValueError:
+            raise self._broken("a member whose size is not a number") from None
+
+    def _odd_size(self, field: bytes) -> int:
+        """A size written in another way than twelve octal digits. Raises ``ValueError`` when it is no number."""
         if field[0] & 0x80:  # base-256, for what twelve octal digits cannot hold
             if field[0] != 0x80:
                 raise self._broken("a member with a negative size")
             return int.from_bytes(field[1:], "big")
-        try:
-            return int(field.split(b"\0", 1)[0].strip() or b"0", 8)
-        except ValueError:
-            raise self._broken("a member whose size is not a number") from None
+        return _octal(field.split(b"\0", 1)[0].strip(b" ") or b"0")
 
     def _decimal(self, digits: bytes) -> int:
         if not digits.isdigit() or len(digits) > 20:
@@ -175,57 +248,98 @@ class TarReader:
     def _broken(self, what: str) -> CapivaraError:
         return CapivaraError(f"{self._name}: {what}, at byte {max(0, self._offset - BLOCK)}")
 
+    def _sparse(self, name: str) -> CapivaraError:
+        return CapivaraError(
+            f"{self._name}: refused member {shown(name)}: it is stored with holes (GNU sparse)",
+            "make the tar again without --sparse",
+        )
+
 
 _UPSTREAM = "whatever wrote it failed or was killed: look at its messages and run it again"
+_OF_MEMBERS = frozenset({b"path", b"size", b"sparse"})
+
+
+def shown(name: str) -> str:
+    """A name from a stranger for a message: quoted, control characters as escapes, not longer than a line."""
+    quoted = repr(name if len(name) <= 240 else name[:120] + name[-120:])
+    return quoted if len(quoted) <= 120 else f"{quoted[:80]}…{quoted[-39:]}"
+
+
+@lru_cache(1 << 12)
+def _announced_sum(field: bytes) -> int:
+    """What all bytes of a header must add up to if this is its checksum field; -1 when that holds no number."""
+    try:
+        return _octal(field.split(b"\0", 1)[0].strip(b" ")) + sum(field) - 8 * 0x20
+    except ValueError:
+        return -1
+
+
+def _octal(digits: bytes) -> int:
+    if not digits.isdigit():  # int() would take signs, underscores and 0o
+        raise ValueError
+    return int(digits, 8)
 
 
 class TarWriter:
     """Writes members as plain ustar with mtime 0, uid 0 and mode 644: same members, same bytes.
 
-    A name that ustar cannot hold gets a pax ``path`` record. Nothing closes the archive but ``finish``.
+    A name that ustar cannot hold gets a pax ``path`` record. Members are gathered and written together: what was added
+    is sure to be in ``out`` after ``finish`` only, and nothing else closes the archive.
     """
 
     def __init__(self, out: BinaryIO, comment: str) -> None:
-        self._write = out.write
+        self._out = out
+        self._waiting: list[bytes] = []
+        self._size = 0
+        self._padding = b""
         record = _pax_record(b"comment", comment.encode())
-        self._write(_header(b"pax_global_header", len(record), b"g") + record + _padding(len(record)))
+        out.write(_header(b"pax_global_header", len(record), b"g") + record + bytes(-len(record) % BLOCK))
 
     def add(self, name: str, data: bytes) -> None:
         raw = name.encode("utf-8", "surrogateescape")
-        head = b""
+        size = len(data)
+        head = _header(raw[:100], size, b"0")
         if len(raw) > 100:
             record = _pax_record(b"path", raw)
-            head = _header(b"pax_header", len(record), b"x") + record + _padding(len(record))
-        self._write(head + _header(raw[:100], len(data), b"0"))
-        self._write(data)
-        self._write(_padding(len(data)))
+            head = _header(b"pax_header", len(record), b"x") + record + bytes(-len(record) % BLOCK) + head
+        self._waiting += (self._padding + head, data)
+        self._padding = _ZEROS[-size % BLOCK]
+        self._size += size + 2 * BLOCK
+        if self._size >= _TOGETHER:
+            self._write()
 
     def finish(self) -> None:
         """Write the end marker: two zero blocks, and nothing after them."""
-        self._write(END)
+        self._waiting.append(self._padding + END)
+        self._write()
+
+    def _write(self) -> None:
+        """Hand over what was gathered; to a file or pipe without a copy through its buffer, which saves a tenth."""
+        out, parts = self._out, self._waiting
+        self._waiting, self._size = [], 0
+        if isinstance(out, io.BufferedWriter) and isinstance(out.raw, io.FileIO):
+            out.flush()
+            written = os.writev(out.fileno(), parts)
+            if written == sum(map(len, parts)):
+                return
+            out.write(b"".join(parts)[written:])
+        else:
+            out.write(b"".join(parts))
 
 
+_TOGETHER = 1 << 19  # bytes with twice their headers: never more than the 1,024 parts that the system takes at once
+_ZEROS = [bytes(count) for count in range(BLOCK)]
 _OWNER = b"0000644\x000000000\x000000000\x00"
-_TAIL = b"ustar\x0000".ljust(BLOCK - 257, b"\0")
-_FIXED_SUM = sum(_OWNER) + sum(b"00000000000\0") + sum(_TAIL) + 8 * 0x20
+_MTIME = b"00000000000\0"
+_TAIL = bytes(100) + b"ustar\x0000".ljust(BLOCK - 257, b"\0")
+_FIXED_SUM = sum(_MTIME) + sum(_TAIL) + 8 * 0x20
 
 
 def _header(name: bytes, size: int, kind: bytes) -> bytes:
-    digits = b"%011o\0" % size
-    total = sum(name) + sum(digits) + kind[0] + _FIXED_SUM
-    return b"%b%b%b00000000000\0%06o\0 %b%b%b" % (
-        name.ljust(100, b"\0"),
-        _OWNER,
-        digits,
-        total,
-        kind,
-        bytes(100),
-        _TAIL,
-    )
-
-
-def _padding(size: int) -> bytes:
-    return bytes(-size % BLOCK)
+    """A ustar header; ``name`` is at most 100 bytes."""
+    varies = b"%b%b%b%011o\0" % (name, _ZEROS[100 - len(name)], _OWNER, size)
+    total = (adler32(varies) & 0xFFFF) - 1 + kind[0] + _FIXED_SUM  # see TarReader._checked_size
+    return b"%b%b%06o\0 %b%b" % (varies, _MTIME, total, kind, _TAIL)
 
 
 def _pax_record(key: bytes, value: bytes) -> bytes:

@@ -34,6 +34,13 @@ _WEIGHTS = (
     "model.safetensors",
     "pytorch_model.bin",
 )
+_LARGEST = {
+    "embed_dim": 1 << 16, "width": 1 << 16, "hidden_size": 1 << 16, "intermediate_size": 1 << 18,
+    "layers": 1 << 10, "num_hidden_layers": 1 << 10, "heads": 1 << 12, "num_attention_heads": 1 << 12,
+    "image_size": 1 << 13, "patch_size": 1 << 13, "vocab_size": 1 << 24, "context_length": 1 << 17,
+    "max_position_embeddings": 1 << 20,
+}  # fmt: skip
+"""Sizes in configurations, with several times those of the largest models there are."""
 WAYS = (
     "--model local-dir:PATH takes an open_clip folder (open_clip_config.json, weights, tokenizer)",
     "--model toy takes the small model that is part of capivara",
@@ -83,10 +90,13 @@ def folder_plan(path: Path, label: str) -> Plan:
         raise CapivaraError(f"{path}: no {CONFIG}: not an open_clip folder", "\n".join(WAYS)) from None
     except (ValueError, KeyError, TypeError) as error:
         raise CapivaraError(f"{config_path}: damaged, or not a configuration of open_clip: {error!r}") from error
+    _check_sizes(config, config_path)
     weights = next((path / name for name in _WEIGHTS if (path / name).is_file()), None)
     if weights is None:
         raise CapivaraError(f"{path}: no weights; one of {', '.join(_WEIGHTS)} is expected")
     text_folder = _text_folder(text, path)
+    if text_folder is not None:
+        _check_sizes(_read(text_folder / "config.json"), text_folder / "config.json")
     tokens = path if any(path.glob("tokenizer*")) or any(path.glob("*.model")) else None
     return Plan(
         name=f"{LOCAL}{path}",
@@ -97,6 +107,20 @@ def folder_plan(path: Path, label: str) -> Plan:
         text_folder=text_folder,
         tokenizer=_tokenizer(f"{LOCAL}{path}", text, tokens),
     )
+
+
+def _check_sizes(config: Any, file: Path) -> None:
+    """Raise ``CapivaraError`` for sizes of no model there is: to build one takes all memory, or does not end."""
+    for key, value in config.items() if isinstance(config, dict) else ():
+        if isinstance(value, dict):
+            _check_sizes(value, file)
+        sizes = value if isinstance(value, list) else [value]
+        if key in _LARGEST and not all(size is None or _is_size(size, _LARGEST[key]) for size in sizes):
+            raise CapivaraError(f"{file}: {key} is {value!r}, and not 1 to {_LARGEST[key]:,}")
+
+
+def _is_size(value: Any, largest: int) -> bool:
+    return type(value) is int and 1 <= value <= largest
 
 
 def architecture_plan(model: str, pretrained: str) -> tuple[Plan, dict[str, str]]:
@@ -218,6 +242,13 @@ def _text_folder(text: dict[str, Any], own: Path | None) -> Path | None:
         return Path(name)
     what = "the configuration of the text tower"
     return hub.folder(hub.Need(name, (("config.json",),), hub.TOKENIZER_FILES, what, "15 MB with its tokenizer", WAYS))
+
+
+def _read(path: Path) -> Any:
+    try:
+        return json.loads(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise CapivaraError(f"{path}: damaged: {error}") from error
 
 
 def _is_text_config(path: Path) -> bool:

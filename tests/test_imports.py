@@ -33,10 +33,12 @@ LAYERS = [
         "guards",
         "identification",
         "cache",
+        "urls",
         "translation_memory",
     },
     {
         "shards",
+        "remote",
         "stage",
         "journal",
         "endpoint",
@@ -53,6 +55,12 @@ LAYERS = [
         "pretrained",
         "page",
         "markdown",
+        "passes",
+        "shared_folder",
+        "sharing",
+        "shares",
+        "worker",
+        "jobs",
     },
     {
         "options",
@@ -70,8 +78,10 @@ LAYERS = [
         "searching",
         "typed",
         "pixels",
+        "deduplication",
+        "filtering",
     },
-    {"captioners", "translators", "rewriters", "importers", "evalsets", "exporters", "stages", "commands"},
+    {"captioners", "translators", "rewriters", "importers", "evalsets", "exporters", "engines", "stages", "commands"},
     {"cli", "__main__"},
 ]
 

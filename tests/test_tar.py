@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import io
+import itertools
+import os
 import subprocess
 import tarfile
 from pathlib import Path
+from typing import BinaryIO, cast
 
 import pytest
 from hypothesis import given, settings
@@ -15,7 +19,7 @@ from hypothesis import strategies as st
 from capivara_cli.errors import CapivaraError, TruncatedInput
 from capivara_cli.sample import Sample
 from capivara_cli.shards import ShardReader, ShardWriter, reading, split_name
-from capivara_cli.tar import MAX_MEMBER, TarReader, TarWriter
+from capivara_cli.tar import BLOCK, MAX_MEMBER, TarReader, TarWriter
 
 
 def archive(*members: tuple[str, bytes], comment: str = "{}") -> bytes:
@@ -50,6 +54,97 @@ def test_golden_bytes() -> None:
     assert len(data) == 512 * 2 + 512 * 3 + 512 * 2 + 1024
     assert data[-1024:] == bytes(1024)
     assert hashlib.sha256(data).hexdigest() == "4b33d6cd62ff373c284e4a267788100d3069e38d17bcff3e3090365b83560888"
+
+
+def plain_header(name: bytes, size: int) -> bytes:
+    """A header as the standard has it, field by field."""
+    fields = [
+        name.ljust(100, b"\0"), b"0000644\0", b"0000000\0", b"0000000\0", b"%011o\0" % size, b"00000000000\0",
+        b" " * 8, b"0", bytes(100), b"ustar\0", b"00", bytes(247),
+    ]  # fmt: skip
+    fields[6] = b"%06o\0 " % sum(b"".join(fields))
+    return b"".join(fields)
+
+
+@given(st.binary(min_size=1, max_size=100).filter(lambda name: b"\0" not in name), st.integers(0, MAX_MEMBER))
+def test_headers_are_the_standards_byte_for_byte(name: bytes, size: int) -> None:
+    class Sized(bytes):
+        def __len__(self) -> int:
+            return size
+
+    out = io.BytesIO()
+    writer = TarWriter(out, "")
+    writer.add(name.decode("utf-8", "surrogateescape"), Sized())
+    writer.finish()
+    assert out.getvalue()[1024 : 1024 + BLOCK] == plain_header(name, size)
+
+
+def test_a_file_a_pipe_and_memory_get_the_same_bytes(tmp_path: Path) -> None:
+    contents = [(f"{number:04d}.bin", bytes([number % 256]) * (number * 37 % 5000)) for number in range(1500)]
+    contents.append(("large.bin", b"x" * 3_000_000))
+    expected = archive(*contents)
+    with open(tmp_path / "x.tar", "wb") as out:
+        writer = TarWriter(out, "{}")
+        for name, data in contents:
+            writer.add(name, data)
+        writer.finish()
+        assert out.tell() == len(expected)
+    assert (tmp_path / "x.tar").read_bytes() == expected
+    with subprocess.Popen(["cat"], stdin=subprocess.PIPE, stdout=open(tmp_path / "y.tar", "wb")) as cat:
+        writer = TarWriter(cast(BinaryIO, cat.stdin), "{}")
+        for name, data in contents:
+            writer.add(name, data)
+        writer.finish()
+    assert (tmp_path / "y.tar").read_bytes() == expected
+    assert members(expected) == contents
+
+
+def test_a_write_that_takes_half_is_gone_on_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    taken: list[int] = []
+
+    def half(descriptor: int, parts: list[bytes]) -> int:
+        taken.append(os.write(descriptor, b"".join(parts)[:700]))
+        return taken[-1]
+
+    monkeypatch.setattr(os, "writev", half)
+    contents = [(f"{number}.bin", bytes([number]) * 150_000) for number in range(9)]
+    with open(tmp_path / "x.tar", "wb") as out:
+        writer = TarWriter(out, "{}")
+        for name, data in contents:
+            writer.add(name, data)
+        writer.finish()
+    assert taken == [700] * 3
+    assert (tmp_path / "x.tar").read_bytes() == archive(*contents)
+
+
+def test_a_full_disk_is_an_error() -> None:
+    with pytest.raises(OSError, match="No space left") as caught, open("/dev/full", "wb", buffering=1 << 20) as out:
+        writer = TarWriter(out, "{}")
+        writer.add("a.bin", b"x" * 2_000_000)
+    assert caught.value.errno == errno.ENOSPC
+
+
+def test_nothing_is_read_ahead() -> None:
+    stream = io.BytesIO(archive(("a.bin", b"1" * 700), ("b.bin", b"2"), comment="") + b"tail")
+    places = [stream.tell() for _ in itertools.islice(TarReader(stream, "x"), 2)]
+    assert places == [1024 + 512 + 1024, 1024 + 512 + 1024 + 1024]
+
+
+def test_sums_of_headers_with_few_zeros_are_exact() -> None:
+    """Adler's sum is modulo 65521: a sum that is more must not pass for another."""
+    block = bytearray(b"\xff" * BLOCK)
+    block[124:136] = b"00000000000\0"
+    block[156:157] = b"0"
+    block[257:263] = b"nothin"
+    for pretended, accepted in ((0, True), (65521, False)):
+        block[148:156] = b" " * 8
+        block[148:156] = b"%06o\0 " % (sum(block) - pretended)
+        data = bytes(block) + bytes(1024)
+        if accepted:
+            assert len(members(data)) == 1
+        else:
+            with pytest.raises(CapivaraError, match="checksum"):
+                members(data)
 
 
 @pytest.mark.parametrize("format", [tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
@@ -222,3 +317,26 @@ def test_gzip_is_undone_and_a_cut_one_refused(tmp_path: Path) -> None:
     (tmp_path / "b.tar.gz").write_bytes(packed[:-20])
     with pytest.raises(TruncatedInput), reading(str(tmp_path / "b.tar.gz")) as reader:
         list(reader)
+
+
+def test_names_that_only_look_like_the_same_sample() -> None:
+    names = ["a.jpg", "a.d/x.jpg", "a.json", ".h", ".h.x", "b", "b.txt", "b.", "c/.h", "c/.h.y", "d.x", "dd.x", "d.y"]
+    read = ShardReader(io.BytesIO(archive(*[(name, b"") for name in names])), "x")
+    assert [(sample.key, list(sample.members)) for sample in read] == [
+        ("a", ["jpg"]), ("a.d/x", ["jpg"]), ("a", ["json"]), (".h", [""]), (".h.x", [""]), ("b", ["", "txt"]),
+        ("c/.h", [""]), ("c/.h.y", [""]), ("d", ["x"]), ("dd", ["x"]), ("d", ["y"]),
+    ]  # fmt: skip
+    assert read.duplicates == 1  # "b." has no suffix, as "b"
+
+
+@pytest.mark.parametrize("step", [1, 7, 511, 513])
+def test_a_stream_that_gives_piecemeal(step: int) -> None:
+    class Piecemeal(io.BytesIO):
+        def read(self, size: int | None = -1) -> bytes:
+            return super().read(min(step, size or 0))
+
+    contents = [("a.jpg", b"x" * 1300), ("n" * 150, b"y")]
+    data = archive(*contents)
+    assert list(TarReader(Piecemeal(data), "x")) == contents
+    with pytest.raises(TruncatedInput, match=r"x: cut off at byte 3000, inside 'a\.jpg'"):
+        list(TarReader(Piecemeal(archive(("a.jpg", b"x" * 5000))[:3000]), "x"))

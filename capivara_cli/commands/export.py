@@ -60,6 +60,7 @@ def export(inputs: list[str], options: Options, env: Env) -> dict[str, Any]:
     if target.exists():
         raise CapivaraError(f"{target}: exists", f"choose another {'--hf' if options.hf else '--to'}, or delete it")
     run = open_run(Path(inputs[0]))
+    run.check_adapter()
     further = {"repo": options.repo} if options.repo else {}
     with replacing_folder(target) as folder:
         how_to_load = plugins.module("exporters", options.form).write(run, folder, target.absolute(), **further)

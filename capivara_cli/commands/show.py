@@ -19,6 +19,7 @@ from capivara_cli.sample import Caption, Sample
 from capivara_cli.shards import replace_text
 from capivara_cli.stage import Env, opt
 from capivara_cli.typed import steps_of
+from capivara_cli.urls import public_url
 
 LONGEST = 400  # characters of one caption on a terminal
 
@@ -65,7 +66,7 @@ def show(inputs: list[str], options: Options, env: Env) -> dict[str, Any]:
 
 
 def _title(shards: Sequence[str]) -> str:
-    named = ["standard input" if shard == "-" else shard for shard in shards[:3]]
+    named = ["standard input" if shard == "-" else public_url(shard) for shard in shards[:3]]
     return ", ".join(named) + (" …" if len(shards) > 3 else "")
 
 

@@ -16,6 +16,7 @@ from capivara_cli.evaluation.translations import Translation
 from capivara_cli.sample import Sample
 from capivara_cli.shards import reading
 from capivara_cli.stage import Env
+from capivara_cli.urls import public_url
 
 PLAIN = ("{}",)
 TRAIN = "train"
@@ -211,7 +212,8 @@ def _check_labels(gallery: Gallery, classes: Mapping[str, Classes], name: str) -
 def _name(shards: Sequence[str], inputs: Sequence[str]) -> str:
     if list(inputs) == ["-"]:
         return "standard input"
-    return inputs[0] if len(inputs) == 1 else f"{inputs[0]} and {len(shards) - 1} more shards"
+    first = public_url(inputs[0])
+    return first if len(inputs) == 1 else f"{first} and {len(shards) - 1} more shards"
 
 
 def _readable_twice(shard: str) -> bool:

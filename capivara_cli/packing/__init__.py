@@ -12,6 +12,7 @@ from capivara_cli.packing.photos import complain
 from capivara_cli.sample import Sample
 from capivara_cli.shards import Stream
 from capivara_cli.stage import Env, map_batched, opt
+from capivara_cli.urls import public_url
 
 # Asked in this order: the particular before the general, and tars before the parquet files img2dataset leaves beside.
 ORDER = ("toy", "capivara-original", "img2dataset", "parquet", "karpathy", "coco", "table", "folder")
@@ -76,7 +77,7 @@ def _there(source: str, importer: str) -> str:
     if Path(source).exists() or (importer and plugins.module("importers", importer).recognise(Path(source))):
         return importer
     hint = "pack reads local files: download it first" if "://" in source else "give a folder of images or a table"
-    raise CapivaraError(f"{source}: no such file or folder", hint)
+    raise CapivaraError(f"{public_url(source)}: no such file or folder", hint)
 
 
 def _verified(stream: Stream, env: Env) -> Stream:

@@ -18,6 +18,7 @@ from capivara_cli.images import image_suffix
 from capivara_cli.sample import IMAGE_SUFFIXES, Caption, Sample, encode_json
 from capivara_cli.shards import Stream
 from capivara_cli.stage import Env, map_batched
+from capivara_cli.urls import public_url
 
 ALT = "alt"
 """``by`` of a caption that came with the image."""
@@ -83,7 +84,7 @@ def keys_of(env: Env) -> Keys:
 def complain(env: Env, sample: Sample, name: str, reason: str) -> None:
     """Count a sample or record that cannot be used, and name the first few: ``--rejects`` keeps them all."""
     if env.tally.failed < _NAMED_FAILURES:
-        console.warn(f"{name}: {reason}")
+        console.warn(f"{public_url(name)}: {reason}")
     elif env.tally.failed == _NAMED_FAILURES:
         console.warn("more cannot be used; they are counted, and kept by --rejects DIR")
     env.fail(sample, reason)
@@ -208,7 +209,7 @@ class Downloads:
             self._unreachable += 1
             if not self._reached and self._unreachable >= self._patience:
                 raise CapivaraError(
-                    f"none of the first {self._unreachable} images can be reached; the last is {url}",
+                    f"none of the first {self._unreachable} images can be reached; the last is {public_url(url)}",
                     "is this machine on-line? with the images in a folder, name their files in a column 'image'",
                 )
 

@@ -17,6 +17,7 @@ from typing import Any
 
 from capivara_cli import languages
 from capivara_cli.errors import BadSample, CapivaraError
+from capivara_cli.filtering import histogram
 from capivara_cli.reporting.material import Run
 from capivara_cli.sample import Caption, Sample
 from capivara_cli.shards import History, Manifest, find_shards, reading
@@ -274,5 +275,6 @@ def _tallies(stage: Stage) -> list[Count]:
         for step, tally in zip(manifest.plan, shard.get("steps", ()), strict=False):
             name = str(step.get("step", "?"))
             read[name] += tally["read"]
-            counted.update({(name, what): number for what, number in {**tally["dropped"], **tally["notes"]}.items()})
+            said = {**tally["dropped"], **tally["notes"]}.items()
+            counted.update({(name, what): number for what, number in said if not histogram.is_bin(what)})
     return [(name, read[name], what, number) for (name, what), number in counted.items()]

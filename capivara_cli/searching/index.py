@@ -30,6 +30,7 @@ from capivara_cli.searching.exact import Floats
 from capivara_cli.searching.places import Place, read_back, reading_places
 from capivara_cli.shards import Stream, replace_text, sweep
 from capivara_cli.stage import Env, map_batched
+from capivara_cli.urls import public_url
 
 FORMAT = 1
 FOLDER = "search"
@@ -179,7 +180,8 @@ class _Builder:
         if not self._count:
             reasons = ", ".join(f"{reason}: {count:,}" for reason, count in tally.dropped.items())
             what = f"no image in {tally.read:,} samples ({reasons})" if tally.read else "no samples"
-            raise CapivaraError(f"{', '.join(shards[:3])}: {what}, so nothing can be found", "name other shards")
+            names = ", ".join(map(public_url, shards[:3]))
+            raise CapivaraError(f"{names}: {what}, so nothing can be found", "name other shards")
         return {
             "format": FORMAT,
             "dim": self._clip.dim,
@@ -206,7 +208,9 @@ class _Builder:
     def _prepare(self, sample: Sample) -> Any:
         """The stored embedding if it is of this image tower, else pixels; runs in threads."""
         vector = stored_embedding(sample, self._clip.identity, self._clip.dim)
-        return self._clip.preprocess(decode_image(sample, self._clip.preprocess.draft)) if vector is None else unit(vector)
+        if vector is not None:
+            return unit(vector)
+        return self._clip.preprocess(decode_image(sample, self._clip.preprocess.draft))
 
     def _embed(self, items: list[Any]) -> list[np.ndarray]:
         pixels = [item for item in items if not isinstance(item, np.ndarray)]

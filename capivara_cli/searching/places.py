@@ -13,6 +13,7 @@ from capivara_cli.errors import CapivaraError, TruncatedInput
 from capivara_cli.sample import Sample
 from capivara_cli.shards import ShardReader, open_source, split_name
 from capivara_cli.tar import END, TarReader
+from capivara_cli.urls import public_url
 
 
 @dataclass(frozen=True)
@@ -84,7 +85,7 @@ def _opened(source: str) -> Iterator[BinaryIO]:
 
 
 def _named(source: str) -> str:
-    return "standard input" if source == "-" else source
+    return "standard input" if source == "-" else public_url(source)
 
 
 def read_back(shard: str, place: Place, key: str) -> Sample:
@@ -95,8 +96,9 @@ def read_back(shard: str, place: Place, key: str) -> Sample:
     with _opened(shard) as stream:
         stream.seek(place.start)
         data = stream.read(place.end - place.start)
-    for sample in ShardReader(io.BytesIO(data + END), shard):
+    for sample in ShardReader(io.BytesIO(data + END), _named(shard)):
         if sample.key == key:
             return sample
         break
-    raise CapivaraError(f"{shard}: {key!r} is not where it was", "the shard changed while it was searched: try again")
+    message = f"{_named(shard)}: {key!r} is not where it was"
+    raise CapivaraError(message, "the shard changed while it was searched: try again")

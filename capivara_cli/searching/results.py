@@ -12,6 +12,7 @@ from capivara_cli.images import decode_image
 from capivara_cli.page import View, html_page
 from capivara_cli.sample import Caption, Sample
 from capivara_cli.searching.asking import Asked
+from capivara_cli.urls import public_url
 
 if TYPE_CHECKING:
     from capivara_cli.searching.exact import Best
@@ -68,7 +69,7 @@ def _hit(index: Index, rank: int, row: int, score: float, lang: str) -> Hit:
         captions = sorted(sample.captions, key=lambda each: each.lang != lang) if lang else sample.captions
     except BadSample as error:
         problem = error.reason
-    return Hit(rank, score, sample.key, _STREAM if shard == "-" else shard, sample, captions, problem)
+    return Hit(rank, score, sample.key, _STREAM if shard == "-" else public_url(shard), sample, captions, problem)
 
 
 def lines(answer: Answer, draw: Callable[[Any], str] | None = None) -> Iterator[str]:

@@ -1,169 +1,222 @@
-"""Score captions against their image with CLIP, and keep what scores well; the image embedding is stored."""
+"""Leave out captions and images: by CLIP score, by rules for texts and images, by rank, threshold, diversity, share."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
 
 from capivara_cli import languages
 from capivara_cli.clip import DEFAULT_MODEL, load_clip
-from capivara_cli.embedding import stored_embedding, unit, with_embedding
-from capivara_cli.sample import Caption, Sample
+from capivara_cli.embedding import with_embedding
+from capivara_cli.errors import CapivaraError
+from capivara_cli.filtering import text_rules
+from capivara_cli.filtering.histogram import bin_of
+from capivara_cli.filtering.image_rules import ImageRules
+from capivara_cli.filtering.looking import Looker
+from capivara_cli.filtering.scoring import Looked, Scoring, with_key
+from capivara_cli.filtering.selection import (
+    CAPTION_FLOOR,
+    IMAGE_FLOOR,
+    NO_CAPTION_LEFT,
+    RANK,
+    Selected,
+    Selection,
+    select,
+)
+from capivara_cli.filtering.text_rules import BOILERPLATE, TextRules
+from capivara_cli.sample import Sample
 from capivara_cli.shards import Stream
-from capivara_cli.stage import Env, map_batched, opt, stage
+from capivara_cli.stage import Arrays, Corpus, Env, opt, stage
 from capivara_cli.weights import check_model
 
 if TYPE_CHECKING:
-    import numpy as np
-
-    from capivara_cli.clip import Clip
-
-DECIMALS = 4
-_NOISE = 0.6 * 10**-DECIMALS  # a stored score is at most 0.5 of the last digit away; the rest is float noise
+    from capivara_cli.filtering.corpus import Shares
 
 
 @dataclass(frozen=True)
 class Options:
     model: str = opt(DEFAULT_MODEL, "open_clip model, hf-hub:ORG/NAME, local-dir:PATH, a run folder, or toy")
     pretrained: str = opt("", "open_clip weights [default: the paper's, laion5b_s13b_b90k, for its model]")
-    min_score: float = opt(-1.0, "leave out what scores below; -1: nothing (the paper: 0.15 and 0.2)", min=-1, max=1)
-    top_k: int = opt(0, "keep the best captions of an image, this many per language; 0: all", min=0)
+    score: bool = opt(True, "score with the model; without: no model, select by the scores that are there")
+    precision: Literal["exact", "bf16"] = opt("exact", "bf16: texts in bfloat16, faster, scores within 0.005")
+    select: Literal["none", "rank", "threshold", "threshold-diversity"] = opt(
+        "none", "a method of the paper, with its constants where --top-k and --min-score are not set"
+    )
+    min_score: float = opt(
+        -1.0, "leave out what scores below [default: nothing; threshold: 0.15, images 0.2]", min=-1, max=1
+    )
+    top_k: int = opt(0, "keep the best captions of an image, this many per language; 0: all [rank: 5]", min=0)
+    k_min: int = opt(3, "threshold-diversity: never thin out below this many captions of a language", min=1)
+    max_alike: float = opt(0.3, "threshold-diversity: captions more alike than this are near-duplicates", min=0, max=1)
+    per_lang: bool = opt(True, "select within each language, or among all captions of an image")
     lang: str = opt("", "only score and select captions in these languages, comma-separated [default: all]")
-    level: Literal["caption", "image"] = opt("caption", "what --min-score leaves out: captions, or whole samples")
+    level: Literal["caption", "image"] = opt(
+        "caption", "what a threshold or share leaves out: captions, or whole samples"
+    )
     on: Literal["best", "first", "mean"] = opt("best", "with --level image: the score that decides for a sample")
+    score_by: Literal["own", "original", "best"] = opt(
+        "own", "judge a caption by its score, by that of the text it is translated or rewritten from, or the better"
+    )
+    top_fraction: float = opt(1.0, "keep this share of all scores in the corpus, the best", min=0, max=1)
+    quantile: float = opt(0.0, "leave out what scores below this quantile of the corpus", min=0, max=1)
+    rules: str = opt("", "rules for captions: all, or some of length,script,junk,language,boilerplate")
+    min_words: int = opt(2, "length: fewest words (estimated where a script does not set them apart)", min=0)
+    max_words: int = opt(80, "length: most words; 0: any number", min=0)
+    min_chars: int = opt(6, "length: fewest characters (wide ones, as in Chinese, count twice)", min=0)
+    max_chars: int = opt(1000, "length: most characters; 0: any number", min=0)
+    max_images: int = opt(10, "boilerplate: a caption said of more images of the corpus than this", min=1)
+    min_side: int = opt(0, "leave out images with a side of fewer pixels; 0: none", min=0)
+    max_aspect: float = opt(0.0, "leave out images so many times as long as wide; 0: none", min=0)
+    min_entropy: float = opt(0.0, "leave out images whose grey levels hold fewer bits, of 8; 0: none", min=0, max=8)
     batch_size: int = opt(64, "images embedded together", min=1)
 
     def check(self) -> None:
-        _ = self.codes
-        check_model(self.model, self.pretrained)
+        _ = self.codes, self.text_rules
+        if self.score:
+            check_model(self.model, self.pretrained)
 
     @property
     def codes(self) -> frozenset[str]:
         """The languages to work on, empty for all."""
         return frozenset(languages.get(part.strip()).code for part in self.lang.split(",") if part.strip())
 
+    @property
+    def text_rules(self) -> TextRules:
+        bounds = self.min_words, self.max_words, self.min_chars, self.max_chars
+        return TextRules(text_rules.parse(self.rules), *bounds)
+
+    @property
+    def selection(self) -> Selection:
+        """What leaves out captions and samples within each sample, with the constants of the method."""
+        default = (IMAGE_FLOOR if self.level == "image" else CAPTION_FLOOR) if "threshold" in self.select else None
+        return Selection(
+            floor=self.min_score if self.min_score > -1 else default,
+            of_images=self.level == "image",
+            on=self.on,
+            k=self.top_k or (RANK if self.select == "rank" else 0),
+            k_min=self.k_min if self.select == "threshold-diversity" else None,
+            max_alike=self.max_alike,
+            per_lang=self.per_lang,
+        )
+
+    @property
+    def shares(self) -> Shares:
+        """What only the whole corpus can tell."""
+        from capivara_cli.filtering.corpus import Shares
+
+        return Shares(
+            top=self.top_fraction,
+            quantile=self.quantile,
+            of_images=self.level == "image",
+            on=self.on,
+            per_lang=self.per_lang,
+            max_images=self.max_images if BOILERPLATE in self.text_rules.names else 0,
+            codes=self.codes,
+        )
+
+    @property
+    def needs_corpus(self) -> bool:
+        return self.top_fraction < 1 or self.quantile > 0 or BOILERPLATE in self.text_rules.names
+
+    @property
+    def scoring(self) -> Scoring:
+        return Scoring(self.codes, self.score_by, self.precision)
+
+
+def _survey(samples: Stream, options: Options, env: Env) -> Arrays:
+    from capivara_cli.filtering.survey import pack
+
+    return pack(_looker(options, env).over(samples, env))
+
+
+def _decide(surveys: Sequence[Callable[[], Arrays]], options: Options, env: Env) -> Iterator[Arrays]:
+    from capivara_cli.filtering.corpus import decide
+
+    return decide(surveys, options.shares)
+
+
+def _apply(samples: Stream, survey: Arrays, decision: Arrays, options: Options, env: Env) -> Stream:
+    from capivara_cli.filtering.survey import unpack
+
+    return _selected(unpack(samples, survey, decision, options.scoring), options, env)
+
+
+CORPUS = Corpus(wanted=lambda options: options.needs_corpus, survey=_survey, decide=_decide, apply=_apply)
+
 
 # `filter` is also a builtin; the stage has to have the name of its file.
-@stage("filter", Options)
+@stage("filter", Options, corpus=CORPUS)
 def filter(samples: Stream, options: Options, env: Env) -> Stream:  # noqa: A001
-    """Write ``score``, the image-text cosine, into every caption, and leave out what is below ``--min-score``.
+    """Write ``score``, the image-text cosine, into every caption, and leave out what scores or reads badly.
+
+    Rules come first (``--rules``, ``--min-side`` …), then shares of the corpus (``--top-fraction``, ``--quantile``),
+    then threshold, rank and diversity within each sample. ``--rejects`` keeps the captions left out, too, each with
+    its reason.
 
     The image embedding is kept as ``clip.npy`` (float16, [dim]) with ``json["clip"]`` naming the model; where they
     are there already and the model is the same, the image is not even decoded.
     """
     options.check()
-    key = ("clip", options.model, options.pretrained, env.device)
-    clip: Clip = env.once(key, lambda: load_clip(options.model, options.pretrained, env.device))
-    scorer = _Scorer(clip, options)
-    for sample, (vector, captions) in map_batched(samples, scorer.prepare, scorer, size=options.batch_size, env=env):
-        if (selected := _selected(sample, captions, options, env)) is not None:
-            yield with_embedding(sample, vector, clip.identity).with_captions(selected)
+    if options.needs_corpus:
+        raise CapivaraError("filter: --top-fraction, --quantile and boilerplate need all shards to be seen before one")
+    yield from _selected(_looker(options, env).over(samples, env), options, env)
 
 
-class _Scorer:
-    """Embeds the images and captions of a batch and scores them."""
-
-    def __init__(self, clip: Clip, options: Options) -> None:
-        self.clip = clip
-        self.codes = options.codes
-
-    def prepare(self, sample: Sample) -> tuple[Any, list[Caption]]:
-        """The stored embedding (a vector) or else the preprocessed image (a tensor), and the captions."""
-        from capivara_cli.images import decode_image
-
-        captions = sample.captions
-        vector = stored_embedding(sample, self.clip.identity, self.clip.dim)
-        if vector is not None:
-            return vector, captions
-        return self.clip.preprocess(decode_image(sample)), captions
-
-    def __call__(self, batch: list[tuple[Any, list[Caption]]]) -> list[tuple[np.ndarray, list[Caption]]]:
-        """[(image or float16 vector [dim], captions)] -> [(float16 vector [dim], captions with scores)]."""
-        import numpy as np
-
-        places = [place for place, (image, _) in enumerate(batch) if not isinstance(image, np.ndarray)]
-        embedded = self.clip.embed_images([batch[place][0] for place in places]).astype(np.float16)
-        vectors = [image for image, _ in batch]
-        for place, vector in zip(places, embedded, strict=True):
-            vectors[place] = vector
-        wanted = [_said(each) for _, captions in batch for each in captions if self._is_wanted(each)]
-        distinct = list(dict.fromkeys(wanted))
-        row = {said: index for index, said in enumerate(distinct)}
-        texts = self.clip.embed_texts([text for text, _ in distinct], [lang for _, lang in distinct])
-        return [
-            (vector, self._scored(captions, unit(vector), texts, row))
-            for vector, (_, captions) in zip(vectors, batch, strict=True)
-        ]
-
-    def _is_wanted(self, caption: Caption) -> bool:
-        return not self.codes or languages.code_of(caption.lang) in self.codes
-
-    def _scored(
-        self, captions: list[Caption], image: np.ndarray, texts: np.ndarray, row: dict[tuple[str, str], int]
-    ) -> list[Caption]:
-        scored = []
-        for each in captions:
-            if self._is_wanted(each):
-                score = _steady(each.score, float(texts[row[_said(each)]] @ image))
-                each = replace(each, score=score)
-            scored.append(each)
-        return scored
+def _looker(options: Options, env: Env) -> Looker:
+    clip = None
+    if options.score:
+        key = ("clip", options.model, options.pretrained, env.device)
+        clip = env.once(key, lambda: load_clip(options.model, options.pretrained, env.device))
+    images = ImageRules(options.min_side, options.max_aspect, options.min_entropy)
+    return Looker(clip, options.scoring, options.text_rules, images, options.batch_size)
 
 
-def _said(caption: Caption) -> tuple[str, str]:
-    return caption.text, caption.lang
+def _selected(found: Iterable[tuple[Sample, Looked]], options: Options, env: Env) -> Stream:
+    """What stays of the samples; whatever does not is counted, and kept by ``--rejects``."""
+    rule = options.selection
+    for sample, looked in found:
+        if looked.failed:
+            env.fail(sample, looked.dropped)
+            continue
+        result = select(looked, rule)
+        _count(looked, result, options, env)
+        if result.dropped:
+            env.drop(_marked(sample, looked, result) if env.reject else sample, result.dropped)
+            continue
+        if result.left_out and env.reject:
+            env.reject(_left_out(sample, looked, result), "captions left out")
+        kept = [each for place, each in enumerate(looked.captions) if place not in result.left_out]
+        if looked.vector is not None and looked.clip is not None:
+            sample = with_embedding(sample, looked.vector, looked.clip)
+        yield sample.with_captions(kept)
 
 
-def _steady(before: Any, score: float) -> float:
-    """The score, rounded; the one before if it differs only by float noise.
-
-    How a text is batched changes its embedding in the seventh digit. Without this, now and then a second run over the
-    output would round a score the other way and give other bytes.
-    """
-    if isinstance(before, float) and abs(before - score) < _NOISE and round(before, DECIMALS) == before:
-        return before
-    return round(score, DECIMALS)
-
-
-def _selected(sample: Sample, captions: list[Caption], options: Options, env: Env) -> list[Caption] | None:
-    """The captions that stay, in order; None when the sample was dropped."""
-    codes, floor = options.codes, options.min_score
-    judged = [place for place, each in enumerate(captions) if not codes or languages.code_of(each.lang) in codes]
-    scores = {place: captions[place].score or 0.0 for place in judged}
-    gone: set[int] = set()
-    if options.level == "image" and floor > -1:
-        if not judged:
-            env.drop(sample, "no caption to judge it by")
-            return None
-        values = list(scores.values())
-        verdict = {"best": max(values), "first": values[0], "mean": sum(values) / len(values)}[options.on]
-        if verdict < floor:
-            env.drop(
-                sample, f"{options.on} caption below {floor:g}" if options.on != "mean" else f"mean below {floor:g}"
-            )
-            return None
-    elif floor > -1:
-        gone = {place for place in judged if scores[place] < floor}
-        if gone:
-            env.note(f"captions below {floor:g}", len(gone))
-    if options.top_k:
-        worse = _beyond_top_k(captions, [place for place in judged if place not in gone], options.top_k)
-        if worse:
-            env.note(f"captions beyond the best {options.top_k}", len(worse))
-        gone |= worse
-    kept = [each for place, each in enumerate(captions) if place not in gone]
-    if not kept and (options.top_k or floor > -1):
-        env.drop(sample, "no caption left")
-        return None
-    return kept
+def _count(looked: Looked, result: Selected, options: Options, env: Env) -> None:
+    """Note the scores, and what was left out of a sample that was not dropped before its captions were selected."""
+    known = looked.judged.keys() | looked.left_out.keys()
+    unknown = [place for place, each in enumerate(looked.captions) if options.scoring.is_wanted(each)]
+    if not options.score and (unscored := sum(place not in known for place in unknown)):
+        env.note("captions without a score, which stay", unscored)
+    for score in looked.judged.values():
+        env.note(bin_of(score))
+    if result.dropped in ("", NO_CAPTION_LEFT):
+        for why in result.left_out.values():
+            env.note(f"captions {why}")
 
 
-def _beyond_top_k(captions: list[Caption], places: list[int], k: int) -> set[int]:
-    """Of each language all but the ``k`` best; of equal scores the earlier stays."""
-    groups: dict[str, list[int]] = {}
-    for place in places:
-        groups.setdefault(languages.code_of(captions[place].lang), []).append(place)
-    worse: set[int] = set()
-    for group in groups.values():
-        worse.update(sorted(group, key=lambda place: -(captions[place].score or 0.0))[k:])
-    return worse
+def _marked(sample: Sample, looked: Looked, result: Selected) -> Sample:
+    """The sample with its captions as scored, those that were left out with the reason as ``dropped``."""
+    gone = result.left_out
+    captions = [
+        with_key(each, "dropped", gone[place]) if place in gone else each for place, each in enumerate(looked.captions)
+    ]
+    return sample.with_captions(captions)
+
+
+def _left_out(sample: Sample, looked: Looked, result: Selected) -> Sample:
+    """What the rejects keep of a sample that stays: its json alone, with the captions that were left out of it."""
+    marked = _marked(sample, looked, result)
+    captions = marked.captions
+    kept = marked.with_captions([captions[place] for place in sorted(result.left_out)])
+    return Sample(sample.key, {"json": kept.members["json"]})

@@ -38,6 +38,7 @@ from capivara_cli.training.store import FOLDER, Store, features
 from capivara_cli.training.teacher import Teacher
 from capivara_cli.training.trackers import Trackers
 from capivara_cli.training.validation import Validation
+from capivara_cli.urls import public_url
 
 
 @dataclass(frozen=True)
@@ -284,7 +285,7 @@ class Session:
             "read": tally.read,
             "dropped": dict(tally.dropped),
             "notes": dict(tally.notes),
-            "inputs": self.source.shards,
+            "inputs": [public_url(shard) for shard in self.source.shards],
         }
 
 

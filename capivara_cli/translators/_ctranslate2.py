@@ -7,8 +7,20 @@ import os
 from pathlib import Path
 from typing import Any
 
+from capivara_cli.errors import CapivaraError
+
 _MOST_WORKERS = 32
 _EDGE = 1 << 20
+
+
+def translator_in(folder: Path, device: str) -> Any:
+    """The model in a folder, ready; ``CapivaraError`` when it is damaged or none."""
+    import ctranslate2
+
+    try:
+        return ctranslate2.Translator(str(folder), **place_of(device))
+    except (RuntimeError, ValueError) as error:
+        raise CapivaraError(f"{folder}: cannot be loaded by CTranslate2: {error}") from error
 
 
 def place_of(device: str) -> dict[str, Any]:

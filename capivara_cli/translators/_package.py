@@ -22,7 +22,7 @@ from capivara_cli import cache
 from capivara_cli.errors import CapivaraError
 from capivara_cli.generation import Setup
 from capivara_cli.languages import get
-from capivara_cli.translators._ctranslate2 import checksum, place_of, tokens_at_once
+from capivara_cli.translators._ctranslate2 import checksum, tokens_at_once, translator_in
 from capivara_cli.translators._route import Pair, by_chain
 from capivara_cli.translators._sentences import join, split
 
@@ -60,13 +60,16 @@ class ArgosPackage:
             return BPETokenizer(bpe, self.metadata["from_code"], self.metadata["to_code"])
         from argostranslate.tokenizer import SentencePieceTokenizer
 
-        return SentencePieceTokenizer(self.folder / "sentencepiece.model")
+        tokenizer = SentencePieceTokenizer(self.folder / "sentencepiece.model")
+        try:
+            tokenizer.encode("")  # loads it
+        except (RuntimeError, OSError, ValueError) as error:
+            raise CapivaraError(f"{self.folder / 'sentencepiece.model'}: cannot be loaded: {error}") from error
+        return tokenizer
 
     @cached_property
     def model(self) -> Any:
-        import ctranslate2
-
-        return ctranslate2.Translator(str(self.folder / "model"), **place_of(self.setup.device))
+        return translator_in(self.folder / "model", self.setup.device)
 
     def __call__(self, texts: Sequence[str]) -> list[str]:
         pieces = [_pieces(self.tokenizer, text) for text in texts]

@@ -11,7 +11,7 @@ from capivara_cli import pretrained
 from capivara_cli.errors import CapivaraError
 from capivara_cli.generation import Setup
 from capivara_cli.languages import Language
-from capivara_cli.translators._ctranslate2 import checksum, place_of, tokens_at_once
+from capivara_cli.translators._ctranslate2 import checksum, tokens_at_once, translator_in
 from capivara_cli.translators._sentences import join, split
 
 BEAMS = 4
@@ -120,9 +120,7 @@ class CTranslate2Model:
     """The same model converted (``ct2-transformers-converter``): three to ten times as fast on a CPU."""
 
     def __init__(self, folder: Path, tokenizer: Any, first: str, setup: Setup, beams: int) -> None:
-        import ctranslate2
-
-        self.model = ctranslate2.Translator(str(folder), **place_of(setup.device))
+        self.model = translator_in(folder, setup.device)
         self.tokenizer = tokenizer
         self.first = first
         self.beams = beams

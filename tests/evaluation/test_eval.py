@@ -44,11 +44,11 @@ def test_models_with_one_image_tower_share_the_embeddings(shards, capsys):
     folder = shards([sample(n, "en", "pt") for n in range(8)])
     base, tuned, other = Fake(), Fake(knows="en,pt"), Fake(tower="b")
     models = environment(base=base)
-    models._models.update({("clip", "tuned", "", "cpu"): tuned, ("clip", "other", "", "cpu"): other})
+    models.models.update({("clip", "tuned", "", "cpu"): tuned, ("clip", "other", "", "cpu"): other})
     for run in ("tuned", "other"):
         make_run(folder.parent / run)
     runs = [str(folder.parent / run) for run in ("tuned", "other")]
-    models._models.update({("clip", run, "", "cpu"): model for run, model in zip(runs, (tuned, other), strict=True)})
+    models.models.update({("clip", run, "", "cpu"): model for run, model in zip(runs, (tuned, other), strict=True)})
     found = evaluate.run([str(folder), *runs], Options(model="base", k="1"), models)
     assert (base.embedded, tuned.embedded, other.embedded) == (8, 0, 8)
     assert rows(found, lang="pt", model="base")[0]["mean_recall"] == pytest.approx(12.5)

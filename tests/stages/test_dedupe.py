@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 from made import a_sample
 
 from capivara_cli import similarity
+from capivara_cli.deduplication.captions import algorithm_1
 from capivara_cli.sample import Caption, Sample
 from capivara_cli.stage import Env, Settings
-from capivara_cli.stages.dedupe import Options, algorithm_1, dedupe
+from capivara_cli.stages.dedupe import Options, dedupe
 
 WORDS = ("cat", "dog", "red", "blue", "runs", "sleeps", "on", "a", "the", "grass", "sofa", "two", "big", "with", "ball")
 
@@ -161,14 +162,6 @@ def test_languages_are_thinned_apart_and_on_request() -> None:
     captions = [Caption(line, lang, "alt") for lang in ("en", "pt") for line in same]
     assert len(run(captions, k_min=1)[0] or []) == 2
     assert [each.lang for each in run(captions, k_min=1, lang="por")[0] or []] == ["en", "en", "en", "pt"]
-
-
-def test_same_images_once() -> None:
-    samples = [a_sample(key, *english(key), image=image) for key, image in (("a", b"1"), ("b", b"2"), ("c", b"1"))]
-    env = Env(Settings(), "dedupe")
-    out = list(dedupe.run(iter(samples), Options(images="exact"), env))
-    assert [each.key for each in out] == ["a", "b"]
-    assert env.tally.dropped == {"same image as an earlier sample": 1}
 
 
 def test_malformed_captions_fail_alone() -> None:

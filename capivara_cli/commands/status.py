@@ -1,0 +1,159 @@
+"""Show how far a folder of shards is that processes fill, here or on other machines: done, at work, time left.
+
+It only looks, from any machine that sees the folder: capivara status shards-caption
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from capivara_cli import console
+from capivara_cli.command import command
+from capivara_cli.errors import CapivaraError, UsageError
+from capivara_cli.shards import MANIFEST, Manifest
+from capivara_cli.sharing import Seen, clock, look
+from capivara_cli.stage import Env
+
+_LATELY = 50
+"""Shards that the rate is of: the last ones that were finished."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """There are none: the folder is the argument."""
+
+
+@command("status", Options, "FOLDER")
+def status(inputs: list[str], options: Options, env: Env) -> dict[str, Any]:
+    """What the manifest, the logs and the claims in each folder say."""
+    if not inputs:
+        raise UsageError("status: of which folder?", "the one that --out named: capivara status shards-caption")
+    found = [_status(Path(text)) for text in inputs]
+    if not env.json:
+        console.page("\n".join(_page(each) for each in found))
+    return {"folders": found}
+
+
+def _status(folder: Path) -> dict[str, Any]:
+    manifest = Manifest.load(folder)
+    if manifest is None:
+        raise CapivaraError(
+            f"{folder}: no such folder" if not folder.is_dir() else f"{folder}: holds no manifest.jsonl",
+            "name a folder that a stage writes or has written with --out",
+        )
+    now = clock(folder)
+    claims = [_claim(seen) for seen in _claims(folder)]
+    done = manifest.done
+    rate = _rate(folder, done, now)
+    left = None if manifest.shards is None else max(0, manifest.shards - len(done))
+    read = sum(int(entry.get("read", 0)) for entry in done.values())
+    return {
+        "folder": str(folder),
+        "plan": " | ".join(str(step.get("step", "?")) for step in manifest.plan),
+        "shards": manifest.shards,
+        "done": len(done),
+        "left": left,
+        "read": read,
+        "written": sum(int(entry.get("written", 0)) for entry in done.values()),
+        "dropped": dict(_dropped(done)),
+        "passes": _passes(folder),
+        "claims": claims,
+        "rate": rate,
+        "seconds_left": left * read / len(done) / rate if left and read and rate and any(_alive(claims)) else None,
+    }
+
+
+def _claims(folder: Path) -> list[Seen]:
+    paths = [*sorted(folder.glob(".*.claim")), *sorted(folder.glob(".corpus-*/.*.claim"))]
+    return [seen for path in paths if (seen := look(path)) is not None]
+
+
+def _claim(seen: Seen) -> dict[str, Any]:
+    """A claim as a row; an unreadable one has no process."""
+    holder = seen.holder
+    return {
+        "shard": seen.path.name[1:].removesuffix(".claim"),
+        "host": holder.host if holder else "",
+        "pid": holder.pid if holder else None,
+        "command": holder.command if holder else "",
+        "seconds": round(max(0.0, time.time() - holder.since), 1) if holder else None,
+        "silent": round(max(0.0, seen.silent), 1),
+        "stale": seen.stale,
+    }
+
+
+def _alive(claims: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [claim for claim in claims if not claim["stale"]]
+
+
+def _dropped(done: dict[str, dict[str, Any]]) -> Counter[str]:
+    steps = [step for entry in done.values() for step in entry.get("steps", ())]
+    return sum((Counter(step["dropped"]) for step in steps), Counter())
+
+
+def _rate(folder: Path, done: dict[str, dict[str, Any]], now: float) -> float | None:
+    """Samples a second, of the shards finished last: what they read, over the time since the first of them."""
+    times = []
+    for name, entry in done.items():
+        path = folder / name
+        if path.is_file():
+            times.append((path.stat().st_mtime, int(entry.get("read", 0))))
+    first, *last = sorted(times)[-_LATELY:] or [(now, 0)]
+    seconds = now - first[0]
+    return round(sum(read for _, read in last) / seconds, 2) if last and seconds > 0 else None
+
+
+def _passes(folder: Path) -> list[dict[str, Any]]:
+    """The passes that come before the last one, for stages that have to see all samples first."""
+    labels = {MANIFEST: "shards", "surveys.jsonl": "surveys", "decisions.jsonl": "decisions"}
+    found = []
+    for inner in sorted(folder.glob(".corpus-*")):
+        for file, label in labels.items():
+            if (manifest := Manifest.load(inner, file)) is not None:
+                name = f"{label} for {inner.name.removeprefix('.corpus-')}"
+                found.append({"pass": name, "done": len(manifest.done), "of": manifest.shards})
+    return found
+
+
+def _page(found: dict[str, Any]) -> str:
+    """One folder, for people."""
+    alive, shards = _alive(found["claims"]), found["shards"]
+    stale = len(found["claims"]) - len(alive)
+    total = f" of {shards:,}" if shards is not None else ", of an unknown number"
+    lines = [
+        f"{found['folder']}: {found['plan']}",
+        f"  {found['done']:,}{total} shards done; read {found['read']:,}, wrote {found['written']:,}"
+        f"{_reasons(found['dropped'])}",
+    ]
+    lines += [f"  {each['pass']}: {each['done']:,} of {each['of']:,}" for each in found["passes"]]
+    if found["left"] != 0:
+        lines.append(f"  {len(alive):,} at work{f', {stale:,} left by processes that are gone' if stale else ''}")
+        if found["seconds_left"] is not None:
+            lines.append(f"  {found['rate']:,.1f} samples/s; {console.duration(found['seconds_left'])} left")
+        if not alive:
+            lines.append("  nobody is at work on it: run the command that makes it again, it goes on where it stopped")
+    rows = [
+        [
+            claim["shard"],
+            f"{claim['host']}:{claim['pid']}" if claim["host"] else "?",
+            console.duration(claim["seconds"]) if claim["seconds"] is not None else "?",
+            "gone" if claim["stale"] else f"{console.duration(claim['silent'])} ago",
+            claim["command"][:60],
+        ]
+        for claim in found["claims"]
+    ]
+    if rows:
+        lines.append(console.table(rows, ["shard", "process", "for", "seen", "command"]))
+    return console.printable("\n".join(lines)) + "\n"
+
+
+def _reasons(dropped: dict[str, int]) -> str:
+    if not dropped:
+        return ""
+    reasons = ", ".join(f"{reason}: {count:,}" for reason, count in dropped.items())
+    return f", dropped {sum(dropped.values()):,} ({reasons})"

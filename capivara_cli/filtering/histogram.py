@@ -1,0 +1,63 @@
+"""Scores counted in bins of 0.02, carried in the books of a step and shown in its summary."""
+
+from __future__ import annotations
+
+from typing import Any
+
+PER_BIN = 200
+"""Scores are multiples of 0.0001, so 0.02 are 200 of them: bins are exact."""
+_NAME = "score from "
+_BARS = "▁▂▃▄▅▆▇█"
+
+
+def bin_of(score: float) -> str:
+    """The name of the bin in the books of a step: they are added up over shards and machines, as other notes are.
+
+    >>> bin_of(0.1599), bin_of(0.16), bin_of(-0.0001)
+    ('score from 0.14', 'score from 0.16', 'score from -0.02')
+    """
+    return f"{_NAME}{round(score * 10_000) // PER_BIN / 50:.2f}"
+
+
+def is_bin(note: str) -> bool:
+    """Whether a note of a step's books is a bin."""
+    return note.startswith(_NAME)
+
+
+def take(summary: dict[str, Any]) -> dict[str, int]:
+    """Move the bins out of the notes of a summary and of its steps, where each becomes a ``histogram``, in order.
+
+    Where several steps score, as in ``filter | rewrite | filter``, the summary's is that of the last.
+    """
+    steps = summary["steps"] if isinstance(summary.get("steps"), list) else []  # training has a number of them
+    for part in (*steps, summary):
+        bins, part["notes"] = _split(part.get("notes", {}))
+        if bins:
+            part["histogram"] = bins
+    scored = [part["histogram"] for part in (summary, *steps) if "histogram" in part]
+    if not scored:
+        return {}
+    summary["histogram"] = scored[-1]
+    return scored[-1]
+
+
+def _split(notes: dict[str, int]) -> tuple[dict[str, int], dict[str, int]]:
+    names = sorted((name for name in notes if name.startswith(_NAME)), key=lambda name: float(name[len(_NAME) :]))
+    rest = {name: count for name, count in notes.items() if not name.startswith(_NAME)}
+    return {name[len(_NAME) :]: notes[name] for name in names}, rest
+
+
+def sparkline(histogram: dict[str, int]) -> str:
+    """One line for a terminal, a bar per bin from the lowest to the highest: none for an empty bin.
+
+    >>> sparkline({"0.10": 1, "0.12": 8, "0.16": 4})
+    'scores 0.10 ▁█ ▄ 0.18'
+    """
+    lows = [round(float(low) * 50) for low in histogram]
+    counts = dict(zip(lows, histogram.values(), strict=True))
+    bars = "".join(_bar(counts.get(low, 0), max(counts.values())) for low in range(min(lows), max(lows) + 1))
+    return f"scores {min(lows) / 50:.2f} {bars} {(max(lows) + 1) / 50:.2f}"
+
+
+def _bar(count: int, most: int) -> str:
+    return _BARS[-(-count * len(_BARS) // most) - 1] if count else " "

@@ -1,0 +1,81 @@
+"""Which shards are this process's: all that are free, or one share of several, as told or as the launcher says."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from capivara_cli.errors import UsageError
+
+
+@dataclass(frozen=True)
+class Share:
+    """Every ``of``-th of ``total`` shards from the ``number``-th (1 is the first) on."""
+
+    number: int
+    of: int
+    total: int
+
+    @property
+    def indices(self) -> range:
+        return range(self.number - 1, self.total, self.of)
+
+    @property
+    def text(self) -> str:
+        return f"{self.number}/{self.of}"
+
+    def remark(self, done: int) -> str:
+        """What to say at the end when the folder is not complete."""
+        return f"share {self.text} is done; of all {self.total:,} shards {done:,} are there"
+
+
+def of(text: str, total: int, environment: Mapping[str, str] = os.environ) -> Share:
+    """The share that ``I/N`` or the environment names; without either, all of it."""
+    number, count = parse(text) if text else launched(environment)
+    return Share(number, count, total)
+
+
+def parse(text: str) -> tuple[int, int]:
+    """``2/8`` -> (2, 8). Raises ``UsageError``."""
+    found = re.fullmatch(r"(\d+)/(\d+)", text.strip())
+    number, count = (int(found[1]), int(found[2])) if found else (0, 0)
+    if not 1 <= number <= count:
+        raise UsageError(f"--share {text}: must be I/N with I from 1 to N", "the first of eight processes: --share 1/8")
+    return number, count
+
+
+def launched(environment: Mapping[str, str]) -> tuple[int, int]:
+    """What torchrun (``RANK``, ``WORLD_SIZE``), srun and sbatch --array say about this process; (1, 1) without them."""
+    rank, world = _number(environment, "RANK"), _number(environment, "WORLD_SIZE")
+    if rank is not None and world is not None and rank < world:
+        return rank + 1, world
+    task, tasks = _array(environment)
+    process, processes = _step(environment)
+    return task * processes + process + 1, tasks * processes
+
+
+def _array(environment: Mapping[str, str]) -> tuple[int, int]:
+    """Place and size of a Slurm array. One with gaps, some tasks that are run again, shares what is left instead."""
+    names = ("ID", "MIN", "MAX", "COUNT", "STEP")
+    index, first, last, count, step = (_number(environment, f"SLURM_ARRAY_TASK_{name}") for name in names)
+    if index is None or first is None or last is None or not count:
+        return 0, 1
+    step = step or 1
+    regular = (last - first) % step == 0 and (last - first) // step + 1 == count and (index - first) % step == 0
+    return ((index - first) // step, count) if regular else (0, 1)
+
+
+def _step(environment: Mapping[str, str]) -> tuple[int, int]:
+    """Place and number of the processes that srun started; in a batch script, one process, they mean nothing."""
+    if "SLURM_STEP_ID" not in environment:
+        return 0, 1
+    process = _number(environment, "SLURM_PROCID")
+    processes = _number(environment, "SLURM_STEP_NUM_TASKS") or _number(environment, "SLURM_NTASKS")
+    return (process, processes) if process is not None and processes and process < processes else (0, 1)
+
+
+def _number(environment: Mapping[str, str], name: str) -> int | None:
+    text = environment.get(name, "")
+    return int(text) if text.isdigit() else None

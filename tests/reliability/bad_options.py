@@ -1,0 +1,101 @@
+"""Command lines that ask for what does not exist or cannot be."""
+
+from __future__ import annotations
+
+from case import Case, nothing
+from made_bad import Make, a_run, also, file, shards
+
+
+def _use(wrong: str, line: str, says: str, make: Make = nothing) -> Case:
+    return Case(wrong, line, make, says, 2)
+
+
+def _named(wrong: str, line: str, says: str, make: Make = shards) -> Case:
+    return Case(wrong, line, make, says)
+
+
+NAMES = [
+    _use("a command that does not exist", "captoin shards", "there is no command 'captoin'.*did you mean caption"),
+    _use("an option that does not exist", "split shards --nope", "No such option: --nope"),
+    _use("a value that is none of those there are", "split shards --part half", "'half' is not one of 'train', 'heldout'"),
+    _named("a captioner that does not exist", "caption shards --captioner blip", "no captioner 'blip'.*mean blip2"),
+    _named("a rewriter that does not exist", "rewrite shards --rewriter lm", "no rewriter 'lm'.*did you mean llm"),
+    _named("a translator that does not exist", "translate shards --translator argo", "no translator 'argo'.*mean argos"),
+    _named("an exporter that does not exist", "export runs/pt --to x --format onx", "no exporter 'onx'.*mean onnx", a_run),
+    _named("an eval set that does not exist", "eval flickr31k", "no eval set 'flickr31k'", nothing),
+    _use("a mode that does not exist", "eval shards --mode zero --model toy", "no mode 'zero'.*mean zero-shot", shards),
+    _use("a kind that does not exist", "list capybaras", "there is no kind 'capybaras'; there are"),
+    _named("a country that does not exist", "split shards --country BRZ --out out", "there is no country 'BRZ'"),
+    _named("a device that does not exist", "filter shards --model toy --device cudda", "--device cudda: cannot be used"),
+    _named("a device that is not there", "caption shards --captioner toy --device cuda:7", "--device cuda:7: cannot be used"),
+    _use("a guard that does not exist", "translate shards --translator toy --guards foo", "there is no guard 'foo'", shards),
+    _use("a logger that does not exist", "train shards --lang pt --model toy --log foo", "--log foo: there are", shards),
+]  # fmt: skip
+
+BOUNDS = [
+    _use("a number below its bound", "caption shards --n 0", "--n 0: must be at least 1"),
+    _use("a number above its bound", "dedupe shards --threshold 3", "--threshold 3.0: must be at least 0 and at most 1"),
+    _use("a number that is none", "train shards --lang pt --lr nan", "--lr nan: must be at least 0"),
+    _use("a word for a number", "split shards --fraction half", "Invalid value for '--fraction'"),
+    _use("a seed below zero", "split shards --seed -1", "--seed -1: must be at least 0"),
+    _use("ranks that are none", "eval shards --k x --model toy", "--k x: must be different whole numbers", shards),
+    _use("a size that is none", "train shards --lang pt --model toy --memory lots", "--memory lots: not a size", shards),
+    _use("a table of a kind that is not written", "eval shards --model toy --table x.doc", "--table x.doc: written are",
+         shards),
+    _use("a prompt without a place for the caption", "eval shards --model toy --prompt dog", "one {} says where", shards),
+    _use("a share that is none", "split shards --share 3/2 --out out", "--share 3/2: must be I/N", shards),
+    _use("a demo that is too small", "demo --scenes 5", "--scenes 5: must be at least 100"),
+]  # fmt: skip
+
+LANGUAGES = [
+    _named("a language that does not exist: translate", "translate shards --lang klingon --translator toy",
+           r"there is no language 'klingon' — did you mean kg \(Kongo\)"),
+    _named("a language the translator lacks", "translate shards --lang es --translator toy",
+           "no translator from en to es; from English there are en-hi, en-pt, en-xh"),
+    _named("a language nobody wrote in: eval", "eval shards --model toy --lang hi",
+           r"shards: no captions in hi; there are en \(16 captions\), pt \(8 captions\)"),
+    _named("a language nobody wrote in: train", "train shards --lang hi --model toy --steps 1",
+           r"no caption in hi; the captions there are: en \(16\), pt \(8\)"),
+    _use("no language to train on", "train shards", "train: which language"),
+    _use("no language to adapt to", "adapt shards", "adapt: which language"),
+    _use("a language the demo lacks", "demo --lang es", "'es' is not one of 'pt', 'hi', 'xh'"),
+    Case("a language nobody wrote in: show", "show shards --lang hi", shards,
+         "warning: no captions in hi among these samples; there are captions in en, pt", 0),
+]  # fmt: skip
+
+MISSING = [
+    _use("nothing to look for", "search", "search: what are you looking for"),
+    _use("an empty query", "search '' shards", "search: the query is empty", shards),
+    _named("an image to look for that is none", "search shards --image x.jpg --model toy",
+           "--image x.jpg: image cannot be decoded: not an image", also(shards, file("x.jpg", b"text"))),
+    _named("a file of queries without one", "search shards --queries q.txt --model toy", "--queries q.txt: no query in it",
+           also(shards, file("q.txt", b"\n"))),
+    _named("images on what is no terminal", "search x shards --model toy --inline on",
+           "--inline on: standard output is no terminal"),
+    _named("a file of prefixes that is not there", "caption shards --captioner toy --prefixes no.txt",
+           "--prefixes no.txt: cannot be read"),
+    _named("a file of synonyms that is not there", "rewrite shards --rewriter eda --synonyms no.txt",
+           "--synonyms no.txt: cannot be read"),
+    _named("shards to report on that are not there", "report runs/pt --shards nowhere", "nowhere: no such file", a_run),
+    _use("a report on nothing", "report", "report: of which run"),
+    _use("an export without a folder", "export runs/pt", "export: one run and --to are needed", a_run),
+    _use("a name on the hub that is none", "export runs/pt --hf x --repo a/b/c", "--repo a/b/c: a name on the hub", a_run),
+    _use("no plan", "run", "run: what is the plan"),
+    _use("a plan with an empty step", "run 'split | ' shards", r"plan 'split \| ': an empty step", shards),
+    _use("a plan with an open quotation", 'run "split \'x" shards', "No closing quotation", shards),
+    _use("a plan with a step that is no stage", "run 'split | train' shards", "train is no stage", shards),
+    _use("a plan with a value out of bounds", "run 'split --fraction 3' shards", "--fraction 3.0: must be at least",
+         shards),
+    _use("a status of no folder", "status", "status: of which folder"),
+    _named("a status of a folder without a manifest", "status shards", "shards: holds no manifest.jsonl"),
+    _use("a script for Slurm without a plan", "slurm", "slurm: what is the plan"),
+    _use("a script for Slurm without a folder", "slurm split shards", "slurm: where to", shards),
+    _use("a footprint of nothing", "footprint", "footprint: of what"),
+    Case("a footprint of a command that does not exist", "footprint -- nosuchcommand", nothing,
+         "nosuchcommand: no such command"),
+    Case("a footprint of a command that fails", "footprint -- false", nothing, "capivara footprint: false"),
+    Case("images to adapt to that are not there", "adapt nowhere --lang pt --model toy --captioner toy --translator toy",
+         nothing, "nowhere: no such file or folder"),
+]  # fmt: skip
+
+TOPICS = {"Names": NAMES, "Bounds": BOUNDS, "Languages": LANGUAGES, "What is missing": MISSING}

@@ -1,0 +1,37 @@
+"""What happens between processes: closed pipes, broken upstreams, full disks, signals. Each is a script of bash."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from case import Case
+from made import shard_bytes, toy_like
+
+
+def many(folder: Path) -> None:
+    """``shards/``: one shard that does not fit into a pipe."""
+    (folder / "shards").mkdir()
+    (folder / "shards" / "00000.tar").write_bytes(shard_bytes(toy_like(300)))
+
+
+_WAITING = "mkfifo pipe; exec 3<> pipe; head -c 3000 shards/00000.tar >&3; set -m\n"
+_BEGUN = "while [ ! -e out/manifest.jsonl ]; do sleep 0.02; done; "
+
+PIPES = [
+    Case("whoever reads has seen enough: silence", "capivara split shards | head -c 600 > head; exit ${PIPESTATUS[0]}",
+         many, "^$", 141),
+    Case("the command before dies half-way, without pipefail",
+         "head -c 100000 shards/00000.tar | capivara dedupe --out out", many, r"standard input: cut off at byte 100000"),
+    Case("the command before fails at once, without pipefail",
+         "capivara split nowhere | capivara dedupe --out out", many,
+         "nowhere: no such file or folder(.*\n)*capivara: standard input: (cut off|empty)"),
+    Case("the disk is full: standard output", "capivara split shards > /dev/full", many,
+         "No space left on device\n  free some space and run the same command again"),
+    Case("a file grows beyond what is allowed, and the same command again without the limit",
+         "trap '' XFSZ; (ulimit -f 100; capivara split shards --fraction 0 --out out); ls out; "
+         "capivara split shards --fraction 0 --out out", many, "File too large(.*\n)*.*read 300, wrote 300", 0),
+    Case("Ctrl-C", _WAITING + "capivara split pipe --out out & " + _BEGUN + "kill -INT $!; wait $!", many,
+         "interrupted\n  run the same command again: it goes on where it stopped", 130),
+    Case("terminated by a scheduler", _WAITING + "capivara split pipe --out out & " + _BEGUN + "kill -TERM $!; wait $!",
+         many, "terminated", 143),
+]  # fmt: skip

@@ -1,0 +1,181 @@
+"""Folders, runs and caches that are damaged, unfinished, of another plan, or in the way."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from case import Case, nothing
+from made_bad import Make, a_run, after, also, cut, edited, empty_folder, file, shards, without
+
+_SPLIT = "split shards --out out"
+_MADE = after(_SPLIT)
+_EVAL = "eval shards runs/pt --model toy"
+_SEARCH = "search 'a red square' shards --model runs/pt"
+
+
+def _manifest(wrong: str, text: str) -> Case:
+    make = also(_MADE, file("out/manifest.jsonl", text))
+    return Case(wrong, "dedupe out --out next", make, r"out/manifest\.jsonl: damaged: its first line names no plan")
+
+
+def _damaged_index(folder: Path) -> None:
+    """The index that a search left in the cache, with its embeddings cut."""
+    from running import run_case
+
+    shards(folder)
+    (folder / "cache").mkdir()
+    run_case(Case("", "search 'a red square' shards --model toy --quiet", nothing, ""), folder)
+    for features in (folder / "cache" / "search").rglob("features*"):
+        features.write_bytes(features.read_bytes()[:-8])
+
+
+def _damaged_memory(folder: Path) -> None:
+    """A file of remembered translations that is none."""
+    shards(folder)
+    file("cache/translations.sqlite", b"not a database" * 100)(folder)
+
+
+def _damaged_store(folder: Path) -> None:
+    """A feature store of an earlier training, with its texts cut."""
+    from running import run
+
+    shards(folder)
+    words = "train shards --lang pt --model toy --steps 1 --batch-size 4 --name other --quiet"
+    run(words.split(), folder)
+    for tokens in (folder / "runs" / ".features").rglob("tokens"):
+        tokens.write_bytes(tokens.read_bytes()[:-4])
+
+
+def _run_json(change: Callable[[Any], Any]) -> Make:
+    return also(a_run, edited("runs/pt/run.json", change))
+
+
+FOLDERS = [
+    Case("the output is the input", "split shards --out shards", shards, "--out shards: is also the input"),
+    Case("the result of other options in --out", "split shards --fraction 0.5 --out out", _MADE,
+         r"out: holds the result of another plan or other options \(split\)\n  name another --out"),
+    Case("the result of another stage in --out", "dedupe shards --out out", _MADE, "out: holds the result of another"),
+    Case("shards of someone else in --out", _SPLIT, also(shards, file("out/00000.tar", b"x")),
+         r"out: holds shards and no manifest\.jsonl"),
+    Case("a file in the place of --out", _SPLIT, also(shards, file("out", b"x")),
+         "out.*Not a directory\n  there is a file where a folder is needed"),
+    Case("an --out that cannot be made", "split shards --out /proc/nowhere", shards, r"/proc/nowhere: No such file"),
+    Case("a --summary that cannot be written: the folder is done", "split shards --out out --summary /proc/nowhere/s.json",
+         shards, "wrote 8, dropped 0.*\n.*/proc/nowhere: No such file", changes=("out",)),
+    Case("two folders with shards of the same names", "split shards shards --out out", shards,
+         "2 inputs would all be written to shards-00000.tar\n  process the folders one by one"),
+    _manifest("a manifest that is no JSON", "garbage"),
+    _manifest("a manifest whose number of shards is a word", '{"plan": [], "fingerprint": "x", "shards": "two"}\n'),
+    _manifest("a manifest whose plan is no plan", '{"plan": [5], "fingerprint": "x", "shards": 2}\n'),
+    Case("a finished shard was deleted", "dedupe out --out next", also(_MADE, without("out/00000.tar")),
+         r"out: incomplete: 00000\.tar is gone, which its manifest\.jsonl has as finished"),
+    Case("a finished shard was deleted: the same command again", _SPLIT, also(_MADE, without("out/00000.tar")),
+         "read 4, wrote 4, dropped 0; 1 shards were already done", 0, 4, 4, changes=("out",)),
+    Case("nothing is left to do: the same command again", _SPLIT, _MADE,
+         "read 0, wrote 0, dropped 0; 2 shards were already done", 0, 0, 0, changes=("out",)),
+    Case("a ledger that is no JSON", "footprint out", also(_MADE, file("out/footprint.jsonl", "garbage")),
+         r"out/footprint\.jsonl: not a ledger of footprints"),
+    Case("a ledger whose records lack numbers", "footprint out", also(_MADE, file("out/footprint.jsonl", '{"id": "1"}')),
+         r"out/footprint\.jsonl: not a ledger of footprints: 'stage' of a record is None"),
+    Case("a folder without a ledger", "footprint shards", shards, "shards: holds no footprint"),
+]  # fmt: skip
+
+RUNS = [
+    Case("no run there", "report nowhere", nothing, r"nowhere: no run\.json: not a run folder"),
+    Case("a folder of shards in the place of a run", "export shards --to x", shards, r"shards: no run\.json"),
+    Case("a run.json cut off", _SEARCH, also(a_run, file("runs/pt/run.json", '{"name": "pt", ')), r"runs/pt/run\.json: damaged"),
+    Case("a run.json of something else", "report runs/pt", also(a_run, file("runs/pt/run.json", "[]")),
+         r"runs/pt/run\.json: not written by capivara train"),
+    Case("a run that is unfinished", "export runs/pt --to x",
+         _run_json(lambda said: said.update(finished=False)),
+         "runs/pt: unfinished: step 2 of 2\n  give the same capivara train command again"),
+    Case("a run.json without its base model", _SEARCH, _run_json(lambda said: said.pop("base")),
+         r"runs/pt/run\.json: damaged: what it says of the base model"),
+    Case("a run.json without its temperature", _SEARCH,
+         _run_json(lambda said: said.update(logit_scale=None)),
+         r"runs/pt/run\.json: damaged"),
+    Case("the base model is another one now", _SEARCH,
+         _run_json(lambda said: said["base"].update(image="sha256:0000")),
+         "runs/pt/adapter: was trained on toy, whose image tower is another one now"),
+    Case("the base model is gone", _EVAL, _run_json(lambda said: said["base"]["source"].update(model="local-dir:gone")), "gone: no such folder"),
+    Case("the adapter is gone", _SEARCH, also(a_run, without("runs/pt/adapter")), "runs/pt: unfinished"),
+    Case("the adapter is cut off", _SEARCH, also(a_run, cut("runs/pt/adapter/adapter_model.safetensors")),
+         r"adapter_model\.safetensors: damaged, or another one than was trained"),
+    Case("the adapter is cut off: export", "export runs/pt --format peft --to x",
+         also(a_run, cut("runs/pt/adapter/adapter_model.safetensors")),
+         r"adapter_model\.safetensors: damaged, or another one than was trained"),
+    Case("an eval.json cut off", "report runs/pt", also(a_run, file("runs/pt/eval.json", '{"retrieval": [')),
+         r"runs/pt/eval\.json: damaged.*\n  move it away and evaluate again"),
+    Case("an eval.json cut off: eval", _EVAL, also(a_run, file("runs/pt/eval.json", '{"retrieval": [')),
+         r"runs/pt/eval\.json: damaged, and not overwritten", changes=("runs",)),
+    Case("an eval.json with a row that is none", "report runs/pt",
+         also(a_run, file("runs/pt/eval.json", '{"retrieval": [{"set": 1}], "classification": [], "disparity": []}')),
+         r"runs/pt/eval\.json: damaged: 'set' of a retrieval row is 1"),
+    Case("metrics with a damaged line", "report runs/pt",
+         also(a_run, file("runs/pt/metrics.jsonl", '{"step": 1, "loss": 2}\nzz\n{"step": 2, "loss": 1}\n')),
+         r"runs/pt/metrics\.jsonl: line 2: damaged"),
+    Case("metrics whose last line was torn by a kill", "report runs/pt", also(a_run, cut("runs/pt/metrics.jsonl", 9)),
+         r"capivara report: runs/pt/report\.html", 0, changes=("runs",)),
+    Case("a ledger of a run that is damaged", "report runs/pt",
+         also(a_run, file("runs/pt/footprint.json", '{"records": [{"id": "1"}]}')),
+         r"runs/pt/footprint\.json: not a ledger of footprints"),
+    Case("a run of other options under the name", "train shards --lang pt --model toy --steps 3 --batch-size 4 --name pt",
+         a_run, "runs/pt: holds a run with --steps 2, now it is --steps 3\n  choose another name"),
+    Case("a folder that is no run under the name", "train shards --lang pt --model toy --steps 1 --name pt",
+         also(shards, file("runs/pt/notes.txt", b"x")), "runs/pt: not empty, and not a run"),
+    Case("the folder to export to exists", "export runs/pt --to runs", a_run, "runs: exists\n  choose another --to"),
+    Case("training that diverges",
+         "train shards --lang pt --model toy --steps 3 --batch-size 4 --warmup 0 --lr 1e30 --name new", shards,
+         r"runs/new: training diverged at step \d: the loss is nan.*\n  try a lower --lr"),
+    Case("too little memory allowed", "train shards --lang pt --model toy --steps 1 --memory 1MB", shards,
+         "--memory .* is not enough: .*\n  give it --memory"),
+]  # fmt: skip
+
+CACHES = [
+    Case("the index of a search was cut: made again", "search 'a red square' shards --model toy", _damaged_index,
+         r"8 images \(embedded here: 8, stored: 0\)", 0, changes=("cache",)),
+    Case("remembered translations that cannot be read: done without",
+         "translate shards --translator toy --lang pt --out out", _damaged_memory,
+         "warning: .*translations.sqlite", 0, 8, 8, changes=("cache",)),
+    Case("the feature store of a training was cut: made again",
+         "train shards --lang pt --model toy --steps 1 --batch-size 4 --name again", _damaged_store,
+         "read 8, dropped 0; images embedded here: 8", 0, 8, changes=("runs",)),
+]  # fmt: skip
+
+MODELS = [
+    Case("a model that does not exist", "filter shards --model toi", shards, "there is no model 'toi' — did you mean toy"),
+    Case("a folder of a model that is not there", "filter shards --model local-dir:nowhere", shards,
+         "nowhere: no such folder"),
+    Case("a folder that holds no model", "filter shards --model local-dir:shards", shards,
+         r"shards: no open_clip_config\.json: not an open_clip folder"),
+    Case("the default model, without a network", "filter shards", shards,
+         r"the weights laion5b_s13b_b90k \(1\.5 GB\) of laion/.* are needed, but HF_HUB_OFFLINE is set"),
+    Case("a model of the hub, without a network", "filter shards --model hf-hub:org/name", shards,
+         "of org/name are needed, but HF_HUB_OFFLINE is set(.*\n)*.*--model local-dir:PATH"),
+    Case("a name of the hub that is a path", "filter shards --model hf-hub:../../etc", shards,
+         r"'\.\./\.\./etc' is no name of a hub repository"),
+    Case("a captioner, without a network", "caption shards --captioner hf:org/name", shards,
+         "the captioner's weights of org/name are needed"),
+    Case("a captioner that is no folder and no name", "caption shards --captioner hf:nowhere", shards,
+         "nowhere: there is no such folder, and it is no ORG/NAME"),
+    Case("a folder of a captioner that holds none", "caption shards --captioner hf:empty",
+         also(shards, empty_folder("empty")), r"empty: has no config\.json"),
+    Case("a rewriter, without a network", "rewrite shards", shards, "the rewriter's weights .* are needed"),
+    Case("a translator, without a network", "translate shards --translator nllb --lang pt", shards,
+         "the translator's weights .* are needed"),
+    Case("a translation package that is not there", "translate shards --package x.argosmodel", shards,
+         "argos: there is no package x.argosmodel"),
+    Case("a translation package that is none", "translate shards --package x.argosmodel",
+         also(shards, file("x.argosmodel", b"PK\x03\x04" * 9)), r"x\.argosmodel: not an Argos package"),
+    Case("an eval set, without a network", "eval flickr30k --model toy", nothing,
+         r"nlphuji/flickr_1k_test_image_text_retrieval are needed.*\n  --data DIR takes a copy of yours"),
+    Case("a copy of an eval set that is none", "eval flickr30k --data shards --model toy", shards,
+         r"shards: there is no dataset_flickr30k\.json in it"),
+    Case("a service without its key", "caption shards --captioner openai:gpt", shards, "OPENAI_API_KEY is not set"),
+    Case("an address that is none", "caption shards --captioner openai:x --base-url ftp://host", shards,
+         "--base-url ftp://host: not an address"),
+]  # fmt: skip
+
+TOPICS = {"Folders of shards": FOLDERS, "Runs": RUNS, "Caches": CACHES, "Models and services": MODELS}

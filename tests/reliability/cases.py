@@ -1,0 +1,14 @@
+"""Every way in which an input may be bad: what is wrong, how it is made, the command, and what is promised of it.
+
+The rows of docs/reliability.md are these cases as they ran; ``python docs/make_reliability.py`` writes them.
+"""
+
+from __future__ import annotations
+
+import bad_inputs
+import bad_options
+import bad_results
+from case import Case
+
+TOPICS: dict[str, list[Case]] = {**bad_inputs.TOPICS, **bad_results.TOPICS, **bad_options.TOPICS}
+CASES: list[Case] = [case for cases in TOPICS.values() for case in cases]
