@@ -35,8 +35,8 @@ WIDTH, LAYERS, HEADS, INNER, DIM = 768, 12, 12, 3072, 512
 WAYS = {
     "original": (6, "the original's way"),
     "data-juicer": (2, "data-juicer, image_text_similarity_filter"),
-    "exact": (24, "capivara filter"),
-    "bf16": (48, "capivara filter --precision bf16"),
+    "fp32": (24, "capivara filter --precision fp32"),
+    "bf16": (48, "capivara filter, in bf16"),
 }
 """Images per round."""
 
@@ -226,7 +226,7 @@ def compare(arguments: argparse.Namespace, folder: Path) -> None:
     clip = load_clip(f"local-dir:{folder / 'model'}")
     tokens = [len(row) for row in clip.tokenize([text for photo in photos for text, _ in photo.captions])]
     print(f"{processor()}; {CAPTIONS} captions an image, {np.mean(tokens):.1f} tokens each, at most {max(tokens)}")
-    ways: dict[str, Any] = {"original": OriginalWay(clip), "exact": Ours(clip, "exact"), "bf16": Ours(clip, "bf16")}
+    ways: dict[str, Any] = {"original": OriginalWay(clip), "fp32": Ours(clip, "fp32"), "bf16": Ours(clip, "bf16")}
     if arguments.data_juicer:
         ways["data-juicer"] = DataJuicer(arguments.data_juicer, folder, photos)
     for way in ways.values():
@@ -246,7 +246,7 @@ def compare(arguments: argparse.Namespace, folder: Path) -> None:
         first = medians["original"] / (wall, cpu)
         print(f"| {WAYS[name][1]} | {wall:.4f} | {cpu:.4f} | {first[0]:.1f} | {first[1]:.1f} |")
     if "data-juicer" in medians:
-        for name in ("exact", "bf16"):
+        for name in ("fp32", "bf16"):
             ratio = medians["data-juicer"] / medians[name]
             print(f"data-juicer / {WAYS[name][1]}: {ratio[0]:.1f} (wall), {ratio[1]:.1f} (CPU)")
     agree(photos[: arguments.agree], ways)
@@ -257,7 +257,7 @@ def agree(photos: list[Photo], ways: dict[str, Any]) -> None:
     reference = np.array(ways["original"](photos))
     threshold = float(np.median(reference))
     print(f"\n{reference.size} scores from {reference.min():.3f} to {reference.max():.3f}, threshold {threshold:.4f}")
-    for name in ("exact", "bf16"):
+    for name in ("fp32", "bf16"):
         scores = np.array(ways[name](photos))
         off = np.abs(scores - reference)
         other = (scores >= threshold) != (reference >= threshold)

@@ -150,9 +150,10 @@ def ours(case: Case, folder: Path, device: str) -> dict[str, Any]:
     from torch import nn
 
     from capivara_cli.clip import load_clip
+    from capivara_cli.precision import precision
     from capivara_cli.training.devices import Devices
     from capivara_cli.training.encoder import Encoder
-    from capivara_cli.training.lean import lean, precision
+    from capivara_cli.training.lean import lean
     from capivara_cli.training.loop import Parts, Recipe, Trainer
     from capivara_cli.training.memory import Budget, parse_size
     from capivara_cli.training.objective import ImageText, Objective

@@ -47,7 +47,8 @@ if TYPE_CHECKING:
 
 TOY = Path(__file__).parent / "toy" / "models" / "clip"
 
-_TEXT_BATCH = 256
+TEXT_BATCH = 256
+"""Texts that the text tower embeds at once, when there are as many."""
 _TOKENIZE_BATCH = 8192
 
 
@@ -123,8 +124,8 @@ class Clip:
         result = np.zeros((len(rows), self.dim), np.float32)
         order = sorted(range(len(rows)), key=lambda index: len(rows[index]))
         with torch.inference_mode():
-            for start in range(0, len(order), _TEXT_BATCH):
-                chosen = order[start : start + _TEXT_BATCH]
+            for start in range(0, len(order), TEXT_BATCH):
+                chosen = order[start : start + TEXT_BATCH]
                 tokens = self.pad([rows[index] for index in chosen]).to(self.device)
                 result[chosen] = self.model.encode_text(tokens, normalize=normalize).float().cpu().numpy()
         return result

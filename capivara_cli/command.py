@@ -15,6 +15,7 @@ from typing import Any
 from capivara_cli.stage import Env
 
 Run = Callable[[list[str], Any, Env], dict[str, Any]]
+Estimate = Callable[[list[str], Any, Env, Any], dict[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,7 @@ class Command:
 
     One that ``streams`` writes a tar to standard output (``env.data``) when it is not told ``--out``.
     One that is ``composed`` runs other commands, which are measured one by one.
+    ``estimate`` is what ``--dry-run`` does in its place: it checks the same and adds to an ``estimating.Rehearsal``.
     """
 
     name: str
@@ -31,15 +33,17 @@ class Command:
     argument: str = "INPUT"
     streams: bool = False
     composed: bool = False
+    estimate: Estimate | None = None
 
 
 def command(
-    name: str, options: type, argument: str = "INPUT", *, streams: bool = False, composed: bool = False
-) -> Callable[[Run], Command]:
+    name: str, options: type, argument: str = "INPUT", *,
+    streams: bool = False, composed: bool = False, estimate: Estimate | None = None,
+) -> Callable[[Run], Command]:  # fmt: skip
     """Make a function the command ``name``. What it returns is what ``--json`` and ``--summary`` write.
 
     Keys that mean something to every command: ``read``, ``written``, ``dropped``, ``notes`` (the summary line),
     ``out`` (a folder of shards) and ``run`` (a run folder), which get the footprint, and ``inputs``, whose
     footprints it is added to.
     """
-    return lambda run: Command(name, options, run, argument, streams, composed)
+    return lambda run: Command(name, options, run, argument, streams, composed, estimate)

@@ -103,9 +103,13 @@ def _unreachable(endpoint: str) -> str | None:
         return str(error)
 
 
-def _missing(need: Need, why: str) -> CapivaraError:
+class NotHere(CapivaraError):
+    """Files that are needed are neither in the local cache nor to be had now."""
+
+
+def _missing(need: Need, why: str) -> NotHere:
     size = f" ({need.size})" if need.size else ""
-    return CapivaraError(f"{need.what}{size} of {need.repo} are needed, but {why}", "\n".join(hints(need.ways)))
+    return NotHere(f"{need.what}{size} of {need.repo} are needed, but {why}", "\n".join(hints(need.ways)))
 
 
 def hints(ways: Sequence[str]) -> list[str]:

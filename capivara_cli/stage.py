@@ -71,6 +71,7 @@ class Settings:
     country: str = opt("", "ISO country code (BRA, IND, ZAF …) for the carbon intensity [default: world average]")
     ledger: str = opt("", "append what this command cost to this file", envvar="CAPIVARA_LEDGER")
     quiet: bool = opt(False, "say nothing but errors")
+    dry_run: bool = opt(False, "do nothing: say how long it would take, the memory, disk and energy, and why")
     summary: str = opt("", "write the summary as JSON to this file")
 
 

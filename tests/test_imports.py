@@ -66,6 +66,7 @@ LAYERS = [
         "options",
         "perform",
         "clip",
+        "precision",
         "building",
         "mclip",
         "decoding",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -20,12 +19,13 @@ if TYPE_CHECKING:
 DECIMALS = 4
 OF_SCORE = "of_score"
 """The key of a caption that holds the score of the text it comes ``of``, which may have been left out since."""
-NOISE = {
-    # A stored score is at most 0.5 of the last digit away; the rest is float noise.
-    "exact": 0.6 * 10**-DECIMALS,
-    # What bfloat16 changes in a score, with how its texts are batched.
-    "bf16": 0.005,
-}
+_NOISE = 0.6 * 10**-DECIMALS  # a stored score is at most 0.5 of the last digit away; the rest is float noise
+_NOISE_BF16 = 0.005  # what bfloat16 changes in a score
+_FULL_ENOUGH = 64
+"""Texts in a batch from which on a text has the same embedding in bfloat16, bit for bit, whatever it is batched with.
+
+Seen with a full-size XLM-R on CPUs with AMX; smaller batches are multiplied in another order.
+"""
 
 Said = tuple[str, str]
 """A text and its language."""
@@ -37,7 +37,7 @@ class Scoring:
 
     codes: frozenset[str] = frozenset()
     by: str = "own"
-    precision: str = "exact"
+    precision: str = "auto"
 
     def is_wanted(self, caption: Caption) -> bool:
         """Whether a caption is in one of the languages."""
@@ -83,13 +83,22 @@ class Looked:
         return self
 
 
+def _in_bf16(clip: Clip, asked: str) -> bool:
+    import torch
+
+    from capivara_cli.precision import precision
+
+    return precision(asked, clip.device, getattr(clip.model, "text", clip.model)) == torch.bfloat16
+
+
 class Scorer:
     """Embeds the images and captions of a batch of samples and scores them."""
 
     def __init__(self, clip: Clip, scoring: Scoring) -> None:
         self.clip = clip
         self.scoring = scoring
-        self.noise = NOISE[scoring.precision]
+        self._half = _in_bf16(clip, scoring.precision)
+        self.noise = _NOISE_BF16 if self._half else _NOISE
         self.marks_language = bool(getattr(getattr(clip.tokenizer, "tokenizer", None), "src_lang", None))
 
     def __call__(self, batch: Sequence[Looked]) -> Sequence[Looked]:
@@ -129,16 +138,18 @@ class Scorer:
         """[n, dim] float32, L2-normalised."""
         import numpy as np
 
-        with self._autocast():
-            texts = self.clip.embed_texts([text for text, _ in said], [lang for _, lang in said], normalize=False)
-        return texts / np.maximum(np.linalg.norm(texts, axis=1, keepdims=True), 1e-12)
-
-    def _autocast(self) -> contextlib.AbstractContextManager[Any]:
-        if self.scoring.precision == "exact":
-            return contextlib.nullcontext()
+        texts, langs = [text for text, _ in said], [lang for _, lang in said]
+        if not self._half:
+            return self.clip.embed_texts(texts, langs)
         import torch
 
-        return torch.autocast(self.clip.device.partition(":")[0], torch.bfloat16)
+        from capivara_cli.clip import TEXT_BATCH
+
+        rest = len(said) % TEXT_BATCH
+        fill = _FULL_ENOUGH - rest if 0 < rest < _FULL_ENOUGH else 0
+        with torch.autocast(self.clip.device.partition(":")[0], torch.bfloat16):
+            found = self.clip.embed_texts(texts + texts[:1] * fill, langs + langs[:1] * fill, normalize=False)
+        return found[: len(said)] / np.maximum(np.linalg.norm(found[: len(said)], axis=1, keepdims=True), 1e-12)
 
     def _score(self, looked: Looked, texts: dict[Said, np.ndarray]) -> None:
         image = unit(looked.vector)
@@ -153,10 +164,10 @@ class Scorer:
         looked.judge(self.scoring)
 
 
-def steady(before: Any, score: float, noise: float = NOISE["exact"]) -> float:
+def steady(before: Any, score: float, noise: float = _NOISE) -> float:
     """The score, rounded; the one before if it differs only by noise.
 
-    How a text is batched changes its embedding in the seventh digit (in bfloat16, in the third). Without this, now and
+    How a text is batched changes its embedding in the seventh digit, and bfloat16 in the third. Without this, now and
     then a second run over the output would round a score the other way and give other bytes.
     """
     if isinstance(before, float) and abs(before - score) < noise and round(before, DECIMALS) == before:

@@ -39,7 +39,9 @@ class Options:
     model: str = opt(DEFAULT_MODEL, "open_clip model, hf-hub:ORG/NAME, local-dir:PATH, a run folder, or toy")
     pretrained: str = opt("", "open_clip weights [default: the paper's, laion5b_s13b_b90k, for its model]")
     score: bool = opt(True, "score with the model; without: no model, select by the scores that are there")
-    precision: Literal["exact", "bf16"] = opt("exact", "bf16: texts in bfloat16, faster, scores within 0.005")
+    precision: Literal["auto", "fp32", "bf16"] = opt(
+        "auto", "of texts, images are fp32; auto: bf16, scores within 0.005, where the device multiplies in it"
+    )
     select: Literal["none", "rank", "threshold", "threshold-diversity"] = opt(
         "none", "a method of the paper, with its constants where --top-k and --min-score are not set"
     )

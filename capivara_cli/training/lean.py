@@ -9,37 +9,10 @@ import numpy as np
 import torch
 from torch import nn
 
-from capivara_cli.errors import UsageError
 from capivara_cli.training.modules import Dropout, FewWords, short_attention
 from capivara_cli.training.tuning import word_embedding
 
 _ATTENTION = "capivara_short"
-_SMALL = 256
-"""Towers narrower than this gain nothing from bfloat16: converting costs more than multiplying."""
-
-
-def precision(asked: str, device: str, tower: nn.Module) -> torch.dtype:
-    """The number type of frozen weights and activations: bfloat16 where the device multiplies in it, else float32.
-
-    ``asked``: auto, fp32 or bf16. LoRA, projection, temperature, gradients and the loss are float32 in any case.
-    """
-    if asked == "fp32":
-        return torch.float32
-    able = _multiplies_in_bf16(device)
-    if asked == "bf16":
-        if not able and device.startswith("cuda"):
-            raise UsageError(f"--precision bf16: {torch.cuda.get_device_name(device)} does not compute in it")
-        return torch.bfloat16
-    wide = max((module.in_features for module in tower.modules() if isinstance(module, nn.Linear)), default=0)
-    return torch.bfloat16 if able and wide >= _SMALL else torch.float32
-
-
-def _multiplies_in_bf16(device: str) -> bool:
-    if device.startswith("cuda"):
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    return device == "cpu" and any(
-        getattr(torch.cpu, name, bool)() for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
-    )
 
 
 def lean(tower: nn.Module, rows: Iterable[np.ndarray], number: torch.dtype) -> None:

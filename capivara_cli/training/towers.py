@@ -12,13 +12,14 @@ from torch import nn
 
 from capivara_cli import console
 from capivara_cli.clip import Clip
+from capivara_cli.precision import precision
 from capivara_cli.runs import RunDir
 from capivara_cli.training import tuning
 from capivara_cli.training.adapters import checkpoint_gradients, trainable
 from capivara_cli.training.data import TrainingData
 from capivara_cli.training.devices import Devices
 from capivara_cli.training.encoder import Encoder, ImageEncoder
-from capivara_cli.training.lean import compile_layers, lean, precision
+from capivara_cli.training.lean import compile_layers, lean
 from capivara_cli.training.memory import Budget, parse_size
 
 _OF_PROJECTION = re.compile(r"(base_model\.model\.|tower\.)?(proj|text_projection)(\.|$)")

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import io
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -292,6 +293,31 @@ def test_bfloat16_scores_are_near_and_steady(clip: Clip) -> None:
     assert [each.members["clip.npy"] for each in near] == [each.members["clip.npy"] for each in exact]
     again, _ = run(clip, near[::-1], precision="bf16", batch_size=1)
     assert [each.members for each in again[::-1]] == [each.members for each in near]
+
+
+@pytest.mark.parametrize(("texts", "embedded"), [(3, 64), (63, 64), (64, 64), (256, 256), (257, 256 + 64), (340, 340)])
+def test_bfloat16_batches_are_never_so_small_that_they_change_a_score(
+    clip: Clip, monkeypatch: pytest.MonkeyPatch, texts: int, embedded: int
+) -> None:
+    asked = []
+    embed = type(clip).embed_texts
+
+    def spy(self: Clip, texts: Sequence[str], *rest: Any, **more: Any) -> Any:
+        asked.append(len(texts))
+        return embed(self, texts, *rest, **more)
+
+    monkeypatch.setattr(type(clip), "embed_texts", spy)
+    samples, _ = run(
+        clip, [photo(*(Caption(f"dog number {number}", "en", "alt") for number in range(texts)))], precision="bf16"
+    )
+    assert asked == [embedded]
+    assert len(scores(samples[0])) == texts
+    assert None not in scores(samples[0])
+
+
+def test_precision_auto_is_fp32_for_a_narrow_tower(clip: Clip) -> None:
+    samples = [photo(*CAPTIONS)]
+    assert run(clip, samples)[0] == run(clip, samples, precision="fp32")[0]
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,35 @@
+"""Which numbers a tower computes with: bfloat16 where that is faster, float32 elsewhere."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from capivara_cli.errors import UsageError
+
+_SMALL = 256
+"""Towers narrower than this gain nothing from bfloat16: converting costs more than multiplying."""
+
+
+def precision(asked: str, device: str, tower: nn.Module) -> torch.dtype:
+    """bfloat16 when it is asked for, or for ``auto`` where the device multiplies in it and the tower is wide.
+
+    ``asked``: auto, fp32 or bf16. Raises ``UsageError`` for bf16 on a graphics processor that does not compute in it.
+    """
+    if asked == "fp32":
+        return torch.float32
+    able = _multiplies_in_bf16(device)
+    if asked == "bf16":
+        if not able and device.startswith("cuda"):
+            raise UsageError(f"--precision bf16: {torch.cuda.get_device_name(device)} does not compute in it")
+        return torch.bfloat16
+    wide = max((module.in_features for module in tower.modules() if isinstance(module, nn.Linear)), default=0)
+    return torch.bfloat16 if able and wide >= _SMALL else torch.float32
+
+
+def _multiplies_in_bf16(device: str) -> bool:
+    if device.startswith("cuda"):
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return device == "cpu" and any(
+        getattr(torch.cpu, name, bool)() for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+    )
