@@ -113,7 +113,7 @@ def parse(text: str) -> tuple[str, ...]:
     return tuple(name for name in _GUARDS if name in names)
 
 
-@lru_cache(maxsize=100_000)  # captions come again and again
+@lru_cache(maxsize=10_000)  # captions come again and again
 def objection(text: str, translation: str, source: str, target: str, names: tuple[str, ...]) -> str | None:
     """What is wrong with a translation between two languages, in words for a count; None when nothing is.
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from capivara_cli import cache, console
 
-_MOST_RECENT = 500_000
+_MOST_RECENT = 100_000
 _FIRST, _FEWEST, _SECONDS = 1024, 64, 10.0
 _AT_ONCE = 500  # SQLite takes so many values in one question
 _TABLES = """

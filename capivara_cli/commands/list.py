@@ -1,4 +1,4 @@
-"""List what there is: languages, captioners, translators, rewriters, models, evalsets, importers or exporters."""
+"""List what there is: languages, captioners, translators, rewriters, models, evalsets, recipes and so on."""
 
 from __future__ import annotations
 
@@ -119,6 +119,14 @@ def _apertium_pairs() -> Sequence[tuple[str, str]]:
     return [(half[0], half[1]) for half in halves if len(half) == 2]
 
 
+def _recipes() -> Rows:
+    """Every recipe of ``capivara adapt --recipe``, and the language it is for where it names one."""
+    from capivara_cli.recipes import recipe
+
+    heads = {name: recipe.load(name).head for name in recipe.names()}
+    return [{"name": name, "lang": head.lang, "what it is": head.about} for name, head in heads.items()]
+
+
 def _models() -> Rows:
     """The forms ``--model`` takes, then open_clip's architectures whose text tower or tokenizer is multilingual."""
     forms = [{"model": name, "text": text, "tokens": "", "image": ""} for name, text in MODEL_FORMS.items()]
@@ -154,6 +162,7 @@ KINDS: dict[str, Callable[[], Rows]] = {
     "evalsets": _evalsets,
     "importers": _plugins("importers"),
     "exporters": _plugins("exporters"),
+    "recipes": _recipes,
 }
 
 list = command("list", Options, "KIND")(run)  # noqa: A001  a command is found under its own name

@@ -59,7 +59,7 @@ class TextRules:
         return _objection(self, text, languages.code_of(lang))
 
 
-@lru_cache(maxsize=100_000)  # captions come again and again
+@lru_cache(maxsize=10_000)  # captions come again and again
 def _objection(rules: TextRules, text: str, code: str) -> str:
     for name in rules.names:
         if name in _RULES and (found := _RULES[name](rules, text, code)):

@@ -43,7 +43,7 @@ class Head:
 
     about: str = opt("", "one line that says what it is")
     data: str = opt("", "which images it is for, and where they are from")
-    input: list[str] = opt((), "photos or shards, when the command line names none")
+    input: tuple[str, ...] = opt((), "photos or shards, when the command line names none")
     lang: str = opt("", "language to teach")
     model: str = opt(DEFAULT_MODEL, "the CLIP to adapt")
     pretrained: str = opt("", "its weights")
@@ -95,7 +95,7 @@ class Recipe:
         return replace(self, head=replace(self.head, **changes))
 
     def with_option(self, command: str, key: str, value: Any, said: str) -> Recipe:
-        """One option of every step of that name, as ``said`` on the command line. ``UsageError`` where there is none."""
+        """One option of every step of that name, as ``said`` on the command line; ``UsageError`` without the step."""
         if command not in {part.command for part in self.parts}:
             steps = ", ".join(dict.fromkeys(part.command for part in self.parts))
             raise UsageError(f"{said}: recipe {self.name} has no {command}", f"it has {steps}")
@@ -126,7 +126,7 @@ def _read(path: Path, shown: str) -> Recipe:
     except FileNotFoundError:
         raise CapivaraError(f"{shown}: no such file", f"a recipe is a .toml file, or {', '.join(names())}") from None
     except ValueError as error:  # not TOML, not UTF-8
-        raise CapivaraError(f"{shown}: not TOML: {error}", "docs/recipes.md says what is in a recipe") from error
+        raise CapivaraError(f"{shown}: not TOML: {error}", f"an example: {FOLDER / DEFAULT}.toml") from error
     plan, train, evaluate = found.pop("plan", []), found.pop("train", {}), found.pop("eval", {})
     if not isinstance(plan, list) or not all(isinstance(each, dict) for each in plan):
         raise CapivaraError(f"{shown}: plan: write each step as a table: [[plan]]", '[[plan]]\nstep = "caption"')
@@ -162,14 +162,14 @@ def _head(found: dict[str, Any], shown: str) -> Head:
         if key not in known:
             _no_such_key(f"{shown}: {key}", key, [*known, "plan", "train", "eval"], "at the top of a recipe")
         kind = hints[known[key].name]
-        if kind == list[str]:
+        if kind not in (str, int, float):
             right = isinstance(value, list) and all(isinstance(each, str) for each in value)
         else:
             right = type(value) in ((int, float) if kind is float else (kind,))
         if not right:
-            name = "a list of texts" if kind == list[str] else {str: "a text"}.get(kind, "a number")
-            raise CapivaraError(f"{shown}: {key} = {value!r}: must be {name}")
-    head = Head(**found)
+            wanted = {str: "a text", int: "a number", float: "a number"}.get(kind, "a list of texts")
+            raise CapivaraError(f"{shown}: {key} = {value!r}: must be {wanted}")
+    head = Head(**{key: tuple(value) if isinstance(value, list) else value for key, value in found.items()})
     try:
         check_bounds(head)
     except UsageError as error:
