@@ -38,12 +38,13 @@ class Caption:
             raise BadSample('json "captions" is not a list of {"text", "lang", "by", "of", "score"}')
         get = entry.get
         lang, by, of, score, prefix = get("lang"), get("by"), get("of"), get("score"), get("prefix")
-        if not isinstance(of, str | None) or not (score is None or _is_number(score)):
+        if not (of is None or isinstance(of, str)) or not (score is None or _is_number(score)):
             raise BadSample('a caption has an "of" that is no text, or a "score" that is no number')
-        known = _CAPTION_KEYS if isinstance(prefix, str) else _PLAIN_KEYS
-        prefix = prefix if isinstance(prefix, str) else None
-        lang = lang if isinstance(lang, str) else "und"
-        by = by if isinstance(by, str) else "unknown"
+        known = _PLAIN_KEYS
+        if prefix is not None:
+            prefix, known = (prefix, _CAPTION_KEYS) if isinstance(prefix, str) else (None, _PLAIN_KEYS)
+        if not isinstance(lang, str) or not isinstance(by, str):
+            lang, by = lang if isinstance(lang, str) else "und", by if isinstance(by, str) else "unknown"
         caption = cls(entry["text"], lang, by, of, score, prefix)
         if entry.keys() <= known:
             return caption

@@ -39,7 +39,9 @@ def thinned(captions: list[Caption], options: Options, env: Env) -> list[Caption
         code = languages.code_of(each.lang)
         if not codes or code in codes:
             groups.setdefault(code, []).append(index)
-    synthetic = [is_synthetic(each, captions) for each in captions]
+    if not groups:
+        return captions
+    texts = by_text(captions)
     gone: set[int] = set()
     notes: Counter[str] = Counter()
     for members in groups.values():
@@ -48,7 +50,7 @@ def thinned(captions: list[Caption], options: Options, env: Env) -> list[Caption
             stay = algorithm_1([each.text for each in group], options.k_min, options.threshold)
             notes["captions removed (--paper)"] += len(group) - len(stay)
         else:
-            rank = [_rank(captions[index], synthetic[index], index) for index in members]
+            rank = [_rank(captions[index], is_synthetic(captions[index], texts), index) for index in members]
             distinct = distinct_texts(group, rank)
             stay = diverse(group, rank, distinct, options.k_min, options.threshold)
             notes["exact duplicate captions"] += len(group) - len(distinct)
@@ -67,11 +69,18 @@ def _rank(caption: Caption, synthetic: bool, index: int) -> Rank:
     return (-caption.score if caption.score is not None else 2.0, synthetic, index)
 
 
-def is_synthetic(caption: Caption, captions: list[Caption]) -> bool:
-    """Whether a machine looked at the image: followed through ``of`` from a translation or rewrite to its source."""
-    by_text = {each.text: each for each in reversed(captions)}
-    for _ in captions:
-        source = by_text.get(caption.of) if caption.of is not None else None
+def by_text(captions: list[Caption]) -> dict[str, Caption]:
+    """The captions of an image by their texts, of equal ones the first."""
+    return {each.text: each for each in reversed(captions)}
+
+
+def is_synthetic(caption: Caption, texts: dict[str, Caption]) -> bool:
+    """Whether a machine looked at the image: followed through ``of`` from a translation or rewrite to its source.
+
+    ``texts``: all captions of the image, see ``by_text``.
+    """
+    for _ in texts:
+        source = texts.get(caption.of) if caption.of is not None else None
         if source is None or source is caption:
             break
         caption = source

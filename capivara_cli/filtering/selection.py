@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from capivara_cli import languages
-from capivara_cli.deduplication.captions import distinct_texts, diverse, is_synthetic
+from capivara_cli.deduplication.captions import by_text, distinct_texts, diverse, is_synthetic
 from capivara_cli.filtering.scoring import Looked
 
 RANK = 5
@@ -104,7 +104,8 @@ def _groups(looked: Looked, places: list[int], per_lang: bool) -> list[list[int]
 def _alike(looked: Looked, group: list[int], rule: Selection) -> dict[int, str]:
     """Of the captions at these places those that say what others say: place -> why it is left out."""
     captions = [looked.captions[place] for place in group]
-    synthetic = [is_synthetic(each, looked.captions) for each in captions]
+    texts = by_text(looked.captions)
+    synthetic = [is_synthetic(each, texts) for each in captions]
     rank = [(-looked.judged[place], made, place) for place, made in zip(group, synthetic, strict=True)]
     distinct = distinct_texts(captions, rank)
     stay = diverse(captions, rank, distinct, rule.k_min or 1, rule.max_alike)
