@@ -15,7 +15,7 @@ from typing import Any
 from capivara_cli.errors import unknown
 
 PACKAGE = Path(__file__).parent
-KINDS = ("captioners", "translators", "rewriters", "importers", "evalsets", "exporters")
+KINDS = ("captioners", "translators", "rewriters", "importers", "evalsets", "exporters", "engines")
 
 
 def names(kind: str) -> list[str]:

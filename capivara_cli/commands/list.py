@@ -162,6 +162,7 @@ KINDS: dict[str, Callable[[], Rows]] = {
     "evalsets": _evalsets,
     "importers": _plugins("importers"),
     "exporters": _plugins("exporters"),
+    "engines": _plugins("engines"),
     "recipes": _recipes,
 }
 
