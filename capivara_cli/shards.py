@@ -79,18 +79,19 @@ class ShardReader:
                 members[suffix] = data
                 room -= len(data)
                 if room < 0 or len(members) > MAX_MEMBERS or len(name) > MAX_NAME:
-                    raise self._too_much(name, key)
+                    raise oversized(self.name, name, key)
         if key is not None:
             yield Sample(key, members)
 
-    def _too_much(self, name: str, key: str | None) -> CapivaraError:
-        if len(name) > MAX_NAME:
-            what = f"its name has more than {MAX_NAME:,} letters"
-            return CapivaraError(f"{self.name}: refused member {shown(name)}: {what}")
-        return CapivaraError(
-            f"{self.name}: sample {shown(key or '')} has more than {MAX_MEMBERS:,} members or {MAX_SAMPLE >> 30} GiB",
-            "members with the same name up to the first dot are one sample: rename them where they are not",
-        )
+
+def oversized(source: str, name: str, key: str | None) -> CapivaraError:
+    """What is said of a sample that would not fit into memory, or of a member whose name is too long."""
+    if len(name) > MAX_NAME:
+        return CapivaraError(f"{source}: refused member {shown(name)}: its name has more than {MAX_NAME:,} letters")
+    return CapivaraError(
+        f"{source}: sample {shown(key or '')} has more than {MAX_MEMBERS:,} members or {MAX_SAMPLE >> 30} GiB",
+        "members with the same name up to the first dot are one sample: rename them where they are not",
+    )
 
 
 def split_name(name: str) -> tuple[str, str]:

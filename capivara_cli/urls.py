@@ -7,6 +7,9 @@ import re
 _IN_TEXT = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^\s'\"<>]+")
 _VALUE = re.compile(r"([?&][\w.~%-]+=)[^&\s'\"<>]+")
 _QUERY = re.compile(r"\?[\w.~%-]+=")  # in s3:// and the like a bare "?" stands for any character
+_SECRET = re.compile(
+    r"(?i)x-(amz|goog)-|(.*[_-])?(sig|signature|token|secret|passw\w*|credential|key|auth)$|awsaccesskeyid$|s[eprv]$|expires$"
+)
 _PASSWORD = re.compile(r"[^/@:]*:(?!\d+(?:/|$))[^@]*@")  # it may have a slash in it, though it should not
 
 
@@ -30,6 +33,17 @@ def public_url(url: str) -> str:
     rest = _PASSWORD.sub("", rest, count=1) if _PASSWORD.match(rest) else rest
     authority, slash, path = rest.partition("/")
     return f"{scheme}://{authority.rpartition('@')[2]}{slash}{path}"
+
+
+def stored_url(url: str) -> str:
+    """The URL without user and password, and without what a query says to sign or to open it; the rest names the file.
+
+    >>> stored_url("https://me:pw@host/photo?id=7&X-Amz-Signature=f00&token=x")
+    'https://host/photo?id=7'
+    """
+    before, mark, query = url.partition("?")
+    kept = "&".join(part for part in query.split("&") if not _SECRET.match(part.partition("=")[0]))
+    return public_url(before) + (mark + kept if kept else "")
 
 
 def base_name(url: str) -> str:

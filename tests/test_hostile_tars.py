@@ -21,6 +21,7 @@ from capivara_cli.cli import guarded
 from capivara_cli.errors import CapivaraError, TruncatedInput
 from capivara_cli.options import parse_plan
 from capivara_cli.page import escaped
+from capivara_cli.searching import places
 from capivara_cli.shards import MAX_MEMBERS, MAX_NAME, ShardReader
 from capivara_cli.stage import Settings
 from capivara_cli.tar import BLOCK, END, MAX_MEMBER, TarReader, TarWriter
@@ -285,6 +286,14 @@ def test_a_sample_larger_than_memory_is_refused(monkeypatch: pytest.MonkeyPatch)
     assert len(list(ShardReader(io.BytesIO(member(b"a.jpg", b"x" * 1000) + END), "x"))) == 1
     with pytest.raises(CapivaraError, match="sample 'a' has more than"):
         list(ShardReader(io.BytesIO(member(b"a.jpg", b"x" * 999) + member(b"a.txt", b"xx") + END), "x"))
+
+
+def test_a_search_refuses_it_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(places, "MAX_SAMPLE", 1000)
+    shard = tmp_path / "x.tar"
+    shard.write_bytes(member(b"a.jpg", b"x" * 999) + member(b"a.txt", b"xx") + END)
+    with pytest.raises(CapivaraError, match="sample 'a' has more than"), places.reading_places(str(shard), 0) as reader:
+        list(reader)
 
 
 def small_tars() -> dict[str, bytes]:

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from made import a_sample, jpeg, shard_bytes
 
+from capivara_cli.packing.photos import Photo
 from capivara_cli.sample import Caption
 
 CAPIVARA = [sys.executable, "-m", "capivara_cli"]
@@ -186,3 +187,16 @@ def test_a_list_of_urls_that_cannot_be_reached(service: Service, tmp_path: Path)
     said = done.stderr + done.stdout
     assert done.returncode == 1
     assert [secret for secret in SECRETS if secret.encode() in said] == [], said.decode()
+
+
+@pytest.mark.parametrize(
+    ("given", "stored"),
+    [
+        ("https://me:pw@host/photo?id=7&X-Amz-Signature=f00&token=x", "https://host/photo?id=7"),
+        ("https://host/a.jpg?sv=2024&se=1&sp=r&sig=abc", "https://host/a.jpg"),
+        ("https://host/a.jpg?api_key=1&w=300&monkey=2", "https://host/a.jpg?w=300&monkey=2"),
+        ("http://host/a.jpg", "http://host/a.jpg"),
+    ],
+)
+def test_what_is_stored_of_where_an_image_was_found(given: str, stored: str) -> None:
+    assert Photo(given, [given]).document()["file"] == stored

@@ -50,12 +50,15 @@ class PackOptions:
 def samples(source: str, options: PackOptions, env: Env) -> Stream:
     """The samples of one file or folder; what cannot be used is counted (``env.tally``: read = yielded + dropped).
 
-    Raises ``CapivaraError`` when the source is missing, or of no known form. Keys are unique over all sources that
-    share ``env``.
+    Raises ``CapivaraError`` when the source is missing, of no known form, or has nothing in it. Keys are unique over
+    all sources that share ``env``.
     """
     found = importer_of(source, options.format)
     stream = plugins.module("importers", found).read(Path(source), options, env)
-    return _verified(stream, env) if options.verify else stream
+    before = env.tally.read
+    yield from _verified(stream, env) if options.verify else stream
+    if env.tally.read == before:
+        raise CapivaraError(f"{source}: there is no image in it to pack")
 
 
 def importer_of(source: str, wanted: str = "auto") -> str:

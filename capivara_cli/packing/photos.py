@@ -18,7 +18,7 @@ from capivara_cli.images import image_suffix
 from capivara_cli.sample import IMAGE_SUFFIXES, Caption, Sample, encode_json
 from capivara_cli.shards import Stream
 from capivara_cli.stage import Env, map_batched
-from capivara_cli.urls import public_url
+from capivara_cli.urls import public_url, stored_url
 
 ALT = "alt"
 """``by`` of a caption that came with the image."""
@@ -41,7 +41,8 @@ class Photo:
 
     def document(self) -> dict[str, Any]:
         """The ``json`` of the sample. What the list calls "captions" never hides the captions."""
-        return {**self.extra, "file": self.file, "captions": [caption.to_json() for caption in self.captions]}
+        file = stored_url(self.file) if is_url(self.file) else self.file
+        return {**self.extra, "file": file, "captions": [caption.to_json() for caption in self.captions]}
 
 
 class Keys:

@@ -11,7 +11,7 @@ from typing import BinaryIO, cast
 
 from capivara_cli.errors import CapivaraError, TruncatedInput
 from capivara_cli.sample import Sample
-from capivara_cli.shards import ShardReader, open_source, split_name
+from capivara_cli.shards import MAX_MEMBERS, MAX_NAME, MAX_SAMPLE, ShardReader, open_source, oversized, split_name
 from capivara_cli.tar import END, TarReader
 from capivara_cli.urls import public_url
 
@@ -36,18 +36,22 @@ class PlacedReader:
         start = end = 0
         key: str | None = None
         members: dict[str, bytes] = {}
-        doubled = False
+        doubled, room = False, MAX_SAMPLE
         for name, data in TarReader(cast(BinaryIO, self._stream), self._name):
             found, suffix = split_name(name)
             if found != key:
                 if key is not None:
                     yield Sample(key, members), Place(self._shard, start, end)
                 key, members, doubled, start = found, {}, False, end
+                room = MAX_SAMPLE
             if suffix in members and not doubled:
                 self.duplicates += 1
                 doubled = True
             if not doubled:
                 members[suffix] = data
+                room -= len(data)
+                if room < 0 or len(members) > MAX_MEMBERS or len(name) > MAX_NAME:
+                    raise oversized(self._name, name, key)
             end = self._stream.position
         if key is not None:
             yield Sample(key, members), Place(self._shard, start, end)

@@ -187,6 +187,8 @@ LISTS = [
           r"list\.csv: none of the first 1 images is there; looked for zz\.jpg\n  name the folder .* --images DIR"),
     _list("captions of COCO without annotations", '{"images": [{"id": 1}]}',
           r"c\.json: not COCO captions: it needs the lists 'images' and 'annotations'", name="c.json"),
+    _list("captions of COCO without images", '{"images": [], "annotations": []}',
+          r"c\.json: there is no image in it to pack", name="c.json"),
     _list("a form that does not exist", "file,caption\na.jpg,red\n", "there is no importer 'coc'.*did you mean coco",
           more=" --format coc"),
     Case(
