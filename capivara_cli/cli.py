@@ -6,7 +6,9 @@ Only the file of the command that was typed is imported.
 from __future__ import annotations
 
 import ast
+import atexit
 import contextlib
+import gc
 import os
 import signal
 import stat
@@ -64,6 +66,8 @@ def main(arguments: list[str]) -> None:
         # busy cores a training step took 4 to 13 times as long. Alone on a machine, spinning is a fifth faster.
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")  # torch's large tensors in huge pages: 5 % of a training step
+    # The last garbage collection would go through half a million objects of torch: a second that nobody sees or counts.
+    atexit.register(gc.freeze)
     sys.exit(guarded(lambda: application(arguments[0])(arguments, prog_name="capivara")))
 
 

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
 import uuid
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
-from capivara_cli import console
-from capivara_cli.energy import Footprint
+from capivara_cli.energy import Footprint, relay
+from capivara_cli.energy.intensity import Intensity
 from capivara_cli.errors import CapivaraError
-from capivara_cli.shards import replace_text
+from capivara_cli.shards import naming, replace_text
+from capivara_cli.sharing import Claims
 from capivara_cli.urls import is_url
 
 FOLDER_LEDGER = "footprint.jsonl"
@@ -20,31 +22,63 @@ RUN_LEDGER = "footprint.json"
 Record = dict[str, Any]
 
 
-def record(inputs: Sequence[str], summary: dict[str, Any], cost: Footprint, ledger: str = "") -> Record:
+def record(
+    inputs: Sequence[str], summary: dict[str, Any], cost: Footprint, ledger: str = "", data: BinaryIO | None = None
+) -> Record:
     """Write what a command cost beside its result, behind the records of its inputs; return its own record.
 
     A record has an ``id``, so that a chain with common ancestors counts nothing twice. A folder of shards keeps
-    records in ``footprint.jsonl``, a run in ``footprint.json``; ``ledger`` names one more file to append to.
+    records in ``footprint.jsonl``, a run in ``footprint.json``, a pipe hands them on to the command that reads it
+    (``data``); ``ledger`` names one more file to append to.
     """
+    before = _records(relay.taken(inputs), "the pipe")
     own = {"id": uuid.uuid4().hex, **cost.to_json(), "samples": summary.get("read", summary.get("samples"))}
+    if relay.reads_pipe() and not before:
+        own["unknown_before"] = True
     ancestors = [each for folder in sorted({_folder(text) for text in inputs}) for each in read(folder)]
-    if is_url(summary.get("out", "-")):
+    _keep(summary, unique([*ancestors, *before, own]), data)
+    if ledger:
+        _append(ledger, _line(own))
+    return own
+
+
+def _keep(summary: dict[str, Any], records: list[Record], data: BinaryIO | None) -> None:
+    """Put records where a result is: a folder, a run, or the pipe that it has gone into."""
+    out = summary.get("out", "-")
+    if is_url(out):
         from capivara_cli.remote import listing, uploading
 
-        place = listing.child(summary["out"], FOLDER_LEDGER)
-        before = _records(listing.text_of(place), place)
-        uploading.put_bytes(place, "".join(_line(each) for each in unique([*before, *ancestors, own])).encode())
-    elif summary.get("out", "-") != "-":
-        path = Path(summary["out"]) / FOLDER_LEDGER
-        replace_text(path, "".join(_line(each) for each in unique([*read(path.parent), *ancestors, own])))
+        place = listing.child(out, FOLDER_LEDGER)
+        there = _records(listing.text_of(place), place)
+        uploading.put_bytes(place, "".join(map(_line, unique([*there, *records]))).encode())
+    elif out != "-":
+        _join(Path(out), records)
+    elif data is not None:
+        relay.hand_on("".join(map(_line, records)), data.fileno())
     if summary.get("run"):
         path = Path(summary["run"]) / RUN_LEDGER
-        records = unique([*read(path.parent), *ancestors, own])
-        replace_text(path, json.dumps({"records": records}, indent=2, ensure_ascii=False) + "\n")
-    if ledger:
-        with open(ledger, "a", encoding="utf-8") as out:
-            out.write(_line(own))
-    return own
+        together = {"records": unique([*read(path.parent), *records])}
+        replace_text(path, json.dumps(together, indent=2, ensure_ascii=False) + "\n")
+
+
+def _join(folder: Path, records: list[Record]) -> None:
+    """Add records to a folder's, one process at a time: several may have made its shards, and end together."""
+    claims = Claims(folder)
+    try:
+        with claims.waiting(FOLDER_LEDGER):
+            replace_text(folder / FOLDER_LEDGER, "".join(map(_line, unique([*read(folder), *records]))))
+    finally:
+        claims.close()
+
+
+def _append(path: str, line: str) -> None:
+    """One line, in one piece: other commands append to the file at the same time."""
+    with naming(Path(path)):
+        descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
+        try:
+            os.write(descriptor, line.encode())
+        finally:
+            os.close(descriptor)
 
 
 def read(path: Path) -> list[Record]:
@@ -53,12 +87,8 @@ def read(path: Path) -> list[Record]:
     found: list[Record] = []
     for candidate in candidates:
         if candidate.is_file() and candidate.suffix in {".jsonl", ".json"}:
-            found += _parse(candidate)
+            found += _records(candidate.read_text("utf-8"), str(candidate))
     return found
-
-
-def _parse(path: Path) -> list[Record]:
-    return _records(path.read_text("utf-8"), str(path))
 
 
 def _records(text: str, name: str) -> list[Record]:
@@ -85,36 +115,38 @@ def unique(records: Iterable[Record]) -> list[Record]:
     return list({each["id"]: each for each in records}.values())
 
 
+def priced(entry: Record, where: Intensity) -> Record:
+    """A record with the carbon intensity of another place: energy does not depend on it."""
+    return {**entry, **where.entry, "co2e_g": entry["kwh"] * where.grams}
+
+
 def sums(records: Sequence[Record]) -> tuple[list[Record], Record]:
-    """One row per stage, in the order first seen, and their total: seconds, kWh and g CO2e added up."""
+    """One row per stage, in the order first seen, and their total: seconds, kWh, g CO2e, samples and FLOPs added up.
+
+    The samples of the total are those that entered the chain: what its first stage with samples has read.
+    """
     stages = dict.fromkeys(each["stage"] for each in records)
-    return [_sum(name, [each for each in records if each["stage"] == name]) for name in stages], _sum("total", records)
+    rows = [_sum(name, [each for each in records if each["stage"] == name]) for name in stages]
+    total = _sum("total", records)
+    total["samples"] = next((row["samples"] for row in rows if row["samples"]), 0)
+    return [_per_image(row) for row in rows], _per_image(total)
 
 
 def _sum(name: str, records: Sequence[Record]) -> Record:
     summed = {key: sum(each[key] for each in records) for key in _SUMMED}
     sources = sorted({each["source"] for each in records})
-    return {"stage": name, "runs": len(records), **summed, "source": ", ".join(sources)}
+    counted = {
+        key: sum(each[key] for each in records if isinstance(each.get(key), int)) for key in ("samples", "flops")
+    }
+    return {"stage": name, "runs": len(records), **summed, **counted, "source": ", ".join(sources)}
+
+
+def _per_image(row: Record) -> Record:
+    """With the energy per 1,000 images, None where a stage sees none."""
+    return {**row, "kwh_per_1000": row["kwh"] * 1000 / row["samples"] if row["samples"] else None}
 
 
 _SUMMED = ("seconds", "cpu_seconds", "kwh_cpu", "kwh_gpu", "kwh_ram", "kwh", "co2e_g")
-
-
-def table(rows: Sequence[Record]) -> str:
-    """Sums as a table for people."""
-    body = [
-        [
-            row["stage"],
-            row["runs"],
-            f"{row['seconds']:,.1f}",
-            f"{row['cpu_seconds']:,.1f}",
-            f"{row['kwh'] * 1000:.3f}",
-            f"{row['co2e_g']:.3f}",
-            row["source"],
-        ]
-        for row in rows
-    ]
-    return console.table(body, ["stage", "runs", "seconds", "CPU s", "Wh", "g CO2e", "power was"])
 
 
 def _folder(text: str) -> Path:

@@ -10,7 +10,7 @@ from typing import Any, BinaryIO
 
 from capivara_cli import console, engine, ledger
 from capivara_cli.command import Command
-from capivara_cli.energy import Meter
+from capivara_cli.energy import Meter, intensity
 from capivara_cli.filtering import histogram as scores
 from capivara_cli.options import Invocation, parse_command
 from capivara_cli.sample import encode_json
@@ -25,14 +25,18 @@ def perform(invocation: Invocation, *, data: BinaryIO | None = None, as_json: bo
     it is made of is.
     """
     settings = invocation.settings
+    if settings.dry_run:
+        from capivara_cli import estimating  # whose trials and tables nothing else needs
+
+        return estimating.perform(invocation, data, as_json)
     started = time.monotonic()
-    with Meter(invocation.command.name, settings.country, tracked=settings.energy) as meter:
+    with Meter(invocation.command.name, intensity.of(settings), tracked=settings.energy) as meter:
         summary = _work(invocation, data, as_json)
         summary["seconds"] = round(time.monotonic() - started, 3)
         inputs = summary.pop("inputs", [])
         composed = isinstance(invocation.command, Command) and invocation.command.composed
         if settings.energy and not composed:
-            summary["footprint"] = ledger.record(inputs, summary, meter.footprint(), settings.ledger)
+            summary["footprint"] = ledger.record(inputs, summary, meter.footprint(), settings.ledger, data)
             if summary.get("run"):
                 from capivara_cli import model_card  # which says what all of it cost
 

@@ -69,9 +69,11 @@ class Settings:
     max_failures: int = opt(-1, "stop when more than this many samples cannot be used; -1: never", min=-1)
     energy: bool = opt(True, "measure the energy used")
     country: str = opt("", "ISO country code (BRA, IND, ZAF …) for the carbon intensity [default: world average]")
+    region: str = opt("", "its state, province or zone, for USA, CAN, CHN, SWE, NOR and FIN")
+    intensity: str = opt("", "carbon intensity of your electricity, instead of a country's", metavar="G_PER_KWH")
     ledger: str = opt("", "append what this command cost to this file", envvar="CAPIVARA_LEDGER")
     quiet: bool = opt(False, "say nothing but errors")
-    dry_run: bool = opt(False, "do nothing: say how long it would take, the memory, disk and energy, and why")
+    dry_run: bool = opt(False, "do nothing but say what it would take: time, memory, disk, energy")
     summary: str = opt("", "write the summary as JSON to this file")
 
 
@@ -118,8 +120,10 @@ class Env:
 
     @property
     def device(self) -> str:
-        """``auto`` resolved to cuda, mps or cpu."""
-        return resolved(self.settings.device)
+        """``auto`` resolved to cuda, mps or cpu; what models compute is counted from now on."""
+        device = resolved(self.settings.device)
+        _count_operations()
+        return device
 
     def drop(self, sample: Sample, reason: str) -> None:
         """Leave a sample out on purpose: counted, and kept by ``--rejects``."""
@@ -152,7 +156,14 @@ class Env:
         """``load()`` the first time ``key`` is asked for in this process, the same object ever after."""
         if key not in self.models:
             self.models[key] = load()
+            _count_operations()
         return self.models[key]
+
+
+def _count_operations() -> None:
+    from capivara_cli.energy import flops  # 15 ms that --help does without
+
+    flops.watch()
 
 
 @dataclass(frozen=True)

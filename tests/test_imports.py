@@ -65,6 +65,8 @@ LAYERS = [
     {
         "options",
         "perform",
+        "recipes",
+        "estimating",
         "clip",
         "precision",
         "building",

@@ -89,11 +89,16 @@ def adapt(inputs: list[str], options: Options, env: Env) -> dict[str, Any]:
         raise UsageError("adapt: from what?", what)
     runs = env.settings.out or options.runs  # --out of one command would be that of all
     script = Script(recipe, inputs, options.name or _name(recipe), runs, env.seed)
+    settings = replace(env.settings, out="")
+    if settings.dry_run:
+        from capivara_cli import estimating
+
+        estimating.perform_lines(script.check, script.lines(), settings)
+        return {"run": script.run_folders[0], "runs": script.run_folders}
     script.check()
 
     from capivara_cli.evaluation import story
 
-    settings = replace(env.settings, out="")
     *work, evaluation = script.lines()
     for words in work:
         perform_line(words, settings)

@@ -38,6 +38,8 @@ def demo(inputs: list[str], options: Options, env: Env) -> dict[str, Any]:
     name = options.name or f"demo-{options.lang}"
     words = ["adapt", f"toy:{options.scenes}", "--lang", options.lang, *shlex.split(WORLD)]
     found = perform_line([*words, "--seeds", str(options.seeds), "--name", name, "--runs", options.runs], env.settings)
+    if env.settings.dry_run:
+        return found
     console.say(
         f"\nnext: capivara report {shlex.join(found['runs'])}, a page to look at"
         f"   ·   your own images: capivara adapt PHOTOS --lang …"

@@ -14,10 +14,13 @@ from typing import TYPE_CHECKING, Any
 
 from capivara_cli import console, languages, plugins
 from capivara_cli.command import command
+from capivara_cli.engine import default_inputs
 from capivara_cli.errors import CapivaraError, UsageError, unknown
 from capivara_cli.stage import Env, opt
+from capivara_cli.weights import DEFAULT_MODEL
 
 if TYPE_CHECKING:
+    from capivara_cli.estimating.rehearsal import Rehearsal
     from capivara_cli.evaluation.subjects import NamedSet, ShardSet
     from capivara_cli.evaluation.tasks import Contender, Subject
 
@@ -103,7 +106,25 @@ def _eval(inputs: list[str], options: Options, env: Env) -> dict[str, Any]:
     return {**found, **owner, "read": tally.read, "dropped": dict(tally.dropped), "notes": dict(tally.notes)}
 
 
-eval = command("eval", Options, "TARGET")(_eval)  # noqa: A001  a subcommand's object has the subcommand's name
+def _estimate(inputs: list[str], options: Options, env: Env, rehearsal: Rehearsal) -> dict[str, Any]:
+    from capivara_cli.estimating import evaluating
+
+    there = [text for text in inputs if text not in rehearsal.runs and text not in rehearsal.made]
+    planned = [text for text in inputs if text in rehearsal.runs]
+    targets, langs = sort_targets(there, options.labels), wanted_languages(options.lang)
+    _ = ranks(options.k), wanted_modes(options.mode)
+    options.check()
+    shards = targets.shards + [text for text in inputs if text in rehearsal.made]
+    runs = [*targets.runs, *planned]
+    model = options.model or next((evaluating.base_of(run) for run in targets.runs), "") or DEFAULT_MODEL
+    models = len(runs) + (bool(options.model) or not runs)
+    if not shards and not targets.sets:
+        shards = default_inputs([])
+    evaluating.rehearse(evaluating.Asked(targets.sets, shards, langs, model, models), env, rehearsal)
+    return {}
+
+
+eval = command("eval", Options, "TARGET", estimate=_estimate)(_eval)  # noqa: A001  a subcommand's object has the subcommand's name
 
 
 def _opened(

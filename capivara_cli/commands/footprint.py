@@ -1,29 +1,33 @@
 """Sum what results cost, or measure any command: capivara footprint runs/pt   ·   capivara footprint -- CMD
 
-Folders of shards and runs carry the records of all that led to them; what they share is counted once.
+Folders of shards and runs carry the records of all that led to them; what they share is counted once. Beside the sum
+stands what the CAPIVARA paper reports of its training, with its errors.
 """
 
 from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from capivara_cli import console, ledger
 from capivara_cli.command import command
-from capivara_cli.energy import Meter, intensity
+from capivara_cli.energy import Meter, intensity, pages
 from capivara_cli.errors import CapivaraError, UsageError
-from capivara_cli.stage import Env
+from capivara_cli.stage import Env, opt
 
 
 @dataclass(frozen=True)
 class Options:
-    """None but the shared ones: ``--country`` re-prices all records, energy does not depend on it."""
+    """``--country``, ``--region`` and ``--intensity`` re-price all records: energy does not depend on them."""
+
+    format: Literal["text", "md", "csv"] = opt("text", "of the table: for people, Markdown, or a spreadsheet")
 
 
-@command("footprint", Options, "RUN_OR_FOLDER | -- CMD")
+@command("footprint", Options, "RUN_OR_FOLDER | -- CMD", composed=True)
 def footprint(inputs: list[str], options: Options, env: Env) -> dict[str, Any]:
     """A table of seconds, kWh and g CO2e per stage of all results named; without any, of ``runs/*``."""
     if "--" in sys.argv and inputs:
@@ -33,33 +37,39 @@ def footprint(inputs: list[str], options: Options, env: Env) -> dict[str, Any]:
         raise UsageError(
             "footprint: of what?", "capivara footprint runs/NAME shards-caption/   or   capivara footprint -- CMD"
         )
-    records = ledger.unique(each for path in paths for each in _records(path))
+    records = _records(paths)
+    settings = env.settings
+    if settings.country or settings.region or settings.intensity:
+        records = [ledger.priced(each, intensity.of(settings)) for each in records]
     stages, total = ledger.sums(records)
-    if env.settings.country:
-        grams = intensity(env.settings.country.upper())
-        for each in (*stages, total):
-            each["co2e_g"] = each["kwh"] * grams
     if not env.json:
-        console.page(ledger.table([*stages, total]) + "\n")
+        console.page(pages.page([*stages, total], records, options.format))
     return {"stages": stages, "total": total, "records": records}
 
 
-def _records(path: Path) -> list[ledger.Record]:
-    if not path.exists():
-        raise CapivaraError(f"{path}: no such file or folder")
-    records = ledger.read(path)
-    if not records:
+def _records(paths: Sequence[Path]) -> list[ledger.Record]:
+    """The records of all paths, each once; of a folder without any, those of the folders in it (``runs/pt-data/``)."""
+    found: dict[Path, list[ledger.Record]] = {}
+    for path in paths:
+        if not path.exists():
+            raise CapivaraError(f"{path}: no such file or folder")
+        folders = sorted(each for each in path.iterdir() if each.is_dir()) if path.is_dir() else []
+        found[path] = ledger.read(path) or [record for each in folders for record in ledger.read(each)]
+    without = [str(path) for path, records in found.items() if not records]
+    if len(without) == len(found):
         raise CapivaraError(
-            f"{path}: holds no footprint",
-            "commands write one beside their result unless --no-energy; in a pipe, set CAPIVARA_LEDGER=costs.jsonl "
-            "and sum that file",
+            f"{without[0]}: holds no footprint",
+            "commands write one beside their result unless --no-energy; for results that go to standard output, set "
+            "CAPIVARA_LEDGER=costs.jsonl and sum that file",
         )
-    return records
+    if without:
+        console.warn(f"without a footprint: {', '.join(without)}")
+    return ledger.unique(record for records in found.values() for record in records)
 
 
 def _measure(words: list[str], env: Env) -> dict[str, Any]:
-    """Run any command, its streams untouched, and say what it cost; its exit code is ours."""
-    with Meter(words[0], env.settings.country) as meter:
+    """Run any command, its streams untouched, and say what it and all that it starts cost; its exit code is ours."""
+    with Meter(words[0], intensity.of(env.settings), now=True) as meter:
         try:
             code = subprocess.run(words, stdout=console.claim_stdout()).returncode
         except FileNotFoundError as error:

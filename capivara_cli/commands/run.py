@@ -6,13 +6,16 @@ The same bytes as the pipe, with the models loaded once, and with --out a folder
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from capivara_cli import engine
 from capivara_cli.command import command
 from capivara_cli.errors import UsageError
 from capivara_cli.options import parse_plan
-from capivara_cli.stage import Env
+from capivara_cli.stage import Env, Step
+
+if TYPE_CHECKING:
+    from capivara_cli.estimating.rehearsal import Rehearsal
 
 
 @dataclass(frozen=True)
@@ -20,11 +23,21 @@ class Options:
     """None: every option is in the plan."""
 
 
-@command("run", Options, "PLAN INPUT", streams=True)
-def run(inputs: list[str], options: Options, env: Env) -> dict[str, Any]:
-    """Run the plan that is the first argument over the inputs that follow it."""
+def _plan(inputs: list[str]) -> list[Step]:
     if not inputs:
         raise UsageError(
             "run: what is the plan?", "capivara run 'caption --n 3 | translate --lang pt' shards/ --out done"
         )
-    return engine.run(parse_plan(inputs[0]), inputs[1:], env.settings, env.data).summary()
+    return parse_plan(inputs[0])
+
+
+def _estimate(inputs: list[str], options: Options, env: Env, rehearsal: Rehearsal) -> dict[str, Any]:
+    from capivara_cli.estimating import plans
+
+    return plans.rehearse(_plan(inputs), inputs[1:], env.settings, rehearsal, streams=env.data is not None)
+
+
+@command("run", Options, "PLAN INPUT", streams=True, estimate=_estimate)
+def run(inputs: list[str], options: Options, env: Env) -> dict[str, Any]:
+    """Run the plan that is the first argument over the inputs that follow it."""
+    return engine.run(_plan(inputs), inputs[1:], env.settings, env.data).summary()

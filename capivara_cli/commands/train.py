@@ -21,6 +21,7 @@ from capivara_cli.runs import RunDir
 from capivara_cli.stage import Env, Settings, opt
 
 if TYPE_CHECKING:
+    from capivara_cli.estimating.rehearsal import Rehearsal
     from capivara_cli.training.data import Selection
     from capivara_cli.training.tuning import Tuning
 
@@ -232,9 +233,8 @@ def _languages(text: str) -> list[str]:
     return list(dict.fromkeys(found))
 
 
-@command("train", Options)
-def train(inputs: list[str], options: Options, env: Env) -> dict[str, Any]:
-    """Train on the shards (or the stream) and fill run folders: one, or one for each language and each seed."""
+def _runs(options: Options, env: Env) -> list[tuple[Options, RunDir, Settings]]:
+    """The runs that are asked for, each with its seed, none of which holds anything else."""
     options.check()
     asked = [replace(options, lang=lang) for lang in options.languages] if options.separately else [options]
     wanted = [
@@ -245,6 +245,22 @@ def train(inputs: list[str], options: Options, env: Env) -> dict[str, Any]:
     runs = [(each, RunDir(folder), replace(env.settings, seed=seed)) for each, seed, folder in wanted]
     for each, run, settings in runs:
         run.check_request({**each.request, "seed": settings.seed})
+    return runs
+
+
+def _estimate(inputs: list[str], options: Options, env: Env, rehearsal: Rehearsal) -> dict[str, Any]:
+    from capivara_cli.estimating import offline, training
+
+    runs = [training.Wanted(*each) for each in _runs(options, env)]
+    offline.check(lambda: _check_models(options), rehearsal)
+    training.rehearse(runs, inputs, env, rehearsal)
+    return training.planned_run(runs)
+
+
+@command("train", Options, estimate=_estimate)
+def train(inputs: list[str], options: Options, env: Env) -> dict[str, Any]:
+    """Train on the shards (or the stream) and fill run folders: one, or one for each language and each seed."""
+    runs = _runs(options, env)
     if not all(run.finished for _, run, _ in runs):
         _check_models(options)
 

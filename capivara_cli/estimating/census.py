@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -12,7 +12,7 @@ from typing import NamedTuple
 from capivara_cli.errors import BadSample, CapivaraError
 from capivara_cli.languages import code_of
 from capivara_cli.sample import Caption, Sample, encode_json
-from capivara_cli.shards import Manifest, reading
+from capivara_cli.shards import MANIFEST, Manifest, reading
 from capivara_cli.stage import Step
 from capivara_cli.tar import BLOCK
 from capivara_cli.urls import is_url
@@ -111,6 +111,10 @@ class Tallied:
         if "clip.npy" in sample.members and isinstance(made_by, dict):
             self.embedded[str(made_by.get("model"))] += 1
 
+    def add_all(self, samples: Iterable[Sample]) -> None:
+        for sample in samples:
+            self.add(sample)
+
     def census(self, shards: Sequence[float], how: str, origin: Origin) -> Census:
         count, captions = max(1, self.samples), self.captions.total()
         return Census(
@@ -139,8 +143,7 @@ def census_of(shards: Sequence[str]) -> Census:
         before = tallied.samples
         with reading(shard) as reader:
             samples = iter(reader)
-            for sample in itertools.islice(samples, limit):
-                tallied.add(sample)
+            tallied.add_all(itertools.islice(samples, limit))
             if next(samples, None) is None:
                 whole[shard] = tallied.samples - before
     listed = _listed(shards)
@@ -182,9 +185,14 @@ def _listed(shards: Sequence[str]) -> dict[str, int]:
 def _manifest(folder: str) -> Manifest | None:
     if not is_url(folder):
         return Manifest.load(Path(folder))
-    from capivara_cli.remote.listing import load_manifest
+    from capivara_cli.remote.listing import child, load_manifest, manifest_in
+    from capivara_cli.remote.reading import WebFile, contents
+    from capivara_cli.remote.stores import on_the_web
 
     try:
+        if on_the_web(folder):
+            place = child(folder, MANIFEST)
+            return manifest_in(b"".join(contents(place, WebFile(place))), folder)
         return load_manifest(folder)
     except (CapivaraError, OSError):
         return None  # a folder that others made has none

@@ -100,6 +100,10 @@ class Recipe:
             steps = ", ".join(dict.fromkeys(part.command for part in self.parts))
             raise UsageError(f"{said}: recipe {self.name} has no {command}", f"it has {steps}")
         _check_key(command, key, said, UsageError)
+        if isinstance(value, str) and key != TARGETS and _is_flag(command, key):
+            if value not in ("true", "false"):
+                raise UsageError(f"{said}={value}: must be true or false")
+            value = value == "true"
         plan = tuple(part.also({key: value}) if part.command == command else part for part in self.plan)
         changed = {each: getattr(self, each).also({key: value}) for each in ("train", "eval") if each == command}
         return replace(self, plan=plan, **changed)
@@ -169,7 +173,8 @@ def _head(found: dict[str, Any], shown: str) -> Head:
         if not right:
             wanted = {str: "a text", int: "a number", float: "a number"}.get(kind, "a list of texts")
             raise CapivaraError(f"{shown}: {key} = {value!r}: must be {wanted}")
-    head = Head(**{key: tuple(value) if isinstance(value, list) else value for key, value in found.items()})
+    given: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in found.items()}
+    head = Head(**given)
     try:
         check_bounds(head)
     except UsageError as error:
@@ -197,9 +202,8 @@ def _part(command: str, given: dict[str, Any], where: str) -> Part:
         _check_key(command, key, where, CapivaraError)
         if key == TARGETS and command == "eval":
             continue
-        kind = _kind(command, key)
-        if isinstance(value, dict) or isinstance(value, bool) != (kind in (bool, bool | None)):
-            wanted = "true or false" if kind in (bool, bool | None) else "a text, a number or a list"
+        if isinstance(value, dict) or isinstance(value, bool) != _is_flag(command, key):
+            wanted = "true or false" if _is_flag(command, key) else "a text, a number or a list"
             raise CapivaraError(f"{where}: {key} = {value!r}: must be {wanted}")
     return Part(command, given)
 
@@ -229,15 +233,12 @@ def _field(command: str, key: str) -> Field[Any]:
     return _fields(command)[key]
 
 
-def _kind(command: str, key: str) -> Any:
-    return get_type_hints(load_command(command).options)[_field(command, key).name]
+def _is_flag(command: str, key: str) -> bool:
+    return get_type_hints(load_command(command).options)[_field(command, key).name] in (bool, bool | None)
 
 
 def _words(key: str, value: Any, each: Field[Any], values: Mapping[str, str]) -> list[str]:
     """One option as words; none where it says what is the default anyway."""
-    is_flag = isinstance(each.default, bool) or each.default is None
-    if isinstance(value, str) and is_flag and value in ("true", "false"):
-        value = value == "true"
     if isinstance(value, bool):
         return [] if value == each.default else [f"--{key}" if value else f"--no-{key}"]
     text = ",".join(map(str, value)) if isinstance(value, list) else str(value)

@@ -1,0 +1,81 @@
+"""What one piece of work cost, and whether that can be."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+_IDLE = 0.05
+"""The least part of its limit that a GPU or a processor draws; idle cards draw 7 to 15 % of it."""
+_OVER = 1.1
+"""What a device may draw above its limit for a while."""
+
+
+@dataclass(frozen=True)
+class Power:
+    """Mean watts of a device while it worked for us, the range that it can draw, and how both are known."""
+
+    device: str
+    watts: float
+    least: float
+    most: float
+
+    @classmethod
+    def measured(cls, device: str, watts: float, limit: float) -> Power:
+        """Of a whole device, whose idle power counts."""
+        return cls(device, watts, _IDLE * limit, _OVER * limit)
+
+    @property
+    def plausible(self) -> bool | None:
+        """Whether the device can draw that; None where its limit is not known."""
+        return self.least <= self.watts <= self.most if self.most else None
+
+    def __str__(self) -> str:
+        return f"{self.device}: {self.watts:.3g} W, and it draws {self.least:.3g} to {self.most:.3g} W"
+
+
+@dataclass(frozen=True)
+class Footprint:
+    """The cost of one piece of work: energy in kWh, ``intensity`` in g CO2e per kWh.
+
+    ``source`` is "measured", "modelled" or "GPU measured, CPU modelled"; ``power`` says how for each of cpu, gpu and
+    ram. ``flops`` is None where no model ran. ``watts`` are the devices' means, which ``plausible`` judges.
+    """
+
+    stage: str
+    seconds: float
+    cpu_seconds: float
+    kwh_cpu: float
+    kwh_gpu: float
+    kwh_ram: float
+    intensity: float
+    country: str
+    intensity_source: str
+    source: str
+    hardware: str
+    device: str
+    flops: int | None
+    power: dict[str, str | None]
+    watts: dict[str, float] = field(default_factory=dict)
+    plausible: bool | None = None
+
+    @property
+    def kwh(self) -> float:
+        return self.kwh_cpu + self.kwh_gpu + self.kwh_ram
+
+    @property
+    def co2e_g(self) -> float:
+        """Grams of CO2 equivalent."""
+        return self.kwh * self.intensity
+
+    def to_json(self) -> dict[str, Any]:
+        return {**asdict(self), "kwh": self.kwh, "co2e_g": self.co2e_g}
+
+    def __str__(self) -> str:
+        return f"{self.kwh * 1000:.3g} Wh, {self.co2e_g:.2g} g CO2e ({self.source})"
+
+
+def judged(powers: list[Power]) -> bool | None:
+    """Whether all of them are plausible; None where that is known of none."""
+    known = [each.plausible for each in powers if each.plausible is not None]
+    return all(known) if known else None

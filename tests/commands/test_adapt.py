@@ -1,0 +1,127 @@
+"""``adapt``: which commands it runs on which images, and that it goes on where it stopped."""
+
+from __future__ import annotations
+
+import io
+import json
+import tarfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+from made import jpeg, toy_like
+
+from capivara_cli.commands.adapt import Options, adapt
+from capivara_cli.errors import CapivaraError, UsageError
+from capivara_cli.sample import Sample
+from capivara_cli.shards import reading
+from capivara_cli.stage import Env, Settings
+
+TOYS = {"lang": "pt", "model": "toy", "captioner": "toy", "n": 1, "translator": "toy", "steps": 2, "batch_size": 4}
+
+
+def run(inputs: list[str], runs: Path, **options: Any) -> dict[str, Any]:
+    given = {**TOYS, "runs": str(runs), "eval": "toy:12", **options}
+    return adapt.run(inputs, Options(**given), Env(Settings(energy=False), "adapt"))
+
+
+def samples(folder: Path) -> list[Sample]:
+    found = []
+    for shard in sorted(folder.glob("*.tar")):
+        with reading(str(shard)) as reader:
+            found += list(reader)
+    return found
+
+
+def shown(text: str) -> list[str]:
+    """The commands that were shown, without the folder of this test."""
+    return [line.removeprefix("$ capivara ") for line in text.splitlines() if line.startswith("$ ")]
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """A table of 24 images."""
+    (tmp_path / "photos").mkdir()
+    rows = ["image,caption,lang"]
+    for number, sample in enumerate(toy_like(24)):
+        (tmp_path / "photos" / f"{number}.jpg").write_bytes(sample.image)
+        rows.append(f"{number}.jpg,a photo with number {number},en")
+    (tmp_path / "photos" / "captions.csv").write_text("\n".join(rows) + "\n")
+    return tmp_path / "photos"
+
+
+def test_every_command_is_shown_and_a_part_of_the_images_is_held_out(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    found = run(["photos/captions.csv"], Path("runs"), eval="heldout", fraction=0.4, min_score=-0.5, seeds=2)
+    plan = "caption --captioner toy --n 1 | translate --lang pt --translator toy | filter --model toy --top-k 5"
+    train = "train runs/pt-data/train --lang pt --model toy --steps 2 --batch-size 4 --lr 1e-05 --warmup 250"
+    assert shown(capsys.readouterr().err) == [
+        "pack photos/captions.csv --out runs/pt-data/packed",
+        "run 'split --part heldout --fraction 0.4 | translate --lang pt --translator toy' runs/pt-data/packed"
+        " --out runs/pt-data/heldout",
+        f"run 'split --part train --fraction 0.4 | {plan} --min-score -0.5 | dedupe' runs/pt-data/packed"
+        " --out runs/pt-data/train",
+        f"{train} --name pt-seed0 --runs runs --seed 0",
+        f"{train} --name pt-seed1 --runs runs --seed 1",
+        "eval runs/pt-seed0 runs/pt-seed1 runs/pt-data/heldout --model toy --lang en,pt",
+    ]
+    assert found["runs"] == ["runs/pt-seed0", "runs/pt-seed1"]
+    assert [(row["lang"], row["set"]) for row in found["before_and_after"]] == [
+        ("en", "runs/pt-data/heldout"),
+        ("pt", "runs/pt-data/heldout"),
+    ]
+    train_keys = {sample.key for sample in samples(Path("runs/pt-data/train"))}
+    heldout_keys = {sample.key for sample in samples(Path("runs/pt-data/heldout"))}
+    assert not train_keys & heldout_keys
+    assert len(train_keys | heldout_keys) == 24
+
+
+def test_run_again_it_makes_nothing_anew(photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    first = run([str(photos / "captions.csv")], tmp_path / "runs")
+    files = {path: path.stat().st_mtime_ns for path in tmp_path.glob("runs/pt-data/*/*.tar")}
+    weights = tmp_path / "runs/pt/adapter/adapter_model.safetensors"
+    files[weights] = weights.stat().st_mtime_ns
+    assert len(files) == 3  # packed, train, and what was learned
+    again = run([str(photos / "captions.csv")], tmp_path / "runs")
+    assert again["before_and_after"] == first["before_and_after"]
+    assert {path: path.stat().st_mtime_ns for path in files} == files
+    with pytest.raises(CapivaraError, match="holds the result of another plan or other options"):
+        run([str(photos / "captions.csv")], tmp_path / "runs", n=2)
+    capsys.readouterr()
+    with pytest.raises(CapivaraError, match=r"runs/pt: holds a run with --lr 1e-05, now it is --lr 0\.001"):
+        run([str(photos / "captions.csv")], tmp_path / "runs", n=2, lr=0.001)
+    assert shown(capsys.readouterr().err) == []  # said before the images are captioned anew
+
+
+def test_alt_texts_of_foreign_shards_are_not_lost(tmp_path: Path) -> None:
+    """Shards of img2dataset have their caption where no stage looks for it: they are packed first."""
+    (tmp_path / "cc3m").mkdir()
+    with tarfile.open(tmp_path / "cc3m" / "00000.tar", "w") as tar:
+        for number in range(6):
+            text, image = f"a red square number {number}".encode(), jpeg((200, 30 * number, 30))
+            for name, data in (("jpg", image), ("txt", text), ("json", b'{"url": "x"}')):
+                member = tarfile.TarInfo(f"{number:09d}.{name}")
+                member.size = len(data)
+                tar.addfile(member, io.BytesIO(data))
+    run([str(tmp_path / "cc3m")], tmp_path / "runs")
+    alt = [
+        [each.text for each in sample.captions if each.of is None]
+        for sample in samples(tmp_path / "runs/pt-data/train")
+    ]
+    assert all(f"a red square number {number}" in texts for number, texts in enumerate(alt))
+
+
+def test_what_a_recipe_says_of_its_images(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(UsageError) as caught:
+        run([], tmp_path / "runs", recipe="capivara")
+    assert (caught.value.message, "pixparse/cc3m-wds" in caught.value.hint) == ("adapt: from what?", True)
+    mine = tmp_path / "mine.toml"
+    mine.write_text(
+        f'input = [{json.dumps(str(photos / "captions.csv"))}]\n[[plan]]\nstep = "translate"\nlang = "pt"\n'
+    )
+    options = Options(recipe=str(mine), lang="pt", model="toy", translator="toy", steps=1, batch_size=4, eval="toy:12")
+    found = adapt.run([], options, Env(Settings(energy=False, out=str(tmp_path / "runs")), "adapt"))
+    assert found["run"] == str(tmp_path / "runs" / "mine-pt")
+    assert len(samples(tmp_path / "runs/mine-pt-data/train")) == 24

@@ -1,0 +1,176 @@
+"""Records of what a chain cost: through folders, pipes and shared ledgers, none lost and none twice."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from made import toy_like
+
+from capivara_cli import ledger
+from capivara_cli.energy import Footprint, relay
+from capivara_cli.energy.intensity import Intensity
+
+CAPIVARA = f"{sys.executable} -m capivara_cli"
+
+
+def cost(stage: str = "caption", **given: Any) -> Footprint:
+    values = {
+        "seconds": 10.0, "cpu_seconds": 8.0, "kwh_cpu": 0.25, "kwh_gpu": 0.5, "kwh_ram": 0.25, "intensity": 100.0,
+        "country": "BRA", "intensity_source": "a table", "source": "modelled", "hardware": "x", "device": "cpu",
+        "flops": None, "power": {},
+    }  # fmt: skip
+    return Footprint(stage, **{**values, **given})
+
+
+def entry(stage: str, name: str, **given: Any) -> ledger.Record:
+    return {**cost(stage).to_json(), "id": name, "samples": 100, **given}
+
+
+def shell(line: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    given = {**os.environ, "CAPIVARA_CACHE": str(cwd / "cache"), **environment}
+    ran = subprocess.run(["bash", "-c", f"set -o pipefail; {line}"], cwd=cwd, env=given, capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stderr
+    return ran
+
+
+def test_a_record_says_what_it_cost_and_where() -> None:
+    assert cost().to_json() == {
+        "stage": "caption", "seconds": 10.0, "cpu_seconds": 8.0, "kwh_cpu": 0.25, "kwh_gpu": 0.5, "kwh_ram": 0.25,
+        "intensity": 100.0, "country": "BRA", "intensity_source": "a table", "source": "modelled", "hardware": "x",
+        "device": "cpu", "flops": None, "power": {}, "watts": {}, "plausible": None, "kwh": 1.0, "co2e_g": 100.0,
+    }  # fmt: skip
+
+
+def test_a_folder_keeps_the_records_of_what_it_was_made_from(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+    a, b = str(tmp_path / "a"), str(tmp_path / "b")
+    first = ledger.record([], {"out": a, "read": 7}, cost("caption"))
+    second = ledger.record([a], {"out": b, "read": 6}, cost("translate"))
+    assert [each["stage"] for each in ledger.read(Path(b))] == ["caption", "translate"]
+    assert ledger.read(Path(b)) == [first, second]
+    assert (first["samples"], second["samples"]) == (7, 6)
+    assert not list(tmp_path.glob("*/.*"))
+
+
+def test_a_run_keeps_them_too_and_a_ledger_gets_one_line_each(tmp_path: Path) -> None:
+    run, costs = tmp_path / "run", tmp_path / "costs.jsonl"
+    run.mkdir()
+    ledger.record([], {"run": str(run), "samples": 3}, cost("train"), str(costs))
+    ledger.record([str(run)], {"run": str(run)}, cost("eval"), str(costs))
+    assert (
+        [each["stage"] for each in ledger.read(run)]
+        == ["train", "eval"]
+        == [each["stage"] for each in ledger.read(costs)]
+    )
+
+
+def _add(folder: str, number: int) -> None:
+    ledger.record([], {"out": folder, "read": number}, cost(f"stage{number}"), f"{folder}/all.jsonl")
+
+
+def test_processes_that_end_together_lose_no_record(tmp_path: Path) -> None:
+    several = multiprocessing.get_context("fork")
+    workers = [several.Process(target=_add, args=(str(tmp_path), number)) for number in range(6)]
+    for each in workers:
+        each.start()
+    for each in workers:
+        each.join()
+    expected = [f"stage{number}" for number in range(6)]
+    assert sorted(each["stage"] for each in ledger.read(tmp_path)) == expected
+    assert sorted(each["stage"] for each in ledger.read(tmp_path / "all.jsonl")) == expected
+
+
+def test_sums_are_per_stage_and_of_all() -> None:
+    records = [
+        entry("caption", "1", flops=10),
+        entry("train", "2", samples=50, source="measured"),
+        entry("train", "3", samples=50),
+    ]
+    stages, total = ledger.sums(records)
+    assert [(row["stage"], row["runs"], row["samples"], row["kwh"], row["flops"]) for row in (*stages, total)] == [
+        ("caption", 1, 100, 1.0, 10), ("train", 2, 100, 2.0, 0), ("total", 3, 100, 3.0, 10),
+    ]  # fmt: skip
+    assert [row["kwh_per_1000"] for row in (*stages, total)] == [10.0, 20.0, 30.0]
+    assert stages[1]["source"] == "measured, modelled"
+    assert ledger.sums([entry("pack", "1", samples=None)])[1]["kwh_per_1000"] is None
+
+
+def test_another_price_leaves_the_energy() -> None:
+    priced = ledger.priced(entry("train", "1"), Intensity(50.0, "as given", "--intensity"))
+    assert (priced["kwh"], priced["co2e_g"], priced["country"], priced["intensity"]) == (1.0, 50.0, "as given", 50.0)
+
+
+def test_records_of_an_older_version_are_read(tmp_path: Path) -> None:
+    keys = ("id", "stage", "source", "seconds", "cpu_seconds", "kwh_cpu", "kwh_gpu", "kwh_ram", "kwh", "co2e_g")
+    (tmp_path / "footprint.jsonl").write_text(json.dumps({key: entry("train", "1")[key] for key in keys}) + "\n")
+    assert ledger.sums(ledger.read(tmp_path))[1]["samples"] == 0
+
+
+def test_a_pipe_is_handed_what_its_writer_leaves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CAPIVARA_CACHE", str(tmp_path))
+    end, begin = os.pipe()
+    try:
+        assert relay.hand_on("a record\n", begin) and relay.hand_on("another\n", begin)
+        name = f"/proc/self/fd/{end}"
+        assert relay.taken([name]) == "a record\nanother\n"
+        assert relay.taken([name]) == "" and not list(tmp_path.rglob("*.jsonl"))
+    finally:
+        os.close(end)
+        os.close(begin)
+    with open(tmp_path / "file", "wb") as file:
+        assert not relay.hand_on("a record\n", file.fileno())
+
+
+def test_the_folder_at_the_end_of_a_pipe_knows_all_commands(shards: Callable[..., Path], tmp_path: Path) -> None:
+    shards(toy_like(20))
+    split = f"{CAPIVARA} split --part train --fraction 0.5 shards"
+    shell(f"{split} | {CAPIVARA} dedupe | {CAPIVARA} translate --translator toy --lang pt --out end", tmp_path)
+    records = ledger.read(tmp_path / "end")
+    assert [each["stage"] for each in records] == ["split", "dedupe", "translate"]
+    assert not any("unknown_before" in each for each in records)
+    assert not list((tmp_path / "cache").rglob("pipes/*"))
+    shell(f"{CAPIVARA} dedupe end --out after", tmp_path)
+    assert [each["stage"] for each in ledger.read(tmp_path / "after")] == ["split", "dedupe", "translate", "dedupe"]
+
+
+def test_a_pipe_from_something_else_is_marked(shards: Callable[..., Path], tmp_path: Path) -> None:
+    shards(toy_like(4))
+    shell(f"cat shards/00000.tar | {CAPIVARA} dedupe --out end", tmp_path)
+    (record,) = ledger.read(tmp_path / "end")
+    assert record["unknown_before"] is True
+    told = shell(f"{CAPIVARA} footprint end", tmp_path).stdout
+    assert "dedupe read a pipe whose writer left no record: what came before it is not counted\n" in told
+
+
+def test_the_commands_of_a_pipe_add_up_to_the_whole(shards: Callable[..., Path], tmp_path: Path) -> None:
+    shards(toy_like(60))
+    pipe = (
+        f"{CAPIVARA} caption shards --captioner toy --n 2 | {CAPIVARA} filter --model toy --top-k 1 "
+        f"| {CAPIVARA} dedupe --out end"
+    )
+    shell(f"{CAPIVARA} footprint --summary whole.json -- bash -c '{pipe}'", tmp_path, OMP_WAIT_POLICY="PASSIVE")
+    whole = json.loads((tmp_path / "whole.json").read_text())
+    _, parts = ledger.sums(ledger.read(tmp_path / "end"))
+    assert parts["runs"] == 3
+    assert parts["cpu_seconds"] == pytest.approx(whole["cpu_seconds"], rel=0.1, abs=0.3)
+    assert parts["kwh"] == pytest.approx(whole["kwh"], rel=0.1)
+    assert parts["seconds"] > 1.5 * whole["seconds"]  # they overlapped, which wall time alone cannot tell
+
+
+def test_workers_are_counted_once(shards: Callable[..., Path], tmp_path: Path) -> None:
+    shards(*[toy_like(6, 6 * number) for number in range(4)])
+    line = f"{CAPIVARA} translate shards --translator toy --lang pt --workers 2 --out end"
+    shell(f"{CAPIVARA} footprint --summary whole.json -- {line}", tmp_path)
+    whole = json.loads((tmp_path / "whole.json").read_text())
+    (record,) = ledger.read(tmp_path / "end")
+    assert record["cpu_seconds"] == pytest.approx(whole["cpu_seconds"], rel=0.1, abs=0.4)  # twice would be 2 s more
+    assert record["samples"] == 24
