@@ -24,9 +24,9 @@ STAGES = {
 }
 PROGRAM = """
 import sys
-from capivara_cli import energy
 from capivara_cli.cli import main
-energy._TRACK_AFTER = 1e9
+from capivara_cli.energy import tracker
+tracker.AFTER = 1e9
 main(sys.argv[1:])
 """
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from capivara_cli import __version__
+from capivara_cli.energy import steps
 from capivara_cli.errors import CapivaraError
 from capivara_cli.journal import Journal
 from capivara_cli.sample import Sample, encode_json
@@ -22,16 +23,19 @@ from capivara_cli.stage import Arrays, Env, Settings, Step, Tally
 class Chain:
     """The steps of a plan with their environments, which live as long as the process: models load once.
 
-    ``before`` describes the steps of the plan before these ones, where this is a part of it.
+    ``before`` describes the steps of the plan before these ones, where this is a part of it; ``several``: the plan has
+    several steps, and what each takes is counted.
     """
 
     steps: Sequence[Step]
     settings: Settings
     envs: list[Env] = field(init=False)
     before: History = field(init=False, default_factory=list)
+    several: bool = field(init=False, default=False)
 
     def __post_init__(self) -> None:
         models: dict[Any, Any] = {}
+        self.several = len(self.steps) > 1
         self.envs = [Env(self.settings, step.name, models, number) for number, step in enumerate(self.steps)]
 
     @property
@@ -66,7 +70,7 @@ class Chain:
                 made = corpus.apply(source, *known, step.options, env)
             else:
                 made = step.stage.run(source, step.options, env)
-            stream = _written(made, env)
+            stream = _written(steps.asked(made, env.number) if self.several else made, env)
         return stream
 
     def close_books(self) -> list[Tally]:
@@ -123,7 +127,7 @@ class Report:
 
     def summary(self) -> dict[str, Any]:
         """Machine-readable: read by the first step, written by the last, dropped by all with reasons."""
-        steps = [{"step": name, **counts(tally)} for name, tally in zip(self.steps, self.tallies, strict=True)]
+        books = [{"step": name, **counts(tally)} for name, tally in zip(self.steps, self.tallies, strict=True)]
         return {
             "command": self.name,
             "out": self.out,
@@ -134,7 +138,7 @@ class Report:
             "notes": dict(sum((tally.notes for tally in self.tallies), Counter())),
             "shards": self.shards,
             "resumed_shards": self.resumed,
-            "steps": steps,
+            "steps": books,
         }
 
     def refuse_if_nothing_worked(self) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from capivara_cli.energy import Footprint, relay
+from capivara_cli.energy import Footprint, relay, steps
 from capivara_cli.energy.intensity import Intensity
 from capivara_cli.errors import CapivaraError
 from capivara_cli.shards import naming, replace_text
@@ -29,17 +29,33 @@ def record(
 
     A record has an ``id``, so that a chain with common ancestors counts nothing twice. A folder of shards keeps
     records in ``footprint.jsonl``, a run in ``footprint.json``, a pipe hands them on to the command that reads it
-    (``data``); ``ledger`` names one more file to append to.
+    (``data``); ``ledger`` names one more file to append to. A plan of several steps has a record for each, which are
+    the ``steps`` of what is returned.
     """
     before = _records(relay.taken(inputs), "the pipe")
-    own = {"id": uuid.uuid4().hex, **cost.to_json(), "samples": summary.get("read", summary.get("samples"))}
+    own = _own(summary, cost)
     if relay.reads_pipe() and not before:
-        own["unknown_before"] = True
+        own[0]["unknown_before"] = True
     ancestors = [each for folder in sorted({_folder(text) for text in inputs}) for each in read(folder)]
-    _keep(summary, unique([*ancestors, *before, own]), data)
+    _keep(summary, unique([*ancestors, *before, *own]), data)
     if ledger:
-        _append(ledger, _line(own))
-    return own
+        _append(ledger, "".join(map(_line, own)))
+    if len(own) == 1:
+        return own[0]
+    return {"id": own[0]["plan"], **cost.to_json(), "samples": own[0]["samples"], "steps": own}
+
+
+def _own(summary: dict[str, Any], cost: Footprint) -> list[Record]:
+    """The record of a command, or those of the steps of a plan, which have an id in common, ``plan``."""
+    books = summary["steps"] if "written" in summary and "steps" in summary else []  # of train they are a number
+    costs = cost.of_steps([each["step"] for each in books], steps.taken())
+    if len(costs) == 1:
+        return [{"id": uuid.uuid4().hex, **cost.to_json(), "samples": summary.get("read", summary.get("samples"))}]
+    plan = uuid.uuid4().hex
+    return [
+        {"id": uuid.uuid4().hex, "plan": plan, **each.to_json(), "samples": book["read"]}
+        for each, book in zip(costs, books, strict=True)
+    ]
 
 
 def _keep(summary: dict[str, Any], records: list[Record], data: BinaryIO | None) -> None:
@@ -71,12 +87,12 @@ def _join(folder: Path, records: list[Record]) -> None:
         claims.close()
 
 
-def _append(path: str, line: str) -> None:
-    """One line, in one piece: other commands append to the file at the same time."""
+def _append(path: str, lines: str) -> None:
+    """In one piece: other commands append to the file at the same time."""
     with naming(Path(path)):
         descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
         try:
-            os.write(descriptor, line.encode())
+            os.write(descriptor, lines.encode())
         finally:
             os.close(descriptor)
 

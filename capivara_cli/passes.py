@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, Protocol, cast
 
 from capivara_cli.chain import Chain, counts, keeping_rejects, tally_of
+from capivara_cli.energy import steps
 from capivara_cli.fingerprint import input_identities
 from capivara_cli.journal import Journal
 from capivara_cli.sample import Sample
@@ -142,7 +143,7 @@ class Passes:
             env = _looking(part)
             journal = Journal(folder / names[index], {"fingerprint": self.mark, "input": inputs[index]})
             env.journal = journal
-            with reading(shards[index]) as reader:
+            with reading(shards[index]) as reader, steps.at(env.number):
                 arrays = corpus.survey(_advancing(reader, self._watch), step.options, env)
             journal.close()
             _save(folder / names[index], arrays, claim)
@@ -155,9 +156,11 @@ class Passes:
 
         def make(index: int, claim: Claim) -> Done:
             surveys = [partial(_load, folder / f"{name}.survey.npz") for name in self.names]
-            decisions = corpus.decide(surveys, step.options, _looking(part))
-            for name, arrays in _as_many(decisions, self.names, step):
-                _save(folder / f"{name}.decision.npz", arrays, claim)
+            env = _looking(part)
+            with steps.at(env.number):
+                decisions = corpus.decide(surveys, step.options, env)
+                for name, arrays in _as_many(decisions, self.names, step):
+                    _save(folder / f"{name}.decision.npz", arrays, claim)
             with replacing(folder / "decided") as out:
                 out.write(b"\n")
             return Done({"shard": "decided", "input": self._all[0]})
@@ -253,8 +256,9 @@ def _spooled(part: Chain, samples: Stream) -> Stream:
             writer.write(sample)
         writer.finish()
         env = _looking(part)
-        survey = corpus.survey(_again(file), step.options, env)
-        ((_, decision),) = _as_many(corpus.decide([lambda: survey], step.options, env), ["the stream"], step)
+        with steps.at(env.number):
+            survey = corpus.survey(_again(file), step.options, env)
+            ((_, decision),) = _as_many(corpus.decide([lambda: survey], step.options, env), ["the stream"], step)
         yield from part.over(_again(file, part.envs[0]), (survey, decision))
 
 

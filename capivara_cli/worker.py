@@ -20,6 +20,7 @@ from typing import Any, TextIO, TypeVar, cast
 
 from capivara_cli import console
 from capivara_cli.chain import counts
+from capivara_cli.energy import flops, steps
 from capivara_cli.errors import CapivaraError
 from capivara_cli.jobs import Job
 from capivara_cli.stage import Tally
@@ -112,6 +113,7 @@ def guarded(work: Callable[[], Result], sender: Sender) -> tuple[int, Result | N
         sender.send(bug=traceback.format_exc())
         return BUG, None
     sender.flush()
+    sender.send(flops=flops.taken(), spent=[[number, *spent] for number, spent in steps.taken().items()])
     return 0, result
 
 

@@ -57,7 +57,9 @@ def test_every_table_has_the_command_that_measures_it(peers):
     assert set(peers.ORDER) == set(results())
     for command, text in found.items():
         name = command.split()[-1]
-        assert re.search(r"^\*\d{4}-\d\d-\d\d.*; .* \d+ cores, .*load [\d.]+ before, [\d.]+ after; capivara ", text, re.M), name
+        assert re.search(
+            r"^\*\d{4}-\d\d-\d\d.*; .* \d+ cores, .*load [\d.]+ before, [\d.]+ after; capivara ", text, re.M
+        ), name
 
 
 @pytest.mark.parametrize("name", PEERS)
@@ -92,7 +94,9 @@ def test_a_comparison_gives_what_its_section_needs(peers):
     assert found["versions"].keys() == {"capivara", "Python", "webdataset"}
     assert found["facts"] == {"samples": 200, "image_kb": 53, "repeats": 5}
     text = peers.section(found)
-    assert text.startswith("## Reading and writing shards\n\n    python -m benchmarks.peers stream --small\n\n200 samples")
+    assert text.startswith(
+        "## Reading and writing shards\n\n    python -m benchmarks.peers stream --small\n\n200 samples"
+    )
     assert f"| webdataset / capivara | {peers.times(found['ratios']['webdataset / capivara'])} |" in text
 
 

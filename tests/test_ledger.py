@@ -154,8 +154,8 @@ def test_a_pipe_from_something_else_is_marked(shards: Callable[..., Path], tmp_p
 def test_the_commands_of_a_pipe_add_up_to_the_whole(shards: Callable[..., Path], tmp_path: Path) -> None:
     shards(toy_like(60))
     pipe = (
-        f"{CAPIVARA} caption shards --captioner toy --n 2 | {CAPIVARA} filter --model toy --top-k 1 "
-        f"| {CAPIVARA} dedupe --out end"
+        f"{CAPIVARA} caption shards --captioner toy --n 6 | {CAPIVARA} dedupe "
+        f"| {CAPIVARA} translate --translator toy --lang pt --out end"
     )
     shell(f"{CAPIVARA} footprint --summary whole.json -- bash -c '{pipe}'", tmp_path, OMP_WAIT_POLICY="PASSIVE")
     whole = json.loads((tmp_path / "whole.json").read_text())
@@ -174,3 +174,32 @@ def test_workers_are_counted_once(shards: Callable[..., Path], tmp_path: Path) -
     (record,) = ledger.read(tmp_path / "end")
     assert record["cpu_seconds"] == pytest.approx(whole["cpu_seconds"], rel=0.1, abs=0.4)  # twice would be 2 s more
     assert record["samples"] == 24
+
+
+def test_the_steps_of_a_plan_share_what_it_cost() -> None:
+    whole = cost("run", flops=1000)
+    one, other = whole.of_steps(["caption", "dedupe"], {0: (3.0, 9.0, 50), 1: (1.0, 1.0, 0)})
+    assert (one.stage, one.seconds, one.cpu_seconds, one.flops) == ("caption", 7.5, 7.2, 1000)
+    assert (other.stage, other.seconds, other.cpu_seconds, other.flops) == ("dedupe", 2.5, 0.8, None)
+    assert one.kwh_cpu == pytest.approx(0.9 * 0.25)
+    assert (one.kwh_gpu, one.kwh_ram) == (0.75 * 0.5, 0.75 * 0.25)
+    assert one.kwh + other.kwh == pytest.approx(whole.kwh)
+    assert whole.of_steps(["caption"], {0: (3.0, 9.0, 50)}) == [whole]
+    assert whole.of_steps(["a", "b"], {}) == [whole]
+    assert [each.seconds for each in whole.of_steps(["a", "b"], {1: (1.0, 1.0, 0)})] == [0.0, 10.0]
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_plan_has_a_record_for_each_of_its_steps(workers: int, shards: Callable[..., Path], tmp_path: Path) -> None:
+    shards(toy_like(12), toy_like(12, 12))
+    plan = "caption --captioner toy --n 1 | dedupe --images exact | filter --model toy"
+    shell(f"{CAPIVARA} run '{plan}' shards --out out --workers {workers} --summary said.json", tmp_path)
+    records = ledger.read(tmp_path / "out")
+    assert [each["stage"] for each in records] == ["caption", "dedupe", "filter"]
+    assert [each["samples"] for each in records] == [24, 24, 24]
+    assert [bool(each["flops"]) for each in records] == [True, False, True]
+    assert len({each["plan"] for each in records}) == 1
+    said = json.loads((tmp_path / "said.json").read_text())["footprint"]
+    assert said["steps"] == records
+    assert sum(each["kwh"] for each in records) == pytest.approx(said["kwh"])
+    assert all(each["seconds"] > 0 for each in records)

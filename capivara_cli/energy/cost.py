@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
+
+from capivara_cli.energy.steps import Spent
 
 _IDLE = 0.05
 """The least part of its limit that a GPU or a processor draws; idle cards draw 7 to 15 % of it."""
@@ -68,11 +71,41 @@ class Footprint:
         """Grams of CO2 equivalent."""
         return self.kwh * self.intensity
 
+    def of_steps(self, names: Sequence[str], spent: Mapping[int, Spent]) -> list[Footprint]:
+        """What each step of a plan cost, all together this; itself alone where there is one, or nothing is known.
+
+        ``spent``: of the steps by number. Reading, writing and starting are dealt out as the steps' own work is: by
+        CPU seconds for the processor's energy, by seconds for everything else.
+        """
+        if len(names) < 2 or not spent:
+            return [self]
+        known = [spent.get(number, (0.0, 0.0, 0)) for number in range(len(names))]
+        seconds, cpu, flops = (_shares([each[place] for each in known]) for place in range(3))
+        return [
+            replace(
+                self,
+                stage=name,
+                seconds=round(self.seconds * seconds[number], 3),
+                cpu_seconds=round(self.cpu_seconds * cpu[number], 3),
+                kwh_cpu=self.kwh_cpu * cpu[number],
+                kwh_gpu=self.kwh_gpu * seconds[number],
+                kwh_ram=self.kwh_ram * seconds[number],
+                flops=round(self.flops * flops[number]) or None if self.flops else None,
+            )
+            for number, name in enumerate(names)
+        ]
+
     def to_json(self) -> dict[str, Any]:
         return {**asdict(self), "kwh": self.kwh, "co2e_g": self.co2e_g}
 
     def __str__(self) -> str:
         return f"{self.kwh * 1000:.3g} Wh, {self.co2e_g:.2g} g CO2e ({self.source})"
+
+
+def _shares(parts: Sequence[float]) -> list[float]:
+    """Of their sum; equal ones where it is nothing."""
+    total = sum(parts)
+    return [each / total if total else 1 / len(parts) for each in parts]
 
 
 def judged(powers: list[Power]) -> bool | None:

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 from capivara_cli import console
 from capivara_cli.chain import tally_of
+from capivara_cli.energy import flops, steps
 from capivara_cli.errors import CapivaraError, UsageError
 from capivara_cli.passes import Passes
 from capivara_cli.stage import Tally
@@ -48,6 +49,9 @@ class Accounts:
             self.finished(event["finished"], [tally_of(step) for step in event["steps"]])
         elif "said" in event:
             self._say(worker, event["said"])
+        elif "spent" in event:
+            flops.add(event["flops"])
+            steps.add({number: (seconds, cpu, operations) for number, seconds, cpu, operations in event["spent"]})
         else:
             raise _error(event)
 

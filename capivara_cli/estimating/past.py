@@ -43,12 +43,11 @@ class PastRun:
 def of_plan(steps: Sequence[Step], near: Iterable[Path], device: str, seed: int) -> Past | None:
     """The largest past run of the same steps on the same device, in folders ``near`` or beside them."""
     wanted = [step.describe(seed) for step in steps]
-    name = steps[0].name if len(steps) == 1 else "run"
     found = [
         Past(_scale(plan, wanted) * record["seconds"] / record["samples"], _watts(record), folder, record["samples"])
         for folder in _around(near)
         if (plan := _plan_of(folder)) is not None and _alike(plan, wanted)
-        for record in [each for each in _records(folder) if each["stage"] in (name, "run")][-1:]
+        for record in _of_steps(_records(folder), [step.name for step in steps])
         if _usable(record, device)
     ]
     return max(found, key=lambda each: each.samples, default=None)
@@ -134,6 +133,15 @@ def _records(folder: Path) -> list[ledger.Record]:
         return ledger.read(folder)
     except CapivaraError:
         return []  # a damaged ledger teaches nothing, and is said by the commands that need it
+
+
+def _of_steps(records: Sequence[ledger.Record], names: Sequence[str]) -> list[ledger.Record]:
+    """What the last run of a plan with these steps took as a whole, as one record; none when there is no such run."""
+    plans: dict[str, list[ledger.Record]] = {}
+    for each in records:
+        plans.setdefault(str(each.get("plan", each["id"])), []).append(each)
+    same = [plan for plan in plans.values() if [each["stage"] for each in plan] == [*names]]
+    return [{**plan[0], **{key: sum(each[key] for each in plan) for key in ("seconds", "kwh")}} for plan in same[-1:]]
 
 
 def _usable(record: ledger.Record, device: str) -> bool:

@@ -163,10 +163,11 @@ def test_a_past_run_of_the_whole_plan_is_one_row(shards, untried):
     shards(toy_like(6))
     performed("run 'split --fraction 0 | dedupe' shards --out before")
     record = {
-        "id": "1", "stage": "run", "source": "modelled", "seconds": 12.0, "cpu_seconds": 1.0, "kwh_cpu": 0.0,
-        "kwh_gpu": 0.0, "kwh_ram": 0.0, "kwh": 0.0, "co2e_g": 0.0, "samples": 6, "device": "cpu",
+        "source": "modelled", "cpu_seconds": 1.0, "kwh_cpu": 0.0, "kwh_gpu": 0.0, "kwh_ram": 0.0, "kwh": 0.0,
+        "co2e_g": 0.0, "samples": 6, "device": "cpu", "plan": "1",
     }  # fmt: skip
-    Path("before/footprint.jsonl").write_text(json.dumps(record) + "\n")
+    steps = [{"id": "2", "stage": "split", "seconds": 2.0}, {"id": "3", "stage": "dedupe", "seconds": 10.0}]
+    Path("before/footprint.jsonl").write_text("".join(json.dumps({**record, **step}) + "\n" for step in steps))
     shards(toy_like(30, 100), name="more")
     (row,) = estimated("run 'split --fraction 0 | dedupe' more --out after")["stages"]
     assert (row["stage"], row["samples"], row["captions"]) == ("split | dedupe", 30, 60)
