@@ -100,6 +100,13 @@ def test_a_comparison_gives_what_its_section_needs(peers):
     assert f"| webdataset / capivara | {peers.times(found['ratios']['webdataset / capivara'])} |" in text
 
 
+def test_the_simulation_takes_its_rates_from_the_results(peers):
+    simulate = importlib.import_module("benchmarks.simulate")
+    assert simulate.MEASURED["pass_us"][0] == results()["stream"]["tables"]["ways"][0]["us"]
+    page = (ROOT / "docs" / "simulation.md").read_text("utf-8")
+    assert simulate.page() == page, "run: python -m benchmarks.simulate --write"
+
+
 def test_numbers_are_written_by_their_size(peers):
     assert [peers.times(value) for value in (0.917, 8.222, 62.0, 1234.5)] == ["0.92×", "8.22×", "62.0×", "1,234×"]
     columns = {"way": ("", ""), "us": ("µs", ",.1f")}

@@ -22,7 +22,7 @@ from capivara_cli import cache
 from capivara_cli.errors import CapivaraError
 from capivara_cli.generation import Setup
 from capivara_cli.languages import get
-from capivara_cli.translators._ctranslate2 import checksum, tokens_at_once, translator_in
+from capivara_cli.translators._ctranslate2 import checksum, count_operations, tokens_at_once, translator_in
 from capivara_cli.translators._route import Pair, by_chain
 from capivara_cli.translators._sentences import join, split
 
@@ -83,6 +83,8 @@ class ArgosPackage:
             beam_size=self.beams,
             length_penalty=LENGTH_PENALTY,
         )
+        written = sum(len(each.hypotheses[0]) for each in results)
+        count_operations(self.folder / "model", sum(map(len, flat)), written, self.beams)
         translated = iter(results)
         return [self._text([next(translated).hypotheses[0] for _ in tokens]) for tokens in pieces]
 

@@ -11,7 +11,7 @@ from capivara_cli import pretrained
 from capivara_cli.errors import CapivaraError
 from capivara_cli.generation import Setup
 from capivara_cli.languages import Language
-from capivara_cli.translators._ctranslate2 import checksum, tokens_at_once, translator_in
+from capivara_cli.translators._ctranslate2 import checksum, count_operations, tokens_at_once, translator_in
 from capivara_cli.translators._sentences import join, split
 
 BEAMS = 4
@@ -121,6 +121,7 @@ class CTranslate2Model:
 
     def __init__(self, folder: Path, tokenizer: Any, first: str, setup: Setup, beams: int) -> None:
         self.model = translator_in(folder, setup.device)
+        self.folder = folder
         self.tokenizer = tokenizer
         self.first = first
         self.beams = beams
@@ -135,6 +136,8 @@ class CTranslate2Model:
             batch_type="tokens",
             max_decoding_length=LONGEST,
         )
+        written = sum(len(result.hypotheses[0]) for result in results)
+        count_operations(self.folder, sum(map(len, tokens)), written, self.beams)
         words = [[word for word in result.hypotheses[0] if word != self.first] for result in results]
         return [self.tokenizer.convert_tokens_to_ids(each) for each in words]
 

@@ -159,4 +159,6 @@ def test_the_whole_method_adds_up_to_what_is_measured_from_outside(tmp_path: Pat
         outside, rel=0.1, abs=0.5
     )  # by the system; ours not taken off
     assert parts["total"]["seconds"] == pytest.approx(whole["seconds"], rel=0.1, abs=0.5)
-    assert [row["stage"] for row in parts["stages"] if row["flops"]] == ["caption", "filter", "train", "eval"]
+    assert [row["stage"] for row in parts["stages"] if row["flops"]] == [
+        "caption", "translate", "filter", "train", "eval",
+    ]  # fmt: skip

@@ -14,9 +14,12 @@ from pathlib import Path
 import pytest
 from made import PHOTOS
 
+from capivara_cli import plugins
+from capivara_cli.energy import flops
 from capivara_cli.errors import CapivaraError
 from capivara_cli.generation import Decoding, Setup
 from capivara_cli.translators import apertium, argos
+from capivara_cli.translators._ctranslate2 import count_operations
 from capivara_cli.translators._package import _pieces, unpack
 from capivara_cli.translators._route import by_chain, route
 
@@ -243,3 +246,17 @@ def test_the_toy_translators() -> None:
     assert "barcos verdes grandes" in translate(texts)[0]
     with pytest.raises(CapivaraError, match="no translator from pt to hi; from Portuguese there are pt-en"):
         toy.load("", source="pt", target="hi", setup=SETUP)
+
+
+def test_operations_of_ctranslate2_are_estimated(tmp_path: Path) -> None:
+    (tmp_path / "model.bin").write_bytes(bytes(1000))
+    before = flops.total()
+    count_operations(tmp_path, 20, 10, 4)
+    assert flops.total() - before == 1000 * (20 + 4 * 10)
+
+
+def test_a_translation_is_counted() -> None:
+    translator = plugins.load("translators", "toy", source="en", target="pt", setup=Setup("cpu"))
+    before = flops.total()
+    translator(["a red ball"])
+    assert flops.total() - before > 2e6
