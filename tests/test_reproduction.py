@@ -44,9 +44,9 @@ def test_the_committed_results_show_the_main_directions() -> None:
         assert gain.low > 10, lang
     kept = results.difference(lambda s: s.recall("base", "en"), lambda s: s.recall("opt-pt", "en"))
     lost = results.difference(lambda s: s.recall("base", "en"), lambda s: s.recall("nothing-kept", "en"))
-    assert kept.mean > -3 > lost.mean
+    assert kept.mean > -4 and lost.high < -10
     translated = results.difference(lambda s: s.recall("english-capivara"), lambda s: s.recall("opt-pt"))
-    assert translated.low > 5
+    assert translated.low > 20
 
 
 # --- the same again, small ---
@@ -109,6 +109,7 @@ CAPTIONS = (
     Caption("bola", "pt", "toy:en-pt", of="a ball"),
     Caption("foto de bola", "pt", "toy:en-pt", of="a photo of a ball"),
     Caption("imagem de bola", "pt", "toy:en-pt", of="a picture of a ball"),
+    Caption("a ball in a photo", "en", "toy:pt-en", of="foto de bola"),
     Caption("a round thing", "en", "rewrite:eda", of="a ball"),
 )
 
