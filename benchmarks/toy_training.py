@@ -65,9 +65,10 @@ LIKE = {name: "optimised, float32" for name in EQUAL}
 
 def make_data(folder: Path) -> Path:
     """Scenes with four captions each, as shards."""
+    from capivara_cli.files import replacing
     from capivara_cli.perform import perform_line
     from capivara_cli.sample import Caption, Sample, encode_json
-    from capivara_cli.shards import ShardWriter, replacing
+    from capivara_cli.shards import ShardWriter
     from capivara_cli.stage import Settings
     from capivara_cli.toy import grammar, scenes
 

@@ -25,7 +25,7 @@ from torch.overrides import TorchFunctionMode
 
 from capivara_cli import __version__, cache
 from capivara_cli.errors import CapivaraError
-from capivara_cli.shards import replace_text
+from capivara_cli.files import replace_text
 from capivara_cli.weights import WAYS, Plan
 
 _LARGE = 1 << 16

@@ -13,9 +13,10 @@ from typing import Any
 from capivara_cli import __version__
 from capivara_cli.energy import steps
 from capivara_cli.errors import CapivaraError
+from capivara_cli.files import replacing
 from capivara_cli.journal import Journal
 from capivara_cli.sample import Sample, encode_json
-from capivara_cli.shards import History, ShardWriter, Stream, replacing
+from capivara_cli.shards import History, ShardWriter, Stream
 from capivara_cli.stage import Arrays, Env, Settings, Step, Tally
 
 

@@ -23,6 +23,7 @@ import typer
 from capivara_cli import __version__, console
 from capivara_cli.command import Command
 from capivara_cli.errors import CapivaraError, UsageError
+from capivara_cli.files import FULL
 from capivara_cli.options import (
     PACKAGE,
     Invocation,
@@ -32,7 +33,6 @@ from capivara_cli.options import (
     with_version,
 )
 from capivara_cli.overview import command_names
-from capivara_cli.shards import FULL
 from capivara_cli.stage import Settings, Stage, opt
 from capivara_cli.urls import without_secrets
 

@@ -17,20 +17,11 @@ from typing import BinaryIO
 from capivara_cli import console, plugins, shares
 from capivara_cli.chain import Chain, Report, keeping_rejects, new_report
 from capivara_cli.errors import CapivaraError, UsageError
+from capivara_cli.files import replacing, sweep
 from capivara_cli.fingerprint import fingerprint
 from capivara_cli.jobs import Job
 from capivara_cli.passes import Passes, counted, streamed
-from capivara_cli.shards import (
-    MANIFEST,
-    History,
-    Manifest,
-    ShardWriter,
-    Stream,
-    find_shards,
-    reading,
-    replacing,
-    sweep,
-)
+from capivara_cli.shards import MANIFEST, History, Manifest, ShardWriter, Stream, find_shards, reading
 from capivara_cli.shared_folder import Contents, SharedFolder
 from capivara_cli.sharing import Claims
 from capivara_cli.stage import Env, Settings, Step, Tally

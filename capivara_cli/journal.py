@@ -7,7 +7,7 @@ from collections import deque
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from capivara_cli.shards import naming, replacing
+from capivara_cli.files import naming, replacing
 
 Results = list[Any]
 

@@ -12,7 +12,7 @@ from typing import Any, BinaryIO
 from capivara_cli.energy import Footprint, relay, steps
 from capivara_cli.energy.intensity import Intensity
 from capivara_cli.errors import CapivaraError
-from capivara_cli.shards import naming, replace_text
+from capivara_cli.files import naming, replace_text
 from capivara_cli.sharing import Claims
 from capivara_cli.urls import is_url
 

@@ -20,10 +20,11 @@ from typing import Any, BinaryIO, Protocol, cast
 
 from capivara_cli.chain import Chain, counts, keeping_rejects, tally_of
 from capivara_cli.energy import steps
+from capivara_cli.files import replacing
 from capivara_cli.fingerprint import input_identities
 from capivara_cli.journal import Journal
 from capivara_cli.sample import Sample
-from capivara_cli.shards import ShardReader, ShardWriter, Stream, reading, replacing
+from capivara_cli.shards import ShardReader, ShardWriter, Stream, reading
 from capivara_cli.shared_folder import Contents, Done, Entry, Make, SharedFolder
 from capivara_cli.sharing import Claim
 from capivara_cli.stage import Arrays, Corpus, Env, Step, Tally

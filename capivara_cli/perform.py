@@ -11,10 +11,10 @@ from typing import Any, BinaryIO
 from capivara_cli import console, engine, ledger
 from capivara_cli.command import Command
 from capivara_cli.energy import Meter, intensity
+from capivara_cli.files import replace_text
 from capivara_cli.filtering import histogram as scores
 from capivara_cli.options import Invocation, parse_command
 from capivara_cli.sample import encode_json
-from capivara_cli.shards import replace_text
 from capivara_cli.stage import Env, Settings, Stage, Step
 
 

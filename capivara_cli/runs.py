@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from capivara_cli.errors import CapivaraError
-from capivara_cli.shards import partial_of, replace_text, replacing, sweep
+from capivara_cli.files import partial_of, replace_text, replacing, sweep
 from capivara_cli.stage import flag_of
 
 _KEEP = 2

@@ -1,12 +1,10 @@
-"""Shards: samples in tar files and streams, files that appear only when complete, and what a folder of them holds."""
+"""Shards: samples in tar files and streams, and what a folder of them holds."""
 
 from __future__ import annotations
 
 import contextlib
-import errno
 import json
 import os
-import shutil
 import sys
 import zlib
 from collections import Counter
@@ -17,6 +15,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 from capivara_cli.errors import CapivaraError, TruncatedInput
+from capivara_cli.files import naming, replace_text
 from capivara_cli.sample import Sample, encode_json
 from capivara_cli.tar import TarReader, TarWriter, shown
 from capivara_cli.urls import is_url, public_url
@@ -28,8 +27,6 @@ History = list[dict[str, Any]]
 MANIFEST = "manifest.jsonl"
 _BUFFER = 1 << 20
 _LOCAL_BUFFER = 1 << 16  # what fits a cache is read a tenth faster than a mebibyte
-FULL = (errno.ENOSPC, errno.EDQUOT)
-"""What the system answers when there is no room for what is written."""
 
 MAX_SAMPLE = 2 << 30
 MAX_MEMBERS = 10_000
@@ -179,75 +176,6 @@ def enlarge_pipe(descriptor: int) -> None:
 
         with contextlib.suppress(OSError):  # not a pipe, or the user's pipe quota is spent
             fcntl.fcntl(descriptor, 1031, _BUFFER)  # F_SETPIPE_SZ, a name only since Python 3.10 on some builds
-
-
-@contextlib.contextmanager
-def replacing(path: Path) -> Iterator[BinaryIO]:
-    """Write a file all or nothing: a temporary beside it, fsync, rename; on any error nothing is left."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = partial_of(path)
-    try:
-        with naming(path), open(partial, "wb", buffering=_BUFFER) as out:
-            yield out
-            out.flush()
-            os.fsync(out.fileno())
-        partial.replace(path)
-    except BaseException:
-        partial.unlink(missing_ok=True)
-        raise
-
-
-@contextlib.contextmanager
-def naming(path: Path) -> Iterator[None]:
-    """A full disk is said of this file: a write says what is wrong, but not where."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno in FULL and error.filename is None:
-            error.filename = str(path)
-        raise
-
-
-def partial_of(path: Path) -> Path:
-    """A temporary beside a path, named so that ``sweep`` knows whose it is."""
-    return path.with_name(f".{path.name}.partial-{_host()}-{os.getpid()}-{os.urandom(3).hex()}")
-
-
-def replace_text(path: Path, text: str) -> None:
-    """Write a small text file all or nothing."""
-    with replacing(path) as out:
-        out.write(_encoded(text))
-
-
-def _encoded(text: str) -> bytes:
-    """UTF-8; what it cannot hold (a file name in another encoding) is escaped, as JSON does it."""
-    return text.encode("utf-8", "backslashreplace")
-
-
-def sweep(folder: Path) -> None:
-    """Remove temporaries that killed processes of this machine left in a folder."""
-    for partial in folder.glob(f".*.partial-{_host()}-*"):
-        process = partial.name.rsplit("-", 2)[1]
-        if process.isdigit() and _alive(int(process)):
-            continue
-        if partial.is_dir():
-            shutil.rmtree(partial, ignore_errors=True)
-        else:
-            partial.unlink(missing_ok=True)
-
-
-def _host() -> str:
-    return os.uname().nodename
-
-
-def _alive(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
 
 
 @dataclass

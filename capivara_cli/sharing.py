@@ -20,7 +20,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from types import TracebackType
 
-from capivara_cli.shards import partial_of
+from capivara_cli.files import partial_of
 from capivara_cli.urls import without_secrets
 
 HEARTBEAT = 10.0

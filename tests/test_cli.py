@@ -118,7 +118,7 @@ def test_a_closed_pipe_is_silent(shards: Callable[..., Path], tmp_path: Path) ->
 
 
 def test_a_full_disk_is_said_of_a_file(tmp_path: Path) -> None:
-    from capivara_cli.shards import replacing
+    from capivara_cli.files import replacing
 
     with pytest.raises(OSError, match="No space left on device") as raised, replacing(tmp_path / "x" / "adapter.pt"):
         raise OSError(28, "No space left on device")

@@ -12,9 +12,10 @@ from made import shard_bytes, toy_like
 
 from capivara_cli import engine
 from capivara_cli.errors import CapivaraError, UsageError
+from capivara_cli.files import replacing, sweep
 from capivara_cli.options import parse_plan
 from capivara_cli.sample import Sample
-from capivara_cli.shards import Manifest, ShardReader, Stream, find_shards, replacing, sweep
+from capivara_cli.shards import Manifest, ShardReader, Stream, find_shards
 from capivara_cli.stage import Env, Settings, Stage, Step, map_batched, stage
 
 QUIET = Settings(quiet=True, energy=False)

@@ -34,6 +34,7 @@ LAYERS = [
         "identification",
         "cache",
         "urls",
+        "files",
         "translation_memory",
     },
     {

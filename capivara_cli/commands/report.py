@@ -14,7 +14,7 @@ from typing import Any
 from capivara_cli import console
 from capivara_cli.command import command
 from capivara_cli.errors import UsageError
-from capivara_cli.shards import replace_text
+from capivara_cli.files import replace_text
 from capivara_cli.stage import Env, opt
 
 NAME = "report.html"

@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from capivara_cli import console, languages, plugins
 from capivara_cli.command import command
 from capivara_cli.errors import CapivaraError, UsageError
-from capivara_cli.shards import find_shards, replace_text
+from capivara_cli.files import replace_text
+from capivara_cli.shards import find_shards
 from capivara_cli.stage import Env, opt
 
 if TYPE_CHECKING:

@@ -14,9 +14,9 @@ from typing import Any
 from capivara_cli import console, languages
 from capivara_cli.command import command
 from capivara_cli.errors import BadSample
+from capivara_cli.files import replace_text
 from capivara_cli.page import View, by_language, html_page
 from capivara_cli.sample import Caption, Sample
-from capivara_cli.shards import replace_text
 from capivara_cli.stage import Env, opt
 from capivara_cli.typed import steps_of
 from capivara_cli.urls import public_url

@@ -15,9 +15,9 @@ from capivara_cli.energy import intensity
 from capivara_cli.errors import UsageError
 from capivara_cli.estimating import offline, plans
 from capivara_cli.estimating.rehearsal import Rehearsal
+from capivara_cli.files import replace_text
 from capivara_cli.options import Invocation
 from capivara_cli.sample import encode_json
-from capivara_cli.shards import replace_text
 from capivara_cli.stage import Env, Settings, Stage, Step
 
 _running: list[Rehearsal] = []

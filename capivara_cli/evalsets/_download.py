@@ -14,8 +14,8 @@ from pathlib import Path, PurePosixPath
 from capivara_cli import cache, console
 from capivara_cli.errors import CapivaraError
 from capivara_cli.evalsets._files import checksum
+from capivara_cli.files import replacing, sweep
 from capivara_cli.runs import replacing_folder
-from capivara_cli.shards import replacing, sweep
 
 GITHUB = "https://raw.githubusercontent.com"
 _CONNECT_SECONDS = 4.0

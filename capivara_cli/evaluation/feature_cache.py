@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from capivara_cli import cache, console
-from capivara_cli.shards import replacing, sweep
+from capivara_cli.files import replacing, sweep
 
 Floats = npt.NDArray[np.float32]
 

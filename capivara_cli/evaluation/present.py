@@ -11,7 +11,7 @@ from capivara_cli import console
 from capivara_cli.errors import CapivaraError
 from capivara_cli.evaluation.compare import PARTS
 from capivara_cli.evaluation.tasks import Row
-from capivara_cli.shards import replace_text
+from capivara_cli.files import replace_text
 
 FILE = "eval.json"
 

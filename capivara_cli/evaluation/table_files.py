@@ -12,7 +12,7 @@ from typing import Any
 from capivara_cli import markdown
 from capivara_cli.errors import UsageError
 from capivara_cli.evaluation.result_tables import Cell, Row, Table, tables
-from capivara_cli.shards import replace_text
+from capivara_cli.files import replace_text
 
 _HEAD = ("task", "set", "split", "lang", "model", "mode", "metric", "variant", "value", "low", "high")
 _VERSUS = ("versus", "difference", "difference_low", "difference_high", "p", "p_holm")

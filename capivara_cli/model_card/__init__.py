@@ -14,12 +14,12 @@ from typing import Any
 from capivara_cli import ledger, markdown
 from capivara_cli.errors import CapivaraError
 from capivara_cli.evaluation.result_tables import Row
+from capivara_cli.files import replace_text
 from capivara_cli.model_card import evidence, making
 from capivara_cli.model_card.front_matter import front_matter, written
 from capivara_cli.model_card.loading import RUN_FOLDER, Beside, library, loading
 from capivara_cli.model_card.public import public
 from capivara_cli.runs import RunDir
-from capivara_cli.shards import replace_text
 
 FILE = "MODEL_CARD.md"
 RESULTS = "eval.json"

@@ -18,22 +18,13 @@ from typing import Any
 from capivara_cli import cache, console, engine, journal, shares
 from capivara_cli.chain import Chain, Report, counts, keeping_rejects, new_report
 from capivara_cli.errors import CapivaraError, UsageError
+from capivara_cli.files import replace_text, replacing, sweep
 from capivara_cli.fingerprint import fingerprint, input_identity
 from capivara_cli.journal import Journal
 from capivara_cli.passes import counted, wants_all
 from capivara_cli.remote.listing import ENTRIES, child, listing, load_manifest, text_of
 from capivara_cli.remote.uploading import Stopped, check_writable, put_bytes, put_file, remove
-from capivara_cli.shards import (
-    MANIFEST,
-    History,
-    Manifest,
-    ShardWriter,
-    Stream,
-    reading,
-    replace_text,
-    replacing,
-    sweep,
-)
+from capivara_cli.shards import MANIFEST, History, Manifest, ShardWriter, Stream, reading
 from capivara_cli.urls import is_url, public_url
 
 Entry = dict[str, Any]

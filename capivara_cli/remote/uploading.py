@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from capivara_cli.errors import CapivaraError
+from capivara_cli.files import replace_text, replacing
 from capivara_cli.remote.stores import Patience, filesystem, on_the_web, scheme_of, trouble
-from capivara_cli.shards import replace_text, replacing
 from capivara_cli.urls import public_url
 
 PART = 16 << 20

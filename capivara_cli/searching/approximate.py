@@ -14,9 +14,9 @@ import numpy as np
 
 from capivara_cli import console
 from capivara_cli.errors import CapivaraError
+from capivara_cli.files import replace_text, replacing
 from capivara_cli.searching.exact import Best, Floats, check_sizes, products
 from capivara_cli.searching.index import checksum
-from capivara_cli.shards import replace_text, replacing
 
 if TYPE_CHECKING:
     from capivara_cli.searching.index import Index

@@ -23,12 +23,13 @@ from capivara_cli import cache, console
 from capivara_cli.clip import Clip
 from capivara_cli.embedding import stored_embedding, unit
 from capivara_cli.errors import CapivaraError
+from capivara_cli.files import replace_text, sweep
 from capivara_cli.images import decode_image
 from capivara_cli.runs import replacing_folder
 from capivara_cli.sample import Sample
 from capivara_cli.searching.exact import Floats
 from capivara_cli.searching.places import Place, read_back, reading_places
-from capivara_cli.shards import Stream, replace_text, sweep
+from capivara_cli.shards import Stream
 from capivara_cli.stage import Env, map_batched
 from capivara_cli.urls import public_url
 

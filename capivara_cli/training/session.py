@@ -15,8 +15,9 @@ from capivara_cli import console, plugins
 from capivara_cli.clip import Clip, find_adapter, load_base, load_clip
 from capivara_cli.engine import Source
 from capivara_cli.errors import CapivaraError
+from capivara_cli.files import sweep
 from capivara_cli.runs import RunDir
-from capivara_cli.shards import History, Stream, sweep
+from capivara_cli.shards import History, Stream
 from capivara_cli.stage import Env
 from capivara_cli.training import outcome, towers, tuning
 from capivara_cli.training.data import Batches, Selection, TrainingData, select

@@ -25,9 +25,10 @@ from capivara_cli.clip import Clip
 from capivara_cli.embedding import stored_embedding
 from capivara_cli.engine import Source
 from capivara_cli.errors import BadSample, CapivaraError
+from capivara_cli.files import partial_of, replace_text, sweep
 from capivara_cli.images import decode_image
 from capivara_cli.sample import Sample
-from capivara_cli.shards import Stream, partial_of, replace_text, sweep
+from capivara_cli.shards import Stream
 from capivara_cli.stage import Env, map_batched, map_each
 from capivara_cli.training.lineage import sources
 from capivara_cli.training.views import Views

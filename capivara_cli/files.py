@@ -1,0 +1,84 @@
+"""Files that appear only when they are complete, and what killed processes left of others."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+_BUFFER = 1 << 20
+FULL = (errno.ENOSPC, errno.EDQUOT)
+"""What the system answers when there is no room for what is written."""
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[BinaryIO]:
+    """Write a file all or nothing: a temporary beside it, fsync, rename; on any error nothing is left."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = partial_of(path)
+    try:
+        with naming(path), open(partial, "wb", buffering=_BUFFER) as out:
+            yield out
+            out.flush()
+            os.fsync(out.fileno())
+        partial.replace(path)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
+
+
+@contextlib.contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """A full disk is said of this file: a write says what is wrong, but not where."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in FULL and error.filename is None:
+            error.filename = str(path)
+        raise
+
+
+def partial_of(path: Path) -> Path:
+    """A temporary beside a path, named so that ``sweep`` knows whose it is."""
+    return path.with_name(f".{path.name}.partial-{_host()}-{os.getpid()}-{os.urandom(3).hex()}")
+
+
+def replace_text(path: Path, text: str) -> None:
+    """Write a small text file all or nothing."""
+    with replacing(path) as out:
+        out.write(_encoded(text))
+
+
+def _encoded(text: str) -> bytes:
+    """UTF-8; what it cannot hold (a file name in another encoding) is escaped, as JSON does it."""
+    return text.encode("utf-8", "backslashreplace")
+
+
+def sweep(folder: Path) -> None:
+    """Remove temporaries that killed processes of this machine left in a folder."""
+    for partial in folder.glob(f".*.partial-{_host()}-*"):
+        process = partial.name.rsplit("-", 2)[1]
+        if process.isdigit() and _alive(int(process)):
+            continue
+        if partial.is_dir():
+            shutil.rmtree(partial, ignore_errors=True)
+        else:
+            partial.unlink(missing_ok=True)
+
+
+def _host() -> str:
+    return os.uname().nodename
+
+
+def _alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
