@@ -91,7 +91,8 @@ def seconds(read: Callable[[str], None], url: str) -> float:
     return time.perf_counter() - started
 
 
-def main(megabytes: int) -> None:
+def measured(megabytes: int) -> dict[str, float]:
+    """Seconds of each way of reading."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "00000.tar"
         make(path, megabytes)
@@ -101,16 +102,20 @@ def main(megabytes: int) -> None:
             address = f"http://127.0.0.1:{server.stdout.readline().strip()}"
             try:
                 slow, fast = f"{address}/SLOW{path}", f"{address}/FAST{path}"
-                rows = [
-                    ("a stage on a slow server, downloaded first", seconds(downloaded_first, slow)),
-                    ("the same, read ahead", seconds(ours, slow)),
-                    ("bytes only, fast server", seconds(bytes_only, fast)),
-                    ("bytes only, local file", seconds(bytes_only, str(path))),
-                ]
+                return {
+                    "a stage on a slow server, downloaded first": seconds(downloaded_first, slow),
+                    "the same, read ahead": seconds(ours, slow),
+                    "bytes only, fast server": seconds(bytes_only, fast),
+                    "bytes only, local file": seconds(bytes_only, str(path)),
+                }
             finally:
                 server.terminate()
+
+
+def main(megabytes: int) -> None:
+    rows = measured(megabytes)
     print(f"| {megabytes} MB | seconds | MB/s |\n|---|---|---|")
-    for name, taken in rows:
+    for name, taken in rows.items():
         print(f"| {name} | {taken:.2f} | {megabytes / taken:,.0f} |")
     print(f"\npeak memory {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:,.0f} MB")
 

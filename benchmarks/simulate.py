@@ -1,7 +1,7 @@
 """A simulation of 100 million images on 64 GPUs: time, cost, storage, and what is exhausted first.
 
-python benchmarks/simulate.py            prints docs/simulation.md
-python benchmarks/simulate.py --write    writes it
+python -m benchmarks.simulate            prints docs/simulation.md
+python -m benchmarks.simulate --write    writes it
 
 Shards of 1,000 samples are claimed by 64 workers, as ``capivara run`` does on a shared folder. Every stage needs its
 GPU, its share of the processor cores and of the shared file system at the same time, so the scarcest decides; workers
@@ -16,22 +16,32 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks.peers.results import kept
+
 PAGE = Path(__file__).parents[1] / "docs" / "simulation.md"
 IMAGES = 100_000_000
 SHARD = 1_000
 GPUS = 64
 
+_PASS_US = kept("stream")["tables"]["ways"][0]["us"]
+_TRANSLATED = kept("translate")
 MEASURED = {
-    "image_bytes": (53_000, "mean JPEG of CC3M's size, as in benchmarks/stream.py"),
-    "caption_bytes": (121, "one caption of 12 words with its five keys, as in benchmarks/text_stage.py"),
+    "image_bytes": (53_000, "mean JPEG of CC3M's size, as in benchmarks/peers/stream.py"),
+    "caption_bytes": (121, "one caption of 12 words with its five keys, as in benchmarks/peers/text_stage.py"),
     "embedding_bytes": (1_152, "clip.npy, 512 numbers of float16 with numpy's header"),
-    "pass_us": (45.5, "µs of a core to read and write a sample (docs/benchmarks.md, reading and writing shards)"),
-    "text_us": (140.0, "µs of a core beyond that for a text stage with 11 captions (docs/benchmarks.md, text stages)"),
-    "translate_core": (
-        120.0,
-        "captions/s of a core, 6 + 6 layers, int8, beam 4 (docs/benchmarks.md: 239 on two cores)",
+    "pass_us": (_PASS_US, "µs of a core to read and write a sample (docs/benchmarks.md, reading and writing shards)"),
+    "text_us": (
+        round(kept("text_stage")["tables"]["stages"][0]["us"] - _PASS_US, 1),
+        "µs of a core beyond that for a text stage with 11 captions (docs/benchmarks.md, text stages)",
     ),
-    "distinct": (0.635, "share of captions that are distinct and so translated (docs/benchmarks.md, translating)"),
+    "translate_core": (
+        round(_TRANSLATED["tables"]["large"][1]["rate"] / _TRANSLATED["hardware"]["cores"], 1),
+        "captions/s of a core, 6 + 6 layers, int8, beam 4 (docs/benchmarks.md, translating)",
+    ),
+    "distinct": (
+        round(_TRANSLATED["facts"]["distinct"] / _TRANSLATED["facts"]["captions"], 3),
+        "share of captions that are distinct and so translated (docs/benchmarks.md, translating)",
+    ),
 }
 ASSUMED = {
     "caption_gpu": (
@@ -240,7 +250,7 @@ def page() -> str:
     ]
     return f"""# 100 million images on 64 GPUs: a simulation
 
-Nothing here was run at this size. `python benchmarks/simulate.py --write` makes this page from rates: those of
+Nothing here was run at this size. `python -m benchmarks.simulate --write` makes this page from rates: those of
 processors were measured by our benchmarks on two cores, **those of GPUs, networks and prices are assumptions**, since
 no GPU was at hand. They are at the top of that file, to be changed.
 

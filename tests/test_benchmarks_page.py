@@ -1,4 +1,4 @@
-"""docs/benchmarks.md is what the kept results and their comparisons make, and each comparison that is claimed exists."""
+"""docs/benchmarks.md is what the kept results make, and every comparison that is promised is there."""
 
 from __future__ import annotations
 

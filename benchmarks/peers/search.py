@@ -1,20 +1,13 @@
-"""Queries per second of `capivara search` over 100,000 images, exact and by faiss, and what faiss misses.
-
-    python benchmarks/search.py            # about three minutes on two cores, 1.5 GB of memory
+"""Queries per second of `capivara search`, exact and by faiss, beside numpy and faiss's own exact index.
 
 Embeddings are unit vectors of 512 numbers: those of 2,000 topics with as much chance as topic, queries alike, as real
 ones cluster; and of chance alone, the worst case for an inverted file. The features are memory-mapped from a file as an
-index is. Beside ours: a plain product with argpartition in numpy, and faiss's own exact index. Rates are the best of
-twenty batches (the machine may be shared); recall@10 is the share of the ten best that the inverted file finds too.
+index is. Rates are the best of some batches, the ways taking turns; recall@10 is the share of the ten best that the
+inverted file finds too.
 """
 
 from __future__ import annotations
 
-import argparse
-import os
-import platform
-import resource
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -22,20 +15,38 @@ from pathlib import Path
 
 import numpy as np
 
-from capivara_cli.searching import approximate, exact
+from benchmarks.peers.results import Found, Row, Setup
+from benchmarks.peers.retrieval import unit
 
+TITLE = "Search"
+PACKAGES = ("faiss-cpu", "numpy")
+BATCHES = (1, 64, 1024)
+K = 10
+COLUMNS = {
+    "rates": {
+        "way": ("queries per second", ""),
+        **{f"at {batch}": (f"{batch:,} at a time", ",.0f") for batch in BATCHES},
+        "recall": (f"recall@{K}", ".4f"),
+    }
+}
+TEXT = """
+The {k} best of {images:,} images of {dim} numbers that lie around {topics:,} topics: queries per second, the fastest
+of {repeats} batches, ways taking turns.
+
+{rates}
+
+{ratios}
+
+One query reads all {megabytes:,.0f} MB of embeddings: it is memory that is asked. On vectors without any structure,
+which no images have, the inverted file finds {chance_recall:.3f} of the {k} best at {chance_rate:,.0f} queries per
+second.
+"""
 DIM = 512
 TOPICS = 2_000
 QUERIES = 1024
-BATCHES = (1, 64, 1024)
-K = 10
-REPEATS = 20
+REPEATS = 10
 Floats = np.ndarray
 Search = Callable[[Floats], np.ndarray]
-
-
-def unit(rows: Floats) -> Floats:
-    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
 
 
 def embeddings(kind: str, count: int) -> tuple[Floats, Floats]:
@@ -56,21 +67,23 @@ def mapped(rows: Floats, folder: Path) -> Floats:
 
 
 def exact_ways(features: Floats) -> Iterator[tuple[str, Search]]:
-    yield "capivara, exact", lambda queries: exact.best(features, queries, K).rows
-    yield "numpy: product, argpartition", lambda queries: plain(features, queries)
     import faiss
 
+    from capivara_cli.searching import exact
+
+    yield "capivara, exact", lambda queries: exact.best(features, queries, K).rows
+    yield "numpy: product, argpartition", lambda queries: plain(features, queries)
     flat = faiss.IndexFlatIP(DIM)
     flat.add(features)
     yield "faiss: IndexFlatIP", lambda queries: flat.search(queries, K)[1]
 
 
 def inverted_file(features: Floats, folder: Path) -> tuple[str, Search]:
-    start = time.perf_counter()
+    from capivara_cli.searching import approximate
+
     inverted = approximate.inverted_file(features, folder)
-    print(f"inverted file of {inverted.nlist:,} clusters made in {time.perf_counter() - start:.0f} s")
     return (
-        f"capivara, faiss ({inverted.nprobe} of {inverted.nlist:,} clusters)",
+        f"capivara, `--index faiss` ({inverted.nprobe} of {inverted.nlist:,} clusters)",
         lambda queries: approximate.best_of(inverted, features, queries, K).rows,
     )
 
@@ -100,9 +113,11 @@ def recall(found: np.ndarray, expected: np.ndarray) -> float:
     return float(np.mean([len(set(one) & set(other)) / K for one, other in zip(found, expected, strict=True)]))
 
 
-def measure(kind: str, count: int) -> None:
+def compared(kind: str, count: int) -> list[Row]:
+    """The ways, exact ones for topics alone."""
+    from capivara_cli.searching import exact
+
     images, queries = embeddings(kind, count)
-    print(f"\n{kind}: {count:,} images of {DIM} numbers, k = {K}; batches of queries")
     with tempfile.TemporaryDirectory() as name:
         features = mapped(images, Path(name))
         del images
@@ -110,30 +125,24 @@ def measure(kind: str, count: int) -> None:
         named = [*(exact_ways(features) if kind == "topics" else ()), inverted_file(features, Path(name))]
         columns = [rates(named, queries, batch) for batch in BATCHES]
         shares = [recall(search(queries), expected) for _, search in named]
-    print("\n| queries per second | " + " | ".join(f"{batch:,} at a time" for batch in BATCHES) + f" | recall@{K} |")
-    print("|---" * (len(BATCHES) + 2) + "|")
-    for (way, _), share, *row in zip(named, shares, *columns, strict=True):
-        print(f"| {way} | " + " | ".join(f"{rate:,.0f}" for rate in row) + f" | {share:.4f} |", flush=True)
+    return [
+        {"way": way, **{f"at {batch}": rate for batch, rate in zip(BATCHES, row, strict=True)}, "recall": share}
+        for (way, _), share, *row in zip(named, shares, *columns, strict=True)
+    ]
 
 
-def processor() -> str:
-    """What this runs on."""
-    path = Path("/proc/cpuinfo")
-    lines = path.read_text().splitlines() if path.exists() else []
-    named = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
-    return f"{named[0] if named else platform.processor()}, {len(os.sched_getaffinity(0))} cores"
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--images", type=int, default=100_000)
-    count = parser.parse_args().images
-    print(f"{processor()}, load {os.getloadavg()[0]:.1f} at the start")
-    for kind in ("topics", "chance"):
-        measure(kind, count)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1e6 if sys.platform == "darwin" else 1e3)
-    print(f"\npeak {peak:,.0f} MB, load {os.getloadavg()[0]:.1f} at the end")
-
-
-if __name__ == "__main__":
-    main()
+def measure(setup: Setup) -> Found:
+    count = 10_000 if setup.small else 100_000
+    rows, (chance,) = compared("topics", count), compared("chance", count)
+    ours, numpy, flat, inverted = rows
+    ratios = {}
+    for batch in BATCHES:
+        at = f"at {batch}"
+        ratios[f"faiss: IndexFlatIP / capivara, exact, {batch:,} at a time"] = ours[at] / flat[at]
+        ratios[f"numpy / capivara, exact, {batch:,} at a time"] = ours[at] / numpy[at]
+        ratios[f"capivara, exact / capivara, `--index faiss`, {batch:,} at a time"] = inverted[at] / ours[at]
+    facts = {
+        "k": K, "images": count, "dim": DIM, "topics": TOPICS, "repeats": REPEATS, "megabytes": 4 * DIM * count / 1e6,
+        "chance_recall": chance["recall"], "chance_rate": chance[f"at {BATCHES[0]}"],
+    }  # fmt: skip
+    return Found({"rates": rows}, ratios, facts)

@@ -1,22 +1,32 @@
-"""Reading and writing shards: ours beside tarfile and webdataset, same samples, one run.
-
-python benchmarks/stream.py [SAMPLES]   prints CPU microseconds per sample and ratios, as a Markdown table.
-"""
+"""Reading and writing shards: ours beside tarfile and webdataset, same samples, one process."""
 
 from __future__ import annotations
 
 import io
 import random
-import sys
 import tarfile
 import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
 
+from benchmarks.peers.results import Found, Row, Setup
 from capivara_cli.sample import Sample
 from capivara_cli.shards import ShardWriter, reading
 
+TITLE = "Reading and writing shards"
+PACKAGES = ("webdataset",)
+COLUMNS = {"ways": {"way": ("read and write", ""), "us": ("µs per sample", ",.1f"), "mb_s": ("MB/s", ",.0f")}}
+TEXT = """
+{samples:,} samples of the size of CC3M's (images of {image_kb:.0f} KB, a json, a txt), each read and written again;
+CPU time of one process, the least of {repeats} repeats.
+
+{ways}
+
+{ratios}
+
+Ours also verifies every header and demands the end marker.
+"""
 REPEATS = 5
 
 
@@ -56,6 +66,13 @@ def with_webdataset(source: Path, target: Path) -> None:
             out.write({key: value for key, value in sample.items() if key in {"__key__", "jpg", "json", "txt"}})
 
 
+WAYS: dict[str, Callable[[Path, Path], None]] = {
+    "capivara": ours,
+    "tarfile": with_tarfile,
+    "webdataset": with_webdataset,
+}
+
+
 def seconds(copy: Callable[[Path, Path], None], source: Path, target: Path) -> float:
     """The least CPU time of a few repeats, imports paid before.
 
@@ -71,19 +88,13 @@ def seconds(copy: Callable[[Path, Path], None], source: Path, target: Path) -> f
     return min(times)
 
 
-def main() -> None:
-    count = int(sys.argv[1]) if len(sys.argv) > 1 else 3000
+def measure(setup: Setup) -> Found:
+    count = 200 if setup.small else 5000
     with tempfile.TemporaryDirectory() as folder:
         source, target = Path(folder, "in.tar"), Path(folder, "out.tar")
         make(source, count)
         size = source.stat().st_size / 1e6
-        base = seconds(ours, source, target)
-        print("| read and write | µs per sample | MB/s | ours is faster by |")
-        print("|---|---|---|---|")
-        for name, copy in (("capivara", ours), ("tarfile", with_tarfile), ("webdataset", with_webdataset)):
-            taken = base if copy is ours else seconds(copy, source, target)
-            print(f"| {name} | {taken / count * 1e6:.1f} | {size / taken:,.0f} | {taken / base:.1f}× |")
-
-
-if __name__ == "__main__":
-    main()
+        taken = {name: seconds(copy, source, target) for name, copy in WAYS.items()}
+    rows: list[Row] = [{"way": name, "us": each / count * 1e6, "mb_s": size / each} for name, each in taken.items()]
+    ratios = {f"{name} / capivara": taken[name] / taken["capivara"] for name in ("tarfile", "webdataset")}
+    return Found({"ways": rows}, ratios, {"samples": count, "image_kb": 53, "repeats": REPEATS})

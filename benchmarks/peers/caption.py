@@ -1,59 +1,83 @@
-"""Captioning with ten prefixes: ours beside the loop over prefixes on transformers, same weights, same images, one run.
-
-python benchmarks/caption.py [IMAGES] [--full] [--folder PHOTOS]
+"""Captioning with ten prefixes: ours beside the loop over prefixes on transformers, same weights, same images.
 
 The model has BLIP-2's classes with random weights, an eighth or so of the paper's in every direction (widths and depths
 a quarter, vocabulary a sixteenth) and its number of patches and queries, so that vision tower, language model and words
-cost in proportion; ``--full`` has the size of blip2-opt-2.7b-coco (for a GPU). A caption ends after about fifteen
-tokens, as BLIP-2's do: some of the words end a text. Prints seconds, ratios and where our time goes.
+cost in proportion. A caption ends after about fifteen tokens, as BLIP-2's do: some of the words end a text.
 """
 
 from __future__ import annotations
 
-import argparse
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
-import torch
-from PIL import Image
+from benchmarks.peers.results import Found, Row, Setup
 
-from capivara_cli.captioners._blip2 import Blip2Captioner
-from capivara_cli.captioners._prompts import PREFIXES
-from capivara_cli.generation import Draw, Setup
-
-QUERIES, MOST = 32, 50
-ONE_IN = 24  # words are not equally likely: found by trying, gives captions of fifteen tokens
-SIZES = {  # vision: width, depth, heads, inner width; language: the same; vocabulary
-    "reduced": ((352, 10, 4, 1536), (640, 8, 8, 2560), 3142),
-    "full": ((1408, 39, 16, 6144), (2560, 32, 32, 10240), 50272),
+TITLE = "Captioning"
+PACKAGES = ("torch", "transformers")
+COLUMNS = {
+    "ways": {"way": ("", ""), "seconds": ("s per image", ".3f"), "rate": ("images/s", ".2f")},
+    "parts": {"part": ("where our time goes", ""), "share": ("share", ".0%"), "calls": ("calls", ",d")},
 }
+TEXT = """
+The paper's ten prefixes for every one of {images} images, by a model of BLIP-2's classes with random weights, {size},
+with all of its {patches} patches and {queries} queries; captions of {words:.0f} words after the prefix; batches of
+{batch}. The original's way, in our own words, on transformers: for each prefix the processor, the vision tower, the
+Q-Former and `generate`. Ours encodes an image once for all prefixes, and takes rows out when they are finished.
+
+{ways}
+
+{ratios}
+
+{equal} of {captions} captions are equal, word for word.
+
+{parts}
+"""
+QUERIES, MOST = 32, 50
+PIXELS, PATCH = 364, 14
+ONE_IN = 24  # words are not equally likely: found by trying, gives captions of fifteen tokens
 
 
-def build(size: str, device: str) -> Any:
+@dataclass(frozen=True)
+class Size:
+    """Of each part: width, depth, heads, inner width."""
+
+    vision: tuple[int, int, int, int]
+    qformer: tuple[int, int, int, int]
+    words: tuple[int, int, int, int]
+    vocabulary: int
+    says: str
+
+
+REDUCED = Size(
+    (352, 10, 4, 1536), (192, 3, 3, 768), (640, 8, 8, 2560), 3142, "a quarter of blip2-opt-2.7b in width and depth"
+)
+FULL = Size(
+    (1408, 39, 16, 6144), (768, 12, 12, 3072), (2560, 32, 32, 10240), 50272, "of the size of blip2-opt-2.7b, float16"
+)
+
+
+def build(size: Size, device: str) -> Any:
     """A ``Blip2ForConditionalGeneration`` with random weights, spread out so that words differ."""
+    import torch
     from transformers import Blip2Config, Blip2ForConditionalGeneration
 
-    (width, depth, heads, inner), (words, layers, many, wide), vocabulary = SIZES[size]
+    names = ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size")
+    words, layers, heads, inner = size.words
     config = Blip2Config(
-        vision_config=dict(
-            hidden_size=width, num_hidden_layers=depth, num_attention_heads=heads, intermediate_size=inner,
-            image_size=364, patch_size=14,
-        ),
-        qformer_config=dict(
-            hidden_size=768 if size == "full" else 192, num_hidden_layers=12 if size == "full" else 3,
-            num_attention_heads=12 if size == "full" else 3, intermediate_size=3072 if size == "full" else 768,
-            encoder_hidden_size=width, vocab_size=30523 if size == "full" else 64,
-        ),
+        vision_config={**dict(zip(names, size.vision, strict=True)), "image_size": PIXELS, "patch_size": PATCH},
+        qformer_config={
+            **dict(zip(names, size.qformer, strict=True)), "encoder_hidden_size": size.vision[0], "vocab_size": 64,
+        },
         text_config=dict(
-            model_type="opt", hidden_size=words, word_embed_proj_dim=words, num_hidden_layers=layers, ffn_dim=wide,
-            num_attention_heads=many, max_position_embeddings=2048, vocab_size=vocabulary, pad_token_id=1,
+            model_type="opt", hidden_size=words, word_embed_proj_dim=words, num_hidden_layers=layers, ffn_dim=inner,
+            num_attention_heads=heads, max_position_embeddings=2048, vocab_size=size.vocabulary, pad_token_id=1,
             bos_token_id=2, eos_token_id=2, tie_word_embeddings=False,
         ),
         num_query_tokens=QUERIES,
         tie_word_embeddings=False,
-        image_token_index=vocabulary - 1,
+        image_token_index=size.vocabulary - 1,
     )  # fmt: skip
     torch.manual_seed(0)
     torch.set_default_dtype(torch.float16 if device.startswith("cuda") else torch.float32)
@@ -62,7 +86,7 @@ def build(size: str, device: str) -> Any:
     torch.set_default_dtype(torch.float32)
     with torch.no_grad():
         model.language_model.get_input_embeddings().weight.normal_(std=0.5)
-    model.language_model.generation_config.eos_token_id = list(range(3, 3 + vocabulary // ONE_IN))
+    model.language_model.generation_config.eos_token_id = list(range(3, 3 + size.vocabulary // ONE_IN))
     return model
 
 
@@ -70,6 +94,8 @@ def a_processor(vocabulary: int) -> Any:
     """BLIP-2's processor; its tokenizer knows the words of the prefixes and gives one token to each."""
     from tokenizers import Tokenizer, models, pre_tokenizers, processors
     from transformers import Blip2Processor, BlipImageProcessor, PreTrainedTokenizerFast
+
+    from capivara_cli.captioners._prompts import PREFIXES
 
     words = dict.fromkeys(" ".join(PREFIXES).split())
     known = {"<unk>": 0, "<pad>": 1, "</s>": 2, "<image>": vocabulary - 1}
@@ -81,40 +107,45 @@ def a_processor(vocabulary: int) -> Any:
     tokenizer = PreTrainedTokenizerFast(
         tokenizer_object=core, pad_token="<pad>", eos_token="</s>", bos_token="</s>", unk_token="<unk>"
     )
-    images = BlipImageProcessor(size={"height": 364, "width": 364})
+    images = BlipImageProcessor(size={"height": PIXELS, "width": PIXELS})
     return Blip2Processor(images, tokenizer, num_query_tokens=QUERIES)
 
 
-@torch.inference_mode()
-def naive(describe: Blip2Captioner, images: Sequence[Image.Image]) -> list[list[str]]:
+def naive(describe: Any, images: Sequence[Any]) -> list[list[str]]:
     """The original's loop: for every prefix the processor and the whole model, over the whole batch of images."""
+    import torch
+
+    from capivara_cli.captioners._prompts import PREFIXES
+
     model, processor = describe.model, describe.processor
+    ends = set(model.language_model.generation_config.eos_token_id)  # "\n" in the real one, which strip takes off
     columns = []
     for prefix in PREFIXES:
         inputs = processor(images=list(images), text=[prefix] * len(images), return_tensors="pt", padding=True)
         inputs = {name: value.to(model.device) for name, value in inputs.items()}
         inputs["pixel_values"] = inputs["pixel_values"].to(model.dtype)
-        tokens = model.generate(**inputs, max_new_tokens=MOST, do_sample=False, num_beams=1)
-        ends = set(model.language_model.generation_config.eos_token_id)  # "\n" in the real one, which strip takes off
+        with torch.inference_mode():
+            tokens = model.generate(**inputs, max_new_tokens=MOST, do_sample=False, num_beams=1)
         new = [[word for word in row if word not in ends] for row in tokens[:, inputs["input_ids"].shape[1] :].tolist()]
         texts = processor.tokenizer.batch_decode(new, skip_special_tokens=True)
         columns.append([f"{prefix} {text.strip()}".strip() for text in texts])
     return [list(row) for row in zip(*columns, strict=True)]
 
 
-def ours(describe: Blip2Captioner, images: Sequence[Image.Image]) -> list[list[str]]:
-    return describe([describe.prepare(image) for image in images])(
-        [[Draw(prefix) for prefix in PREFIXES]] * len(images)
-    )
+def ours(describe: Any, images: Sequence[Any]) -> list[list[str]]:
+    from capivara_cli.captioners._prompts import PREFIXES
+    from capivara_cli.generation import Draw
+
+    draws = [Draw(prefix) for prefix in PREFIXES]
+    return describe([describe.prepare(image) for image in images])([draws] * len(images))
 
 
 class Clock:
     """Seconds spent in parts of the model, by hooks; a GPU is waited for."""
 
-    def __init__(self, describe: Blip2Captioner) -> None:
+    def __init__(self, describe: Any) -> None:
         self.seconds: dict[str, float] = {}
         self.calls: dict[str, int] = {}
-        self.tokens = 0
         model = describe.model
         for name, module in (("vision tower", model.vision_model), ("Q-Former", model.qformer)):
             self._time(name, module)
@@ -138,6 +169,8 @@ class Clock:
 
 
 def now() -> float:
+    import torch
+
     if torch.cuda.is_available():
         torch.cuda.synchronize()
     return time.perf_counter()
@@ -149,20 +182,18 @@ def timed(work: Callable[..., list[list[str]]], *given: Any) -> tuple[float, lis
     return now() - start, result
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser()
-    parser.add_argument("images", nargs="?", type=int, default=16)
-    parser.add_argument("--full", action="store_true")
-    parser.add_argument("--folder", default="", help="photos; without it, noise of 500 by 375 pixels")
-    parser.add_argument("--batch", type=int, default=0)
-    arguments = parser.parse_args()
+def measure(setup: Setup) -> Found:
+    import torch
+
+    from capivara_cli.captioners._blip2 import Blip2Captioner
+    from capivara_cli.captioners._prompts import PREFIXES
+    from capivara_cli.generation import Setup as Generation
+
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    size = "full" if arguments.full else "reduced"
-    model = build(size, device)
-    describe = Blip2Captioner(model, a_processor(SIZES[size][2]), "random", Setup(device))
-    images = pictures(arguments.images, arguments.folder)
-    batch = arguments.batch or describe.batch_size
-    batches = [images[start : start + batch] for start in range(0, len(images), batch)]
+    size = FULL if device == "cuda" else REDUCED
+    describe = Blip2Captioner(build(size, device), a_processor(size.vocabulary), "random", Generation(device))
+    images = pictures(1 if setup.small else 16)
+    batches = [images[start : start + describe.batch_size] for start in range(0, len(images), describe.batch_size)]
     for work in (naive, ours):  # the first call pays for kernels and memory
         work(describe, images[:1])
     slow = fast = 0.0
@@ -175,32 +206,36 @@ def main() -> None:
         fast += seconds
         texts += [text for row in own for text in row]
         equal += sum(a == b for left, right in zip(theirs, own, strict=True) for a, b in zip(left, right, strict=True))
-    clock = Clock(describe)
-    profiled = sum(timed(ours, describe, each)[0] for each in batches)
     given = sum(len(prefix.split()) for prefix in PREFIXES) / len(PREFIXES)
-    words = sum(len(text.split()) for text in texts) / len(texts) - given
-    print(
-        f"{size}, {device}, {len(images)} images x {len(PREFIXES)} prefixes, batches of {batch}; "
-        f"{words:.1f} words after a prefix"
-    )
-    print(f"{equal} of {len(texts)} captions equal\n")
-    print("| | s per image | images/s | ratio |\n|---|---|---|---|")
-    for name, seconds in (("loop over prefixes", slow), ("capivara", fast)):
-        print(f"| {name} | {seconds / len(images):.3f} | {len(images) / seconds:.2f} | {slow / seconds:.1f}x |")
-    print("\n| where our time goes | share | calls |\n|---|---|---|")
-    for part, seconds in clock.seconds.items():
-        print(f"| {part} | {seconds / profiled:.0%} | {clock.calls[part]} |")
-    print(f"| the rest (pixels, choosing, copying) | {1 - sum(clock.seconds.values()) / profiled:.0%} | |")
+    rows: list[Row] = [
+        {"way": name, "seconds": seconds / len(images), "rate": len(images) / seconds}
+        for name, seconds in (("loop over prefixes", slow), ("capivara", fast))
+    ]
+    facts = {
+        "images": len(images), "size": size.says, "patches": (PIXELS // PATCH) ** 2 + 1, "queries": QUERIES,
+        "words": sum(len(text.split()) for text in texts) / len(texts) - given, "batch": describe.batch_size,
+        "equal": equal, "captions": len(texts),
+    }  # fmt: skip
+    ratios = {"loop over prefixes / capivara": slow / fast}
+    return Found({"ways": rows, "parts": parts(describe, batches)}, ratios, facts)
 
 
-def pictures(count: int, folder: str) -> list[Image.Image]:
-    if folder:
-        files = sorted(Path(folder).rglob("*.jpg"))[:count]
-        return [Image.open(file).convert("RGB") for file in files]
+def parts(describe: Any, batches: Sequence[Sequence[Any]]) -> list[Row]:
+    """Where our time goes."""
+    clock = Clock(describe)
+    whole = sum(timed(ours, describe, each)[0] for each in batches)
+    rows: list[Row] = [
+        {"part": part, "share": seconds / whole, "calls": clock.calls[part]} for part, seconds in clock.seconds.items()
+    ]
+    rest = 1 - sum(clock.seconds.values()) / whole
+    return [*rows, {"part": "the rest (pixels, choosing, copying)", "share": rest}]
+
+
+def pictures(count: int) -> list[Any]:
+    """Noise of 500 by 375 pixels: what is in them decides nothing."""
+    import torch
+    from PIL import Image
+
     source = torch.Generator().manual_seed(0)
     noise = torch.randint(0, 256, (count, 375, 500, 3), generator=source, dtype=torch.uint8)
     return [Image.fromarray(each.numpy()) for each in noise]
-
-
-if __name__ == "__main__":
-    main()

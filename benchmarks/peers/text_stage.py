@@ -1,30 +1,57 @@
-"""Moving shards through text stages: translate with the identity translator beside plain reading and writing; pipes.
-
-python benchmarks/text_stage.py [SAMPLES]   images of 53 KB with eleven captions each; best of three
-"""
+"""Moving shards through text stages: translate with the identity translator beside plain reading and writing; pipes."""
 
 from __future__ import annotations
 
-import io
 import os
 import random
 import shutil
 import subprocess
 import sys
-import tarfile
 import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
 
+from benchmarks.peers.results import Found, Row, Setup
+from benchmarks.peers.stream import with_tarfile
 from capivara_cli import engine
 from capivara_cli.options import parse_plan
 from capivara_cli.sample import Caption, Sample, encode_json
 from capivara_cli.shards import ShardWriter
 from capivara_cli.stage import Settings
 
+TITLE = "Text stages, and pipes of them"
+PACKAGES = ()
+COLUMNS = {
+    "stages": {"way": ("", ""), "us": ("µs per sample", ",.0f"), "mb_s": ("MB/s", ",.0f")},
+    "pipes": {
+        "pipe": ("three processes in a pipe", ""),
+        "us": ("CPU µs per sample", ",.0f"),
+        "cpu_mb_s": ("MB/s on two cores by CPU time", ",.0f"),
+        "clock_mb_s": ("MB/s by the clock", ",.0f"),
+    },
+}
+TEXT = """
+`translate` with the identity translator on {samples:,} samples, {megabytes:,.0f} MB: images of 53 KB with 11 captions
+each, which come out as 22; beside it `tarfile`, member for member, and a copy of the file. CPU time of one process,
+the least of {repeats}.
+
+{stages}
+
+{ratios}
+
+Pipes, what is beyond the start of their processes (the same samples; least of {repeats} runs less that of a run over
+ten samples):
+
+{pipes}
+"""
 REPEATS = 3
 WORDS = ("a", "man", "two", "women", "dog", "on", "the", "beach", "with", "red", "hat", "is", "riding", "bike", "green")
+PIPES = {
+    "split three times": ["split --fraction 0"] * 3,
+    "split, dedupe, split; no captions to compare": ["split --fraction 0", "dedupe --lang xh", "split --fraction 0"],
+    "dedupe three times; no captions to compare": ["dedupe --lang xh"] * 3,
+}
 
 
 def make(path: Path, count: int) -> None:
@@ -39,14 +66,6 @@ def make(path: Path, count: int) -> None:
         writer.finish()
 
 
-def plain(source: Path, target: Path) -> None:
-    """tarfile, member for member, nothing else."""
-    with tarfile.open(source, "r|") as tar, tarfile.open(target, "w|", format=tarfile.USTAR_FORMAT) as out:
-        for member in tar:
-            data = tar.extractfile(member)
-            out.addfile(member, io.BytesIO(data.read() if data else b""))
-
-
 def translated(source: Path, target: Path) -> None:
     with open(target, "wb", buffering=1 << 20) as out:
         plan = parse_plan("translate --translator identity --lang pt --no-cache")
@@ -54,19 +73,14 @@ def translated(source: Path, target: Path) -> None:
 
 
 def seconds(work: Callable[[Path, Path], object], source: Path, target: Path) -> float:
+    """The least CPU time of a few repeats, each into a new file."""
     found = []
     for _ in range(REPEATS):
+        target.unlink(missing_ok=True)
         start = time.process_time()
         work(source, target)
         found.append(time.process_time() - start)
     return min(found)
-
-
-PIPES = {
-    "split three times": ["split --fraction 0"] * 3,
-    "split, dedupe, split; no captions to compare": ["split --fraction 0", "dedupe --lang xh", "split --fraction 0"],
-    "dedupe three times; no captions to compare": ["dedupe --lang xh"] * 3,
-}
 
 
 def piped(stages: list[str], source: Path) -> tuple[float, float]:
@@ -80,40 +94,36 @@ def piped(stages: list[str], source: Path) -> tuple[float, float]:
     return spent, end - start
 
 
-def print_pipes(folder: Path, count: int) -> None:
-    """What is beyond the start of the processes: the least of three runs, less the least of three with ten samples."""
+def pipes(folder: Path, count: int) -> list[Row]:
     few, many = folder / "few.tar", folder / "many.tar"
     make(few, 10)
     make(many, count)
     size = (many.stat().st_size - few.stat().st_size) / 1e6
-    print("\n| three processes in a pipe | CPU us per sample | MB/s on two cores by CPU time | MB/s by the clock |")
-    print("|---|---|---|---|")
+    rows = []
     for name, stages in PIPES.items():
         start, full = ([piped(stages, source) for _ in range(REPEATS)] for source in (few, many))
         cpu, clock = (min(run[each] for run in full) - min(run[each] for run in start) for each in (0, 1))
-        print(f"| {name} | {cpu / count * 1e6:.0f} | {2 * size / cpu:.0f} | {size / clock:.0f} |", flush=True)
+        rows.append({"pipe": name, "us": cpu / count * 1e6, "cpu_mb_s": 2 * size / cpu, "clock_mb_s": size / clock})
+    return rows
 
 
-def main() -> None:
-    count = int(sys.argv[1]) if len(sys.argv) > 1 else 3000
+def measure(setup: Setup) -> Found:
+    count = 200 if setup.small else 5000
+    ways = {
+        "translate, identity": translated,
+        "tarfile, read and write": with_tarfile,
+        "copy of the file": shutil.copyfile,
+    }
     with tempfile.TemporaryDirectory() as folder:
         source, target = Path(folder) / "in.tar", Path(folder) / "out.tar"
         make(source, count)
         size = source.stat().st_size / 1e6
-        ways = {
-            "copy of the file": shutil.copyfile,
-            "tarfile, read and write": plain,
-            "translate, identity": translated,
-        }
         taken = {name: seconds(work, source, target) for name, work in ways.items()}
-    print(f"{count} samples, {size:.0f} MB, 11 captions each, twice as many after\n")
-    print("| | us per sample | MB/s | speed of tarfile |\n|---|---|---|---|")
-    for name, spent in taken.items():
-        relative = taken["tarfile, read and write"] / spent
-        print(f"| {name} | {spent / count * 1e6:.0f} | {size / spent:.0f} | {relative:.0%} |")
-    with tempfile.TemporaryDirectory() as folder:
-        print_pipes(Path(folder), 4 * count)
-
-
-if __name__ == "__main__":
-    main()
+        joined = pipes(Path(folder), count)
+    rows: list[Row] = [{"way": name, "us": each / count * 1e6, "mb_s": size / each} for name, each in taken.items()]
+    ratios = {
+        "translate / tarfile": taken["translate, identity"] / taken["tarfile, read and write"],
+        "translate / copy of the file": taken["translate, identity"] / taken["copy of the file"],
+    }
+    facts = {"samples": count, "megabytes": size, "repeats": REPEATS}
+    return Found({"stages": rows, "pipes": joined}, ratios, facts)
