@@ -15,7 +15,6 @@ sys.path.insert(0, str(ROOT))
 
 from benchmarks.reproduce import cells, page, plan, tables, world  # noqa: E402
 from benchmarks.reproduce.statistics import OPPOSITE, SAME, UNKNOWN, Interval, Results, interval, verdict  # noqa: E402
-
 from capivara_cli.sample import Caption  # noqa: E402
 
 RESULTS = ROOT / "benchmarks" / "reproduce" / "results.json"

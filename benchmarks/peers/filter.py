@@ -46,8 +46,8 @@ original's on {agree} images, {scores} scores.
 
 {ratios}
 
-`filter` takes bf16 for texts by default where the processor multiplies in it. Of its {other} other decisions {far} are
-more than 0.005 from the threshold.
+`filter` takes bf16 for texts by default where the processor multiplies in it. Of its {other} other decisions {far}
+are more than 0.005 from the threshold.
 """
 WAYS = {
     "original": (6, "the original's way"),

@@ -15,7 +15,7 @@ import numpy as np
 from benchmarks.reproduce import towers, world
 from benchmarks.reproduce.plan import DATA, DEFAULTS, LANGUAGES, SMALL, Cell
 from benchmarks.reproduce.world import Test, World
-from capivara_cli.shards import replace_text
+from capivara_cli.files import replace_text
 
 Result = dict[str, Any]
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
-from capivara_cli.shards import replace_text
+from capivara_cli.files import replace_text
 from capivara_cli.toy import grammar, scenes
 
 SMALL = "small-tower"

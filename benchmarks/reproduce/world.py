@@ -17,9 +17,10 @@ import numpy as np
 from benchmarks.reproduce import towers
 from benchmarks.reproduce.plan import LANGUAGES, PREFIXES, Captions
 from capivara_cli.embedding import with_embedding
+from capivara_cli.files import replace_text, replacing
 from capivara_cli.perform import perform_line
 from capivara_cli.sample import Caption, Sample, encode_json
-from capivara_cli.shards import ShardWriter, find_shards, reading, replace_text, replacing
+from capivara_cli.shards import ShardWriter, find_shards, reading
 from capivara_cli.stage import Settings
 from capivara_cli.toy import grammar, lexicon, scenes
 
