@@ -39,7 +39,8 @@ last one, so without start-up.
 
 {ratios}
 
-Ray's start-up takes {startup:.1f} s more.
+Ray's start-up takes {startup:.1f} s more; the processor seconds of its actors, which are not children of the command,
+are not counted.
 """
 PLAN = "translate --translator toy --lang pt,xh,hi --no-cache"
 CAPIVARA = [sys.executable, "-m", "capivara_cli"]
