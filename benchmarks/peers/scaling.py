@@ -76,7 +76,7 @@ def once(words: list[str], samples: int) -> dict[str, float]:
 
 
 def measure(setup: Setup) -> Found:
-    rounds, shards, samples = (1, 6, 50) if setup.small else (2, 12, 1000)
+    rounds, shards, samples = (1, 6, 50) if setup.small else (3, 24, 1000)
     seen = apart(run, rounds, shards, samples)
     rows: list[Row] = [
         {"kind": kind, **{key: statistics.median(row[place][key] for row in seen) for key in ("whole", "work", "cpu")}}
