@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from capivara_cli.errors import UsageError
-from capivara_cli.languages import Language, get, written_in
+from capivara_cli.languages import Language, get
+from capivara_cli.scripts import written_in
 
 LONGEST = 3.0
 """A translation so many times longer than its source, and 40 characters longer, is no translation of it."""
@@ -31,7 +32,7 @@ def _is_empty(pair: Pair) -> bool:
 
 
 def _in_another_script(pair: Pair) -> bool:
-    return not written_in(pair.translation, pair.target)
+    return not written_in(pair.translation, pair.target.script)
 
 
 def _is_a_copy(pair: Pair) -> bool:

@@ -338,55 +338,6 @@ def code_of(lang: str) -> str:
         return lang
 
 
-def written_in(text: str, language: Language) -> bool:
-    """Whether a text has a letter of the language's script, or no letter at all.
-
-    >>> written_in("um gato", get("pt")), written_in("um gato", get("hi")), written_in("2 × 4", get("hi"))
-    (True, False, True)
-    """
-    import unicodedata
-
-    names = _SCRIPT_NAMES.get(language.script)
-    letters = [char for char in text if char.isalpha()]
-    if names is None or not letters:
-        return True
-    return any(unicodedata.name(char, "").startswith(names) for char in letters)
-
-
-def mostly_written_in(text: str, language: Language) -> bool:
-    """Whether at least half of the letters of a text are of the language's script.
-
-    >>> mostly_written_in("a cat 猫", get("en")), mostly_written_in("猫 ネコ cat 猫がいる", get("en"))
-    (True, False)
-    """
-    import unicodedata
-
-    names = _SCRIPT_NAMES.get(language.script)
-    letters = [char for char in text if char.isalpha()]
-    if names is None:
-        return True
-    return 2 * sum(unicodedata.name(char, "").startswith(names) for char in letters) >= len(letters)
-
-
-def is_unspaced(script: str) -> bool:
-    """Whether words are written without spaces between them in a script of ISO 15924."""
-    return script in _UNSPACED
-
-
-_UNSPACED = frozenset({"Hans", "Hant", "Jpan", "Thai", "Khmr", "Laoo", "Mymr", "Tibt"})
-
-# ISO 15924 -> how the Unicode names of its letters begin.
-_SCRIPT_NAMES: dict[str, tuple[str, ...]] = {
-    "Arab": ("ARABIC",), "Armn": ("ARMENIAN",), "Beng": ("BENGALI",), "Cyrl": ("CYRILLIC",), "Deva": ("DEVANAGARI",),
-    "Ethi": ("ETHIOPIC",), "Geor": ("GEORGIAN",), "Grek": ("GREEK",), "Gujr": ("GUJARATI",), "Guru": ("GURMUKHI",),
-    "Hang": ("HANGUL",), "Hans": ("CJK",), "Hant": ("CJK",), "Hebr": ("HEBREW",),
-    "Jpan": ("CJK", "HIRAGANA", "KATAKANA"),
-    "Khmr": ("KHMER",), "Knda": ("KANNADA",), "Laoo": ("LAO",), "Latn": ("LATIN",), "Mlym": ("MALAYALAM",),
-    "Mymr": ("MYANMAR",), "Olck": ("OL CHIKI",), "Orya": ("ORIYA",), "Sinh": ("SINHALA",), "Taml": ("TAMIL",),
-    "Telu": ("TELUGU",), "Tfng": ("TIFINAGH",), "Thai": ("THAI",), "Tibt": ("TIBETAN",),
-}  # fmt: skip
-
-
 def _is_region(part: str) -> bool:
     """A BCP-47 region (``BR``, ``419``) or a script, which ``get`` has compared already."""
     return (len(part) in (2, 4) and part.isalpha()) or (len(part) == 3 and part.isdigit())

@@ -10,7 +10,6 @@ from typing import Any
 
 from capivara_cli import console, engine, plugins, shares
 from capivara_cli.chain import Chain
-from capivara_cli.errors import CapivaraError, UsageError
 from capivara_cli.estimating import offline, past, trying
 from capivara_cli.estimating.assumed import BASE_BYTES, assumed
 from capivara_cli.estimating.census import Census, Origin, census_of
@@ -61,20 +60,18 @@ def rehearse(
 def _work(
     steps: Sequence[Step], inputs: Sequence[str], settings: Settings, rehearsal: Rehearsal, streams: bool
 ) -> Work:
-    """The checks of ``engine.run``, in its order, on folders that are there or would be."""
+    """What ``engine.run`` checks, in its order, on folders that are there or would be."""
     chain = Chain(steps, settings)
     for step in steps:
         offline.check(partial(step.stage.check, step.options), rehearsal)
     plugins.check("engines", settings.engine)
+    sources = engine.sources_of(chain, inputs)
     begins = steps[0].stage.begins
-    sources = list(inputs) if begins else engine.default_inputs(inputs)
-    if not sources:
-        raise UsageError(f"{steps[0].name}: of what?", f"name it: capivara {chain.name} photos/captions.csv")
     chain.envs[0].inputs = sources
     planned = rehearsal.planned(sources)
     shards = [] if begins or planned else find_shards(sources)
     if streams or begins or shards == ["-"]:
-        _check_alone(settings, chain)
+        engine.check_alone(chain)
     out = "-" if streams else settings.out or engine.default_folder(sources, steps)
     if begins and out != "-" and not is_url(out):
         SharedFolder(Path(out), Contents(chain.described, fingerprint(chain), [], [])).check()
@@ -82,17 +79,8 @@ def _work(
     if streams or is_url(out) or planned:
         return Work(chain, sources, census, out)
     folder = Path(out)
-    if folder.resolve() in {Path(shard).resolve().parent for shard in shards if "://" not in shard}:
-        raise CapivaraError(f"--out {folder}: is also the input", "name another folder")
+    engine.check_not_input(folder, shards)
     return _remaining(Work(chain, sources, census, out), shards, settings)
-
-
-def _check_alone(settings: Settings, chain: Chain) -> None:
-    if settings.workers > 1 or settings.engine != "local" or settings.share:
-        raise UsageError(
-            f"{chain.name}: one stream cannot be shared by several processes",
-            "read a folder of shards and write one: capivara … shards --out DIR --workers 4",
-        )
 
 
 def _remaining(work: Work, shards: Sequence[str], settings: Settings) -> Work:

@@ -14,6 +14,7 @@ from pathlib import Path
 from capivara_cli import languages
 from capivara_cli.cleaning import goes_in_circles
 from capivara_cli.errors import UsageError
+from capivara_cli.scripts import mostly_written_in
 
 BOILERPLATE = "boilerplate"
 """The one rule that needs the whole corpus: how many images a caption is said of."""
@@ -82,7 +83,7 @@ def _length(rules: TextRules, text: str, code: str) -> str:
 
 def _script(rules: TextRules, text: str, code: str) -> str:
     known = languages.knows(code)
-    return "" if not known or languages.mostly_written_in(text, languages.get(code)) else "in another script"
+    return "" if not known or mostly_written_in(text, languages.get(code).script) else "in another script"
 
 
 def _language(rules: TextRules, text: str, code: str) -> str:

@@ -11,9 +11,10 @@ import regex
 
 from capivara_cli import console
 from capivara_cli.generation import Ask, Setup
-from capivara_cli.languages import Language, is_unspaced
+from capivara_cli.languages import Language
 from capivara_cli.rewriters._stop_words import stop_words
 from capivara_cli.rewriters._synonyms import Synonyms, synonyms
+from capivara_cli.scripts import is_unspaced
 
 ALPHA = 0.1
 """The share of words that an operation changes (Wei & Zou 2019, arXiv 1901.11196), one at least."""

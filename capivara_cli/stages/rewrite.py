@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, Protocol
 
-from capivara_cli import languages, plugins
+from capivara_cli import languages, plugins, scripts
 from capivara_cli.errors import UsageError
 from capivara_cli.generation import Ask, Decoding, Setup, seed_of
 from capivara_cli.languages import Language, code_of
@@ -250,7 +250,7 @@ def folded(text: str) -> str:
 
 def length(text: str, language: Language) -> int:
     """Words, or characters in a script that has no spaces between them: "一只狗" is not one word."""
-    return len("".join(text.split())) if languages.is_unspaced(language.script) else len(text.split())
+    return len("".join(text.split())) if scripts.is_unspaced(language.script) else len(text.split())
 
 
 def _is_empty(answer: Answer) -> bool:
@@ -271,7 +271,7 @@ def _is_of_another_length(answer: Answer) -> bool:
 
 
 def _is_in_another_script(answer: Answer) -> bool:
-    return not languages.mostly_written_in(answer.rewrite, answer.language)
+    return not scripts.mostly_written_in(answer.rewrite, answer.language.script)
 
 
 def _is_an_exemplar(answer: Answer) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from capivara_cli.languages import is_unspaced
+from capivara_cli.scripts import is_unspaced
 
 _STOPS = ".!?…।॥؟۔።"
 _WIDE_STOPS = "。！？｡"

@@ -6,6 +6,7 @@ import pytest
 
 from capivara_cli import languages
 from capivara_cli.errors import CapivaraError
+from capivara_cli.scripts import written_in
 
 
 def test_the_table_is_whole() -> None:
@@ -67,11 +68,11 @@ def test_a_script_is_not_ignored() -> None:
 
 def test_written_in() -> None:
     hindi, portuguese, japanese = (languages.get(code) for code in ("hi", "pt", "ja"))
-    assert languages.written_in("एक बिल्ली", hindi)
-    assert not languages.written_in("a cat", hindi)
-    assert not languages.written_in("эта кошка", portuguese)
-    assert languages.written_in("猫がいる", japanese)
-    assert languages.written_in("2 × 4 …", hindi)
+    assert written_in("एक बिल्ली", hindi.script)
+    assert not written_in("a cat", hindi.script)
+    assert not written_in("эта кошка", portuguese.script)
+    assert written_in("猫がいる", japanese.script)
+    assert written_in("2 × 4 …", hindi.script)
 
 
 def test_code_of_keeps_what_it_does_not_know() -> None:

@@ -19,7 +19,7 @@ import pytest
 import torch
 from made import a_sample
 
-from capivara_cli import languages, plugins
+from capivara_cli import languages, plugins, scripts
 from capivara_cli.decoding import SeededSampling
 from capivara_cli.errors import CapivaraError
 from capivara_cli.generation import Ask, Decoding, Setup
@@ -303,7 +303,7 @@ def test_eda_leaves_something_to_be_said() -> None:
 def test_eda_knows_scripts(code: str, text: str, units: list[str]) -> None:
     parts = editor(code).units(text)
     assert [unit.word for unit in parts] == units
-    joint = "" if languages.is_unspaced(languages.get(code).script) else " "
+    joint = "" if scripts.is_unspaced(languages.get(code).script) else " "
     assert joint.join("".join(unit) for unit in parts) == text
 
 
