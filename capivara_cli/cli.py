@@ -66,9 +66,16 @@ def main(arguments: list[str]) -> None:
         # busy cores a training step took 4 to 13 times as long. Alone on a machine, spinning is a fifth faster.
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")  # torch's large tensors in huge pages: 5 % of a training step
-    # The last garbage collection would go through half a million objects of torch: a second that nobody sees or counts.
-    atexit.register(gc.freeze)
+    atexit.register(_end)  # the first to be registered is the last to run
     sys.exit(guarded(lambda: application(arguments[0])(arguments, prog_name="capivara")))
+
+
+def _end() -> None:
+    """Leave without the last garbage collection, which would go through half a million objects of torch: a second or
+    two that nobody sees or counts. triton from 3.9 on would complain of every one of its objects that is left then."""
+    gc.freeze()
+    if "triton" in sys.modules:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
 
 
 def _in_a_pipe(name: str) -> bool:

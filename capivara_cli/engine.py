@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from capivara_cli import console, plugins, shares
+from capivara_cli import console, ongoing, plugins, shares
 from capivara_cli.chain import Chain, Report, keeping_rejects, new_report
 from capivara_cli.errors import CapivaraError, UsageError
 from capivara_cli.files import replacing, sweep
@@ -68,14 +68,12 @@ def run(steps: Sequence[Step], inputs: Sequence[str], settings: Settings, out: B
     chain = Chain(steps, settings)
     chain.check()
     plugins.check("engines", settings.engine)
+    sources = sources_of(chain, inputs)
     begins = steps[0].stage.begins
-    sources = list(inputs) if begins else default_inputs(inputs)
-    if not sources:
-        raise UsageError(f"{steps[0].name}: of what?", f"name it: capivara {chain.name} photos/captions.csv")
     shards = [] if begins else find_shards(sources)
     chain.envs[0].inputs = sources
     if out is not None:
-        _check_alone(settings, chain)
+        check_alone(chain)
         with _together(shards, chain.envs[0]) as (history, samples):
             return run_stream(chain, history, samples, out)
     if is_url(settings.out):
@@ -83,17 +81,33 @@ def run(steps: Sequence[Step], inputs: Sequence[str], settings: Settings, out: B
     folder = Path(settings.out or default_folder(sources, chain.steps))
     if not settings.out:
         console.say(f"capivara {chain.name}: writing to {folder}/")
-    if folder.resolve() in {Path(shard).resolve().parent for shard in shards if "://" not in shard and shard != "-"}:
-        raise CapivaraError(f"--out {folder}: is also the input", "name another folder")
+    check_not_input(folder, shards)
     if begins or shards == ["-"]:
-        _check_alone(settings, chain)
+        check_alone(chain)
         with _together(shards, chain.envs[0]) as (history, samples), _alone(folder):
+            ongoing.goes_to(out=str(folder))
             return rotate(chain, history, samples, folder)
     return run_folder(chain, shards, folder)
 
 
-def _check_alone(settings: Settings, chain: Chain) -> None:
+def sources_of(chain: Chain, inputs: Sequence[str]) -> list[str]:
+    """What a plan reads. Raises ``UsageError`` when it begins a stream and nothing is named."""
+    if not chain.steps[0].stage.begins:
+        return default_inputs(inputs)
+    if not inputs:
+        raise UsageError(f"{chain.steps[0].name}: of what?", f"name it: capivara {chain.name} photos/captions.csv")
+    return list(inputs)
+
+
+def check_not_input(folder: Path, shards: Sequence[str]) -> None:
+    """Raise when a plan would write among the shards that it reads."""
+    if folder.resolve() in {Path(shard).resolve().parent for shard in shards if "://" not in shard and shard != "-"}:
+        raise CapivaraError(f"--out {folder}: is also the input", "name another folder")
+
+
+def check_alone(chain: Chain) -> None:
     """A stream is one piece of work: say so to who asked for several workers."""
+    settings = chain.settings
     if settings.workers > 1 or settings.engine != "local" or settings.share:
         raise UsageError(
             f"{chain.name}: one stream cannot be shared by several processes",
@@ -175,6 +189,7 @@ def run_folder(chain: Chain, shards: Sequence[str], folder: Path) -> Report:
     passes = Passes(chain, shards, output_names(shards), folder, books, fingerprint(chain))
     share = shares.of(settings.share, len(shards))
     report.resumed = passes.open()
+    ongoing.goes_to(lambda: report.tallies[0].read, out=str(folder))
     complete = False
     try:
         if settings.workers > 1 or settings.engine != "local":

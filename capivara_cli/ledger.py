@@ -23,21 +23,22 @@ Record = dict[str, Any]
 
 
 def record(
-    inputs: Sequence[str], summary: dict[str, Any], cost: Footprint, ledger: str = "", data: BinaryIO | None = None
-) -> Record:
+    inputs: Sequence[str], summary: dict[str, Any], cost: Footprint, ledger: str = "",
+    data: BinaryIO | None = None, name: str = "",
+) -> Record:  # fmt: skip
     """Write what a command cost beside its result, behind the records of its inputs; return its own record.
 
-    A record has an ``id``, so that a chain with common ancestors counts nothing twice. A folder of shards keeps
-    records in ``footprint.jsonl``, a run in ``footprint.json``, a pipe hands them on to the command that reads it
-    (``data``); ``ledger`` names one more file to append to. A plan of several steps has a record for each, which are
-    the ``steps`` of what is returned.
+    A record has an ``id`` (``name``), so that a chain with common ancestors counts nothing twice. A folder of shards
+    keeps records in ``footprint.jsonl``, a run in ``footprint.json``, a pipe hands them on to the command that reads
+    it (``data``); ``ledger`` names one more file to append to. What has several parts, the steps of a plan or the runs
+    of one training, has a record for each, which are the ``steps`` of what is returned.
     """
     before = _records(relay.taken(inputs), "the pipe")
-    own = _own(summary, cost)
+    own = _own(name or uuid.uuid4().hex, summary, cost)
     if relay.reads_pipe() and not before:
         own[0]["unknown_before"] = True
     ancestors = [each for folder in sorted({_folder(text) for text in inputs}) for each in read(folder)]
-    _keep(summary, unique([*ancestors, *before, *own]), data)
+    _keep(summary, [*ancestors, *before], own, data)
     if ledger:
         _append(ledger, "".join(map(_line, own)))
     if len(own) == 1:
@@ -45,20 +46,55 @@ def record(
     return {"id": own[0]["plan"], **cost.to_json(), "samples": own[0]["samples"], "steps": own}
 
 
-def _own(summary: dict[str, Any], cost: Footprint) -> list[Record]:
-    """The record of a command, or those of the steps of a plan, which have an id in common, ``plan``."""
-    books = summary["steps"] if "written" in summary and "steps" in summary else []  # of train they are a number
-    costs = cost.of_steps([each["step"] for each in books], steps.taken())
+def note(
+    name: str, summary: dict[str, Any], cost: Footprint, patience: float, ledger: str = "", helped: bool = False
+) -> None:
+    """Write what a command has cost so far, which ``record`` replaces when it ends; until then it is ``unfinished``,
+    unless it has only ``helped`` another that has the result.
+
+    Only into a folder of this machine that is there, and not when others keep its ledger for ``patience`` seconds.
+    """
+    own = {"id": name, **cost.to_json(), "samples": summary.get("read")} | ({} if helped else {"unfinished": True})
+    for path in _places(summary):
+        if path.parent.is_dir():
+            _join(path, [], [own], patience)
+    if ledger:
+        _append(ledger, _line(own))
+
+
+def _own(name: str, summary: dict[str, Any], cost: Footprint) -> list[Record]:
+    """The record of a command, or those of its parts, which have an id in common, ``plan``."""
+    parts = _parts(summary)
+    costs = cost.of_steps([stage for stage, _ in parts], steps.taken())
     if len(costs) == 1:
-        return [{"id": uuid.uuid4().hex, **cost.to_json(), "samples": summary.get("read", summary.get("samples"))}]
-    plan = uuid.uuid4().hex
+        return [{"id": name, **cost.to_json(), "samples": summary.get("read", summary.get("samples"))}]
     return [
-        {"id": uuid.uuid4().hex, "plan": plan, **each.to_json(), "samples": book["read"]}
-        for each, book in zip(costs, books, strict=True)
+        {"id": uuid.uuid4().hex, "plan": name, **each.to_json(), "samples": samples}
+        for each, (_, samples) in zip(costs, parts, strict=True)
     ]
 
 
-def _keep(summary: dict[str, Any], records: list[Record], data: BinaryIO | None) -> None:
+def _parts(summary: dict[str, Any]) -> list[tuple[str, int | None]]:
+    """Stage and samples of what one command did one after the other: the steps of a plan, the runs of a training."""
+    if "runs" in summary:
+        return [("train", each["samples"]) for each in summary["runs"]]
+    books = summary["steps"] if "written" in summary and "steps" in summary else []  # of train they are a number
+    return [(each["step"], each["read"]) for each in books]
+
+
+def run_folders(summary: dict[str, Any]) -> list[Path]:
+    """The run folders that a command has filled, or added to."""
+    return [Path(each["run"]) for each in summary.get("runs", [summary]) if each.get("run")]
+
+
+def _places(summary: dict[str, Any]) -> list[Path]:
+    """The ledgers beside the results of a command, as far as they are on this machine."""
+    out = summary.get("out", "-")
+    folders = [] if out == "-" or is_url(out) else [Path(out) / FOLDER_LEDGER]
+    return [*folders, *(folder / RUN_LEDGER for folder in run_folders(summary))]
+
+
+def _keep(summary: dict[str, Any], before: list[Record], own: list[Record], data: BinaryIO | None) -> None:
     """Put records where a result is: a folder, a run, or the pipe that it has gone into."""
     out = summary.get("out", "-")
     if is_url(out):
@@ -66,25 +102,30 @@ def _keep(summary: dict[str, Any], records: list[Record], data: BinaryIO | None)
 
         place = listing.child(out, FOLDER_LEDGER)
         there = _records(listing.text_of(place), place)
-        uploading.put_bytes(place, "".join(map(_line, unique([*there, *records]))).encode())
-    elif out != "-":
-        _join(Path(out), records)
-    elif data is not None:
-        relay.hand_on("".join(map(_line, records)), data.fileno())
-    if summary.get("run"):
-        path = Path(summary["run"]) / RUN_LEDGER
-        together = {"records": unique([*read(path.parent), *records])}
-        replace_text(path, json.dumps(together, indent=2, ensure_ascii=False) + "\n")
+        uploading.put_bytes(place, "".join(map(_line, unique([*before, *there, *own]))).encode())
+    elif out == "-" and data is not None:
+        relay.hand_on("".join(map(_line, unique([*before, *own]))), data.fileno())
+    runs = run_folders(summary)
+    for path in _places(summary):
+        mine = own if len(own) != len(runs) else [own[runs.index(path.parent)]]
+        _join(path, before, mine)
 
 
-def _join(folder: Path, records: list[Record]) -> None:
-    """Add records to a folder's, one process at a time: several may have made its shards, and end together."""
-    claims = Claims(folder)
+def _join(path: Path, before: list[Record], own: list[Record], patience: float = float("inf")) -> None:
+    """Add records to a folder's, one process at a time: several may have made its result, and end together."""
+    claims = Claims(path.parent)
     try:
-        with claims.waiting(FOLDER_LEDGER):
-            replace_text(folder / FOLDER_LEDGER, "".join(map(_line, unique([*read(folder), *records]))))
+        with claims.waiting(path.name, patience) as claim:
+            if claim is not None:
+                replace_text(path, _text(unique([*before, *read(path), *own]), path.name))
     finally:
         claims.close()
+
+
+def _text(records: list[Record], name: str) -> str:
+    if name == RUN_LEDGER:
+        return json.dumps({"records": records}, indent=2, ensure_ascii=False) + "\n"
+    return "".join(map(_line, records))
 
 
 def _append(path: str, lines: str) -> None:
@@ -127,8 +168,10 @@ def _checked(entry: Record) -> Record:
 
 
 def unique(records: Iterable[Record]) -> list[Record]:
-    """Each record once, in the order first seen."""
-    return list({each["id"]: each for each in records}.values())
+    """Each record once, as it was last seen, in the order first seen; those of a plan's steps replace the plan's."""
+    found = {each["id"]: each for each in records}
+    plans = {each.get("plan") for each in found.values()}
+    return [each for name, each in found.items() if name not in plans]
 
 
 def priced(entry: Record, where: Intensity) -> Record:

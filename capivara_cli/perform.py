@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from capivara_cli import console, engine, ledger
+from capivara_cli import console, engine, ledger, ongoing
 from capivara_cli.command import Command
 from capivara_cli.energy import Meter, intensity
 from capivara_cli.files import replace_text
@@ -30,17 +30,20 @@ def perform(invocation: Invocation, *, data: BinaryIO | None = None, as_json: bo
 
         return estimating.perform(invocation, data, as_json)
     started = time.monotonic()
-    with Meter(invocation.command.name, intensity.of(settings), tracked=settings.energy) as meter:
+    composed = isinstance(invocation.command, Command) and invocation.command.composed
+    with (
+        Meter(invocation.command.name, intensity.of(settings), tracked=settings.energy) as meter,
+        ongoing.measured(meter, settings.ledger, settings.energy and not composed) as work,
+    ):
         summary = _work(invocation, data, as_json)
         summary["seconds"] = round(time.monotonic() - started, 3)
         inputs = summary.pop("inputs", [])
-        composed = isinstance(invocation.command, Command) and invocation.command.composed
-        if settings.energy and not composed:
-            summary["footprint"] = ledger.record(inputs, summary, meter.footprint(), settings.ledger, data)
-            if summary.get("run"):
+        if work is not None:
+            summary["footprint"] = work.ended(inputs, summary, data)
+            for folder in ledger.run_folders(summary):
                 from capivara_cli import model_card  # which says what all of it cost
 
-                model_card.write(Path(summary["run"]))
+                model_card.write(folder)
     histogram = scores.take(summary)
     if "read" in summary:
         console.say(summary_line(invocation.command.name, summary))

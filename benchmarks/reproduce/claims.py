@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from benchmarks.reproduce import papers
-from benchmarks.reproduce.plan import ALIGNED, ALL_IMAGES, LANGUAGES, METHODS, SHOTS, aligned_name
+from benchmarks.reproduce.plan import LANGUAGES, SHOTS, aligned_name, methods_on, routines_of
 from benchmarks.reproduce.statistics import Direction, Measure, Seed
 from capivara_cli.evaluation.disparity import disparity
 
@@ -117,9 +117,10 @@ def pectvlm() -> Iterator[Claim]:
             yield Claim("disparity", text, spread(UNTAUGHT, what), spread(tuned, what), "down", least)
             text = f"{regime}: {what}, against tuning without alignment"
             yield Claim("disparity", text, spread(plain, what), spread(tuned, what), "")
-        for method in ALIGNED if shots else ("lora",):
-            yield from _routines(method, shots, f"{regime}, {method}")
-        for method in METHODS if shots else ALL_IMAGES:
+        for method in methods_on(shots):
+            if "native" in routines_of(method, shots):
+                yield from _routines(method, shots, f"{regime}, {method}")
+        for method in methods_on(shots):
             if method != "lora":
                 text = f"{regime}: {method} against lora"
                 yield Claim("methods", text, _taught("none", "lora", shots), _taught("none", method, shots), "")

@@ -9,17 +9,14 @@ from collections.abc import Callable, Iterator, Sequence
 from benchmarks.reproduce import claims, papers
 from benchmarks.reproduce.claims import accuracy, recall
 from benchmarks.reproduce.plan import (
-    ALIGNED,
-    ALL_IMAGES,
-    COUNTED,
     COUNTS,
     EVERYWHERE,
     LANGUAGES,
-    METHODS,
     REWRITES,
-    ROUTINES,
     SHOTS,
     aligned_name,
+    methods_on,
+    routines_of,
 )
 from benchmarks.reproduce.statistics import Measure, Results
 
@@ -172,7 +169,7 @@ def _table_4(results: Results) -> str:
 
 def _table_5(results: Results) -> str:
     rows = []
-    named = {"CAPIVARA": "capivara", "CAPIVARA + Opt": "opt-pt"}
+    named = {"CAPIVARA": "capivara", "CAPIVARA + LoRA": "capivara-lora", "CAPIVARA + Opt": "opt-pt"}
     for name, cell in named.items():
         one = results.seeds[0].cells[cell]
         share = 100 * one["trained"] / one["total"]
@@ -212,8 +209,8 @@ def _pectvlm(results: Results) -> str:
 def _tuned(results: Results, shots: int, title: str) -> str:
     zero = [results.shown(claims.UNTAUGHT[lang]) for lang in LANGUAGES]
     rows = [["nothing (zero-shot)", "", *zero, *_spreads(results, claims.UNTAUGHT)]]
-    for method in METHODS if shots else ALL_IMAGES:
-        for routine in ROUTINES if method in ALIGNED else ("none",):
+    for method in methods_on(shots):
+        for routine in routines_of(method, shots):
             if routine == "mt-pivot":
                 shown = results.shown(recall(aligned_name(routine, method, "pt", shots)))
                 rows.append([method, routine, shown, "", "", "", "", ""])
@@ -260,7 +257,7 @@ def _back_translated(results: Results) -> str:
 # --- open questions ---
 def _counts(results: Results) -> str:
     rows, english = [], results.mean(recall("base", "en"))
-    for lang in COUNTED:
+    for lang in LANGUAGES:
         named = {count: recall(f"count-lit-{lang}-{count}", lang) for count in COUNTS}
         points = [(count, results.mean(measure)) for count, measure in named.items()]
         shown = map(results.shown, named.values())

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from capivara_cli import console, languages, plugins
+from capivara_cli import console, languages, ongoing, plugins
 from capivara_cli.command import command
 from capivara_cli.engine import default_inputs
 from capivara_cli.errors import CapivaraError, UsageError, unknown
@@ -81,6 +81,9 @@ def _eval(inputs: list[str], options: Options, env: Env) -> dict[str, Any]:
     from capivara_cli.evaluation.queries import Queries
     from capivara_cli.evaluation.translations import Translation
 
+    owner = {"run": targets.runs[0]} if targets.runs else {}  # what evaluating cost is kept with the run
+    if targets.runs:
+        ongoing.goes_to(run=targets.runs[0])
     opened = _opened(targets, options, langs, modes, env)
     contenders = _contenders(targets.runs, options, env)
 
@@ -101,7 +104,6 @@ def _eval(inputs: list[str], options: Options, env: Env) -> dict[str, Any]:
     for path in options.table_files:
         table_files.write(path, found)
     console.say(present.tables(found))
-    owner = {"run": targets.runs[0]} if targets.runs else {}  # what evaluating cost is kept with the run
     tally = env.tally
     return {**found, **owner, "read": tally.read, "dropped": dict(tally.dropped), "notes": dict(tally.notes)}
 

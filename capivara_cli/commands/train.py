@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from capivara_cli import console, languages
 from capivara_cli.clip import DEFAULT_MODEL, check_model, find_adapter
 from capivara_cli.command import command
+from capivara_cli.energy import steps
 from capivara_cli.engine import Source
 from capivara_cli.errors import CapivaraError, UsageError
 from capivara_cli.runs import RunDir
@@ -268,7 +269,10 @@ def train(inputs: list[str], options: Options, env: Env) -> dict[str, Any]:
 
     source = Source(inputs, env)
     stores: dict[str, Any] = {}  # a stream is read once, for all runs
-    summaries = [Session(each, run, source, _env(settings, env), stores).run() for each, run, settings in runs]
+    summaries = []
+    for number, (each, run, settings) in enumerate(runs):
+        with steps.at(number):
+            summaries.append(Session(each, run, source, _env(settings, env), stores).run())
     if len(runs) == 1:
         return summaries[0]
     console.say(_over_runs(summaries))

@@ -30,13 +30,12 @@ class Spent:
 
     @classmethod
     def now(cls) -> Spent:
-        return cls(time.monotonic(), tree.cpu_seconds(), flops.total(), WATCH.look())
+        seen = WATCH.look()
+        return cls(time.monotonic(), tree.cpu_seconds(seen.processes), flops.total(), seen)
 
     def until(self, later: Spent) -> Spent:
         """What was spent between the two."""
-        gb_seconds = later.seen.gb_seconds - self.seen.gb_seconds
-        joules = later.seen.gpu_joules - self.seen.gpu_joules
-        return Spent(later.at - self.at, later.cpu - self.cpu, later.flops - self.flops, Seen(gb_seconds, joules))
+        return Spent(later.at - self.at, later.cpu - self.cpu, later.flops - self.flops, self.seen.until(later.seen))
 
 
 @dataclass
@@ -108,7 +107,18 @@ class Meter:
         measured = self._tracker.stop() if self._tracker else None
         now = Spent.now()
         _account.ended = now
-        spent = self._begun.until(now)
+        cost, powers = self._priced(self._begun.until(now), measured)
+        for each in powers:
+            if each.plausible is False:
+                console.warn(f"the power that was found for the {each}: do not publish this footprint")
+        return cost
+
+    def so_far(self) -> Footprint:
+        """What the work has cost by now, the processor's part modelled; the measurement goes on."""
+        return self._priced(self._begun.until(Spent.now()), None)[0]
+
+    def _priced(self, spent: Spent, measured: tracker.Measured | None) -> tuple[Footprint, list[Power]]:
+        """Energy and CO2e of what was spent, and the mean power of each device."""
         chip, gpus = processor.here(), WATCH.gpus
         device = _device(bool(gpus))
         if measured:
@@ -119,10 +129,7 @@ class Meter:
             joules, how = spent.cpu * chip.watts_per_thread, chip.source
             powers = [Power("processor", joules / spent.at, 0.0, chip.watts)]
         powers += [Power.measured(gpu.name, gpu.whole / gpu.seconds, gpu.limit) for gpu in gpus]
-        for each in powers:
-            if each.plausible is False:
-                console.warn(f"the power that was found for the {each}: do not publish this footprint")
-        return Footprint(
+        cost = Footprint(
             stage=self.stage,
             seconds=round(spent.at, 3),
             cpu_seconds=round(spent.cpu, 3),
@@ -142,6 +149,7 @@ class Meter:
             watts={each.device: round(each.watts, 3) for each in powers},
             plausible=judged(powers),
         )
+        return cost, powers
 
 
 def _in_short(cpu: bool, gpu: bool) -> str:

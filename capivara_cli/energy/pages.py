@@ -75,6 +75,10 @@ def doubts(records: Sequence[Row]) -> list[str]:
         if each.get("plausible") is False:
             watts = ", ".join(f"{name} {value:.3g} W" for name, value in each.get("watts", {}).items())
             found.append(f"NOT PLAUSIBLE: {each['stage']}: {watts}: no such device draws that")
+        if each.get("unfinished"):
+            found.append(
+                f"{each['stage']} was stopped or killed: what it took until then, or a minute before, is in it"
+            )
         if each.get("unknown_before"):
             found.append(f"{each['stage']} read a pipe whose writer left no record: what came before it is not counted")
     return list(dict.fromkeys(found))

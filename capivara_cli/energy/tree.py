@@ -9,10 +9,21 @@ from collections.abc import Iterable
 from pathlib import Path
 
 
-def cpu_seconds() -> float:
-    """Of this process and of the commands it has waited for, and theirs."""
+def cpu_seconds(alive: Iterable[int] = ()) -> float:
+    """Of this process and of the commands it has waited for, and theirs; of ``alive``, commands still at work, too."""
     own, waited = resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN)
-    return own.ru_utime + own.ru_stime + waited.ru_utime + waited.ru_stime
+    ended = own.ru_utime + own.ru_stime + waited.ru_utime + waited.ru_stime
+    return ended + sum(_cpu_seconds(each) for each in alive if each != os.getpid())
+
+
+def _cpu_seconds(process: int) -> float:
+    """Of a process and of what it has waited for."""
+    import psutil
+
+    try:
+        return float(sum(psutil.Process(process).cpu_times()[:4]))
+    except psutil.Error:  # it has ended
+        return 0.0
 
 
 def busy_seconds() -> float:

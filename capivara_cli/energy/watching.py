@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from capivara_cli.energy import tree
@@ -22,10 +23,15 @@ _OFTEN, _SELDOM = 0.5, 10.0
 
 @dataclass(frozen=True)
 class Seen:
-    """What was held up to a moment: gigabytes times seconds, and joules of GPUs."""
+    """What was held up to a moment: gigabytes times seconds, and joules of GPUs; and which ``processes`` are ours."""
 
     gb_seconds: float = 0.0
     gpu_joules: float = 0.0
+    processes: Sequence[int] = ()
+
+    def until(self, later: Seen) -> Seen:
+        """What was held between the two."""
+        return Seen(later.gb_seconds - self.gb_seconds, later.gpu_joules - self.gpu_joules, later.processes)
 
 
 class Watch:
@@ -74,7 +80,7 @@ class Watch:
             self._gb_seconds += (now - self._at) * (gb + self._gb) / 2
             self._gpus.look(processes, now - self._at)
             self._at, self._gb = now, gb
-            return Seen(self._gb_seconds, sum(gpu.joules for gpu in self._gpus.all))
+            return Seen(self._gb_seconds, sum(gpu.joules for gpu in self._gpus.all), processes)
 
     @property
     def gpus(self) -> list[Gpu]:

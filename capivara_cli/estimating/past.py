@@ -60,7 +60,7 @@ def of_training(options: Any, runs: Path, device: str) -> PastRun | None:
     for folder in _children(runs):
         try:
             run = RunDir(folder)
-            records = [each for each in ledger.read(folder) if each["stage"] == "train" and _device(each, device)]
+            records = [each for each in _records(folder) if each["stage"] == "train" and _device(each, device)]
         except CapivaraError:
             continue
         request = run.document.get("request", {})
@@ -130,7 +130,7 @@ def _scale(plan: Sequence[dict[str, Any]], wanted: Sequence[dict[str, Any]]) -> 
 
 def _records(folder: Path) -> list[ledger.Record]:
     try:
-        return ledger.read(folder)
+        return [each for each in ledger.read(folder) if "unfinished" not in each]
     except CapivaraError:
         return []  # a damaged ledger teaches nothing, and is said by the commands that need it
 

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from capivara_cli import console, plugins
+from capivara_cli import console, ongoing, plugins
 from capivara_cli.clip import Clip, find_adapter, load_base, load_clip
 from capivara_cli.engine import Source
 from capivara_cli.errors import CapivaraError
@@ -92,6 +92,7 @@ class Session:
         teacher = self._teacher(clip, data) if objective.needs("teacher") else None
         batches, recipe = self._prepare(data)
         self._note_request(clip, data, batches, recipe, objective)
+        ongoing.goes_to(run=str(run))
         run.save(parameters=towers.tune(clip, options, start, self.env.seed))
         encoder, images = towers.encoders(clip, data, options, run, self.devices)
         parts = Parts(clip, encoder, batches, objective, images, validation(images) if validation else None, teacher)

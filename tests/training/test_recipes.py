@@ -18,7 +18,7 @@ import torch
 from made import shard_bytes
 from tiny import WORDS, pairs, tiny_clip
 
-from capivara_cli import plugins
+from capivara_cli import ledger, plugins
 from capivara_cli.clip import load_clip
 from capivara_cli.commands.eval import Options as EvalOptions
 from capivara_cli.commands.eval import eval as evaluate
@@ -289,7 +289,7 @@ def test_two_processes_learn_what_one_does(options: Options, data: Path, tmp_pat
     words = [
         "train", str(data), "--lang", "pt", "--model", options.model, "--runs", str(tmp_path / "runs"), "--steps", "6",
         "--batch-size", "16", "--lr", "1e-2", "--min-lr", "1e-3", "--warmup", "1", "--checkpoint-every", "2",
-        "--device", "cpu", "--no-energy", "--val", "8", "--val-every", "3",
+        "--device", "cpu", "--val", "8", "--val-every", "3",
     ]  # fmt: skip
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -317,6 +317,10 @@ def test_two_processes_learn_what_one_does(options: Options, data: Path, tmp_pat
         [line["loss"] for line in lines(alone)], rel=1e-5
     )
     assert [line["tokens"] for line in both.read_metrics()] == [line["tokens"] for line in lines(alone)]
+    records = ledger.read(tmp_path / "runs" / "two")
+    assert [(each["stage"], bool(each["flops"]), "unfinished" in each) for each in records] == [
+        ("train", True, False)
+    ] * 2  # what the second process took is not lost
 
 
 def test_metrics_go_to_tensorboard(options: Options, data: Path) -> None:
