@@ -151,7 +151,7 @@ def test_more_power_than_all_threads_can_draw_is_said_aloud(
 ) -> None:
     with Meter("train") as measuring:
         later = tree.cpu_seconds() + 1000.0
-        monkeypatch.setattr(tree, "cpu_seconds", lambda: later)
+        monkeypatch.setattr(tree, "cpu_seconds", lambda alive=(): later)
         cost = measuring.footprint()
     assert cost.plausible is False
     assert len(said) == 1 and said[0].startswith("warning: the power that was found for the processor: ")

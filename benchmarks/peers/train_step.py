@@ -171,10 +171,12 @@ def ours(case: Case, folder: str) -> dict[str, Any]:
     from capivara_cli.training.encoder import Encoder
     from capivara_cli.training.lean import lean
     from capivara_cli.training.loop import Parts, Recipe, Trainer
-    from capivara_cli.training.memory import Budget, parse_size
+    from capivara_cli.training.memory import Budget, few_plans, parse_size
     from capivara_cli.training.objective import ImageText, Objective
     from capivara_cli.training.tuning import Tuning, tune
 
+    if case.memory:
+        few_plans()
     clip = load_clip(folder, device="cpu")
     batches: Any = Drawn(case, Path(folder), clip.model.visual)
     clip.model.visual = nn.Identity()

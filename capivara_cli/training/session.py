@@ -23,7 +23,7 @@ from capivara_cli.training import outcome, towers, tuning
 from capivara_cli.training.data import Batches, Selection, TrainingData, select
 from capivara_cli.training.devices import Devices, join
 from capivara_cli.training.loop import Parts, Recipe, Trainer
-from capivara_cli.training.memory import give_back
+from capivara_cli.training.memory import few_plans, give_back
 from capivara_cli.training.objective import (
     SIGLIP_BIAS,
     SIGLIP_SCALE,
@@ -68,6 +68,8 @@ class Session:
     def run(self) -> dict[str, Any]:
         """Train what is left to train; returns the summary of the run."""
         run = self.run_dir
+        if self.options.memory:
+            few_plans()
         self.devices = join(self.env.device)
         run.writes = self.devices.first
         if run.writes:
