@@ -1,13 +1,15 @@
 """What work costs that may not end: its record is written while it goes on, so that a kill loses a minute of it.
 
 Where the result will be is known in the midst of the work only, to what makes it: ``goes_to`` tells the innermost
-command that is at work. A command that fails enters what it took; run again, it adds a record of its own.
+command that is at work. A command that fails enters what it took; run again, it adds a record of its own. What was
+over within seconds leaves nothing: most errors are found before the work begins.
 """
 
 from __future__ import annotations
 
 import contextlib
 import threading
+import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, BinaryIO
@@ -17,7 +19,7 @@ from capivara_cli.energy import Meter
 from capivara_cli.errors import CapivaraError, UsageError
 
 _FIRST, _SELDOM = 5.0, 60.0
-"""Seconds until the record is written: at first, and after a while."""
+"""Seconds until the record is written: at first, and after a while. What fails before leaves none."""
 _PATIENCE = 1.0  # s: with others who write theirs at the same time
 
 
@@ -29,6 +31,7 @@ class Ongoing:
         self._meter, self._file = meter, file
         self._place: dict[str, Any] = {}
         self._samples: Callable[[], int | None] = lambda: None
+        self._began = time.monotonic()
         self._over = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -56,8 +59,8 @@ class Ongoing:
     def left(self, error: BaseException) -> None:
         """Write what it cost where the result would have been, or is made by another process, which is no error."""
         self._stop()
-        if self._place or self._file:
-            helped = isinstance(error, SystemExit) and not error.code
+        helped = isinstance(error, SystemExit) and not error.code
+        if (self._place or self._file) and (helped or time.monotonic() - self._began > _FIRST):
             with contextlib.suppress(OSError, CapivaraError):  # the error that ended the work is the one to show
                 ledger.note(self.name, self._summary(), self._meter.footprint(), _PATIENCE, self._file, helped)
 

@@ -109,7 +109,7 @@ def test_the_summary_counts_and_can_be_read_by_programs(shards: Callable[..., Pa
 
 
 def test_a_closed_pipe_is_silent(shards: Callable[..., Path], tmp_path: Path) -> None:
-    shards(toy_like(300))
+    shards(toy_like(600))  # more than a pipe of 1 MiB holds
     script = f"{' '.join(CAPIVARA)} split shards --fraction 0 | head -c 600 > /dev/null; echo ${{PIPESTATUS[0]}}"
     result = subprocess.run(
         ["bash", "-c", script], cwd=tmp_path, capture_output=True, text=True, stdin=subprocess.DEVNULL

@@ -36,6 +36,7 @@ LAYERS = [
         "urls",
         "files",
         "translation_memory",
+        "scripts",
     },
     {
         "shards",
@@ -48,6 +49,7 @@ LAYERS = [
         "runs",
         "energy",
         "ledger",
+        "ongoing",
         "engine",
         "chain",
         "fingerprint",

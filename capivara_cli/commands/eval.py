@@ -81,11 +81,11 @@ def _eval(inputs: list[str], options: Options, env: Env) -> dict[str, Any]:
     from capivara_cli.evaluation.queries import Queries
     from capivara_cli.evaluation.translations import Translation
 
+    opened = _opened(targets, options, langs, modes, env)
+    contenders = _contenders(targets.runs, options, env)
     owner = {"run": targets.runs[0]} if targets.runs else {}  # what evaluating cost is kept with the run
     if targets.runs:
         ongoing.goes_to(run=targets.runs[0])
-    opened = _opened(targets, options, langs, modes, env)
-    contenders = _contenders(targets.runs, options, env)
 
     def translate(source: str, target: str) -> Translation:
         return Translation(options.translator, source, target, env)
