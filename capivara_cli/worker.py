@@ -125,9 +125,10 @@ class Collected(Sender):
         super().__init__(self._lines)
         sys.stderr = cast(TextIO, _Said(self))
 
-    def answer(self, work: Callable[[], bool]) -> str:
-        """The events since the last answer and whether the work was done, as a JSON list."""
+    def answer(self, work: Callable[[], bool], after: Callable[[], None]) -> str:
+        """The events since the last answer, with those of ``after``, and whether the work was done, as a JSON list."""
         _, done = guarded(work, self)
+        after()
         events = [json.loads(line) for line in self._lines.getvalue().splitlines()]
         self._lines.seek(0)
         self._lines.truncate()

@@ -5,7 +5,9 @@ from __future__ import annotations
 import io
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
+from capivara_cli.energy import Footprint
 from capivara_cli.sample import Caption, Sample, encode_json
 from capivara_cli.shards import ShardWriter
 
@@ -26,6 +28,16 @@ def a_sample(key: str, *captions: Caption, image: bytes | None = None, **documen
     entries = [caption.to_json() for caption in captions]
     members = {"jpg": jpeg() if image is None else image, "json": encode_json({**document, "captions": entries})}
     return Sample(key, members)
+
+
+def a_footprint(stage: str = "caption", **given: Any) -> Footprint:
+    """The cost of ten seconds that took 1 kWh."""
+    values = {
+        "seconds": 10.0, "cpu_seconds": 8.0, "kwh_cpu": 0.25, "kwh_gpu": 0.5, "kwh_ram": 0.25, "intensity": 100.0,
+        "country": "BRA", "intensity_source": "a table", "source": "modelled", "hardware": "x", "device": "cpu",
+        "flops": None, "power": {},
+    }  # fmt: skip
+    return Footprint(stage, **{**values, **given})
 
 
 def shard_bytes(samples: Sequence[Sample]) -> bytes:

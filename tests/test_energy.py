@@ -11,9 +11,10 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from made import a_footprint
 
 from capivara_cli import console
-from capivara_cli.energy import Meter, intensity, meter, processor, tracker, tree
+from capivara_cli.energy import Meter, helpers, intensity, meter, processor, tracker, tree
 from capivara_cli.energy.cost import Power, judged
 from capivara_cli.energy.intensity import Intensity
 from capivara_cli.energy.processor import Processor
@@ -284,3 +285,20 @@ def test_codecarbon_itself_says_nothing_and_leaves_nothing(tmp_path: Path) -> No
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, env=there)
     assert (ran.stdout, ran.stderr) == ("stopped\n", "")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_others_tell_is_added(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of an actor that descends from this process memory and GPUs are seen from here; of others all counts."""
+    monkeypatch.setattr(tree, "processes", lambda: [1, 7])
+    own = a_footprint(cpu_seconds=1.0, kwh_cpu=0.1, kwh_gpu=0.2, kwh_ram=0.3, hardware="A")
+    cost = a_footprint(cpu_seconds=5.0, kwh_cpu=1.0, kwh_gpu=2.0, kwh_ram=4.0, hardware="B").to_json()
+    helpers.tell("this", 7, True, {**cost, "cpu_seconds": 1.0})
+    helpers.tell("this", 7, True, cost)  # in place of the first
+    assert helpers.added(own, ended=False).cpu_seconds == 1.0  # it is alive, and seen
+    found = helpers.added(own, ended=True)
+    assert (found.cpu_seconds, found.kwh_cpu, found.kwh_gpu, found.kwh_ram) == (6.0, 1.1, 0.2, 0.3)
+    assert helpers.added(own, ended=True) == own  # once
+    helpers.tell("another", 7, False, cost)
+    assert helpers.added(own, ended=False).cpu_seconds == 6.0
+    found = helpers.added(own, ended=True)
+    assert (found.kwh_gpu, found.kwh_ram, found.hardware, found.seconds) == (2.2, 4.3, "A + B", own.seconds)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from made import shard_bytes
 from made_stages import UniqueOptions, WorkOptions, unique, work
 
 from capivara_cli import engine, plugins
+from capivara_cli.energy import Meter
 from capivara_cli.engines import ray as ray_engine
 from capivara_cli.errors import CapivaraError
 from capivara_cli.sample import Sample
@@ -28,7 +30,7 @@ def six(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def fill(steps: list[Step], shards: Path, out: Path, **settings: object) -> engine.Report:
-    return engine.run(steps, [str(shards)], Settings(out=str(out), energy=False, **settings), None)  # type: ignore[arg-type]
+    return engine.run(steps, [str(shards)], Settings(out=str(out), **{"energy": False, **settings}), None)  # type: ignore[arg-type]
 
 
 def content(folder: Path) -> dict[str, bytes]:
@@ -61,6 +63,11 @@ def test_actors_write_what_one_process_writes(
     assert raised.value.hint == "try another"
     with pytest.raises(CapivaraError, match="3 workers were lost at 00002"):
         fill([Step(work, WorkOptions(kill="00025"))], six, tmp_path / "dead", engine="ray", workers=2)
+    own = time.process_time()
+    with Meter("run", now=True) as meter:
+        fill([Step(work, WorkOptions())], six, tmp_path / "counted", engine="ray", workers=2, energy=True)
+        cost = meter.footprint()
+    assert cost.cpu_seconds > time.process_time() - own + 0.3  # what the actors took, which are killed
 
 
 def test_without_ray_the_message_says_how_to_get_it(six: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,26 +12,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from made import toy_like
+from made import a_footprint, toy_like
 
 from capivara_cli import ledger
-from capivara_cli.energy import Footprint, relay
+from capivara_cli.energy import relay
 from capivara_cli.energy.intensity import Intensity
 
 CAPIVARA = f"{sys.executable} -m capivara_cli"
 
 
-def cost(stage: str = "caption", **given: Any) -> Footprint:
-    values = {
-        "seconds": 10.0, "cpu_seconds": 8.0, "kwh_cpu": 0.25, "kwh_gpu": 0.5, "kwh_ram": 0.25, "intensity": 100.0,
-        "country": "BRA", "intensity_source": "a table", "source": "modelled", "hardware": "x", "device": "cpu",
-        "flops": None, "power": {},
-    }  # fmt: skip
-    return Footprint(stage, **{**values, **given})
-
-
 def entry(stage: str, name: str, **given: Any) -> ledger.Record:
-    return {**cost(stage).to_json(), "id": name, "samples": 100, **given}
+    return {**a_footprint(stage).to_json(), "id": name, "samples": 100, **given}
 
 
 def shell(line: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -42,7 +33,7 @@ def shell(line: str, cwd: Path, **environment: str) -> subprocess.CompletedProce
 
 
 def test_a_record_says_what_it_cost_and_where() -> None:
-    assert cost().to_json() == {
+    assert a_footprint().to_json() == {
         "stage": "caption", "seconds": 10.0, "cpu_seconds": 8.0, "kwh_cpu": 0.25, "kwh_gpu": 0.5, "kwh_ram": 0.25,
         "intensity": 100.0, "country": "BRA", "intensity_source": "a table", "source": "modelled", "hardware": "x",
         "device": "cpu", "flops": None, "power": {}, "watts": {}, "plausible": None, "kwh": 1.0, "co2e_g": 100.0,
@@ -53,8 +44,8 @@ def test_a_folder_keeps_the_records_of_what_it_was_made_from(tmp_path: Path) -> 
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
     a, b = str(tmp_path / "a"), str(tmp_path / "b")
-    first = ledger.record([], {"out": a, "read": 7}, cost("caption"))
-    second = ledger.record([a], {"out": b, "read": 6}, cost("translate"))
+    first = ledger.record([], {"out": a, "read": 7}, a_footprint("caption"))
+    second = ledger.record([a], {"out": b, "read": 6}, a_footprint("translate"))
     assert [each["stage"] for each in ledger.read(Path(b))] == ["caption", "translate"]
     assert ledger.read(Path(b)) == [first, second]
     assert (first["samples"], second["samples"]) == (7, 6)
@@ -64,8 +55,8 @@ def test_a_folder_keeps_the_records_of_what_it_was_made_from(tmp_path: Path) -> 
 def test_a_run_keeps_them_too_and_a_ledger_gets_one_line_each(tmp_path: Path) -> None:
     run, costs = tmp_path / "run", tmp_path / "costs.jsonl"
     run.mkdir()
-    ledger.record([], {"run": str(run), "samples": 3}, cost("train"), str(costs))
-    ledger.record([str(run)], {"run": str(run)}, cost("eval"), str(costs))
+    ledger.record([], {"run": str(run), "samples": 3}, a_footprint("train"), str(costs))
+    ledger.record([str(run)], {"run": str(run)}, a_footprint("eval"), str(costs))
     assert (
         [each["stage"] for each in ledger.read(run)]
         == ["train", "eval"]
@@ -74,7 +65,7 @@ def test_a_run_keeps_them_too_and_a_ledger_gets_one_line_each(tmp_path: Path) ->
 
 
 def _add(folder: str, number: int) -> None:
-    ledger.record([], {"out": folder, "read": number}, cost(f"stage{number}"), f"{folder}/all.jsonl")
+    ledger.record([], {"out": folder, "read": number}, a_footprint(f"stage{number}"), f"{folder}/all.jsonl")
 
 
 def test_processes_that_end_together_lose_no_record(tmp_path: Path) -> None:
@@ -177,7 +168,7 @@ def test_workers_are_counted_once(shards: Callable[..., Path], tmp_path: Path) -
 
 
 def test_the_steps_of_a_plan_share_what_it_cost() -> None:
-    whole = cost("run", flops=1000)
+    whole = a_footprint("run", flops=1000)
     one, other = whole.of_steps(["caption", "dedupe"], {0: (3.0, 9.0, 50), 1: (1.0, 1.0, 0)})
     assert (one.stage, one.seconds, one.cpu_seconds, one.flops) == ("caption", 7.5, 7.2, 1000)
     assert (other.stage, other.seconds, other.cpu_seconds, other.flops) == ("dedupe", 2.5, 0.8, None)

@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from made import shard_bytes, toy_like
+from made import a_footprint, shard_bytes, toy_like
 
 from capivara_cli import ledger, ongoing
-from capivara_cli.energy import Footprint, Meter
+from capivara_cli.energy import Meter
 from capivara_cli.errors import CapivaraError, UsageError
 
 CAPIVARA = [sys.executable, "-m", "capivara_cli"]
@@ -122,28 +122,19 @@ def test_each_run_of_one_training_has_its_own_record(translated: Path) -> None:
         assert "Not measured" not in (translated / "runs" / f"pt-seed{seed}" / "MODEL_CARD.md").read_text()
 
 
-def a_cost(**given: Any) -> Footprint:
-    values = {
-        "stage": "train", "seconds": 1.0, "cpu_seconds": 1.0, "kwh_cpu": 1.0, "kwh_gpu": 0.0, "kwh_ram": 0.0,
-        "intensity": 1.0, "country": "x", "intensity_source": "", "source": "modelled", "hardware": "", "device": "cpu",
-        "flops": None, "power": {},
-    }  # fmt: skip
-    return Footprint(**{**values, **given})
-
-
 def test_the_whole_replaces_what_was_noted(tmp_path: Path) -> None:
     summary: dict[str, Any] = {"out": str(tmp_path), "read": 1, "written": 1}
-    ledger.note("a", summary, a_cost(seconds=1.0), patience=1.0)
-    ledger.note("a", summary, a_cost(seconds=2.0), patience=1.0)
+    ledger.note("a", summary, a_footprint(seconds=1.0), patience=1.0)
+    ledger.note("a", summary, a_footprint(seconds=2.0), patience=1.0)
     assert [(each["seconds"], each["unfinished"]) for each in ledger.read(tmp_path)] == [(2.0, True)]
-    ledger.record([], summary, a_cost(seconds=3.0), name="a")
+    ledger.record([], summary, a_footprint(seconds=3.0), name="a")
     assert [(each["seconds"], each.get("unfinished")) for each in ledger.read(tmp_path)] == [(3.0, None)]
     plan = [{"id": "one", "plan": "a"}, {"id": "two", "plan": "a"}]
     assert ledger.unique([{"id": "a"}, *plan]) == plan
 
 
 def test_nothing_is_made_to_put_a_note_in(tmp_path: Path) -> None:
-    ledger.note("a", {"run": str(tmp_path / "run")}, a_cost(), patience=1.0)
+    ledger.note("a", {"run": str(tmp_path / "run")}, a_footprint(), patience=1.0)
     assert not list(tmp_path.iterdir())
 
 

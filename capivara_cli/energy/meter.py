@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import Any
 
 from capivara_cli import console
-from capivara_cli.energy import flops, intensity, processor, tracker, tree
+from capivara_cli.energy import flops, helpers, intensity, processor, tracker, tree
 from capivara_cli.energy.cost import Footprint, Power, judged
 from capivara_cli.energy.watching import WATCH, WATTS_PER_GB, Seen
 
@@ -75,16 +75,17 @@ class Meter:
 
     A thread looks at memory and GPUs now and then; codecarbon is loaded by another one, after ten, and only where it
     can measure the processor. Neither says anything, opens a socket or writes a file. The first of a process counts
-    from its start, unless it is only to measure what happens from ``now`` on.
+    from its start, unless it is only to measure what happens from ``now`` on. ``modelled``: without codecarbon.
     """
 
     def __init__(
-        self, stage: str, where: intensity.Intensity | None = None, *, tracked: bool = True, now: bool = False
-    ) -> None:
+        self, stage: str, where: intensity.Intensity | None = None, *,
+        tracked: bool = True, now: bool = False, modelled: bool = False,
+    ) -> None:  # fmt: skip
         self.stage = stage
         self.where = where or intensity.world()
         self._tracked, self._now = tracked, now
-        self._tracker = tracker.Tracker() if tracked and tracker.can_measure() else None
+        self._tracker = tracker.Tracker() if tracked and not modelled and tracker.can_measure() else None
         self._begun = Spent(0.0, 0.0, 0, Seen())
 
     def __enter__(self) -> Meter:
@@ -111,11 +112,11 @@ class Meter:
         for each in powers:
             if each.plausible is False:
                 console.warn(f"the power that was found for the {each}: do not publish this footprint")
-        return cost
+        return helpers.added(cost, ended=True)
 
     def so_far(self) -> Footprint:
         """What the work has cost by now, the processor's part modelled; the measurement goes on."""
-        return self._priced(self._begun.until(Spent.now()), None)[0]
+        return helpers.added(self._priced(self._begun.until(Spent.now()), None)[0], ended=False)
 
     def _priced(self, spent: Spent, measured: tracker.Measured | None) -> tuple[Footprint, list[Power]]:
         """Energy and CO2e of what was spent, and the mean power of each device."""

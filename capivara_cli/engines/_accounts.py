@@ -8,9 +8,10 @@ from typing import Any, Protocol
 
 from capivara_cli import console
 from capivara_cli.chain import tally_of
-from capivara_cli.energy import flops, steps
+from capivara_cli.energy import flops, helpers, steps
 from capivara_cli.errors import CapivaraError, UsageError
 from capivara_cli.passes import Passes
+from capivara_cli.sharing import machine
 from capivara_cli.stage import Tally
 
 DEATHS = 3
@@ -52,6 +53,8 @@ class Accounts:
         elif "spent" in event:
             flops.add(event["flops"])
             steps.add({number: (seconds, cpu, operations) for number, seconds, cpu, operations in event["spent"]})
+        elif "cost" in event:
+            helpers.tell(event["machine"], event["process"], event["machine"] == machine(), event["cost"])
         else:
             raise _error(event)
 

@@ -94,10 +94,14 @@ class Actor:
 
     def __init__(self, job: str, paths: list[str]) -> None:
         sys.path += [path for path in paths if path not in sys.path]  # where the driver found its stages
+        from capivara_cli.energy import Meter
         from capivara_cli.worker import Collected
 
         self._job = Job.parse(job)
         sys.argv = self._job.command  # what claims say of this process
+        self._meter = Meter("actor", modelled=True)
+        if self._job.settings["energy"]:
+            self._meter.__enter__()  # until it is killed
         self._events = Collected()
         self._chain: Chain | None = None
         self._passes: Passes | None = None
@@ -111,7 +115,15 @@ class Actor:
 
     def do(self, task: str) -> str:
         """One file of one pass; returns the events as JSON, the last one whether it was made."""
-        return self._events.answer(lambda: self._do(**json.loads(task)))
+        return self._events.answer(lambda: self._do(**json.loads(task)), self._cost)
+
+    def _cost(self) -> None:
+        """Tell what this process has cost so far: who kills it cannot know."""
+        from capivara_cli.sharing import machine
+
+        if self._job.settings["energy"]:
+            cost = self._meter.so_far().to_json()
+            self._events.send(cost=cost, machine=machine(), process=os.getpid())
 
     def _do(self, number: int, index: int, dead: list[str]) -> bool:
         if self._chain is None:
