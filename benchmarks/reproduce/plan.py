@@ -26,6 +26,7 @@ LONG = {"batch_size": 192, "steps": 200}
 SHOTS = 50
 REWRITES = (1, 2, 3, 4)
 COUNTS = (50, 200, 1000, 3000)
+COUNTED = ("pt", "xh")
 
 _IMAGES = "filter --no-score --level image --on first --lang en --quantile 0.4"
 _PT = "filter --no-score --lang pt"
@@ -187,7 +188,7 @@ def _questions() -> Iterator[Cell]:
         yield Cell(f"small-opt-{lang}", "capivara", lang, model=SMALL)
     for count in COUNTS:
         few = {"shots": count, "steps": 100}
-        for lang in LANGUAGES:
+        for lang in COUNTED:
             yield Cell(f"count-lit-{lang}-{count}", "many", lang, {**LIT, **few})
 
 

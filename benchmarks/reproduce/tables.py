@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from benchmarks.reproduce import claims, papers
 from benchmarks.reproduce.claims import accuracy, recall
 from benchmarks.reproduce.plan import (
+    COUNTED,
     COUNTS,
     EVERYWHERE,
     LANGUAGES,
@@ -257,7 +258,7 @@ def _back_translated(results: Results) -> str:
 # --- open questions ---
 def _counts(results: Results) -> str:
     rows, english = [], results.mean(recall("base", "en"))
-    for lang in LANGUAGES:
+    for lang in COUNTED:
         named = {count: recall(f"count-lit-{lang}-{count}", lang) for count in COUNTS}
         points = [(count, results.mean(measure)) for count, measure in named.items()]
         shown = map(results.shown, named.values())
