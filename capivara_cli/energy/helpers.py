@@ -30,7 +30,7 @@ def added(own: Footprint, ended: bool) -> Footprint:
 
     Seconds stay ours, for they overlap, and so do operations, which are told apart.
     """
-    for name, cost in _told.items():
+    for name, cost in list(_told.items()):  # another thread may tell more
         if name not in _ours:
             own = _sum(own, cost)
         elif ended:
