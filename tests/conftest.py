@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -18,6 +19,12 @@ if "PYTEST_XDIST_WORKER" not in os.environ:  # the workers inherit it
 from made import shard_bytes
 
 from capivara_cli.sample import Sample
+
+
+def pytest_configure() -> None:
+    """Ctrl-C reaches what the tests start, also where a shell has started these in the background, which ignores it."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture
