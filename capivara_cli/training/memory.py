@@ -131,7 +131,7 @@ def peak_bytes(device: str) -> int:
 def few_plans() -> None:
     """Have oneDNN keep a quarter of the plans for shapes that it would keep, if it is not at work yet.
 
-    Captions come in shapes that are never seen again; plans for a thousand of them took up to 0.4 GB.
+    Captions come in shapes that are never seen again; plans for a thousand of them took 0.3 GB.
     """
     os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "256")
 
