@@ -29,8 +29,8 @@ from typing import Any
 
 import psutil
 
-from capivara_cli import cli
-from capivara_cli.shards import ShardReader
+from capivara_cli.cli import app
+from capivara_cli.shards.archive import ShardReader
 
 PLAN = "caption --captioner toy --n 3 | translate --translator toy --lang pt,xh --no-cache"
 SHARED = "translate --translator toy --lang pt,xh --no-cache | dedupe --images exact"
@@ -140,7 +140,7 @@ def workers_of(run: subprocess.Popen[bytes]) -> list[psutil.Process]:
             line = " ".join(child.cmdline())
         except psutil.Error:
             continue
-        if "capivara_cli.worker" in line or line.startswith("ray::Actor"):
+        if "capivara_cli.pipeline.workers.worker" in line or line.startswith("ray::Actor"):
             found.append(child)
     return found
 
@@ -285,7 +285,7 @@ def watch(work: Any, step: int, log: Path) -> None:
 def call(*arguments: str) -> int:
     """One command line in this process; returns its exit code."""
     try:
-        cli.main(list(arguments))
+        app.main(list(arguments))
     except SystemExit as ended:
         return ended.code if isinstance(ended.code, int) else 0 if ended.code is None else 1
     return 0

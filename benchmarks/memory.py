@@ -13,8 +13,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-from capivara_cli.sample import Caption, Sample, encode_json
-from capivara_cli.shards import ShardWriter
+from capivara_cli.shards.archive import ShardWriter
+from capivara_cli.shards.sample import Caption, Sample, encode_json
 
 STAGES = {
     "split": ["split", "--fraction", "0.1"],
@@ -24,8 +24,8 @@ STAGES = {
 }
 PROGRAM = """
 import sys
-from capivara_cli.cli import main
-from capivara_cli.energy import tracker
+from capivara_cli.cli.app import main
+from capivara_cli.costs import tracker
 tracker.AFTER = 1e9
 main(sys.argv[1:])
 """

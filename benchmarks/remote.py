@@ -16,8 +16,8 @@ from pathlib import Path
 
 import httpx
 
-from capivara_cli.sample import Sample
-from capivara_cli.shards import ShardReader, ShardWriter, reading
+from capivara_cli.shards.archive import ShardReader, ShardWriter, reading
+from capivara_cli.shards.sample import Sample
 
 PIECE = 1 << 18
 WORK_SECONDS = 0.001

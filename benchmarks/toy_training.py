@@ -65,11 +65,11 @@ LIKE = {name: "optimised, float32" for name in EQUAL}
 
 def make_data(folder: Path) -> Path:
     """Scenes with four captions each, as shards."""
-    from capivara_cli.files import replacing
-    from capivara_cli.perform import perform_line
-    from capivara_cli.sample import Caption, Sample, encode_json
-    from capivara_cli.shards import ShardWriter
-    from capivara_cli.stage import Settings
+    from capivara_cli.cli.perform import perform_line
+    from capivara_cli.pipeline.stage import Settings
+    from capivara_cli.shards.archive import ShardWriter
+    from capivara_cli.shards.sample import Caption, Sample, encode_json
+    from capivara_cli.storage.files import replacing
     from capivara_cli.toy import grammar, scenes
 
     clean, data = folder / "clean", folder / "data"
@@ -96,13 +96,13 @@ def tested(split: str) -> tuple[list[Any], dict[str, list[str]]]:
     """Images of the eval set, and its captions by language."""
     from PIL import Image
 
-    from capivara_cli import plugins
-    from capivara_cli.stage import Env, Settings
+    from capivara_cli import registry
+    from capivara_cli.pipeline.stage import Env, Settings
 
     env = Env(Settings(), "benchmark")
     images, texts = [], {}
     for lang in ("en", "pt", "hi", "xh"):
-        samples = list(plugins.load("evalsets", f"toy:{TESTED}", lang=lang, data="", split=split, env=env).samples)
+        samples = list(registry.load("evalsets", f"toy:{TESTED}", lang=lang, data="", split=split, env=env).samples)
         texts[lang] = [sample.captions[0].text for sample in samples]
         images = images or [Image.open(io.BytesIO(sample.members["png"])).convert("RGB") for sample in samples]
     return images, texts
@@ -112,16 +112,16 @@ def score(clip: Any, split: str) -> dict[str, float]:
     """Mean recall per language, in percent; queries translated for a model that was trained that way."""
     import numpy as np
 
-    from capivara_cli import plugins
+    from capivara_cli import registry
     from capivara_cli.evaluation.retrieval import retrieval
-    from capivara_cli.generation import Decoding, Setup
+    from capivara_cli.models.generation import Decoding, Setup
 
     images, texts = tested(split)
     seen = clip.embed_images([clip.preprocess(image) for image in images])
     found = {}
     for lang, said in texts.items():
         if clip.translate_queries and lang == "pt":
-            translator = plugins.load(
+            translator = registry.load(
                 "translators", "toy", source="pt", target=clip.translate_queries, setup=Setup("cpu", Decoding())
             )
             said = [str(text) for text in translator(said)]
@@ -131,9 +131,9 @@ def score(clip: Any, split: str) -> dict[str, float]:
 
 def trained(folder: Path, case: str, rate: float, seed: int) -> Any:
     """The model of one run."""
-    from capivara_cli.clip import load_clip
     from capivara_cli.commands.train import Options, train
-    from capivara_cli.stage import Env, Settings
+    from capivara_cli.models.clip import load_clip
+    from capivara_cli.pipeline.stage import Env, Settings
 
     wanted = dict(CASES[case])
     plain = wanted.pop("plain", False)
@@ -153,10 +153,10 @@ def padded(folder: Path, options: Any, seed: int) -> Any:
     import torch
     from torch.nn import functional as F  # noqa: N812
 
-    from capivara_cli.clip import load_clip
-    from capivara_cli.engine import Source
-    from capivara_cli.stage import Env, Settings
-    from capivara_cli.training import tuning
+    from capivara_cli.models.adapters import methods
+    from capivara_cli.models.clip import load_clip
+    from capivara_cli.pipeline.engine import Source
+    from capivara_cli.pipeline.stage import Env, Settings
     from capivara_cli.training.data import Batches, select
     from capivara_cli.training.optimization import learning_rate, optimizer
     from capivara_cli.training.store import features
@@ -166,7 +166,7 @@ def padded(folder: Path, options: Any, seed: int) -> Any:
     store = features(Source([str(folder / "data")], env), clip, folder / "plain", env)
     batches = Batches(select(store, options.selection), BATCH, 0.0, seed)
     torch.manual_seed(seed)
-    text = tuning.tune(clip.model.text, options.tuning, "toy").train()
+    text = methods.tune(clip.model.text, options.tuning, "toy").train()
     scale = clip.model.logit_scale.requires_grad_(True)
     parameters = [*(each for each in text.parameters() if each.requires_grad), scale]
     optimizing = optimizer("adamw", parameters, options.weight_decay)
@@ -233,7 +233,7 @@ def main() -> None:
             for seed in range(arguments.seeds)
         ]
         scores = dict(zip(((job[1], job[3]) for job in jobs), pool.map(_measured, jobs), strict=True))
-    from capivara_cli.clip import load_clip
+    from capivara_cli.models.clip import load_clip
 
     before = score(load_clip("toy"), "test")
     languages = list(before)

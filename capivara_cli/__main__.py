@@ -11,13 +11,13 @@ def main() -> None:
     """Show the overview, or hand over to Typer."""
     arguments = sys.argv[1:]
     if not arguments or arguments[0] in {"-h", "--help"}:
-        from capivara_cli.overview import help_page
+        from capivara_cli.cli.overview import help_page
 
         sys.stdout.write(help_page())
     elif arguments[0] == "--version":
         sys.stdout.write(f"capivara {__version__}\n")
     else:
-        from capivara_cli.cli import main as run
+        from capivara_cli.cli.app import main as run
 
         run(arguments)
 

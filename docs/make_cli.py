@@ -7,10 +7,10 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
-from capivara_cli.cli import ForPrograms
-from capivara_cli.options import PACKAGE, load_command, plain_help
-from capivara_cli.overview import command_names
-from capivara_cli.stage import Settings, Stage, flag_of
+from capivara_cli.cli.app import ForPrograms
+from capivara_cli.cli.parameters import PACKAGE, plain_help
+from capivara_cli.pipeline.stage import Settings, Stage, flag_of
+from capivara_cli.registry import command_names, load_command
 
 HEAD = """# Commands
 

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[1]
-sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "tests" / "reliability")]
+sys.path.insert(0, str(ROOT / "tests"))
 
-from capivara_cli import markdown  # noqa: E402
+from capivara_cli.reports import markdown  # noqa: E402
 
 HEAD = """# What happens when something is bad
 
@@ -90,16 +90,16 @@ def _code(line: str) -> str:
 
 def main() -> None:
     """Run every case in a folder of its own, and write the page."""
-    from running import ENVIRONMENT, UNSET
+    from reliability.running import ENVIRONMENT, UNSET
 
     os.environ.update(ENVIRONMENT)
     os.environ["CAPIVARA_CACHE"] = tempfile.mkdtemp(prefix="capivara-reliability-")
     for name in UNSET:
         os.environ.pop(name, None)
 
-    from bad_pipes import PIPES
-    from cases import TOPICS
-    from running import run_case, run_script
+    from reliability.bad_pipes import PIPES
+    from reliability.cases import TOPICS
+    from reliability.running import run_case, run_script
 
     rows: dict[str, list[str]] = {}
     for topic, cases in {**TOPICS, "Between processes": PIPES}.items():

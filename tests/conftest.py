@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -16,9 +16,9 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 if "PYTEST_XDIST_WORKER" not in os.environ:  # the workers inherit it
     os.environ["CAPIVARA_CACHE"] = tempfile.mkdtemp(prefix="capivara-tests-")
 
-from made import shard_bytes
+from support.made import shard_bytes
 
-from capivara_cli.sample import Sample
+from capivara_cli.shards.sample import Sample
 
 
 def pytest_configure() -> None:
@@ -39,3 +39,30 @@ def shards(tmp_path: Path) -> Callable[..., Path]:
         return folder
 
     return write
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An open_clip folder: a ViT and an XLM-RoBERTa text tower with random weights; see ``support/tiny.py``."""
+    from support.tiny import tiny_clip
+
+    return tiny_clip(tmp_path_factory.mktemp("models") / "clip")
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """Bitwise equality is asserted, and the machine is shared: one thread."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
+def no_card(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For the run folders of ``standin.make_run``, which know too little for a model card."""
+    from capivara_cli.reports import card
+
+    monkeypatch.setattr(card, "write", lambda folder: None)

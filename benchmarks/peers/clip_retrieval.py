@@ -23,7 +23,7 @@ from benchmarks.peers.apart import apart, environment
 from benchmarks.peers.environments import python_of, version_of
 from benchmarks.peers.photos import described, photos
 from benchmarks.peers.results import Found, Row, Setup
-from capivara_cli.shards import ShardReader, ShardWriter
+from capivara_cli.shards.archive import ShardReader, ShardWriter
 
 TITLE = "Embedding shards"
 PACKAGES = ("torch", "open_clip_torch")

@@ -66,8 +66,8 @@ def ways() -> dict[str, Way]:
     from open_clip.transform import PreprocessCfg, image_transform_v2
     from PIL import Image
 
-    from capivara_cli.images import decode_image
-    from capivara_cli.pixels import Pixels
+    from capivara_cli.models.preprocess import Pixels
+    from capivara_cli.shards.images import decode_image
 
     theirs, ours = image_transform_v2(PreprocessCfg(**SETTINGS), is_train=False), Pixels(SETTINGS)
     return {
@@ -94,7 +94,7 @@ def sameness(named: dict[str, Way], small: list[bytes], large: list[bytes]) -> d
     import torch
     from torch.nn import functional
 
-    from capivara_cli.pixels import Pixels
+    from capivara_cli.models.preprocess import Pixels
 
     normalised = Pixels(SETTINGS).normalised
     theirs, whole, draft = named.values()

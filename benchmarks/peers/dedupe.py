@@ -77,8 +77,8 @@ def embeddings(count: int) -> np.ndarray:
 
 
 def our_hashes(count: int, crowded: bool = False) -> Decision:
-    from capivara_cli.deduplication.greedy import first_of_near
-    from capivara_cli.deduplication.hamming import HashSpace
+    from capivara_cli.stages.deduplication.first_of_near import first_of_near
+    from capivara_cli.stages.deduplication.hamming import HashSpace
 
     space = HashSpace(hashes(count, crowded), RADIUS)
     return lambda: {"go": float((~first_of_near(space)).sum())}
@@ -105,8 +105,8 @@ def faiss_hashes(count: int) -> Decision:
 
 
 def our_embeddings(count: int) -> Decision:
-    from capivara_cli.deduplication.cosine import CosineSpace, Vectors
-    from capivara_cli.deduplication.greedy import first_of_near
+    from capivara_cli.stages.deduplication.cosine import CosineSpace, Vectors
+    from capivara_cli.stages.deduplication.first_of_near import first_of_near
 
     space = CosineSpace(Vectors(embeddings(count), SIMILARITY, "cpu"))
     return lambda: {"go": float((~first_of_near(space)).sum())}
@@ -131,9 +131,9 @@ def faiss_embeddings(count: int) -> Decision:
 
 def clustered(count: int) -> Decision:
     """In clusters; then, on a clock of its own, by all pairs, to compare."""
-    from capivara_cli.deduplication import clusters
-    from capivara_cli.deduplication.cosine import CosineSpace, Vectors
-    from capivara_cli.deduplication.greedy import first_of_near
+    from capivara_cli.stages.deduplication import clusters
+    from capivara_cli.stages.deduplication.cosine import CosineSpace, Vectors
+    from capivara_cli.stages.deduplication.first_of_near import first_of_near
 
     rows = embeddings(count)
     vectors = Vectors(rows, SIMILARITY, "cpu")

@@ -8,7 +8,7 @@ import sysconfig
 import venv
 from pathlib import Path
 
-from capivara_cli import cache
+from capivara_cli.storage import cache
 
 REQUIREMENTS = {
     "data-juicer": ("py-data-juicer==1.6.1",),

@@ -92,7 +92,7 @@ class Ours:
         self.options = Options(model="full", precision=precision)  # type: ignore[arg-type]
 
     def __call__(self, chosen: list[Photo]) -> list[list[float]]:
-        from capivara_cli.stage import Env, Settings
+        from capivara_cli.pipeline.stage import Env, Settings
         from capivara_cli.stages.filter import filter as stage
 
         env = Env(Settings(device="cpu"), "filter", {("clip", "full", "", "cpu"): self.clip})
@@ -112,7 +112,7 @@ def timed(way: Callable[[list[Photo]], Any], chosen: list[Photo]) -> tuple[float
 
 
 def measure(setup: Setup) -> Found:
-    from capivara_cli.clip import load_clip
+    from capivara_cli.models.clip import load_clip
 
     given = photos(setup)
     texts = [text for photo in given for text, _ in photo.captions]

@@ -69,7 +69,7 @@ def theirs(case: Case, folder: str) -> dict[str, Any]:
     from open_clip_train.scheduler import cosine_lr
     from open_clip_train.train import train_one_epoch
 
-    from capivara_cli.clip import load_clip
+    from capivara_cli.models.clip import load_clip
 
     given = ["--model", "random", "--lock-image", "--batch-size", str(case.batch), "--lr", "1e-5", "--warmup", "250"]
     args = parse_args([*given, "--precision", case.recipe.split()[1]])

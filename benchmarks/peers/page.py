@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.peers.results import ROOT, comparison, kept
-from capivara_cli import markdown
+from capivara_cli.reports import markdown
 
 PATH = ROOT / "docs" / "benchmarks.md"
 ORDER = (

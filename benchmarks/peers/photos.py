@@ -31,7 +31,7 @@ class Photo:
     captions: list[tuple[str, str]] = field(default_factory=list)
 
     def sample(self, captions: int = CAPTIONS) -> Any:
-        from capivara_cli.sample import Caption, Sample, encode_json
+        from capivara_cli.shards.sample import Caption, Sample, encode_json
 
         written = [Caption(text, lang, "alt").to_json() for text, lang in self.captions[:captions]]
         first = self.captions[0][0].encode()
@@ -66,7 +66,7 @@ def made() -> list[Photo]:
     """Clouds of noise on all scales, which compress like photos, with captions of toy scenes."""
     from PIL import Image
 
-    from capivara_cli.toy.build.translators import parallel_rows
+    from tools.build_toy.translators import parallel_rows
 
     rows = parallel_rows("train", MADE, 1, {"sentence": 1})
     chance = np.random.default_rng(0)

@@ -69,7 +69,7 @@ def mapped(rows: Floats, folder: Path) -> Floats:
 def exact_ways(features: Floats) -> Iterator[tuple[str, Search]]:
     import faiss
 
-    from capivara_cli.searching import exact
+    from capivara_cli.commands.searching import exact
 
     yield "capivara, exact", lambda queries: exact.best(features, queries, K).rows
     yield "numpy: product, argpartition", lambda queries: plain(features, queries)
@@ -79,7 +79,7 @@ def exact_ways(features: Floats) -> Iterator[tuple[str, Search]]:
 
 
 def inverted_file(features: Floats, folder: Path) -> tuple[str, Search]:
-    from capivara_cli.searching import approximate
+    from capivara_cli.commands.searching import approximate
 
     inverted = approximate.inverted_file(features, folder)
     return (
@@ -115,7 +115,7 @@ def recall(found: np.ndarray, expected: np.ndarray) -> float:
 
 def compared(kind: str, count: int) -> list[Row]:
     """The ways, exact ones for topics alone."""
-    from capivara_cli.searching import exact
+    from capivara_cli.commands.searching import exact
 
     images, queries = embeddings(kind, count)
     with tempfile.TemporaryDirectory() as name:

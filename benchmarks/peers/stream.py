@@ -11,8 +11,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from benchmarks.peers.results import Found, Row, Setup
-from capivara_cli.sample import Sample
-from capivara_cli.shards import ShardWriter, reading
+from capivara_cli.shards.archive import ShardWriter, reading
+from capivara_cli.shards.sample import Sample
 
 TITLE = "Reading and writing shards"
 PACKAGES = ("webdataset",)

@@ -14,11 +14,11 @@ from pathlib import Path
 
 from benchmarks.peers.results import Found, Row, Setup
 from benchmarks.peers.stream import with_tarfile
-from capivara_cli import engine
-from capivara_cli.options import parse_plan
-from capivara_cli.sample import Caption, Sample, encode_json
-from capivara_cli.shards import ShardWriter
-from capivara_cli.stage import Settings
+from capivara_cli.cli.parameters import parse_plan
+from capivara_cli.pipeline import engine
+from capivara_cli.pipeline.stage import Settings
+from capivara_cli.shards.archive import ShardWriter
+from capivara_cli.shards.sample import Caption, Sample, encode_json
 
 TITLE = "Text stages, and pipes of them"
 PACKAGES = ()

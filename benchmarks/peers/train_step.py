@@ -132,7 +132,7 @@ def original(case: Case, folder: str) -> dict[str, Any]:
     from peft import LoraConfig, get_peft_model
     from torch.nn import functional as F  # noqa: N812
 
-    from capivara_cli.clip import load_clip
+    from capivara_cli.models.clip import load_clip
 
     model = load_clip(folder, device="cpu").model
     first = first_loss(model, case)
@@ -165,15 +165,15 @@ def ours(case: Case, folder: str) -> dict[str, Any]:
     import torch
     from torch import nn
 
-    from capivara_cli.clip import load_clip
-    from capivara_cli.precision import precision
+    from capivara_cli.models.adapters.methods import Tuning, tune
+    from capivara_cli.models.clip import load_clip
+    from capivara_cli.models.precision import precision
     from capivara_cli.training.devices import Devices
     from capivara_cli.training.encoder import Encoder
-    from capivara_cli.training.lean import lean
+    from capivara_cli.training.less_memory import lean
     from capivara_cli.training.loop import Parts, Recipe, Trainer
     from capivara_cli.training.memory import Budget, few_plans, parse_size
     from capivara_cli.training.objective import ImageText, Objective
-    from capivara_cli.training.tuning import Tuning, tune
 
     if case.memory:
         few_plans()

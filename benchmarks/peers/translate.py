@@ -49,7 +49,7 @@ BEAM = 4
 
 def captions(count: int) -> list[str]:
     """Sentences, half of them with the paper's prefixes, drawn with replacement: a third comes again."""
-    from capivara_cli.toy.build.translators import parallel_rows
+    from tools.build_toy.translators import parallel_rows
 
     texts = [row["en"] for row in parallel_rows("train", count, 1, {"sentence": 1, "prefixed": 1})]
     return [texts[place] for place in np.random.default_rng(0).integers(len(texts), size=count)]
@@ -96,9 +96,9 @@ def timed(work: Callable[..., Any], *given: Any) -> tuple[float, Any]:
 
 def with_us(package: str, texts: Sequence[str]) -> dict[str, Any]:
     """Seconds of all captions, of the distinct ones, and of a bare CTranslate2; and the translations."""
-    from capivara_cli.generation import Decoding, Setup
-    from capivara_cli.translation_memory import Remembering
-    from capivara_cli.translators import argos
+    from capivara_cli.languages.translation_memory import Remembering
+    from capivara_cli.models.generation import Decoding, Setup
+    from capivara_cli.stages.translators import argos
 
     with tempfile.TemporaryDirectory() as folder:
         os.environ["CAPIVARA_CACHE"] = folder
@@ -137,7 +137,7 @@ def compared(package: str, texts: list[str], api_seconds: float) -> dict[str, An
 
 
 def measure(setup: Setup) -> Found:
-    from capivara_cli.translators.toy import MODELS
+    from capivara_cli.stages.translators.toy import MODELS
 
     count, api_seconds = (200, 1.0) if setup.small else (3_000, 15.0)
     texts = captions(count)

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from benchmarks.reproduce import work
-from capivara_cli.files import replace_text
+from capivara_cli.storage.files import replace_text
 
 RESULTS = Path(__file__).with_name("results.json")
 PAGE = Path(__file__).parents[2] / "docs" / "reproduction.md"

@@ -15,7 +15,7 @@ import numpy as np
 from benchmarks.reproduce import towers, world
 from benchmarks.reproduce.plan import DATA, DEFAULTS, LANGUAGES, SMALL, Cell
 from benchmarks.reproduce.world import Test, World
-from capivara_cli.files import replace_text
+from capivara_cli.storage.files import replace_text
 
 Result = dict[str, Any]
 
@@ -49,13 +49,13 @@ def run(job: Job) -> Result:
 
 
 def _trained(job: Job) -> tuple[Any, Result]:
-    from capivara_cli.clip import load_clip
+    from capivara_cli.models.clip import load_clip
 
     model = model_of(job.world, job.cell.model)
     if not job.cell.data:
         return load_clip(model), {}
     from capivara_cli.commands.train import Options, train
-    from capivara_cli.stage import Env, Settings
+    from capivara_cli.pipeline.stage import Env, Settings
 
     options = Options(lang=job.cell.lang, model=model, runs=str(job.world.runs), name=job.cell.name, **job.options)
     env = Env(Settings(seed=job.world.seed, quiet=True, device="cpu"), "train")
@@ -118,9 +118,9 @@ _SEEN: dict[tuple[Path, int], dict[str, np.ndarray]] = {}
 
 def prepare(where: World, data: str, model: str) -> None:
     """Choose the captions, and make what all runs on them share: cells in several processes then only read."""
-    from capivara_cli.clip import load_clip
-    from capivara_cli.engine import Source
-    from capivara_cli.stage import Env, Settings
+    from capivara_cli.models.clip import load_clip
+    from capivara_cli.pipeline.engine import Source
+    from capivara_cli.pipeline.stage import Env, Settings
     from capivara_cli.training.store import FOLDER, features
 
     world.choose(where, data, DATA[data])

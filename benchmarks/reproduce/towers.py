@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
-from capivara_cli.files import replace_text
+from capivara_cli.storage.files import replace_text
 from capivara_cli.toy import grammar, scenes
 
 SMALL = "small-tower"
@@ -23,7 +23,7 @@ def build_small(root: Path) -> None:
     folder = root / SMALL
     if (folder / _DONE).is_file():
         return
-    from capivara_cli.toy.build import clip
+    from tools.build_toy import clip
 
     model = copy.deepcopy(clip.MODEL)
     model["embed_dim"] = 64
@@ -45,9 +45,9 @@ def build_captioner(root: Path, n_scenes: int = 4000, steps: int = 700) -> None:
     import torch
     from transformers import Blip2ForConditionalGeneration
 
-    from capivara_cli.captioners.toy import MODEL
-    from capivara_cli.toy.build import captioner
-    from capivara_cli.toy.build.fit import fit
+    from capivara_cli.stages.captioners.toy import MODEL
+    from tools.build_toy import captioner
+    from tools.build_toy.fit import fit
 
     torch.manual_seed(0)
     world, rng = list(scenes.sample_scenes("train", n_scenes, 77)), random.Random(0)
@@ -80,10 +80,10 @@ def _said(scene: scenes.Scene, prefix: str, rng: random.Random) -> str:
 
 def _right(folder: Path, count: int = 200) -> float:
     """Percent of held-out scenes whose first caption is right in every word."""
-    from capivara_cli import plugins
-    from capivara_cli.generation import Decoding, Draw, Setup
+    from capivara_cli import registry
+    from capivara_cli.models.generation import Decoding, Draw, Setup
 
-    told: Any = plugins.load("captioners", f"blip2:{folder / 'captioner'}", setup=Setup("cpu", Decoding()))
+    told: Any = registry.load("captioners", f"blip2:{folder / 'captioner'}", setup=Setup("cpu", Decoding()))
     drawn = list(scenes.sample_scenes("heldout", count, 77))
     tell = told([told.prepare(scenes.draw(scene, seed=7)) for scene in drawn])
     said = [each[0] for each in tell([[Draw(PREFIXES[0])]] * count)]

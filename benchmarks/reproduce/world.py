@@ -16,12 +16,12 @@ import numpy as np
 
 from benchmarks.reproduce import towers
 from benchmarks.reproduce.plan import LANGUAGES, PREFIXES, Captions
-from capivara_cli.embedding import with_embedding
-from capivara_cli.files import replace_text, replacing
-from capivara_cli.perform import perform_line
-from capivara_cli.sample import Caption, Sample, encode_json
-from capivara_cli.shards import ShardWriter, find_shards, reading
-from capivara_cli.stage import Settings
+from capivara_cli.cli.perform import perform_line
+from capivara_cli.pipeline.stage import Settings
+from capivara_cli.shards.archive import ShardWriter, find_shards, reading
+from capivara_cli.shards.embedding import with_embedding
+from capivara_cli.shards.sample import Caption, Sample, encode_json
+from capivara_cli.storage.files import replace_text, replacing
 from capivara_cli.toy import grammar, lexicon, scenes
 
 SELECTED_ON = 300
@@ -160,7 +160,7 @@ def _synonyms() -> str:
 @functools.cache
 def toy() -> Any:
     """The toy CLIP, as it is: never to be trained."""
-    from capivara_cli.clip import load_clip
+    from capivara_cli.models.clip import load_clip
 
     return load_clip("toy")
 
@@ -257,11 +257,11 @@ def _heldout(world: World) -> Iterable[scenes.Scene]:
 
 
 def _translated(texts: Sequence[str], source: str, target: str) -> list[str]:
-    from capivara_cli import plugins
-    from capivara_cli.generation import Decoding, Setup
+    from capivara_cli import registry
+    from capivara_cli.models.generation import Decoding, Setup
 
     setup = Setup("cpu", Decoding(beams=0))
-    translator: Any = plugins.load("translators", "toy", source=source, target=target, setup=setup)
+    translator: Any = registry.load("translators", "toy", source=source, target=target, setup=setup)
     return [str(text) for text in translator(list(texts))]
 
 

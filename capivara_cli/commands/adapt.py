@@ -13,14 +13,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from capivara_cli import console, languages, ledger
-from capivara_cli.command import command
+from capivara_cli import console, languages
+from capivara_cli.cli.perform import perform_line
+from capivara_cli.commands.recipes import recipe as recipes
+from capivara_cli.commands.recipes.recipe import DEFAULT, Recipe
+from capivara_cli.commands.recipes.script import Script
+from capivara_cli.costs import ledger
 from capivara_cli.errors import UsageError
-from capivara_cli.perform import perform_line
-from capivara_cli.recipes import recipe as recipes
-from capivara_cli.recipes.recipe import DEFAULT, Recipe
-from capivara_cli.recipes.script import Script
-from capivara_cli.stage import Env, flag_of, opt
+from capivara_cli.pipeline.command import command
+from capivara_cli.pipeline.stage import Env, flag_of, opt
 
 _HEAD = ("lang", "model", "pretrained", "fraction", "seeds")
 _OF_STEPS = {
@@ -91,13 +92,13 @@ def adapt(inputs: list[str], options: Options, env: Env) -> dict[str, Any]:
     script = Script(recipe, inputs, options.name or _name(recipe), runs, env.seed)
     settings = replace(env.settings, out="")
     if settings.dry_run:
-        from capivara_cli import estimating
+        from capivara_cli.cli import dry_run
 
-        estimating.perform_lines(script.check, script.lines(), settings)
+        dry_run.perform_lines(script.check, script.lines(), settings)
         return {"run": script.run_folders[0], "runs": script.run_folders}
     script.check()
 
-    from capivara_cli.evaluation import story
+    from capivara_cli.reports.tables import before_after
 
     *work, evaluation = script.lines()
     for words in work:
@@ -106,12 +107,12 @@ def adapt(inputs: list[str], options: Options, env: Env) -> dict[str, Any]:
     with console.hushed():  # the story of before and after says it shorter than one table per run
         found = perform_line(evaluation, settings)
     stages, total = ledger.sums(ledger.unique(each for run in script.run_folders for each in ledger.read(Path(run))))
-    console.say("\n" + story.story_text(found, script.lang) + "\n\n" + price(stages, total))
+    console.say("\n" + before_after.story_text(found, script.lang) + "\n\n" + price(stages, total))
     return {
         "run": script.run_folders[0],
         "runs": script.run_folders,
-        "before_and_after": story.before_and_after(found),
-        "disparity": story.spread(found),
+        "before_and_after": before_after.before_and_after(found),
+        "disparity": before_after.spread(found),
         "footprint": total,
         "stages": stages,
     }

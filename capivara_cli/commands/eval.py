@@ -12,17 +12,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from capivara_cli import console, languages, ongoing, plugins
-from capivara_cli.command import command
-from capivara_cli.engine import default_inputs
+from capivara_cli import console, languages, registry
+from capivara_cli.costs import live_record
 from capivara_cli.errors import CapivaraError, UsageError, unknown
-from capivara_cli.stage import Env, opt
-from capivara_cli.weights import DEFAULT_MODEL
+from capivara_cli.models.clip_files import DEFAULT_MODEL
+from capivara_cli.pipeline.command import command
+from capivara_cli.pipeline.engine import default_inputs
+from capivara_cli.pipeline.stage import Env, opt
 
 if TYPE_CHECKING:
-    from capivara_cli.estimating.rehearsal import Rehearsal
-    from capivara_cli.evaluation.subjects import NamedSet, ShardSet
-    from capivara_cli.evaluation.tasks import Contender, Subject
+    from capivara_cli.cli.dry_run.rehearsal import Rehearsal
+    from capivara_cli.evaluation.measure import Contender, Subject
+    from capivara_cli.evaluation.targets import NamedSet, ShardSet
 
 
 @dataclass(frozen=True)
@@ -50,10 +51,10 @@ class Options:
 
     def check(self) -> None:
         """Raise at once what can be known to be wrong before a model is loaded."""
-        from capivara_cli.evaluation import table_files
+        from capivara_cli.reports.tables import files as table_files
 
         if self.translator != "auto":
-            plugins.check("translators", self.translator)
+            registry.check("translators", self.translator)
         if self.prompt and self.prompt.count("{}") != 1:
             raise UsageError(f"--prompt {self.prompt!r}: one {{}} says where the caption goes", "'a photo of {}'")
         for path in self.table_files:
@@ -77,15 +78,18 @@ def _eval(inputs: list[str], options: Options, env: Env) -> dict[str, Any]:
     modes = wanted_modes(options.mode)
     options.check()
 
-    from capivara_cli.evaluation import compare, keeping, present, table_files
+    from capivara_cli.evaluation import compare
     from capivara_cli.evaluation.queries import Queries
     from capivara_cli.evaluation.translations import Translation
+    from capivara_cli.reports import eval_results
+    from capivara_cli.reports.tables import files as table_files
+    from capivara_cli.reports.tables import terminal
 
     opened = _opened(targets, options, langs, modes, env)
     contenders = _contenders(targets.runs, options, env)
     owner = {"run": targets.runs[0]} if targets.runs else {}  # what evaluating cost is kept with the run
     if targets.runs:
-        ongoing.goes_to(run=targets.runs[0])
+        live_record.goes_to(run=targets.runs[0])
 
     def translate(source: str, target: str) -> Translation:
         return Translation(options.translator, source, target, env)
@@ -95,7 +99,7 @@ def _eval(inputs: list[str], options: Options, env: Env) -> dict[str, Any]:
     for each in opened:
         subject = each.subject(contenders, options.batch_size)
         _warn_small(subject, ks)
-        kept = keeping.Keeping(subject, contenders)
+        kept = eval_results.Keeping(subject, contenders)
         protocol = compare.Protocol(ks, queries, modes, env.seed, kept.watch)
         rows = compare.compare(subject, contenders, langs or list(subject.gallery.captions), protocol)
         for part, more in rows.items():
@@ -103,13 +107,13 @@ def _eval(inputs: list[str], options: Options, env: Env) -> dict[str, Any]:
         kept.save(rows, each)
     for path in options.table_files:
         table_files.write(path, found)
-    console.say(present.tables(found))
+    console.say(terminal.tables(found))
     tally = env.tally
     return {**found, **owner, "read": tally.read, "dropped": dict(tally.dropped), "notes": dict(tally.notes)}
 
 
 def _estimate(inputs: list[str], options: Options, env: Env, rehearsal: Rehearsal) -> dict[str, Any]:
-    from capivara_cli.estimating import evaluating
+    from capivara_cli.cli.dry_run import evaluating
 
     there = [text for text in inputs if text not in rehearsal.runs and text not in rehearsal.made]
     planned = [text for text in inputs if text in rehearsal.runs]
@@ -133,17 +137,16 @@ def _opened(
     targets: _Targets, options: Options, langs: list[str], modes: Sequence[str], env: Env
 ) -> Iterable[NamedSet | ShardSet]:
     """Every set, with what it lacks said before a model is loaded."""
-    from capivara_cli.evaluation import classnames, subjects
+    from capivara_cli.evaluation import classnames
+    from capivara_cli.evaluation.targets import NamedSet, Request, ShardSet
 
     classes, templates = classnames.read(options.classes, options.templates, langs)
     train = [part.strip() for part in options.train.split(",") if part.strip()]
     probes = any(mode != "zero-shot" for mode in modes)
-    request = subjects.Request(
-        langs, options.data, options.split, options.translator, classes, templates, probes, train
-    )
-    opened: list[Any] = [subjects.NamedSet(spec, request, env) for spec in targets.sets]
+    request = Request(langs, options.data, options.split, options.translator, classes, templates, probes, train)
+    opened: list[Any] = [NamedSet(spec, request, env) for spec in targets.sets]
     if targets.shards or not targets.sets:
-        opened.insert(0, subjects.ShardSet(targets.shards, request, env))
+        opened.insert(0, ShardSet(targets.shards, request, env))
     return opened
 
 
@@ -201,9 +204,9 @@ def wanted_modes(text: str) -> list[str]:
 
 def _contenders(runs: Sequence[str], options: Options, env: Env) -> list[Contender]:
     """The models, ``--model`` first: what the others are compared with."""
-    from capivara_cli.clip import DEFAULT_MODEL, load_clip
-    from capivara_cli.evaluation.tasks import Contender
-    from capivara_cli.weights import check_model
+    from capivara_cli.evaluation.measure import Contender
+    from capivara_cli.models.clip import DEFAULT_MODEL, load_clip
+    from capivara_cli.models.clip_files import check_model
 
     named = [options.model] if options.model else [] if runs else [DEFAULT_MODEL]
     contenders = []

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from capivara_cli import console, plugins
-from capivara_cli.command import command
+from capivara_cli import console, registry
 from capivara_cli.errors import CapivaraError, UsageError
-from capivara_cli.runs import open_run, replacing_folder
-from capivara_cli.stage import Env, opt
+from capivara_cli.models.run_folder import open_run, replacing_folder
+from capivara_cli.pipeline.command import command
+from capivara_cli.pipeline.stage import Env, opt
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ def export(inputs: list[str], options: Options, env: Env) -> dict[str, Any]:
     if len(inputs) != 1:
         raise UsageError("export: one run and --to are needed", "capivara export runs/hi --to clip-hi")
     options.check()
-    plugins.check("exporters", options.form)
+    registry.check("exporters", options.form)
     target = Path(options.target)
     if target.exists():
         raise CapivaraError(f"{target}: exists", f"choose another {'--hf' if options.hf else '--to'}, or delete it")
@@ -63,7 +63,7 @@ def export(inputs: list[str], options: Options, env: Env) -> dict[str, Any]:
     run.check_adapter()
     further = {"repo": options.repo} if options.repo else {}
     with replacing_folder(target) as folder:
-        how_to_load = plugins.module("exporters", options.form).write(run, folder, target.absolute(), **further)
+        how_to_load = registry.module("exporters", options.form).write(run, folder, target.absolute(), **further)
         if not (folder / "README.md").exists():
             shutil.copyfile(run.path / "MODEL_CARD.md", folder / "README.md")
     console.say(f"{target}/: {how_to_load}")

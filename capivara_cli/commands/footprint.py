@@ -13,11 +13,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from capivara_cli import console, ledger
-from capivara_cli.command import command
-from capivara_cli.energy import Meter, intensity, pages
+from capivara_cli import console
+from capivara_cli.costs import Meter, carbon_intensity, ledger
 from capivara_cli.errors import CapivaraError, UsageError
-from capivara_cli.stage import Env, opt
+from capivara_cli.pipeline.command import command
+from capivara_cli.pipeline.stage import Env, opt
+from capivara_cli.reports import footprint as pages
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ def footprint(inputs: list[str], options: Options, env: Env) -> dict[str, Any]:
     records = _records(paths)
     settings = env.settings
     if settings.country or settings.region or settings.intensity:
-        records = [ledger.priced(each, intensity.of(settings)) for each in records]
+        records = [ledger.priced(each, carbon_intensity.of(settings)) for each in records]
     stages, total = ledger.sums(records)
     if not env.json:
         console.page(pages.page([*stages, total], records, options.format))
@@ -69,7 +70,7 @@ def _records(paths: Sequence[Path]) -> list[ledger.Record]:
 
 def _measure(words: list[str], env: Env) -> dict[str, Any]:
     """Run any command, its streams untouched, and say what it and all that it starts cost; its exit code is ours."""
-    with Meter(words[0], intensity.of(env.settings), now=True) as meter:
+    with Meter(words[0], carbon_intensity.of(env.settings), now=True) as meter:
         try:
             code = subprocess.run(words, stdout=console.claim_stdout()).returncode
         except FileNotFoundError as error:

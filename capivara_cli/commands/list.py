@@ -6,10 +6,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from capivara_cli import console, languages, plugins
-from capivara_cli.command import command
+from capivara_cli import console, languages, registry
 from capivara_cli.errors import CapivaraError, UsageError, unknown
-from capivara_cli.stage import Env
+from capivara_cli.pipeline.command import command
+from capivara_cli.pipeline.stage import Env
 
 Rows = Sequence[dict[str, Any]]
 
@@ -49,7 +49,7 @@ def _printed(kind: str, rows: Rows, *, brief: bool) -> str:
 
 
 def _plugins(kind: str) -> Callable[[], Rows]:
-    return lambda: [{"name": name, "what it is": plugins.describe(kind, name)} for name in plugins.names(kind)]
+    return lambda: [{"name": name, "what it is": registry.describe(kind, name)} for name in registry.names(kind)]
 
 
 def _evalsets() -> Rows:
@@ -100,8 +100,8 @@ def _code(name: str) -> str:
 
 
 def _argos_pairs() -> Sequence[tuple[str, str]]:
-    from capivara_cli.translators._package import pairs_in
-    from capivara_cli.translators.argos import packages_folder
+    from capivara_cli.stages.translators._package import pairs_in
+    from capivara_cli.stages.translators.argos import packages_folder
 
     return [*pairs_in(packages_folder())]
 
@@ -121,7 +121,7 @@ def _apertium_pairs() -> Sequence[tuple[str, str]]:
 
 def _recipes() -> Rows:
     """Every recipe of ``capivara adapt --recipe``, and the language it is for where it names one."""
-    from capivara_cli.recipes import recipe
+    from capivara_cli.commands.recipes import recipe
 
     heads = {name: recipe.load(name).head for name in recipe.names()}
     return [{"name": name, "lang": head.lang, "what it is": head.about} for name, head in heads.items()]

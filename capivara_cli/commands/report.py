@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from capivara_cli import console
-from capivara_cli.command import command
 from capivara_cli.errors import UsageError
-from capivara_cli.files import replace_text
-from capivara_cli.stage import Env, opt
+from capivara_cli.pipeline.command import command
+from capivara_cli.pipeline.stage import Env, opt
+from capivara_cli.storage.files import replace_text
 
 NAME = "report.html"
 
@@ -37,10 +37,10 @@ def report(inputs: list[str], options: Options, env: Env) -> dict[str, Any]:
     if not inputs:
         raise UsageError("report: of which run?", "capivara report runs/pt")
 
-    from capivara_cli.reporting.document import document, sections
-    from capivara_cli.reporting.journey import find_stages
-    from capivara_cli.reporting.material import read_run
-    from capivara_cli.reporting.results import findings
+    from capivara_cli.reports.page.caption_journey import find_stages
+    from capivara_cli.reports.page.findings import findings
+    from capivara_cli.reports.page.page import document, sections
+    from capivara_cli.reports.page.read_run import read_run
 
     runs = [read_run(Path(path)) for path in dict.fromkeys(text.rstrip("/") for text in inputs)]
     found = findings(runs)

@@ -8,14 +8,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from capivara_cli import engine
-from capivara_cli.command import command
+from capivara_cli.cli.parameters import parse_plan
 from capivara_cli.errors import UsageError
-from capivara_cli.options import parse_plan
-from capivara_cli.stage import Env, Step
+from capivara_cli.pipeline import engine
+from capivara_cli.pipeline.command import command
+from capivara_cli.pipeline.stage import Env, Step
 
 if TYPE_CHECKING:
-    from capivara_cli.estimating.rehearsal import Rehearsal
+    from capivara_cli.cli.dry_run.rehearsal import Rehearsal
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ def _plan(inputs: list[str]) -> list[Step]:
 
 
 def _estimate(inputs: list[str], options: Options, env: Env, rehearsal: Rehearsal) -> dict[str, Any]:
-    from capivara_cli.estimating import plans
+    from capivara_cli.cli.dry_run import plans
 
     return plans.rehearse(_plan(inputs), inputs[1:], env.settings, rehearsal, streams=env.data is not None)
 

@@ -15,19 +15,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from capivara_cli import console, languages, plugins
-from capivara_cli.command import command
+from capivara_cli import console, languages, registry
 from capivara_cli.errors import CapivaraError, UsageError
-from capivara_cli.files import replace_text
-from capivara_cli.shards import find_shards
-from capivara_cli.stage import Env, opt
+from capivara_cli.pipeline.command import command
+from capivara_cli.pipeline.stage import Env, opt
+from capivara_cli.shards.archive import find_shards
+from capivara_cli.storage.files import replace_text
 
 if TYPE_CHECKING:
-    from capivara_cli.clip import Clip
-    from capivara_cli.searching.asking import Asked
-    from capivara_cli.searching.exact import Best, Floats
-    from capivara_cli.searching.index import Index
-    from capivara_cli.searching.results import Answer
+    from capivara_cli.commands.searching.exact import Best, Floats
+    from capivara_cli.commands.searching.index import Index
+    from capivara_cli.commands.searching.query import Asked
+    from capivara_cli.commands.searching.results import Answer
+    from capivara_cli.models.clip import Clip
 
 _EXAMPLE = 'capivara search "um cachorro na praia" shards/ --model runs/pt'
 _STREAM = "-"
@@ -68,10 +68,10 @@ def search(inputs: list[str], options: Options, env: Env) -> dict[str, Any]:
     shards = find_shards(wanted.inputs)
     draw = _drawing(options, env)
     if options.translator != "auto":
-        plugins.check("translators", options.translator)
+        registry.check("translators", options.translator)
 
-    from capivara_cli.searching.index import open_index
-    from capivara_cli.searching.results import answers
+    from capivara_cli.commands.searching.index import open_index
+    from capivara_cli.commands.searching.results import answers
 
     clip = _model(options, env)
     asked, vectors = _asked(wanted, lang, clip, options, env)
@@ -94,14 +94,14 @@ def search(inputs: list[str], options: Options, env: Env) -> dict[str, Any]:
 
 def _wanted(inputs: list[str], options: Options) -> _Wanted:
     """Raises ``UsageError`` when it is not said, or said twice, what is looked for."""
-    from capivara_cli.engine import DEFAULT_INPUT, default_inputs
+    from capivara_cli.pipeline.engine import DEFAULT_INPUT, default_inputs
 
     if options.image and options.queries:
         raise UsageError("--image and --queries: one of them", _EXAMPLE)
     if options.queries == _STREAM and _STREAM in inputs:
         raise UsageError("--queries -: standard input is the shards already", "write the queries to a file")
     if options.image or options.queries:
-        from capivara_cli.searching.asking import read_image, read_queries
+        from capivara_cli.commands.searching.query import read_image, read_queries
 
         if options.image:
             return _Wanted([], read_image(options.image), default_inputs(inputs))
@@ -128,14 +128,14 @@ def _language(options: Options) -> str:
         return languages.get(options.lang.strip()).code
     if not (Path(options.model) / "run.json").is_file():
         return ""
-    from capivara_cli.runs import open_run
+    from capivara_cli.models.run_folder import open_run
 
     taught = str(open_run(Path(options.model)).document["request"].get("lang", "")).split(",")
     return taught[0].strip() if len(taught) == 1 else ""
 
 
 def _model(options: Options, env: Env) -> Clip:
-    from capivara_cli.clip import DEFAULT_MODEL, check_model, load_clip
+    from capivara_cli.models.clip import DEFAULT_MODEL, check_model, load_clip
 
     name = options.model or DEFAULT_MODEL
     check_model(name, options.pretrained)
@@ -144,8 +144,8 @@ def _model(options: Options, env: Env) -> Clip:
 
 
 def _asked(wanted: _Wanted, lang: str, clip: Clip, options: Options, env: Env) -> tuple[list[Asked], Floats]:
+    from capivara_cli.commands.searching.query import Asked, ask
     from capivara_cli.evaluation.translations import Translation
-    from capivara_cli.searching.asking import Asked, ask
 
     if wanted.image is not None:
         return [Asked(options.image, options.image)], clip.embed_images([clip.preprocess(wanted.image)])
@@ -158,7 +158,7 @@ def _asked(wanted: _Wanted, lang: str, clip: Clip, options: Options, env: Env) -
 
 def _best(index: Index, vectors: Floats, options: Options) -> tuple[Best, str]:
     """What was found, and how: "exact" or "faiss"."""
-    from capivara_cli.searching import approximate, exact
+    from capivara_cli.commands.searching import approximate, exact
 
     large = len(index) > approximate.LARGE
     if options.index == "auto" and large and not approximate.installed():
@@ -173,7 +173,7 @@ def _drawing(options: Options, env: Env) -> Callable[[Any], str] | None:
     """What makes a terminal show an image, None when images are not shown there."""
     if options.inline == "off" or options.html or env.json:
         return None
-    from capivara_cli.searching import inline
+    from capivara_cli.commands.searching import terminal_images as inline
 
     terminal = console.is_terminal()
     protocol = inline.protocol(os.environ) if terminal else ""
@@ -191,7 +191,7 @@ def _show(
     answers: Iterable[Answer], options: Options, draw: Callable[[Any], str] | None, env: Env
 ) -> list[dict[str, Any]]:
     """Show one answer after the other, so that the images of one alone are in memory; for programs, all of them."""
-    from capivara_cli.searching import results
+    from capivara_cli.commands.searching import results
 
     shown, pages = [], []
     for answer in answers:

@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from capivara_cli import console, languages
-from capivara_cli.command import command
 from capivara_cli.errors import BadSample
-from capivara_cli.files import replace_text
-from capivara_cli.page import View, by_language, html_page
-from capivara_cli.sample import Caption, Sample
-from capivara_cli.stage import Env, opt
-from capivara_cli.typed import steps_of
+from capivara_cli.pipeline.command import command
+from capivara_cli.pipeline.stage import Env, opt
+from capivara_cli.pipeline.typed import steps_of
+from capivara_cli.reports.samples_page import View, by_language, html_page
+from capivara_cli.shards.sample import Caption, Sample
+from capivara_cli.storage.files import replace_text
 from capivara_cli.urls import public_url
 
 LONGEST = 400  # characters of one caption on a terminal
@@ -40,7 +40,7 @@ class Options:
 @command("show", Options)
 def show(inputs: list[str], options: Options, env: Env) -> dict[str, Any]:
     """Show the first samples of the inputs. A sample that is damaged is shown with what is wrong with it."""
-    from capivara_cli.engine import Source
+    from capivara_cli.pipeline.engine import Source
 
     codes = options.codes
     source = Source(inputs, env)
@@ -71,7 +71,7 @@ def _title(shards: Sequence[str]) -> str:
 
 
 def _view(sample: Sample, codes: set[str], *, pixels: bool) -> View:
-    from capivara_cli.images import decode_image, image_size
+    from capivara_cli.shards.images import decode_image, image_size
 
     problems = []
     captions: list[Caption] = []

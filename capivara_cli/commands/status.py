@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from capivara_cli import console
-from capivara_cli.command import command
 from capivara_cli.errors import CapivaraError, UsageError
-from capivara_cli.shards import MANIFEST, Manifest
-from capivara_cli.sharing import Seen, clock, look
-from capivara_cli.stage import Env
+from capivara_cli.pipeline.command import command
+from capivara_cli.pipeline.stage import Env
+from capivara_cli.shards.archive import MANIFEST, Manifest
+from capivara_cli.storage.claims import Seen, clock, look
 
 _LATELY = 50
 """Shards that the rate is of: the last ones that were finished."""

@@ -13,18 +13,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from capivara_cli import console, languages
-from capivara_cli.clip import DEFAULT_MODEL, check_model, find_adapter
-from capivara_cli.command import command
-from capivara_cli.energy import steps
-from capivara_cli.engine import Source
+from capivara_cli.costs import per_step as steps
 from capivara_cli.errors import CapivaraError, UsageError
-from capivara_cli.runs import RunDir
-from capivara_cli.stage import Env, Settings, opt
+from capivara_cli.models.clip import DEFAULT_MODEL, check_model, find_adapter
+from capivara_cli.models.run_folder import RunDir
+from capivara_cli.pipeline.command import command
+from capivara_cli.pipeline.engine import Source
+from capivara_cli.pipeline.stage import Env, Settings, opt
 
 if TYPE_CHECKING:
-    from capivara_cli.estimating.rehearsal import Rehearsal
+    from capivara_cli.cli.dry_run.rehearsal import Rehearsal
+    from capivara_cli.models.adapters.methods import Tuning
     from capivara_cli.training.data import Selection
-    from capivara_cli.training.tuning import Tuning
 
 _TERMS = ("clip", "siglip", "distill")
 _TRACKERS = ("tensorboard", "wandb")
@@ -191,7 +191,7 @@ class Options:
 
     @property
     def tuning(self) -> Tuning:
-        from capivara_cli.training.tuning import Tuning
+        from capivara_cli.models.adapters.methods import Tuning
 
         variants = {f"use_{name}": True for name in _split(self.lora_use)}
         return Tuning(
@@ -250,7 +250,7 @@ def _runs(options: Options, env: Env) -> list[tuple[Options, RunDir, Settings]]:
 
 
 def _estimate(inputs: list[str], options: Options, env: Env, rehearsal: Rehearsal) -> dict[str, Any]:
-    from capivara_cli.estimating import offline, training
+    from capivara_cli.cli.dry_run import offline, training
 
     runs = [training.Wanted(*each) for each in _runs(options, env)]
     offline.check(lambda: _check_models(options), rehearsal)

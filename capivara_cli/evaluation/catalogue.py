@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
 
-from capivara_cli import plugins
+from capivara_cli import registry
 from capivara_cli.errors import CapivaraError, unknown
 from capivara_cli.evaluation.evalset import EvalSet
-from capivara_cli.stage import Env
+from capivara_cli.pipeline.stage import Env
 
 KIND = "evalsets"
 _FROM_PATHS = ("wds", "folder")  # ``name:PATH``; asked in this order what a folder is
@@ -19,19 +19,19 @@ _LABELS = ("paper",)
 
 def _labelled() -> ModuleType:
     """Found by name, as plugins are: what evaluates knows no set."""
-    return importlib.import_module(f"capivara_cli.{KIND}._labelled")
+    return importlib.import_module("capivara_cli.evaluation.sets._labelled")
 
 
 def names() -> list[str]:
     """The names of all sets, groups not among them."""
-    return sorted({*plugins.names(KIND), *_labelled().names()})
+    return sorted({*registry.names(KIND), *_labelled().names()})
 
 
 def describe(name: str) -> str:
     """One line that says what a set is."""
     if name in _labelled().names():
         return _labelled().read(name).title
-    return plugins.describe(KIND, name)
+    return registry.describe(KIND, name)
 
 
 def groups() -> dict[str, list[str]]:
@@ -84,7 +84,7 @@ def load(spec: str, *, lang: str, data: str, split: str, env: Env) -> EvalSet:
 def recognise(path: Path) -> str | None:
     """The spec of a folder that is a set by its layout; None for shards of ours and everything else."""
     for name in _FROM_PATHS:
-        if path.is_dir() and plugins.module(KIND, name).recognises(path):
+        if path.is_dir() and registry.module(KIND, name).recognises(path):
             return f"{name}:{path}"
     return None
 
@@ -95,9 +95,9 @@ def _parts(spec: str) -> tuple[str, str]:
 
 
 def _plugin(name: str) -> ModuleType:
-    if name not in plugins.names(KIND):
+    if name not in registry.names(KIND):
         raise unknown("eval set", name, [*names(), *groups()])
-    return plugins.module(KIND, name)
+    return registry.module(KIND, name)
 
 
 def _own_folder(name: str, data: str) -> str:

@@ -13,16 +13,9 @@ from capivara_cli.evaluation import significance
 from capivara_cli.evaluation.disparity import disparity
 from capivara_cli.evaluation.examples import Answers
 from capivara_cli.evaluation.gallery import Captions, identity_of
+from capivara_cli.evaluation.measure import Contender, Measured, Row, Subject, measure_classification, measure_retrieval
 from capivara_cli.evaluation.probing import measure_probe
 from capivara_cli.evaluation.queries import Queries
-from capivara_cli.evaluation.tasks import (
-    Contender,
-    Measured,
-    Row,
-    Subject,
-    measure_classification,
-    measure_retrieval,
-)
 
 Floats = npt.NDArray[np.float32]
 PARTS = ("retrieval", "classification", "disparity")

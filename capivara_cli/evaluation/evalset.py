@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from capivara_cli.errors import CapivaraError
-from capivara_cli.sample import Sample
+from capivara_cli.shards.sample import Sample
 
 Metric = Literal["accuracy", "mean-per-class", "map-11-point", "roc-auc"]
 

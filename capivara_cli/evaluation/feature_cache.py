@@ -18,8 +18,9 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from capivara_cli import cache, console
-from capivara_cli.files import replacing, sweep
+from capivara_cli import console
+from capivara_cli.storage import cache
+from capivara_cli.storage.files import replacing, sweep
 
 Floats = npt.NDArray[np.float32]
 

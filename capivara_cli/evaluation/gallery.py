@@ -17,13 +17,13 @@ import numpy as np
 import numpy.typing as npt
 
 from capivara_cli import console, languages
-from capivara_cli.clip import Clip
-from capivara_cli.embedding import stored_embedding, unit
 from capivara_cli.errors import BadSample, CapivaraError
 from capivara_cli.evaluation.feature_cache import FeatureCache, content_digest
-from capivara_cli.images import decode_image
-from capivara_cli.sample import Caption, Sample
-from capivara_cli.stage import Env, map_batched
+from capivara_cli.models.clip import Clip
+from capivara_cli.pipeline.stage import Env, map_batched
+from capivara_cli.shards.embedding import stored_embedding, unit
+from capivara_cli.shards.images import decode_image
+from capivara_cli.shards.sample import Caption, Sample
 
 Floats = npt.NDArray[np.float32]
 Identity = tuple[tuple[str, str], ...]

@@ -7,8 +7,17 @@ import numpy as np
 from capivara_cli.errors import CapivaraError
 from capivara_cli.evaluation.evalset import Classes
 from capivara_cli.evaluation.gallery import Gallery
+from capivara_cli.evaluation.measure import (
+    NO_NAME,
+    Contender,
+    Row,
+    Subject,
+    class_head,
+    labelled,
+    percents,
+    scored_part,
+)
 from capivara_cli.evaluation.probes import Episodes, Labelled, few_shot, linear_probe
-from capivara_cli.evaluation.tasks import NO_NAME, Contender, Row, Subject, class_head, labelled, percents, scored_part
 
 
 def measure_probe(subject: Subject, contender: Contender, mode: str, seed: int) -> Row:

@@ -9,10 +9,10 @@ import numpy as np
 import numpy.typing as npt
 
 from capivara_cli import console
-from capivara_cli.clip import Clip
 from capivara_cli.errors import CapivaraError
 from capivara_cli.evaluation.gallery import Captions
 from capivara_cli.evaluation.translations import Translation
+from capivara_cli.models.clip import Clip
 
 Floats = npt.NDArray[np.float32]
 Translate = Callable[[str, str], Translation]

@@ -8,14 +8,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from capivara_cli import console, plugins
+from capivara_cli import console, registry
 from capivara_cli.errors import CapivaraError
 from capivara_cli.evaluation.evalset import Classes
 from capivara_cli.evaluation.gallery import Captions
-from capivara_cli.generation import Decoding, Setup
-from capivara_cli.sample import Caption
-from capivara_cli.stage import Env
-from capivara_cli.translation_memory import Remembering, TranslationMemory
+from capivara_cli.languages.translation_memory import Remembering, TranslationMemory
+from capivara_cli.models.generation import Decoding, Setup
+from capivara_cli.pipeline.stage import Env
+from capivara_cli.shards.sample import Caption
 
 _CHUNK = 1024
 DEFAULT_TRANSLATOR = "argos"
@@ -35,7 +35,7 @@ class Translation:
         self._translator: Remembering = env.once(
             ("translator", spec, source, target),
             lambda: Remembering(
-                plugins.load("translators", spec, source=source, target=target, setup=setup), TranslationMemory()
+                registry.load("translators", spec, source=source, target=target, setup=setup), TranslationMemory()
             ),
         )
 

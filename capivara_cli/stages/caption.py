@@ -7,15 +7,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from capivara_cli import languages, plugins
-from capivara_cli.cleaning import Cleaner
+from capivara_cli import languages, registry
 from capivara_cli.errors import CapivaraError, UsageError
-from capivara_cli.generation import Decoding, Draw, Setup, seed_of
-from capivara_cli.images import decode_image
 from capivara_cli.languages import Language
-from capivara_cli.sample import Caption, Sample
-from capivara_cli.shards import Stream
-from capivara_cli.stage import Env, map_batched, opt, stage
+from capivara_cli.languages.caption_cleaning import Cleaner
+from capivara_cli.models.generation import Decoding, Draw, Setup, seed_of
+from capivara_cli.pipeline.stage import Env, map_batched, opt, stage
+from capivara_cli.shards.archive import Stream
+from capivara_cli.shards.images import decode_image
+from capivara_cli.shards.sample import Caption, Sample
 
 ROUNDS = 8
 """How often ``--distinct`` asks again for what was said before: some images allow few sentences."""
@@ -67,7 +67,7 @@ class Options:
     compile: bool = opt(False, "torch.compile the model: slower to start, faster for many images", tuning=True)
 
     def check(self) -> None:
-        plugins.check("captioners", self.captioner)
+        registry.check("captioners", self.captioner)
         languages.get(self.lang)
         if self.bits not in (0, 4, 8):
             raise UsageError(f"--bits {self.bits}: 8 or 4, or 0 for the weights as they are")
@@ -97,7 +97,7 @@ def caption(samples: Stream, options: Options, env: Env) -> Stream:
     options.check()
     setup = options.setup(env.settings.device)
     describe: Captioner = env.once(
-        ("captioner", options.captioner, setup), lambda: plugins.load("captioners", options.captioner, setup=setup)
+        ("captioner", options.captioner, setup), lambda: registry.load("captioners", options.captioner, setup=setup)
     )
     language = languages.get(options.lang)
     prompts = read_prefixes(options.prefixes) if options.prefixes else tuple(describe.prompts(language))

@@ -4,27 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 
-from capivara_cli.deduplication.options import Options
-from capivara_cli.shards import Stream
-from capivara_cli.stage import Arrays, Corpus, Env, stage
+from capivara_cli.pipeline.stage import Arrays, Corpus, Env, stage
+from capivara_cli.shards.archive import Stream
+from capivara_cli.stages.deduplication.options import Options
 
 __all__ = ["Options", "dedupe"]
 
 
 def _survey(samples: Stream, options: Options, env: Env) -> Arrays:
-    from capivara_cli.deduplication import images
+    from capivara_cli.stages.deduplication import images
 
     return images.survey(samples, options, env)
 
 
 def _decide(surveys: Sequence[Callable[[], Arrays]], options: Options, env: Env) -> Iterator[Arrays]:
-    from capivara_cli.deduplication import images
+    from capivara_cli.stages.deduplication import images
 
     return images.decide(surveys, options, env)
 
 
 def _apply(samples: Stream, survey: Arrays, decision: Arrays, options: Options, env: Env) -> Stream:
-    from capivara_cli.deduplication import images
+    from capivara_cli.stages.deduplication import images
 
     return images.apply(samples, survey, decision, options, env)
 
@@ -44,12 +44,12 @@ def dedupe(samples: Stream, options: Options, env: Env) -> Stream:
     the first or, with ``--keep best``, the one with the best caption score, then the most pixels. ``--against`` leaves
     out images that are in eval sets or other shards.
     """
-    from capivara_cli.deduplication.captions import with_captions_thinned
+    from capivara_cli.stages.deduplication.captions import with_captions_thinned
 
     if CORPUS.wanted(options):
         raise RuntimeError(f"dedupe --images {options.images} is decided over all shards, not in one pass")
     if options.against:
-        from capivara_cli.deduplication import images
+        from capivara_cli.stages.deduplication import images
 
         yield from images.keep_out(samples, options, env)
         return

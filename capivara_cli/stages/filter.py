@@ -7,15 +7,19 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from capivara_cli import languages
-from capivara_cli.clip import DEFAULT_MODEL, load_clip
-from capivara_cli.embedding import with_embedding
 from capivara_cli.errors import CapivaraError
-from capivara_cli.filtering import text_rules
-from capivara_cli.filtering.histogram import bin_of
-from capivara_cli.filtering.image_rules import ImageRules
-from capivara_cli.filtering.looking import Looker
-from capivara_cli.filtering.scoring import Looked, Scoring, with_key
-from capivara_cli.filtering.selection import (
+from capivara_cli.models.clip import DEFAULT_MODEL, load_clip
+from capivara_cli.models.clip_files import check_model
+from capivara_cli.pipeline.stage import Arrays, Corpus, Env, opt, stage
+from capivara_cli.shards.archive import Stream
+from capivara_cli.shards.embedding import with_embedding
+from capivara_cli.shards.sample import Sample
+from capivara_cli.stages.filtering import text_rules
+from capivara_cli.stages.filtering.histogram import bin_of
+from capivara_cli.stages.filtering.image_rules import ImageRules
+from capivara_cli.stages.filtering.sample_facts import Looker
+from capivara_cli.stages.filtering.scoring import Looked, Scoring, with_key
+from capivara_cli.stages.filtering.selection import (
     CAPTION_FLOOR,
     IMAGE_FLOOR,
     NO_CAPTION_LEFT,
@@ -24,14 +28,10 @@ from capivara_cli.filtering.selection import (
     Selection,
     select,
 )
-from capivara_cli.filtering.text_rules import BOILERPLATE, TextRules
-from capivara_cli.sample import Sample
-from capivara_cli.shards import Stream
-from capivara_cli.stage import Arrays, Corpus, Env, opt, stage
-from capivara_cli.weights import check_model
+from capivara_cli.stages.filtering.text_rules import BOILERPLATE, TextRules
 
 if TYPE_CHECKING:
-    from capivara_cli.filtering.corpus import Shares
+    from capivara_cli.stages.filtering.corpus import Shares
 
 
 @dataclass(frozen=True)
@@ -105,7 +105,7 @@ class Options:
     @property
     def shares(self) -> Shares:
         """What only the whole corpus can tell."""
-        from capivara_cli.filtering.corpus import Shares
+        from capivara_cli.stages.filtering.corpus import Shares
 
         return Shares(
             top=self.top_fraction,
@@ -127,19 +127,19 @@ class Options:
 
 
 def _survey(samples: Stream, options: Options, env: Env) -> Arrays:
-    from capivara_cli.filtering.survey import pack
+    from capivara_cli.stages.filtering.survey import pack
 
     return pack(_looker(options, env).over(samples, env))
 
 
 def _decide(surveys: Sequence[Callable[[], Arrays]], options: Options, env: Env) -> Iterator[Arrays]:
-    from capivara_cli.filtering.corpus import decide
+    from capivara_cli.stages.filtering.corpus import decide
 
     return decide(surveys, options.shares)
 
 
 def _apply(samples: Stream, survey: Arrays, decision: Arrays, options: Options, env: Env) -> Stream:
-    from capivara_cli.filtering.survey import unpack
+    from capivara_cli.stages.filtering.survey import unpack
 
     return _selected(unpack(samples, survey, decision, options.scoring), options, env)
 

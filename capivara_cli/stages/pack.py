@@ -5,13 +5,13 @@ capivara pack photos/captions.csv --out shards. The format is recognised; --form
 
 from __future__ import annotations
 
-from capivara_cli import packing
-from capivara_cli.shards import Stream
-from capivara_cli.stage import Env, stage
+from capivara_cli.pipeline.stage import Env, stage
+from capivara_cli.shards.archive import Stream
+from capivara_cli.stages.importers import _packing
 
 
-@stage("pack", packing.PackOptions, begins=True)
-def pack(samples: Stream, options: packing.PackOptions, env: Env) -> Stream:
+@stage("pack", _packing.PackOptions, begins=True)
+def pack(samples: Stream, options: _packing.PackOptions, env: Env) -> Stream:
     """Yield one sample for each image of the sources, its bytes untouched; bad rows and images are counted."""
     for source in env.inputs:
-        yield from packing.samples(source, options, env)
+        yield from _packing.samples(source, options, env)

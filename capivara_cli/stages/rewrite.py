@@ -6,15 +6,15 @@ from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, Protocol
 
-from capivara_cli import languages, plugins, scripts
+from capivara_cli import languages, registry
 from capivara_cli.errors import UsageError
-from capivara_cli.generation import Ask, Decoding, Setup, seed_of
-from capivara_cli.languages import Language, code_of
-from capivara_cli.rewriters._exemplars import exemplars
-from capivara_cli.rewriters._synonyms import synonyms
-from capivara_cli.sample import Caption, Sample, captions_in
-from capivara_cli.shards import Stream
-from capivara_cli.stage import Env, map_texts, opt, stage
+from capivara_cli.languages import Language, code_of, scripts
+from capivara_cli.models.generation import Ask, Decoding, Setup, seed_of
+from capivara_cli.pipeline.stage import Env, map_texts, opt, stage
+from capivara_cli.shards.archive import Stream
+from capivara_cli.shards.sample import Caption, Sample, captions_in
+from capivara_cli.stages.rewriters._exemplars import exemplars
+from capivara_cli.stages.rewriters._synonyms import synonyms
 
 LONGEST = 3.0
 """A rewrite this many times longer or shorter than its source has left something out or made something up."""
@@ -66,14 +66,14 @@ class Options:
     cache: bool = opt(True, "back-translation: remember translations on this machine, across runs", tuning=True)
 
     def check(self) -> None:
-        plugins.check("rewriters", self.rewriter)
+        registry.check("rewriters", self.rewriter)
         language, name = languages.get(self.lang), self.rewriter.partition(":")[0]
         if self.exemplars or name in EXEMPLARS_NEEDED:
             exemplars(self.exemplars, language)
         if self.synonyms:
             synonyms(self.synonyms, language)
         if name == "back-translation":
-            plugins.check("translators", self.rewriter.partition(":")[2] or self.translator)
+            registry.check("translators", self.rewriter.partition(":")[2] or self.translator)
             if not self.ways:
                 raise UsageError("--via: through which language?", "--via de,fr")
             if language in self.ways:
@@ -220,7 +220,7 @@ class _Work:
         setup = Setup(device, decoding, options.base_url, options.concurrency, options.bits, options.compile)
         return self.env.once(
             loaded_as(options),
-            lambda: plugins.load("rewriters", options.rewriter, language=self.language, setup=setup, options=options),
+            lambda: registry.load("rewriters", options.rewriter, language=self.language, setup=setup, options=options),
         )
 
     def judged(self, item: _Item, made: list[Made]) -> list[Caption]:

@@ -9,8 +9,8 @@ import hashlib
 from dataclasses import dataclass
 from typing import Literal
 
-from capivara_cli.shards import Stream
-from capivara_cli.stage import Env, opt, stage
+from capivara_cli.pipeline.stage import Env, opt, stage
+from capivara_cli.shards.archive import Stream
 
 
 @dataclass(frozen=True)

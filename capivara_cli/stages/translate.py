@@ -5,14 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
-from capivara_cli import console, guards, languages, plugins
+from capivara_cli import console, languages, registry
 from capivara_cli.errors import CapivaraError, UsageError
-from capivara_cli.generation import Decoding, Setup
 from capivara_cli.languages import Language, code_of
-from capivara_cli.sample import Caption, Sample, captions_in
-from capivara_cli.shards import Stream
-from capivara_cli.stage import Env, map_texts, opt, stage
-from capivara_cli.translation_memory import Remembering, TranslationMemory
+from capivara_cli.languages import translation_checks as guards
+from capivara_cli.languages.translation_memory import Remembering, TranslationMemory
+from capivara_cli.models.generation import Decoding, Setup
+from capivara_cli.pipeline.stage import Env, map_texts, opt, stage
+from capivara_cli.shards.archive import Stream
+from capivara_cli.shards.sample import Caption, Sample, captions_in
 
 AUTO = "auto"
 ONLY = ("all", "original", "synthetic")
@@ -65,7 +66,7 @@ class Options:
     replace: bool = opt(False, "leave out the captions that were translated")
 
     def check(self) -> None:
-        plugins.check("translators", self.translator)
+        registry.check("translators", self.translator)
         guards.parse(self.guards)
         if not self.targets:
             raise UsageError("--lang: name at least one language")
@@ -221,9 +222,9 @@ class _Work:
             return code if code == self.source.code else None
         if languages.knows(code):
             return code
-        from capivara_cli import identification
+        from capivara_cli.languages import identify
 
-        return identification.language_of(caption.text)
+        return identify.language_of(caption.text)
 
     def _way(self, source: str, target: str) -> _Way | None:
         """From one language to another, and back if that is asked for; None from a language to itself.
@@ -250,7 +251,7 @@ class _Work:
         return self.env.once(
             ("translator", spec, source, target, setup),
             lambda: Remembering(
-                plugins.load("translators", spec, source=source, target=target, setup=setup), self.memory
+                registry.load("translators", spec, source=source, target=target, setup=setup), self.memory
             ),
         )
 

@@ -7,7 +7,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from capivara_cli.files import replacing
+from capivara_cli.storage.files import replacing
 
 _WIDTH = 60
 _BLOCKS = "▁▂▃▄▅▆▇█"

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from capivara_cli.errors import CapivaraError
-from capivara_cli.training.lineage import base_language
 from capivara_cli.training.store import UNLISTED, Store
+from capivara_cli.training.translation_sources import base_language
 
 
 @dataclass(frozen=True)

@@ -18,10 +18,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from capivara_cli.clip import Clip
+from capivara_cli.models.adapters.methods import untuned
+from capivara_cli.models.clip import Clip
 from capivara_cli.training.devices import Devices
 from capivara_cli.training.memory import Budget, saved_bytes
-from capivara_cli.training.tuning import untuned
 
 _ROWS = 16
 """Rows of a chunk are a multiple of this: matrix units work on tiles, and a last one half full costs as a whole."""

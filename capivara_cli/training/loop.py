@@ -18,10 +18,10 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 (torch's own name for it)
 
 from capivara_cli import console
-from capivara_cli.clip import Clip
 from capivara_cli.errors import CapivaraError
-from capivara_cli.runs import RunDir
-from capivara_cli.training import tuning
+from capivara_cli.models.adapters import methods
+from capivara_cli.models.clip import Clip
+from capivara_cli.models.run_folder import RunDir
 from capivara_cli.training.data import Batch, Batches
 from capivara_cli.training.encoder import Encoded, Encoder, ImageEncoder
 from capivara_cli.training.memory import peak_bytes
@@ -269,13 +269,13 @@ class Trainer:
             self.average.take_over()
 
     def _weights(self) -> dict[str, Any]:
-        state = {"adapter": tuning.state(self.text), "scalars": [each.detach().cpu() for each in self.scalars]}
+        state = {"adapter": methods.state(self.text), "scalars": [each.detach().cpu() for each in self.scalars]}
         if self.images is not None:
             state["visual"] = self.clip.model.visual.state_dict()
         return state
 
     def _load_weights(self, state: dict[str, Any]) -> None:
-        tuning.set_state(self.text, state["adapter"])
+        methods.set_state(self.text, state["adapter"])
         if self.images is not None:
             self.clip.model.visual.load_state_dict(state["visual"])
         with torch.no_grad():

@@ -11,29 +11,22 @@ import numpy as np
 import torch
 from torch import nn
 
-from capivara_cli import console, ongoing, plugins
-from capivara_cli.clip import Clip, find_adapter, load_base, load_clip
-from capivara_cli.engine import Source
+from capivara_cli import console, registry
+from capivara_cli.costs import live_record
 from capivara_cli.errors import CapivaraError
-from capivara_cli.files import sweep
-from capivara_cli.runs import RunDir
-from capivara_cli.shards import History, Stream
-from capivara_cli.stage import Env
-from capivara_cli.training import outcome, towers, tuning
+from capivara_cli.models.adapters import methods
+from capivara_cli.models.clip import Clip, find_adapter, load_base, load_clip
+from capivara_cli.models.run_folder import RunDir
+from capivara_cli.pipeline.engine import Source
+from capivara_cli.pipeline.stage import Env
+from capivara_cli.shards.archive import History, Stream
+from capivara_cli.storage.files import sweep
+from capivara_cli.training import finish, towers
 from capivara_cli.training.data import Batches, Selection, TrainingData, select
 from capivara_cli.training.devices import Devices, join
 from capivara_cli.training.loop import Parts, Recipe, Trainer
 from capivara_cli.training.memory import few_plans, give_back
-from capivara_cli.training.objective import (
-    SIGLIP_BIAS,
-    SIGLIP_SCALE,
-    Align,
-    Distill,
-    ImageText,
-    Keep,
-    Objective,
-    Term,
-)
+from capivara_cli.training.objective import SIGLIP_BIAS, SIGLIP_SCALE, Align, Distill, ImageText, Keep, Objective, Term
 from capivara_cli.training.optimization import capped_warmup
 from capivara_cli.training.store import FOLDER, Store, features
 from capivara_cli.training.teacher import Teacher
@@ -94,7 +87,7 @@ class Session:
         teacher = self._teacher(clip, data) if objective.needs("teacher") else None
         batches, recipe = self._prepare(data)
         self._note_request(clip, data, batches, recipe, objective)
-        ongoing.goes_to(run=str(run))
+        live_record.goes_to(run=str(run))
         run.save(parameters=towers.tune(clip, options, start, self.env.seed))
         encoder, images = towers.encoders(clip, data, options, run, self.devices)
         parts = Parts(clip, encoder, batches, objective, images, validation(images) if validation else None, teacher)
@@ -102,7 +95,7 @@ class Session:
         pairs_per_second = trainer.train()
         if not self.devices.first:
             sys.exit(0)  # the first process writes what is left to be written
-        outcome.finish(run, clip, trainer.best, pairs_per_second, images=images is not None)
+        finish.finish(run, clip, trainer.best, pairs_per_second, images=images is not None)
 
     def _select(self, store: Store) -> TrainingData:
         data = select(store, self.options.selection)
@@ -126,11 +119,11 @@ class Session:
                 "image": clip.identity["weights"],
                 "text": clip.text_digest,
             },
-            data=outcome.described(data, self.options.shots),
+            data=finish.described(data, self.options.shots),
             batch={**run.document.get("batch", {}), **sizes},
             objective={term.name: term.weight for term in objective.terms},
             history=self.source.history,
-            versions=outcome.versions(),
+            versions=finish.versions(),
             step=run.document.get("step", 0),
             finished=False,
         )
@@ -168,8 +161,8 @@ class Session:
             return load_clip(options.model, options.pretrained, self.devices.device), None
         adapter = find_adapter(options.continue_from)
         clip = load_base(adapter, self.devices.device)
-        tuning.load_image_tower(clip.model.visual, adapter.folder)
-        self.method = tuning.tuning_of(adapter.folder).method
+        methods.load_image_tower(clip.model.visual, adapter.folder)
+        self.method = methods.tuning_of(adapter.folder).method
         options.check_method(self.method)
         return clip, adapter.folder
 
@@ -196,8 +189,8 @@ class Session:
     def _val_part(self, clip: Clip, lang: str) -> tuple[Store, Any]:
         name = self.options.val
         env = Env(self.env.settings, "train --val")
-        if name.partition(":")[0] in plugins.names("evalsets") and not Path(name).exists():
-            found = plugins.load("evalsets", name, lang=lang, data="", split="val", env=env)
+        if name.partition(":")[0] in registry.names("evalsets") and not Path(name).exists():
+            found = registry.load("evalsets", name, lang=lang, data="", split="val", env=env)
             source: Any = _EvalSource(found.samples)
         else:
             source = Source([name], env)

@@ -21,16 +21,16 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import numpy as np
 
 from capivara_cli import console
-from capivara_cli.clip import Clip
-from capivara_cli.embedding import stored_embedding
-from capivara_cli.engine import Source
 from capivara_cli.errors import BadSample, CapivaraError
-from capivara_cli.files import partial_of, replace_text, sweep
-from capivara_cli.images import decode_image
-from capivara_cli.sample import Sample
-from capivara_cli.shards import Stream
-from capivara_cli.stage import Env, map_batched, map_each
-from capivara_cli.training.lineage import sources
+from capivara_cli.models.clip import Clip
+from capivara_cli.pipeline.engine import Source
+from capivara_cli.pipeline.stage import Env, map_batched, map_each
+from capivara_cli.shards.archive import Stream
+from capivara_cli.shards.embedding import stored_embedding
+from capivara_cli.shards.images import decode_image
+from capivara_cli.shards.sample import Sample
+from capivara_cli.storage.files import partial_of, replace_text, sweep
+from capivara_cli.training.translation_sources import sources
 from capivara_cli.training.views import Views
 
 if TYPE_CHECKING:

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from capivara_cli import console
-from capivara_cli.clip import Clip
 from capivara_cli.errors import CapivaraError
-from capivara_cli.files import replacing
+from capivara_cli.models.clip import Clip
+from capivara_cli.storage.files import replacing
 from capivara_cli.training.data import Batch, TrainingData
 
 _CHUNK = 1024

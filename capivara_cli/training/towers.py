@@ -11,15 +11,15 @@ import torch
 from torch import nn
 
 from capivara_cli import console
-from capivara_cli.clip import Clip
-from capivara_cli.precision import precision
-from capivara_cli.runs import RunDir
-from capivara_cli.training import tuning
-from capivara_cli.training.adapters import checkpoint_gradients, trainable
+from capivara_cli.models.adapters import methods
+from capivara_cli.models.adapters.peft_backed import checkpoint_gradients, trainable
+from capivara_cli.models.clip import Clip
+from capivara_cli.models.precision import precision
+from capivara_cli.models.run_folder import RunDir
 from capivara_cli.training.data import TrainingData
 from capivara_cli.training.devices import Devices
 from capivara_cli.training.encoder import Encoder, ImageEncoder
-from capivara_cli.training.lean import compile_layers, lean
+from capivara_cli.training.less_memory import compile_layers, lean
 from capivara_cli.training.memory import Budget, parse_size
 
 _OF_PROJECTION = re.compile(r"(base_model\.model\.|tower\.)?(proj|text_projection)(\.|$)")
@@ -39,10 +39,10 @@ def tune(clip: Clip, options: Any, start: Path | None, seed: int) -> dict[str, A
         with torch.no_grad():
             clip.model.logit_scale.fill_(-math.log(options.temperature))
     torch.manual_seed(seed)
-    how = tuning.tuning_of(start) if start else options.tuning
-    clip.model.text = tuning.tune(clip.model.text, how, clip.identity["model"]).to(clip.device)
+    how = methods.tuning_of(start) if start else options.tuning
+    clip.model.text = methods.tune(clip.model.text, how, clip.identity["model"]).to(clip.device)
     if start:
-        tuning.set_state(clip.model.text, tuning.read_state(start))
+        methods.set_state(clip.model.text, methods.read_state(start))
     if how.method == "full":
         clip.model.visual.requires_grad_(True)
     parts = _counts(clip, how.method, options.learn_temperature and set(options.terms) != {"distill"})
@@ -53,7 +53,7 @@ def tune(clip: Clip, options: Any, start: Path | None, seed: int) -> dict[str, A
     console.say(console.table(rows, ["", "parameters", "of the model"]))
     return {
         "method": how.method,
-        "targets": tuning.targets(clip.model.text),
+        "targets": methods.targets(clip.model.text),
         "total": total,
         "trainable": count,
         "percent": percent,

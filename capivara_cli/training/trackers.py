@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from capivara_cli.errors import CapivaraError
-from capivara_cli.runs import RunDir
+from capivara_cli.models.run_folder import RunDir
 
 Log = Callable[[dict[str, Any]], None]
 

@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from made import jpeg, toy_like
+from support.made import jpeg, toy_like
 
 from capivara_cli.commands.adapt import Options, adapt
 from capivara_cli.errors import CapivaraError, UsageError
-from capivara_cli.sample import Sample
-from capivara_cli.shards import reading
-from capivara_cli.stage import Env, Settings
+from capivara_cli.pipeline.stage import Env, Settings
+from capivara_cli.shards.archive import reading
+from capivara_cli.shards.sample import Sample
 
 TOYS = {"lang": "pt", "model": "toy", "captioner": "toy", "n": 1, "translator": "toy", "steps": 2, "batch_size": 4}
 

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from made import shard_bytes, toy_like
+from support.made import shard_bytes, toy_like
 
-from capivara_cli.energy import paper
+from capivara_cli.reports import paper
 
 CAPIVARA = [sys.executable, "-m", "capivara_cli"]
 

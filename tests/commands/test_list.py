@@ -12,7 +12,7 @@ import pytest
 from capivara_cli.commands.list import KINDS, Options
 from capivara_cli.commands.list import list as list_command
 from capivara_cli.errors import UsageError
-from capivara_cli.stage import Env, Settings
+from capivara_cli.pipeline.stage import Env, Settings
 
 
 def run(*kinds: str, json: bool = False) -> dict[str, list[dict[str, object]]]:
@@ -81,7 +81,7 @@ def test_json_prints_no_table(capsys: pytest.CaptureFixture[str]) -> None:
 def test_nothing_heavy_is_imported() -> None:
     program = (
         "import sys; from capivara_cli.commands import show, list\n"
-        "from capivara_cli.stage import Env, Settings\n"
+        "from capivara_cli.pipeline.stage import Env, Settings\n"
         "list.list.run([], list.Options(), Env(Settings(), 'list'))\n"
         "heavy = {'torch', 'transformers', 'open_clip', 'peft', 'argostranslate', 'numpy', 'PIL', 'ctranslate2'}\n"
         "print(sorted(heavy & sys.modules.keys()), file=sys.stderr)"

@@ -15,20 +15,20 @@ from typing import Any
 
 import numpy as np
 import pytest
-from made import a_sample, jpeg, shard_bytes
+from support.made import a_sample, jpeg, shard_bytes
 
 from capivara_cli import console
-from capivara_cli.clip import Clip, load_clip
 from capivara_cli.commands.search import Options, search
-from capivara_cli.embedding import unit, with_embedding
+from capivara_cli.commands.searching import approximate
+from capivara_cli.commands.searching import index as search_index
+from capivara_cli.commands.searching.index import open_index
 from capivara_cli.errors import CapivaraError, TruncatedInput, UsageError
-from capivara_cli.evalsets import toy
-from capivara_cli.images import decode_image
-from capivara_cli.sample import Caption, Sample
-from capivara_cli.searching import approximate
-from capivara_cli.searching import index as search_index
-from capivara_cli.searching.index import open_index
-from capivara_cli.stage import Env, Settings
+from capivara_cli.evaluation.sets import toy
+from capivara_cli.models.clip import Clip, load_clip
+from capivara_cli.pipeline.stage import Env, Settings
+from capivara_cli.shards.embedding import unit, with_embedding
+from capivara_cli.shards.images import decode_image
+from capivara_cli.shards.sample import Caption, Sample
 
 COUNT = 40
 

@@ -7,14 +7,14 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
-from made import a_sample, jpeg
+from support.made import a_sample, jpeg
 
 from capivara_cli.commands.show import Options, show
 from capivara_cli.errors import CapivaraError
-from capivara_cli.page import View, by_language, html_page
-from capivara_cli.sample import Caption, Sample
-from capivara_cli.shards import ShardWriter
-from capivara_cli.stage import Env, Settings
+from capivara_cli.pipeline.stage import Env, Settings
+from capivara_cli.reports.samples_page import View, by_language, html_page
+from capivara_cli.shards.archive import ShardWriter
+from capivara_cli.shards.sample import Caption, Sample
 
 RED = Caption("a red square", "en", "alt", None, 0.25)
 VERMELHO = Caption("um quadrado vermelho", "pt", "argos:en-pt", "a red square", 0.312)

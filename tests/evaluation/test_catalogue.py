@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import pytest
-from made import jpeg, shard_bytes, toy_like
-from webdatasets import write_webdataset
+from support.made import jpeg, shard_bytes, toy_like
+from support.webdatasets import write_webdataset
 
-from capivara_cli import plugins
+from capivara_cli import registry
 from capivara_cli.errors import CapivaraError
 from capivara_cli.evaluation import catalogue
-from capivara_cli.stage import Env, Settings
+from capivara_cli.pipeline.stage import Env, Settings
 
 ELEVATER = [
     "caltech101", "cifar10", "cifar100", "country211", "dtd", "eurosat", "fer2013", "fgvc-aircraft", "flowers102",
@@ -30,7 +30,7 @@ def load(spec: str, **options: str):
 def test_names_are_the_plugins_and_the_labelled_sets():
     names = catalogue.names()
     assert names == sorted(set(names))
-    assert set(plugins.names("evalsets")) | set(ELEVATER) | set(LACLIP) | {"imagenet", "objectnet"} == set(names)
+    assert set(registry.names("evalsets")) | set(ELEVATER) | set(LACLIP) | {"imagenet", "objectnet"} == set(names)
     assert not [name for name in names if name.startswith(("_", "-"))]
     for name in names:
         assert 10 < len(catalogue.describe(name)) < 120, name

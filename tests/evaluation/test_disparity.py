@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from capivara_cli.errors import CapivaraError
-from capivara_cli.evalsets import xtd
 from capivara_cli.evaluation.disparity import disparity
+from capivara_cli.evaluation.sets import xtd
 
 LANGUAGES = ("en", "de", "es", "fr", "zh", "it", "pl", "ko", "ru", "tr", "ja")
 

@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from made import jpeg
+from support.made import jpeg
 
 from capivara_cli.errors import CapivaraError
 from capivara_cli.evaluation import examples
 from capivara_cli.evaluation.retrieval import retrieval
-from capivara_cli.sample import Sample
+from capivara_cli.shards.sample import Sample
 
 COLORS = [(220, 40, 40), (40, 180, 60), (50, 80, 220), (240, 220, 60), (10, 10, 10), (250, 250, 250)]
 

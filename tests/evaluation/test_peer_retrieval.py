@@ -12,11 +12,11 @@ import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from capivara_cli.clip import load_clip
-from capivara_cli.evalsets import toy
 from capivara_cli.evaluation.retrieval import retrieval
-from capivara_cli.images import decode_image
-from capivara_cli.stage import Env, Settings
+from capivara_cli.evaluation.sets import toy
+from capivara_cli.models.clip import load_clip
+from capivara_cli.pipeline.stage import Env, Settings
+from capivara_cli.shards.images import decode_image
 
 peer = pytest.importorskip("clip_benchmark.metrics.zeroshot_retrieval")
 

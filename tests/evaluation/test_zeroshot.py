@@ -8,16 +8,16 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from capivara_cli import plugins
-from capivara_cli.clip import load_clip
+from capivara_cli import registry
 from capivara_cli.errors import CapivaraError
 from capivara_cli.evaluation import zeroshot as module
 from capivara_cli.evaluation.disparity import disparity
 from capivara_cli.evaluation.evalset import check_names, check_templates
 from capivara_cli.evaluation.metrics import Ranked
 from capivara_cli.evaluation.zeroshot import Scale, class_vectors, classify, confused, confusion, prompt, scored
-from capivara_cli.images import decode_image
-from capivara_cli.stage import Env, Settings
+from capivara_cli.models.clip import load_clip
+from capivara_cli.pipeline.stage import Env, Settings
+from capivara_cli.shards.images import decode_image
 
 
 def unit(rows: np.ndarray) -> np.ndarray:
@@ -133,7 +133,9 @@ def test_the_toy_world_scores_as_in_clip_benchmark_from_images_to_accuracy(monke
     torch = pytest.importorskip("torch")
     torch.set_num_threads(1)
     clip = load_clip("toy")
-    toy = plugins.load("evalsets", "toy:100", lang="pt", data="", split="test", env=Env(Settings(device="cpu"), "eval"))
+    toy = registry.load(
+        "evalsets", "toy:100", lang="pt", data="", split="test", env=Env(Settings(device="cpu"), "eval")
+    )
     shown = [sample for sample in toy.samples if "cls" in sample.members]
     labels = [int(sample.members["cls"]) for sample in shown]
     pixels = [clip.preprocess(decode_image(sample)) for sample in shown]

@@ -15,9 +15,9 @@ from pathlib import Path
 import atheris
 
 HERE = Path(__file__).parent
-sys.path[:0] = [str(HERE), str(HERE.parents[1])]
+sys.path[:0] = [str(HERE.parent), str(HERE.parents[1])]
 with atheris.instrument_imports(include=["capivara_cli", "json"]):
-    import targets
+    from fuzz import targets
 
 
 def mutated(data: bytes, max_size: int, seed: int) -> bytes:

@@ -6,9 +6,9 @@ import io
 import json
 
 from capivara_cli.errors import BadSample, CapivaraError
-from capivara_cli.sample import Caption, Sample, encode_json
-from capivara_cli.shards import ShardReader, ShardWriter
-from capivara_cli.tar import BLOCK, END, TarReader
+from capivara_cli.shards.archive import ShardReader, ShardWriter
+from capivara_cli.shards.sample import Caption, Sample, encode_json
+from capivara_cli.shards.tar import BLOCK, END, TarReader
 
 
 class Piecemeal(io.BytesIO):

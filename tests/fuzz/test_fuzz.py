@@ -4,21 +4,18 @@ from __future__ import annotations
 
 import io
 import json
-import sys
 from pathlib import Path
 
 import pytest
+from fuzz import targets
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from capivara_cli.errors import BadSample, CapivaraError
-from capivara_cli.sample import Caption, Sample
-from capivara_cli.tar import BLOCK, TarReader, TarWriter
+from capivara_cli.shards.sample import Caption, Sample
+from capivara_cli.shards.tar import BLOCK, TarReader, TarWriter
 
 HERE = Path(__file__).parent
-sys.path.insert(0, str(HERE))
-
-import targets  # noqa: E402
 
 FOUND = sorted(path for path in (HERE / "corpus").glob("*/*"))
 

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import gzip
 
-from case import Case, nothing
-from made import jpeg
-from made_bad import (
+from reliability.case import Case, nothing
+from reliability.made_bad import (
     also,
     animation,
     doubled_keys,
@@ -22,8 +21,9 @@ from made_bad import (
     with_image,
     with_json,
 )
+from support.made import jpeg
 
-from capivara_cli.sample import Sample
+from capivara_cli.shards.sample import Sample
 
 _CAPTIONS = 'json "captions" is not a list of {"text", "lang", "by", "of", "score"}'
 _ENTRY = 'a caption has an "of" that is no text, or a "score" that is no number'

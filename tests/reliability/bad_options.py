@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from case import Case, nothing
-from made_bad import Make, a_run, also, file, shards
+from reliability.case import Case, nothing
+from reliability.made_bad import Make, a_run, also, file, shards
 
 
 def _use(wrong: str, line: str, says: str, make: Make = nothing) -> Case:

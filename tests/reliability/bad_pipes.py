@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from case import Case
-from made import shard_bytes, toy_like
+from reliability.case import Case
+from support.made import shard_bytes, toy_like
 
 
 def many(folder: Path) -> None:

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from case import Case, nothing
-from made_bad import Make, a_run, after, also, cut, edited, empty_folder, file, shards, without
+from reliability.case import Case, nothing
+from reliability.made_bad import Make, a_run, after, also, cut, edited, empty_folder, file, shards, without
 
 _SPLIT = "split shards --out out"
 _MADE = after(_SPLIT)
@@ -22,7 +22,7 @@ def _manifest(wrong: str, text: str) -> Case:
 
 def _damaged_index(folder: Path) -> None:
     """The index that a search left in the cache, with its embeddings cut."""
-    from running import run_case
+    from reliability.running import run_case
 
     shards(folder)
     (folder / "cache").mkdir()
@@ -39,7 +39,7 @@ def _damaged_memory(folder: Path) -> None:
 
 def _damaged_store(folder: Path) -> None:
     """A feature store of an earlier training, with its texts cut."""
-    from running import run
+    from reliability.running import run
 
     shards(folder)
     words = "train shards --lang pt --model toy --steps 1 --batch-size 4 --name other --quiet"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from made_bad import Make
+from reliability.made_bad import Make
 
 
 def nothing(folder: Path) -> None:

@@ -5,10 +5,8 @@ The rows of docs/reliability.md are these cases as they ran; ``python docs/make_
 
 from __future__ import annotations
 
-import bad_inputs
-import bad_options
-import bad_results
-from case import Case
+from reliability import bad_inputs, bad_options, bad_results
+from reliability.case import Case
 
 TOPICS: dict[str, list[Case]] = {**bad_inputs.TOPICS, **bad_results.TOPICS, **bad_options.TOPICS}
 CASES: list[Case] = [case for cases in TOPICS.values() for case in cases]

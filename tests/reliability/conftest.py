@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from running import ENVIRONMENT, UNSET
+from reliability.running import ENVIRONMENT, UNSET
 
 
 @pytest.fixture(autouse=True)

@@ -12,9 +12,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from made import a_sample, jpeg, shard_bytes, toy_like
+from support.made import a_sample, jpeg, shard_bytes, toy_like
 
-from capivara_cli.sample import Caption, Sample
+from capivara_cli.shards.sample import Caption, Sample
 
 Make = Callable[[Path], None]
 
@@ -147,7 +147,7 @@ def _trained() -> Path:
     """A folder with ``shards/`` and a run of two steps, ``runs/pt``, trained and evaluated once."""
     import tempfile
 
-    from running import run
+    from reliability.running import run
 
     folder = Path(tempfile.mkdtemp(prefix="capivara-reliability-")) / "trained"
     folder.mkdir()
@@ -196,7 +196,7 @@ def after(line: str) -> Make:
     """What a command line leaves, from ``shards/``."""
 
     def make(folder: Path) -> None:
-        from running import run
+        from reliability.running import run
 
         shards(folder)
         ran = run(line.split(), folder)

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from case import Case
+from reliability.case import Case
 
 from capivara_cli import __main__, console
 

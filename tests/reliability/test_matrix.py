@@ -9,15 +9,16 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
-from bad_pipes import PIPES
-from case import Case
-from cases import CASES, TOPICS
-from running import Ran, run_case, run_script
+from reliability.bad_pipes import PIPES
+from reliability.case import Case
+from reliability.cases import CASES, TOPICS
+from reliability.running import Ran, run_case, run_script
+from support.made import ROOT
 
 from capivara_cli.errors import CapivaraError
-from capivara_cli.shards import find_shards
+from capivara_cli.shards.archive import find_shards
 
-DOCS = Path(__file__).parents[2] / "docs"
+DOCS = ROOT / "docs"
 
 
 @pytest.fixture(scope="session")
@@ -125,7 +126,7 @@ def test_the_page_has_every_case_and_no_other(make_reliability: ModuleType, page
 
 
 def test_there_are_cases_of_every_command_and_none_is_there_twice() -> None:
-    from capivara_cli.overview import command_names
+    from capivara_cli.registry import command_names
 
     told = {case.line.split()[0] for case in CASES}
     assert told - {"captoin"} >= set(command_names())

@@ -8,21 +8,21 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from made import a_sample, jpeg
 from PIL import Image
+from support.made import a_sample, jpeg
 
 from capivara_cli import languages
-from capivara_cli.captioners import blip2
-from capivara_cli.captioners._blip2 import Blip2Captioner, rows_that_fit
-from capivara_cli.captioners._prompts import PREFIXES
-from capivara_cli.cleaning import Cleaner, goes_in_circles
 from capivara_cli.errors import CapivaraError, UsageError
-from capivara_cli.generation import Decoding, Draw, Setup
-from capivara_cli.sample import Caption, Sample
-from capivara_cli.stage import Env, Settings, check_bounds
+from capivara_cli.languages.caption_cleaning import Cleaner, goes_in_circles
+from capivara_cli.models.generation import Decoding, Draw, Setup
+from capivara_cli.pipeline.stage import Env, Settings, check_bounds
+from capivara_cli.shards.sample import Caption, Sample
 from capivara_cli.stages.caption import Options, caption
+from capivara_cli.stages.captioners import blip2
+from capivara_cli.stages.captioners._blip2 import Blip2Captioner, rows_that_fit
+from capivara_cli.stages.captioners._prompts import PREFIXES
 
-from tiny_models import tiny_blip2  # isort: skip
+from support.tiny_models import tiny_blip2  # isort: skip
 
 ENGLISH = languages.get("en")
 ENDS = [1, 9, 14]
@@ -385,7 +385,7 @@ def test_the_prefixes_are_the_papers() -> None:
 
 
 def test_the_toy_captioner_sees_what_is_drawn() -> None:
-    from capivara_cli.captioners import toy
+    from capivara_cli.stages.captioners import toy
     from capivara_cli.toy import scenes
 
     world = list(scenes.sample_scenes("heldout", 12, 5))

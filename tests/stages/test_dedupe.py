@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from made import a_sample
+from support.made import a_sample
 
-from capivara_cli import similarity
-from capivara_cli.deduplication.captions import algorithm_1
-from capivara_cli.sample import Caption, Sample
-from capivara_cli.stage import Env, Settings
+from capivara_cli.languages import similarity
+from capivara_cli.pipeline.stage import Env, Settings
+from capivara_cli.shards.sample import Caption, Sample
 from capivara_cli.stages.dedupe import Options, dedupe
+from capivara_cli.stages.deduplication.captions import algorithm_1
 
 WORDS = ("cat", "dog", "red", "blue", "runs", "sleeps", "on", "a", "the", "grass", "sofa", "two", "big", "with", "ball")
 

@@ -3,30 +3,27 @@
 from __future__ import annotations
 
 import io
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from made import a_sample, jpeg, toy_like
+from support.made import a_sample, jpeg, toy_like
+from support.tiny import tiny_clip
 
-from capivara_cli import engine
-from capivara_cli.clip import Clip, load_clip
+from capivara_cli.cli.parameters import parse_plan
 from capivara_cli.errors import CapivaraError
-from capivara_cli.filtering.histogram import take
-from capivara_cli.filtering.scoring import steady as _steady
-from capivara_cli.images import decode_image
-from capivara_cli.options import parse_plan
-from capivara_cli.sample import Caption, Sample, encode_json
-from capivara_cli.shards import ShardReader
-from capivara_cli.stage import Env, Settings
+from capivara_cli.models.clip import Clip, load_clip
+from capivara_cli.pipeline import engine
+from capivara_cli.pipeline.stage import Env, Settings
+from capivara_cli.shards.archive import ShardReader
+from capivara_cli.shards.images import decode_image
+from capivara_cli.shards.sample import Caption, Sample, encode_json
 from capivara_cli.stages.filter import Options
 from capivara_cli.stages.filter import filter as filter_stage
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "training"))
-from tiny import tiny_clip
+from capivara_cli.stages.filtering.histogram import take
+from capivara_cli.stages.filtering.scoring import steady as _steady
 
 CAPTIONS = (
     Caption("a red dog", "en", "alt"),

@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from made import a_sample
+from support.made import a_sample
 
 from capivara_cli import languages
 from capivara_cli.errors import CapivaraError
-from capivara_cli.generation import Ask
-from capivara_cli.journal import Journal
-from capivara_cli.sample import Caption, Sample
-from capivara_cli.stage import Env, Settings
+from capivara_cli.models.generation import Ask
+from capivara_cli.pipeline.journal import Journal
+from capivara_cli.pipeline.stage import Env, Settings
+from capivara_cli.shards.sample import Caption, Sample
 from capivara_cli.stages.rewrite import Answer, Options, loaded_as, objection, rewrite
 
 CAT = Caption("a cat sits here", "en", "alt")

@@ -6,16 +6,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from made import a_sample
+from support.made import a_sample
 
-from capivara_cli import translation_memory
 from capivara_cli.errors import CapivaraError, UsageError
-from capivara_cli.generation import Decoding, Setup
-from capivara_cli.sample import Caption, Sample
-from capivara_cli.stage import Env, Settings
+from capivara_cli.languages import translation_memory
+from capivara_cli.languages.translation_memory import Remembering, TranslationMemory
+from capivara_cli.models.generation import Decoding, Setup
+from capivara_cli.pipeline.stage import Env, Settings
+from capivara_cli.shards.sample import Caption, Sample
 from capivara_cli.stages.translate import Options, translate
-from capivara_cli.translation_memory import Remembering, TranslationMemory
-from capivara_cli.translators._sentences import join, split
+from capivara_cli.stages.translators._sentences import join, split
 
 
 class Dictionary:

@@ -16,7 +16,7 @@ import pytest
 
 from capivara_cli import toy
 from capivara_cli.toy import grammar, lexicon, scenes
-from capivara_cli.toy.build import captioner, rewriter, translators
+from tools.build_toy import captioner, rewriter, translators
 
 HELDOUT = list(scenes.sample_scenes("heldout", 40, seed=5))
 NOUNS = {form: shape for shape, forms in lexicon.EN_NOUNS.items() for form in forms}

@@ -13,14 +13,14 @@ from typing import Any
 import numpy as np
 import pytest
 from scipy.stats import chisquare
-from tiny import pairs
+from support.tiny import pairs
 
-from capivara_cli.clip import Clip, load_clip
-from capivara_cli.engine import Source
 from capivara_cli.errors import CapivaraError
-from capivara_cli.images import decode_image
-from capivara_cli.sample import Caption, Sample
-from capivara_cli.stage import Env, Settings
+from capivara_cli.models.clip import Clip, load_clip
+from capivara_cli.pipeline.engine import Source
+from capivara_cli.pipeline.stage import Env, Settings
+from capivara_cli.shards.images import decode_image
+from capivara_cli.shards.sample import Caption, Sample
 from capivara_cli.training.data import Batches, Pool, Selection, TrainingData, select
 from capivara_cli.training.store import Store, Watched, features, open_store
 

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny import pairs
+from support.tiny import pairs
 from torch import nn
 
 from capivara_cli.commands.train import Options, train
 from capivara_cli.errors import CapivaraError, UsageError
-from capivara_cli.runs import RunDir
-from capivara_cli.stage import Env, Settings
+from capivara_cli.models.run_folder import RunDir
+from capivara_cli.pipeline.stage import Env, Settings
 from capivara_cli.training import memory
 from capivara_cli.training.encoder import Chunk
 from capivara_cli.training.memory import Budget, parse_size, saved_bytes

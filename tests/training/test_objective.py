@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tiny import WORDS
+from support.tiny import WORDS
 from torch.nn import functional as F  # noqa: N812
 
-from capivara_cli.clip import Clip, load_clip
 from capivara_cli.errors import CapivaraError
-from capivara_cli.training.adapters import Lora, add_lora, has_projection, linear_names, trainable
+from capivara_cli.models.adapters.peft_backed import Lora, add_lora, has_projection, linear_names, trainable
+from capivara_cli.models.clip import Clip, load_clip
 from capivara_cli.training.devices import Devices
 from capivara_cli.training.encoder import Encoder, chunks_by_length
 from capivara_cli.training.memory import Budget

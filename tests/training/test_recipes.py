@@ -15,22 +15,23 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from made import shard_bytes
-from tiny import WORDS, pairs, tiny_clip
+from support.made import shard_bytes
+from support.tiny import WORDS, pairs, tiny_clip
 
-from capivara_cli import ledger, plugins
-from capivara_cli.clip import load_clip
+from capivara_cli import registry
 from capivara_cli.commands.eval import Options as EvalOptions
 from capivara_cli.commands.eval import eval as evaluate
 from capivara_cli.commands.train import Options, train
+from capivara_cli.costs import ledger
 from capivara_cli.errors import CapivaraError, UsageError
 from capivara_cli.evaluation.retrieval import retrieval
-from capivara_cli.generation import Decoding, Setup
-from capivara_cli.images import decode_image
-from capivara_cli.runs import RunDir
-from capivara_cli.sample import Caption, Sample
-from capivara_cli.shards import reading
-from capivara_cli.stage import Env, Settings
+from capivara_cli.models.clip import load_clip
+from capivara_cli.models.generation import Decoding, Setup
+from capivara_cli.models.run_folder import RunDir
+from capivara_cli.pipeline.stage import Env, Settings
+from capivara_cli.shards.archive import reading
+from capivara_cli.shards.images import decode_image
+from capivara_cli.shards.sample import Caption, Sample
 
 
 @pytest.fixture
@@ -162,7 +163,7 @@ def test_queries_of_a_pivot_run_are_translated(options: Options, data: Path) -> 
     said = [
         (caption.text, owner) for owner, each in enumerate(samples) for caption in each.captions if caption.lang == "pt"
     ]
-    translator = plugins.load("translators", "toy", source="pt", target="en", setup=Setup("cpu", Decoding(beams=0)))
+    translator = registry.load("translators", "toy", source="pt", target="en", setup=Setup("cpu", Decoding(beams=0)))
     texts = clip.embed_texts(translator([text for text, _ in said]))
     images = clip.embed_images([clip.preprocess(decode_image(each)) for each in samples])
     expected = retrieval(images, texts, [owner for _, owner in said]).mean_recall
@@ -182,7 +183,7 @@ def test_the_best_of_what_was_held_out_is_kept_and_patience_ends(options: Option
     assert document["result"]["val"]["mean"] == scores[best]
     assert summary["steps"] == len(metrics) < 40
     assert len([step for step in scores if step > best]) == 2
-    from capivara_cli.training.tuning import read_state
+    from capivara_cli.models.adapters.methods import read_state
 
     saved = torch.load(Path(summary["run"]) / "checkpoints" / "best.pt", weights_only=True)["adapter"]
     kept = read_state(Path(summary["run"]) / "adapter")
@@ -307,7 +308,7 @@ def test_two_processes_learn_what_one_does(options: Options, data: Path, tmp_pat
     assert [process.returncode for process in processes] == [0, 0]
     assert json.loads(outputs[0])["steps"] == 6 and outputs[1] == b""
     alone = run(options, data, name="one", val="8", val_every=3)
-    from capivara_cli.training.tuning import read_state
+    from capivara_cli.models.adapters.methods import read_state
 
     one, two = (read_state(tmp_path / "runs" / name / "adapter") for name in ("one", "two"))
     for name, value in one.items():

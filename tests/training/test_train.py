@@ -16,14 +16,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tiny import pairs
+from support.tiny import pairs
 
-from capivara_cli.clip import load_clip
 from capivara_cli.commands.train import Options, train
 from capivara_cli.errors import CapivaraError, UsageError
-from capivara_cli.runs import RunDir
-from capivara_cli.stage import Env, Settings
-from capivara_cli.training.adapters import checkpoint_gradients
+from capivara_cli.models.adapters.peft_backed import checkpoint_gradients
+from capivara_cli.models.clip import load_clip
+from capivara_cli.models.run_folder import RunDir
+from capivara_cli.pipeline.stage import Env, Settings
 from capivara_cli.training.memory import saved_bytes
 
 STEPS = 120
@@ -92,7 +92,7 @@ def test_what_was_learned_is_what_loads(
     samples = pairs(16)
     run(options, shards(samples), steps=80, keep_share=0.0)
     base, adapted = load_clip(str(tiny)), load_clip(str(tmp_path / "runs" / "pt"))
-    from capivara_cli.images import decode_image
+    from capivara_cli.shards.images import decode_image
 
     images = base.embed_images([base.preprocess(decode_image(sample)) for sample in samples])
     np.testing.assert_array_equal(

@@ -1,1 +1,0 @@
-"""Models that describe an image: one file each."""

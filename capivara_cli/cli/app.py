@@ -1,0 +1,171 @@
+"""One Typer command per file in ``stages/`` and ``commands/``; the only place errors are printed.
+
+Only the file of the command that was typed is imported.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import gc
+import os
+import signal
+import stat
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import FrameType
+from typing import Any, BinaryIO
+
+import typer
+
+from capivara_cli import __version__, console
+from capivara_cli.cli.parameters import Invocation, plain_help, typer_function, with_version
+from capivara_cli.errors import CapivaraError, UsageError
+from capivara_cli.pipeline.command import Command
+from capivara_cli.pipeline.stage import Settings, Stage, opt
+from capivara_cli.registry import command_names, docstring, load_command
+from capivara_cli.storage.files import FULL
+from capivara_cli.urls import without_secrets
+
+BUG = 70
+INTERRUPTED = 130
+CLOSED_PIPE = 141
+TERMINATED = 143
+_OUT_OF_SPACE = "free some space and run the same command again: what is finished stays finished"
+_WAYS: dict[type[BaseException], str] = {
+    NotADirectoryError: "there is a file where a folder is needed: name another one",
+    IsADirectoryError: "there is a folder where a file is needed: name another one",
+    PermissionError: "you may not write or read there: name another place, or have its rights changed",
+}
+
+
+@dataclass(frozen=True)
+class ForPrograms:
+    """Options of the commands that write no tar to standard output."""
+
+    json: bool = opt(False, "print a machine-readable summary to standard output")
+
+
+class Terminated(BaseException):
+    """SIGTERM, as an exception, so that unfinished files are removed on the way out."""
+
+
+def main(arguments: list[str]) -> None:
+    """Run one command line and exit."""
+    if _in_a_pipe(arguments[0]):
+        # Threads of OpenMP that spin while they wait take the processor from the other commands of a pipe: with two
+        # busy cores a training step took 4 to 13 times as long. Alone on a machine, spinning is a fifth faster.
+        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")  # torch's large tensors in huge pages: 5 % of a training step
+    atexit.register(_end)  # the first to be registered is the last to run
+    sys.exit(guarded(lambda: application(arguments[0])(arguments, prog_name="capivara")))
+
+
+def _end() -> None:
+    """Leave without the last garbage collection, which would go through half a million objects of torch: a second or
+    two that nobody sees or counts. triton from 3.9 on would complain of every one of its objects that is left then."""
+    gc.freeze()
+    if "triton" in sys.modules:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+
+
+def _in_a_pipe(name: str) -> bool:
+    """Whether other commands work on the same stream at the same time."""
+    with contextlib.suppress(OSError):  # a closed descriptor is no pipe
+        return stat.S_ISFIFO(os.fstat(0).st_mode) or (
+            command_names().get(name) == "stages" and stat.S_ISFIFO(os.fstat(1).st_mode)
+        )
+    return False
+
+
+def application(name: str) -> typer.Typer:
+    """The Typer app with the one command that was typed."""
+    app = typer.Typer(
+        add_completion=False,
+        rich_markup_mode=None,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+    )
+    app.callback()(lambda: None)
+    app.command(name, help=_help(name))(with_version(_function(load_command(name))))
+    return app
+
+
+def _help(name: str) -> str:
+    """The docstring of a command's file, read without importing it; an unknown name has none."""
+    return plain_help(docstring(command_names().get(name, ""), name))
+
+
+def _function(loaded: Stage | Command) -> Callable[..., None]:
+    if isinstance(loaded, Stage):
+
+        def call_stage(inputs: list[str], options: Any, settings: Settings) -> None:
+            sys.exit(guarded(lambda: _run(Invocation(loaded, inputs, options, settings), streams=True)))
+
+        return typer_function(loaded.options, call_stage, (Settings,))
+
+    def call_command(inputs: list[str], options: Any, settings: Settings, programs: ForPrograms | None = None) -> None:
+        as_json = bool(programs and programs.json)
+        invocation = Invocation(loaded, inputs, options, settings)
+        sys.exit(guarded(lambda: _run(invocation, streams=loaded.streams, as_json=as_json)))
+
+    shared = (Settings,) if loaded.streams else (Settings, ForPrograms)
+    return typer_function(loaded.options, call_command, shared, loaded.argument)
+
+
+def _run(invocation: Invocation, *, streams: bool, as_json: bool = False) -> None:
+    """Do it, with standard output kept for data."""
+    from capivara_cli.cli.perform import perform  # json, codecarbon's table, the engine: not for --help
+
+    console.be_quiet(invocation.settings.quiet)
+    standard_output = console.claim_stdout()
+    data = _data_stream(standard_output) if streams and not invocation.settings.out else None
+    perform(invocation, data=data, as_json=as_json)
+
+
+def _data_stream(descriptor: int) -> BinaryIO | None:
+    """Standard output as a binary stream, None on a terminal: a tar is never written to one."""
+    if os.isatty(descriptor):
+        return None
+    from capivara_cli.shards.archive import enlarge_pipe
+
+    enlarge_pipe(descriptor)
+    return open(descriptor, "wb", buffering=1 << 20, closefd=False)
+
+
+def guarded(work: Callable[[], Any]) -> int:
+    """Run, and turn whatever goes wrong into one message and an exit code."""
+    with contextlib.suppress(ValueError):  # not the main thread, as in a test
+        signal.signal(signal.SIGTERM, _terminate)
+    try:
+        work()
+    except CapivaraError as error:
+        console.error(error.message, error.hint or ("see: capivara --help" if isinstance(error, UsageError) else ""))
+        return error.exit_code
+    except KeyboardInterrupt:
+        console.error("interrupted", "run the same command again: it goes on where it stopped")
+        return INTERRUPTED
+    except Terminated:
+        console.error("terminated")
+        return TERMINATED
+    except BrokenPipeError:
+        return CLOSED_PIPE  # whoever read us has seen enough
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        hint = _OUT_OF_SPACE if error.errno in FULL else _WAYS.get(type(error), "")
+        console.error(f"{where}{error.strerror or error}", hint)
+        return 1
+    except Exception:  # noqa: BLE001  the last resort: a bug is shown whole, with an exit code of its own
+        import traceback
+
+        console.error(
+            f"this is a bug in capivara {__version__}; please report it with what follows",
+            without_secrets(traceback.format_exc()),
+        )
+        return BUG
+    return 0
+
+
+def _terminate(number: int, frame: FrameType | None) -> None:
+    raise Terminated

@@ -1,0 +1,138 @@
+"""How many samples ``pack`` would make of what people keep photos in, without reading the photos."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import json
+import os
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, TextIO
+
+from capivara_cli import registry
+from capivara_cli.cli.dry_run.census import Census, Kind, Origin, census_of
+from capivara_cli.shards.archive import find_shards
+from capivara_cli.shards.sample import IMAGE_SUFFIXES
+from capivara_cli.stages.importers import _packing
+from capivara_cli.stages.importers._columns import find_columns
+
+_PHOTO_BYTES = 60_000.0
+"""Of a sample where no photo has been seen."""
+_SCENE_BYTES = 2800.0
+"""Of a drawn scene with its caption."""
+_SLICE = 1 << 24
+
+
+def census_of_sources(sources: Sequence[str], options: Any) -> Census:
+    """Raises what ``pack`` raises for a source that is not there or of no known form."""
+    found = [_census(source, options) for source in sources]
+    samples = sum(each.samples for each in found)
+    size = sum(each.size for each in found)
+    kind = Kind(options.code, "")
+    captions = sum(each.captions.get(kind, 0.0) * each.samples for each in found)
+    how = "counted" if all(each.how == "counted" for each in found) else "sampled"
+    return Census(
+        _in_shards(samples, options.shard_size), size / samples if samples else 0.0,
+        {kind: captions / samples if samples else 0.0}, how, Origin(tuple(sources)),
+    )  # fmt: skip
+
+
+def _in_shards(samples: float, size: int) -> tuple[float, ...]:
+    whole, rest = divmod(samples, size)
+    return (float(size),) * int(whole) + ((rest,) if rest else ())
+
+
+def _census(source: str, options: Any) -> Census:
+    importer = _packing.importer_of(source, options.format)
+    count = _COUNTERS.get(importer)
+    if count is None:
+        return census_of(find_shards([source]))
+    found = count(Path(source), importer)
+    captions = {Kind(options.code, ""): found.captions / max(1, found.images)}
+    return Census((float(found.images),), found.bytes or _PHOTO_BYTES, captions, found.how, Origin((source,)))
+
+
+class Counted(NamedTuple):
+    """Images and captions of a source; ``bytes`` of one sample, 0 where that is not known."""
+
+    images: int
+    captions: int
+    bytes: float = 0.0
+    how: str = "counted"
+
+
+def _scenes(path: Path, importer: str) -> Counted:
+    number = path.name.partition(":")[2]
+    count = int(number) if number.isdecimal() else registry.module("importers", importer).DEFAULT_SCENES
+    return Counted(count, count, _SCENE_BYTES)
+
+
+def _images(folder: Path, importer: str) -> Counted:
+    sizes, captions = list[int](), 0
+    for place, _, names in os.walk(folder):
+        for name in (each for each in names if not each.startswith(".")):
+            if name.rpartition(".")[2].lower() in IMAGE_SUFFIXES:
+                sizes.append((Path(place) / name).stat().st_size)
+            captions += name.endswith(".txt")
+    return Counted(len(sizes), captions, sum(sizes) / max(1, len(sizes)) + 2048)
+
+
+def _named(path: Path, importer: str) -> Counted:
+    """Images that the rows of a table name, several of which may be about one; a cell with a list holds several
+    captions."""
+    table = path if path.is_file() else next(each for each in sorted(path.iterdir()) if each.suffix in _TABLES)
+    columns, images, captions = None, set[str](), 0
+    with open(table, encoding="utf-8-sig", errors="replace", newline="") as lines:
+        for row in _rows_of(table, lines):
+            columns = columns or find_columns(row, str(table))
+            images.add(str(row.get(columns.image)))
+            cells = [row.get(name) for name in columns.captions]
+            captions += sum(len(cell) if isinstance(cell, list) else bool(cell) for cell in cells)
+    return Counted(len(images), captions)
+
+
+def _rows_of(table: Path, lines: TextIO) -> Iterator[dict[str, Any]]:
+    if table.suffix.lower() in (".jsonl", ".ndjson"):
+        for line in lines:
+            with contextlib.suppress(ValueError):  # pack counts a bad row on its own
+                if isinstance(row := json.loads(line), dict):
+                    yield row
+        return
+    first = lines.readline()
+    lines.seek(0)
+    yield from csv.DictReader(lines, delimiter=max(",;\t", key=first.count), restkey="")
+
+
+def _entries(path: Path, importer: str) -> Counted:
+    image, caption = (b'"filename"', b'"raw"') if importer == "karpathy" else (b'"file_name"', b'"caption"')
+    return Counted(_occurrences(path, image), _occurrences(path, caption))
+
+
+def _rows(path: Path, importer: str) -> Counted:
+    import pyarrow.parquet
+
+    files = sorted(path.rglob("*.parquet")) if path.is_dir() else [path]
+    rows = sum(pyarrow.parquet.ParquetFile(each).metadata.num_rows for each in files)
+    return Counted(rows, rows, sum(each.stat().st_size for each in files) / max(1, rows))
+
+
+def _occurrences(path: Path, what: bytes) -> int:
+    count, tail = 0, b""
+    with open(path, "rb") as file:
+        while data := file.read(_SLICE):
+            count += (tail + data).count(what)
+            tail = data[len(data) - len(what) + 1 :] if len(what) > 1 else b""
+    return count
+
+
+_TABLES = (".csv", ".tsv", ".tab", ".jsonl", ".ndjson")
+_COUNTERS: dict[str, Callable[[Path, str], Counted]] = {
+    "toy": _scenes,
+    "folder": _images,
+    "table": _named,
+    "coco": _entries,
+    "karpathy": _entries,
+    "parquet": _rows,
+}
+"""By importer; what is in tars is counted there."""

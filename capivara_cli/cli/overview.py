@@ -1,0 +1,43 @@
+"""What ``capivara --help`` shows: every command with the first line of its file, read without importing anything.
+
+Typer formats the help of each command; importing it takes longer than all of this.
+"""
+
+from __future__ import annotations
+
+import textwrap
+
+from capivara_cli.registry import command_names, first_line
+
+_WIDTH = 100
+_HEAD = """\
+Usage: capivara COMMAND [INPUT]... [OPTIONS]
+
+Teach CLIP your language: images and captions in, a tuned model with its cost out.
+See it work, without a download: capivara demo --lang pt
+"""
+_TITLES = {
+    "stages": "Stages, which read and write WebDataset shards, in folders or in a pipe",
+    "commands": "Commands",
+}
+_TAIL = """\
+Options:
+  --version   show the version and exit
+  -h, --help  show this message, or that of a command: capivara train --help
+"""
+
+
+def help_page() -> str:
+    """The whole page."""
+    names = command_names()
+    indent = max(map(len, names)) + 4
+    parts = [_HEAD]
+    for folder, title in _TITLES.items():
+        lines = [_entry(name, folder, indent) for name, where in names.items() if where == folder]
+        parts.append("\n".join([f"{title}:", *lines]) + "\n")
+    return "\n".join([*parts, _TAIL])
+
+
+def _entry(name: str, folder: str, indent: int) -> str:
+    text = f"  {name}".ljust(indent) + first_line(folder, name)
+    return textwrap.fill(text, _WIDTH, subsequent_indent=" " * indent, break_long_words=False)

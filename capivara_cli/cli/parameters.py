@@ -1,0 +1,167 @@
+"""An options dataclass becomes Typer parameters, and the text of a plan becomes steps: options are written once."""
+
+from __future__ import annotations
+
+import inspect
+import re
+import shlex
+from collections.abc import Callable, Sequence
+from dataclasses import Field, dataclass, fields, replace
+from typing import Annotated, Any, get_type_hints
+
+import typer
+
+from capivara_cli import __version__
+from capivara_cli.errors import UsageError
+from capivara_cli.pipeline.command import Command
+from capivara_cli.pipeline.stage import Settings, Stage, Step, check_bounds, default_of, flag_of
+from capivara_cli.registry import load_command
+
+_OTHER_NAMES = {"share": "part"}
+"""A second name of an option, for commands that have none of that name themselves (``split --part`` is its own)."""
+TYPER_ERROR: Any = typer.BadParameter.__bases__[0].__bases__[0]
+"""What Typer raises for a wrong command line. It vendors Click, so the class has no public name."""
+
+
+def typer_function(
+    options: type, call: Callable[..., None], shared: tuple[type, ...] = (), argument: str | None = "INPUT"
+) -> Callable[..., None]:
+    """A function with one Typer parameter per field, that builds the dataclasses and passes them to ``call``.
+
+    ``call`` gets the positional arguments (when ``argument`` is not None), the options, then one object per class
+    in ``shared``.
+    """
+    classes = (options, *shared)
+    names = {each.name for cls in classes for each in fields(cls)}
+    parameters = [parameter for cls in classes for parameter in _parameters(cls, names)]
+    if argument is not None:
+        positional = Annotated[list[str] | None, typer.Argument(metavar=argument, show_default=False)]
+        parameters.insert(0, _parameter("inputs", positional, None))
+
+    def function(**values: Any) -> None:
+        built = [cls(**{each.name: values[each.name] for each in fields(cls)}) for cls in classes]
+        for each in built:
+            check_bounds(each)
+        call(*([values["inputs"] or []] if argument is not None else []), *built)
+
+    function.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    return function
+
+
+def _parameters(cls: type, names: set[str]) -> list[inspect.Parameter]:
+    hints = get_type_hints(cls)
+    return [_parameter(each.name, _annotation(each, hints[each.name], names), default_of(each)) for each in fields(cls)]
+
+
+def _parameter(name: str, annotation: Any, default: Any) -> inspect.Parameter:
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+
+
+def _annotation(each: Field[Any], kind: Any, names: set[str]) -> Any:
+    help_text = each.metadata.get("help", "")
+    shown = each.default not in ("", None, False) and "[default" not in help_text
+    declaration = flag_of(each.name)
+    if (kind is bool and each.default) or kind == (bool | None):
+        declaration += declaration.replace("--", "/--no-")
+    other = _OTHER_NAMES.get(each.name)
+    declarations = [declaration] if other is None or other in names else [declaration, flag_of(other)]
+    metavar, envvar = each.metadata.get("metavar") or None, each.metadata.get("envvar") or None
+    return Annotated[
+        kind, typer.Option(*declarations, help=help_text, show_default=shown, metavar=metavar, envvar=envvar)
+    ]
+
+
+def parse_plan(text: str) -> list[Step]:
+    """``"caption --n 3 | translate --lang ca"`` -> steps. Raises ``UsageError`` naming the step that is wrong."""
+    words: list[list[str]] = [[]]
+    try:
+        lexer = shlex.shlex(text, posix=True, punctuation_chars="|")
+        lexer.whitespace_split = True
+        lexer.commenters = ""
+        for word in lexer:
+            if word == "|":
+                words.append([])
+            else:
+                words[-1].append(word)
+    except ValueError as error:
+        raise UsageError(f"plan {text!r}: {error}") from error
+    return [parse_step(part, text) for part in words]
+
+
+def parse_step(words: list[str], plan: str) -> Step:
+    """One step of a plan, as ``["caption", "--n", "3"]``; a leading ``capivara`` is allowed, as in a shell."""
+    if words[:1] == ["capivara"]:
+        words = words[1:]
+    if not words:
+        raise UsageError(
+            f"plan {plan!r}: an empty step", "write it as in a shell: 'caption --n 3 | translate --lang pt'"
+        )
+    stage = load_command(words[0])
+    if not isinstance(stage, Stage):
+        raise UsageError(
+            f"plan {plan!r}: {words[0]} is no stage: it does not write shards", "put it after the plan, in a pipe"
+        )
+    parsed = _parse(words, stage.options, (), argument=None)
+    return Step(stage, parsed[0])
+
+
+@dataclass(frozen=True)
+class Invocation:
+    """One command line, understood."""
+
+    command: Stage | Command
+    inputs: list[str]
+    options: Any
+    settings: Settings
+
+
+def parse_command(words: Sequence[str], settings: Settings) -> Invocation:
+    """``["train", "shards", "--lang", "hi"]`` -> what it asks for; flags it does not set are those of ``settings``."""
+    loaded = load_command(words[0])
+    inputs, options, own = _parse(list(words), loaded.options, (Settings,), argument="INPUT")
+    given = {each.name: getattr(own, each.name) for each in fields(Settings)}
+    changed = {name: value for name, value in given.items() if value != getattr(Settings(), name)}
+    return Invocation(loaded, inputs, options, replace(settings, **changed))
+
+
+def _parse(words: list[str], options: type, shared: tuple[type, ...], argument: str | None) -> tuple[Any, ...]:
+    """Let Typer parse a command line that is already here, and return what the command would be called with."""
+    app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
+    parsed: list[Any] = []
+    collect = typer_function(options, lambda *built: parsed.extend(built), shared, argument)
+    app.command(context_settings={"help_option_names": []})(collect)
+    try:
+        typer.main.get_command(app).main(words[1:], prog_name=words[0], standalone_mode=False)
+    except TYPER_ERROR as error:
+        raise UsageError(f"{words[0]}: {error.format_message()}", f"see: capivara {words[0]} --help") from error  # type: ignore[attr-defined]
+    return tuple(parsed)
+
+
+def version_option() -> inspect.Parameter:
+    """``--version``, on every command."""
+
+    def show(value: bool) -> None:
+        if value:
+            typer.echo(f"capivara {__version__}")
+            raise typer.Exit
+
+    option = typer.Option("--version", help="show the version and exit", is_eager=True, callback=show)
+    return _parameter("version", Annotated[bool, option], False)
+
+
+def with_version(function: Callable[..., None]) -> Callable[..., None]:
+    """The same Typer function with ``--version`` added."""
+
+    def versioned(version: bool = False, **values: Any) -> None:
+        function(**values)
+
+    signature = inspect.signature(function)
+    versioned.__signature__ = signature.replace(  # type: ignore[attr-defined]
+        parameters=[*signature.parameters.values(), version_option()]
+    )
+    return versioned
+
+
+def plain_help(text: str) -> str:
+    """A docstring as help: double backquotes are for the reader of the source."""
+    return re.sub(r"``(.+?)``", r"\1", text)

@@ -1,0 +1,1 @@
+"""Forms to export to: one file, one form."""

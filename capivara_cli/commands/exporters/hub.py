@@ -1,0 +1,95 @@
+"""a repository for the Hugging Face hub: model card, open_clip's form, peft's, sentence-transformers', and results"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+from capivara_cli import console
+from capivara_cli.commands.exporters import hf, open_clip
+from capivara_cli.commands.exporters._merged import merged
+from capivara_cli.costs import ledger
+from capivara_cli.errors import CapivaraError
+from capivara_cli.models.clip import Clip
+from capivara_cli.models.run_folder import RunDir
+from capivara_cli.reports import card
+from capivara_cli.reports.card.how_to_load import PEFT_METHODS, Beside
+from capivara_cli.reports.card.public import public
+
+_LARGE = ("*.safetensors", "*.model", "*.png", "tokenizer.json")
+_PLACES = ("_name_or_path", "name_or_path", "tokenizer_file", "vocab_file")
+"""Where transformers notes the folder that something was loaded from."""
+
+
+def write(run: RunDir, folder: Path, final: Path, repo: str = "") -> str:
+    """Everything a page of the hub needs, ready to be pushed as ``repo`` (ORG/NAME); no file says where it was made.
+
+    Raises ``CapivaraError`` for adapters that cannot be merged, and for towers that neither open_clip nor
+    sentence-transformers can express.
+    """
+    clip = merged(run)
+    forms, remark = _write_forms(run, clip, folder, repo, final.name)
+    if run.document["parameters"]["method"] in PEFT_METHODS:
+        shutil.copytree(run.adapter, folder / "adapter", dirs_exist_ok=True)
+        forms.append("peft")
+    _write_results(run, folder)
+    _clean(folder)
+    named = repo or "ORG/NAME"
+    page = card.of_folder(run.path, Beside(tuple(forms), named))
+    (folder / "README.md").write_text(page, "utf-8")
+    attributes = "".join(f"{name} filter=lfs diff=lfs merge=lfs -text\n" for name in _LARGE)
+    (folder / ".gitattributes").write_text(attributes, "utf-8")
+    return f"say the licence in README.md, then push it with: hf upload {named} {final}{remark}"
+
+
+def _write_forms(run: RunDir, clip: Clip, folder: Path, repo: str, name: str) -> tuple[list[str], str]:
+    """Write the merged model in every form that can express it; say what cannot, and what is left to do."""
+    forms, remark = [], ""
+    if open_clip.expresses(clip):
+        own_text = clip.text_folder is not None
+        local = own_text and open_clip.has_local_base(run)
+        open_clip.save(clip, folder, repo if own_text and repo else name if local else "")
+        forms.append("open-clip")
+        if local and not repo:
+            remark = (
+                "\nopen_clip looks up the text tower's configuration by name, and the base is not on the hub: give "
+                f"--repo ORG/NAME, or set hf_model_name (now {name}) in open_clip_config.json to it before pushing"
+            )
+    else:
+        console.warn("open_clip has no form for M-CLIP's text towers: text/ and image/ have the model")
+    try:
+        hf.save(clip, folder)
+        forms.append("hf")
+    except CapivaraError as error:
+        if not forms:
+            raise
+        console.say(f"no text/ and image/ for sentence-transformers and transformers: {error.message}")
+    return forms, remark
+
+
+def _write_results(run: RunDir, folder: Path) -> None:
+    """What was measured, and the curve, where they are there."""
+    results = card.read_results(run.path)
+    if any(results.values()):
+        (folder / card.RESULTS).write_text(json.dumps(public(results), ensure_ascii=False) + "\n", "utf-8")
+    if records := ledger.read(run.path):
+        _json(folder / ledger.RUN_LEDGER, {"records": public(records)})
+    if (run.path / "curve.png").is_file():
+        shutil.copyfile(run.path / "curve.png", folder / "curve.png")
+
+
+def _clean(folder: Path) -> None:
+    """Take out of the configurations where this machine keeps its models."""
+    for path in [*folder.rglob("*config*.json"), *folder.rglob("base.json")]:
+        content = json.loads(path.read_bytes())
+        if path.parent.name == "adapter":
+            content = public(content)
+        for key in _PLACES:
+            content.pop(key, None)
+        _json(path, content)
+
+
+def _json(path: Path, content: Any) -> None:
+    path.write_text(json.dumps(content, ensure_ascii=False, indent=2) + "\n", "utf-8")

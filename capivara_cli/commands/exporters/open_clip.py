@@ -1,0 +1,76 @@
+"""merged weights, as open_clip reads them"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from capivara_cli.commands.exporters._merged import merged
+from capivara_cli.errors import CapivaraError
+from capivara_cli.models.clip import Clip
+from capivara_cli.models.clip_files import LOCAL
+from capivara_cli.models.mclip import MultilingualText
+from capivara_cli.models.run_folder import RunDir
+
+
+def write(run: RunDir, folder: Path, final: Path) -> str:
+    """Merged weights, configuration, tokenizer, and the text tower's own ``config.json``.
+
+    Raises ``CapivaraError`` for M-CLIP's text towers: open_clip has none with a bias in the projection.
+    """
+    clip = merged(run)
+    if not expresses(clip):
+        raise CapivaraError(f"{run}: open_clip has no form for M-CLIP's text towers", "--format hf and onnx have")
+    named_by_path = clip.text_folder is not None and has_local_base(run)
+    save(clip, folder, str(final) if named_by_path else "")
+    moved = f"; after moving it, set hf_model_name in {final}/open_clip_config.json" if named_by_path else ""
+    return f"load it with open_clip.create_model_and_transforms('local-dir:{final}'){moved}"
+
+
+def expresses(clip: Clip) -> bool:
+    """Whether open_clip has a form for this model."""
+    return not isinstance(clip.model.text, MultilingualText)
+
+
+def save(clip: Clip, folder: Path, named_by: str) -> None:
+    """Write a model that open_clip can express; ``named_by``: where it is to find the configuration of a Hugging Face
+    text tower, a folder or a name on the hub; "": where it did for the base."""
+    from open_clip.push_to_hf_hub import save_config_for_hf
+    from safetensors.torch import save_file
+
+    weights = {name: value.contiguous() for name, value in clip.model.state_dict().items()}
+    path = folder / "open_clip_model.safetensors"
+    save_file(weights, path, metadata={"format": "pt"})
+    path.chmod(0o644)  # safetensors leaves it to the owner alone
+    if hasattr(clip.tokenizer, "save_pretrained"):  # open_clip's own tokenizer is part of open_clip
+        clip.tokenizer.save_pretrained(folder)
+    if hasattr(clip.model.text, "config"):
+        clip.model.text.config.save_pretrained(folder)
+    config_path = folder / "open_clip_config.json"
+    save_config_for_hf(clip.model, config_path, _model_config(clip, named_by))
+    config = json.loads(config_path.read_bytes())
+    # The image tower is the base's: embeddings stored under its name stay valid for the exported model.
+    config["capivara"] = {"base": clip.identity["model"]}
+    config_path.write_text(json.dumps(config, indent=2) + "\n", "utf-8")
+
+
+def _model_config(clip: Clip, named_by: str) -> dict[str, Any]:
+    """open_clip's ``model_cfg`` such that plain open_clip finds the text tower's configuration.
+
+    A base from the hub keeps the name open_clip looks up there. A local base has no such name, so the configuration is
+    looked up in the exported folder, by its absolute path: plain open_clip needs it where it was written; capivara
+    does not.
+    """
+    config = {**clip.config, "text_cfg": dict(clip.config["text_cfg"]), "custom_text": True}
+    if named_by:
+        config["text_cfg"].update(hf_model_name=named_by, hf_tokenizer_name=named_by)
+    return config
+
+
+def has_local_base(run: RunDir) -> bool:
+    """Whether the base is a folder, the toy model, or a run on one of these."""
+    base = run.document["base"]["source"]["model"]
+    if (Path(base) / "run.json").is_file():
+        return has_local_base(RunDir(Path(base)))
+    return base == "toy" or base.startswith(LOCAL)

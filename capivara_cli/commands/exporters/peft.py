@@ -1,0 +1,21 @@
+"""the adapter, as peft reads it (LoRA and its kin, LayerNorms)"""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from capivara_cli.errors import CapivaraError
+from capivara_cli.models.run_folder import RunDir
+
+
+def write(run: RunDir, folder: Path, final: Path) -> str:
+    """The run's adapter folder; ``CapivaraError`` for methods that peft does not know."""
+    method = run.document["parameters"]["method"]
+    if method not in ("lora", "layernorm"):
+        raise CapivaraError(
+            f"{run}: peft has no form for --peft {method}",
+            "capivara itself loads the run folder; --format onnx takes any method",
+        )
+    shutil.copytree(run.adapter, folder, dirs_exist_ok=True)
+    return f"load it with peft.PeftModel.from_pretrained(model.text, '{final}')"

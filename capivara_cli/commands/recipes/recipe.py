@@ -1,0 +1,268 @@
+"""A recipe: the steps of a plan, the training and the evaluation, each with the options that are not its defaults.
+
+A TOML file. At the top what is of all commands (``Head``), then a ``[[plan]]`` table for each stage in its order
+(``step`` names it), then ``[train]`` and ``[eval]``; keys are flags without their dashes. ``{lang}``, ``{model}`` and
+``{pretrained}`` in a value stand for what is at the top or on the command line.
+"""
+
+from __future__ import annotations
+
+import difflib
+import shlex
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import Field, dataclass, fields, replace
+from pathlib import Path
+from typing import Any, NoReturn, get_type_hints
+
+from capivara_cli.cli.parameters import parse_command
+from capivara_cli.errors import CapivaraError, UsageError, unknown
+from capivara_cli.models.clip_files import DEFAULT_MODEL
+from capivara_cli.pipeline.stage import Settings, Stage, check_bounds, flag_of, opt
+from capivara_cli.registry import load_command
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+FOLDER = Path(__file__).parent
+DEFAULT = "default"
+HELDOUT = "heldout"
+TARGETS = "targets"
+"""The key of ``[eval]`` that is no option of the command: what is evaluated on."""
+_AT_THE_TOP = {
+    "train": ("lang", "model", "pretrained", "name", "runs", "seeds", "separately"),
+    "eval": ("model", "pretrained"),
+}
+"""Options that are decided once for the whole recipe, or by ``adapt``."""
+
+
+@dataclass(frozen=True)
+class Head:
+    """What stands at the top of a recipe. ``data`` tells people which images it is for."""
+
+    about: str = opt("", "one line that says what it is")
+    data: str = opt("", "which images it is for, and where they are from")
+    input: tuple[str, ...] = opt((), "photos or shards, when the command line names none")
+    lang: str = opt("", "language to teach")
+    model: str = opt(DEFAULT_MODEL, "the CLIP to adapt")
+    pretrained: str = opt("", "its weights")
+    fraction: float = opt(0.1, "share of the images that is held out", min=0.0, max=0.9)
+    seeds: int = opt(1, "runs that differ in the seed only", min=1)
+
+
+@dataclass(frozen=True)
+class Part:
+    """One command and the options it is given, by flag without dashes."""
+
+    command: str
+    given: Mapping[str, Any]
+
+    def words(self, values: Mapping[str, str]) -> list[str]:
+        """The command line, with ``{name}`` replaced by ``values[name]``."""
+        words = [self.command]
+        for key, value in self.given.items():
+            if key != TARGETS:
+                words += _words(key, value, _field(self.command, key), values)
+        return words
+
+    def also(self, changes: Mapping[str, Any]) -> Part:
+        return replace(self, given={**self.given, **changes})
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """``file`` is named in errors; ``name`` is how ``--recipe`` calls it."""
+
+    name: str
+    file: str
+    head: Head
+    plan: tuple[Part, ...]
+    train: Part
+    eval: Part
+
+    @property
+    def targets(self) -> list[str]:
+        """The eval sets and shards to evaluate on; ``heldout`` is a part of the images."""
+        named = self.eval.given.get(TARGETS, HELDOUT)
+        return _split(named) if isinstance(named, str) else list(named)
+
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        return (*self.plan, self.train, self.eval)
+
+    def with_head(self, **changes: Any) -> Recipe:
+        return replace(self, head=replace(self.head, **changes))
+
+    def with_option(self, command: str, key: str, value: Any, said: str) -> Recipe:
+        """One option of every step of that name, as ``said`` on the command line; ``UsageError`` without the step."""
+        if command not in {part.command for part in self.parts}:
+            steps = ", ".join(dict.fromkeys(part.command for part in self.parts))
+            raise UsageError(f"{said}: recipe {self.name} has no {command}", f"it has {steps}")
+        _check_key(command, key, said, UsageError)
+        if isinstance(value, str) and key != TARGETS and _is_flag(command, key):
+            if value not in ("true", "false"):
+                raise UsageError(f"{said}={value}: must be true or false")
+            value = value == "true"
+        plan = tuple(part.also({key: value}) if part.command == command else part for part in self.plan)
+        changed = {each: getattr(self, each).also({key: value}) for each in ("train", "eval") if each == command}
+        return replace(self, plan=plan, **changed)
+
+
+def names() -> list[str]:
+    """The recipes that are part of capivara."""
+    return sorted(path.stem for path in FOLDER.glob("*.toml"))
+
+
+def load(spec: str) -> Recipe:
+    """A recipe of our own by its name, or one of yours by its file. Raises ``CapivaraError`` naming file and key."""
+    own = FOLDER / f"{spec}.toml"
+    if own.parent == FOLDER and own.is_file():
+        return _read(own, f"{spec}.toml")
+    if not spec.endswith(".toml") and not Path(spec).is_file():
+        raise unknown("recipe", spec, names(), "--recipe takes one of them, or a .toml file; capivara list recipes")
+    return _read(Path(spec), spec)
+
+
+def _read(path: Path, shown: str) -> Recipe:
+    try:
+        found = tomllib.loads(path.read_text("utf-8"))
+    except FileNotFoundError:
+        raise CapivaraError(f"{shown}: no such file", f"a recipe is a .toml file, or {', '.join(names())}") from None
+    except ValueError as error:  # not TOML, not UTF-8
+        raise CapivaraError(f"{shown}: not TOML: {error}", f"an example: {FOLDER / DEFAULT}.toml") from error
+    plan, train, evaluate = found.pop("plan", []), found.pop("train", {}), found.pop("eval", {})
+    if not isinstance(plan, list) or not all(isinstance(each, dict) for each in plan):
+        raise CapivaraError(f"{shown}: plan: write each step as a table: [[plan]]", '[[plan]]\nstep = "caption"')
+    if not isinstance(train, dict) or not isinstance(evaluate, dict):
+        raise CapivaraError(f"{shown}: train and eval are tables: [train]", "[train]\nsteps = 1500")
+    recipe = Recipe(
+        path.stem,
+        shown,
+        _head(found, shown),
+        tuple(_step(each, f"{shown}: [[plan]] {number}") for number, each in enumerate(plan, start=1)),
+        _part("train", train, f"{shown}: [train]"),
+        _part("eval", evaluate, f"{shown}: [eval]"),
+    )
+    values = {"lang": recipe.head.lang or "pt", "model": recipe.head.model, "pretrained": recipe.head.pretrained}
+    for part in recipe.parts:
+        parse(part.words(values), f"{shown}: {part.command}")
+    return recipe
+
+
+def parse(words: Sequence[str], where: str) -> Any:
+    """The options of a command line, checked one by one. ``where`` is named in errors."""
+    try:
+        return parse_command(words, Settings()).options
+    except CapivaraError as error:
+        problem = error.message.removeprefix(f"{words[0]}: ")
+        raise type(error)(f"{where}: {problem}", error.hint) from error
+
+
+def _head(found: dict[str, Any], shown: str) -> Head:
+    known = {flag_of(each.name)[2:]: each for each in fields(Head)}
+    hints = get_type_hints(Head)
+    for key, value in found.items():
+        if key not in known:
+            _no_such_key(f"{shown}: {key}", key, [*known, "plan", "train", "eval"], "at the top of a recipe")
+        kind = hints[known[key].name]
+        if kind not in (str, int, float):
+            right = isinstance(value, list) and all(isinstance(each, str) for each in value)
+        else:
+            right = type(value) in ((int, float) if kind is float else (kind,))
+        if not right:
+            wanted = {str: "a text", int: "a number", float: "a number"}.get(kind, "a list of texts")
+            raise CapivaraError(f"{shown}: {key} = {value!r}: must be {wanted}")
+    given: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in found.items()}
+    head = Head(**given)
+    try:
+        check_bounds(head)
+    except UsageError as error:
+        raise CapivaraError(f"{shown}: {error.message.removeprefix('--')}") from error
+    return head
+
+
+def _step(table: dict[str, Any], where: str) -> Part:
+    given = dict(table)
+    name = given.pop("step", None)
+    if not isinstance(name, str):
+        raise CapivaraError(f"{where}: which stage?", 'step = "caption"')
+    try:
+        stage = load_command(name)
+    except UsageError as error:
+        raise CapivaraError(f"{where}: step: {error.message}") from error
+    if not isinstance(stage, Stage) or stage.begins:
+        why = "adapt packs the images itself" if name == "pack" else "it reads and writes no shards"
+        raise CapivaraError(f"{where}: step = {name!r}: is no step of a plan: {why}")
+    return _part(name, given, f"{where}, {name}")
+
+
+def _part(command: str, given: dict[str, Any], where: str) -> Part:
+    for key, value in given.items():
+        _check_key(command, key, where, CapivaraError)
+        if key == TARGETS and command == "eval":
+            continue
+        if isinstance(value, dict) or isinstance(value, bool) != _is_flag(command, key):
+            wanted = "true or false" if _is_flag(command, key) else "a text, a number or a list"
+            raise CapivaraError(f"{where}: {key} = {value!r}: must be {wanted}")
+    return Part(command, given)
+
+
+def _check_key(command: str, key: str, where: str, error: type[CapivaraError]) -> None:
+    own = [*_fields(command), *([TARGETS] if command == "eval" else [])]
+    if key in _AT_THE_TOP.get(command, ()):
+        raise error(f"{where}: {key} is not set here", "lang, model, pretrained and seeds are set at the top")
+    if key not in own:
+        _no_such_key(f"{where}: {key}", key, own, f"of capivara {command}", error)
+
+
+def _no_such_key(
+    where: str, key: str, known: Iterable[str], of: str, error: type[CapivaraError] = CapivaraError
+) -> NoReturn:
+    known = list(known)
+    close = difflib.get_close_matches(key, known, n=1)
+    guess = f" — did you mean {close[0]}?" if close else ""
+    raise error(f"{where}: there is no such option {of}{guess}", f"there are {', '.join(known)}")
+
+
+def _fields(command: str) -> dict[str, Field[Any]]:
+    return {flag_of(each.name)[2:]: each for each in fields(load_command(command).options)}
+
+
+def _field(command: str, key: str) -> Field[Any]:
+    return _fields(command)[key]
+
+
+def _is_flag(command: str, key: str) -> bool:
+    return get_type_hints(load_command(command).options)[_field(command, key).name] in (bool, bool | None)
+
+
+def _words(key: str, value: Any, each: Field[Any], values: Mapping[str, str]) -> list[str]:
+    """One option as words; none where it says what is the default anyway."""
+    if isinstance(value, bool):
+        return [] if value == each.default else [f"--{key}" if value else f"--no-{key}"]
+    text = ",".join(map(str, value)) if isinstance(value, list) else str(value)
+    for name, meaning in values.items():
+        text = text.replace(f"{{{name}}}", meaning)
+    return [] if text == "" == each.default else [f"--{key}", text]
+
+
+def settings_in(text: str) -> list[tuple[str, str, str]]:
+    """``"train.lr=1e-4 caption.beams=4"`` -> [("train", "lr", "1e-4"), …]. ``UsageError`` for what is not so."""
+    found = []
+    try:
+        words = shlex.split(text)
+    except ValueError as error:
+        raise UsageError(f"--set {text}: {error}") from error
+    for word in words:
+        name, equals, value = word.partition("=")
+        command, dot, key = name.partition(".")
+        if not equals or not dot:
+            raise UsageError(f"--set {word}: not COMMAND.OPTION=VALUE", "as in: --set 'train.peft=lit caption.beams=4'")
+        found.append((command, key, value))
+    return found
+
+
+def _split(text: str) -> list[str]:
+    return [part.strip() for part in text.split(",") if part.strip()]

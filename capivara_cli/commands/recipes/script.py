@@ -1,0 +1,178 @@
+"""The commands a recipe comes to for given images, and whether all of them can be carried out."""
+
+from __future__ import annotations
+
+import importlib.util
+import shlex
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from capivara_cli import languages, registry
+from capivara_cli.cli.parameters import parse_plan
+from capivara_cli.commands.recipes.recipe import HELDOUT, Part, Recipe, parse
+from capivara_cli.errors import BadSample, CapivaraError
+from capivara_cli.models.clip_files import DEFAULT_MODEL, check_model, unknown_model
+from capivara_cli.models.generation import Setup
+from capivara_cli.models.run_folder import RunDir
+from capivara_cli.pipeline.stage import Step
+
+_FORMS = ("toy", "hf-hub:", "local-dir:", "mclip:")
+"""How names of models begin that are no architecture of open_clip."""
+
+
+@dataclass(frozen=True)
+class Script:
+    """A recipe for these inputs: command lines, in order. ``runs`` is the folder of all runs."""
+
+    recipe: Recipe
+    inputs: Sequence[str]
+    name: str
+    runs: str
+    seed: int
+
+    @property
+    def lang(self) -> str:
+        return languages.get(self.recipe.head.lang).code
+
+    @property
+    def run_folders(self) -> list[str]:
+        seeds = self.recipe.head.seeds
+        names = (
+            [f"{self.name}-seed{each}" for each in range(self.seed, self.seed + seeds)] if seeds > 1 else [self.name]
+        )
+        return [str(Path(self.runs) / name) for name in names]
+
+    @property
+    def holds_out(self) -> bool:
+        return HELDOUT in self.recipe.targets
+
+    def lines(self) -> Iterator[list[str]]:
+        """Pack what is not in our shards yet, the plan for both parts, training once per seed, evaluation."""
+        shards = list(self.inputs)
+        if not all(_is_ours(text) for text in self.inputs):
+            shards = [self._data("packed")]
+            yield ["pack", *self.inputs, "--out", *shards]
+        plan = [part.words(self._values) for part in self.recipe.plan]
+        if self.holds_out:
+            parts = ["--fraction", str(self.recipe.head.fraction)]
+            heldout = [part.words(self._values) for part in self.recipe.plan if self._makes_queries(part)]
+            split = ["split", "--part", HELDOUT, *parts]
+            yield ["run", _plan([split, *heldout]), *shards, "--out", self._data(HELDOUT)]
+            plan.insert(0, ["split", "--part", "train", *parts])
+        if plan:
+            yield ["run", _plan(plan), *shards, "--out", self._data("train")]
+            shards = [self._data("train")]
+        yield from self._training(shards)
+        yield self._evaluation()
+
+    @property
+    def _values(self) -> dict[str, str]:
+        head = self.recipe.head
+        return {"lang": self.lang, "model": head.model, "pretrained": head.pretrained}
+
+    def _data(self, part: str) -> str:
+        return str(Path(self.runs) / f"{self.name}-data" / part)
+
+    def _makes_queries(self, part: Part) -> bool:
+        """Whether a step translates into the language that is taught, as the held-out captions have to be."""
+        if part.command != "translate":
+            return False
+        return self.lang in {each.code for each in parse(part.words(self._values), "translate").targets}
+
+    @property
+    def _model(self) -> list[str]:
+        head = self.recipe.head
+        return ["--model", head.model, *(["--pretrained", head.pretrained] if head.pretrained else [])]
+
+    def _training(self, shards: Sequence[str]) -> Iterator[list[str]]:
+        command, *options = self.recipe.train.words(self._values)
+        for number, folder in enumerate(self.run_folders):
+            where = ["--name", Path(folder).name, "--runs", self.runs, "--seed", str(self.seed + number)]
+            yield [command, *shards, "--lang", self.lang, *self._model, *options, *where]
+
+    def _evaluation(self) -> list[str]:
+        command, *options = self.recipe.eval.words(self._values)
+        sets = [self._data(HELDOUT) if name == HELDOUT else name for name in self.recipe.targets]
+        langs = [] if "--lang" in options else ["--lang", ",".join(dict.fromkeys(["en", self.lang]))]
+        return [command, *self.run_folders, *sets, *self._model, *options, *langs]
+
+    def check(self) -> None:
+        """Raise at once what can be known to be wrong before hours of work."""
+        languages.get(self.recipe.head.lang)
+        for words in self.lines():
+            options = parse(words, f"adapt: {words[0]}")
+            steps = parse_plan(words[1]) if words[0] == "run" else []
+            for step in steps:
+                step.stage.check(step.options)
+            if hasattr(options, "check"):
+                options.check()
+        self._check_runs()
+        self._check_model()
+        self._check_targets()
+        self._check_translators()
+
+    def _check_runs(self) -> None:
+        for number, words in enumerate(self._training(())):
+            options = parse(words, "adapt: train")
+            run = RunDir(Path(self.runs) / options.name)
+            run.check_request({**options.request, "seed": self.seed + number})
+
+    def _check_model(self) -> None:
+        head = self.recipe.head
+        check_model(head.model, head.pretrained)
+        if head.model.startswith(_FORMS) or Path(head.model).is_dir():
+            return
+        if head.model not in _architectures():
+            raise unknown_model(head.model)
+        if head.model != DEFAULT_MODEL and not head.pretrained:
+            raise CapivaraError(f"--model {head.model} needs --pretrained", "capivara list models")
+
+    def _check_targets(self) -> None:
+        from capivara_cli.evaluation import catalogue
+
+        for target in self.recipe.targets:
+            if target != HELDOUT and not Path(target).exists() and not any(mark in target for mark in "/\\*?[{"):
+                catalogue.expand(target, str(self.recipe.eval.given.get("labels", "")))
+
+    def _check_translators(self) -> None:
+        """A translator comes late in a plan; whether it has the language is asked now."""
+        for step in self._steps("translate"):
+            options: Any = step.options
+            source = options.source
+            for target in options.targets if source else []:
+                spec = f"argos:{options.package}" if options.package else options.translator
+                setup = Setup("cpu", base_url=options.base_url)
+                registry.load("translators", spec, source=source.code, target=target.code, setup=setup)
+
+    def _steps(self, name: str) -> list[Step]:
+        plan = _plan([part.words(self._values) for part in self.recipe.plan if part.command == name])
+        return parse_plan(plan) if plan else []
+
+
+def _plan(steps: Sequence[Sequence[str]]) -> str:
+    return " | ".join(shlex.join(step) for step in steps)
+
+
+def _is_ours(text: str) -> bool:
+    """Whether an input is shards of ours, with captions where stages look for them; remote ones are taken for such."""
+    from capivara_cli.stages.importers._sources import first_sample, is_tar
+
+    path = Path(text)
+    if not path.exists():
+        return ".tar" in text
+    if not is_tar(path):
+        return False
+    try:
+        first = first_sample(path)
+        return first is not None and isinstance(first.document.get("captions"), list)
+    except BadSample:
+        return False  # pack counts it
+
+
+def _architectures() -> set[str]:
+    """The names of open_clip's architectures, from its files: importing it takes seconds."""
+    found = importlib.util.find_spec("open_clip")
+    folders = found.submodule_search_locations if found else None
+    return {path.stem for path in (Path(folders[0]) / "model_configs").glob("*.json")} if folders else set()

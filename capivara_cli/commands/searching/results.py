@@ -1,0 +1,123 @@
+"""What was found, for a terminal, for a browser and for programs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from capivara_cli import console
+from capivara_cli.commands.searching.query import Asked
+from capivara_cli.errors import BadSample
+from capivara_cli.reports.samples_page import View, html_page
+from capivara_cli.shards.images import decode_image
+from capivara_cli.shards.sample import Caption, Sample
+from capivara_cli.urls import public_url
+
+if TYPE_CHECKING:
+    from capivara_cli.commands.searching.exact import Best
+    from capivara_cli.commands.searching.index import Index
+
+CAPTIONS = 2  # shown of an image on a terminal
+LONGEST = 200  # characters of one caption there
+_STREAM = "standard input"
+
+
+@dataclass(frozen=True)
+class Hit:
+    """One image that was found; ``captions`` first those in the language of the query."""
+
+    rank: int
+    score: float
+    key: str
+    shard: str
+    sample: Sample
+    captions: Sequence[Caption]
+    problem: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        entry = {"rank": self.rank, "score": round(self.score, 6), "key": self.key, "shard": self.shard}
+        entry["captions"] = [caption.to_json() for caption in self.captions]
+        return entry | ({"problem": self.problem} if self.problem else {})
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The images found for one query, best first."""
+
+    asked: Asked
+    hits: Sequence[Hit]
+
+    def to_json(self) -> dict[str, Any]:
+        said = {"asked": self.asked.text, "translated_by": self.asked.by} if self.asked.translated else {}
+        return {"query": self.asked.query, **said, "hits": [hit.to_json() for hit in self.hits]}
+
+
+def answers(index: Index, asked: Sequence[Asked], found: Best, lang: str) -> Iterator[Answer]:
+    """Query after query, each image read back from its shard."""
+    for query, rows, scores in zip(asked, found.rows.tolist(), found.scores.tolist(), strict=True):
+        ranked = [(row, score) for row, score in zip(rows, scores, strict=True) if row >= 0]
+        yield Answer(query, [_hit(index, rank, row, score, lang) for rank, (row, score) in enumerate(ranked, start=1)])
+
+
+def _hit(index: Index, rank: int, row: int, score: float, lang: str) -> Hit:
+    sample = index.sample(row)
+    shard = index.shards[int(index.shard[row])]
+    captions: list[Caption] = []
+    problem = ""
+    try:
+        captions = sorted(sample.captions, key=lambda each: each.lang != lang) if lang else sample.captions
+    except BadSample as error:
+        problem = error.reason
+    return Hit(rank, score, sample.key, _STREAM if shard == "-" else public_url(shard), sample, captions, problem)
+
+
+def lines(answer: Answer, draw: Callable[[Any], str] | None = None) -> Iterator[str]:
+    """An answer for a terminal; ``draw`` makes an escape sequence that shows an image."""
+    asked = answer.asked
+    yield plain(asked.query) + (f"  → {plain(asked.text)}  [{plain(asked.by)}]" if asked.translated else "")
+    for hit in answer.hits:
+        yield f"{hit.rank:>4}  {hit.score:.3f}  {plain(hit.key)}  {plain(hit.shard)}"
+        if draw is not None:
+            yield from _drawn(hit, draw)
+        if hit.problem:
+            yield f"      ! {plain(hit.problem)}"
+        for caption in hit.captions[:CAPTIONS]:
+            yield f"      {plain(caption.lang):<4} {plain(caption.text)}"
+    yield ""
+
+
+def _drawn(hit: Hit, draw: Callable[[Any], str]) -> Iterator[str]:
+    try:
+        yield f"      {draw(decode_image(hit.sample))}"
+    except BadSample as error:
+        yield f"      ! {plain(error.reason)}"
+
+
+def plain(text: str) -> str:
+    """One line, safe for a terminal, of bounded length."""
+    line = console.printable(" ".join(text.split()))
+    return line if len(line) <= LONGEST else f"{line[:LONGEST]}…"
+
+
+def page(answer: Answer, command: str) -> str:
+    """One answer as a self-contained HTML page: a grid of thumbnails under the query and the command."""
+    asked = answer.asked
+    said = [command, *([f"asked as: {asked.text} ({asked.by})"] if asked.translated else [])]
+    return html_page(asked.query, said, [_view(hit) for hit in answer.hits])
+
+
+def joined(pages: Sequence[str]) -> str:
+    """Pages one under the other, as one page with the title and the style of the first."""
+    head = pages[0].partition("<body>\n")[0]
+    bodies = [each.partition("<body>\n")[2].rpartition("</body>")[0] for each in pages]
+    return f"{head}<body>\n{''.join(bodies)}</body>\n</html>\n"
+
+
+def _view(hit: Hit) -> View:
+    image, problem = None, hit.problem
+    try:
+        image = decode_image(hit.sample)
+    except BadSample as error:
+        problem = "; ".join(filter(None, [problem, error.reason]))
+    return View(f"{hit.rank}. {hit.key}", f"score {hit.score:.3f}, {hit.shard}", hit.captions, image, problem)

@@ -1,0 +1,109 @@
+"""codecarbon, where it can measure the processor rather than guess: made around work, in the background, quiet.
+
+It reads the counters of the whole machine. What is ours of that is our part of the busy time of all processors.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from capivara_cli.costs import process_tree
+
+AFTER = 10.0
+"""Seconds of work before codecarbon is loaded, which takes one and the start of it up to four."""
+_AT_LEAST = 5.0  # s: what it has seen of less says nothing about the rest
+_MODELS = ("cpu_load", "constant")
+"""How codecarbon calls its ways of guessing."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """``joules`` of the whole processor in ``seconds``, in which everything on the machine was busy for ``busy``."""
+
+    joules: float
+    seconds: float
+    busy: float
+    how: str
+
+    @property
+    def watts(self) -> float:
+        return self.joules / self.seconds
+
+
+def can_measure() -> bool:
+    """Whether there is a counter that this user may read; macOS has to be asked."""
+    if sys.platform == "darwin":
+        return True
+    for counter in Path("/sys/class/powercap").glob("*/energy_uj"):
+        try:
+            counter.read_text()
+        except OSError:
+            continue
+        return True
+    return False
+
+
+class Tracker:
+    """codecarbon from ``AFTER`` seconds on until ``stop``; opens no socket, writes no file, leaves no lock."""
+
+    def __init__(self) -> None:
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="capivara-codecarbon", daemon=True)
+        self._tracker: Any = None
+        self._since = (0.0, 0.0)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> Measured | None:
+        """What it measured, None when that is nothing or too little: it swallows its own errors, so look twice."""
+        self._stopped.set()
+        if self._thread.is_alive():
+            self._thread.join(timeout=6.0)
+        if self._tracker is None:
+            return None
+        seconds, busy = time.monotonic() - self._since[0], process_tree.busy_seconds() - self._since[1]
+        tracker, self._tracker = self._tracker, None
+        tracker.stop()
+        data = getattr(tracker, "final_emissions_data", None)
+        how = method(tracker)
+        if data is None or not how or seconds < _AT_LEAST or busy <= 0:
+            return None
+        return Measured(data.cpu_energy * 3.6e6, seconds, busy, how)
+
+    def _run(self) -> None:
+        if self._stopped.wait(AFTER):
+            return
+        import logging
+
+        from codecarbon import OfflineEmissionsTracker
+
+        # After the import, which resets it, and before the tracker, which logs while it is being made.
+        logging.getLogger("codecarbon").setLevel(logging.CRITICAL)
+        tracker = OfflineEmissionsTracker(
+            country_iso_code="USA",  # only its energy is used: the intensity is ours
+            tracking_mode="machine",
+            output_methods=[],
+            measure_power_secs=15,
+            log_level="critical",
+            allow_multiple_runs=True,
+        )
+        since = time.monotonic(), process_tree.busy_seconds()
+        tracker.start()
+        self._since = since
+        self._tracker = tracker
+
+
+def method(tracker: Any) -> str:
+    """How codecarbon got the power of the processor ("intel_rapl"), "" where it guessed."""
+    modes = [getattr(each, "_mode", "") for each in getattr(tracker, "_hardware", [])]
+    named = [mode for mode in modes if mode]
+    kinds = [type(each).__name__ for each in getattr(tracker, "_hardware", [])]
+    if "AppleSiliconChip" in kinds:
+        return "powermetrics"
+    return named[0] if named and named[0] not in _MODELS else ""

@@ -1,0 +1,114 @@
+"""What one piece of work cost, and whether that can be."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+from capivara_cli.costs.per_step import Spent
+
+_IDLE = 0.05
+"""The least part of its limit that a GPU or a processor draws; idle cards draw 7 to 15 % of it."""
+_OVER = 1.1
+"""What a device may draw above its limit for a while."""
+
+
+@dataclass(frozen=True)
+class Power:
+    """Mean watts of a device while it worked for us, the range that it can draw, and how both are known."""
+
+    device: str
+    watts: float
+    least: float
+    most: float
+
+    @classmethod
+    def measured(cls, device: str, watts: float, limit: float) -> Power:
+        """Of a whole device, whose idle power counts."""
+        return cls(device, watts, _IDLE * limit, _OVER * limit)
+
+    @property
+    def plausible(self) -> bool | None:
+        """Whether the device can draw that; None where its limit is not known."""
+        return self.least <= self.watts <= self.most if self.most else None
+
+    def __str__(self) -> str:
+        return f"{self.device}: {self.watts:.3g} W, and it draws {self.least:.3g} to {self.most:.3g} W"
+
+
+@dataclass(frozen=True)
+class Footprint:
+    """The cost of one piece of work: energy in kWh, ``intensity`` in g CO2e per kWh.
+
+    ``source`` is "measured", "modelled" or "GPU measured, CPU modelled"; ``power`` says how for each of cpu, gpu and
+    ram. ``flops`` is None where no model ran. ``watts`` are the devices' means, which ``plausible`` judges.
+    """
+
+    stage: str
+    seconds: float
+    cpu_seconds: float
+    kwh_cpu: float
+    kwh_gpu: float
+    kwh_ram: float
+    intensity: float
+    country: str
+    intensity_source: str
+    source: str
+    hardware: str
+    device: str
+    flops: int | None
+    power: dict[str, str | None]
+    watts: dict[str, float] = field(default_factory=dict)
+    plausible: bool | None = None
+
+    @property
+    def kwh(self) -> float:
+        return self.kwh_cpu + self.kwh_gpu + self.kwh_ram
+
+    @property
+    def co2e_g(self) -> float:
+        """Grams of CO2 equivalent."""
+        return self.kwh * self.intensity
+
+    def of_steps(self, names: Sequence[str], spent: Mapping[int, Spent]) -> list[Footprint]:
+        """What each step of a plan cost, all together this; itself alone where there is one, or nothing is known.
+
+        ``spent``: of the steps by number. Reading, writing and starting are dealt out as the steps' own work is: by
+        CPU seconds for the processor's energy, by seconds for everything else.
+        """
+        if len(names) < 2 or not spent:
+            return [self]
+        known = [spent.get(number, (0.0, 0.0, 0)) for number in range(len(names))]
+        seconds, cpu, flops = (_shares([each[place] for each in known]) for place in range(3))
+        return [
+            replace(
+                self,
+                stage=name,
+                seconds=round(self.seconds * seconds[number], 3),
+                cpu_seconds=round(self.cpu_seconds * cpu[number], 3),
+                kwh_cpu=self.kwh_cpu * cpu[number],
+                kwh_gpu=self.kwh_gpu * seconds[number],
+                kwh_ram=self.kwh_ram * seconds[number],
+                flops=round(self.flops * flops[number]) or None if self.flops else None,
+            )
+            for number, name in enumerate(names)
+        ]
+
+    def to_json(self) -> dict[str, Any]:
+        return {**asdict(self), "kwh": self.kwh, "co2e_g": self.co2e_g}
+
+    def __str__(self) -> str:
+        return f"{self.kwh * 1000:.3g} Wh, {self.co2e_g:.2g} g CO2e ({self.source})"
+
+
+def _shares(parts: Sequence[float]) -> list[float]:
+    """Of their sum; equal ones where it is nothing."""
+    total = sum(parts)
+    return [each / total if total else 1 / len(parts) for each in parts]
+
+
+def judged(powers: list[Power]) -> bool | None:
+    """Whether all of them are plausible; None where that is known of none."""
+    known = [each.plausible for each in powers if each.plausible is not None]
+    return all(known) if known else None

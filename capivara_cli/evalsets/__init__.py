@@ -1,1 +1,0 @@
-"""Evaluation sets: one file each."""

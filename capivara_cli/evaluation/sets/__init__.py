@@ -1,0 +1,1 @@
+"""Eval sets: one file, one set."""

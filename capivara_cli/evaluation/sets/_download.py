@@ -1,0 +1,167 @@
+"""Files of eval sets from the web, kept in the cache folder: all or nothing, checked, or a clear error at once."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import shutil
+import tarfile
+import zlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+
+from capivara_cli import console
+from capivara_cli.errors import CapivaraError
+from capivara_cli.evaluation.sets._files import checksum
+from capivara_cli.models.run_folder import replacing_folder
+from capivara_cli.storage import cache
+from capivara_cli.storage.files import replacing, sweep
+
+GITHUB = "https://raw.githubusercontent.com"
+_CONNECT_SECONDS = 4.0
+_SILENCE_SECONDS = 60.0
+
+
+@dataclass(frozen=True)
+class Remote:
+    """One file of the web. ``what`` and ``size`` are for the reader of an error; ``sha256`` is "" where not known."""
+
+    url: str
+    what: str
+    size: str = ""
+    sha256: str = ""
+
+
+def folder(name: str) -> Path:
+    """Where what was downloaded for the set ``name`` is kept. Not created here."""
+    return cache.folder() / "evalsets" / name
+
+
+def fetch(remote: Remote, path: Path, layout: str) -> Path:
+    """``path``, downloaded on first use. ``CapivaraError`` when it cannot be had: ``layout`` says how to do without."""
+    if path.is_file():
+        return path
+    _check_online(remote, path, layout)
+    console.say(f"downloading {remote.what}{_size(remote)} from {remote.url}")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    sweep(path.parent)
+    digest = hashlib.sha256()
+    with replacing(path) as out:
+        for block in _blocks(remote, path, layout):
+            out.write(block)
+            digest.update(block)
+        if remote.sha256 and digest.hexdigest() != remote.sha256:
+            found = f"its sha256 is {digest.hexdigest()}, not {remote.sha256}"
+            raise CapivaraError(f"{remote.url}: not the file that was expected: {found}", layout)
+    return path
+
+
+def unpack(remote: Remote, path: Path, layout: str) -> Path:
+    """The folder ``path`` with the files of a tar archive, all in one folder; downloaded on first use."""
+    if path.is_dir():
+        return path
+    packed = fetch(remote, path.with_name(f"{path.name}.tar.gz"), layout)
+    try:
+        with replacing_folder(path) as partial, gzip.open(packed) as plain:
+            _extract(plain, partial)
+    except (tarfile.TarError, gzip.BadGzipFile, EOFError, zlib.error) as error:
+        packed.unlink()
+        raise CapivaraError(f"{remote.url}: not a tar archive, or damaged: {error}", layout) from error
+    packed.unlink()
+    return path
+
+
+def _extract(plain: gzip.GzipFile, into: Path) -> None:
+    with tarfile.open(fileobj=plain, mode="r|") as archive:
+        for member in archive:
+            name = PurePosixPath(member.name).name
+            source = archive.extractfile(member) if member.isfile() and not name.startswith(".") else None
+            if source is not None:
+                with source, open(into / name, "wb") as out:
+                    shutil.copyfileobj(source, out)
+    while plain.read(1 << 20):  # to the very end: gzip's checksum is there
+        pass
+
+
+def _size(remote: Remote) -> str:
+    return f" ({remote.size})" if remote.size else ""
+
+
+def _check_online(remote: Remote, path: Path, layout: str) -> None:
+    from huggingface_hub import constants
+
+    if constants.HF_HUB_OFFLINE:  # the one switch for "no network", wherever files are from
+        raise _missing(remote, path, "HF_HUB_OFFLINE is set and the local cache does not have them", layout)
+
+
+def _blocks(remote: Remote, path: Path, layout: str) -> Iterator[bytes]:
+    import httpx
+
+    # Neither side may pack or unpack: the bytes are to be those of the file.
+    headers = {"User-Agent": "capivara", "Accept-Encoding": "identity"}
+    timeout = httpx.Timeout(_SILENCE_SECONDS, connect=_CONNECT_SECONDS)
+    try:
+        with httpx.stream("GET", remote.url, headers=headers, timeout=timeout, follow_redirects=True) as answer:
+            answer.raise_for_status()
+            yield from answer.iter_raw(1 << 20)
+    except httpx.HTTPStatusError as error:
+        why = f"the server answers HTTP {error.response.status_code}"
+        raise _missing(remote, path, why, layout) from error
+    except httpx.HTTPError as error:
+        raise _missing(remote, path, f"the download failed: {error or type(error).__name__}", layout) from error
+
+
+def _missing(remote: Remote, path: Path, why: str, layout: str) -> CapivaraError:
+    by_hand = f"or get {remote.url} on a machine with a connection and save it as {path}"
+    return CapivaraError(f"{remote.what}{_size(remote)} are needed, but {why}", f"{layout}\n{by_hand}")
+
+
+@dataclass(frozen=True)
+class Repository:
+    """Annotation files that a public Git repository has at one commit. ``root``: a folder that every clone of it has.
+
+    ``sha256`` are the checksums of the files that are known.
+    """
+
+    name: str  # "multi30k/dataset"
+    commit: str
+    root: str
+    what: str
+    size: str = ""
+    sha256: Mapping[str, str] = field(default_factory=dict)
+
+
+class Annotations:
+    """The files of a repository: from a clone in the folder of ``--data`` if it has one, else downloaded one by one.
+
+    ``checksums`` are those of the files asked for so far.
+    """
+
+    def __init__(self, repository: Repository, data: str, layout: str) -> None:
+        if data and not Path(data).is_dir():
+            raise CapivaraError(f"{data}: no such folder", layout)
+        self._repository = repository
+        self._layout = layout
+        self._clone = Path(data) if data and (Path(data) / repository.root).is_dir() else None
+        self.checksums: dict[str, str] = {}
+
+    @property
+    def obtained(self) -> str:
+        if self._clone is not None:
+            return f"local copy in {self._clone}"
+        return f"downloaded from github.com/{self._repository.name}@{self._repository.commit}"
+
+    def path(self, name: str) -> Path:
+        """The local path of a file of the repository. ``CapivaraError`` when it cannot be had."""
+        path = self._downloaded(name) if self._clone is None else self._clone / name
+        if not path.is_file():
+            raise CapivaraError(f"{self._clone}: there is no {name} in it", self._layout)
+        self.checksums[name] = checksum(path)
+        return path
+
+    def _downloaded(self, name: str) -> Path:
+        own = self._repository
+        url = f"{GITHUB}/{own.name}/{own.commit}/{name}"
+        remote = Remote(url, own.what, own.size, own.sha256.get(name, ""))
+        return fetch(remote, folder(own.name.replace("/", "--")) / own.commit[:12] / name, self._layout)

@@ -1,0 +1,137 @@
+"""What the files of eval sets have in common: lines of text that are counted, images in folders and archives."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from capivara_cli.errors import CapivaraError, unknown
+from capivara_cli.shards.sample import IMAGE_SUFFIXES, Caption, Sample, encode_json
+
+Row = tuple[str, list[str]]
+"""The file name of an image, and its captions in one language; there may be none."""
+
+Read = Callable[[str], bytes | None]
+"""The bytes of an image by its file name, None when it is missing."""
+
+
+def check_choice(name: str, variant: str, variants: Sequence[str], hint: str = "") -> None:
+    """Refuse a variant that a set has not; "" is the set itself."""
+    if variant and not variants:
+        raise CapivaraError(f"{name}:{variant}: {name} has no variants", hint or "the split is chosen with --split")
+    if variant and variant not in variants:
+        raise unknown(f"variant of {name}", variant, variants, hint)
+
+
+def checksum(path: Path) -> str:
+    """``sha256:…`` of a file."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return f"sha256:{digest.hexdigest()}"
+
+
+def lines(path: Path, expected: int) -> list[str]:
+    """The stripped lines of a UTF-8 text file (``.gz`` is undone); CRLF and a last line without an end are fine.
+
+    Raises ``CapivaraError`` when there are not as many as ``expected``: line n belongs to image n.
+    """
+    try:
+        data = path.read_bytes()
+        text = (gzip.decompress(data) if path.suffix == ".gz" else data).decode("utf-8-sig")
+    except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
+        raise CapivaraError(f"{path}: cannot be read: {error}", "the file is damaged: get it anew") from error
+    found = [line.strip() for line in text.split("\n")]  # splitlines() would also split inside of a caption, at U+2028
+    if found[-1] == "":
+        found.pop()
+    check_count(path, len(found), expected, "lines")
+    return found
+
+
+def check_count(path: Path, found: int, expected: int, what: str) -> None:
+    if found != expected:
+        raise CapivaraError(
+            f"{path}: {found:,} {what}, and this set has {expected:,}",
+            "the file is cut or is of other data: get it anew",
+        )
+
+
+@dataclass(frozen=True)
+class Samples:
+    """One sample per row, each time anew; an image that is missing makes one without, which evaluation counts."""
+
+    rows: Sequence[Row]
+    lang: str
+    by: str
+    read: Read
+
+    def __iter__(self) -> Iterator[Sample]:
+        for name, captions in self.rows:
+            entries = [Caption(text.strip(), self.lang, self.by).to_json() for text in captions]
+            data = self.read(name)
+            suffix = Path(name).suffix[1:].lower()
+            image = {} if data is None else {suffix if suffix in IMAGE_SUFFIXES else "jpg": data}
+            yield Sample(key_of(name), {**image, "json": encode_json({"captions": entries})})
+
+
+def key_of(name: str) -> str:
+    """The key of the sample with the image ``name``: as in WebDataset, it ends at the first dot."""
+    return Path(name).name.partition(".")[0]
+
+
+@dataclass(frozen=True)
+class ImageFolder:
+    """Images in a folder; ``places`` are the folders below ``root`` that they may be in, in order."""
+
+    root: Path
+    places: tuple[str, ...]
+
+    def find(self, name: str) -> Path | None:
+        """Where an image is; only the last part of ``name`` counts, so that no name leads out of the folder."""
+        paths = (self.root / place / Path(name).name for place in self.places)
+        return next((path for path in paths if path.is_file()), None)
+
+    def read(self, name: str) -> bytes | None:
+        path = self.find(name)
+        return None if path is None else path.read_bytes()
+
+    def demand(self, rows: Sequence[Row], layout: str) -> Read:
+        """``read``, when at least one of the images is there; else ``CapivaraError`` with the ``layout``."""
+        there = [place for place in self.places if (self.root / place).is_dir()]
+        if not there:
+            wanted = " or ".join(f"{place}/" for place in self.places)
+            raise CapivaraError(f"{self.root}: there is no folder {wanted} with the images", layout)
+        if not any(self.find(name) for name, _ in rows):
+            looked = ", ".join(f"{place}/{Path(rows[0][0]).name}" for place in there)
+            raise CapivaraError(f"{self.root}: none of the {len(rows):,} images is there; looked for {looked}", layout)
+        return self.read
+
+
+class ImageZip:
+    """Images in a zip archive, found by the last part of their names."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        try:
+            self._archive = zipfile.ZipFile(path)
+        except (OSError, zipfile.BadZipFile) as error:
+            raise CapivaraError(f"{path}: not a zip archive: {error}", "delete it: it is downloaded again") from error
+        names = self._archive.namelist()
+        self._members = {name.rpartition("/")[2]: name for name in names if not name.startswith("__MACOSX")}
+
+    def read(self, name: str) -> bytes | None:
+        member = self._members.get(Path(name).name)
+        return None if member is None else self._archive.read(member)
+
+    def demand_all(self, rows: Sequence[Row], layout: str) -> Read:
+        """``read``, when every image is there: for an archive of another set with the same images."""
+        missing = sum(Path(name).name not in self._members for name, _ in rows)
+        if missing:
+            raise CapivaraError(f"{self._path}: {missing:,} of the {len(rows):,} images are not in it", layout)
+        return self.read

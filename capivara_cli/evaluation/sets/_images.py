@@ -1,0 +1,67 @@
+"""Where the images of a set are found, and how class names are compared: shared by the sets of labelled images."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from capivara_cli import languages
+from capivara_cli.errors import CapivaraError
+from capivara_cli.shards.sample import Sample
+
+SPLITS = ("test", "train", "val")
+
+
+@dataclass(frozen=True)
+class Images:
+    """Samples of one split, and what a result must say about where they come from."""
+
+    samples: Iterable[Sample]
+    obtained: str
+    checksums: dict[str, str] = field(default_factory=dict)
+
+
+def folded(name: str) -> str:
+    """A class name as it is compared: ``Off-center_face`` and ``off center face`` are one."""
+    return re.sub(r"[\W_]+", " ", name.casefold()).strip()
+
+
+def lines_of(path: Path) -> list[str]:
+    """The lines of a small text file, stripped; [] where there is no such file. Only a newline ends a line."""
+    try:
+        text = path.read_text("utf-8-sig")
+    except FileNotFoundError:
+        return []
+    except (OSError, UnicodeDecodeError) as error:
+        raise CapivaraError(f"{path}: cannot be read as UTF-8 text: {error}") from error
+    return [line.strip() for line in text.rstrip().split("\n")] if text.strip() else []
+
+
+def places(ours: Sequence[str], theirs: Sequence[str], source: str) -> list[int] | None:
+    """Which class of ours each of their class numbers is, None where the numbers mean the same.
+
+    Both lists name the classes of one set. Raises ``CapivaraError`` when a name that both have has another number and
+    the lists do not hold the same names, so that nobody can say which is which.
+    """
+    own, other = [folded(name) for name in ours], [folded(name) for name in theirs]
+    if own == other or not other:
+        return None
+    if len(own) != len(other):
+        raise CapivaraError(f"{source}: {len(other)} class names, and the set has {len(own)} classes")
+    if sorted(own) == sorted(other) and len(set(own)) == len(own):
+        return [own.index(name) for name in other]
+    for place, name in enumerate(other):
+        if name in own and own.index(name) != place and other.count(name) == own.count(name) == 1:
+            raise CapivaraError(
+                f"{source}: {theirs[place]!r} is class {place} there and class {own.index(name)} of this set",
+                "the classes are in another order, and not all names agree: use a copy with folders named by class",
+            )
+    return None
+
+
+def with_language(variant: str) -> tuple[str, str]:
+    """``photos@pt`` -> ("photos", "pt"): the language a folder's names or captions are in; English where not said."""
+    path, at, lang = variant.rpartition("@")
+    return (path, lang) if at and languages.knows(lang) else (variant, "en")

@@ -1,0 +1,132 @@
+"""Flickr30k and COCO in Karpathy's splits: from a folder, or the test split from the hub.
+
+Both are on the hub in the same form: a table with a row per image, and a zip archive of the images.
+"""
+
+from __future__ import annotations
+
+import ast
+import csv
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from capivara_cli.errors import CapivaraError, unknown
+from capivara_cli.evaluation.evalset import EvalSet, Provenance
+from capivara_cli.evaluation.sets._files import (
+    ImageFolder,
+    ImageZip,
+    Read,
+    Row,
+    Samples,
+    check_choice,
+    check_count,
+    checksum,
+)
+from capivara_cli.models import hub
+
+
+@dataclass(frozen=True)
+class Hub:
+    """A test split on the hub: its table, its images, and what an error says of them."""
+
+    repo: str
+    table: str
+    archive: str
+    what: str
+    size: str
+
+
+@dataclass(frozen=True)
+class Karpathy:
+    """A set of Karpathy's. ``annotations`` is his file, ``places`` the folders of images beside it."""
+
+    name: str
+    title: str
+    annotations: str
+    places: tuple[str, ...]
+    layout: str
+    licence: str
+    hub: Hub
+
+    def load(self, variant: str, lang: str, data: str, split: str, counts: Mapping[str, int]) -> EvalSet:
+        """The English captions and images of one split; ``counts`` are the images of each."""
+        check_choice(self.name, variant, ())
+        if split not in counts:
+            raise unknown(f"split of {self.name}", split, counts)
+        if lang != "en":
+            raise unknown(f"language in {self.name}", lang, ("en",))
+        if data:
+            rows, read, annotations = self._from_folder(Path(data), split, counts[split])
+            source, obtained = f"{self.title}, local copy", f"local copy in {data}"
+        else:
+            rows, read, annotations = self._from_hub(split, counts[split])
+            source = f"{self.title}, {self.hub.repo} on the Hugging Face hub"
+            obtained = f"downloaded from {self.hub.repo}@{annotations.parent.name}"  # a snapshot is named after it
+        checksums = {annotations.name: checksum(annotations)}
+        provenance = Provenance(source, self.licence, split, by="human", obtained=obtained, checksums=checksums)
+        return EvalSet(self.name, lang, Samples(rows, lang, "human", read), provenance)
+
+    def test_images(self, layout: str) -> ImageZip:
+        """The images of the test split on the hub, which other sets have captions of too."""
+        return ImageZip(self._hub_folder(layout) / self.hub.archive)
+
+    def _hub_folder(self, layout: str) -> Path:
+        own = self.hub
+        need = hub.Need(
+            own.repo, ((own.table,), (own.archive,)), what=own.what, size=own.size, ways=(layout,), kind="dataset",
+        )  # fmt: skip
+        return hub.folder(need)
+
+    def _from_hub(self, split: str, count: int) -> tuple[list[Row], Read, Path]:
+        if split != "test":
+            raise CapivaraError(f"{self.name}: only the test split can be downloaded, not {split}", self.layout)
+        folder = self._hub_folder(self.layout)
+        table = folder / self.hub.table
+        rows = _rows_of_table(table, self.layout)
+        check_count(table, len(rows), count, "images")
+        return rows, ImageZip(folder / self.hub.archive).read, table
+
+    def _from_folder(self, folder: Path, split: str, count: int) -> tuple[list[Row], Read, Path]:
+        annotations = folder / self.annotations
+        if not annotations.is_file():
+            raise CapivaraError(f"{folder}: there is no {self.annotations} in it", self.layout)
+        images = read_annotations(annotations)
+        try:
+            rows = [(each["filename"], [said["raw"] for said in each["sentences"]])
+                    for each in images if each["split"] == split]  # fmt: skip
+        except (KeyError, TypeError) as error:
+            raise CapivaraError(f"{annotations}: not Karpathy's annotations: {error!r}", self.layout) from error
+        check_count(annotations, len(rows), count, f"images of the split {split}")
+        return rows, ImageFolder(folder, self.places).demand(rows, self.layout), annotations
+
+
+def read_annotations(path: Path) -> list[dict[str, Any]]:
+    """The images of a ``dataset_*.json`` of Karpathy's."""
+    try:
+        images = json.loads(path.read_bytes())["images"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise CapivaraError(f"{path}: not Karpathy's annotations: {error!r}") from error
+    return list(images)
+
+
+def _rows_of_table(path: Path, layout: str) -> list[Row]:
+    """The rows of the hub's table: ``raw`` holds the captions of an image as a list."""
+    try:
+        with open(path, encoding="utf-8", newline="") as lines:
+            return [(row["filename"], _texts(row["raw"])) for row in csv.DictReader(lines)]
+    except (OSError, ValueError, KeyError, SyntaxError, csv.Error) as error:
+        raise CapivaraError(f"{path}: not the table of captions that was expected: {error!r}", layout) from error
+
+
+def _texts(cell: str) -> list[str]:
+    """A list of texts, written as JSON or as Python writes it."""
+    try:
+        found = json.loads(cell)
+    except ValueError:
+        found = ast.literal_eval(cell)
+    if not isinstance(found, list) or not all(isinstance(text, str) for text in found):
+        raise ValueError(f"{cell[:60]!r} is no list of captions")
+    return found

@@ -1,0 +1,115 @@
+"""Images in a folder for each class: which folder is which class, and the samples."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from capivara_cli.errors import CapivaraError
+from capivara_cli.evaluation.sets._images import folded, lines_of, places
+from capivara_cli.shards.sample import IMAGE_SUFFIXES, Sample
+
+NAME_LISTS = ("classnames.txt", "labelmap.txt", "labels.txt")
+"""Where a copy with numbered folders says which class a number is."""
+
+_KEPT_OUT = frozenset({"__MACOSX"})
+
+
+def is_image(path: Path) -> bool:
+    return path.suffix[1:].lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
+
+
+def class_folders(root: Path) -> list[Path]:
+    """The subfolders that hold images, by name."""
+    if not root.is_dir():
+        return []
+    return [
+        path
+        for path in sorted(root.iterdir())
+        if path.is_dir() and not path.name.startswith(".") and path.name not in _KEPT_OUT and _holds_images(path)
+    ]
+
+
+def _holds_images(folder: Path) -> bool:
+    return any(is_image(path) for path in folder.iterdir())
+
+
+def split_folder(root: Path, names: Sequence[str], whole: bool) -> Path | None:
+    """The folder of a split: the first of ``names`` in ``root`` that has classes, or ``root`` itself if ``whole``."""
+    for name in names:
+        if class_folders(root / name):
+            return root / name
+    return root if whole and class_folders(root) else None
+
+
+def samples(classes: Sequence[tuple[Path, int]]) -> Iterator[Sample]:
+    """The images of each (folder, class), by class and name; a key is ``folder/file``. Files are read one by one."""
+    for folder, number in sorted(classes, key=lambda each: (each[1], each[0].name)):
+        for path in sorted(path for path in folder.iterdir() if is_image(path)):
+            members = {path.suffix[1:].lower(): path.read_bytes(), "cls": str(number).encode()}
+            yield Sample(f"{folder.name}/{path.stem}", members)
+
+
+def matched(
+    folders: Sequence[Path], names: Sequence[str], official: Sequence[str], *, reordered: bool, others: bool
+) -> list[tuple[Path, int]]:
+    """Which class each folder is: by English name, by the set's official folder name, or by number.
+
+    ``reordered``: copies from elsewhere number the classes otherwise, so that numbers mean nothing without a list of
+    names beside the folders. ``others``: folders of other classes may be there, and are left out. Raises
+    ``CapivaraError`` for a folder that is no class and for a class without a folder.
+    """
+    if all(folder.name.isdecimal() for folder in folders):
+        return _numbered(folders, names, reordered)
+    known = {folded(name): number for number, name in enumerate(names)}
+    known.update((folded(name), number) for number, name in enumerate(official))
+    found = [(folder, known[folded(folder.name)]) for folder in folders if folded(folder.name) in known]
+    strange = [folder.name for folder in folders if folded(folder.name) not in known]
+    where = folders[0].parent
+    if strange and not others:
+        raise CapivaraError(
+            f"{where}: folder {strange[0]!r}{_more(strange)} is no class of this set",
+            f"classes are {', '.join(names[:3])}, … ({len(names)}); a folder may also have the number of its class",
+        )
+    _check_complete(dict((number, folder) for folder, number in found), names, where)
+    return found
+
+
+def _numbered(folders: Sequence[Path], names: Sequence[str], reordered: bool) -> list[tuple[Path, int]]:
+    where = folders[0].parent
+    numbers = {int(folder.name): folder for folder in folders}
+    start = 1 if set(numbers) == set(range(1, len(names) + 1)) else 0
+    listed = _listed_names(where)
+    if reordered and listed is None:
+        raise CapivaraError(
+            f"{where}: its folders are numbers, and copies of this set do not agree which class a number is",
+            f"name the folders by class ({', '.join(names[:3])}, …), or put a {NAME_LISTS[0]} beside them",
+        )
+    order = places(names, listed[1], str(listed[0])) if listed else None
+    strange = [number for number in numbers if not start <= number < start + len(names)]
+    if strange:
+        raise CapivaraError(f"{where}: folder {strange[0]}: the classes are 0 to {len(names) - 1}")
+    found = [(folder, order[number - start] if order else number - start) for number, folder in sorted(numbers.items())]
+    _check_complete(dict((number, folder) for folder, number in found), names, where)
+    return found
+
+
+def _listed_names(where: Path) -> tuple[Path, list[str]] | None:
+    for folder in (where, where.parent):
+        for name in NAME_LISTS:
+            if lines := lines_of(folder / name):
+                return folder / name, lines
+    return None
+
+
+def _check_complete(found: Mapping[int, Path], names: Sequence[str], where: Path) -> None:
+    missing = [name for number, name in enumerate(names) if number not in found]
+    if missing:
+        raise CapivaraError(
+            f"{where}: no folder with images of class {missing[0]!r}{_more(missing)}",
+            "every class needs its folder: results on a part of the classes are results of another set",
+        )
+
+
+def _more(names: Sequence[str]) -> str:
+    return f" (and {len(names) - 1} more)" if len(names) > 1 else ""

@@ -1,0 +1,112 @@
+"""Sets in the layout of CLIP_benchmark's webdatasets, on the hub or in a folder.
+
+``ROOT/{split}/nshards.txt`` says how many shards there are, ``ROOT/{split}/0.tar`` … hold an image with ``cls`` (a
+number), ``npy`` (one number per class) or ``txt`` (one caption per line). ``ROOT/classnames.txt``,
+``zeroshot_classification_templates.txt`` (with ``{c}``) and ``dataset_type.txt`` may be there.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from capivara_cli.errors import CapivaraError
+from capivara_cli.models import hub
+from capivara_cli.shards.archive import reading
+from capivara_cli.shards.sample import IMAGE_SUFFIXES, Caption, Sample, encode_json
+
+COUNT = "nshards.txt"
+NAMES = "classnames.txt"
+TEMPLATES = "zeroshot_classification_templates.txt"
+KIND = "dataset_type.txt"
+LAYOUT = f"DIR/test/{COUNT} with DIR/test/0.tar … (a webdataset of CLIP_benchmark)"
+
+
+def splits(folder: Path) -> list[str]:
+    """The splits a folder has, [] when it is no webdataset of this layout."""
+    return sorted(path.parent.name for path in folder.glob(f"*/{COUNT}"))
+
+
+def shards(folder: Path) -> list[Path]:
+    """The shards of one split's folder. Raises ``CapivaraError`` when one that is counted is not there."""
+    count = _count(folder / COUNT)
+    found = [folder / f"{number}.tar" for number in range(count)]
+    if missing := [path.name for path in found if not path.is_file()]:
+        more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+        raise CapivaraError(f"{folder}: {missing[0]}{more} of {count} shards is not there", "download it again")
+    return found
+
+
+def _count(path: Path) -> int:
+    text = path.read_text("utf-8", errors="replace").strip()
+    if not text.isdecimal() or int(text) < 1:
+        raise CapivaraError(f"{path}: {text[:40]!r} is no number of shards")
+    return int(text)
+
+
+def from_hub(repo: str, split: str, what: str, ways: Sequence[str]) -> Path:
+    """The folder of a set of the hub that holds one split completely, downloaded on first use."""
+    count = f"{split}/{COUNT}"
+    first = hub.folder(_need(repo, [count], what, ways))
+    tars = [f"{split}/{number}.tar" for number in range(_count(first / count))]
+    return hub.folder(_need(repo, [count, *tars], what, ways))
+
+
+def _need(repo: str, files: Sequence[str], what: str, ways: Sequence[str]) -> hub.Need:
+    choices = tuple((name,) for name in files)
+    return hub.Need(repo, choices, extras=(NAMES, TEMPLATES, KIND), what=what, ways=tuple(ways), kind="dataset")
+
+
+def revision(folder: Path) -> str:
+    """The commit of a folder of the hub's cache, "" for any other folder."""
+    return folder.name if folder.parent.name == "snapshots" else ""
+
+
+def samples(paths: Sequence[Path], places: Sequence[int] | None = None, lang: str = "en") -> Iterator[Sample]:
+    """The samples of some shards; ``places``: which class of ours each class number is, None where it is the same."""
+    for path in paths:
+        with reading(str(path)) as reader:
+            for sample in reader:
+                yield _converted(sample, places, lang, f"{path}: {sample.key}")
+
+
+def _converted(sample: Sample, places: Sequence[int] | None, lang: str, source: str) -> Sample:
+    members = {
+        suffix: data for suffix, data in sample.members.items() if suffix.rpartition(".")[2].lower() in IMAGE_SUFFIXES
+    }
+    if "cls" in sample.members:
+        text = sample.members["cls"].decode("utf-8", "replace").strip()
+        if not text.isdecimal():
+            raise CapivaraError(f"{source}.cls: {text[:40]!r} is no class number")
+        members["cls"] = str(_place(int(text), places, source)).encode()
+    elif "npy" in sample.members:
+        found = [_place(int(index), places, source) for index in _present(sample.members["npy"], source)]
+        members["json"] = encode_json({"classes": sorted(found)})
+    elif "txt" in sample.members:
+        # Not splitlines: U+2028 and U+0085 inside a caption end no caption.
+        lines = sample.members["txt"].decode("utf-8", "replace").split("\n")
+        captions = [Caption(line.strip(), lang, "unknown").to_json() for line in lines if line.strip()]
+        members["json"] = encode_json({"captions": captions})
+    return Sample(sample.key, members)
+
+
+def _place(number: int, places: Sequence[int] | None, source: str) -> int:
+    if places is None:
+        return number
+    if number >= len(places):
+        raise CapivaraError(f"{source}: class {number}, and there are {len(places)} classes")
+    return places[number]
+
+
+def _present(data: bytes, source: str) -> list[int]:
+    """The classes of an image, where its array is not 0."""
+    import numpy as np
+
+    try:
+        found = np.load(io.BytesIO(data), allow_pickle=False)
+    except (ValueError, EOFError, OSError) as error:
+        raise CapivaraError(f"{source}.npy: no array of numbers: {error}") from error
+    if found.ndim != 1:
+        raise CapivaraError(f"{source}.npy: an array of shape {found.shape}, not one number for each class")
+    return np.flatnonzero(found).tolist()

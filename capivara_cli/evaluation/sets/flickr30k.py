@@ -1,0 +1,39 @@
+"""Flickr30k, Karpathy's split: 1,000 test images with 5 English captions each (Young et al. 2014).
+
+The test split is downloaded on first use; with ``--data DIR`` all three splits come from a copy of yours. The images
+are for non-commercial research and are never part of capivara.
+"""
+
+from __future__ import annotations
+
+from capivara_cli.evaluation.evalset import EvalSet
+from capivara_cli.evaluation.sets._karpathy import Hub, Karpathy
+from capivara_cli.pipeline.stage import Env
+
+COUNTS = {"train": 29_000, "val": 1_014, "test": 1_000}
+
+FLICKR30K = Karpathy(
+    name="flickr30k",
+    title="Flickr30k, Karpathy split",
+    annotations="dataset_flickr30k.json",
+    places=("flickr30k-images",),
+    layout="--data DIR takes a copy of yours, with DIR/dataset_flickr30k.json (Karpathy's splits, 36 MB) and "
+    "DIR/flickr30k-images/*.jpg (31,783 images, 4 GB)",
+    licence="Flickr terms of use; non-commercial research only",
+    hub=Hub(
+        repo="nlphuji/flickr_1k_test_image_text_retrieval",
+        table="test_1k_flickr.csv",
+        archive="images_flickr_1k_test.zip",
+        what="the captions and images of the Flickr30k test split",
+        size="142 MB",
+    ),
+)
+
+
+def languages(variant: str) -> tuple[str, ...]:
+    return ("en",)
+
+
+def load(variant: str, *, lang: str, data: str, split: str, env: Env) -> EvalSet:
+    """The English captions and images of one split, from ``data`` or, for the test split, from the hub."""
+    return FLICKR30K.load(variant, lang, data, split, COUNTS)

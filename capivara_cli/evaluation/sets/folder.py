@@ -1,0 +1,60 @@
+"""Images in a folder for each class: folder:PATH, or folder:PATH@pt where the folders have Portuguese names."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from capivara_cli.errors import CapivaraError, UsageError, unknown
+from capivara_cli.evaluation.evalset import EvalSet, Provenance, check_names
+from capivara_cli.evaluation.sets import _tree
+from capivara_cli.evaluation.sets._images import SPLITS, with_language
+from capivara_cli.pipeline.stage import Env
+
+_LAYOUT = "folder:PATH takes PATH/CLASS/*.jpg, or PATH/test/CLASS/*.jpg and PATH/train/CLASS/*.jpg"
+
+
+def recognises(path: Path) -> bool:
+    """Whether there are folders with images in a folder, or in its splits."""
+    return any(_tree.class_folders(root) for root in (path, *(path / split for split in SPLITS)))
+
+
+def languages(variant: str) -> tuple[str, ...]:
+    return (with_language(variant)[1],)
+
+
+def load(variant: str, *, lang: str, data: str, split: str, env: Env) -> EvalSet:
+    """The images of one split; a class is called as its folder, with spaces for underscores.
+
+    The classes are those of the test split, in the order of their names, whatever the split.
+    """
+    path, own = with_language(variant)
+    if not path:
+        raise UsageError("folder needs a folder", "folder:PATH")
+    if lang != own:
+        raise unknown(f"language in folder:{variant}", lang, [own], f"if the names are in {lang}: folder:{path}@{lang}")
+    if split not in SPLITS:
+        raise unknown("split of a folder", split, SPLITS)
+    root = Path(path)
+    tested = _part(root, "test")
+    folders = _tree.class_folders(tested)
+    numbers = {folder.name: number for number, folder in enumerate(folders)}
+    part = folders if split == "test" else _tree.class_folders(_part(root, split))
+    if strange := [folder.name for folder in part if folder.name not in numbers]:
+        raise CapivaraError(f"{root}: {split} has a class {strange[0]!r} that {tested} has not")
+    classes = tuple(" ".join(name.replace("_", " ").split()) for name in numbers)
+    check_names(classes, str(tested))
+    return EvalSet(
+        name=f"folder:{path}",
+        lang=lang,
+        samples=_tree.samples([(folder, numbers[folder.name]) for folder in part]),
+        provenance=Provenance(root.name, "", split, obtained=f"local copy in {root}"),
+        classes=classes,
+        names_by="the folders' names",
+    )
+
+
+def _part(root: Path, split: str) -> Path:
+    found = _tree.split_folder(root, [split], whole=split == "test")
+    if found is None:
+        raise CapivaraError(f"{root}: there are no folders with images of the split {split} in it", _LAYOUT)
+    return found

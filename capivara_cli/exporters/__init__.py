@@ -1,1 +1,0 @@
-"""Forms in which a finished run is given to others; one file, one form."""

@@ -1,1 +1,0 @@
-"""Readers of other people's data: one file each."""

@@ -1,0 +1,1 @@
+"""What is tuned: LoRA and other parameter-efficient methods."""

@@ -1,0 +1,310 @@
+"""What is tuned of a text tower: LoRA and its kin and LayerNorms through peft, adapters, prompts, or all of it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from capivara_cli import console
+from capivara_cli.errors import CapivaraError, UsageError
+from capivara_cli.models.adapters import peft_backed
+from capivara_cli.models.adapters.layers import Adapter, Compacter, Followed, Prompted, PromptEmbedding
+from capivara_cli.models.clip_files import ADAPTER_BASE
+
+WEIGHTS, CONFIG, IMAGES = "adapter_model.safetensors", "adapter_config.json", "image_tower.safetensors"
+
+_SITES = ("output.dense", "mlp.c_proj", "mlp.fc2", "mlp.down_proj", "DenseReluDense.wo", "fc2")
+"""Linear layers that end a block of attention or of the feed-forward network, by the towers' names for them."""
+_NORMS = "output.LayerNorm"
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """How a tower is tuned. ``projection``, ``layernorm``: train these whole as well (None: as the method's source).
+
+    lora: the published CAPIVARA-Opt trains the projection. adapter, compacter: the paper (arXiv 2305.03510) trains
+    the LayerNorms of every layer. ``lora`` takes peft's further options by name in ``more``.
+    """
+
+    method: str = "lora"
+    rank: int = 8
+    alpha: float = 8.0
+    dropout: float = 0.0
+    targets: tuple[str, ...] = ()
+    projection: bool | None = None
+    layernorm: bool | None = None
+    bottleneck: int = 24
+    reduction: int = 16
+    phm: int = 4
+    prompt_tokens: int = 4
+    more: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def trains_projection(self) -> bool:
+        return self.method == "lora" if self.projection is None else self.projection
+
+    @property
+    def trains_layernorm(self) -> bool:
+        return self.method in ("adapter", "compacter") if self.layernorm is None else self.layernorm
+
+
+def tune(text: nn.Module, tuning: Tuning, base: str) -> Any:
+    """The tower to train: of its parameters, those that are tuned have ``requires_grad``, no others.
+
+    ``base`` names the model. ``CapivaraError`` where the tower has not the parts that the method tunes.
+    """
+    text.requires_grad_(False)
+    if tuning.method in ("lora", "layernorm"):
+        tuning = _without_confusion(text, tuning)
+    if tuning.method == "lora":
+        lora = peft_backed.Lora(
+            tuning.rank, tuning.alpha, tuning.dropout, tuning.targets, tuning.trains_projection, _norms(tuning)
+        )
+        adapted = peft_backed.add_lora(text, lora, base, tuning.more)
+        if "init_lora_weights" in tuning.more:  # PiSSA and others move a part of the base's weights into the adapter
+            _remember(each for each in adapted.parameters() if each.requires_grad)
+        return adapted
+    if tuning.method == "layernorm":
+        return peft_backed.add_layernorm(text, base, tuning.trains_projection)
+    tower = _OWN[tuning.method](text, tuning)
+    for name, parameter in tower.named_parameters():
+        whole = tuning.method in ("lit", "full")
+        whole |= tuning.trains_layernorm and _NORMS in name
+        whole |= tuning.trains_projection and (name.startswith(("proj.", "tower.proj.")))
+        if whole:
+            parameter.requires_grad_(True)
+            _remember([parameter])
+    tower.tuning = tuning  # type: ignore[assignment]
+    return tower
+
+
+def _remember(parameters: Iterable[nn.Parameter]) -> None:
+    """Keep what they are now, for ``untuned``."""
+    for parameter in parameters:
+        parameter.before = parameter.detach().clone()  # type: ignore[attr-defined]
+
+
+def _without_confusion(text: nn.Module, tuning: Tuning) -> Tuning:
+    if (
+        not tuning.trains_projection
+        or not peft_backed.has_projection(text)
+        or not peft_backed.confuses_projection(text)
+    ):
+        return tuning
+    if tuning.projection:
+        raise CapivaraError(
+            "--projection: peft would train every module of this text tower whose name ends in proj",
+            f"--peft {tuning.method} --no-projection, or --peft lit",
+        )
+    console.say("the projection stays as it is: peft cannot tell it from other modules of this text tower")
+    return replace(tuning, projection=False)
+
+
+def targets(tower: Any) -> list[str]:
+    """The linear modules that LoRA is on."""
+    config = getattr(tower, "peft_config", {}).get("default")
+    return sorted(getattr(config, "target_modules", None) or []) if config else []
+
+
+def _norms(tuning: Tuning) -> tuple[str, ...]:
+    return (_NORMS,) if tuning.trains_layernorm else ()
+
+
+def _all(text: nn.Module, tuning: Tuning) -> nn.Module:
+    return text
+
+
+def _adapters(text: nn.Module, tuning: Tuning) -> nn.Module:
+    return _follow(text, lambda width: Adapter(width, tuning.bottleneck))
+
+
+def _compacters(text: nn.Module, tuning: Tuning) -> nn.Module:
+    def compacter(width: int) -> nn.Module:
+        if width % (tuning.reduction * tuning.phm):
+            raise UsageError(
+                f"--compacter-reduction {tuning.reduction} and --phm-dim {tuning.phm}: their product does not divide "
+                f"the tower's width, {width}"
+            )
+        return Compacter(width, tuning.reduction, tuning.phm)
+
+    return _follow(text, compacter)
+
+
+def _follow(text: nn.Module, make: Any) -> nn.Module:
+    found = False
+    for name, module in list(text.named_modules()):
+        if isinstance(module, nn.Linear) and f".{name}".endswith(tuple(f".{site}" for site in _SITES)):
+            parent, _, last = name.rpartition(".")
+            setattr(text.get_submodule(parent), last, Followed(module, make(module.out_features)))
+            found = True
+    if not found:
+        raise CapivaraError(f"this text tower has no linear layer named {' or '.join(_SITES)} to put an adapter on")
+    return text
+
+
+def _prompted(text: nn.Module, tuning: Tuning) -> nn.Module:
+    name, words = word_embedding(text)
+    vectors = torch.empty(tuning.prompt_tokens, words.embedding_dim, device=words.weight.device).normal_(std=0.02)
+    parent, _, last = name.rpartition(".")
+    setattr(text.get_submodule(parent), last, PromptEmbedding(words, vectors))
+    native = 0 if hasattr(text, "config") else int(getattr(text, "context_length", 0) or 0)
+    return Prompted(text, tuning.prompt_tokens, native)
+
+
+_OWN = {"lit": _all, "full": _all, "adapter": _adapters, "compacter": _compacters, "soft-prompt": _prompted}
+
+
+def word_embedding(text: nn.Module) -> tuple[str, nn.Embedding]:
+    """The name and module of the tower's word embedding."""
+    transformer: Any = getattr(text, "transformer", None)
+    words = getattr(text, "token_embedding", None)  # open_clip's own towers; the others are Hugging Face's
+    if words is None and hasattr(transformer, "get_input_embeddings"):
+        words = transformer.get_input_embeddings()
+    words = words.words if isinstance(words, PromptEmbedding) else words
+    if not isinstance(words, nn.Embedding):
+        raise CapivaraError("this text tower has no word embedding that could be found")
+    return next(name for name, module in text.named_modules() if module is words), words
+
+
+@contextlib.contextmanager
+def untuned(tower: Any) -> Iterator[None]:
+    """The tower as it was before tuning, and without dropout, for as long as the context lasts."""
+    training = tower.training
+    tower.eval()
+    try:
+        remembers = any(hasattr(parameter, "before") for parameter in tower.parameters())
+        adapter = hasattr(tower, "disable_adapter") and not remembers
+        with tower.disable_adapter() if adapter else _switched_off(tower):
+            yield
+    finally:
+        tower.train(training)
+
+
+@contextlib.contextmanager
+def _switched_off(tower: nn.Module) -> Iterator[None]:
+    added = [module for module in tower.modules() if isinstance(module, (Followed, Prompted))]
+    changed = [parameter for parameter in tower.parameters() if hasattr(parameter, "before")]
+    tuned = [parameter.data for parameter in changed]
+    for module in added:
+        module.on = False
+    for parameter in changed:
+        parameter.data = parameter.before  # type: ignore[attr-defined]
+    try:
+        yield
+    finally:
+        for parameter, data in zip(changed, tuned, strict=True):
+            parameter.data = data
+        for module in added:
+            module.on = True
+
+
+def state(tower: Any) -> dict[str, Tensor]:
+    """The tuned parameters alone, detached, float32 and on the CPU; of peft's methods by the names in its file."""
+    if hasattr(tower, "peft_config"):
+        return peft_backed.adapter_state(tower)
+    return {name: each.detach().cpu().clone() for name, each in tower.named_parameters() if each.requires_grad}
+
+
+def set_state(tower: Any, values: dict[str, Tensor]) -> None:
+    """Put back what ``state`` gave; ``CapivaraError`` when it is of another tuning."""
+    if hasattr(tower, "peft_config"):
+        peft_backed.set_adapter_state(tower, values)
+        return
+    own = {name: each for name, each in tower.named_parameters() if each.requires_grad}
+    if own.keys() != values.keys():
+        odd = sorted(own.keys() ^ values.keys())[0]
+        raise CapivaraError(f"an adapter of another tuning or tower: {odd} is not in both")
+    with torch.no_grad():
+        for name, value in values.items():
+            own[name].copy_(value)
+
+
+def save(tower: Any, folder: Path, base: dict[str, Any], images: nn.Module | None = None) -> None:
+    """``adapter_config.json`` and ``adapter_model.safetensors``; peft reads them where it knows the method.
+
+    ``base`` (source, and the digests of both towers) goes with them in ``base.json``: an adapter fits no other model.
+    ``images``: the image tower, where it was trained too.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    if hasattr(tower, "peft_config"):
+        peft_backed.save_config(tower, folder)
+    else:
+        (folder / CONFIG).write_text(json.dumps({"capivara": asdict(tower.tuning)}, indent=2) + "\n", "utf-8")
+    (folder / ADAPTER_BASE).write_text(json.dumps(base, indent=2) + "\n", "utf-8")
+    peft_backed.save_tensors(state(tower), folder / WEIGHTS)
+    if images is not None:
+        peft_backed.save_tensors({name: value.cpu() for name, value in images.state_dict().items()}, folder / IMAGES)
+
+
+def load_image_tower(images: nn.Module, folder: Path) -> bool:
+    """Take the image tower that was trained too; False when none was."""
+    from safetensors.torch import load_file
+
+    if not (folder / IMAGES).is_file():
+        return False
+    images.load_state_dict(load_file(folder / IMAGES))
+    return True
+
+
+def tuning_of(folder: Path) -> Tuning:
+    """How the adapter in a folder was tuned, so that another can start from it. ``CapivaraError`` for foreign kinds."""
+    config = json.loads((folder / CONFIG).read_bytes())
+    if "capivara" in config:
+        settings = config["capivara"]
+        return Tuning(**{**settings, "targets": tuple(settings["targets"])})
+    whole = config.get("modules_to_save") or []
+    if config.get("peft_type") == "LN_TUNING":
+        return Tuning("layernorm", projection="proj" in whole)
+    if config.get("peft_type") != "LORA":
+        raise CapivaraError(f"{folder}: {config.get('peft_type')}: only LoRA and LN tuning can be gone on with")
+    targets = config["target_modules"]
+    return Tuning(
+        rank=config["r"],
+        alpha=config["lora_alpha"],
+        dropout=config["lora_dropout"],
+        targets=(targets,) if isinstance(targets, str) else tuple(sorted(targets)),
+        projection="proj" in whole,
+        layernorm=_NORMS in whole,
+        more={name: True for name in ("use_dora", "use_rslora") if config.get(name)} | _initialised(config),
+    )
+
+
+def _initialised(config: dict[str, Any]) -> dict[str, Any]:
+    """The way an adapter was initialised, where that changed its base's weights too."""
+    how = config.get("init_lora_weights")
+    return {"init_lora_weights": how} if isinstance(how, str) and how not in ("gaussian", "orthogonal") else {}
+
+
+def read_state(folder: Path) -> dict[str, Tensor]:
+    """The tensors of an adapter folder, as ``set_state`` takes them."""
+    from safetensors.torch import load_file
+
+    if (folder / WEIGHTS).is_file():
+        return load_file(folder / WEIGHTS)
+    return torch.load(folder / "adapter_model.bin", map_location="cpu", weights_only=True)
+
+
+def merges(folder: Path) -> bool:
+    """Whether the adapter in a folder can become part of the tower's own weights."""
+    config = json.loads((folder / CONFIG).read_bytes())
+    return config.get("capivara", {"method": "lora"})["method"] in ("lora", "layernorm", "lit", "full")
+
+
+def load(text: nn.Module, folder: Path, device: str) -> Any:
+    """The tower with a saved adapter, ready to encode; merged into its weights where the method can be."""
+    config = json.loads((folder / CONFIG).read_bytes())
+    if "capivara" not in config:
+        from peft import PeftModel
+
+        with peft_backed.quiet_peft():
+            return PeftModel.from_pretrained(text, str(folder), torch_device=device).merge_and_unload()
+    tower = tune(text, tuning_of(folder), "")
+    set_state(tower.to(device), read_state(folder))
+    return tower

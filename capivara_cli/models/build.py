@@ -1,0 +1,214 @@
+"""open_clip models made without what they do not need: no random numbers that weights replace at once, no second copy.
+
+Weights stay in their file, mapped into memory: a tower that nobody asks costs nothing, and one that is converted to
+other numbers is read once.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import hashlib
+import json
+import logging
+import mmap
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+from capivara_cli import __version__
+from capivara_cli.errors import CapivaraError
+from capivara_cli.models.clip_files import WAYS, Plan
+from capivara_cli.storage import cache
+from capivara_cli.storage.files import replace_text
+
+_LARGE = 1 << 16
+_SLICE = 1 << 24
+_FILLING = {"normal_", "uniform_", "trunc_normal_", "erfinv_", "mul_", "add_", "clamp_"}
+
+
+class unfilled(TorchFunctionMode):  # noqa: N801 (used as a context)
+    """Large tensors are not filled with random numbers: they keep the pages that nobody has touched."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        given = kwargs or {}
+        tensor = args[0] if args else given.get("tensor")  # torch.nn.init names it
+        if getattr(func, "__name__", "") in _FILLING and isinstance(tensor, Tensor) and tensor.numel() >= _LARGE:
+            return tensor
+        return func(*args, **given)
+
+
+def build(plan: Plan) -> Any:
+    """The model of a plan with its weights, in evaluation mode, on the CPU, float32, nothing trainable.
+
+    Raises ``CapivaraError`` for weights that are damaged or of another model.
+    """
+    from open_clip.factory import create_model
+
+    overrides: dict[str, Any] = {}
+    if plan.text_folder is not None:
+        text = {**plan.config["text_cfg"], "hf_model_name": str(plan.text_folder), "hf_model_pretrained": False}
+        overrides["text_cfg"] = text
+    try:
+        with unfilled(), _without_warnings():
+            model = create_model(
+                plan.name,
+                load_weights=False,
+                force_custom_text=True,  # one shape for all: the text tower is model.text
+                force_quick_gelu=plan.quick_gelu,
+                force_preprocess_cfg=plan.preprocess,
+                pretrained_text=False,
+                **overrides,
+            )
+        _fill(model, plan.weights)
+    except damage() as error:
+        raise CapivaraError(f"{plan.weights}: cannot be loaded: {shortened(error)}", "\n".join(WAYS)) from error
+    return model.eval().requires_grad_(False)
+
+
+def padding(text: Any, tokenizer: Any) -> int | None:
+    """The token that rows of a text tower may be padded with, to any length, without an effect on its embeddings; None
+    where every row must have the full length.
+
+    Hugging Face's towers mask padding. Of open_clip's own, those that look back only and give the embedding of the
+    end-of-text token never see what follows it; they are made to take shorter rows here.
+    """
+    if (config := getattr(text, "config", None)) is not None:
+        return config.pad_token_id
+    causal = getattr(text, "attn_mask", None) is not None and getattr(text, "pool_type", "") in ("argmax", "eos")
+    if not causal or text.use_pad_mask or text.cls_emb is not None:
+        return None
+    text.transformer.register_forward_pre_hook(_short_mask, with_kwargs=True)
+    own = getattr(tokenizer, "tokenizer", None)  # a Hugging Face one; open_clip's pads with 0
+    return 0 if own is None else own.pad_token_id
+
+
+def _short_mask(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any]:
+    """The causal mask is as long as the longest text: cut it to the rows."""
+    length = args[0].shape[1]
+    return args, {**kwargs, "attn_mask": kwargs["attn_mask"][:length, :length]}
+
+
+@contextlib.contextmanager
+def _without_warnings() -> Iterator[None]:
+    """open_clip warns that it has loaded no weights: they come next."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        yield
+    finally:
+        logging.disable(before)
+
+
+def _fill(model: nn.Module, weights: Path) -> None:
+    """open_clip's loading, with its conversions of old and foreign files, but tensors are taken over, not copied."""
+    from open_clip.factory import load_checkpoint
+
+    model.load_state_dict = partial(model.load_state_dict, assign=True)  # type: ignore[method-assign]
+    try:
+        with _mapped():
+            load_checkpoint(model, str(weights))
+    finally:
+        del model.load_state_dict
+    for parameter in model.parameters():
+        if parameter.dtype != torch.float32:
+            parameter.data = parameter.data.float()
+        elif parameter.numel() < _LARGE:
+            parameter.data = parameter.data.clone()  # a temperature that lies in the file would keep all of it mapped
+
+
+@contextlib.contextmanager
+def _mapped() -> Iterator[None]:
+    """``torch.load`` maps files into memory, as safetensors does by itself."""
+    try:
+        from torch.utils.serialization import config
+    except ImportError:  # torch before 2.6
+        yield
+        return
+    before, config.load.mmap = config.load.mmap, True
+    try:
+        yield
+    finally:
+        config.load.mmap = before
+
+
+def damage() -> tuple[type[Exception], ...]:
+    """What loaders raise for weights that are cut, of other shapes, or no weights."""
+    from pickle import UnpicklingError
+
+    from safetensors import SafetensorError
+
+    of_the_file = (OSError, EOFError, UnpicklingError, SafetensorError)
+    of_what_it_says = (ValueError, TypeError, KeyError, IndexError, AttributeError, ArithmeticError, AssertionError)
+    return (RuntimeError, MemoryError, *of_the_file, *of_what_it_says)
+
+
+def shortened(error: Exception) -> str:
+    """torch lists every parameter that does not fit: the first few say enough."""
+    text = " ".join(str(error).split())
+    return text if len(text) <= 300 else f"{text[:300]}…"
+
+
+def digest(tower: nn.Module, *, forget: bool = False) -> str:
+    """sha256 over the parameters and buffers of a tower: the same wherever and however its files are stored.
+
+    ``forget`` gives back the memory of what is read; the tower is of no use afterwards. Raises ``CapivaraError`` for
+    values that are not numbers.
+    """
+    found = hashlib.sha256()
+    state = tower.state_dict()
+    places = Counter(tensor.data_ptr() for tensor in state.values())
+    for name, tensor in sorted(state.items()):
+        found.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        for part in tensor.detach().cpu().contiguous().flatten().split(_SLICE // 4):
+            if part.is_floating_point() and not torch.isfinite(part.sum(dtype=torch.float64)):
+                _refuse(name, part)
+            data = part.view(torch.uint8)
+            found.update(data.numpy())
+            if forget and places[tensor.data_ptr()] == 1:  # one tensor by two names is read twice
+                _forget(data)
+    return f"sha256:{found.hexdigest()}"
+
+
+def _refuse(name: str, part: Tensor) -> None:
+    """Buffers may hold infinities (a causal mask does), nothing may hold what is not a number."""
+    if torch.isnan(part).any():
+        raise CapivaraError(f"the weights are damaged: {name!r} has values that are not numbers")
+
+
+def _forget(data: Tensor) -> None:
+    """Drop the pages that lie wholly within a tensor (Linux): they read as zeros, or from the mapped file, again."""
+    page = mmap.PAGESIZE
+    start = -(-data.data_ptr() // page) * page
+    length = (data.data_ptr() + data.numel()) // page * page - start
+    if sys.platform == "linux" and length > 0:
+        ctypes.CDLL(None).madvise(ctypes.c_void_p(start), ctypes.c_size_t(length), mmap.MADV_DONTNEED)
+
+
+def known_digest(which: str, plan: Plan) -> str:
+    """``digest`` of a plan's "visual" or "text" tower, remembered for the file it was computed from.
+
+    It is computed on a model of its own: reading all of a file's weights brings them into memory, where they would stay
+    as long as one tensor of that file is in use.
+    """
+    info = plan.weights.stat()
+    marks = [__version__, which, plan.name, str(plan.weights.resolve()), info.st_size, info.st_mtime_ns, info.st_ino]
+    path = cache.folder() / "digests" / hashlib.sha256(json.dumps(marks).encode()).hexdigest()[:24]
+    with contextlib.suppress(OSError):
+        found = path.read_text("utf-8")
+        if found.startswith("sha256:") and len(found) == 71:
+            return found
+    try:
+        found = digest(getattr(build(plan), which), forget=True)
+    except CapivaraError as error:
+        raise CapivaraError(error.message.replace("the weights are", f"{plan.weights}:"), error.hint) from error
+    with contextlib.suppress(OSError):  # a cache that cannot be written costs time, nothing else
+        replace_text(path, found)
+    return found

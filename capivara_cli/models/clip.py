@@ -1,0 +1,368 @@
+"""CLIP models by name: open_clip architectures, hub repositories, local folders, finished runs, and the toy model.
+
+Every file is found before open_clip is asked to build anything, so open_clip and transformers never touch the network.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from capivara_cli import languages, toy
+from capivara_cli.errors import CapivaraError
+from capivara_cli.models.clip_files import (
+    ADAPTER,
+    ADAPTER_BASE,
+    ADAPTER_WEIGHTS,
+    CONFIG,
+    DEFAULT_MODEL,
+    DEFAULT_PRETRAINED,
+    HUB,
+    LOCAL,
+    MCLIP,
+    Plan,
+    architecture_plan,
+    check_model,
+    folder_plan,
+    hub_folder,
+    mclip_folder,
+    text_tokenizer,
+)
+from capivara_cli.models.run_folder import open_run
+
+__all__ = [
+    "DEFAULT_MODEL", "DEFAULT_PRETRAINED", "TOY", "Adapter", "Clip", "check_model", "find_adapter", "load_base",
+    "load_clip",
+]  # fmt: skip
+
+if TYPE_CHECKING:
+    import numpy as np
+    from torch import Tensor
+
+    from capivara_cli.models.preprocess import Pixels
+
+TOY = toy.MODELS / "clip"
+
+TEXT_BATCH = 256
+"""Texts that the text tower embeds at once, when there are as many."""
+_TOKENIZE_BATCH = 8192
+
+
+@dataclass
+class Clip:
+    """An open_clip model on a device, in evaluation mode; its text tower is always ``model.text``.
+
+    ``identity`` names the image tower: {"model", "weights", "preprocess"}, "weights" being the sha256 of its
+    parameters. It is what ``json["clip"]`` holds beside ``clip.npy``. A run adapts the text tower alone, so a run has
+    the identity of its base. ``config`` is open_clip's ``model_cfg``, ``source`` how to load the model again
+    ({"model", "pretrained"}), ``text_folder`` where the ``config.json`` of a Hugging Face text tower is.
+    ``pad_id``: the token that rows are padded with, None for a text tower that needs all rows at full length.
+    ``translate_queries``: the language queries have to be translated into, for a model that was trained that way.
+    """
+
+    model: Any
+    preprocess: Pixels
+    tokenizer: Any
+    device: str
+    identity: dict[str, str]
+    dim: int
+    config: dict[str, Any]
+    source: dict[str, str]
+    pad_id: int | None
+    text_folder: Path | None = None
+    translate_queries: str = ""
+    _text_digest: str | Callable[[], str] = ""
+
+    @property
+    def text_digest(self) -> str:
+        """What the text tower is: the sha256 of its parameters; for a run, of its base's digest and its adapter."""
+        if callable(self._text_digest):
+            self._text_digest = self._text_digest()
+        return self._text_digest
+
+    @property
+    def tokenizer_digest(self) -> str:
+        """What decides how a text is cut into tokens."""
+        own = getattr(self.tokenizer, "tokenizer", None)
+        backend = getattr(own, "backend_tokenizer", None)
+        said = backend.to_str() if backend is not None else repr(own or self.tokenizer.__class__)
+        return hashlib.sha256(f"{self.tokenizer.context_length} {said}".encode()).hexdigest()
+
+    def to_device(self) -> Clip:
+        """The text tower and the temperature on the device; the image tower follows when an image is shown."""
+        for name, module in self.model.named_children():
+            if name != "visual":
+                module.to(self.device)
+        for parameter in self.model.parameters(recurse=False):
+            parameter.data = parameter.data.to(self.device)
+        return self
+
+    def embed_images(self, images: Sequence[Tensor]) -> np.ndarray:
+        """Preprocessed images, uint8 [3, h, w], -> [n, dim] float32, L2-normalised."""
+        import numpy as np
+        import torch
+
+        if not images:
+            return np.zeros((0, self.dim), np.float32)
+        with torch.inference_mode():
+            self.model.visual.to(self.device)
+            batch = self.preprocess.normalised(torch.stack(list(images)).to(self.device))
+            return self.model.encode_image(batch, normalize=True).float().cpu().numpy()
+
+    def embed_texts(
+        self, texts: Sequence[str], langs: str | Sequence[str] = "", *, normalize: bool = True
+    ) -> np.ndarray:
+        """[n, dim] float32, L2-normalised, in the order given; cut to the context length of the tokenizer."""
+        import numpy as np
+        import torch
+
+        rows = self.tokenize(texts, langs)
+        result = np.zeros((len(rows), self.dim), np.float32)
+        order = sorted(range(len(rows)), key=lambda index: len(rows[index]))
+        with torch.inference_mode():
+            for start in range(0, len(order), TEXT_BATCH):
+                chosen = order[start : start + TEXT_BATCH]
+                tokens = self.pad([rows[index] for index in chosen]).to(self.device)
+                result[chosen] = self.model.encode_text(tokens, normalize=normalize).float().cpu().numpy()
+        return result
+
+    def tokenize(self, texts: Sequence[str], langs: str | Sequence[str] = "") -> list[np.ndarray]:
+        """One int32 row of token ids per text, without padding where the text tower can do without it.
+
+        ``langs``: the language of all texts, or of each; only tokenizers that mark it (NLLB's) make use of it.
+        """
+        own: Any = getattr(self.tokenizer, "tokenizer", None)
+        default = getattr(own, "src_lang", None)
+        if not langs or not default:
+            return self._rows(texts)
+        each = [langs] * len(texts) if isinstance(langs, str) else langs
+        rows: dict[int, np.ndarray] = {}
+        for lang in dict.fromkeys(each):
+            places = [place for place, other in enumerate(each) if other == lang]
+            own.src_lang = languages.flores(lang, among=own.get_vocab(), default=default)
+            rows |= dict(zip(places, self._rows([texts[place] for place in places]), strict=True))
+        own.src_lang = default
+        return [rows[place] for place in range(len(texts))]
+
+    def _rows(self, texts: Sequence[str]) -> list[np.ndarray]:
+        import numpy as np
+
+        rows: list[np.ndarray] = []
+        for start in range(0, len(texts), _TOKENIZE_BATCH):
+            block = self.tokenizer(list(texts[start : start + _TOKENIZE_BATCH])).numpy().astype(np.int32)
+            if self.pad_id is None:
+                rows += list(block)
+                continue
+            used = block != self.pad_id
+            lengths = np.where(used.any(axis=1), block.shape[1] - used[:, ::-1].argmax(axis=1), 1)
+            rows += [row[:length] for row, length in zip(block, lengths.tolist(), strict=True)]
+        return rows
+
+    def pad(self, rows: Sequence[np.ndarray], length: int = 0) -> Tensor:
+        """Rows of token ids -> [n, longest row or ``length``] int64, padded on the right.
+
+        Where rows may have any length, how far one is padded does not change its embedding.
+        """
+        import numpy as np
+        import torch
+
+        width = max(length, *(len(row) for row in rows)) if rows else length
+        tokens = np.full((len(rows), width), self.pad_id or 0, np.int64)
+        for place, row in zip(tokens, rows, strict=True):
+            place[: len(row)] = row
+        return torch.from_numpy(tokens)
+
+
+def load_clip(model: str = DEFAULT_MODEL, pretrained: str = "", device: str = "cpu") -> Clip:
+    """Load a CLIP model.
+
+    ``model``: an open_clip architecture (with the tag or file ``pretrained``), ``hf-hub:org/name``,
+    ``local-dir:PATH`` or such a folder's path, a peft adapter's folder or repository, ``mclip:NAME`` (a text tower of
+    M-CLIP; ``pretrained`` may name the model of its image tower), a run folder, or ``toy``. Raises ``CapivaraError``
+    for an unknown name and when files are needed that are neither here nor to be had.
+    """
+    path = Path(model.removeprefix(LOCAL))
+    if (path / "run.json").is_file():
+        return _load_run(path, device)
+    if model == "toy":
+        if not (TOY / CONFIG).is_file():
+            raise CapivaraError(f"{TOY}: the toy model is not there", "rebuild it: python -m tools.build_toy")
+        return _load(folder_plan(TOY, "toy"), {"model": "toy", "pretrained": ""}, device)
+    if model.startswith(MCLIP):
+        return _load_mclip(model, pretrained, device)
+    if (path / ADAPTER).is_file():
+        return _load_adapter(f"{LOCAL}{path.absolute()}", device)
+    if model.startswith(LOCAL) or path.is_dir():
+        source = {"model": f"{LOCAL}{path.absolute()}", "pretrained": ""}
+        return _load(folder_plan(path, ""), source, device)
+    if model.startswith(HUB):
+        found = hub_folder(model.removeprefix(HUB))
+        if not (found / CONFIG).is_file():
+            return _load_adapter(model, device)
+        return _load(folder_plan(found, model), {"model": model, "pretrained": ""}, device)
+    return _load(*architecture_plan(model, pretrained), device)
+
+
+def _load(plan: Plan, source: dict[str, str], device: str) -> Clip:
+    from capivara_cli.models.build import build, known_digest, padding
+    from capivara_cli.models.preprocess import Pixels
+
+    model = build(plan)
+    settings = model.visual.preprocess_cfg
+    weights = known_digest("visual", plan)
+    clip = Clip(
+        model=model,
+        preprocess=Pixels(settings),
+        tokenizer=plan.tokenizer,
+        device=device,
+        identity={"model": plan.label, "weights": weights, "preprocess": _describe(settings)},
+        dim=plan.config["embed_dim"],
+        config=plan.config,
+        source=source,
+        pad_id=padding(model.text, plan.tokenizer),
+        text_folder=plan.text_folder,
+        _text_digest=lambda: known_digest("text", plan),
+    )
+    return clip.to_device()
+
+
+def _describe(preprocess: dict[str, Any]) -> str:
+    """``224 px bicubic shortest, mean …, std …``: everything that decides what the image tower is shown."""
+    size = preprocess["size"]
+    size = size if isinstance(size, int) or size[0] != size[1] else size[0]
+    mean, std = ("/".join(f"{value:.4g}" for value in preprocess[key]) for key in ("mean", "std"))
+    return f"{size} px {preprocess['interpolation']} {preprocess['resize_mode']}, mean {mean}, std {std}"
+
+
+def _load_run(path: Path, device: str) -> Clip:
+    """The base model with the adapter of a finished run merged in.
+
+    Raises ``CapivaraError`` when the base that is there now is not the one the run was trained on.
+    """
+    import torch
+
+    run = open_run(path)
+    try:
+        sha256, scale = str(run.document["adapter_sha256"]), float(run.document["logit_scale"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise CapivaraError(f"{path / 'run.json'}: damaged: {error}", "delete the folder and train again") from error
+    clip = load_base(find_adapter(str(path)), device)
+    run.check_adapter()
+    _take_adapter(clip, run.adapter, sha256)
+    with torch.no_grad():
+        clip.model.logit_scale.fill_(scale)
+    clip.translate_queries = run.document.get("translate_queries", "")
+    clip.source = {"model": str(path.absolute()), "pretrained": ""}
+    return clip
+
+
+@dataclass(frozen=True)
+class Adapter:
+    """The folder of a saved adapter, how to load its base, and the digests {"image", "text"} that must be the base's,
+    as far as they are known."""
+
+    folder: Path
+    base: dict[str, str]
+    digests: dict[str, str]
+
+
+def find_adapter(name: str) -> Adapter:
+    """The adapter of a run, of a folder in peft's form, or of ``hf-hub:org/name``.
+
+    One that does not name its base (the published ones do not) is taken for the default model's.
+    """
+    path = Path(name.removeprefix(LOCAL))
+    if (path / "run.json").is_file():
+        base = open_run(path).document.get("base")
+        return _adapter(path / "adapter", base, path / "run.json")
+    folder = hub_folder(name.removeprefix(HUB)) if name.startswith(HUB) else path
+    if not (folder / ADAPTER).is_file() or not any((folder / each).is_file() for each in ADAPTER_WEIGHTS):
+        raise CapivaraError(f"{name}: no adapter there", "a run folder, an adapter's folder, or hf-hub:ORG/NAME")
+    if not (folder / ADAPTER_BASE).is_file():
+        return Adapter(folder, {"model": DEFAULT_MODEL, "pretrained": ""}, {})
+    try:
+        said = json.loads((folder / ADAPTER_BASE).read_bytes())
+    except ValueError as error:
+        raise CapivaraError(f"{folder / ADAPTER_BASE}: damaged: {error!r}") from error
+    return _adapter(folder, said, folder / ADAPTER_BASE)
+
+
+def _adapter(folder: Path, base: Any, file: Path) -> Adapter:
+    """The adapter in a folder, of the base that ``file`` says it has."""
+    try:
+        source = {key: str(base["source"][key]) for key in ("model", "pretrained")}
+        return Adapter(folder, source, {tower: str(base[tower]) for tower in ("image", "text")})
+    except (KeyError, TypeError) as error:
+        raise CapivaraError(f"{file}: damaged: what it says of the base model lacks {error}") from error
+
+
+def load_base(adapter: Adapter, device: str) -> Clip:
+    """The model that an adapter is for. ``CapivaraError`` when it is another one now."""
+    clip = load_clip(adapter.base["model"], adapter.base["pretrained"], device)
+    for tower, expected in adapter.digests.items():
+        found = clip.identity["weights"] if tower == "image" else clip.text_digest
+        if found != expected:
+            raise CapivaraError(
+                f"{adapter.folder}: was trained on {adapter.base['model']}, whose {tower} tower is another one now "
+                f"(it was {expected[:15]}…, it is {found[:15]}…)",
+                "an adapter fits only the weights it was trained on: restore them, or train again",
+            )
+    return clip
+
+
+def _load_adapter(source: str, device: str) -> Clip:
+    """A peft adapter merged into its base."""
+    adapter = find_adapter(source)
+    clip = load_base(adapter, device)
+    weights = next(path for name in ADAPTER_WEIGHTS if (path := adapter.folder / name).is_file())
+    _take_adapter(clip, adapter.folder, hashlib.sha256(weights.read_bytes()).hexdigest())
+    clip.source = {"model": source, "pretrained": ""}
+    return clip
+
+
+def _take_adapter(clip: Clip, folder: Path, sha256: str) -> None:
+    """Merge an adapter into the text tower (and take an image tower that was trained too)."""
+    from capivara_cli.models.adapters import methods
+    from capivara_cli.models.build import damage, digest, shortened
+
+    before = clip.text_digest
+    try:
+        adapted = methods.load(clip.model.text, folder, clip.device)
+        if methods.load_image_tower(clip.model.visual, folder):
+            clip.identity = {**clip.identity, "weights": digest(clip.model.visual)}
+    except damage() as error:
+        raise CapivaraError(f"{folder}: the adapter cannot be loaded: {shortened(error)}") from error
+    clip.model.text = adapted.eval().requires_grad_(False)
+    clip._text_digest = "sha256:" + hashlib.sha256((before + sha256).encode()).hexdigest()
+
+
+def _load_mclip(spec: str, image_model: str, device: str) -> Clip:
+    """An M-CLIP text tower beside the image tower it was taught by; ``image_model`` names another one."""
+    from capivara_cli.models import mclip
+
+    own, base = mclip_folder(spec)
+    name, pretrained = (image_model, "") if image_model else mclip.images_for(own)
+    clip = load_clip(name, pretrained, device)
+    text = mclip.load(own, base)
+    if text.proj.out_features != clip.dim:
+        raise CapivaraError(
+            f"{spec}: its embeddings have {text.proj.out_features} numbers, those of {name} {clip.dim}",
+            "--pretrained names the model whose image tower belongs to it",
+        )
+    clip.model.text = text
+    clip.text_folder = None
+    clip.tokenizer = text_tokenizer(own if any(own.glob("tokenizer*")) else base, mclip.CONTEXT_LENGTH)
+    clip.pad_id = text.config.pad_token_id
+    clip.source = {"model": spec, "pretrained": image_model}
+    clip._text_digest = lambda: _digest_of(text)
+    return clip.to_device()
+
+
+def _digest_of(text: Any) -> str:
+    from capivara_cli.models.build import digest
+
+    return digest(text)

@@ -1,0 +1,290 @@
+"""Where the files of a CLIP model are: every one is found, or the error says how to get it, before anything is built.
+
+open_clip and transformers look up what a model names (a text tower's configuration, a tokenizer, weights) on the hub,
+by name, at load time; here all of it becomes local paths first.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from capivara_cli.errors import CapivaraError, unknown
+from capivara_cli.models import hub
+
+DEFAULT_MODEL = "xlm-roberta-base-ViT-B-32"
+DEFAULT_PRETRAINED = "laion5b_s13b_b90k"
+DEFAULT_REPO = "laion/CLIP-ViT-B-32-xlm-roberta-base-laion5B-s13B-b90k"
+"""Where open_clip's table has the default weights; here so that an absent hub is said before torch is imported."""
+
+LOCAL = "local-dir:"
+HUB = "hf-hub:"
+MCLIP = "mclip:"
+CONFIG = "open_clip_config.json"
+ADAPTER = "adapter_config.json"
+ADAPTER_BASE = "base.json"
+ADAPTER_WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin")
+_WEIGHTS = (
+    "open_clip_model.safetensors",
+    "open_clip_pytorch_model.safetensors",
+    "open_clip_pytorch_model.bin",
+    "open_clip_pytorch_model.pth",
+    "model.safetensors",
+    "pytorch_model.bin",
+)
+_LARGEST = {
+    "embed_dim": 1 << 16, "width": 1 << 16, "hidden_size": 1 << 16, "intermediate_size": 1 << 18,
+    "layers": 1 << 10, "num_hidden_layers": 1 << 10, "heads": 1 << 12, "num_attention_heads": 1 << 12,
+    "image_size": 1 << 13, "patch_size": 1 << 13, "vocab_size": 1 << 24, "context_length": 1 << 17,
+    "max_position_embeddings": 1 << 20,
+}  # fmt: skip
+"""Sizes in configurations, with several times those of the largest models there are."""
+WAYS = (
+    "--model local-dir:PATH takes an open_clip folder (open_clip_config.json, weights, tokenizer)",
+    "--model toy takes the small model that is part of capivara",
+)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All files found: what open_clip is to build, and from which files."""
+
+    name: str
+    label: str
+    config: dict[str, Any]
+    preprocess: dict[str, Any]
+    weights: Path
+    text_folder: Path | None
+    tokenizer: Any
+    quick_gelu: bool = False
+
+
+def check_model(model: str, pretrained: str = "") -> None:
+    """Raise at once when a model's files are neither here nor to be had, where that can be known without torch.
+
+    Importing torch and open_clip takes seconds; a command calls this before it does. Downloads what is to be had.
+    """
+    path = Path(model.removeprefix(LOCAL))
+    if model.startswith(LOCAL) and not path.is_dir():
+        raise CapivaraError(f"{path}: no such folder", "\n".join(WAYS))
+    if model.startswith(HUB):
+        hub_folder(model.removeprefix(HUB))
+    elif model.startswith(MCLIP):
+        mclip_folder(model)
+    elif model == DEFAULT_MODEL and pretrained in ("", DEFAULT_PRETRAINED) and not path.is_dir():
+        _weights_in(DEFAULT_REPO, "", DEFAULT_PRETRAINED, "1.5 GB")
+
+
+def folder_plan(path: Path, label: str) -> Plan:
+    """An open_clip folder: ``open_clip_config.json``, weights, and what its Hugging Face text tower needs."""
+    config_path = path / CONFIG
+    if not path.is_dir():
+        raise CapivaraError(f"{path}: no such folder", "\n".join(WAYS))
+    try:
+        described = json.loads(config_path.read_bytes())
+        config = described["model_cfg"]
+        text = config["text_cfg"]
+    except FileNotFoundError:
+        raise CapivaraError(f"{path}: no {CONFIG}: not an open_clip folder", "\n".join(WAYS)) from None
+    except (ValueError, KeyError, TypeError) as error:
+        raise CapivaraError(f"{config_path}: damaged, or not a configuration of open_clip: {error!r}") from error
+    _check_sizes(config, config_path)
+    weights = next((path / name for name in _WEIGHTS if (path / name).is_file()), None)
+    if weights is None:
+        raise CapivaraError(f"{path}: no weights; one of {', '.join(_WEIGHTS)} is expected")
+    text_folder = _text_folder(text, path)
+    if text_folder is not None:
+        _check_sizes(_read(text_folder / "config.json"), text_folder / "config.json")
+    tokens = path if any(path.glob("tokenizer*")) or any(path.glob("*.model")) else None
+    return Plan(
+        name=f"{LOCAL}{path}",
+        label=label or described.get("capivara", {}).get("base") or path.absolute().name,
+        config=config,
+        preprocess=described.get("preprocess_cfg", {}),
+        weights=weights,
+        text_folder=text_folder,
+        tokenizer=_tokenizer(f"{LOCAL}{path}", text, tokens),
+    )
+
+
+def _check_sizes(config: Any, file: Path) -> None:
+    """Raise ``CapivaraError`` for sizes of no model there is: to build one takes all memory, or does not end."""
+    for key, value in config.items() if isinstance(config, dict) else ():
+        if isinstance(value, dict):
+            _check_sizes(value, file)
+        sizes = value if isinstance(value, list) else [value]
+        if key in _LARGEST and not all(size is None or _is_size(size, _LARGEST[key]) for size in sizes):
+            raise CapivaraError(f"{file}: {key} is {value!r}, and not 1 to {_LARGEST[key]:,}")
+
+
+def _is_size(value: Any, largest: int) -> bool:
+    return type(value) is int and 1 <= value <= largest
+
+
+def architecture_plan(model: str, pretrained: str) -> tuple[Plan, dict[str, str]]:
+    """One of open_clip's architectures with a tag of weights, or a file of weights."""
+    import open_clip
+
+    config = open_clip.get_model_config(model)
+    if config is None:
+        raise unknown_model(model)
+    tags = open_clip.list_pretrained_tags_by_model(model)
+    pretrained = pretrained or (DEFAULT_PRETRAINED if model == DEFAULT_MODEL else "")
+    tag = open_clip.get_pretrained_cfg(model, pretrained) if pretrained else {}
+    if tag:
+        weights = _tag_weights(model, pretrained, tag)
+    elif pretrained and Path(pretrained).is_file():
+        weights = Path(pretrained)
+    elif not pretrained:
+        raise CapivaraError(
+            f"--model {model} needs --pretrained", f"its weights: {', '.join(tags) or 'a file of yours'}"
+        )
+    else:
+        raise unknown(f"weights for {model}", pretrained, tags, "--pretrained takes one of them, or a file")
+    text = config["text_cfg"]
+    plan = Plan(
+        name=model,
+        label=model,
+        config=config,
+        preprocess={key: tag[key] for key in ("mean", "std", "interpolation", "resize_mode") if tag.get(key)},
+        weights=weights,
+        text_folder=_text_folder(text, None),
+        tokenizer=_tokenizer(model, text, None),
+        quick_gelu=bool(tag.get("quick_gelu")),  # OpenAI's weights are for it, whatever the architecture's name says
+    )
+    return plan, {"model": model, "pretrained": pretrained}
+
+
+def unknown_model(model: str) -> CapivaraError:
+    """The error for a model name that nothing here knows: a guess, not the list of all hundred and more."""
+    import difflib
+
+    import open_clip
+
+    known = [*open_clip.list_models(), "toy"]
+    close = difflib.get_close_matches(model, known, n=3, cutoff=0.5)
+    guess = f" — did you mean {' or '.join(close)}?" if close else ""
+    return CapivaraError(
+        f"there is no model {model!r}{guess}",
+        "a model is an open_clip architecture (capivara list models), hf-hub:ORG/NAME, local-dir:PATH, a run or toy",
+    )
+
+
+def _tag_weights(model: str, pretrained: str, tag: dict[str, Any]) -> Path:
+    """The file of weights that open_clip's table names for a tag."""
+    if not tag.get("hf_hub"):
+        from open_clip.pretrained import download_pretrained
+
+        try:
+            return Path(download_pretrained(tag))
+        except (OSError, RuntimeError) as error:
+            raise CapivaraError(
+                f"the weights {pretrained} of {model} are needed from {tag.get('url')}, but: {error}", "\n".join(WAYS)
+            ) from error
+    repo, _, name = tag["hf_hub"].rpartition("/")
+    return _weights_in(repo, name, pretrained, "1.5 GB" if model == DEFAULT_MODEL else "0.3 to 10 GB, by model")
+
+
+def _weights_in(repo: str, name: str, pretrained: str, size: str) -> Path:
+    """The file of weights in a hub repository: the one named, or as safetensors, or the usual names."""
+    names = (f"{name.rpartition('.')[0]}.safetensors", name) if name else _WEIGHTS[:4]
+    found = hub.folder(hub.Need(repo, (names,), what=f"the weights {pretrained}", size=size, ways=WAYS))
+    return next(found / each for each in names if (found / each).is_file())
+
+
+def hub_folder(repo: str) -> Path:
+    """The files of an open_clip model, or of a peft adapter for one."""
+    extras = ("config.json", *hub.TOKENIZER_FILES)
+    choices = ((CONFIG, ADAPTER), (*_WEIGHTS, *ADAPTER_WEIGHTS))
+    return hub.folder(hub.Need(repo, choices, extras, "the open_clip configuration and weights", ways=WAYS))
+
+
+def mclip_folder(spec: str) -> tuple[Path, Path]:
+    """The folder of an M-CLIP text tower (a path, or a name below M-CLIP/ on the hub), and that of its base's
+    configuration."""
+    name = spec.removeprefix(MCLIP)
+    what = "the M-CLIP text tower"
+    if (Path(name) / "config.json").is_file():
+        own = Path(name)
+    else:
+        choices = (("config.json",), ("model.safetensors", "pytorch_model.bin"))
+        repo = name if "/" in name else f"M-CLIP/{name}"
+        own = hub.folder(hub.Need(repo, choices, hub.TOKENIZER_FILES, what, "2.2 GB for XLM-R large", WAYS))
+    try:
+        base = json.loads((own / "config.json").read_bytes())["modelBase"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise CapivaraError(f"{own / 'config.json'}: not a configuration of M-CLIP: {error!r}") from error
+    if (own / base / "config.json").is_file():
+        return own, own / base
+    need = hub.Need(base, (("config.json",),), hub.TOKENIZER_FILES, "the configuration of its base", "15 MB", WAYS)
+    return own, hub.folder(need)
+
+
+def text_tokenizer(folder: Path, length: int) -> Any:
+    """The Hugging Face tokenizer in a folder, in open_clip's form: cut and padded to ``length``."""
+    return _hf_tokenizer(folder, {"context_length": length})
+
+
+def _text_folder(text: dict[str, Any], own: Path | None) -> Path | None:
+    """The folder with the ``config.json`` of a Hugging Face text tower; None for open_clip's own text towers.
+
+    open_clip asks the hub for it by name, so a saved folder that names ``xlm-roberta-base`` would not load offline,
+    and one that names an absolute path would not load once moved. The folder's own ``config.json`` settles both.
+    """
+    name = text.get("hf_model_name")
+    if not name:
+        return None
+    if own is not None and _is_text_config(own / "config.json"):
+        return own
+    if (Path(name) / "config.json").is_file():
+        return Path(name)
+    what = "the configuration of the text tower"
+    return hub.folder(hub.Need(name, (("config.json",),), hub.TOKENIZER_FILES, what, "15 MB with its tokenizer", WAYS))
+
+
+def _read(path: Path) -> Any:
+    try:
+        return json.loads(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise CapivaraError(f"{path}: damaged: {error}") from error
+
+
+def _is_text_config(path: Path) -> bool:
+    from open_clip.hf_configs import arch_dict
+
+    try:
+        return json.loads(path.read_bytes()).get("model_type") in arch_dict
+    except (FileNotFoundError, ValueError, AttributeError):
+        return False
+
+
+def _tokenizer(model: str, text: dict[str, Any], own: Path | None) -> Any:
+    """open_clip's tokenizer for a model; the files of a Hugging Face one come from the model's folder or the hub."""
+    import open_clip
+
+    name = text.get("hf_tokenizer_name")
+    if not name:
+        return open_clip.get_tokenizer(model)
+    if own is None and Path(name).is_dir():
+        own = Path(name)
+    if own is None:
+        choices = (("tokenizer.json", "sentencepiece.bpe.model", "spiece.model", "vocab.txt", "vocab.json"),)
+        need = hub.Need(name, choices, ("config.json", *hub.TOKENIZER_FILES), "the tokenizer files", "15 MB", WAYS)
+        own = hub.folder(need)
+    return _hf_tokenizer(own, text)
+
+
+def _hf_tokenizer(own: Path, text: dict[str, Any]) -> Any:
+    from open_clip.tokenizer import DEFAULT_CONTEXT_LENGTH, HFTokenizer
+
+    try:
+        return HFTokenizer(
+            str(own),
+            context_length=text.get("context_length", DEFAULT_CONTEXT_LENGTH),
+            tokenizer_mode=text.get("tokenizer_mode"),
+            **text.get("tokenizer_kwargs", {}),
+        )
+    except (OSError, ValueError) as error:
+        raise CapivaraError(f"{own}: its tokenizer cannot be loaded: {error}") from error

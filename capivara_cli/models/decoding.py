@@ -1,0 +1,284 @@
+"""The words of a causal language model, one after another: a shared beginning, seeds per row, rows that leave early.
+
+What ``generate`` of transformers does for greedy and sampled decoding, token for token, where many rows continue the
+same few beginnings: those are read once, their keys and values copied to every row, and a row that is finished is
+taken out of the batch instead of being decoded to the length of the longest.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import torch
+from transformers import DynamicCache, LogitsProcessor, NoRepeatNGramLogitsProcessor, RepetitionPenaltyLogitsProcessor
+from transformers.cache_utils import DynamicLayer
+
+from capivara_cli import console
+from capivara_cli.models.generation import Decoding
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+_LEAVE = 8  # rows leave when one in so many is finished: taking them out copies the cache of those that stay
+
+
+class RoomyLayer(DynamicLayer):
+    """Keys and values of one layer [rows, heads, length, width] in a buffer with room for the tokens to come.
+
+    ``DynamicLayer`` copies all it holds for every token; here a token is written behind the others.
+    """
+
+    def __init__(self, room: int) -> None:
+        super().__init__()
+        self.room = room
+        self._buffers: list[torch.Tensor] = []
+
+    def update(self, key_states: torch.Tensor, value_states: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
+        if not self.is_initialized:
+            self.lazy_initialization(key_states, value_states)
+        before = self.get_seq_length()
+        after = before + key_states.shape[-2]
+        if not self._buffers or after > self._buffers[0].shape[-2]:
+            self._buffers = [self._wider(old, new, before, after) for old, new in self._held(key_states, value_states)]
+        for buffer, new in zip(self._buffers, (key_states, value_states), strict=True):
+            buffer[:, :, before:after] = new
+        self._show(after)
+        return self.keys, self.values
+
+    def _held(self, keys: torch.Tensor, values: torch.Tensor) -> list[tuple[torch.Tensor, torch.Tensor]]:
+        return [(self.keys, keys), (self.values, values)]  # type: ignore[list-item]
+
+    def _wider(self, old: torch.Tensor, new: torch.Tensor, before: int, after: int) -> torch.Tensor:
+        rows, heads, _, width = new.shape
+        buffer = new.new_empty(rows, heads, after + self.room, width)
+        if before:
+            buffer[:, :, :before] = old
+        return buffer
+
+    def _show(self, length: int) -> None:
+        self.keys, self.values = (buffer[:, :, :length] for buffer in self._buffers)
+
+    def _of_rows(self, change: Callable[[torch.Tensor], torch.Tensor]) -> None:
+        length = self.get_seq_length()
+        if length:
+            self._buffers = [change(buffer) for buffer in self._buffers]
+            self._show(length)
+
+    def batch_repeat_interleave(self, repeats: int) -> None:
+        self._of_rows(lambda buffer: buffer.repeat_interleave(repeats, dim=0))
+
+    def batch_select_indices(self, indices: torch.Tensor) -> None:
+        self._of_rows(lambda buffer: buffer[indices])
+
+
+def roomy_cache(model: Any, room: int) -> DynamicCache:
+    """A cache for ``model`` whose layers have room for ``room`` more tokens whenever they have to grow."""
+    cache = DynamicCache()
+    cache.layers = [RoomyLayer(room) for _ in range(model.config.get_text_config().num_hidden_layers)]
+    return cache
+
+
+@dataclass(frozen=True)
+class Prompts:
+    """Rows to be continued: ids and mask [rows, length], padded on the left, and a seed per row (None: the likeliest).
+
+    ``ends`` are the tokens after which a row is finished.
+    """
+
+    ids: torch.Tensor
+    mask: torch.Tensor
+    seeds: Sequence[int | None]
+    ends: Sequence[int]
+
+
+def padded(rows: Sequence[Sequence[int]], pad: int, device: Any) -> tuple[torch.Tensor, torch.Tensor]:
+    """Token lists -> ids and mask [rows, longest], padded on the left, where a decoder does not continue the padding.
+
+    >>> [each.tolist() for each in padded([[5], [6, 7]], 0, "cpu")]
+    [[[0, 5], [6, 7]], [[0, 1], [1, 1]]]
+    """
+    width = max(map(len, rows))
+    ids = torch.tensor([[pad] * (width - len(row)) + list(row) for row in rows], device=device)
+    mask = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in rows], device=device)
+    return ids, mask
+
+
+def ends_of(model: Any) -> list[int]:
+    """The tokens that end a text, as the model's generation config has them."""
+    ends = model.generation_config.eos_token_id
+    return list(ends) if isinstance(ends, list) else [] if ends is None else [ends]
+
+
+@torch.inference_mode()
+def continued(model: Any, cache: DynamicCache, prompts: Prompts, decoding: Decoding) -> list[list[int]]:
+    """The tokens that follow each row of ``prompts`` after what ``cache`` holds for that row, the end left out.
+
+    ``cache`` has one entry per row and is used up. Greedy for rows without a seed, nucleus sampling for the others.
+    """
+    rows, width = prompts.ids.shape
+    past, room = cache.get_seq_length(), width + decoding.max_tokens
+    unpadded = bool(prompts.mask.all())
+    mask = torch.cat([prompts.mask.new_ones(rows, past), prompts.mask, prompts.mask.new_ones(rows, room - width)], 1)
+    positions = (mask.cumsum(1) - 1).clamp(min=0)
+    choose = _Choice(prompts, decoding)
+    texts = prompts.ids.new_full((rows, decoding.max_tokens), -1)
+    live = torch.arange(rows, device=prompts.ids.device)
+    ids, start = prompts.ids, past
+    for step in range(decoding.max_tokens):
+        until = start + ids.shape[1]
+        logits = model(
+            input_ids=ids,
+            past_key_values=cache,
+            attention_mask=None if unpadded else mask[live, :until],
+            position_ids=positions[live, start:until],
+            use_cache=True,
+            logits_to_keep=1,
+        ).logits[:, -1]
+        tokens = choose(logits, live, step)
+        done = torch.isin(tokens, choose.ends) | choose.finished[live]
+        choose.finished[live] = done
+        texts[live, step] = tokens.masked_fill(done, -1)
+        staying = int((~done).sum())  # the one thing that a GPU is waited for
+        if not staying:
+            break
+        ids, start = tokens[:, None], until
+        if len(live) - staying >= max(1, len(live) // _LEAVE):
+            stay = (~done).nonzero()[:, 0]
+            cache.batch_select_indices(stay)
+            live, ids = live[stay], ids[stay]
+    return [[token for token in row if token >= 0] for row in texts.tolist()]
+
+
+class _Choice:
+    """Chooses the next token of every row, and remembers what was said where a guard needs it."""
+
+    def __init__(self, prompts: Prompts, decoding: Decoding) -> None:
+        device = prompts.ids.device
+        self.decoding = decoding
+        self.sampling = decoding.sampled()
+        self.ends = torch.tensor(list(prompts.ends), device=device, dtype=torch.long)
+        self.finished = torch.zeros(len(prompts.ids), dtype=torch.bool, device=device)
+        self.uniform = uniforms(prompts.seeds, decoding.max_tokens).to(device)
+        self.seeded = torch.tensor([seed is not None for seed in prompts.seeds], device=device)
+        self.by_chance = any(seed is not None for seed in prompts.seeds)
+        self.guards = guards(decoding)
+        room = prompts.ids.new_zeros(len(prompts.ids), decoding.max_tokens) if self.guards else prompts.ids[:, :0]
+        self.said = torch.cat([prompts.ids, room], dim=1)
+        self.width = prompts.ids.shape[1]
+
+    def __call__(self, logits: torch.Tensor, live: torch.Tensor, step: int) -> torch.Tensor:
+        """Logits [live rows, vocabulary] -> tokens [live rows]."""
+        until = self.width + step
+        for guard in self.guards:
+            logits = guard(self.said[live, :until], logits.float())
+        tokens = logits.argmax(-1)
+        if self.by_chance:
+            drawn = sampled(logits, self.uniform[live, step], self.sampling)
+            tokens = torch.where(self.seeded[live], drawn, tokens)
+        if self.guards:
+            self.said[live, until] = tokens
+        return tokens
+
+
+def guards(decoding: Decoding) -> list[LogitsProcessor]:
+    """What keeps a text from going round in circles, as ``generate`` has it: over the prompt and what was said."""
+    found: list[LogitsProcessor] = []
+    if decoding.repetition_penalty != 1.0:
+        found.append(RepetitionPenaltyLogitsProcessor(decoding.repetition_penalty))
+    if decoding.no_repeat_ngram:
+        found.append(NoRepeatNGramLogitsProcessor(decoding.no_repeat_ngram))
+    return found
+
+
+def uniforms(seeds: Sequence[int | None], count: int) -> torch.Tensor:
+    """Numbers in [0, 1), [rows, count], each row drawn from its own seed: the same in any batch and on any device."""
+    rows = []
+    for seed in seeds:
+        source = random.Random(seed or 0)
+        rows.append([source.random() for _ in range(count)])
+    return torch.tensor(rows, dtype=torch.float32).reshape(len(rows), count)
+
+
+def sampled(logits: torch.Tensor, uniform: torch.Tensor, decoding: Decoding) -> torch.Tensor:
+    """Temperature and nucleus sampling (Holtzman et al. 2020), one number per row: [rows, words], [rows] -> [rows].
+
+    The words of a row from the likeliest on, up to and with the one that reaches ``top_p``; the one taken is that in
+    whose share of the probability the number falls.
+    """
+    ordered, index = (logits.float() / decoding.temperature).sort(dim=-1, descending=True, stable=True)
+    shares = ordered.softmax(-1).cumsum(-1)
+    inside = (shares < decoding.top_p).sum(-1, keepdim=True).clamp(max=shares.shape[-1] - 1)  # the last of the nucleus
+    wanted = uniform[:, None] * shares.gather(-1, inside)
+    place = torch.minimum(torch.searchsorted(shares, wanted, right=True), inside)
+    return index.gather(-1, place)[:, 0]
+
+
+class SeededSampling(LogitsProcessor):
+    """``sampled`` for ``generate``: leaves each row one possible word, so that the greedy choice takes it.
+
+    ``generate``'s own sampling draws all rows from one generator, so that a text would depend on its neighbours. A row
+    without a seed keeps its likeliest word. For ``num_beams=1``; put it after the other processors.
+    """
+
+    def __init__(self, seeds: Sequence[int | None], decoding: Decoding) -> None:
+        self.decoding = decoding.sampled()
+        self.uniform = uniforms(seeds, decoding.max_tokens + 1)
+        self.drawn = torch.tensor([seed is not None for seed in seeds])
+        self.step = 0
+
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        """Scores [rows, vocabulary] -> the same with all but one word of every row at minus infinity."""
+        words = sampled(scores, self.uniform[:, self.step].to(scores.device), self.decoding)
+        words = torch.where(self.drawn.to(scores.device), words, scores.argmax(-1))
+        self.step += 1
+        return torch.full_like(scores, -torch.inf).scatter_(1, words[:, None], 0.0)
+
+
+class Halving:
+    """Work on as many items at once as fit into memory: out of memory halves the number for good, and goes on."""
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+
+    def __call__(self, items: Sequence[Item], work: Callable[[Sequence[Item]], list[Result]]) -> list[Result]:
+        """``work`` on all items, at most ``size`` at a time, its results in order; ``work`` may be called again."""
+        results: list[Result] = []
+        while len(results) < len(items):
+            chunk = items[len(results) : len(results) + self.size]
+            try:
+                results += work(chunk)
+                continue
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error) or len(chunk) == 1:
+                    raise
+            self.size = len(chunk) // 2  # outside of except: the traceback holds the tensors that did not fit
+            if torch.cuda.is_available():
+                torch.cuda.empty_cache()
+            console.warn(f"out of memory: going on with {self.size} at a time")
+        return results
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """CUDA says it with a class of its own, a CPU and some libraries in words only."""
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    return any(words in str(error).lower() for words in ("out of memory", "can't allocate memory", "cannot allocate"))
+
+
+def within(costs: Sequence[int], budget: int) -> Iterator[slice]:
+    """Consecutive items in batches whose number times largest cost stays within a budget; one at least.
+
+    >>> [(each.start, each.stop) for each in within([2, 3, 3, 9], 9)]
+    [(0, 3), (3, 4)]
+    """
+    start, largest = 0, 0
+    for place, cost in enumerate(costs):
+        largest = max(largest, cost)
+        if place > start and (place - start + 1) * largest > budget:
+            yield slice(start, place)
+            start, largest = place, cost
+    if start < len(costs):
+        yield slice(start, len(costs))

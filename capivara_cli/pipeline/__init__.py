@@ -1,0 +1,1 @@
+"""A plan over shards: stages joined, counted, resumed and shared among processes."""

@@ -1,0 +1,63 @@
+"""Is this the same work as before? Hashes of a plan and of the files it depends on, for resume."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from capivara_cli.pipeline.chain import Chain
+from capivara_cli.urls import is_url
+
+_MODEL_SUFFIXES = {".safetensors", ".bin", ".pt", ".argosmodel", ".txt", ".jsonl", ".model", ".tar"}
+
+
+def fingerprint(chain: Chain) -> str:
+    """A hash of the plan, its options, our version, and the size and time of every file they depend on."""
+    files: list[Any] = [_file_marks(value) for step in chain.steps for value in asdict(step.options).values()]
+    if chain.steps[0].stage.begins:
+        files += [[source, *_every_file(Path(source))] for source in chain.envs[0].inputs]
+    return hashlib.sha256(json.dumps([chain.described, files], sort_keys=True).encode()).hexdigest()
+
+
+def _file_marks(value: Any) -> list[list[Any]]:
+    """Size and time of the files an option names, one or a comma-separated list; of a folder, of the models in it."""
+    files = [file for part in value.split(",") for file in _files(part.strip())] if isinstance(value, str) else []
+    return [[each.name, (info := each.stat()).st_size, info.st_mtime_ns] for each in files]
+
+
+def _files(name: str) -> list[Path]:
+    """The files that ``PATH`` or ``plugin:PATH`` stands for: retrained means changed."""
+    path = Path(name.partition(":")[2] or name).expanduser()
+    if name and path.is_file():
+        return [path]
+    if ("/" not in name and "." not in name) or not path.is_dir():
+        return []
+    return [each for each in sorted(path.rglob("*"))[:1000] if each.is_file() and each.suffix in _MODEL_SUFFIXES]
+
+
+def _every_file(path: Path) -> list[list[Any]]:
+    files = sorted(path.rglob("*")) if path.is_dir() else [path] if path.exists() else []
+    return [[str(each), (info := each.stat()).st_size, info.st_mtime_ns] for each in files]
+
+
+def input_identities(shards: Sequence[str]) -> list[dict[str, Any]]:
+    """``input_identity`` of each; servers are asked about several at a time."""
+    if not any(map(is_url, shards)):
+        return [input_identity(shard) for shard in shards]
+    from concurrent.futures import ThreadPoolExecutor
+
+    with ThreadPoolExecutor(16) as pool:
+        return list(pool.map(input_identity, shards))
+
+
+def input_identity(shard: str) -> dict[str, Any]:
+    if is_url(shard):
+        from capivara_cli.storage.remote.read import identity_of
+
+        return identity_of(shard)
+    info = Path(shard).stat()
+    return {"name": Path(shard).name, "size": info.st_size, "mtime_ns": info.st_mtime_ns}

@@ -1,0 +1,1 @@
+"""Start the worker processes that share a plan: one file, one way (``--engine``)."""

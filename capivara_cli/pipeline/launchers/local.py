@@ -1,0 +1,145 @@
+"""Processes on this machine (--workers N), which share its cores and GPUs."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import selectors
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import IO, Any, cast
+
+from capivara_cli.pipeline.passes import Passes
+from capivara_cli.pipeline.stage import Settings
+from capivara_cli.pipeline.workers.events import Accounts, Books
+from capivara_cli.pipeline.workers.job import Job
+
+_THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+_GRACE = 20.0  # s: for a worker that was told to end
+
+
+def load(variant: str = "") -> Local:
+    return Local()
+
+
+class Local:
+    """Starts ``--workers`` processes, starts again those that are killed, and shows what they do as one."""
+
+    def run(self, job: Job, passes: Passes, books: Books, settings: Settings) -> None:
+        """Until all are done. Raises what went wrong in one of them, after the others were told to stop."""
+        accounts = Accounts(passes, books, settings.max_failures)
+        workers = settings.workers
+        with selectors.DefaultSelector() as waiting:
+            running = [_Worker(number, workers, job) for number in range(workers)]
+            try:
+                for worker in running:
+                    waiting.register(worker.events, selectors.EVENT_READ, worker)
+                while waiting.get_map():
+                    for key, _ in waiting.select():
+                        self._listen(key.data, waiting, accounts, running)
+            finally:
+                for worker in running:
+                    worker.process.terminate()
+                for worker in running:
+                    worker.end()
+        accounts.close()
+
+    def _listen(
+        self, worker: _Worker, waiting: selectors.BaseSelector, accounts: Accounts, running: list[_Worker]
+    ) -> None:
+        events, ended = worker.read()
+        for event in events:
+            accounts.enter(worker.number, event)
+        if not ended:
+            return
+        waiting.unregister(worker.events)
+        running.remove(worker)
+        code = worker.end()
+        if code == 0:
+            return
+        accounts.died(worker.number, _cause(code))
+        again = worker.again()
+        running.append(again)
+        waiting.register(again.events, selectors.EVENT_READ, again)
+
+
+def _cause(code: int) -> str:
+    """``-9`` -> "killed (SIGKILL)"."""
+    if code >= 0:
+        return f"ended with code {code}"
+    try:
+        return f"killed ({signal.Signals(-code).name})"
+    except ValueError:
+        return f"killed (signal {-code})"
+
+
+class _Worker:
+    """One process and the pipe that its events come from."""
+
+    def __init__(self, number: int, of: int, job: Job) -> None:
+        self.number, self._of, self._job = number, of, job
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "capivara_cli.pipeline.workers.worker"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env=environment(os.environ, number, of, job.settings["device"]),
+        )
+        self.events = cast(IO[bytes], self.process.stdout)
+        self._rest = b""
+        given = cast(IO[bytes], self.process.stdin)
+        with contextlib.suppress(BrokenPipeError):  # killed already: its end is noticed as that of any other
+            given.write(job.text().encode() + b"\n")
+            given.flush()
+
+    def read(self) -> tuple[list[dict[str, Any]], bool]:
+        """The events that are there, and whether these were the last."""
+        data = os.read(self.events.fileno(), 1 << 16)
+        *lines, self._rest = (self._rest + data).split(b"\n")
+        return [json.loads(line) for line in lines], not data
+
+    def end(self) -> int:
+        """Wait for its end, which must not take for ever; returns its exit code."""
+        for pipe in (self.process.stdin, self.process.stdout):
+            if pipe is not None:
+                with contextlib.suppress(BrokenPipeError):
+                    pipe.close()
+        try:
+            return self.process.wait(_GRACE)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            return self.process.wait()
+
+    def again(self) -> _Worker:
+        """Another one in its place."""
+        return _Worker(self.number, self._of, self._job)
+
+
+def environment(given: Mapping[str, str], number: int, of: int, device: str) -> dict[str, str]:
+    """A worker's: its part of the cores as threads, one of the GPUs, and the modules that this process can import."""
+    made = dict(given)
+    threads = str(max(1, cores() // of))
+    for name in _THREADS:
+        made.setdefault(name, threads)
+    made.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    made["PYTHONPATH"] = os.pathsep.join(path for path in sys.path if path)
+    devices = gpus(given)
+    if len(devices) > 1 and device in ("auto", "cuda"):
+        made["CUDA_VISIBLE_DEVICES"] = devices[number % len(devices)]
+    return made
+
+
+def cores() -> int:
+    """The cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def gpus(environment: Mapping[str, str]) -> list[str]:
+    """The NVIDIA GPUs that this process may use, found without loading torch."""
+    named = environment.get("CUDA_VISIBLE_DEVICES")
+    if named is not None:
+        return [each.strip() for each in named.split(",") if each.strip()]
+    return [str(number) for number in range(len(list(Path("/dev").glob("nvidia[0-9]*"))))]

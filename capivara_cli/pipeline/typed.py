@@ -1,0 +1,42 @@
+"""A step of a history, or a command of a run, as one would type it: what differs from the defaults."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterable, Sequence
+from dataclasses import fields
+from typing import Any
+
+from capivara_cli.pipeline.stage import default_of, flag_of
+from capivara_cli.registry import command_names, load_command
+
+
+def typed(name: str, options: dict[str, Any], more: Sequence[str] = ()) -> str:
+    """A command with the options that differ from its defaults; all of them where this version does not have it."""
+    words = [name, *more]
+    defaults = _defaults(name)
+    for key, value in options.items():
+        if key in defaults and value == defaults[key]:
+            continue
+        flag = flag_of(key)
+        if isinstance(value, bool):
+            words.append(flag if value else flag.replace("--", "--no-", 1))
+        elif value not in ("", None):
+            words += [flag, shlex.quote(f"{value:g}" if isinstance(value, float) else str(value))]
+    return " ".join(words)
+
+
+def steps_of(history: Iterable[dict[str, Any]]) -> list[str]:
+    """The steps that made a stream, oldest first."""
+    return [typed(str(step.get("step", "?")), _options(step)) for step in history]
+
+
+def _options(step: dict[str, Any]) -> dict[str, Any]:
+    options = step.get("options")
+    return options if isinstance(options, dict) else {}
+
+
+def _defaults(name: str) -> dict[str, Any]:
+    if name not in command_names():
+        return {}
+    return {each.name: default_of(each) for each in fields(load_command(name).options)}

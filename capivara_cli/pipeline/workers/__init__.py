@@ -1,0 +1,1 @@
+"""A worker process: its job as JSON, the worker itself, and what it reports."""

@@ -1,0 +1,118 @@
+"""Find commands and plugins by file name: one file, one command; one file, one plugin.
+
+``load("captioners", "blip2:Salesforce/blip2-opt-2.7b", setup=setup)`` imports ``stages/captioners/blip2.py`` and calls
+its ``load(variant, *, setup)``. Other packages add plugins under the entry-point group ``capivara.captioners``.
+Names and descriptions are read without importing the file. ``capivara --help`` needs this module, so it imports
+nothing slow at the top.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+from types import ModuleType
+from typing import Any
+
+from capivara_cli.errors import CapivaraError, UsageError, unknown
+
+PACKAGE = os.path.dirname(__file__)  # noqa: PTH120  pathlib would take a tenth of the time of --help
+COMMANDS = ("stages", "commands")
+"""The folders with one file per subcommand."""
+KINDS = {
+    "captioners": "stages/captioners",
+    "translators": "stages/translators",
+    "rewriters": "stages/rewriters",
+    "importers": "stages/importers",
+    "evalsets": "evaluation/sets",
+    "exporters": "commands/exporters",
+    "engines": "pipeline/launchers",
+}
+"""Each kind of plugin -> its folder in the package. The kind is also the name of its entry-point group."""
+
+
+def command_names() -> dict[str, str]:
+    """Every subcommand -> the folder of its file."""
+    return {name: folder for folder in COMMANDS for name in _files(folder)}
+
+
+def load_command(name: str) -> Any:
+    """Import the file of a subcommand and return its ``Stage`` or ``Command``. Raises ``UsageError`` if none has it."""
+    folder = command_names().get(name)
+    if folder is None:
+        error = unknown("command", name, command_names())
+        raise UsageError(error.message, error.hint)
+    return getattr(importlib.import_module(f"capivara_cli.{folder}.{name}"), name)
+
+
+def first_line(folder: str, name: str) -> str:
+    """The first line of the docstring of ``folder/name.py``."""
+    with open(_path(folder, name), encoding="utf-8") as file:
+        return file.readline().strip().strip('"').replace("``", "")
+
+
+def docstring(folder: str, name: str) -> str:
+    """The whole docstring of ``folder/name.py``; "" if there is no such file."""
+    import ast
+
+    if not os.path.isfile(_path(folder, name)):  # noqa: PTH113
+        return ""
+    with open(_path(folder, name), encoding="utf-8") as file:
+        return ast.get_docstring(ast.parse(file.read())) or ""
+
+
+def names(kind: str) -> list[str]:
+    """The names of one kind of plugin: the files of its folder, and those that other packages registered."""
+    own = {name.replace("_", "-") for name in _files(KINDS[kind])}
+    return sorted(own | _entry_points(kind).keys())
+
+
+def describe(kind: str, name: str) -> str:
+    """The first line of a plugin's docstring."""
+    if _own(kind, name):
+        return docstring(KINDS[kind], name.replace("-", "_")).partition("\n")[0]
+    return f"from {_entry_points(kind)[name].value}"
+
+
+def module(kind: str, name: str) -> ModuleType:
+    """Import one plugin. Raises ``CapivaraError`` with the known names if there is no such plugin."""
+    if _own(kind, name):
+        return importlib.import_module(f"capivara_cli.{KINDS[kind].replace('/', '.')}.{name.replace('-', '_')}")
+    if (entry := _entry_points(kind).get(name)) is not None:
+        return entry.load()
+    raise _unknown(kind, name)
+
+
+def check(kind: str, spec: str) -> None:
+    """Raise ``CapivaraError`` if ``name`` or ``name:variant`` names no plugin, before anything expensive happens."""
+    name = spec.partition(":")[0]
+    if not _own(kind, name) and name not in _entry_points(kind):
+        raise _unknown(kind, name)
+
+
+def load(kind: str, spec: str, **context: Any) -> Any:
+    """Load ``name`` or ``name:variant`` of a kind: ``module.load(variant, **context)``."""
+    name, _, variant = spec.partition(":")
+    return module(kind, name).load(variant, **context)
+
+
+def _unknown(kind: str, name: str) -> CapivaraError:
+    return unknown(kind.removesuffix("s"), name, names(kind))
+
+
+def _files(folder: str) -> list[str]:
+    entries = sorted(os.listdir(os.path.join(PACKAGE, folder)))  # noqa: PTH118, PTH208
+    return [entry.removesuffix(".py") for entry in entries if entry.endswith(".py") and not entry.startswith("_")]
+
+
+def _own(kind: str, name: str) -> bool:
+    return not name.startswith("_") and os.path.isfile(_path(KINDS[kind], name.replace("-", "_")))  # noqa: PTH113
+
+
+def _path(folder: str, name: str) -> str:
+    return os.path.join(PACKAGE, folder, f"{name}.py")  # noqa: PTH118
+
+
+def _entry_points(kind: str) -> dict[str, Any]:
+    from importlib.metadata import entry_points  # 20 ms: only where a name is looked up
+
+    return {entry.name: entry for entry in entry_points(group=f"capivara.{kind}")}

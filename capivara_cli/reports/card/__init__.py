@@ -1,0 +1,130 @@
+"""The model card of a run, written from what the run knows about itself.
+
+Its sections are those of CAPIVARA's own card (arXiv 2310.13683, appendix A.6), after "Model Cards for Model Reporting"
+(Mitchell et al. 2019, arXiv 1810.03993); what a run does not know is not in it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from capivara_cli.costs import ledger
+from capivara_cli.errors import CapivaraError
+from capivara_cli.models.run_folder import RunDir
+from capivara_cli.reports import markdown
+from capivara_cli.reports.card import about_the_results, about_the_run
+from capivara_cli.reports.card.front_matter import front_matter, written
+from capivara_cli.reports.card.how_to_load import RUN_FOLDER, Beside, library, loading
+from capivara_cli.reports.card.public import public
+from capivara_cli.reports.tables.build import Row
+from capivara_cli.storage.files import replace_text
+
+FILE = "MODEL_CARD.md"
+RESULTS = "eval.json"
+_PARTS = ("retrieval", "classification", "disparity")
+
+
+def write(folder: Path) -> None:
+    """Write the card of a run folder anew from its run.json, eval.json and footprint.json, all or nothing.
+
+    Raises ``CapivaraError`` for a folder without a run that has come to its end, and for a file that is damaged.
+    """
+    replace_text(folder / FILE, of_folder(folder))
+
+
+def of_folder(folder: Path, beside: Beside = RUN_FOLDER) -> str:
+    """``model_card`` of a run folder, for what lies ``beside`` the card."""
+    run = RunDir(folder)
+    if "result" not in run.document:
+        raise CapivaraError(f"{folder}: no finished run: there is nothing to write a model card of")
+    return model_card(run.document, read_results(folder), ledger.read(folder), beside)
+
+
+def read_results(folder: Path) -> dict[str, list[Row]]:
+    """The rows of ``eval.json`` by part; those of another model of the same name are left out."""
+    path = folder / RESULTS
+    if not path.is_file():
+        return {part: [] for part in _PARTS}
+    try:
+        document = json.loads(path.read_bytes())
+        found = {part: [row for row in document[part] if {"set", "model"} <= row.keys()] for part in _PARTS}
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise CapivaraError(f"{path}: damaged: {error}", "move it away and evaluate again") from error
+    others = _others(folder.resolve(), {row["model"] for rows in found.values() for row in rows})
+    return {part: [row for row in rows if row["model"] not in others] for part, rows in found.items()}
+
+
+def _others(folder: Path, models: set[str]) -> set[str]:
+    """The models that are called as a run is, and are not this one: rows name a run by the path it was given by."""
+    alike = {name for name in models if Path(name).name == folder.name}
+    here = {name for name in alike if Path(name).resolve() == folder}
+    return alike - (here or {name for name in alike if "/" in name} or alike)
+
+
+def model_card(
+    run_document: dict[str, Any],
+    results: dict[str, list[Row]] | None = None,
+    footprint: Sequence[ledger.Record] | None = None,
+    beside: Beside = RUN_FOLDER,
+) -> str:
+    """Markdown with the front matter the Hugging Face hub reads.
+
+    From the contents of ``run.json``, ``eval.json`` and ``footprint.json``; nothing in it says where on this machine
+    anything lies.
+    """
+    run, records = public(run_document), public(list(footprint or []))
+    compared = _compared(run["name"], public(results or {}))
+    own = {part: [row for row in rows if row["model"] == run["name"]] for part, rows in compared.items()}
+    # The base of a run on a run is looked up by its path.
+    metadata = front_matter({**run, "base": run_document["base"]}, own, records, library(run, beside))
+    langs = ", ".join(run["request"]["lang"].split(","))
+    parts = [
+        written(metadata),
+        f"# {markdown.escaped(run['name'])}: {markdown.escaped(run['base']['identity']['model'])} for {langs}\n",
+        about_the_run.opening(run),
+        *(_section(title, text) for title, text in _sections(run, own, compared, records, beside)),
+    ]
+    return "\n".join(parts)
+
+
+def _sections(
+    run: dict[str, Any],
+    own: dict[str, list[Row]],
+    compared: dict[str, list[Row]],
+    records: Sequence[ledger.Record],
+    beside: Beside,
+) -> list[tuple[str, str]]:
+    return [
+        ("Model details", about_the_run.details(run)),
+        ("Intended use", about_the_run.intended_use(run)),
+        ("Factors", about_the_run.factors(run, own)),
+        ("Metrics", about_the_results.metrics(own)),
+        ("Evaluation data", about_the_results.data(own)),
+        ("Training data", about_the_run.data(run["data"])),
+        ("Quantitative analyses", about_the_results.analyses(run, compared)),
+        ("Ethical considerations", about_the_run.ethics(run)),
+        ("Caveats and recommendations", about_the_run.caveats(run)),
+        ("Training procedure", about_the_run.procedure(run)),
+        ("How the data was made", about_the_run.history(run["history"])),
+        ("Environmental impact", about_the_results.impact(records)),
+        ("How to load it", loading(run, beside)),
+        ("Citation", about_the_run.CITATION),
+    ]
+
+
+def _section(title: str, text: str) -> str:
+    return f"## {title}\n\n{text.rstrip()}\n"
+
+
+def _compared(name: str, results: dict[str, list[Row]]) -> dict[str, list[Row]]:
+    """The rows of this run, by its name, and of the models it was compared with."""
+    named = {
+        part: [{**row, "model": name} if Path(row["model"]).name == name else row for row in results.get(part, [])]
+        for part in _PARTS
+    }
+    own = [row for rows in named.values() for row in rows if row["model"] == name]
+    shown = {name} | {row["versus"]["model"] for row in own if row.get("versus")}
+    return {part: [row for row in rows if row["model"] in shown] for part, rows in named.items()}

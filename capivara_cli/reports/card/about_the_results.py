@@ -1,0 +1,122 @@
+"""The sections of a model card about what was measured: on which data, with what result, at what cost."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from capivara_cli import console
+from capivara_cli.costs import ledger
+from capivara_cli.reports import markdown
+from capivara_cli.reports.tables.build import Row, metric_name, place
+from capivara_cli.reports.tables.files import as_markdown
+
+_RECALL = (
+    "R@k: the share of texts whose image (of images, one of whose texts) is among the k most similar ones; mean "
+    "recall: the mean of both directions and all k"
+)
+_CERTAINTY = (
+    "intervals: 95 %, bootstrap over images; comparisons: paired on the same images, p adjusted for their number (Holm)"
+)
+_DISPARITY = (
+    "disparity between languages: range, standard deviation and gap to English of one score (arXiv 2305.03510); less "
+    "is more equal"
+)
+_SCORES = {
+    "accuracy": "accuracy: the share of images whose class is the most similar one",
+    "mean-per-class": "mean per class: accuracy within each class, averaged over classes",
+    "map-11-point": "11-point mAP: as PASCAL VOC 2007, averaged over classes",
+    "roc-auc": "ROC AUC: the chance that a positive image scores above a negative one",
+}
+
+
+def metrics(own: dict[str, list[Row]]) -> str:
+    """What the numbers below mean; of all that ``capivara eval`` measures as long as there are none."""
+    used = dict.fromkeys(row.get("metric", "accuracy") for row in own["classification"])
+    scores = [_SCORES.get(name, metric_name(name)) for name in used]
+    if not any(own.values()):
+        return _listed([_RECALL, _SCORES["accuracy"], _DISPARITY, _CERTAINTY])
+    retrieval = [_RECALL] if own["retrieval"] else []
+    return _listed([*retrieval, *scores, *([_DISPARITY] if own["disparity"] else []), _CERTAINTY])
+
+
+def data(own: dict[str, list[Row]]) -> str:
+    """Every set with split, size, languages, source and licence."""
+    found: dict[tuple[str, str, str], list[Row]] = {}
+    for task in ("retrieval", "classification"):
+        for row in own[task]:
+            known = row.get("provenance") or {}
+            name = f"{place(row)}, {task}"
+            found.setdefault((name, known.get("source") or "", known.get("licence") or ""), []).append(row)
+    if not found:
+        return "Not evaluated yet."
+    return "\n".join(_set(name, source, licence, rows) for (name, source, licence), rows in found.items())
+
+
+def _set(name: str, source: str, licence: str, rows: Sequence[Row]) -> str:
+    images = {row["n_images"] for row in rows if row.get("n_images") is not None}
+    langs = dict.fromkeys(f"{row['lang']}{_translated(row)}" for row in rows if row.get("lang"))
+    by = dict.fromkeys(who for row in rows for who in _authors(row))
+    facts = [
+        f"{max(images):,} images" if images else "",
+        f"in {', '.join(langs)}" if langs else "",
+        f"texts by {', '.join(by)}" if by else "",
+        source,
+        f"licence: {licence or 'not known'}",
+    ]
+    return f"- **{markdown.escaped(name)}**: {markdown.escaped('; '.join(filter(None, facts)))}"
+
+
+def _translated(row: Row) -> str:
+    return " (machine-translated)" if row.get("machine_translated") else ""
+
+
+def _authors(row: Row) -> Iterable[str]:
+    known = row.get("provenance") or {}
+    if row.get("names_by"):
+        return [row["names_by"]]
+    return known.get("captions_by") or [name for name in [known.get("by")] if name]
+
+
+def analyses(run: dict[str, Any], compared: dict[str, list[Row]]) -> str:
+    """The tables of eval.json, of this run and of what it was compared with; before that, how to get them."""
+    if any(compared.values()):
+        return as_markdown(compared, level=3)
+    source = run["base"]["source"]
+    base = source["model"] + (f" --pretrained {source['pretrained']}" if source["pretrained"] else "")
+    langs = ",".join(dict.fromkeys([*run["request"]["lang"].split(","), "en"]))
+    command = f"capivara eval TARGET THIS_FOLDER --model {base} --lang {langs}"
+    return (
+        f"Not evaluated yet: {markdown.code(command)} measures this model and its base, and writes the results here. "
+        "TARGET: an eval set (`capivara list evalsets`) or shards with captions that were not trained on."
+    )
+
+
+def impact(records: Sequence[ledger.Record]) -> str:
+    """Energy and CO2e by stage, of all that led to this model and of measuring it."""
+    if not records:
+        return "Not measured: the commands were run with `--no-energy`, or their records are not here."
+    stages, total = ledger.sums(ledger.unique(records))
+    header = ["stage", "runs", "time", "CPU time", "Wh", "g CO₂e", "power was"]
+    rows = [_cost(row) for row in (*stages, total)]
+    lines = [markdown.table(header, [False, True, True, True, True, True, False], rows), ""]
+    where = sorted({f"{each.get('country', 'world')}: {each.get('intensity', 0):g} g CO2e per kWh" for each in records})
+    hardware = sorted({str(each.get("hardware", "unknown")) for each in records} - {"unknown"})
+    lines.append(_listed([f"carbon intensity: {'; '.join(where)}", *(f"hardware: {name}" for name in hardware)]))
+    return "\n".join(lines)
+
+
+def _cost(row: ledger.Record) -> list[str]:
+    return [
+        markdown.escaped(row["stage"]),
+        f"{row['runs']:,}",
+        console.duration(row["seconds"]),
+        console.duration(row["cpu_seconds"]),
+        f"{row['kwh'] * 1000:.3g}",
+        f"{row['co2e_g']:.3g}",
+        markdown.escaped(row["source"]),
+    ]
+
+
+def _listed(lines: Iterable[str]) -> str:
+    return "\n".join(f"- {markdown.escaped(line)}" for line in lines)

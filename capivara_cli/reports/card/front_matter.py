@@ -1,0 +1,152 @@
+"""The YAML at the top of a model card: what the Hugging Face hub indexes a model by."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from capivara_cli.costs import ledger
+from capivara_cli.models.clip_files import DEFAULT_MODEL, DEFAULT_PRETRAINED, DEFAULT_REPO, HUB, MCLIP
+from capivara_cli.models.run_folder import RunDir
+from capivara_cli.reports import markdown
+from capivara_cli.reports.tables.build import Row, metric_name
+
+MEASURING = frozenset({"eval", "report"})
+"""What a model costs after it was made."""
+_METRIC_TYPES = {"accuracy": "accuracy", "map-11-point": "mean_average_precision", "roc-auc": "roc_auc",
+                 "mean-per-class": "mean_per_class_accuracy"}  # fmt: skip
+_WAYS = {"text_to_image": "text to image", "image_to_text": "image to text"}
+
+
+def front_matter(
+    run: dict[str, Any], rows: dict[str, list[Row]], footprint: Sequence[ledger.Record], library: str
+) -> dict[str, Any]:
+    """By the hub's specification of model card metadata; what is not known is left out.
+
+    ``rows`` are those of this model alone; ``library`` loads what lies beside the card.
+    """
+    langs = run["request"]["lang"].split(",")
+    base = base_on_hub(run["base"]["source"])
+    results = _results(rows)
+    found = {
+        "language": list(dict.fromkeys(lang.partition("-")[0] for lang in langs)),
+        "language_bcp47": langs if any("-" in lang for lang in langs) else None,
+        "license": "other",
+        "license_name": "not-chosen-yet",
+        "library_name": library,
+        "pipeline_tag": "zero-shot-image-classification",
+        "base_model": base,
+        "base_model_relation": base and ("adapter" if library == "peft" else "finetune"),
+        "tags": ["clip", run["parameters"]["method"], "capivara"],
+        "co2_eq_emissions": _emissions(footprint),
+        "model-index": [{"name": run["name"], "results": results}] if results else None,
+    }
+    return {key: _flat(value) for key, value in found.items() if value}
+
+
+def written(metadata: dict[str, Any]) -> str:
+    """The block, from ``---`` to ``---``."""
+    from huggingface_hub.utils import yaml_dump
+
+    text = yaml_dump(metadata, sort_keys=False, default_flow_style=None, width=1 << 20)
+    return f"---\n{text}---\n"
+
+
+def base_on_hub(source: dict[str, str]) -> str:
+    """ORG/NAME of the base model on the hub; "" for one that is not there, or that is not known."""
+    model, pretrained = source["model"], source.get("pretrained", "")
+    if (Path(model) / "run.json").is_file():  # a run on a run: the base of the base
+        return base_on_hub(RunDir(Path(model)).document["base"]["source"])
+    if model.startswith(HUB):
+        return model.removeprefix(HUB)
+    if model.startswith(MCLIP):
+        name = model.removeprefix(MCLIP)
+        repo = name if "/" in name else f"M-CLIP/{name}"
+        return "" if Path(name).is_dir() or not re.fullmatch(r"[\w.-]+/[\w.-]+", repo) else repo
+    if model == DEFAULT_MODEL and pretrained in ("", DEFAULT_PRETRAINED):
+        return DEFAULT_REPO
+    return _by_tag(model, pretrained) if pretrained and ":" not in model else ""
+
+
+def _by_tag(model: str, pretrained: str) -> str:
+    """Where open_clip's table has the weights of an architecture."""
+    import open_clip
+
+    repo: str = (open_clip.get_pretrained_cfg(model, pretrained) or {}).get("hf_hub", "")
+    return "/".join(repo.split("/")[:2])
+
+
+def _results(rows: dict[str, list[Row]]) -> list[dict[str, Any]]:
+    """Retrieval and classification as ``results`` of a ``model-index``."""
+    found = []
+    for row in rows["retrieval"]:
+        recalls = [
+            _metric("recall", f"{way} {key}", value)
+            for part, way in _WAYS.items()
+            for key, value in row[part].items()
+            if key.startswith("R@")
+        ]
+        metrics = [_metric("recall", "mean recall", row["mean_recall"]), *recalls]
+        found.append(_result("image-text-retrieval", "Image–text retrieval", row, metrics))
+    for row in rows["classification"]:
+        kind: str = row.get("metric", "accuracy")
+        score: float = row["score"] if "score" in row else row["top1"]
+        metrics = [_metric(_METRIC_TYPES.get(kind, kind), metric_name(kind), score)]
+        mode = row.get("mode") or "zero-shot"
+        task = "zero-shot-image-classification" if mode == "zero-shot" else "image-classification"
+        found.append(_result(task, f"Image classification, {mode}", row, metrics))
+    return found
+
+
+def _result(task: str, name: str, row: Row, metrics: list[dict[str, Any]]) -> dict[str, Any]:
+    remarks = [
+        "machine-translated" if row.get("machine_translated") else "",
+        "queries translated first" if row.get("queries_by") else "",
+        f"asked as “{row['prompt']}”" if row.get("prompt") else "",
+    ]
+    shown = "; ".join(filter(None, remarks))
+    dataset = {
+        "type": re.sub(r"[^a-z0-9]+", "-", row["set"].lower()).strip("-") or "unnamed",
+        "name": f"{row['set']} ({shown})" if shown else row["set"],
+        "config": row.get("lang"),
+        "split": row.get("split"),
+    }
+    return {
+        "task": {"type": task, "name": name},
+        "dataset": {key: value for key, value in dataset.items() if value},
+        "metrics": metrics,
+    }
+
+
+def _metric(kind: str, name: str, value: float) -> dict[str, Any]:
+    return {"type": kind, "name": name, "value": round(float(value), 2), "verified": False}
+
+
+def _emissions(footprint: Sequence[ledger.Record]) -> dict[str, Any] | None:
+    """Grams of CO2e of all that was done to make the model; measuring it is not part of that."""
+    records = [each for each in footprint if each["stage"] not in MEASURING]
+    if not records:
+        return None
+    countries = dict.fromkeys(str(each.get("country") or "world") for each in records)
+    hardware = dict.fromkeys(str(each.get("hardware", "unknown")) for each in records)
+    known = [name for name in hardware if name != "unknown"]
+    where = "not given; world average of the carbon intensity"
+    found = {
+        "emissions": float(f"{sum(each['co2e_g'] for each in records):.4g}"),
+        "source": f"capivara footprint: {', '.join(sorted({each['source'] for each in records}))}",
+        "training_type": "fine-tuning",
+        "geographical_location": ", ".join(where if name == "world" else name for name in countries),
+        "hardware_used": ", ".join(known),
+    }
+    return {key: value for key, value in found.items() if value != ""}
+
+
+def _flat(value: Any) -> Any:
+    """Texts in one line, without control characters."""
+    if isinstance(value, str):
+        return markdown.flat(value)
+    if isinstance(value, dict):
+        return {key: _flat(each) for key, each in value.items()}
+    return [_flat(each) for each in value] if isinstance(value, list) else value

@@ -1,0 +1,113 @@
+"""How what lies beside a model card is loaded: a run folder, or a repository of the Hugging Face hub."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from capivara_cli.reports import markdown
+
+PEFT_METHODS = ("lora", "layernorm")
+"""Methods whose adapter peft itself can load."""
+UNMERGEABLE = ("adapter", "compacter", "soft-prompt")
+
+
+@dataclass(frozen=True)
+class Beside:
+    """What lies beside a card: ``forms`` of the model (open-clip, peft, hf), none in a run folder; ``repo``, its name
+    on the hub."""
+
+    forms: tuple[str, ...] = ()
+    repo: str = "ORG/NAME"
+
+
+RUN_FOLDER = Beside()
+
+
+def library(run: dict[str, Any], beside: Beside) -> str:
+    """The library that the hub shows the model under."""
+    if "open-clip" in beside.forms:
+        return "open_clip"
+    if "hf" in beside.forms:
+        return "sentence-transformers"
+    return "peft" if run["parameters"]["method"] in PEFT_METHODS else "open_clip"
+
+
+def loading(run: dict[str, Any], beside: Beside) -> str:
+    """The ways to load what there is, and what has to be minded."""
+    ways = [_FORMS[form](run, beside) for form in beside.forms] if beside.forms else _of_run(run)
+    if run.get("translate_queries"):
+        ways.append(
+            f"Queries have to be translated into {markdown.escaped(run['translate_queries'])} first: it was trained on "
+            "such."
+        )
+    return "\n\n".join(ways)
+
+
+def _base(run: dict[str, Any]) -> str:
+    source = run["base"]["source"]
+    return f"{source['model']} {source['pretrained']}".rstrip()
+
+
+def _of_run(run: dict[str, Any]) -> list[str]:
+    method = run["parameters"]["method"]
+    ways = ["- capivara: `capivara eval THIS_FOLDER SHARDS`"]
+    if method in PEFT_METHODS:
+        ways.append(
+            f"- peft, on open_clip's {markdown.escaped(_base(run))}: "
+            "`model.text = PeftModel.from_pretrained(model.text, 'THIS_FOLDER/adapter')`, and set `model.logit_scale` "
+            "to the value above"
+        )
+    if method not in UNMERGEABLE:
+        ways.append(
+            "- open_clip: `capivara export THIS_FOLDER --to DIR`, then `create_model_and_transforms('local-dir:DIR')`; "
+            "`capivara export THIS_FOLDER --hf DIR` writes a folder for the Hugging Face hub"
+        )
+    return ["\n".join(ways)]
+
+
+def _open_clip(run: dict[str, Any], beside: Beside) -> str:
+    return f"""\
+With open_clip, the weights merged; capivara takes the same name as `--model`:
+
+```python
+import open_clip
+
+model, _, preprocess = open_clip.create_model_and_transforms("hf-hub:{beside.repo}")
+tokenizer = open_clip.get_tokenizer("hf-hub:{beside.repo}")
+texts = model.encode_text(tokenizer(["…"]), normalize=True)
+images = model.encode_image(preprocess(image)[None], normalize=True)
+```"""
+
+
+def _hf(run: dict[str, Any], beside: Beside) -> str:
+    return f"""\
+With sentence-transformers and transformers:
+
+```python
+from huggingface_hub import snapshot_download
+from sentence_transformers import SentenceTransformer
+from transformers import CLIPImageProcessor, CLIPVisionModelWithProjection
+
+folder = snapshot_download("{beside.repo}")
+texts = SentenceTransformer(f"{{folder}}/text").encode(["…"])  # L2-normalised
+processor = CLIPImageProcessor.from_pretrained(f"{{folder}}/image")
+tower = CLIPVisionModelWithProjection.from_pretrained(f"{{folder}}/image")
+images = tower(**processor(image, return_tensors="pt")).image_embeds  # not normalised
+```"""
+
+
+def _peft(run: dict[str, Any], beside: Beside) -> str:
+    return f"""\
+The adapter alone, with peft, on open_clip's {markdown.escaped(_base(run))} as `model`:
+
+```python
+import torch
+from peft import PeftModel
+
+model.text = PeftModel.from_pretrained(model.text, "{beside.repo}", subfolder="adapter")
+model.logit_scale.data = torch.tensor({run["logit_scale"]!r})
+```"""
+
+
+_FORMS = {"open-clip": _open_clip, "hf": _hf, "peft": _peft}

@@ -1,0 +1,244 @@
+"""What was gained: the rows of several runs joined, runs that differ in their seed averaged, the base model beside."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from capivara_cli.reports.page.read_run import Row, Run
+
+Interval = tuple[float, float]
+METRICS = {
+    "accuracy": "accuracy",
+    "mean-per-class": "mean per class",
+    "map-11-point": "11-point mAP",
+    "roc-auc": "ROC AUC",
+    "mean_recall": "mean recall",
+}
+LEVEL = 0.05
+
+
+@dataclass(frozen=True)
+class Variant:
+    """Runs that were asked for with the same options but the seed."""
+
+    runs: tuple[Run, ...]
+
+    @property
+    def first(self) -> Run:
+        return self.runs[0]
+
+    @property
+    def name(self) -> str:
+        """What the names of its runs have in common."""
+        return self.first.name if len(self.runs) == 1 else self.first.name.partition("-seed")[0]
+
+
+def variants(runs: Sequence[Run]) -> list[Variant]:
+    """The runs by what was asked for, in the order given."""
+    groups: dict[str, list[Run]] = {}
+    for run in runs:
+        asked = {key: value for key, value in run.request.items() if key != "seed"}
+        asked["data"] = run.document.get("data", {}).get("fingerprint")
+        groups.setdefault(repr(sorted(asked.items())), []).append(run)
+    return [Variant(tuple(group)) for group in groups.values()]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One set in one language: the base model's row, and those of a variant's runs; ``rows`` has every model's."""
+
+    part: str
+    rows: tuple[Row, ...]
+    before: Row | None
+    after: tuple[Row, ...]
+
+    @property
+    def head(self) -> Row:
+        return self.rows[0]
+
+    @property
+    def lang(self) -> str:
+        return self.head["lang"]
+
+    @property
+    def place(self) -> str:
+        """The set and its split."""
+        return f"{self.head['set']} ({self.head['split']})" if self.head["split"] else self.head["set"]
+
+    @property
+    def metric(self) -> str:
+        name = "mean_recall" if self.part == "retrieval" else self.head["metric"]
+        return METRICS.get(name, name)
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether there is something to compare."""
+        return self.before is not None and bool(self.after)
+
+    def score(self, row: Row) -> float:
+        return row["mean_recall" if self.part == "retrieval" else "score"]
+
+    @property
+    def scores(self) -> list[float]:
+        return [self.score(row) for row in self.after]
+
+    @property
+    def baseline(self) -> float:
+        if self.before is None:
+            raise ValueError("there is no base model to compare with")
+        return self.score(self.before)
+
+    @property
+    def gain(self) -> float:
+        return statistics.fmean(self.scores) - self.baseline
+
+    @property
+    def std(self) -> float | None:
+        return statistics.stdev(self.scores) if len(self.scores) > 1 else None
+
+    @property
+    def gain_interval(self) -> Interval | None:
+        """95 %, of the difference; over several runs from the lowest to the highest bound of any."""
+        return _hull(row["versus"].get("interval") for row in self.after if row["versus"])
+
+    @property
+    def interval(self) -> Interval | None:
+        """As ``gain_interval``, of the score itself."""
+        return _hull(row["interval"] for row in self.after)
+
+    @property
+    def p(self) -> float | None:
+        """The largest of the runs' p, adjusted for the number of comparisons where that is known."""
+        found = [probability(row) for row in self.after]
+        known = [p for p in found if p is not None]
+        return max(known) if known and len(known) == len(found) else None
+
+    @property
+    def is_translated(self) -> bool:
+        return any(row["machine_translated"] for row in self.rows)
+
+
+def probability(row: Row) -> float | None:
+    """p of a row's difference to the first model, adjusted (Holm) where it was."""
+    versus = row["versus"] or {}
+    return versus.get("p_holm", versus.get("p"))
+
+
+def _hull(intervals: Iterable[Sequence[float] | None]) -> Interval | None:
+    known = [each for each in intervals if each is not None]
+    return (min(low for low, _ in known), max(high for _, high in known)) if known else None
+
+
+def outcomes(runs: Sequence[Run], variant: Variant, part: str) -> list[Outcome]:
+    """Every set and language (and way of classifying) of a part, in the order of the first run's eval.json."""
+    groups: dict[tuple[str, ...], dict[str, Row]] = {}
+    for run in [*variant.runs, *runs]:
+        for row in run.rows[part]:
+            name = (row["set"], row["split"], row["lang"], row.get("mode", ""))
+            groups.setdefault(name, {}).setdefault(row["model"], row)
+    found = []
+    for rows in groups.values():
+        after = [row for run in variant.runs for row in rows.values() if run.is_model(row["model"])]
+        found.append(Outcome(part, tuple(rows.values()), _baseline(rows, after, runs), tuple(after)))
+    return found
+
+
+def _baseline(rows: dict[str, Row], after: Sequence[Row], runs: Sequence[Run]) -> Row | None:
+    """The row the others are compared with: the one they name, or else the first that is none of the runs'."""
+    for row in after:
+        if row["versus"] and row["versus"].get("model") in rows:
+            return rows[row["versus"]["model"]]
+    others = [row for row in rows.values() if not row["versus"] and not any(run.is_model(row["model"]) for run in runs)]
+    return others[0] if others else None
+
+
+def ordered(found: Sequence[Outcome], taught: Sequence[str]) -> list[Outcome]:
+    """The languages that were taught first, then English, then the rest in their order."""
+
+    def place(each: Outcome) -> int:
+        return taught.index(each.lang) if each.lang in taught else len(taught) + (each.lang != "en")
+
+    return sorted(found, key=place)
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Disparity between the languages of a set before and, averaged over runs, after."""
+
+    place: str
+    metric: str
+    languages: tuple[str, ...]
+    before: Row
+    after: dict[str, float]
+    worst: tuple[str, str]
+    gaps: tuple[dict[str, float], dict[str, float]]
+
+
+def spreads(runs: Sequence[Run], variant: Variant) -> list[Spread]:
+    """One for each set and score with a base model to compare with."""
+    groups: dict[tuple[str, str, str], dict[str, Row]] = {}
+    for run in [*variant.runs, *runs]:
+        for row in run.rows["disparity"]:
+            groups.setdefault((row["set"], row["split"], row.get("score", "")), {}).setdefault(row["model"], row)
+    found = []
+    for (name, split, score), rows in groups.items():
+        after = [row for run in variant.runs for row in rows.values() if run.is_model(row["model"])]
+        before = next((row for row in rows.values() if not any(run.is_model(row["model"]) for run in runs)), None)
+        if before is None or not after:
+            continue
+        means: dict[str, float] = {key: statistics.fmean(row[key] for row in after) for key in ("range", "std")}
+        gaps = [row.get("gap_to_english") or {} for row in after]
+        mean_gaps = {lang: statistics.fmean(gap[lang] for gap in gaps if lang in gap) for lang in gaps[0]}
+        found.append(
+            Spread(
+                f"{name} ({split})" if split else name,
+                METRICS.get(score, score),
+                tuple(before["languages"]),
+                before,
+                means,
+                (before.get("worst", ""), after[0].get("worst", "")),
+                (before.get("gap_to_english") or {}, mean_gaps),
+            )
+        )
+    return found
+
+
+@dataclass(frozen=True)
+class Findings:
+    """All there is to say of some runs. ``variant`` is the one the page is about: the first."""
+
+    runs: tuple[Run, ...]
+    variants: tuple[Variant, ...]
+    retrieval: tuple[Outcome, ...]
+    classification: tuple[Outcome, ...]
+    spreads: tuple[Spread, ...]
+
+    @property
+    def variant(self) -> Variant:
+        return self.variants[0]
+
+    @property
+    def taught(self) -> list[str]:
+        return self.variant.first.languages
+
+    @property
+    def outcomes(self) -> list[Outcome]:
+        return [*self.retrieval, *self.classification]
+
+    @property
+    def main(self) -> Outcome | None:
+        """What the headline is about: the first set in a language that was taught, retrieval before classification."""
+        complete = [each for each in self.outcomes if each.is_complete]
+        return next((each for each in complete if each.lang in self.taught), complete[0] if complete else None)
+
+
+def findings(runs: Sequence[Run]) -> Findings:
+    """The runs joined; the first one's options say which runs are seeds of one variant."""
+    groups = variants(runs)
+    taught = groups[0].first.languages
+    retrieval, classification = (
+        tuple(ordered(outcomes(runs, groups[0], part), taught)) for part in ("retrieval", "classification")
+    )
+    return Findings(tuple(runs), tuple(groups), retrieval, classification, tuple(spreads(runs, groups[0])))

@@ -1,1 +1,0 @@
-"""Ways to say a caption differently: one file each."""

@@ -1,0 +1,179 @@
+"""Encoded image bytes from strangers -> RGB pixels, or a ``BadSample`` that says why not.
+
+Safe to call from several threads, silent, and bounded: what a header announces is checked before a pixel is decoded.
+Pillow is imported on the first call, not with this module.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import importlib
+import io
+import math
+import struct
+import warnings
+import zlib
+from typing import TYPE_CHECKING, Any, cast
+
+from capivara_cli.errors import BadSample
+from capivara_cli.shards.sample import Sample
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+MAX_MEGAPIXELS = 64
+"""Largest image accepted, in millions of pixels: 64 million are 192 MB as RGB."""
+
+MAX_ASPECT = 200
+"""Longest side over shortest: CLIP scales the shortest to 224, so a one-pixel line would become gigabytes."""
+
+# Of the formats Pillow opens: those without a helper program (EPS starts Ghostscript) and that datasets contain.
+_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "PPM", "JXL")
+
+# What ``preinit`` leaves out; ``init`` would import forty more. The last two are there only in some installations.
+_PLUGINS = ("PIL.TiffImagePlugin", "PIL.WebPImagePlugin", "PIL.AvifImagePlugin", "pillow_jxl")
+
+_SUFFIX_OF = {
+    b"\xff\xd8": "jpg", b"\x89PNG": "png", b"GIF8": "gif", b"II*\0": "tif", b"MM\0*": "tif", b"BM": "bmp",
+}  # fmt: skip
+
+# What Pillow's parsers let out on damaged files: found by feeding them some, not documented.
+_DAMAGE = (
+    OSError, SyntaxError, ValueError, KeyError, IndexError, TypeError, AttributeError, OverflowError, EOFError,
+    ZeroDivisionError, RuntimeError, AssertionError, MemoryError, struct.error, zlib.error,
+)  # fmt: skip
+
+_ORIENTATION = 0x0112  # the Exif tag
+
+
+def decode_image(source: Sample | bytes, draft: int = 0) -> Image:
+    """Decode the image of a sample (or encoded bytes) to RGB, upright, first frame, transparency over white.
+
+    ``draft``: a JPEG may be decoded at an eighth, a quarter or half of its size, as long as no side gets shorter than
+    that many pixels: several times as fast for photos that a tower sees at 224 pixels; 0: at its full size.
+
+    Raises ``BadSample`` when there is no image, when it has zero bytes, more than ``MAX_MEGAPIXELS``, or damage: a
+    truncated file is refused, not filled with grey.
+    """
+    image = _open(source)
+    try:
+        if draft:
+            image.draft(None, (draft, draft))
+        image.load()
+        return _upright(_as_rgb(image), _orientation(image))
+    except _DAMAGE as error:
+        raise BadSample(f"image cannot be decoded: {_in_words(error)}") from error
+
+
+def image_size(source: Sample | bytes) -> tuple[int, int]:
+    """(width, height) in pixels as displayed, from the header alone; ``BadSample`` as ``decode_image``."""
+    image = _open(source)
+    width, height = image.size
+    return (height, width) if _orientation(image) >= 5 else (width, height)
+
+
+def image_suffix(data: bytes) -> str:
+    """The file name suffix for encoded bytes, from their first bytes; ``BadSample`` when they are no image."""
+    for magic, suffix in _SUFFIX_OF.items():
+        if data.startswith(magic):
+            return suffix
+    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+        return "webp"
+    if data[4:8] == b"ftyp" and b"avif" in data[8:32]:
+        return "avif"
+    raise BadSample("image cannot be decoded: not an image" if data else "image has zero bytes")
+
+
+def _open(source: Sample | bytes) -> Image:
+    """Parse the header and check what it announces."""
+    data = source.image if isinstance(source, Sample) else source
+    if not data:
+        raise BadSample("image has zero bytes")
+    pillow = _pillow()
+    try:
+        image = pillow.open(io.BytesIO(data), formats=_formats())
+    except pillow.DecompressionBombError as error:
+        raise BadSample(f"image larger than {MAX_MEGAPIXELS} megapixels") from error
+    except pillow.UnidentifiedImageError as error:
+        what = "damaged header" if data.startswith((*_SUFFIX_OF, b"RIFF")) else "not an image"
+        raise BadSample(f"image cannot be decoded: {what}") from error
+    except _DAMAGE as error:
+        raise BadSample(f"image cannot be decoded: {_in_words(error)}") from error
+    width, height = image.size
+    if width * height > MAX_MEGAPIXELS * 1_000_000:
+        raise BadSample(f"image larger than {MAX_MEGAPIXELS} megapixels")
+    if max(width, height) > MAX_ASPECT * min(width, height):
+        raise BadSample(f"image more than {MAX_ASPECT} times as long as wide")
+    return image
+
+
+@functools.cache
+def _pillow() -> Any:
+    """``PIL.Image``, its warnings about files off for good: switching them per call is not thread-safe."""
+    from PIL import Image
+
+    warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
+    warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\b")
+    Image.preinit()
+    for name in _PLUGINS:
+        with contextlib.suppress(ImportError):
+            importlib.import_module(name)
+    return Image
+
+
+@functools.cache
+def _formats() -> tuple[str, ...]:
+    return tuple(name for name in _FORMATS if name in _pillow().OPEN)
+
+
+def _in_words(error: BaseException) -> str:
+    """A short reason that is the same for the same damage, so that equal reasons are counted together."""
+    text = str(error).partition("\n")[0]
+    if "truncated" in text.lower():
+        return "truncated"
+    if isinstance(error, OSError) and text and not any(char.isdigit() for char in text) and len(text) <= 60:
+        return text
+    return "damaged"
+
+
+def _orientation(image: Image) -> int:
+    """The Exif orientation, 1 to 8; 1 when there is none or it makes no sense."""
+    try:
+        value = image.getexif().get(_ORIENTATION)
+    except _DAMAGE:
+        return 1
+    return value if isinstance(value, int) and 1 <= value <= 8 else 1
+
+
+def _upright(image: Image, orientation: int) -> Image:
+    method = _pillow().Transpose
+    turns = {
+        2: method.FLIP_LEFT_RIGHT, 3: method.ROTATE_180, 4: method.FLIP_TOP_BOTTOM, 5: method.TRANSPOSE,
+        6: method.ROTATE_270, 7: method.TRANSVERSE, 8: method.ROTATE_90,
+    }  # fmt: skip
+    return image.transpose(turns[orientation]) if orientation in turns else image
+
+
+def _as_rgb(image: Image) -> Image:
+    if image.mode.startswith("I") or image.mode == "F":
+        return _from_deep(image).convert("RGB")
+    if image.has_transparency_data:
+        above = image.convert("RGBA")
+        flat = _pillow().new("RGBA", above.size, "white")
+        flat.alpha_composite(above)
+        return flat.convert("RGB")
+    return image if image.mode == "RGB" else image.convert("RGB")
+
+
+def _from_deep(image: Image) -> Image:
+    """16-bit, 32-bit and float grey -> 8-bit grey. Pillow's own conversion cuts everything above 255 to white."""
+    if image.mode.startswith("I;16"):
+        image, full = image.convert("I"), 65535.0
+    else:
+        low, high = cast("tuple[float, float]", image.getextrema())
+        if not (math.isfinite(low) and math.isfinite(high)):
+            raise ValueError("pixels that are not numbers")
+        scales = (1.0, 255.0, 65535.0) if image.mode == "F" else (65535.0,)
+        full = next((scale for scale in scales if high <= scale), high)
+    return image.point(lambda value: value * (255.0 / full) + 0.0).convert("L")

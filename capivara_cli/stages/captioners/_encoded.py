@@ -1,0 +1,175 @@
+"""Models whose picture is encoded apart from the text: BLIP, GIT, encoder-decoders, Florence-2. Seen once per image."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from typing import Any
+
+import torch
+from PIL import Image
+from transformers.modeling_outputs import BaseModelOutput
+
+from capivara_cli.errors import CapivaraError
+from capivara_cli.languages import Language
+from capivara_cli.models.generation import Setup, is_request
+from capivara_cli.stages.captioners._generating import GeneratingCaptioner, Row
+from capivara_cli.stages.captioners._prompts import PREFIXES, in_english, only_english
+
+_BLANK = Image.new("RGB", (64, 64))
+
+
+class _Continuing(GeneratingCaptioner):
+    """A model that was trained to continue English prefixes."""
+
+    def prompts(self, language: Language) -> tuple[str, ...]:
+        return PREFIXES if in_english(language) else only_english(self.by, language)
+
+    def _words(self, prompt: str) -> list[int]:
+        return self.tokenizer(prompt, add_special_tokens=False)["input_ids"] if prompt else []
+
+
+class BlipCaptioner(_Continuing):
+    """BLIP (Li et al., arXiv 2201.12086): the text decoder looks at the patches of the image in every layer."""
+
+    @property
+    def writer(self) -> Any:
+        return self.model.text_decoder
+
+    def __init__(self, model: Any, processor: Any, by: str, setup: Setup) -> None:
+        super().__init__(model, processor, by, setup)
+        text = model.config.text_config
+        self.writer.generation_config.eos_token_id = text.sep_token_id  # as the model's own generate has it
+        self.writer.generation_config.pad_token_id = text.pad_token_id
+
+    def see(self, prepared: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+        return list(self.model.vision_model(pixel_values=self.placed(torch.stack(list(prepared)))).last_hidden_state)
+
+    def ids(self, seen: torch.Tensor, prompt: str) -> list[int]:
+        return [self.model.config.text_config.bos_token_id, *self._words(prompt)]
+
+    def given(self, rows: Sequence[Row]) -> dict[str, Any]:
+        patches = torch.stack([row.seen for row in rows])
+        return {
+            "input_ids": torch.tensor([row.ids for row in rows], device=patches.device),
+            "encoder_hidden_states": patches,
+            "encoder_attention_mask": patches.new_ones(patches.shape[:-1], dtype=torch.long),
+        }
+
+
+class GitCaptioner(_Continuing):
+    """GIT (Wang et al., arXiv 2205.14100): one transformer reads patches and words.
+
+    Its prompt opens with [CLS] and is not closed with [SEP], or the caption would be over.
+    """
+
+    def __init__(self, model: Any, processor: Any, by: str, setup: Setup) -> None:
+        super().__init__(model, processor, by, setup)
+        self.eyes = model.git.image_encoder
+        model.git.image_encoder = _Seen()
+
+    def see(self, prepared: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+        return list(self.eyes(self.placed(torch.stack(list(prepared)))).last_hidden_state)
+
+    def ids(self, seen: torch.Tensor, prompt: str) -> list[int]:
+        return [self.tokenizer.cls_token_id, *self._words(prompt)]
+
+    def given(self, rows: Sequence[Row]) -> dict[str, Any]:
+        patches = torch.stack([row.seen for row in rows])
+        ids = torch.tensor([row.ids for row in rows], device=patches.device)
+        return {"input_ids": ids, "attention_mask": torch.ones_like(ids), "pixel_values": patches[:, None]}
+
+
+class _Seen(torch.nn.Module):
+    """Takes the place of GIT's image encoder: what the model is given as pixels has been encoded already."""
+
+    def forward(self, pixel_values: torch.Tensor, **_: Any) -> BaseModelOutput:
+        """[rows, 1, patches, width] -> the output of an encoder, [rows, patches, width]."""
+        return BaseModelOutput(last_hidden_state=pixel_values[:, 0])
+
+
+class EncoderDecoderCaptioner(_Continuing):
+    """An image encoder and a text decoder that takes no prompt (ViT-GPT2); a prefix of the user's begins its text."""
+
+    def prompts(self, language: Language) -> tuple[str, ...]:
+        return ("",) if in_english(language) else only_english(self.by, language)
+
+    def see(self, prepared: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+        return list(self.model.encoder(pixel_values=self.placed(torch.stack(list(prepared)))).last_hidden_state)
+
+    def ids(self, seen: torch.Tensor, prompt: str) -> list[int]:
+        start = self.writer.generation_config.decoder_start_token_id
+        return [self.tokenizer.bos_token_id if start is None else start, *self._words(prompt)]
+
+    def given(self, rows: Sequence[Row]) -> dict[str, Any]:
+        patches = torch.stack([row.seen for row in rows])
+        ids = torch.tensor([row.ids for row in rows], device=patches.device)
+        return {
+            "encoder_outputs": BaseModelOutput(last_hidden_state=patches),
+            "decoder_input_ids": ids,
+            "decoder_attention_mask": torch.ones_like(ids),
+        }
+
+
+class Florence2Captioner(_Continuing):
+    """Florence-2 (Xiao et al., arXiv 2311.06242): a task in the encoder beside the image, the caption in the decoder.
+
+    A prompt that is a task (``<CAPTION>``) or another request goes into the encoder; a prefix begins the text of the
+    first task.
+    """
+
+    TASKS = ("<CAPTION>", "<DETAILED_CAPTION>", "<MORE_DETAILED_CAPTION>")
+
+    def __init__(self, model: Any, processor: Any, by: str, setup: Setup) -> None:
+        super().__init__(model, processor, by, setup)
+        self._tasks: dict[str, tuple[int, ...]] = {}
+
+    def prompts(self, language: Language) -> tuple[str, ...]:
+        return self.TASKS if in_english(language) else only_english(self.by, language)
+
+    def see(self, prepared: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+        return list(self.model.get_image_features(self.placed(torch.stack(list(prepared)))).pooler_output)
+
+    def ids(self, seen: torch.Tensor, prompt: str) -> list[int]:
+        config = self.writer.generation_config
+        start = [config.decoder_start_token_id]
+        if is_request(prompt):
+            return start
+        forced = [] if config.forced_bos_token_id is None else [config.forced_bos_token_id]
+        return [*start, *forced, *self._words(prompt)]
+
+    def alike(self, row: Row) -> Hashable:
+        return len(row.ids), len(self._asked(row.draw.prompt))
+
+    def given(self, rows: Sequence[Row]) -> dict[str, Any]:
+        encoded: dict[tuple[int, tuple[int, ...]], torch.Tensor] = {}
+        keys = [(id(row.seen), self._asked(row.draw.prompt)) for row in rows]
+        for key, row in zip(keys, rows, strict=True):
+            if key not in encoded:
+                encoded[key] = self._encoded(row.seen, key[1])
+        hidden = torch.stack([encoded[key] for key in keys])
+        return {
+            "encoder_outputs": BaseModelOutput(last_hidden_state=hidden),
+            "attention_mask": hidden.new_ones(hidden.shape[:-1], dtype=torch.long),
+            "decoder_input_ids": torch.tensor([row.ids for row in rows], device=hidden.device),
+        }
+
+    def _encoded(self, seen: torch.Tensor, asked: tuple[int, ...]) -> torch.Tensor:
+        """Image and task through the encoder, [image places + task, width]."""
+        ids = torch.tensor([asked], device=seen.device)
+        words = self.model.get_input_embeddings()(ids)
+        places = (ids == self.processor.image_token_id)[..., None]
+        shown = words.masked_scatter(places, seen.to(words.dtype))
+        return self.model.get_encoder()(inputs_embeds=shown).last_hidden_state[0]
+
+    def _asked(self, prompt: str) -> tuple[int, ...]:
+        """The tokens of the encoder: places for the image, then the words that the task stands for."""
+        task = prompt if is_request(prompt) else self.TASKS[0]
+        if task not in self._tasks:
+            try:
+                inputs = self.processor(images=_BLANK, text=task)
+            except ValueError as error:
+                raise CapivaraError(
+                    f"{self.by}: cannot be asked {task!r}: {error}", "a task alone: <CAPTION>"
+                ) from error
+            (self._tasks[task],) = map(tuple, inputs["input_ids"])
+        return self._tasks[task]

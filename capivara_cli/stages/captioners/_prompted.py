@@ -1,0 +1,164 @@
+"""Models that read image and text as one sequence: chat models (LLaVA, Qwen-VL, Gemma, SmolVLM …) and PaliGemma."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Hashable, Sequence
+from threading import Lock
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import torch
+from PIL import Image as Pillow
+
+from capivara_cli.errors import CapivaraError
+from capivara_cli.languages import Language
+from capivara_cli.models.generation import Setup, is_request
+from capivara_cli.stages.captioners._generating import GeneratingCaptioner, Row
+from capivara_cli.stages.captioners._prompts import PREFIXES, in_english
+from capivara_cli.stages.captioners._requests import REQUEST, requests, unquoted
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+Inputs = dict[str, torch.Tensor]
+"""What a processor makes of one image and one text; every tensor begins with a dimension of rows (or of patches)."""
+
+_BLANKS = [Pillow.new("RGB", size, "gray") for size in ((96, 64), (400, 640))]
+
+
+class _Ending(NamedTuple):
+    """How the inputs for a prompt differ from those for the first one: what is cut off their end, and what is added."""
+
+    cut: int
+    added: Inputs
+
+
+class PromptedCaptioner(GeneratingCaptioner):
+    """An image goes through the processor once, in a thread, with the first prompt; others differ in how the text ends.
+
+    Rows of several lengths are padded on the left with their first token, which says nothing new to the guards against
+    repetition; where that is one of an image (PaliGemma), rows of one length go together.
+    """
+
+    half = "bfloat16"
+    images_at_once, rows_at_once = (16, 4), (64, 8)
+
+    def __init__(self, model: Any, processor: Any, by: str, setup: Setup) -> None:
+        super().__init__(model, processor, by, setup)
+        self._endings: dict[str, _Ending] = {}
+        self._lock = Lock()  # tokenizers may not be used by two threads at once ("Already borrowed")
+        self._blank = [self._processed(blank, self.text(REQUEST)) for blank in _BLANKS]
+
+    @abstractmethod
+    def text(self, prompt: str) -> str:
+        """The text that the processor is given for a prompt."""
+
+    def prepare(self, image: Image) -> Inputs:
+        return self._processed(image, self.text(REQUEST))
+
+    def see(self, prepared: Sequence[Inputs]) -> list[Inputs]:
+        return list(prepared)
+
+    def ids(self, seen: Inputs, prompt: str) -> list[int]:
+        return self._inputs(seen, prompt)["input_ids"][0].tolist()
+
+    def alike(self, row: Row) -> Hashable:
+        """Tensors that fit one below the other."""
+        paddable = row.ids[0] != row.ids[1]  # a token that comes in a run is an image's
+        shapes = tuple(
+            (name, value.shape[1:]) for name, value in sorted(row.seen.items()) if name not in _per_token(row.seen)
+        )
+        return paddable or len(row.ids), shapes
+
+    def given(self, rows: Sequence[Row]) -> dict[str, Any]:
+        inputs = [self._inputs(row.seen, row.draw.prompt) for row in rows]
+        width = max(len(row.ids) for row in rows)
+        together = [{**each, **_padded(each, width)} for each in inputs]
+        return {name: self.placed(torch.cat([each[name] for each in together])) for name in inputs[0]}
+
+    def _processed(self, image: Image, text: str) -> Inputs:
+        with self._lock:
+            inputs = self.processor(images=[image], text=[text], return_tensors="pt")
+        return {name: value for name, value in inputs.items() if isinstance(value, torch.Tensor) and name != "labels"}
+
+    def _inputs(self, seen: Inputs, prompt: str) -> Inputs:
+        """The inputs of an image for a prompt, from those for the first."""
+        if prompt not in self._endings:
+            self._endings[prompt] = self._ending(prompt)
+        ending, length = self._endings[prompt], seen["input_ids"].shape[1]
+        return {
+            name: torch.cat([value[:, : length - ending.cut], ending.added[name]], 1) if name in ending.added else value
+            for name, value in seen.items()
+        }
+
+    def _ending(self, prompt: str) -> _Ending:
+        """What a prompt changes, found on two blank images of other sizes: it may not depend on the image."""
+        text = self.text(prompt)
+        asked = [self._processed(blank, text) for blank in _BLANKS]
+        first, second = (_difference(*pair) for pair in zip(self._blank, asked, strict=True))
+        if first.cut != second.cut or not all(map(torch.equal, first.added.values(), second.added.values())):
+            raise CapivaraError(f"{self.by}: its processor puts the image behind the text, which is not supported")
+        return first
+
+
+def _difference(before: Inputs, after: Inputs) -> _Ending:
+    """What has to be done to the end of ``before`` to make it ``after``."""
+    old, new = before["input_ids"][0].tolist(), after["input_ids"][0].tolist()
+    alike = (one == other for one, other in zip(old, new, strict=False))
+    common = next((place for place, same in enumerate(alike) if not same), min(len(old), len(new)))
+    return _Ending(len(old) - common, {name: after[name][:, common:] for name in _per_token(after)})
+
+
+def _per_token(inputs: Inputs) -> set[str]:
+    """The inputs with an entry for each token of the text: ids, masks, types."""
+    shape = inputs["input_ids"].shape
+    return {name for name, value in inputs.items() if value.shape[:2] == shape and not name.startswith("pixel")}
+
+
+def _padded(inputs: Inputs, width: int) -> Inputs:
+    """What one row has per token, padded on the left to a width: ids with the first of them, all else with zeros."""
+    padded = {}
+    for name in _per_token(inputs):
+        value = inputs[name]
+        padding = value.new_zeros(1, width - value.shape[1], *value.shape[2:])
+        padded[name] = torch.cat([padding + value[0, 0] if name == "input_ids" else padding, value], 1)
+    return padded
+
+
+class ChatCaptioner(PromptedCaptioner):
+    """A request is the user's turn, and its answer the caption; a prefix begins the assistant's turn.
+
+    In English the paper's prefixes are continued; another language is asked for by name.
+    """
+
+    def prompts(self, language: Language) -> tuple[str, ...]:
+        return PREFIXES if in_english(language) else requests(language)
+
+    def text(self, prompt: str) -> str:
+        asked, begun = (prompt, "") if is_request(prompt) else (REQUEST, prompt)
+        turn = {"role": "user", "content": [{"type": "image"}, {"type": "text", "text": asked}]}
+        chat = self.processor.apply_chat_template([turn], add_generation_prompt=True, tokenize=False)
+        space = " " if begun and not chat[-1:].isspace() and chat[-1:] != ">" else ""
+        return f"{chat}{space}{begun}"
+
+    def _text(self, prompt: str, tokens: list[int]) -> str:
+        text = super()._text(prompt, tokens)
+        return unquoted(text) if is_request(prompt) else text
+
+
+# What PaliGemma's training data call these languages, as Crossmodal-3600 does.
+_CODES = {"he": "iw", "nb": "no", "tl": "fil"}
+
+
+class PaliGemmaCaptioner(PromptedCaptioner):
+    """PaliGemma (Beyer et al., arXiv 2407.07726): every prompt is a task, ``caption pt`` by default; its answer alone
+    is the caption."""
+
+    def prompts(self, language: Language) -> tuple[str, ...]:
+        return (f"caption {_CODES.get(language.code, language.code)}",)
+
+    def text(self, prompt: str) -> str:
+        return f"{self.processor.image_token}{prompt}"
+
+    def _text(self, prompt: str, tokens: list[int]) -> str:
+        return self.tokenizer.decode(tokens, skip_special_tokens=True).strip()

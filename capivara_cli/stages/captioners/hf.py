@@ -1,0 +1,72 @@
+"""Any image-to-text model of transformers, hf:ORG/NAME or hf:FOLDER: BLIP, GIT, Florence-2, PaliGemma, chat models."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from capivara_cli.errors import CapivaraError
+from capivara_cli.models import transformers_models
+from capivara_cli.models.generation import Setup
+from capivara_cli.stages.captioners import _blip2
+from capivara_cli.stages.captioners._encoded import (
+    BlipCaptioner,
+    EncoderDecoderCaptioner,
+    Florence2Captioner,
+    GitCaptioner,
+)
+from capivara_cli.stages.captioners._generating import GeneratingCaptioner
+from capivara_cli.stages.captioners._prompted import ChatCaptioner, PaliGemmaCaptioner
+from capivara_cli.stages.captioners._prompts import WAYS
+
+FAMILIES: dict[str, type[GeneratingCaptioner]] = {
+    "blip": BlipCaptioner,
+    "git": GitCaptioner,
+    "vision-encoder-decoder": EncoderDecoderCaptioner,
+    "florence2": Florence2Captioner,
+    "paligemma": PaliGemmaCaptioner,
+}
+"""By ``model_type``; any other model is a chat model if its processor has a chat template."""
+
+
+def load(variant: str, *, setup: Setup) -> GeneratingCaptioner | _blip2.Blip2Captioner:
+    """``hf:ORG/NAME`` or ``hf:FOLDER``. Code that comes with a model is never run (``trust_remote_code`` off)."""
+    if not variant:
+        raise CapivaraError(
+            "captioner hf: which model?", "hf:ORG/NAME or hf:FOLDER, e.g. hf:Salesforce/blip-image-captioning-base"
+        )
+    folder = transformers_models.folder(transformers_models.Wanted(variant, "the captioner's weights", ways=WAYS))
+    return open_folder(folder, transformers_models.label(variant, folder), setup)
+
+
+def open_folder(folder: Path, by: str, setup: Setup) -> GeneratingCaptioner | _blip2.Blip2Captioner:
+    """Load the model and the processor in a folder; ``CapivaraError`` when they are none that captions."""
+    from transformers import AutoConfig, AutoModelForImageTextToText
+
+    transformers_models.without_bars()
+    try:
+        kind = AutoConfig.from_pretrained(folder, local_files_only=True).model_type
+        if kind == "blip-2":
+            return _blip2.open_folder(folder, by, setup)
+        processor = _processor(folder, kind)
+    except transformers_models.LOAD_ERRORS as error:
+        raise CapivaraError(f"{folder}: cannot be loaded as an image-to-text model: {error}") from error
+    family = FAMILIES.get(kind, ChatCaptioner)
+    if family is ChatCaptioner and not getattr(processor, "chat_template", None):
+        raise CapivaraError(
+            f"{folder}: a model of type {kind} without a chat template, so it is not known how to ask it",
+            f"--captioner hf takes {', '.join(FAMILIES)}, blip-2, and chat models that see",
+        )
+    model = transformers_models.load_model(AutoModelForImageTextToText, folder, setup, family.half)
+    return family(model, processor, by, setup)
+
+
+def _processor(folder: Path, kind: str) -> Any:
+    """A model's processor; a model made of two others has none, but a tokenizer and an image processor."""
+    from transformers import AutoImageProcessor, AutoProcessor, AutoTokenizer
+
+    if kind != "vision-encoder-decoder":
+        return AutoProcessor.from_pretrained(folder, local_files_only=True)
+    tokenizer: Any = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    tokenizer.image_processor = AutoImageProcessor.from_pretrained(folder, local_files_only=True)
+    return tokenizer

@@ -1,0 +1,17 @@
+"""The toy world's BLIP-2: a million parameters, knows drawn shapes only, for checking and teaching."""
+
+from __future__ import annotations
+
+from capivara_cli import toy
+from capivara_cli.errors import CapivaraError
+from capivara_cli.models.generation import Setup
+from capivara_cli.stages.captioners._blip2 import Blip2Captioner, open_folder
+
+MODEL = toy.MODELS / "captioner"
+
+
+def load(variant: str, *, setup: Setup) -> Blip2Captioner:
+    """The captioner that is part of capivara, through the code that runs the real one. ``variant`` is not used."""
+    if not (MODEL / "config.json").is_file():
+        raise CapivaraError(f"{MODEL}: the toy captioner is not there", "rebuild it: python -m tools.build_toy")
+    return open_folder(MODEL, "toy-captioner", setup)

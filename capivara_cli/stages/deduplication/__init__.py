@@ -1,0 +1,1 @@
+"""What ``dedupe`` compares: captions, images, and other sets."""

@@ -1,0 +1,150 @@
+"""All embeddings whose cosine is above a threshold: products tile by tile, or within clusters where there are millions.
+
+Tiles are multiplied on the device, in bfloat16 where it multiplies in that. What comes as near to the threshold as
+rounding can take it is computed again in float64, one pair at a time: no device, tile or thread count decides.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from capivara_cli.stages.deduplication.first_of_near import Pairs, Rows, too_many
+
+BLOCK = 2048
+_TILE = 8192
+_DOUBT = {"float32": 1e-4, "bfloat16": 8e-3}
+"""How far a product of unit vectors can be off. bfloat16: 2⁻⁹ for each factor and for the result is 0.006."""
+
+_EXACT = 1 << 14  # pairs computed in float64 at once: 128 MB at 512 numbers
+
+
+class Vectors:
+    """Embeddings, float16 [n, d], a file or an array, and their products as unit vectors."""
+
+    def __init__(self, stored: Any, similarity: float, device: str) -> None:
+        self.stored = stored
+        self.similarity = similarity
+        self.device = device
+        self._number = _number(device)
+
+    def above(self, left: Rows, right: Rows) -> tuple[np.ndarray, np.ndarray]:
+        """Places (in ``left``, in ``right``) of the pairs whose cosine is above the threshold."""
+        if not len(left) or not len(right):
+            return np.empty(0, np.int64), np.empty(0, np.int64)
+        return self.above_of(self.factors(left), left, right)
+
+    def above_of(self, factors: Any, left: Rows, right: Rows) -> tuple[np.ndarray, np.ndarray]:
+        """The same where the ``factors`` of ``left`` are on the device already."""
+        import torch
+
+        doubt = _DOUBT[self._number]
+        with torch.inference_mode(), exact_products():
+            products = factors @ self.factors(right).T
+            some = (products.amax(dim=1).float() > self.similarity - doubt).nonzero()[:, 0]  # most rows have none
+            products = products[some].float()
+            one, other = (products > self.similarity - doubt).nonzero(as_tuple=True)
+            doubtful = (products[one, other] <= self.similarity + doubt).cpu().numpy()
+            one, other = some[one].cpu().numpy(), other.cpu().numpy()
+        near = np.ones(len(one), bool)
+        for part in np.array_split(np.flatnonzero(doubtful), 1 + int(doubtful.sum()) // _EXACT):
+            near[part] = self._cosines(left[one[part]], right[other[part]]) > self.similarity
+        return one[near], other[near]
+
+    def factors(self, rows: Rows) -> Any:
+        """``tensor`` in the number type that products are made in."""
+        import torch
+
+        return self.tensor(rows).to(getattr(torch, self._number))
+
+    def tensor(self, rows: Rows) -> Any:
+        """float32 [len(rows), d] of length 1, on the device."""
+        import torch
+
+        vectors = torch.from_numpy(np.ascontiguousarray(self.stored[rows])).to(self.device).float()
+        return torch.nn.functional.normalize(vectors)
+
+    def _cosines(self, left: Rows, right: Rows) -> np.ndarray:
+        one, other = self.stored[left].astype(np.float64), self.stored[right].astype(np.float64)
+        norms = np.sqrt((one * one).sum(axis=1) * (other * other).sum(axis=1))
+        return (one * other).sum(axis=1) / norms
+
+
+def _number(device: str) -> str:
+    """``bfloat16`` where the device multiplies in it; emulated it would be slower than float32."""
+    import torch
+
+    if device.startswith("cuda"):
+        return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float32"
+    tests = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")  # not there in every torch
+    able = device == "cpu" and any(getattr(torch.cpu, name, bool)() for name in tests)
+    return "bfloat16" if able else "float32"
+
+
+@contextlib.contextmanager
+def exact_products() -> Iterator[None]:
+    """float32 products in float32: TF32 would be wrong in the fourth digit."""
+    import torch
+
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("highest")
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)
+
+
+class CosineSpace:
+    """Embeddings in the order in which they are judged, each compared with all that stay.
+
+    n²·d/2 multiplications at most. Memory: a tile of 2,048 by 8,192 products and its rows, some 300 MB at 512 numbers;
+    the embeddings are a file.
+    """
+
+    def __init__(self, vectors: Vectors) -> None:
+        self.vectors = vectors
+        self.count = len(vectors.stored)
+        self.block = BLOCK
+
+    def beside(self, rows: Rows, kept: Rows) -> np.ndarray:
+        near = np.zeros(len(rows), bool)
+        if not len(rows):
+            return near
+        factors = self.vectors.factors(rows)
+        for start in range(0, len(kept), _TILE):
+            one, _ = self.vectors.above_of(factors, rows, kept[start : start + _TILE])
+            near[one] = True
+        return near
+
+    def pairs(self, rows: Rows) -> Pairs | None:
+        one, other = self.vectors.above(rows, rows)
+        ahead = one < other
+        if too_many(int(ahead.sum()), rows):
+            return None
+        return one[ahead], other[ahead]
+
+
+class Known:
+    """Embeddings that others are compared with again and again, in memory: 2 d bytes for each."""
+
+    def __init__(self, stored: np.ndarray, similarity: float, device: str) -> None:
+        self._stored, self._similarity, self._device = stored, similarity, device
+
+    def beside(self, asked: np.ndarray) -> np.ndarray:
+        """bool [n]: which of float16 [n, d] have a cosine above the threshold with one of them."""
+        near = np.zeros(len(asked), bool)
+        for start in range(0, len(self._stored), _TILE):
+            tile = self._stored[start : start + _TILE]
+            both = Vectors(np.concatenate([asked, tile]), self._similarity, self._device)
+            one, _ = both.above(np.arange(len(asked)), np.arange(len(asked), len(asked) + len(tile)))
+            near[one] = True
+        return near
+
+
+def tiles(count: int, size: int) -> Iterator[np.ndarray]:
+    """Places 0 to count - 1, ``size`` at a time."""
+    for start in range(0, count, size):
+        yield np.arange(start, min(start + size, count))

@@ -1,0 +1,1 @@
+"""What ``filter`` decides by: scores, rules, and whole-corpus shares."""

@@ -1,0 +1,161 @@
+"""What a first pass finds out about the samples of one shard, as arrays, so that the second computes nothing again."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, replace
+from itertools import islice
+from typing import Any
+
+import numpy as np
+
+from capivara_cli import languages
+from capivara_cli.errors import BadSample, CapivaraError
+from capivara_cli.pipeline.stage import Arrays
+from capivara_cli.shards.sample import Caption, Sample
+from capivara_cli.stages.filtering.scoring import DECIMALS, Looked, Scoring, of_score, with_of_score
+from capivara_cli.stages.filtering.text_rules import boilerplate_key
+
+MISSING = -32_768
+"""A score that is not there. Scores are kept as whole ten-thousandths, which is what they are rounded to."""
+SCALE = 10**DECIMALS
+
+
+@dataclass
+class _Rows:
+    """The columns of a survey while they grow: per sample, then per caption."""
+
+    vectors: list[np.ndarray] = field(default_factory=list)
+    keys: list[bytes] = field(default_factory=list)
+    captions: list[int] = field(default_factory=list)
+    failed: list[bool] = field(default_factory=list)
+    gone: list[int] = field(default_factory=list)
+    scores: list[int] = field(default_factory=list)
+    of_scores: list[int] = field(default_factory=list)
+    judged: list[int] = field(default_factory=list)
+    lang: list[int] = field(default_factory=list)
+    left_out: list[int] = field(default_factory=list)
+    texts: list[int] = field(default_factory=list)
+    repeated: list[bool] = field(default_factory=list)
+    words: dict[str, int] = field(default_factory=lambda: {"": 0})
+    langs: dict[str, int] = field(default_factory=dict)
+
+    def add(self, sample: Sample, looked: Looked) -> None:
+        self.keys.append(sample.key.encode("utf-8", "surrogatepass"))
+        self.captions.append(len(looked.captions))
+        self.failed.append(looked.failed)
+        self.gone.append(self._word(looked.dropped))
+        if looked.vector is not None and not looked.dropped:
+            self.vectors.append(looked.vector)
+        said: set[int] = set()
+        for place, caption in enumerate(looked.captions):
+            self._add_caption(caption, looked.judged.get(place), looked.left_out.get(place, ""), said)
+
+    def _add_caption(self, caption: Caption, judged: float | None, left_out: str, said: set[int]) -> None:
+        text = boilerplate_key(caption.text)
+        self.scores.append(_whole(caption.score))
+        self.of_scores.append(_whole(of_score(caption)))
+        self.judged.append(_whole(judged))
+        self.lang.append(self.langs.setdefault(languages.code_of(caption.lang), len(self.langs)))
+        self.left_out.append(self._word(left_out))
+        self.texts.append(text)
+        self.repeated.append(text in said)
+        said.add(text)
+
+    def _word(self, word: str) -> int:
+        return self.words.setdefault(word, len(self.words))
+
+    def arrays(self) -> Arrays:
+        vectors = np.stack(self.vectors) if self.vectors else np.zeros((0, 0), np.float16)
+        return {
+            "vectors": vectors,
+            "keys": np.array(self.keys, np.bytes_),
+            "captions": np.array(self.captions, np.int32),
+            "failed": np.array(self.failed, np.bool_),
+            "gone": np.array(self.gone, np.uint16),
+            "scores": np.array(self.scores, np.int16),
+            "of_scores": np.array(self.of_scores, np.int16),
+            "judged": np.array(self.judged, np.int16),
+            "lang": np.array(self.lang, np.uint16),
+            "left_out": np.array(self.left_out, np.uint16),
+            "texts": np.array(self.texts, np.uint64),
+            "repeated": np.array(self.repeated, np.bool_),
+            "words": np.array(list(self.words), np.str_),
+            "langs": np.array(list(self.langs), np.str_),
+        }
+
+
+def pack(found: Iterable[tuple[Sample, Looked]]) -> Arrays:
+    """Samples, in order, with what is known of them -> arrays that need no pickle.
+
+    Per sample: ``keys``, ``captions`` (how many), ``failed``, ``gone`` (a word), and of those that have one, in order,
+    ``vectors`` float16 [., dim]. Per caption, in order: ``scores``, ``of_scores``, ``judged`` in ten-thousandths,
+    ``lang``, ``left_out`` (a word), ``texts`` (64 bits) and ``repeated`` (said before of the same image). ``words`` and
+    ``langs`` are what the numbers stand for; ``clip`` is the identity of the image tower as JSON.
+    """
+    rows = _Rows()
+    clip: dict[str, str] | None = None
+    for sample, looked in found:
+        clip = clip or looked.clip
+        rows.add(sample, looked)
+    return {**rows.arrays(), "clip": np.array(json.dumps(clip))}
+
+
+def unpack(
+    samples: Iterable[Sample], survey: Arrays, decision: Arrays, scoring: Scoring
+) -> Iterator[tuple[Sample, Looked]]:
+    """What ``pack`` was given, for the same samples read again, with what was decided about them added.
+
+    Raises ``CapivaraError`` when they are not the same samples.
+    """
+    words, verdicts = survey["words"].tolist(), decision["words"].tolist()
+    vectors, clip = iter(survey["vectors"]), json.loads(str(survey["clip"]))
+    columns = ("scores", "of_scores", "left_out")
+    captions = zip(*(survey[name].tolist() for name in columns), decision["captions"].tolist(), strict=True)
+    per_sample = [survey[name].tolist() for name in ("keys", "captions", "failed", "gone")]
+    rows = zip(*per_sample, decision["samples"].tolist(), strict=True)
+    for sample in samples:
+        row = next(rows, None)
+        if row is None or row[0] != sample.key.encode("utf-8", "surrogatepass"):
+            raise _other_samples(sample)
+        _, count, failed, gone, outside = row
+        looked = Looked([], dropped=words[gone], failed=failed)
+        if not failed:
+            entries = list(islice(captions, count))
+            looked.captions = [_rescored(*pair) for pair in zip(_captions(sample, count), entries, strict=True)]
+            looked.left_out = {place: words[own] for place, (*_, own, _) in enumerate(entries) if own}
+            looked.judge(scoring).left_out |= {place: verdicts[why] for place, (*_, why) in enumerate(entries) if why}
+            if not looked.dropped:
+                looked.vector, looked.clip = (next(vectors), clip) if clip else (None, None)
+                looked.dropped = verdicts[outside]
+        yield sample, looked
+    if next(rows, None) is not None:
+        raise _other_samples(None)
+
+
+def _captions(sample: Sample, count: int) -> list[Caption]:
+    try:
+        captions = sample.captions
+    except BadSample as error:
+        raise _other_samples(sample) from error
+    if len(captions) != count:
+        raise _other_samples(sample)
+    return captions
+
+
+def _rescored(caption: Caption, entry: tuple[int, int, int, int]) -> Caption:
+    score, source, *_ = entry
+    caption = replace(caption, score=None if score == MISSING else score / SCALE)
+    return caption if source == MISSING else with_of_score(caption, source / SCALE)
+
+
+def _whole(score: Any) -> int:
+    return MISSING if score is None else round(score * SCALE)
+
+
+def _other_samples(sample: Sample | None) -> CapivaraError:
+    where = f"at sample {sample.key!r}" if sample else "at the end"
+    return CapivaraError(
+        f"filter: the shard is not the one that was surveyed ({where})", "it changed meanwhile: delete --out, run again"
+    )

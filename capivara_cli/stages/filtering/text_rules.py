@@ -1,0 +1,166 @@
+"""What a caption must not be, told from its text: each rule has a name, is switched on by it, and is counted."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import unicodedata
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache, lru_cache
+from pathlib import Path
+
+from capivara_cli import languages
+from capivara_cli.errors import UsageError
+from capivara_cli.languages.caption_cleaning import goes_in_circles
+from capivara_cli.languages.scripts import mostly_written_in
+
+BOILERPLATE = "boilerplate"
+"""The one rule that needs the whole corpus: how many images a caption is said of."""
+
+_LOOKED_AT = 2_000
+"""Characters of a text that the slower rules look at: what is junk shows it by then."""
+
+# Letters to a word where words are not set apart: our estimates, vowel signs and tone marks not counted. They tell two
+# words from ten, not two from three.
+_LETTERS_PER_WORD = {
+    "CJK": 1.6,
+    "HIRAGANA": 2.5,
+    "KATAKANA": 4.0,
+    "THAI": 4.5,
+    "LAO": 4.5,
+    "KHMER": 5.0,
+    "MYANMAR": 5.0,
+}
+_UNSPACED = re.compile(
+    "[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
+    "\U00020000-\U0003ffff]"
+)
+_TSHEG = re.compile("[\u0f0b\u0f0c\\s]+")  # sets Tibetan syllables apart, which are words or parts of them
+_NOT_SURE, _RULED_OUT = 0.9, 0.01  # as the guards of translations, where they were measured
+
+
+@dataclass(frozen=True)
+class TextRules:
+    """The rules that are on, and their bounds; a bound of 0 is none."""
+
+    names: tuple[str, ...] = ()
+    min_words: int = 2
+    max_words: int = 80
+    min_chars: int = 6
+    max_chars: int = 1000
+
+    def objection(self, text: str, lang: str) -> str:
+        """What is wrong with a caption, as it is counted ("captions …"); "" when nothing is.
+
+        >>> TextRules(("length",)).objection("dog", "en"), TextRules(("junk",)).objection("IMG_2034.jpg", "pt")
+        ('shorter than 2 words', 'that are junk: file name')
+        """
+        return _objection(self, text, languages.code_of(lang))
+
+
+@lru_cache(maxsize=10_000)  # captions come again and again
+def _objection(rules: TextRules, text: str, code: str) -> str:
+    for name in rules.names:
+        if name in _RULES and (found := _RULES[name](rules, text, code)):
+            return found
+    return ""
+
+
+def _length(rules: TextRules, text: str, code: str) -> str:
+    wide, count = columns(text), words(text)
+    if count < rules.min_words:
+        return f"shorter than {rules.min_words} words"
+    if wide < rules.min_chars:
+        return f"shorter than {rules.min_chars} characters"
+    if 0 < rules.max_words < count:
+        return f"longer than {rules.max_words} words"
+    if 0 < rules.max_chars < wide:
+        return f"longer than {rules.max_chars} characters"
+    return ""
+
+
+def _script(rules: TextRules, text: str, code: str) -> str:
+    known = languages.knows(code)
+    return "" if not known or mostly_written_in(text, languages.get(code).script) else "in another script"
+
+
+def _language(rules: TextRules, text: str, code: str) -> str:
+    """Beyond doubt another language than the caption says; where py3langid does not know that one, never."""
+    from capivara_cli.languages import identify  # numpy and half a second, for those who need it
+
+    if code not in identify.known():
+        return ""
+    text = text[:_LOOKED_AT]
+    found, share = identify.likeliest(text)
+    if found in (code, "zxx") or share < _NOT_SURE:
+        return ""
+    return "in another language" if identify.probabilities(text).get(code, 0.0) <= _RULED_OUT else ""
+
+
+def _junk(rules: TextRules, text: str, code: str) -> str:
+    text = " ".join(text[:_LOOKED_AT].split())
+    for kind, pattern in _patterns(code):
+        if pattern.search(text):
+            return f"that are junk: {kind}"
+    return "that are junk: going in circles" if goes_in_circles(text) else ""
+
+
+_RULES: dict[str, Callable[[TextRules, str, str], str]] = {
+    "length": _length,
+    "script": _script,
+    "junk": _junk,
+    "language": _language,
+}
+
+
+def parse(text: str) -> tuple[str, ...]:
+    """``all``, "" or names separated by commas -> the rules, in the order in which they look."""
+    every = (*_RULES, BOILERPLATE)
+    names = every if text == "all" else [part.strip() for part in text.split(",") if part.strip()]
+    for name in names:
+        if name not in every:
+            raise UsageError(f"--rules: there is no rule {name!r}", f"all, or some of {','.join(every)}")
+    return tuple(name for name in every if name in names)
+
+
+@cache
+def _patterns(code: str) -> list[tuple[str, re.Pattern[str]]]:
+    """(kind of junk, pattern) for a language: what no language says, its own, and English, which may be left over."""
+    table = json.loads((Path(__file__).parent / "junk.json").read_text("utf-8"))
+    own = code.partition("-")[0]
+    kinds: dict[str, list[str]] = {}
+    for part in dict.fromkeys(("any", own, "en")):
+        for kind, patterns in table.get(part, {}).items():
+            kinds.setdefault(kind, []).extend(patterns)
+    return [(kind, re.compile("|".join(patterns), re.IGNORECASE)) for kind, patterns in kinds.items()]
+
+
+def words(text: str) -> int:
+    """How many words a text has, in any script: between spaces, and by the letter where there are none between words.
+
+    >>> words("a red dog, 2 cats"), words("一只红色的狗在草地上"), words("สุนัขสีแดงบนสนามหญ้า"), words("— !")
+    (5, 7, 4, 0)
+    """
+    counted: dict[str, int] = {}
+    for letter in _UNSPACED.findall(text):
+        if unicodedata.category(letter)[0] == "L":
+            script = unicodedata.name(letter, "").partition(" ")[0].partition("-")[0]
+            counted[script] = counted.get(script, 0) + 1
+    spaced = _TSHEG.split(_UNSPACED.sub(" ", text) if counted else text)
+    estimate = math.fsum(count / _LETTERS_PER_WORD.get(script, 4.0) for script, count in counted.items())
+    return sum(any(char.isalnum() for char in word) for word in spaced) + math.ceil(estimate)
+
+
+def columns(text: str) -> int:
+    """Characters but for white space at the ends, those of double width (Chinese, kana, Hangul) counted twice."""
+    return sum(2 if unicodedata.east_asian_width(char) in "WF" else 1 for char in text.strip())
+
+
+def boilerplate_key(text: str) -> int:
+    """64 bits that are equal for captions equal but for case and white space (for others by chance of 2**-64)."""
+    from hashlib import blake2b
+
+    folded = " ".join(text.casefold().split()).encode("utf-8", "surrogatepass")
+    return int.from_bytes(blake2b(folded, digest_size=8).digest(), "little")

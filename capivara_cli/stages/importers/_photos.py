@@ -1,0 +1,225 @@
+"""Photos named by a list (a table, a JSON file, a folder) -> samples: unique keys, the file's own bytes, captions.
+
+Importers that read a list yield one ``Photo`` per image; what is missing, unreadable or not to be had from the network
+is counted, named and left out.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from capivara_cli import console
+from capivara_cli.errors import BadSample, CapivaraError
+from capivara_cli.pipeline.stage import Env, map_batched
+from capivara_cli.shards.archive import Stream
+from capivara_cli.shards.images import image_suffix
+from capivara_cli.shards.sample import IMAGE_SUFFIXES, Caption, Sample, encode_json
+from capivara_cli.urls import public_url, stored_url
+
+ALT = "alt"
+"""``by`` of a caption that came with the image."""
+
+MAX_FILE = 256 << 20  # bytes; no photo is larger, and a path may name anything
+_NAMED_FAILURES = 5
+_AT_ONCE = 16
+_TIMEOUT = 10.0  # seconds
+_IN_URLS = "%/:=&?~#+!$,;'@()*[]"  # what has a meaning in a URL; all else (spaces, other scripts) is quoted
+
+
+@dataclass
+class Photo:
+    """One image of a list: its file as the list names it, the places to look (paths or one URL), what is said of it."""
+
+    file: str
+    places: Sequence[str]
+    captions: list[Caption] = field(default_factory=list)
+    extra: dict[str, Any] = field(default_factory=dict)
+
+    def document(self) -> dict[str, Any]:
+        """The ``json`` of the sample. What the list calls "captions" never hides the captions."""
+        file = stored_url(self.file) if is_url(self.file) else self.file
+        return {**self.extra, "file": file, "captions": [caption.to_json() for caption in self.captions]}
+
+
+class Keys:
+    """Keys that no two samples share and that survive WebDataset, which ends a key at the first dot."""
+
+    def __init__(self) -> None:
+        self._taken: set[str] = set()
+
+    def of_path(self, path: str) -> str:
+        """``./a/b.c.JPG`` -> ``a/b_c``; when that is taken ``a/b_c_JPG``, then ``a/b_c_JPG_2``."""
+        parts = [part for part in path.replace("\\", "/").split("/") if part not in ("", ".", "..")]
+        stem, _, suffix = (parts.pop() if parts else "").rpartition(".")
+        base = _safe(stem or suffix).replace(".", "_")
+        key = "/".join([*map(_safe, parts), base or "_"])
+        return self.unique(key, suffix if stem else "")
+
+    def unique(self, key: str, distinction: str) -> str:
+        """The key, made different by the distinction, then by a number, when it is taken."""
+        candidate = key
+        if candidate in self._taken and distinction:
+            candidate = key = f"{key}_{_safe(distinction).replace('.', '_').replace('/', '_')}"
+        number = 1
+        while candidate in self._taken:
+            number += 1
+            candidate = f"{key}_{number}"
+        self._taken.add(candidate)
+        return candidate
+
+
+def _safe(name: str) -> str:
+    """Control characters and bytes that are not UTF-8 become underscores; every script stays as it is."""
+    return "".join(char if char.isprintable() else "_" for char in name)
+
+
+def keys_of(env: Env) -> Keys:
+    """The keys this run has given out, over all its inputs."""
+    return env.once(Keys, Keys)
+
+
+def complain(env: Env, sample: Sample, name: str, reason: str) -> None:
+    """Count a sample or record that cannot be used, and name the first few: ``--rejects`` keeps them all."""
+    if env.tally.failed < _NAMED_FAILURES:
+        console.warn(f"{public_url(name)}: {reason}")
+    elif env.tally.failed == _NAMED_FAILURES:
+        console.warn("more cannot be used; they are counted, and kept by --rejects DIR")
+    env.fail(sample, reason)
+
+
+def caption(text: Any, lang: str, env: Env) -> list[Caption]:
+    """The text as one caption by ``ALT``; an empty one is noted and left out."""
+    text = text.strip() if isinstance(text, str) else ""
+    if not text:
+        env.note("empty captions")
+        return []
+    return [Caption(text, lang, ALT)]
+
+
+def samples_of(photos: Iterable[Photo], env: Env) -> Stream:
+    """Read or download every photo: its bytes untouched, then ``json`` with its captions. Counts every photo read."""
+    keys = keys_of(env)
+    downloads = Downloads()
+    pending: dict[str, Photo] = {}
+
+    def announced() -> Stream:
+        for photo in photos:
+            env.tally.read += 1
+            key = keys.of_path(_path_of(photo.file) if is_url(photo.file) else photo.file)
+            pending[key] = photo
+            yield Sample(key, {"json": encode_json(photo.document())})
+
+    def load(sample: Sample) -> tuple[str, bytes] | BadSample:
+        try:
+            return _suffix_and_bytes(pending[sample.key], downloads)
+        except BadSample as error:
+            return error
+
+    for sample, loaded in map_batched(announced(), load, list, size=_AT_ONCE, env=env):
+        photo = pending.pop(sample.key)
+        if isinstance(loaded, BadSample):
+            complain(env, sample, photo.file, loaded.reason)
+        else:
+            suffix, data = loaded
+            yield Sample(sample.key, {suffix: data, **sample.members})
+
+
+def _suffix_and_bytes(photo: Photo, downloads: Downloads) -> tuple[str, bytes]:
+    if is_url(photo.places[0]):
+        data, name = downloads.get(photo.places[0]), _path_of(photo.places[0])
+    else:
+        path = _first_file(photo.places)
+        data, name = _bytes_of(path), path.name
+    suffix = name.rpartition(".")[2].lower()
+    return (suffix if suffix in IMAGE_SUFFIXES else image_suffix(data)), data
+
+
+def _first_file(places: Sequence[str]) -> Path:
+    for place in places:
+        if _is_file(place):
+            return Path(place)
+    raise BadSample("no such image file")
+
+
+def _is_file(place: str) -> bool:
+    try:
+        return Path(place).is_file()
+    except (OSError, ValueError):  # a name too long for the file system, or with a zero byte
+        return False
+
+
+def _bytes_of(path: Path) -> bytes:
+    try:
+        if path.stat().st_size > MAX_FILE:
+            raise BadSample(f"file larger than {MAX_FILE >> 20} MiB")
+        return path.read_bytes()
+    except OSError as error:
+        raise BadSample(f"cannot be read: {error.strerror}") from error
+
+
+def is_url(text: str) -> bool:
+    return text.startswith(("http://", "https://"))
+
+
+def _path_of(url: str) -> str:
+    """``https://host/a/b%20c.jpg?w=9`` -> ``a/b c.jpg``."""
+    from urllib.parse import unquote
+
+    return unquote(url.partition("://")[2].partition("?")[0].partition("#")[0].partition("/")[2])
+
+
+class Downloads:
+    """Images from the web, for several threads. When nothing at all can be reached, says so early."""
+
+    def __init__(self, patience: int = 12) -> None:
+        self._patience = patience
+        self._lock = threading.Lock()
+        self._unreachable = 0
+        self._reached = False
+
+    def get(self, url: str) -> bytes:
+        """The bytes at a URL. ``BadSample`` when it fails; ``CapivaraError`` when the first dozen are unreachable."""
+        import http.client
+        import urllib.error
+        import urllib.request
+        from urllib.parse import quote
+
+        try:
+            request = urllib.request.Request(quote(url, safe=_IN_URLS), headers={"User-Agent": "capivara"})
+            with urllib.request.urlopen(request, timeout=_TIMEOUT) as answer:  # http(s) only: ``is_url``
+                data = answer.read(MAX_FILE + 1)
+        except urllib.error.HTTPError as error:
+            self._reached = True
+            raise BadSample(f"download failed: HTTP {error.code}") from error
+        except (ValueError, http.client.InvalidURL) as error:
+            raise BadSample("not a valid URL") from error
+        except (OSError, http.client.HTTPException) as error:
+            self._count_unreachable(url)
+            raise BadSample("download failed: not reachable") from error
+        self._reached = True
+        if len(data) > MAX_FILE:
+            raise BadSample(f"file larger than {MAX_FILE >> 20} MiB")
+        return data
+
+    def _count_unreachable(self, url: str) -> None:
+        with self._lock:
+            self._unreachable += 1
+            if not self._reached and self._unreachable >= self._patience:
+                raise CapivaraError(
+                    f"none of the first {self._unreachable} images can be reached; the last is {public_url(url)}",
+                    "is this machine on-line? with the images in a folder, name their files in a column 'image'",
+                )
+
+
+def refuse_if_images_are_elsewhere(photos: Sequence[Photo], source: Path) -> None:
+    """Raise when none of the first hundred photos exists: one wrong folder is not a hundred bad images."""
+    first = [photo for photo in photos[:100] if not is_url(photo.places[0])]
+    if first and not any(_is_file(place) for photo in first for place in photo.places):
+        raise CapivaraError(
+            f"{source}: none of the first {len(first)} images is there; looked for {first[0].places[0]}",
+            "name the folder they are in with --images DIR",
+        )

@@ -1,0 +1,66 @@
+"""Karpathy's dataset_*.json (Flickr8k, Flickr30k, COCO): images with sentences and splits, see --split.
+
+Published with "Deep Visual-Semantic Alignments" (Karpathy and Fei-Fei, 2015). COCO has a split "restval" that is
+usually trained on together with "train": --split train,restval.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from capivara_cli.errors import CapivaraError, unknown
+from capivara_cli.pipeline.stage import Env
+from capivara_cli.shards.sample import Sample
+from capivara_cli.stages.importers._packing import PackOptions
+from capivara_cli.stages.importers._photos import Photo, caption, complain, refuse_if_images_are_elsewhere, samples_of
+from capivara_cli.stages.importers._sources import image_roots, load_json, starts_with_any
+
+_KEPT = ("split", "imgid", "cocoid")
+
+
+def recognise(source: Path) -> bool:
+    return starts_with_any(source, ".json", (b'"sentences"', b'"sentids"'))
+
+
+def read(source: Path, options: PackOptions, env: Env) -> Iterator[Sample]:
+    """One sample per image of the wanted splits, captions from ``sentences[].raw``."""
+    images = load_json(source).get("images")
+    if not isinstance(images, list):
+        raise CapivaraError(f"{source}: not Karpathy's format: it needs the list 'images'")
+    present = {image["split"] for image in images if isinstance(image, dict) and isinstance(image.get("split"), str)}
+    for split in options.splits:
+        if split not in present:
+            raise unknown("split", split, present)
+    roots = image_roots(source, options.images, f"{source.stem.removeprefix('dataset_')}-images")
+    photos: list[Photo] = []
+    for number, image in enumerate(images):
+        if options.splits and isinstance(image, dict) and image.get("split") not in options.splits:
+            continue
+        photo = _photo(image, roots, options, env)
+        if photo is None:
+            env.tally.read += 1
+            sample = Sample(f"{source.stem}_image_{number}", {})
+            complain(env, sample, f"{source}: image {number}", "an image without file or sentences")
+        else:
+            photos.append(photo)
+    refuse_if_images_are_elsewhere(photos, source)
+    return samples_of(photos, env)
+
+
+def _photo(image: Any, roots: list[Path], options: PackOptions, env: Env) -> Photo | None:
+    if not isinstance(image, dict) or not isinstance(image.get("filename"), str) or not image["filename"]:
+        return None
+    sentences = image.get("sentences")
+    if not isinstance(sentences, list) or not all(isinstance(each, dict) for each in sentences):
+        return None
+    name, folder = image["filename"], image.get("filepath")
+    captions = [found for sentence in sentences for found in caption(sentence.get("raw"), options.code, env)]
+    places = [str(root / name) for root in roots]
+    if isinstance(folder, str) and folder:
+        places = [str(root / folder / name) for root in roots] + places
+        name = f"{folder}/{name}"
+    return Photo(
+        name, places, captions, {kept: image[kept] for kept in _KEPT if isinstance(image.get(kept), (str, int))}
+    )

@@ -1,0 +1,1 @@
+"""Rewriters: one file, one rewriter."""

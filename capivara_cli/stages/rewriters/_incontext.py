@@ -1,0 +1,131 @@
+"""Rewriting by example, as LaCLIP (arXiv 2305.20088): a causal language model continues a list of pairs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from transformers import LogitsProcessorList
+
+from capivara_cli.errors import CapivaraError
+from capivara_cli.models.decoding import Halving, SeededSampling, ends_of, padded, within
+from capivara_cli.models.generation import Ask, Setup
+from capivara_cli.models.transformers_models import LOAD_ERRORS, load_model, without_bars
+from capivara_cli.stages.rewriters._exemplars import Exemplars, Pairs
+
+INSTRUCTION = "write image captions differently,\n\n"
+TOKENS_AT_ONCE = 16_384
+CONTEXT = 2048
+"""Tokens a prompt and its answer may have where the model's config names no limit."""
+
+
+class _Row(NamedTuple):
+    ids: list[int]
+    seed: int
+
+
+class InContextRewriter:
+    """Continues a list of pairs with the line that is missing, one seed per rewrite; "" where there is no room for it.
+
+    The longest prompts that fit are those of ``room`` tokens: what the model can read, less the answer.
+    """
+
+    def __init__(self, model: Any, tokenizer: Any, pairs: Exemplars, by: str, setup: Setup, shots: int) -> None:
+        self.model = model
+        self.tokenizer = tokenizer
+        self.pairs = pairs
+        self.by = by
+        self.decoding = setup.decoding
+        self.shots = shots
+        self.exemplars = pairs.texts
+        context = getattr(model.config.get_text_config(), "max_position_embeddings", None) or CONTEXT
+        self.room = context - self.decoding.max_tokens
+        if self.room <= 0:
+            raise CapivaraError(f"--max-tokens {self.decoding.max_tokens}: {by} reads and writes {context} in all")
+        self._fit = Halving(1 << 30)
+
+    def is_too_long(self, text: str) -> bool:
+        """Whether a text leaves no room for an answer, even without exemplars."""
+        return len(self._ids([], text)) > self.room
+
+    def __call__(self, asks: Sequence[Ask]) -> list[str]:
+        """The line after the arrow for each text; the seed draws both the exemplars and the words."""
+        prompts = [self._prompt_ids(ask) for ask in asks]
+        answers = [""] * len(asks)
+        order = sorted((place for place, ids in enumerate(prompts) if ids), key=lambda place: len(prompts[place]))
+        for batch in within([len(prompts[place]) + self.decoding.max_tokens for place in order], TOKENS_AT_ONCE):
+            places = order[batch]
+            rows = [_Row(prompts[place], asks[place].seed) for place in places]
+            for place, answer in zip(places, self._fit(rows, self._answers), strict=True):
+                answers[place] = answer
+        return answers
+
+    def _prompt_ids(self, ask: Ask) -> list[int]:
+        """The tokens of a prompt, with fewer exemplars where they do not all fit; [] where none would help."""
+        drawn = self.pairs.drawn(ask, self.shots)
+        for count in range(len(drawn), -1, -1):
+            ids = self._ids(drawn[:count], ask.text)
+            if len(ids) <= self.room:
+                return ids
+        return []
+
+    def _ids(self, shots: Pairs, text: str) -> list[int]:
+        return self.tokenizer(prompt(shots, " ".join(text.split())))["input_ids"]
+
+    @torch.inference_mode()
+    def _answers(self, rows: Sequence[_Row]) -> list[str]:
+        pad = self.tokenizer.pad_token_id if self.tokenizer.pad_token_id is not None else self._ends[0]
+        ids, mask = padded([row.ids for row in rows], pad, self.model.device)
+        generated = self.model.generate(
+            input_ids=ids,
+            attention_mask=mask,
+            logits_processor=LogitsProcessorList([SeededSampling([row.seed for row in rows], self.decoding)]),
+            do_sample=False,
+            num_beams=1,
+            max_new_tokens=self.decoding.max_tokens,
+            eos_token_id=self._ends,
+            pad_token_id=pad,
+        )
+        answers = self.tokenizer.batch_decode(generated[:, ids.shape[1] :], skip_special_tokens=True)
+        return [parse(text) for text in answers]
+
+    @cached_property
+    def _ends(self) -> list[int]:
+        """Every token with a line break in it, and the model's own end: an answer is one line."""
+        breaks = {
+            index
+            for token, index in self.tokenizer.get_vocab().items()
+            if "\n" in token or "Ċ" in token or token == "<0x0A>"
+        }
+        return sorted({*breaks, *ends_of(self.model)})
+
+
+def prompt(pairs: Sequence[tuple[str, str]], text: str) -> str:
+    """The instruction, the exemplars, and a text with an arrow to be answered.
+
+    >>> prompt([("a cat", "one cat")], "a dog")
+    'write image captions differently,\\n\\na cat => one cat\\n\\na dog =>'
+    """
+    return INSTRUCTION + "".join(f"{before} => {after}\n\n" for before, after in pairs) + f"{text} =>"
+
+
+def parse(answer: str) -> str:
+    """The line after the arrow. One that goes on with a pair of its own is left as it is, for the stage to reject."""
+    return answer.partition("\n")[0].strip()
+
+
+def open_folder(folder: Path, pairs: Exemplars, by: str, setup: Setup, shots: int) -> InContextRewriter:
+    """Load the language model in a folder; ``CapivaraError`` when it is none."""
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    without_bars()
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    except LOAD_ERRORS as error:
+        raise CapivaraError(f"{folder}: cannot be loaded as a causal language model: {error}") from error
+    return InContextRewriter(
+        load_model(AutoModelForCausalLM, folder, setup, half="bfloat16"), tokenizer, pairs, by, setup, shots
+    )

@@ -1,0 +1,181 @@
+"""Easy data augmentation: a synonym, an insertion, a swap or a deletion (--synonyms); needs no model."""
+
+from __future__ import annotations
+
+import random
+import re
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NamedTuple
+
+import regex
+
+from capivara_cli import console
+from capivara_cli.languages import Language
+from capivara_cli.languages.scripts import is_unspaced
+from capivara_cli.models.generation import Ask, Setup
+from capivara_cli.stages.rewriters._stop_words import stop_words
+from capivara_cli.stages.rewriters._synonyms import Synonyms, synonyms
+
+ALPHA = 0.1
+"""The share of words that an operation changes (Wei & Zou 2019, arXiv 1901.11196), one at least."""
+_FEWEST = 2  # a deletion leaves so many words that are no stop words
+_NOUNS_WITH_CAPITALS = frozenset({"de", "lb"})
+
+# A word from its first letter or digit to its last, with the marks on it: what Devanagari writes vowels with is no \w.
+_WORD = regex.compile(r"[\p{L}\p{N}](?:.*[\p{L}\p{N}\p{M}])?", regex.DOTALL)
+_CHARACTER = r"[\p{Latin}\p{N}]+|\s+|\X"  # what is written in Latin letters is a word among characters too
+
+
+class Unit(NamedTuple):
+    """A word, or a character where there are no spaces, and the punctuation before and after it.
+
+    ``word`` is "" where there is punctuation only: that stays where it is.
+    """
+
+    before: str
+    word: str
+    after: str
+
+
+Units = list[Unit]
+Edit = Callable[[Units, random.Random], Units]
+
+
+class Eda:
+    """One of the four operations per rewrite, drawn by its seed; another one where that one changes nothing.
+
+    Stop words are neither replaced nor inserted. Without synonyms there are only swaps and deletions. Punctuation and
+    the capital at the beginning stay where they are.
+    """
+
+    by = "rewrite:eda"
+
+    def __init__(self, language: Language, known: Synonyms | None) -> None:
+        self.language = language
+        self.unspaced = is_unspaced(language.script)
+        self.stop_words = stop_words(language)
+        self.known = known
+        self.edits: list[Edit] = [self.swap, self.delete]
+        if known is not None:
+            self.edits = [self.replace, self.insert, *self.edits]
+        words = sorted(known.words, key=len, reverse=True) if known is not None else []
+        self._parts = regex.compile("|".join([*map(re.escape, words), _CHARACTER]), regex.IGNORECASE)
+
+    def __call__(self, asks: Sequence[Ask]) -> list[str]:
+        """One edited text each; the text itself where there is nothing to edit."""
+        return [self._edited(ask) for ask in asks]
+
+    def _edited(self, ask: Ask) -> str:
+        source = random.Random(ask.seed)
+        units = self.units(ask.text)
+        for edit in source.sample(self.edits, len(self.edits)):
+            edited = self._recased(units, edit(list(units), source))
+            if edited != units:
+                return ("" if self.unspaced else " ").join("".join(unit) for unit in edited)
+        return ask.text
+
+    def units(self, text: str) -> Units:
+        """What spaces part; in scripts without spaces, characters as they are read, with their marks.
+
+        There, the words of ``--synonyms`` and what is written in Latin letters or digits are units too.
+        """
+        return [_unit(part) for part in (self._parts.findall(text) if self.unspaced else text.split())]
+
+    def replace(self, units: Units, source: random.Random) -> Units:
+        """Synonyms for a tenth of the words."""
+        for place, other in self._synonyms_of_some(units, source):
+            capital = units[place].word[:1].isupper()
+            units[place] = units[place]._replace(word=_capitalised(other) if capital else other)
+        return units
+
+    def insert(self, units: Units, source: random.Random) -> Units:
+        """Synonyms of a tenth of the words, anywhere."""
+        for _, other in self._synonyms_of_some(units, source):
+            place = source.randrange(len(units) + 1)
+            last = units[-1]
+            if place == len(units):  # what ends the sentence comes after it
+                units[-1] = last._replace(after="")
+                units.append(Unit("", other, last.after))
+            else:
+                units.insert(place, Unit("", other, ""))
+        return units
+
+    def _synonyms_of_some(self, units: Units, source: random.Random) -> list[tuple[int, str]]:
+        """Places of words that have synonyms, each with one of them."""
+        found = {place: others for place, unit in enumerate(units) if (others := self._others(unit.word))}
+        chosen = source.sample(list(found), min(_count(units), len(found)))
+        return [(place, source.choice(found[place])) for place in chosen]
+
+    def _others(self, word: str) -> Sequence[str]:
+        small = word.casefold()
+        return () if self.known is None or small in self.stop_words else self.known(small)
+
+    def swap(self, units: Units, source: random.Random) -> Units:
+        """Two words change places, as often as a tenth of the words."""
+        places = _words(units)
+        for _ in range(_count(units) if len(places) > 1 else 0):
+            here, there = source.sample(places, 2)
+            one, other = units[here], units[there]
+            units[here], units[there] = one._replace(word=other.word), other._replace(word=one.word)
+        return units
+
+    def delete(self, units: Units, source: random.Random) -> Units:
+        """A tenth of the words less, but never so many that nothing is said."""
+        places = _words(units)
+        for place in sorted(source.sample(places, min(_count(units), len(places))), reverse=True):
+            rest = _without(units, place)
+            if sum(self._has_content(unit.word) for unit in rest) >= _FEWEST:
+                units = rest
+        return units
+
+    def _has_content(self, word: str) -> bool:
+        return bool(word) and word.casefold() not in self.stop_words
+
+    def _recased(self, before: Units, after: Units) -> Units:
+        """The capital that begins a sentence stays at its beginning, and does not go with the word."""
+        first = next((unit.word for unit in before if unit.word), "")
+        leads = next((place for place, unit in enumerate(after) if unit.word), None)
+        if leads is None or not first[:1].isupper() or after[leads].word == first:
+            return after
+        is_capitalised = first[1:] == first[1:].lower() and len(first) > 1
+        lower = is_capitalised and self.language.code not in _NOUNS_WITH_CAPITALS
+        recased = [unit._replace(word=unit.word.lower()) if lower and unit.word == first else unit for unit in after]
+        recased[leads] = recased[leads]._replace(word=_capitalised(after[leads].word))
+        return recased
+
+
+def _unit(part: str) -> Unit:
+    match = _WORD.search(part)
+    return Unit(part[: match.start()], match[0], part[match.end() :]) if match else Unit(part, "", "")
+
+
+def _words(units: Iterable[Unit]) -> list[int]:
+    """The places of the units that are words."""
+    return [place for place, unit in enumerate(units) if unit.word]
+
+
+def _count(units: Iterable[Unit]) -> int:
+    return max(1, round(ALPHA * len(_words(units))))
+
+
+def _without(units: Units, place: int) -> Units:
+    """Without a word; what ended a part of the sentence after it does so after the word before."""
+    unit, rest = units[place], units[:place] + units[place + 1 :]
+    if unit.after and not unit.before and place and not units[place - 1].after:
+        rest[place - 1] = rest[place - 1]._replace(after=unit.after)
+    return rest
+
+
+def _capitalised(word: str) -> str:
+    return word[:1].upper() + word[1:]
+
+
+def load(variant: str, *, language: Language, setup: Setup, options: Any) -> Eda:
+    """Neither ``variant`` nor ``setup`` is used."""
+    known = synonyms(options.synonyms, language)
+    if known is None:
+        console.warn(
+            f"eda: no synonyms in {language.name}, so words are only swapped and deleted; --synonyms FILE brings some"
+            + (", and so does WordNet (apt install wordnet-base)" if language.code == "en" else "")
+        )
+    return Eda(language, known)

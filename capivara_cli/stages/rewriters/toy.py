@@ -1,0 +1,22 @@
+"""The toy world's language model: rewrites sentences about drawn shapes, for checking and teaching."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from capivara_cli import toy
+from capivara_cli.errors import CapivaraError
+from capivara_cli.languages import Language
+from capivara_cli.models.generation import Setup
+from capivara_cli.stages.rewriters._exemplars import Exemplars, read_pairs
+from capivara_cli.stages.rewriters._incontext import InContextRewriter, open_folder
+
+MODEL = toy.MODELS / "rewriter"
+
+
+def load(variant: str, *, language: Language, setup: Setup, options: Any) -> InContextRewriter:
+    """The rewriter that is part of capivara, asked as a large one is. Neither ``variant`` nor ``language`` is used."""
+    if not (MODEL / "config.json").is_file():
+        raise CapivaraError(f"{MODEL}: the toy rewriter is not there", "rebuild it: python -m tools.build_toy")
+    pairs = Exemplars([read_pairs(MODEL / "examples.json")])
+    return open_folder(MODEL, pairs, "rewrite:toy", setup, options.shots)

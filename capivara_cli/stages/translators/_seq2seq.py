@@ -1,0 +1,206 @@
+"""Many-language translation models: of transformers, or converted for CTranslate2, with their tokens for languages."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from capivara_cli.errors import CapivaraError
+from capivara_cli.languages import Language
+from capivara_cli.models import transformers_models
+from capivara_cli.models.generation import Setup
+from capivara_cli.stages.translators._ctranslate2 import checksum, count_operations, tokens_at_once, translator_in
+from capivara_cli.stages.translators._sentences import join, split
+
+BEAMS = 4
+"""As Argos and Opus-MT search; ``--beams 1`` is about twice as fast."""
+LONGEST = 256
+"""Tokens of a sentence, and of its translation, at most."""
+TOKENS_AT_ONCE = 4096
+
+WAYS = (
+    "--translator NAME:PATH takes a folder with the model, of transformers or converted for CTranslate2",
+    "--translator argos and apertium are smaller, for the languages they have",
+)
+
+
+@dataclass(frozen=True)
+class Direction:
+    """How a model is told the languages: ``src_lang`` of its tokenizer, a token before the text, the first token out.
+
+    ``needs`` are the tokens its vocabulary has where it knows both languages.
+    """
+
+    source: str = ""
+    prefix: str = ""
+    first: str = ""
+    needs: tuple[str, ...] = ()
+
+
+class Model(Protocol):
+    """Token lists in, the best token list for each out, without the ``first`` token and the end."""
+
+    def __call__(self, rows: Sequence[list[int]], /) -> list[list[int]]: ...
+
+
+class Seq2Seq:
+    """Translates texts by the sentence, sentences of like length together."""
+
+    def __init__(self, by: str, version: str, tokenizer: Any, model: Model, direction: Direction, script: str) -> None:
+        self.by = by
+        self.version = version
+        self._tokenizer = tokenizer
+        self._model = model
+        self._direction = direction
+        self._script = script
+
+    def __call__(self, texts: list[str]) -> list[str]:
+        pieces = [[each for each in split(text) if each.strip()] for text in texts]
+        distinct = list(dict.fromkeys(piece for several in pieces for piece in several))
+        known = dict(zip(distinct, self._translated(distinct), strict=True))
+        return [join([known[piece] for piece in several], self._script) for several in pieces]
+
+    def _translated(self, sentences: list[str]) -> list[str]:
+        if not sentences:
+            return []
+        rows = [self._ids(sentence) for sentence in sentences]
+        order = sorted(range(len(rows)), key=lambda place: len(rows[place]))
+        made = self._model([rows[place] for place in order])
+        texts = [""] * len(rows)
+        for place, ids in zip(order, made, strict=True):
+            texts[place] = self._tokenizer.decode(ids, skip_special_tokens=True).strip()
+        return texts
+
+    def _ids(self, sentence: str) -> list[int]:
+        ids = self._tokenizer(f"{self._direction.prefix} {sentence}".strip())["input_ids"]
+        return ids if len(ids) <= LONGEST else [*ids[: LONGEST - 1], ids[-1]]  # the last one ends the sentence
+
+
+class TransformersModel:
+    """``generate`` of transformers; batches are bounded by tokens, and by memory where that is less."""
+
+    def __init__(self, model: Any, pad: int, first: int | None, beams: int) -> None:
+        from capivara_cli.models.decoding import Halving
+
+        self.model = model
+        self.pad = pad
+        self.first = first
+        self.beams = beams
+        self._fit = Halving(1 << 30)
+
+    def __call__(self, rows: Sequence[list[int]]) -> list[list[int]]:
+        from capivara_cli.models.decoding import within
+
+        made: list[list[int]] = []
+        for batch in within([len(row) for row in rows], TOKENS_AT_ONCE):
+            made += self._fit(rows[batch], self._generated)
+        return made
+
+    def _generated(self, rows: Sequence[list[int]]) -> list[list[int]]:
+        import torch
+
+        width = max(map(len, rows))
+        device = self.model.device
+        ids = torch.tensor([row + [self.pad] * (width - len(row)) for row in rows], device=device)
+        with torch.inference_mode():
+            generated = self.model.generate(
+                input_ids=ids,
+                attention_mask=torch.tensor([[1] * len(row) + [0] * (width - len(row)) for row in rows], device=device),
+                forced_bos_token_id=self.first,
+                num_beams=self.beams,
+                do_sample=False,
+                max_new_tokens=LONGEST,  # not by the batch's width: a text must not depend on its neighbours
+            )
+        return [[token for token in row[1:] if token != self.first] for row in generated.tolist()]
+
+
+class CTranslate2Model:
+    """The same model converted (``ct2-transformers-converter``): three to ten times as fast on a CPU."""
+
+    def __init__(self, folder: Path, tokenizer: Any, first: str, setup: Setup, beams: int) -> None:
+        self.model = translator_in(folder, setup.device)
+        self.folder = folder
+        self.tokenizer = tokenizer
+        self.first = first
+        self.beams = beams
+
+    def __call__(self, rows: Sequence[list[int]]) -> list[list[int]]:
+        tokens = [self.tokenizer.convert_ids_to_tokens(row) for row in rows]
+        results = self.model.translate_batch(
+            tokens,
+            target_prefix=[[self.first]] * len(tokens) if self.first else None,
+            beam_size=self.beams,
+            max_batch_size=tokens_at_once(self.model),
+            batch_type="tokens",
+            max_decoding_length=LONGEST,
+        )
+        written = sum(len(result.hypotheses[0]) for result in results)
+        count_operations(self.folder, sum(map(len, tokens)), written, self.beams)
+        words = [[word for word in result.hypotheses[0] if word != self.first] for result in results]
+        return [self.tokenizer.convert_tokens_to_ids(each) for each in words]
+
+
+@dataclass(frozen=True)
+class Family:
+    """What the models of one kind share: the plugin, and the default model with what it takes to download."""
+
+    name: str
+    default: str
+    size: str
+
+
+def load(family: Family, variant: str, by: str, direction: Direction, target: Language, setup: Setup) -> Seq2Seq:
+    """The model ``variant`` names (ORG/NAME or a folder), else the family's default, for one direction."""
+    folder, label = _folder(family, variant)
+    tokenizer = _tokenizer(folder, direction.source)
+    for token in direction.needs:
+        if not _has(tokenizer, token):
+            raise CapivaraError(
+                f"{family.name}: {label} has no {token!r}, so it does not know that language",
+                "nllb knows 200; or see: capivara list languages",
+            )
+    beams = setup.decoding.beams or BEAMS
+    version = f"{label} {checksum(folder)} {direction} beams={beams}"
+    if (folder / "model.bin").is_file():
+        model: Model = CTranslate2Model(folder, tokenizer, direction.first, setup, beams)
+    else:
+        from transformers import AutoModelForSeq2SeqLM
+
+        first = tokenizer.convert_tokens_to_ids(direction.first) if direction.first else None
+        loaded = transformers_models.load_model(
+            AutoModelForSeq2SeqLM, folder, setup, half="bfloat16"
+        )  # T5 overflows float16
+        model = TransformersModel(loaded, tokenizer.pad_token_id or 0, first, beams)
+    return Seq2Seq(by, version, tokenizer, model, direction, target.script)
+
+
+def vocabulary(family: Family, variant: str) -> set[str]:
+    """The tokens of a model."""
+    folder, _ = _folder(family, variant)
+    return set(_tokenizer(folder, "").get_vocab())
+
+
+def _folder(family: Family, variant: str) -> tuple[Path, str]:
+    """Where the model is, and what it is called in a version."""
+    name = variant or family.default
+    size = "" if variant else family.size
+    folder = transformers_models.folder(transformers_models.Wanted(name, "the translator's weights", size, WAYS))
+    return folder, transformers_models.label(name, folder)
+
+
+def _tokenizer(folder: Path, source: str) -> Any:
+    from transformers import AutoTokenizer
+
+    transformers_models.without_bars()
+    try:
+        given = {"src_lang": source} if source else {}
+        return AutoTokenizer.from_pretrained(folder, local_files_only=True, **given)
+    except transformers_models.LOAD_ERRORS as error:
+        raise CapivaraError(f"{folder}: its tokenizer cannot be loaded: {error}") from error
+
+
+def _has(tokenizer: Any, token: str) -> bool:
+    found = tokenizer.convert_tokens_to_ids(token)
+    return found is not None and found != tokenizer.unk_token_id

@@ -1,0 +1,143 @@
+"""Apertium by its own program: rule-based, small, for many languages of Europe that neural packages lack."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from collections.abc import Sequence
+
+from capivara_cli.errors import CapivaraError
+from capivara_cli.languages import Language, get
+from capivara_cli.models.generation import Setup
+from capivara_cli.stages.translators._route import Pair, by_chain, languages_reached, route
+
+# A blank line ends a sentence for Apertium, a single line break does not: captions a line apart would be read as one
+# text, agreement and all. (Its own line format loses the full stop at the end of a line.)
+_BETWEEN = "\n\n"
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")  # a zero byte flushes Apertium's pipe
+_TEXTS_PER_PROCESS = 5000  # bounds what a failure costs and what is held in memory; a start takes a tenth of a second
+
+
+class Apertium:
+    """A chain of Apertium modes. Calling it translates texts, in order, many to a process."""
+
+    def __init__(self, modes: Sequence[str], by: str) -> None:
+        self.modes = list(modes)
+        self.by = by
+        self.version = ""  # its language data cannot be asked for theirs, so nothing is remembered
+
+    def __call__(self, texts: Sequence[str]) -> list[str]:
+        """Translate; distinct texts once. White space is collapsed: a caption is one line."""
+        flat = [" ".join(_CONTROL.sub(" ", text).split()) for text in texts]
+        distinct = [text for text in dict.fromkeys(flat) if text]
+        translated = distinct
+        for mode in self.modes:
+            translated = _translate(mode, translated)
+        known = dict(zip(distinct, translated, strict=True))
+        return [known.get(text, "") for text in flat]
+
+
+def load(variant: str, *, source: str, target: str, setup: Setup) -> Apertium:
+    """The modes installed for a pair of languages, over other languages when there is no direct one.
+
+    ``variant`` names a mode to use ("eng-cat_valencia"), empty for the plain one. Raises ``CapivaraError`` when
+    Apertium or the pair is not installed, with the packages that bring it. ``setup`` is not used.
+    """
+    start, end = get(source), get(target)
+    modes = _installed_modes(start, end)
+    if variant:
+        if variant not in modes:
+            raise CapivaraError(f"apertium: there is no mode {variant!r}; there are {', '.join(sorted(modes))}")
+        return Apertium([variant], f"apertium:{variant}")
+    # A mode with a suffix ("eng-cat_valencia") is a variety somebody has to ask for.
+    plain = {pair: mode for mode, pair in modes.items() if "_" not in mode}
+    chain = _over_spellings(plain, start, end)
+    if not chain:
+        raise CapivaraError(
+            f"apertium: no installed mode translates {start.name} to {end.name}; "
+            f"{languages_reached(plain, start, _codes(start))}",
+            f"{_how_to_install(start, end)}\n"
+            f"`apt-cache search apertium-` lists the pairs of your system; "
+            f"a pair over another language needs both its halves",
+        )
+    return Apertium([plain[pair] for pair in chain], by_chain("apertium", chain))
+
+
+def hops(start: Language, end: Language) -> int:
+    """Over how many installed modes a pair goes, 0 when they do not lead there or Apertium is not installed."""
+    if shutil.which("apertium") is None:
+        return 0
+    plain = {pair: mode for mode, pair in _installed_modes(start, end).items() if "_" not in mode}
+    return len(_over_spellings(plain, start, end))
+
+
+def _over_spellings(plain: dict[Pair, str], start: Language, end: Language) -> list[Pair]:
+    """A chain of pairs that are installed, though ``eng-spa`` and ``es-pt`` spell the language between differently."""
+    spelled = {(_two_letters(pair[0]), _two_letters(pair[1])): pair for pair in sorted(plain, reverse=True)}
+    sources = dict.fromkeys(_two_letters(code) for code in _codes(start))
+    targets = dict.fromkeys(_two_letters(code) for code in _codes(end))
+    return [spelled[hop] for hop in route(spelled, sources, targets)]
+
+
+def _two_letters(code: str) -> str:
+    """``eng`` and ``en`` -> "en"; a code that is in no table stays as it is (``hbs`` means three languages)."""
+    if code == "hbs":
+        return code
+    try:
+        return get(code).code
+    except CapivaraError:
+        return code
+
+
+def _codes(language: Language) -> tuple[str, ...]:
+    return (*language.apertium, language.code)
+
+
+def _installed_modes(start: Language, end: Language) -> dict[str, Pair]:
+    """The output of ``apertium -l``: mode -> pair."""
+    program = shutil.which("apertium")
+    if program is None:
+        raise CapivaraError("apertium: the program is not installed", _how_to_install(start, end))
+    listing = subprocess.run([program, "-l"], capture_output=True, text=True, encoding="utf-8", check=False)
+    modes = {}
+    for mode in listing.stdout.split():
+        if match := re.fullmatch(r"([a-z]{2,3})(?:_\w+)?-([a-z]{2,3})(?:_\w+)?", mode):
+            modes[mode] = (match[1], match[2])
+    return modes
+
+
+def _how_to_install(start: Language, end: Language) -> str:
+    """Debian names a package after the pair, in either order."""
+    first, last = (language.apertium[0] if language.apertium else language.code for language in (start, end))
+    return f"apt install apertium apertium-{first}-{last}    (or apertium-{last}-{first}, which holds both directions)"
+
+
+def _translate(mode: str, texts: list[str]) -> list[str]:
+    done: list[str] = []
+    for start in range(0, len(texts), _TEXTS_PER_PROCESS):
+        done += _one_process(mode, texts[start : start + _TEXTS_PER_PROCESS])
+    return done
+
+
+def _one_process(mode: str, texts: list[str]) -> list[str]:
+    """Translate with one process; should the answer not have as many paragraphs, find the text that is to blame."""
+    if not texts:
+        return []
+    answer = _run(mode, _BETWEEN.join(texts) + _BETWEEN)
+    lines = [" ".join(part.split()) for part in answer.removesuffix(_BETWEEN).split(_BETWEEN)]
+    if len(lines) == len(texts):
+        return lines
+    if len(texts) == 1:
+        return [" ".join(answer.split())]
+    middle = len(texts) // 2
+    return _one_process(mode, texts[:middle]) + _one_process(mode, texts[middle:])
+
+
+def _run(mode: str, text: str) -> str:
+    command = ["apertium", "-u", mode]
+    finished = subprocess.run(command, input=text.encode("utf-8", "replace"), capture_output=True, check=False)
+    if finished.returncode != 0:
+        problem = finished.stderr.decode("utf-8", "replace").strip() or f"exit status {finished.returncode}"
+        raise CapivaraError(f"apertium: {' '.join(command)} failed: {problem.splitlines()[-1]}")
+    return finished.stdout.decode("utf-8", "replace")

@@ -1,0 +1,172 @@
+"""Argos Translate packages, straight through CTranslate2: open models, offline once downloaded."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import logging
+import os
+import socket
+import tempfile
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from capivara_cli import console
+from capivara_cli.errors import CapivaraError
+from capivara_cli.languages import Language, get
+from capivara_cli.models.generation import Setup
+from capivara_cli.stages.translators._package import ArgosChain, pairs_in, read_metadata, unpack
+from capivara_cli.stages.translators._route import Pair, languages_reached, route
+
+INDEX = "the Argos package index, https://www.argosopentech.com/argospm/index/"
+_SECONDS = 10.0
+
+
+def load(variant: str, *, source: str, target: str, setup: Setup) -> ArgosChain:
+    """A translator over installed packages, or over those ``variant`` names.
+
+    ``variant`` is empty or a comma-separated list of ``.argosmodel`` files and folders of packages. A pair that is not
+    installed is downloaded; when there is no direct pair, the chain over other languages is used and recorded. Raises
+    ``CapivaraError`` naming the package to bring when neither is possible.
+    """
+    start, end = get(source), get(target)
+    if not start.argos and not variant:
+        raise _no_code(start)
+    if not end.argos and not variant:
+        raise _no_code(end)
+    folders = _given(variant) if variant else pairs_in(packages_folder())
+    chain = _chain(folders, start, end)
+    if not chain and variant:
+        reached = languages_reached(folders, start, _codes(start))
+        raise CapivaraError(f"argos: {variant} does not translate {start.name} to {end.name}; {reached}")
+    if not chain:
+        _install(start, end)
+        folders = pairs_in(packages_folder())
+        chain = _chain(folders, start, end)
+    if not chain:
+        raise _missing(start, end, "it was installed and is not there")
+    return ArgosChain("argos", folders, chain, setup)
+
+
+def packages_folder() -> Path:
+    """Where Argos Translate installs, found without importing it: importing makes folders and takes a second."""
+    settings = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "argos-translate" / "settings.json"
+    chosen = os.environ.get("ARGOS_PACKAGES_DIR")
+    if not chosen and settings.is_file():
+        try:
+            chosen = json.loads(settings.read_text("utf-8")).get("ARGOS_PACKAGES_DIR")
+        except (ValueError, AttributeError):
+            console.warn(f"{settings} is not a JSON object and is ignored")
+    data = Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share")
+    return Path(chosen) if chosen else data / "argos-translate" / "packages"
+
+
+def _codes(language: Language) -> tuple[str, ...]:
+    """What packages may call the language: its Argos codes, else its own (packages made by others)."""
+    return language.argos or (language.code,)
+
+
+def _chain(folders: dict[Pair, Path], start: Language, end: Language) -> list[Pair]:
+    return route(folders, _codes(start), _codes(end))
+
+
+def _given(variant: str) -> dict[Pair, Path]:
+    """The packages of a comma-separated list of files and folders."""
+    folders: dict[Pair, Path] = {}
+    for name in filter(None, (part.strip() for part in variant.split(","))):
+        path = Path(name).expanduser()
+        if (path / "metadata.json").is_file() or path.is_file():
+            folder = path if path.is_dir() else unpack(path)
+            metadata = read_metadata(folder)
+            folders[metadata["from_code"], metadata["to_code"]] = folder
+        elif path.is_dir():
+            folders.update(pairs_in(path))
+            for file in sorted(path.glob("*.argosmodel")):
+                folders.update(_given(str(file)))
+        else:
+            raise CapivaraError(f"argos: there is no package {name}", f"download one from {INDEX}")
+    return folders
+
+
+def _install(start: Language, end: Language) -> None:
+    """Download and install the packages of the shortest chain the index offers."""
+    from argostranslate import package
+
+    console.say(f"argos: {start.code}-{end.code} is not installed; asking the Argos package index")
+    with _patience():
+        package.update_package_index()  # logs what goes wrong and returns
+    if not _index_file().is_file():  # without it get_available_packages recurses for ever
+        raise _missing(start, end, "the Argos package index cannot be reached")
+    available = {
+        (each.from_code, each.to_code): each for each in package.get_available_packages() if each.type == "translate"
+    }
+    installed = pairs_in(packages_folder())
+    chain = route([*available, *installed], _codes(start), _codes(end))
+    if not chain:
+        raise CapivaraError(
+            f"argos: no package translates {start.name} to {end.name}, not even over another language",
+            languages_reached(available, start, _codes(start)) + "\nor use --translator apertium",
+        )
+    for pair in chain:
+        if pair not in installed:
+            _download(available[pair], start, end)
+
+
+def _download(available: Any, start: Language, end: Language) -> None:
+    """Fetch and install one package of the index."""
+    from argostranslate import networking, package
+
+    pair = (available.from_code, available.to_code)
+    console.say(f"argos: downloading {pair[0]}-{pair[1]} (50 to 250 MB)")
+    with _patience():
+        data = networking.get_from(available.links)
+    if data is None or not zipfile.is_zipfile(io.BytesIO(data)):
+        raise _missing(start, end, f"the package {pair[0]}-{pair[1]} cannot be downloaded", pair)
+    with tempfile.NamedTemporaryFile(suffix=".argosmodel") as file:
+        file.write(data)
+        file.flush()
+        package.install_from_path(Path(file.name))
+
+
+@contextlib.contextmanager
+def _patience() -> Iterator[None]:
+    """argostranslate opens its URLs without a timeout, and logs the exceptions that an error here puts into words."""
+    before, logger = socket.getdefaulttimeout(), logging.getLogger("argostranslate.utils")
+    socket.setdefaulttimeout(_SECONDS)
+    logger.disabled = True
+    try:
+        yield
+    finally:
+        socket.setdefaulttimeout(before)
+        logger.disabled = False
+
+
+def _index_file() -> Path:
+    from argostranslate import settings
+
+    return settings.local_package_index
+
+
+def _missing(start: Language, end: Language, why: str, pair: Pair | None = None) -> CapivaraError:
+    first, last = pair or (_codes(start)[0], _codes(end)[0])
+    return CapivaraError(
+        f"argos: {start.name} to {end.name} is not installed and {why}",
+        f"bring translate-{first}_{last}.argosmodel (50 to 250 MB) from {INDEX}\n"
+        f"and name it with --package FILE, or put its folder into {packages_folder()};\n"
+        f"or use --translator apertium",
+    )
+
+
+def _no_code(language: Language) -> CapivaraError:
+    return CapivaraError(
+        f"argos: the Argos package index has no {language.name}",
+        "name a package of your own with --package FILE.argosmodel, or use --translator apertium",
+    )
+
+
+def hops(start: Language, end: Language) -> int:
+    """Over how many installed packages a pair goes, 0 when they do not lead there."""
+    return len(_chain(pairs_in(packages_folder()), start, end))

@@ -1,0 +1,62 @@
+"""The best of the translators that are there for a pair of languages; says which it took."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from capivara_cli import console
+from capivara_cli.errors import CapivaraError
+from capivara_cli.languages import Language, get
+from capivara_cli.models import hub
+from capivara_cli.models.generation import Setup
+from capivara_cli.stages.translators import apertium, argos, m2m100, madlad, nllb, opus
+
+Load = Callable[..., Any]
+
+
+def load(variant: str, *, source: str, target: str, setup: Setup) -> Any:
+    """The first that works of: what is on this machine, the direct ways first, then what can be downloaded.
+
+    An Argos package of the pair is small, fast and made for it; then models that know the pair directly, those for one
+    pair before those for many; Apertium's rules; then ways over a third language, where meaning is lost twice. Raises
+    ``CapivaraError`` with every translator's own reason when none works. ``variant`` is not used.
+    """
+    start, end = get(source), get(target)
+    reasons: list[str] = []
+    for name, attempt in _candidates(start, end):
+        try:
+            found = attempt("", source=source, target=target, setup=setup)
+        except CapivaraError as error:
+            reasons.append(f"{name}: {error.message.removeprefix(f'{name}: ')}")
+            continue
+        console.say(f"translate: {start.name} to {end.name} by {found.by}")
+        return found
+    raise CapivaraError(
+        f"auto: nothing translates {start.name} to {end.name} here",
+        "\n".join([*dict.fromkeys(reasons), "capivara list translators shows what there is"]),
+    )
+
+
+def _candidates(start: Language, end: Language) -> Iterator[tuple[str, Load]]:
+    hops = argos.hops(start, end)
+    if hops == 1:
+        yield "argos", argos.load
+    models: list[tuple[str, str, Load]] = [
+        ("opus", opus.default(start, end), opus.load),
+        ("nllb", nllb.FAMILY.default, nllb.load),
+        ("madlad", madlad.FAMILY.default, madlad.load),
+        ("m2m100", m2m100.FAMILY.default, m2m100.load),
+    ]
+    here = [hub.is_here(repo) for _, repo, _ in models]
+    yield from ((name, attempt) for (name, _, attempt), there in zip(models, here, strict=True) if there)
+    direct = apertium.hops(start, end) == 1
+    if direct:
+        yield "apertium", apertium.load
+    if hops > 1:
+        yield "argos", argos.load
+    if not direct:
+        yield "apertium", apertium.load
+    if not hops:
+        yield "argos", argos.load  # downloads the package, if there is one
+    yield from ((name, attempt) for (name, _, attempt), there in zip(models[:2], here[:2], strict=True) if not there)

@@ -1,0 +1,26 @@
+"""Opus-MT of Helsinki-NLP: one small Marian model per pair of languages (opus:MODEL picks another, tc-big say)."""
+
+from __future__ import annotations
+
+from capivara_cli.languages import Language, get
+from capivara_cli.models.generation import Setup
+from capivara_cli.stages.translators._seq2seq import Direction, Family, Seq2Seq, vocabulary
+from capivara_cli.stages.translators._seq2seq import load as load_model
+
+
+def load(variant: str, *, source: str, target: str, setup: Setup) -> Seq2Seq:
+    """``opus`` takes Helsinki-NLP/opus-mt-SOURCE-TARGET; a model with several targets is told which (``>>por<<``)."""
+    start, end = get(source), get(target)
+    family = Family("opus", default(start, end), "about 300 MB")
+    known = vocabulary(family, variant)
+    names = [*([end.flores.partition("_")[0], end.flores] if end.flores else []), *end.apertium, end.code]
+    token = next((f">>{name}<<" for name in names if f">>{name}<<" in known), "")
+    if not token and any(word.startswith(">>") and word.endswith("<<") for word in known):
+        token = f">>{names[0]}<<"  # which it lacks, and the error will say so
+    direction = Direction(prefix=token, needs=(token,) if token else ())
+    return load_model(family, variant, f"opus:{start.code}-{end.code}", direction, end, setup)
+
+
+def default(start: Language, end: Language) -> str:
+    """Opus-MT names its models by two letters where ISO 639 has them."""
+    return f"Helsinki-NLP/opus-mt-{start.code.partition('-')[0]}-{end.code.partition('-')[0]}"

@@ -1,0 +1,1 @@
+"""Remote stores: read with resume, uploaded whole."""

@@ -1,0 +1,104 @@
+"""What a run leaves: adapter, result, curve, model card; and what is said of it."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+import numpy as np
+import torch
+
+from capivara_cli import __version__, console
+from capivara_cli.models.adapters import methods
+from capivara_cli.models.clip import Clip
+from capivara_cli.models.run_folder import RunDir, replacing_folder
+from capivara_cli.reports import card
+from capivara_cli.training import curve
+from capivara_cli.training.data import TrainingData
+from capivara_cli.training.loop import Best
+
+
+def described(data: TrainingData, shots: int) -> dict[str, Any]:
+    """What is trained on, for ``run.json``."""
+    found: dict[str, Any] = {
+        "samples": data.samples,
+        "captions": dict(sorted(data.captions.items())),
+        "authors": [[language, author, count] for (language, author), count in sorted(data.authors.items())],
+        "embedded_here": data.store.document["embedded_here"],
+        "fingerprint": data.store.fingerprint,
+    }
+    if shots:
+        found["shots"] = [data.store.key(image) for image in data.target.images]
+    if data.heldout:
+        found["heldout"] = len(np.unique(np.concatenate([pool.images for pool in data.heldout.values()])))
+    return found
+
+
+def versions() -> dict[str, str]:
+    import open_clip
+    import peft
+    import transformers
+
+    return {
+        "capivara": __version__,
+        "torch": torch.__version__,
+        "open_clip": open_clip.__version__,
+        "transformers": transformers.__version__,
+        "peft": peft.__version__,
+    }
+
+
+def finish(run: RunDir, clip: Clip, best: Best, pairs_per_second: float, *, images: bool) -> None:
+    """Write adapter, curve and model card, and last of all the word that the run is finished; then say how it went.
+
+    ``images``: the image tower was trained too.
+    """
+    with replacing_folder(run.adapter) as folder:
+        methods.save(clip.model.text, folder, run.document["base"], clip.model.visual if images else None)
+    metrics = run.read_metrics()
+    weights = (run.adapter / methods.WEIGHTS).read_bytes()
+    bias = getattr(clip.model, "logit_bias", None)
+    run.save(
+        logit_scale=clip.model.logit_scale.item(),
+        logit_bias=None if bias is None else bias.item(),
+        adapter_sha256=hashlib.sha256(weights).hexdigest(),
+        result=_result(metrics, best, pairs_per_second),
+        step=len(metrics),
+    )
+    curve.save(metrics, run.path / "curve.png", run.path.name)
+    card.write(run.path)
+    run.save(finished=True)
+    _say(run, metrics)
+
+
+def _result(metrics: list[dict[str, Any]], best: Best, pairs_per_second: float) -> dict[str, Any]:
+    return {
+        "loss_first": metrics[0]["loss"],
+        "loss_last": metrics[-1]["loss"],
+        "seconds": round(sum(line["timing"]["seconds"] for line in metrics), 3),
+        "pairs_per_second": round(pairs_per_second, 1),
+        "tokens": sum(line["tokens"] for line in metrics),
+        "padded": sum(line["padded"] for line in metrics),
+        "peak_bytes": max(line["timing"]["peak_bytes"] for line in metrics),
+        "best_step": best.step or None,
+        "val": next((line["val"] for line in metrics if line["step"] == best.step), None),
+    }
+
+
+def _say(run: RunDir, metrics: list[dict[str, Any]]) -> None:
+    document = run.document
+    parameters, result, batch = document["parameters"], document["result"], document["batch"]
+    console.say(curve.drawn(metrics))
+    console.say(
+        f"trained {parameters['trainable']:,} of {parameters['total']:,} parameters "
+        f"({parameters['percent']:.2f} %), {document['step']:,} steps of {batch['size']:,} pairs in "
+        f"{console.duration(result['seconds'])} ({result['pairs_per_second']:,.0f} pairs/s); "
+        f"loss {result['loss_first']:.3f} → {result['loss_last']:.3f}"
+    )
+    console.say(
+        f"{result['tokens']:,} tokens, {result['padded'] / result['tokens'] - 1:.0%} more with padding; "
+        f"at most {result['peak_bytes'] / 1e9:.2f} GB of memory"
+    )
+    if result["val"]:
+        console.say(f"best on what was held out: step {result['best_step']:,}, mean recall {result['val']['mean']:.1f}")
+    console.say(f"the run is {run}/; measure it with: capivara eval {run} SHARDS")

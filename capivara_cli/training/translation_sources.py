@@ -1,0 +1,40 @@
+"""What a caption was translated from."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+
+from capivara_cli.shards.sample import Caption
+
+_REGION = re.compile("-[A-Z]{2}$")
+
+
+def sources(captions: Sequence[Caption]) -> Iterator[Caption | str | None]:
+    """What each caption was translated from: another caption, a text that is none any more, or None.
+
+    A rewrite of a translation is a translation too: ``of`` is followed until the language changes.
+    """
+    by_text: dict[str, Caption] = {}
+    for caption in captions:
+        by_text.setdefault(caption.text, caption)
+    for caption in captions:
+        here: Caption | None = caption
+        found: Caption | str | None = None
+        for _ in captions:  # no longer chain than this
+            if here is None or here.of is None:
+                break
+            origin = by_text.get(here.of)
+            if origin is None and not here.by.startswith("rewrite:"):
+                found = here.of
+            elif origin is not None and base_language(origin.lang) != base_language(caption.lang):
+                found = origin
+            if found is not None:
+                break
+            here = origin
+        yield found
+
+
+def base_language(code: str) -> str:
+    """``pt-BR`` is a variety of ``pt``."""
+    return _REGION.sub("", code)

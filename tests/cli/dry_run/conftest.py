@@ -1,0 +1,31 @@
+"""Estimates are made in a folder of their own, without a trial unless a test wants one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from capivara_cli.cli.dry_run import trial_client
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    for name in ("CAPIVARA_LEDGER", "RANK", "WORLD_SIZE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def untried(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    """No other process is started; what it would have been asked is in the list."""
+    asked: list[dict[str, Any]] = []
+
+    def ask(request: dict[str, Any]) -> tuple[list[dict[str, Any]], str]:
+        asked.append(request)
+        return [], "not in this test"
+
+    monkeypatch.setattr(trial_client, "_ask", ask)
+    return asked

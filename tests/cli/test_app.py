@@ -1,0 +1,205 @@
+"""The program as people meet it: help, exit codes, messages, standard output, signals."""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from support.made import shard_bytes, toy_like
+
+from capivara_cli import __version__
+from capivara_cli.registry import command_names
+
+CAPIVARA = [sys.executable, "-m", "capivara_cli"]
+
+
+def capivara(*words: str, cwd: Path, **options: object) -> subprocess.CompletedProcess[str]:
+    given = {"stdin": subprocess.DEVNULL, **options}
+    return subprocess.run([*CAPIVARA, *words], cwd=cwd, capture_output=True, text=True, errors="replace", **given)  # type: ignore[call-overload,no-any-return]
+
+
+def test_help_is_fast_and_lists_every_command(tmp_path: Path) -> None:
+    best = 9.0
+    for _ in range(5):
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        result = capivara("--help", cwd=tmp_path)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        best = min(best, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+    for name in command_names():
+        assert f"\n  {name}  " in result.stdout
+    assert best < 0.15, "CPU seconds"
+
+
+@pytest.mark.parametrize("name", sorted(command_names()))
+def test_every_command_has_help_version_and_quiet(name: str, tmp_path: Path) -> None:
+    result = capivara(name, "--help", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    for flag in ("--quiet", "--version", "--help", "--summary"):
+        assert flag in result.stdout
+    assert "Usage: capivara" in result.stdout
+    assert capivara(name, "--version", cwd=tmp_path).stdout == f"capivara {__version__}\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "message"),
+    [
+        (["captoin"], 2, "did you mean caption?"),
+        (["caption", "--nope"], 2, "--nope"),
+        (["caption", "shards", "--n", "0"], 2, "--n 0: must be at least 1"),
+        (["split", "shards", "--fraction", "nan"], 2, "--fraction nan"),
+        (["search"], 2, "what are you looking for"),
+        (["search", "x", "good.tar", "--k", "0"], 2, "--k 0: must be at least 1"),
+        (["search", "x", "good.tar", "--model", "no-such-model"], 1, "no-such-model"),
+        (["report"], 2, "of which run?"),
+        (["split", "nowhere"], 1, "nowhere: no such file or folder"),
+        (["split"], 1, "shards: no such file or folder"),
+        (["split", "empty"], 1, "no .tar shards"),
+        (["split", "text.tar"], 1, "text.tar: cut off"),
+        (["split", "zip.tar"], 1, "zip.tar: not a tar"),
+        (["split", "void.tar"], 1, "void.tar: empty"),
+        (["caption", "good.tar", "--captioner", "stib"], 1, "there is no captioner 'stib'"),
+        (["translate", "good.tar", "--lang", "ptt"], 1, "ptt"),
+        (["filter", "good.tar", "--model", "no-such-model"], 1, "no-such-model"),
+        (["run", "split | dedup", "good.tar"], 2, "did you mean dedupe?"),
+        (["run"], 2, "what is the plan"),
+        (["pack"], 2, "pack: of what?"),
+        (["pack", "nowhere.csv"], 1, "nowhere.csv: no such file or folder"),
+        (["train", "good.tar"], 2, "--lang"),
+        (["eval", "flickr31k"], 1, "did you mean flickr30k?"),
+        (["footprint", "nowhere"], 1, "nowhere: no such file or folder"),
+        (["footprint"], 2, "of what"),
+        (["split", "good.tar", "--country", "BRZ"], 1, "BRZ"),
+        (["adapt", "good.tar"], 2, "which language"),
+        (["list", "capybaras"], 2, "capybaras"),
+    ],
+)
+def test_wrong_use_is_one_clear_message(words: list[str], code: int, message: str, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "text.tar").write_bytes(b"hello")
+    (tmp_path / "zip.tar").write_bytes(b"PK\x03\x04" * 400)
+    (tmp_path / "void.tar").touch()
+    (tmp_path / "good.tar").write_bytes(shard_bytes(toy_like(2)))
+    result = capivara(*words, cwd=tmp_path)
+    assert (result.returncode, message in result.stderr) == (code, True), result.stderr
+    assert "Traceback" not in result.stderr
+    assert result.stdout == "" or result.stdout.startswith(("pax", "\0"))  # at most the head of an unfinished tar
+
+
+def test_the_summary_counts_and_can_be_read_by_programs(shards: Callable[..., Path], tmp_path: Path) -> None:
+    shards(toy_like(20))
+    result = capivara("split", "--fraction", "0.5", "--out", "half", "--summary", "s.json", cwd=tmp_path)
+    summary = json.loads((tmp_path / "s.json").read_text())
+    assert summary["command"] == "split"
+    assert summary["read"] == 20 == summary["written"] + summary["dropped"]["in the heldout part"]
+    assert summary["footprint"]["kwh"] > 0
+    line = result.stderr.splitlines()[-1]
+    assert line.startswith(
+        f"capivara split: read 20, wrote {summary['written']}, dropped {20 - summary['written']} (in the"
+    )
+    quiet = capivara("split", "shards", "--out", "other", "--quiet", cwd=tmp_path)
+    assert (quiet.returncode, quiet.stdout, quiet.stderr) == (0, "", "")
+
+
+def test_a_closed_pipe_is_silent(shards: Callable[..., Path], tmp_path: Path) -> None:
+    shards(toy_like(600))  # more than a pipe of 1 MiB holds
+    script = f"{' '.join(CAPIVARA)} split shards --fraction 0 | head -c 600 > /dev/null; echo ${{PIPESTATUS[0]}}"
+    result = subprocess.run(
+        ["bash", "-c", script], cwd=tmp_path, capture_output=True, text=True, stdin=subprocess.DEVNULL
+    )
+    assert (result.stdout, result.stderr) == ("141\n", "")
+
+
+def test_a_full_disk_is_said_of_a_file(tmp_path: Path) -> None:
+    from capivara_cli.storage.files import replacing
+
+    with pytest.raises(OSError, match="No space left on device") as raised, replacing(tmp_path / "x" / "adapter.pt"):
+        raise OSError(28, "No space left on device")
+    assert raised.value.filename == str(tmp_path / "x" / "adapter.pt")
+    assert list((tmp_path / "x").iterdir()) == []
+
+
+def test_a_full_disk_is_said_and_nothing_is_left(shards: Callable[..., Path], tmp_path: Path) -> None:
+    shards(toy_like(200))
+    with open("/dev/full", "wb") as full:
+        result = subprocess.run(
+            [*CAPIVARA, "split", "shards", "--fraction", "0"],
+            cwd=tmp_path, stdout=full, stderr=subprocess.PIPE, text=True, stdin=subprocess.DEVNULL,
+        )  # fmt: skip
+    assert result.returncode == 1
+    assert "No space left on device" in result.stderr
+    assert "Traceback" not in result.stderr
+
+    def small_files() -> None:
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+
+    limited = capivara("split", "shards", "--fraction", "0", "--out", "out", cwd=tmp_path, preexec_fn=small_files)
+    assert limited.returncode == 1
+    assert "File too large" in limited.stderr
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["manifest.jsonl"]
+    again = capivara("split", "shards", "--fraction", "0", "--out", "out", cwd=tmp_path)
+    assert again.returncode == 0
+    assert "wrote 200" in again.stderr
+
+
+def test_an_output_that_cannot_be_written_is_named(shards: Callable[..., Path], tmp_path: Path) -> None:
+    shards(toy_like(2))
+    (tmp_path / "file").write_text("")
+    result = capivara("split", "shards", "--out", "file/below", cwd=tmp_path)
+    assert result.returncode == 1
+    assert "file/below" in result.stderr or "Not a directory" in result.stderr
+    assert "Traceback" not in result.stderr
+    readonly = capivara("split", "shards", "--out", "/proc/nowhere", cwd=tmp_path)
+    assert readonly.returncode == 1
+    assert "/proc/nowhere" in readonly.stderr
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_signals_leave_nothing_behind(number: int, code: int, shards: Callable[..., Path], tmp_path: Path) -> None:
+    shards(toy_like(2))
+    process = subprocess.Popen(
+        [*CAPIVARA, "split", "-", "--out", "out"], cwd=tmp_path, stdin=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    assert process.stdin is not None and process.stderr is not None
+    process.stdin.write((tmp_path / "shards" / "00000.tar").read_bytes()[:3000])
+    process.stdin.flush()
+    deadline = time.monotonic() + 60
+    while not (tmp_path / "out" / "manifest.jsonl").exists() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    os.kill(process.pid, number)
+    assert process.wait(60) == code
+    assert b"Traceback" not in process.stderr.read()
+    process.stdin.close()
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["manifest.jsonl"]
+
+
+def test_a_bug_is_shown_whole_with_its_own_exit_code(tmp_path: Path) -> None:
+    code = "import sys; from capivara_cli import cli\ncli.load_command = lambda name: 1 / 0\ncli.main(['split'])"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path)
+    assert result.returncode == 70
+    assert "this is a bug in capivara" in result.stderr
+    assert "ZeroDivisionError" in result.stderr
+
+
+def test_on_a_terminal_a_stage_writes_a_folder(shards: Callable[..., Path], tmp_path: Path) -> None:
+    import pty
+
+    shards(toy_like(2))
+    master, slave = pty.openpty()
+    process = subprocess.Popen(
+        [*CAPIVARA, "split", "--fraction", "0"], cwd=tmp_path, stdin=slave, stdout=slave, stderr=slave, close_fds=True
+    )
+    assert process.wait(60) == 0
+    os.close(slave)
+    shown = os.read(master, 100_000).decode()
+    assert "writing to shards-split/" in shown
+    assert "read 2, wrote 2" in shown
+    assert (tmp_path / "shards-split" / "00000.tar").is_file()

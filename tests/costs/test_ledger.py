@@ -1,0 +1,195 @@
+"""Records of what a chain cost: through folders, pipes and shared ledgers, none lost and none twice."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.made import a_footprint, toy_like
+
+from capivara_cli.costs import ledger, pipe_relay
+from capivara_cli.costs.carbon_intensity import Intensity
+
+CAPIVARA = f"{sys.executable} -m capivara_cli"
+
+
+def entry(stage: str, name: str, **given: Any) -> ledger.Record:
+    return {**a_footprint(stage).to_json(), "id": name, "samples": 100, **given}
+
+
+def shell(line: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    given = {**os.environ, "CAPIVARA_CACHE": str(cwd / "cache"), **environment}
+    ran = subprocess.run(["bash", "-c", f"set -o pipefail; {line}"], cwd=cwd, env=given, capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stderr
+    return ran
+
+
+def test_a_record_says_what_it_cost_and_where() -> None:
+    assert a_footprint().to_json() == {
+        "stage": "caption", "seconds": 10.0, "cpu_seconds": 8.0, "kwh_cpu": 0.25, "kwh_gpu": 0.5, "kwh_ram": 0.25,
+        "intensity": 100.0, "country": "BRA", "intensity_source": "a table", "source": "modelled", "hardware": "x",
+        "device": "cpu", "flops": None, "power": {}, "watts": {}, "plausible": None, "kwh": 1.0, "co2e_g": 100.0,
+    }  # fmt: skip
+
+
+def test_a_folder_keeps_the_records_of_what_it_was_made_from(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+    a, b = str(tmp_path / "a"), str(tmp_path / "b")
+    first = ledger.record([], {"out": a, "read": 7}, a_footprint("caption"))
+    second = ledger.record([a], {"out": b, "read": 6}, a_footprint("translate"))
+    assert [each["stage"] for each in ledger.read(Path(b))] == ["caption", "translate"]
+    assert ledger.read(Path(b)) == [first, second]
+    assert (first["samples"], second["samples"]) == (7, 6)
+    assert not list(tmp_path.glob("*/.*"))
+
+
+def test_a_run_keeps_them_too_and_a_ledger_gets_one_line_each(tmp_path: Path) -> None:
+    run, costs = tmp_path / "run", tmp_path / "costs.jsonl"
+    run.mkdir()
+    ledger.record([], {"run": str(run), "samples": 3}, a_footprint("train"), str(costs))
+    ledger.record([str(run)], {"run": str(run)}, a_footprint("eval"), str(costs))
+    assert (
+        [each["stage"] for each in ledger.read(run)]
+        == ["train", "eval"]
+        == [each["stage"] for each in ledger.read(costs)]
+    )
+
+
+def _add(folder: str, number: int) -> None:
+    ledger.record([], {"out": folder, "read": number}, a_footprint(f"stage{number}"), f"{folder}/all.jsonl")
+
+
+def test_processes_that_end_together_lose_no_record(tmp_path: Path) -> None:
+    several = multiprocessing.get_context("fork")
+    workers = [several.Process(target=_add, args=(str(tmp_path), number)) for number in range(6)]
+    for each in workers:
+        each.start()
+    for each in workers:
+        each.join()
+    expected = [f"stage{number}" for number in range(6)]
+    assert sorted(each["stage"] for each in ledger.read(tmp_path)) == expected
+    assert sorted(each["stage"] for each in ledger.read(tmp_path / "all.jsonl")) == expected
+
+
+def test_sums_are_per_stage_and_of_all() -> None:
+    records = [
+        entry("caption", "1", flops=10),
+        entry("train", "2", samples=50, source="measured"),
+        entry("train", "3", samples=50),
+    ]
+    stages, total = ledger.sums(records)
+    assert [(row["stage"], row["runs"], row["samples"], row["kwh"], row["flops"]) for row in (*stages, total)] == [
+        ("caption", 1, 100, 1.0, 10), ("train", 2, 100, 2.0, 0), ("total", 3, 100, 3.0, 10),
+    ]  # fmt: skip
+    assert [row["kwh_per_1000"] for row in (*stages, total)] == [10.0, 20.0, 30.0]
+    assert stages[1]["source"] == "measured, modelled"
+    assert ledger.sums([entry("pack", "1", samples=None)])[1]["kwh_per_1000"] is None
+
+
+def test_another_price_leaves_the_energy() -> None:
+    priced = ledger.priced(entry("train", "1"), Intensity(50.0, "as given", "--intensity"))
+    assert (priced["kwh"], priced["co2e_g"], priced["country"], priced["intensity"]) == (1.0, 50.0, "as given", 50.0)
+
+
+def test_records_of_an_older_version_are_read(tmp_path: Path) -> None:
+    keys = ("id", "stage", "source", "seconds", "cpu_seconds", "kwh_cpu", "kwh_gpu", "kwh_ram", "kwh", "co2e_g")
+    (tmp_path / "footprint.jsonl").write_text(json.dumps({key: entry("train", "1")[key] for key in keys}) + "\n")
+    assert ledger.sums(ledger.read(tmp_path))[1]["samples"] == 0
+
+
+def test_a_pipe_is_handed_what_its_writer_leaves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CAPIVARA_CACHE", str(tmp_path))
+    end, begin = os.pipe()
+    try:
+        assert pipe_relay.hand_on("a record\n", begin) and pipe_relay.hand_on("another\n", begin)
+        name = f"/proc/self/fd/{end}"
+        assert pipe_relay.taken([name]) == "a record\nanother\n"
+        assert pipe_relay.taken([name]) == "" and not list(tmp_path.rglob("*.jsonl"))
+    finally:
+        os.close(end)
+        os.close(begin)
+    with open(tmp_path / "file", "wb") as file:
+        assert not pipe_relay.hand_on("a record\n", file.fileno())
+
+
+def test_the_folder_at_the_end_of_a_pipe_knows_all_commands(shards: Callable[..., Path], tmp_path: Path) -> None:
+    shards(toy_like(20))
+    split = f"{CAPIVARA} split --part train --fraction 0.5 shards"
+    shell(f"{split} | {CAPIVARA} dedupe | {CAPIVARA} translate --translator toy --lang pt --out end", tmp_path)
+    records = ledger.read(tmp_path / "end")
+    assert [each["stage"] for each in records] == ["split", "dedupe", "translate"]
+    assert not any("unknown_before" in each for each in records)
+    assert not list((tmp_path / "cache").rglob("pipes/*"))
+    shell(f"{CAPIVARA} dedupe end --out after", tmp_path)
+    assert [each["stage"] for each in ledger.read(tmp_path / "after")] == ["split", "dedupe", "translate", "dedupe"]
+
+
+def test_a_pipe_from_something_else_is_marked(shards: Callable[..., Path], tmp_path: Path) -> None:
+    shards(toy_like(4))
+    shell(f"cat shards/00000.tar | {CAPIVARA} dedupe --out end", tmp_path)
+    (record,) = ledger.read(tmp_path / "end")
+    assert record["unknown_before"] is True
+    told = shell(f"{CAPIVARA} footprint end", tmp_path).stdout
+    assert "dedupe read a pipe whose writer left no record: what came before it is not counted\n" in told
+
+
+def test_the_commands_of_a_pipe_add_up_to_the_whole(shards: Callable[..., Path], tmp_path: Path) -> None:
+    shards(toy_like(60))
+    pipe = (
+        f"{CAPIVARA} caption shards --captioner toy --n 6 | {CAPIVARA} dedupe "
+        f"| {CAPIVARA} translate --translator toy --lang pt --out end"
+    )
+    shell(f"{CAPIVARA} footprint --summary whole.json -- bash -c '{pipe}'", tmp_path, OMP_WAIT_POLICY="PASSIVE")
+    whole = json.loads((tmp_path / "whole.json").read_text())
+    _, parts = ledger.sums(ledger.read(tmp_path / "end"))
+    assert parts["runs"] == 3
+    assert parts["cpu_seconds"] == pytest.approx(whole["cpu_seconds"], rel=0.1, abs=0.3)
+    assert parts["kwh"] == pytest.approx(whole["kwh"], rel=0.1)
+    assert parts["seconds"] > 1.5 * whole["seconds"]  # they overlapped, which wall time alone cannot tell
+
+
+def test_workers_are_counted_once(shards: Callable[..., Path], tmp_path: Path) -> None:
+    shards(*[toy_like(6, 6 * number) for number in range(4)])
+    line = f"{CAPIVARA} translate shards --translator toy --lang pt --workers 2 --out end"
+    shell(f"{CAPIVARA} footprint --summary whole.json -- {line}", tmp_path)
+    whole = json.loads((tmp_path / "whole.json").read_text())
+    (record,) = ledger.read(tmp_path / "end")
+    assert record["cpu_seconds"] == pytest.approx(whole["cpu_seconds"], rel=0.1, abs=0.4)  # twice would be 2 s more
+    assert record["samples"] == 24
+
+
+def test_the_steps_of_a_plan_share_what_it_cost() -> None:
+    whole = a_footprint("run", flops=1000)
+    one, other = whole.of_steps(["caption", "dedupe"], {0: (3.0, 9.0, 50), 1: (1.0, 1.0, 0)})
+    assert (one.stage, one.seconds, one.cpu_seconds, one.flops) == ("caption", 7.5, 7.2, 1000)
+    assert (other.stage, other.seconds, other.cpu_seconds, other.flops) == ("dedupe", 2.5, 0.8, None)
+    assert one.kwh_cpu == pytest.approx(0.9 * 0.25)
+    assert (one.kwh_gpu, one.kwh_ram) == (0.75 * 0.5, 0.75 * 0.25)
+    assert one.kwh + other.kwh == pytest.approx(whole.kwh)
+    assert whole.of_steps(["caption"], {0: (3.0, 9.0, 50)}) == [whole]
+    assert whole.of_steps(["a", "b"], {}) == [whole]
+    assert [each.seconds for each in whole.of_steps(["a", "b"], {1: (1.0, 1.0, 0)})] == [0.0, 10.0]
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_plan_has_a_record_for_each_of_its_steps(workers: int, shards: Callable[..., Path], tmp_path: Path) -> None:
+    shards(toy_like(12), toy_like(12, 12))
+    plan = "caption --captioner toy --n 1 | dedupe --images exact | filter --model toy"
+    shell(f"{CAPIVARA} run '{plan}' shards --out out --workers {workers} --summary said.json", tmp_path)
+    records = ledger.read(tmp_path / "out")
+    assert [each["stage"] for each in records] == ["caption", "dedupe", "filter"]
+    assert [each["samples"] for each in records] == [24, 24, 24]
+    assert [bool(each["flops"]) for each in records] == [True, False, True]
+    assert len({each["plan"] for each in records}) == 1
+    said = json.loads((tmp_path / "said.json").read_text())["footprint"]
+    assert said["steps"] == records
+    assert sum(each["kwh"] for each in records) == pytest.approx(said["kwh"])
+    assert all(each["seconds"] > 0 for each in records)

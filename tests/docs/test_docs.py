@@ -1,0 +1,80 @@
+"""The docs are true: every option is listed, every link leads somewhere, and the README's commands run."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from support.made import PHOTOS, ROOT
+
+from capivara_cli.registry import command_names
+
+README = (ROOT / "README.md").read_text("utf-8")
+
+
+def blocks(text: str) -> list[str]:
+    return re.findall(r"```sh\n(.*?)```", text, re.DOTALL)
+
+
+def test_the_list_of_commands_is_up_to_date() -> None:
+    spec = importlib.util.spec_from_file_location("make_cli", ROOT / "docs" / "make_cli.py")
+    assert spec is not None and spec.loader is not None
+    make_cli = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(make_cli)
+    assert make_cli.page() == (ROOT / "docs" / "cli.md").read_text("utf-8"), "run: python docs/make_cli.py"
+
+
+def test_every_command_in_the_docs_exists() -> None:
+    known = command_names()
+    for path in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]:
+        for block in blocks(path.read_text("utf-8")):
+            for name in re.findall(r"(?:^|\| |bin/)capivara ([a-z]+)", block, re.MULTILINE):
+                assert name in known, f"{path.name}: {name}"
+
+
+def test_every_link_leads_somewhere() -> None:
+    for path in [ROOT / "README.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").glob("*.md")]:
+        for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", path.read_text("utf-8")):
+            if "://" not in target:
+                assert (path.parent / target).exists(), f"{path.name}: {target}"
+
+
+def test_ci_runs_the_readmes_test_command() -> None:
+    command = blocks(README)[-1].strip()
+    assert "pytest" in command
+    assert command in (ROOT / ".ci" / "run").read_text("utf-8")
+
+
+def test_the_readmes_pipe_runs(tmp_path: Path) -> None:
+    if not PHOTOS.is_dir():
+        pytest.skip("needs the photos of ../shared")
+    (tmp_path / "photos").symlink_to(PHOTOS)
+    block = next(each for each in blocks(README) if "capivara pack photos/captions.csv --out shards" in each)
+    script = "capivara() { " + f'"{sys.executable}" -m capivara_cli "$@"' + "; }\nset -e\n" + block
+    result = subprocess.run(
+        ["bash", "-c", script], cwd=tmp_path, capture_output=True, text=True, stdin=subprocess.DEVNULL
+    )
+    assert result.returncode == 0, result.stderr
+    assert "capivara dedupe: read 200, wrote 200, dropped 0" in result.stderr
+    assert (tmp_path / "runs" / "first" / "eval.json").is_file()
+    assert re.search(r"^pt +runs/first ", result.stderr, re.MULTILINE)
+
+
+def test_the_stage_in_the_docs_works() -> None:
+    from support.made import a_sample
+
+    from capivara_cli.pipeline.stage import Env, Settings
+    from capivara_cli.shards.sample import Caption
+
+    text = (ROOT / "docs" / "extending.md").read_text("utf-8")
+    code = next(each for each in re.findall(r"```python\n(.*?)```", text, re.DOTALL) if "@stage" in each)
+    module = type(sys)("shout")
+    sys.modules["shout"] = module
+    exec(compile(code, "shout.py", "exec"), module.__dict__)
+    given = a_sample("a", Caption("a dog", "en", "alt"), Caption("um cão", "pt", "alt"))
+    (shouted,) = module.shout.run(iter([given]), module.Options(), Env(Settings(), "shout"))
+    assert [each.text for each in shouted.captions] == ["A DOG", "um cão"]

@@ -1,0 +1,243 @@
+"""The engine: inputs, outputs, resume, books; and the bad input that only it can meet."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from support.made import shard_bytes, toy_like
+
+from capivara_cli.cli.parameters import parse_plan
+from capivara_cli.errors import CapivaraError, UsageError
+from capivara_cli.pipeline import engine
+from capivara_cli.pipeline.stage import Env, Settings, Stage, Step, map_batched, stage
+from capivara_cli.shards.archive import Manifest, ShardReader, Stream, find_shards
+from capivara_cli.shards.sample import Sample
+from capivara_cli.storage.files import replacing, sweep
+
+QUIET = Settings(quiet=True, energy=False)
+KEEP_ALL = parse_plan("split --fraction 0")
+
+
+def settings_for(out: Path, **changes: object) -> Settings:
+    return Settings(out=str(out), quiet=True, energy=False, **changes)  # type: ignore[arg-type]
+
+
+def test_a_folder_mirrors_the_input_and_says_so_in_its_manifest(shards: Callable[..., Path], tmp_path: Path) -> None:
+    folder = shards(toy_like(3), toy_like(2, 3))
+    report = engine.run(KEEP_ALL, [str(folder)], settings_for(tmp_path / "out"), None)
+    assert report.summary()["read"] == 5
+    manifest = Manifest.load(tmp_path / "out")
+    assert manifest is not None and manifest.complete
+    assert [(line["shard"], line["read"], line["written"]) for line in manifest.done.values()] == [
+        ("00000.tar", 3, 3),
+        ("00001.tar", 2, 2),
+    ]
+    assert manifest.plan[0]["step"] == "split"
+    with open(tmp_path / "out" / "00000.tar", "rb") as stream:
+        assert ShardReader(stream, "x").history == manifest.plan
+
+
+def test_finished_shards_are_skipped_and_changed_input_is_not(shards: Callable[..., Path], tmp_path: Path) -> None:
+    folder = shards(toy_like(3), toy_like(2, 3))
+    engine.run(KEEP_ALL, [str(folder)], settings_for(tmp_path / "out"), None)
+    again = engine.run(KEEP_ALL, [str(folder)], settings_for(tmp_path / "out"), None)
+    assert (again.resumed, again.summary()["read"]) == (2, 0)
+    (folder / "00001.tar").write_bytes(shard_bytes(toy_like(4, 3)))
+    changed = engine.run(KEEP_ALL, [str(folder)], settings_for(tmp_path / "out"), None)
+    assert (changed.resumed, changed.summary()["read"]) == (1, 4)
+
+
+def test_a_folder_of_another_plan_is_refused(shards: Callable[..., Path], tmp_path: Path) -> None:
+    folder = shards(toy_like(2))
+    engine.run(KEEP_ALL, [str(folder)], settings_for(tmp_path / "out"), None)
+    with pytest.raises(CapivaraError, match="another plan"):
+        engine.run(parse_plan("split --fraction 0.5"), [str(folder)], settings_for(tmp_path / "out"), None)
+    with pytest.raises(CapivaraError, match="another plan"):
+        engine.run(KEEP_ALL, [str(folder)], settings_for(tmp_path / "out", seed=1), None)
+
+
+def test_shards_without_manifest_are_not_overwritten(shards: Callable[..., Path], tmp_path: Path) -> None:
+    folder, other = shards(toy_like(2)), shards(toy_like(1), name="other")
+    before = (other / "00000.tar").read_bytes()
+    with pytest.raises(CapivaraError, match=r"no manifest.jsonl"):
+        engine.run(KEEP_ALL, [str(folder)], settings_for(other), None)
+    with pytest.raises(CapivaraError, match="also the input"):
+        engine.run(KEEP_ALL, [str(folder)], settings_for(folder), None)
+    assert (other / "00000.tar").read_bytes() == before
+
+
+def test_a_torn_manifest_line_counts_as_not_written(shards: Callable[..., Path], tmp_path: Path) -> None:
+    folder = shards(toy_like(2), toy_like(1, 2))
+    engine.run(KEEP_ALL, [str(folder)], settings_for(tmp_path / "out"), None)
+    path = tmp_path / "out" / "manifest.jsonl"
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-30])
+    with pytest.raises(CapivaraError, match="1 of 2 shards"):
+        find_shards([str(tmp_path / "out")])
+    report = engine.run(KEEP_ALL, [str(folder)], settings_for(tmp_path / "out"), None)
+    assert (report.resumed, path.read_bytes()) == (1, whole)
+
+
+def test_inputs(shards: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = shards(toy_like(1), toy_like(1), toy_like(1))
+    names = [f"{folder}/0000{number}.tar" for number in range(3)]
+    assert find_shards([str(folder)]) == names
+    assert find_shards([f"{folder}/{{00000..00002}}.tar"]) == names
+    assert find_shards([f"{folder}/*[12].tar"]) == names[1:]
+    assert find_shards([names[2], names[0]]) == [names[2], names[0]]
+    assert find_shards(["-", "s3://bucket/{0..1}.tar"]) == ["-", "s3://bucket/0.tar", "s3://bucket/1.tar"]
+    (tmp_path / "empty").mkdir()
+    for bad, message in [
+        ("nowhere", "no such file or folder"),
+        (str(tmp_path / "empty"), "no .tar shards"),
+        (f"{folder}/x*.tar", "nothing matches"),
+        (f"{folder}/{{0..1.tar", "braces|no such file"),
+    ]:
+        with pytest.raises(CapivaraError, match=message):
+            find_shards([bad])
+
+
+def test_folders_with_equal_names_are_told_apart(shards: Callable[..., Path], tmp_path: Path) -> None:
+    one, two = shards(toy_like(1), name="one"), shards(toy_like(1, 1), name="two")
+    engine.run(KEEP_ALL, [str(one), str(two)], settings_for(tmp_path / "out"), None)
+    assert sorted(path.name for path in (tmp_path / "out").glob("*.tar")) == ["one-00000.tar", "two-00000.tar"]
+
+
+def test_rejects_keep_what_was_dropped_with_the_reason(shards: Callable[..., Path], tmp_path: Path) -> None:
+    folder = shards(toy_like(20))
+    plan = parse_plan("split --fraction 0.5")
+    settings = settings_for(tmp_path / "out", rejects=str(tmp_path / "rejects"))
+    summary = engine.run(plan, [str(folder)], settings, None).summary()
+    with open(tmp_path / "rejects" / "1-split" / "00000.tar", "rb") as stream:
+        rejected = list(ShardReader(stream, "x"))
+    assert len(rejected) == sum(summary["dropped"].values()) > 0
+    assert json.loads(rejected[0].members["dropped.json"]) == {"step": "split", "reason": "in the heldout part"}
+    kept = {sample.key for sample in ShardReader(io.BytesIO((tmp_path / "out" / "00000.tar").read_bytes()), "x")}
+    assert kept.isdisjoint(sample.key for sample in rejected)
+    assert len(kept) + len(rejected) == 20
+
+
+def test_plans_are_parsed_like_shell_words() -> None:
+    steps = parse_plan("split --fraction 0.25 --part heldout|capivara dedupe")
+    assert [step.name for step in steps] == ["split", "dedupe"]
+    assert (steps[0].options.fraction, steps[0].options.part) == (0.25, "heldout")
+
+
+@pytest.mark.parametrize(
+    ("plan", "message"),
+    [
+        ("splitt", "did you mean split"),
+        ("split --fraction 2", "at most 1.0"),
+        ("split --fraction x", "fraction"),
+        ("split | | dedupe", "empty step"),
+        ("split --nope", "nope"),
+        ("split | train", "train is no stage"),
+        ("split 'x", "No closing quotation"),
+    ],
+)
+def test_a_wrong_plan_names_what_is_wrong(plan: str, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        parse_plan(plan)
+
+
+def _stage(run: Callable[[Stream, object, Env], Stream]) -> Step:
+    from capivara_cli.stages.split import Options
+
+    return Step(Stage("test", Options, run), Options())
+
+
+def test_a_stage_that_loses_a_sample_is_a_bug(shards: Callable[..., Path]) -> None:
+    def lose(samples: Stream, options: object, env: Env) -> Stream:
+        next(samples)
+        yield from samples
+
+    with pytest.raises(RuntimeError, match="read 3 samples, wrote 2 and dropped 0"):
+        engine.run([_stage(lose)], [str(shards(toy_like(3)))], QUIET, io.BytesIO())
+
+
+def test_when_nothing_can_be_used_there_is_no_result(shards: Callable[..., Path]) -> None:
+    def refuse(samples: Stream, options: object, env: Env) -> Stream:
+        for sample in samples:
+            env.fail(sample, "upside down")
+        yield from ()
+
+    out = io.BytesIO()
+    with pytest.raises(CapivaraError, match=r"none of the 3 samples can be used: upside down \(3\)"):
+        engine.run([_stage(refuse)], [str(shards(toy_like(3)))], QUIET, out)
+    assert not out.getvalue().endswith(bytes(1024))
+
+
+def test_max_failures_stops_the_run(shards: Callable[..., Path], tmp_path: Path) -> None:
+    def refuse(samples: Stream, options: object, env: Env) -> Stream:
+        for number, sample in enumerate(samples):
+            if number % 2:
+                env.fail(sample, "odd")
+            else:
+                yield sample
+
+    folder = shards(toy_like(4), toy_like(4, 4))
+    with pytest.raises(CapivaraError, match="more than 3 samples cannot be used; the last is '00007'"):
+        engine.run([_stage(refuse)], [str(folder)], settings_for(tmp_path / "out", max_failures=3), None)
+    assert [path.name for path in (tmp_path / "out").glob("*.tar")] == ["00000.tar"]
+
+
+def test_map_batched_keeps_order_and_drops_alone() -> None:
+    from capivara_cli.errors import BadSample
+
+    env = Env(QUIET, "test")
+    sizes: list[int] = []
+
+    def prepare(sample: Sample) -> int:
+        if sample.key == "3":
+            raise BadSample("three")
+        return int(sample.key)
+
+    def process(numbers: list[int]) -> list[int]:
+        sizes.append(len(numbers))
+        return [number * 10 for number in numbers]
+
+    given = [Sample(str(number), {}) for number in range(8)]
+    result = [(sample.key, value) for sample, value in map_batched(given, prepare, process, size=3, env=env)]
+    assert result == [(str(number), number * 10) for number in range(8) if number != 3]
+    assert sizes == [3, 3, 1]
+    assert env.tally.dropped == {"three": 1}
+    with pytest.raises(RuntimeError, match="1 results for 2"):
+        list(map_batched(given[:2], prepare, lambda numbers: numbers[:1], size=2, env=env))
+
+
+def test_files_appear_whole_or_not_at_all(tmp_path: Path) -> None:
+    target = tmp_path / "a.bin"
+    with pytest.raises(ZeroDivisionError), replacing(target) as out:
+        out.write(b"half")
+        raise ZeroDivisionError
+    assert list(tmp_path.iterdir()) == []
+    with replacing(target) as out:
+        out.write(b"whole")
+    assert target.read_bytes() == b"whole"
+
+
+def test_sweep_removes_what_dead_processes_left(tmp_path: Path) -> None:
+    import os
+
+    host = os.uname().nodename
+    dead = tmp_path / f".a.tar.partial-{host}-999999999-abcdef"
+    alive = tmp_path / f".b.tar.partial-{host}-{os.getpid()}-abcdef"
+    elsewhere = tmp_path / ".c.tar.partial-otherhost-1-abcdef"
+    for path in (dead, alive, elsewhere):
+        path.touch()
+    folder = tmp_path / f".adapter.partial-{host}-999999999-abcdef"
+    folder.mkdir()
+    (folder / "half.safetensors").touch()
+    sweep(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([alive.name, elsewhere.name])
+
+
+def test_stage_decorator_builds_a_stage() -> None:
+    from capivara_cli.stages.split import Options, split
+
+    assert isinstance(split, Stage)
+    assert stage("x", Options)(split.run) == Stage("x", Options, split.run)

@@ -1,0 +1,330 @@
+"""A folder that several processes fill: claims, shares, and what each leaves to the others."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import pytest
+from support.made import shard_bytes
+from support.made_stages import WorkOptions, content, fill, small, work
+
+from capivara_cli.cli.parameters import parse_plan
+from capivara_cli.errors import CapivaraError, UsageError
+from capivara_cli.pipeline import engine, partition
+from capivara_cli.pipeline.chain import Report
+from capivara_cli.pipeline.stage import Env, Settings, Stage, Step
+from capivara_cli.shards.archive import Manifest
+from capivara_cli.shards.sample import Sample
+from capivara_cli.storage import claims
+from capivara_cli.storage.claims import Claim, Claims, Holder, claim_of, look
+
+WORK = Step(work, WorkOptions())
+
+
+@pytest.fixture
+def six(shards: Callable[..., Path]) -> Path:
+    return shards(*[small(10, 10 * number) for number in range(6)])
+
+
+def holder(**changes: object) -> bytes:
+    return json.dumps(asdict(replace(Holder.here(), **changes))).encode()  # type: ignore[arg-type]
+
+
+def leave(folder: Path, name: str, content: bytes, silent: float = 0) -> Path:
+    """A claim that another process left, last seen some seconds ago."""
+    folder.mkdir(exist_ok=True)
+    path = claim_of(folder / name)
+    path.write_bytes(content)
+    os.utime(path, (time.time() - silent,) * 2)
+    return path
+
+
+# Claims
+
+
+def test_a_claim_is_one_processs_until_it_lets_go(tmp_path: Path) -> None:
+    one, two = Claims(tmp_path / "new"), Claims(tmp_path / "new")
+    claim = one.take("a.tar")
+    assert claim is not None and claim.held()
+    assert two.take("a.tar") is None
+    assert two.take("b.tar") is not None
+    with claim:
+        seen = look(claim_of(tmp_path / "new" / "a.tar"))
+        assert seen is not None and seen.holder is not None
+        assert (seen.holder.pid, seen.holder.host, seen.stale) == (os.getpid(), os.uname().nodename, False)
+    assert not claim.held()
+    again = two.take("a.tar")
+    assert again is not None
+    assert sorted(path.name for path in (tmp_path / "new").iterdir()) == [".a.tar.claim", ".b.tar.claim"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "silent", "free"),
+    [
+        ({}, 1000, False),  # this process: alive, whatever the clock says
+        ({"started": "1"}, 0, True),  # another process had this number
+        ({"pid": 999_999_999}, 0, True),
+        ({"machine": "another", "pid": 999_999_999}, 60, False),  # seen a minute ago, on a machine we cannot ask
+        ({"machine": "another"}, 91, True),
+    ],
+)
+def test_only_a_dead_processs_claim_is_taken_over(
+    changes: dict[str, object], silent: float, free: bool, tmp_path: Path
+) -> None:
+    leave(tmp_path, "a.tar", holder(**changes), silent)
+    claim = Claims(tmp_path).take("a.tar")
+    assert (claim is not None) == free
+    assert [path.name for path in tmp_path.iterdir()] == [".a.tar.claim"]
+    if claim:
+        assert claim.held()
+
+
+def test_a_claim_that_says_nothing_is_left_a_moment(tmp_path: Path) -> None:
+    path = leave(tmp_path, "a.tar", b"", 1)
+    assert Claims(tmp_path).take("a.tar") is None
+    os.utime(path, (time.time() - 6,) * 2)
+    assert Claims(tmp_path).take("a.tar") is not None
+
+
+def test_who_was_declared_dead_is_not_waited_for(tmp_path: Path) -> None:
+    leave(tmp_path, "a.tar", holder(machine="another", host="far", pid=7))
+    assert Claims(tmp_path).take("a.tar") is None
+    assert Claims(tmp_path, frozenset({"far:7"})).take("a.tar") is not None
+
+
+def test_a_fresh_claim_moved_by_mistake_is_put_back(tmp_path: Path) -> None:
+    path = leave(tmp_path, "a.tar", holder(pid=999_999_999))
+    seen = look(path)
+    assert seen is not None and seen.stale
+    path.unlink()
+    fresh = Claims(tmp_path).take("a.tar")  # another was faster
+    assert fresh is not None
+    claims.bury(seen)
+    assert fresh.held()
+    assert [each.name for each in tmp_path.iterdir()] == [".a.tar.claim"]
+
+
+def test_of_many_who_take_over_one_has_it(tmp_path: Path) -> None:
+    for attempt in range(20):
+        leave(tmp_path, f"{attempt}.tar", holder(pid=999_999_999))
+    barrier = threading.Barrier(8)
+    taken: list[list[Claim]] = [[] for _ in range(8)]
+
+    def grab(number: int) -> None:
+        claims = Claims(tmp_path)
+        for attempt in range(20):
+            barrier.wait()
+            claim = claims.take(f"{attempt}.tar")
+            if claim is not None:
+                taken[number].append(claim)
+
+    threads = [threading.Thread(target=grab, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    # One may lose a claim again to another that took it for the stale one; in the end one has it, and the others know.
+    held = [claim.path.name for claims in taken for claim in claims if claim.held()]
+    assert sorted(held) == sorted(f".{attempt}.tar.claim" for attempt in range(20))
+    assert len(list(tmp_path.iterdir())) == 20
+
+
+def test_a_heartbeat_keeps_a_claim_fresh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(claims, "HEARTBEAT", 0.02)
+    claim = Claims(tmp_path).take("a.tar")
+    assert claim is not None
+    os.utime(claim.path, (1, 1))
+    deadline = time.monotonic() + 30
+    while claim.path.stat().st_mtime < 2 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert claim.path.stat().st_mtime > 2
+    claim.path.write_bytes(holder())
+    while not claim.lost and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert claim.lost
+    claims.close()
+    claims.let_go(claim)
+    assert claim.path.exists()  # it is another's now
+
+
+# Shares
+
+
+@pytest.mark.parametrize(
+    ("environment", "expected"),
+    [
+        ({}, (1, 1)),
+        ({"RANK": "2", "WORLD_SIZE": "4"}, (3, 4)),
+        ({"RANK": "2"}, (1, 1)),
+        ({"SLURM_PROCID": "1", "SLURM_NTASKS": "8"}, (1, 1)),  # a batch script: srun has started nothing
+        ({"SLURM_STEP_ID": "0", "SLURM_PROCID": "1", "SLURM_NTASKS": "8"}, (2, 8)),
+        (
+            {f"SLURM_ARRAY_TASK_{name}": text for name, text in zip(
+                ("ID", "MIN", "MAX", "COUNT", "STEP"), ("5", "1", "7", "4", "2"), strict=True)},
+            (3, 4),
+        ),
+        (
+            {f"SLURM_ARRAY_TASK_{name}": text for name, text in zip(
+                ("ID", "MIN", "MAX", "COUNT", "STEP"), ("5", "1", "7", "3", "1"), strict=True)},
+            (1, 1),
+        ),
+        (
+            {"SLURM_ARRAY_TASK_ID": "1", "SLURM_ARRAY_TASK_MIN": "0", "SLURM_ARRAY_TASK_MAX": "2",
+             "SLURM_ARRAY_TASK_COUNT": "3", "SLURM_STEP_ID": "0", "SLURM_PROCID": "3", "SLURM_STEP_NUM_TASKS": "4"},
+            (8, 12),
+        ),
+    ],
+)  # fmt: skip
+def test_launchers_say_which_share(environment: dict[str, str], expected: tuple[int, int]) -> None:
+    assert partition.launched(environment) == expected
+
+
+def test_shares_are_disjoint_and_cover_everything() -> None:
+    found = [list(partition.of(f"{number}/3", 8).indices) for number in (1, 2, 3)]
+    assert found == [[0, 3, 6], [1, 4, 7], [2, 5]]
+    assert list(partition.of("", 3, {}).indices) == [0, 1, 2]
+    for wrong in ("0/3", "4/3", "x", "1", "1/0"):
+        with pytest.raises(UsageError, match=f"--share {wrong}: must be I/N"):
+            partition.of(wrong, 8)
+
+
+def test_the_last_share_completes_the_folder(six: Path, tmp_path: Path) -> None:
+    fill([WORK], six, tmp_path / "clean")
+    second = fill([WORK], six, tmp_path / "out", share="2/2")
+    assert (second.shards, second.summary()["read"]) == (3, 30)
+    assert sorted(content(tmp_path / "out")) == ["00001.tar", "00003.tar", "00005.tar", "manifest.jsonl"]
+    with pytest.raises(CapivaraError, match="3 of 6 shards are there"):
+        engine.run([WORK], [str(tmp_path / "out")], Settings(out=str(tmp_path / "x")), None)
+    fill([WORK], six, tmp_path / "out", share="1/2")
+    assert content(tmp_path / "out") == content(tmp_path / "clean")
+
+
+def test_the_environment_shares_too(six: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RANK", "2")
+    monkeypatch.setenv("WORLD_SIZE", "3")
+    assert fill([WORK], six, tmp_path / "out").summary()["shards"] == 2
+    assert Manifest.load(tmp_path / "out").done.keys() == {"00002.tar", "00005.tar"}  # type: ignore[union-attr]
+
+
+# A folder that others fill, too
+
+
+def test_what_others_have_claimed_is_waited_for(six: Path, tmp_path: Path) -> None:
+    fill([WORK], six, tmp_path / "clean")
+    out = tmp_path / "out"
+    far = leave(out, "00002.tar", holder(machine="another"))
+    run = threading.Thread(target=fill, args=([WORK], six, out))
+    run.start()
+    deadline = time.monotonic() + 60
+    while len(list(out.glob("*.tar"))) < 5 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    time.sleep(0.1)
+    assert sorted(path.name for path in out.glob("*.tar")) == [f"0000{number}.tar" for number in (0, 1, 3, 4, 5)]
+    assert run.is_alive()
+    os.utime(far, (time.time() - 100,) * 2)  # the other machine is silent now
+    run.join(60)
+    assert content(out) == content(tmp_path / "clean")
+
+
+def test_runs_at_the_same_time_do_each_shard_once(six: Path, tmp_path: Path) -> None:
+    fill([WORK], six, tmp_path / "clean")
+    reports: list[Report] = []
+    runs = [threading.Thread(target=lambda: reports.append(fill([WORK], six, tmp_path / "out"))) for _ in range(4)]
+    for run in runs:
+        run.start()
+    for run in runs:
+        run.join()
+    assert sum(report.shards for report in reports) == 6
+    assert content(tmp_path / "out") == content(tmp_path / "clean")
+
+
+def test_who_lost_a_claim_leaves_the_shard_to_the_other(
+    shards: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, out = shards(small(10), small(10, 10)), tmp_path / "out"
+    fill([WORK], folder, tmp_path / "clean")
+    stolen = holder(machine="another", token="theirs")
+
+    def steal(samples: Iterator[Sample], options: object, env: Env) -> Iterator[Sample]:
+        for sample in work.run(samples, options, env):
+            if sample.key == "00005" and not (tmp_path / "stolen").exists():
+                (tmp_path / "stolen").touch()
+                claim_of(out / "00000.tar").write_bytes(stolen)
+            yield sample
+
+    step = Step(Stage("work", WorkOptions, steal), WorkOptions())
+    run = threading.Thread(target=fill, args=([step], folder, out))
+    run.start()
+    deadline = time.monotonic() + 60
+    while not (out / "00001.tar").exists() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert not (out / "00000.tar").exists()
+    assert not list(out.glob(".*.partial-*"))
+    assert claim_of(out / "00000.tar").read_bytes() == stolen
+    os.utime(claim_of(out / "00000.tar"), (1, 1))
+    run.join(60)
+    assert content(out) == content(tmp_path / "clean")
+
+
+def test_leftovers_of_the_dead_are_swept_and_nothing_of_the_living(six: Path, tmp_path: Path) -> None:
+    out, host = tmp_path / "out", os.uname().nodename
+    out.mkdir()
+    leave(out, "00001.tar", holder(machine="another", host="far", pid=1))
+    kept = [out / ".00001.tar.partial-far-1-abcdef", out / f".x.partial-{host}-{os.getpid()}-abcdef"]
+    swept = [out / f".00002.tar.partial-{host}-999999999-abcdef", out / ".00003.tar.partial-far-2-abcdef"]
+    for path in [*kept, *swept]:
+        path.touch()
+    os.utime(swept[1], (1, 1))
+    fill([WORK], six, out, share="1/2")
+    assert [path.exists() for path in [*kept, *swept]] == [True, True, False, False]
+    os.utime(claim_of(out / "00001.tar"), (1, 1))
+    fill([WORK], six, out)
+    assert sorted(content(out)) == sorted(
+        [f"0000{number}.tar" for number in range(6)] + ["manifest.jsonl", kept[1].name]
+    )
+
+
+def test_a_killed_writers_log_counts(six: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    fill([WORK], six, tmp_path / "clean")
+    fill([WORK], six, out)
+    head, *lines = (out / "manifest.jsonl").read_text().splitlines(keepends=True)
+    (out / "manifest.jsonl").write_text(head + lines[3])
+    writer = json.dumps({"writer": json.loads(holder(pid=999_999_999))}) + "\n"
+    (out / ".manifest.jsonl.log-far-1-abcdef").write_text(writer + lines[1] + lines[0] + lines[2][:20])
+    manifest = Manifest.load(out)
+    assert manifest is not None
+    assert (list(manifest.done), manifest.complete) == (["00003.tar", "00001.tar", "00000.tar"], False)
+    report = fill([WORK], six, out)
+    assert (report.resumed, report.shards) == (3, 3)
+    assert content(out) == content(tmp_path / "clean")
+
+
+def test_an_old_log_does_not_undo_newer_work(shards: Callable[..., Path], tmp_path: Path) -> None:
+    folder, out = shards(small(3), small(3, 3)), tmp_path / "out"
+    fill([WORK], folder, out)
+    old = (out / "manifest.jsonl").read_text().splitlines(keepends=True)[1]
+    (folder / "00000.tar").write_bytes(shard_bytes(small(5)))
+    fill([WORK], folder, out)
+    new = content(out)
+    (out / ".manifest.jsonl.log-far-1-abcdef").write_text(old)
+    report = fill([WORK], folder, out)
+    assert (report.resumed, report.shards) == (2, 0)
+    assert content(out) == new
+
+
+def test_a_stream_is_written_by_one_process(shards: Callable[..., Path], tmp_path: Path) -> None:
+    shards(small(3))
+    leave(tmp_path / "out", "manifest.jsonl", holder())
+    with pytest.raises(CapivaraError, match="another process is writing it"):
+        engine.run(parse_plan("pack"), ["toy:3"], Settings(out=str(tmp_path / "out")), None)
+    for settings in (Settings(workers=2), Settings(share="1/2"), Settings(engine="ray")):
+        with pytest.raises(UsageError, match="one stream cannot be shared"):
+            engine.run([WORK], [str(tmp_path / "shards")], settings, io.BytesIO())

@@ -1,0 +1,50 @@
+"""A short version of ``benchmarks/kills.py``: workers killed at random, everything killed once, a disk that is full."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+from support.made import ROOT, toy_like
+
+PLAN = "dedupe | translate --translator toy --lang pt,xh --no-cache | dedupe --images exact"
+
+
+@pytest.fixture
+def kills(shards: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """The benchmark, in a folder with shards; every second image is the one of a sample before."""
+    spec = importlib.util.spec_from_file_location("kills", ROOT / "benchmarks" / "kills.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    shards(*[toy_like(30, 30 * number) for number in range(8)])
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    return module
+
+
+def test_workers_killed_again_and_again(kills: ModuleType) -> None:
+    seen = kills.kill_workers(12, PLAN, wait=0.5)
+    assert seen.startswith("12 workers killed one by one, ")
+    assert "9 files equal a clean run's byte for byte, 0 hidden; 28 samples, each there once" in seen
+
+
+def test_a_disk_that_is_full_again_and_again(kills: ModuleType, tmp_path: Path) -> None:
+    if os.geteuid() != 0 or not _can_mount(tmp_path):
+        pytest.skip("needs to mount a small file system")
+    seen = kills.full_disk(2, PLAN)
+    assert "runs stopped by a full disk" in seen and not seen.startswith("0 ")
+    assert "9 files equal a clean run's byte for byte, 0 hidden; 28 samples, each there once" in seen
+
+
+def _can_mount(folder: Path) -> bool:
+    import subprocess
+
+    target = folder / "mounted"
+    target.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", target], capture_output=True)
+    return mounted.returncode == 0 and subprocess.run(["umount", target]).returncode == 0

@@ -1,0 +1,65 @@
+"""Stored embeddings: taken only when they are sound and of the very tower that is asked for."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import pytest
+from support.made import a_sample
+
+from capivara_cli.shards.embedding import stored_embedding, unit, with_embedding
+
+OWNER = {"model": "m", "weights": "sha256:1", "preprocess": "p"}
+
+
+def npy(array: np.ndarray) -> bytes:
+    out = io.BytesIO()
+    np.save(out, array)
+    return out.getvalue()
+
+
+def test_what_is_stored_is_found_again_and_storing_it_twice_changes_nothing() -> None:
+    vector = np.array([0.5, -0.25], np.float16)
+    sample = with_embedding(a_sample("a", id=7), vector, OWNER)
+    assert list(sample.members) == ["jpg", "json", "clip.npy"]
+    assert sample.document["clip"] == OWNER and sample.document["id"] == 7
+    found = stored_embedding(sample, OWNER, 2)
+    assert found is not None and found.dtype == np.float16 and found.tolist() == [0.5, -0.25]
+    assert with_embedding(sample, vector, OWNER) is sample
+
+
+def test_another_towers_embedding_is_not_taken() -> None:
+    sample = with_embedding(a_sample("a"), np.array([0.5, 1.0], np.float16), OWNER)
+    assert stored_embedding(sample, {**OWNER, "weights": "sha256:2"}, 2) is None
+    assert stored_embedding(a_sample("b"), OWNER, 2) is None
+
+
+def zipped(array: np.ndarray) -> bytes:
+    out = io.BytesIO()
+    np.savez(out, array)
+    return out.getvalue()
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"nonsense",
+        npy(np.array([0.5, 1.0], np.float16))[:-1],
+        npy(np.array([{"a": 1}, 2], dtype=object)),
+        npy(np.array([np.nan, 1.0])),
+        npy(np.array([0.0, 0.0])),
+        npy(np.array([1, 2])),
+        npy(np.array([[0.5, 1.0]])),
+        zipped(np.array([0.5, 1.0])),
+    ],
+    ids=["empty", "noise", "cut", "pickle", "nan", "zero", "integers", "matrix", "archive"],
+)
+def test_what_is_no_sound_vector_is_not_taken(data: bytes) -> None:
+    sample = a_sample("a", clip=OWNER).with_members(**{"clip.npy": data})
+    assert stored_embedding(sample, OWNER, 2) is None
+
+
+def test_unit_length() -> None:
+    assert np.allclose(unit(np.array([3.0, 4.0], np.float16)), [0.6, 0.8])

@@ -1,0 +1,133 @@
+"""COCO's and Karpathy's JSON files."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.made import jpeg
+from support.packed import pack, said
+
+from capivara_cli.errors import CapivaraError
+
+RED, BLUE = jpeg((255, 0, 0)), jpeg((0, 0, 255))
+
+COCO: dict[str, Any] = {
+    "info": {"year": 2014},
+    "images": [{"id": 42, "file_name": "COCO_val2014_000000000042.jpg"}, {"id": 7, "file_name": "7.jpg", "width": 64}],
+    "annotations": [
+        {"image_id": 7, "id": 1, "caption": "blue\n"},
+        {"image_id": 42, "id": 2, "caption": "red one"},
+        {"image_id": 42, "id": 3, "caption": "red two"},
+    ],
+}
+KARPATHY: dict[str, Any] = {
+    "images": [
+        {"filepath": "val2014", "filename": "a.jpg", "sentids": [0, 1], "split": "test", "cocoid": 5, "imgid": 0,
+         "sentences": [{"raw": "A red one.", "tokens": ["a"]}, {"raw": "Red"}]},
+        {"filepath": "val2014", "filename": "b.jpg", "split": "restval", "sentences": [{"raw": "blue"}]},
+    ],
+    "dataset": "coco",
+}  # fmt: skip
+
+
+def write(path: Path, document: Any) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(document))
+    return path
+
+
+@pytest.fixture
+def coco(tmp_path: Path) -> Path:
+    (tmp_path / "val2014").mkdir()
+    (tmp_path / "val2014" / "COCO_val2014_000000000042.jpg").write_bytes(RED)
+    (tmp_path / "val2014" / "7.jpg").write_bytes(BLUE)
+    return tmp_path
+
+
+@pytest.mark.parametrize("where", ["annotations/captions_val2014.json", "captions_val2014.json"])
+def test_coco_with_the_images_where_coco_puts_them(coco: Path, where: str) -> None:
+    found, tally = pack(write(coco / where, COCO))
+    assert [(sample.key, sample.image, said(sample)) for sample in found] == [
+        ("COCO_val2014_000000000042", RED, [("en", "red one"), ("en", "red two")]),
+        ("7", BLUE, [("en", "blue")]),
+    ]
+    assert found[0].document["image_id"] == 42
+    assert tally.dropped.total() == 0
+
+
+def test_coco_with_its_images_named(coco: Path, tmp_path: Path) -> None:
+    listed = write(tmp_path / "elsewhere" / "deep" / "c.json", COCO)
+    with pytest.raises(CapivaraError, match="none of the first 2 images is there") as caught:
+        pack(listed)
+    assert "--images DIR" in caught.value.hint
+    assert len(pack(listed, images=str(coco / "val2014"))[0]) == 2
+
+
+def test_coco_counts_what_is_broken(coco: Path) -> None:
+    document = {
+        "images": [*COCO["images"], {"id": 7, "file_name": "x.jpg"}, {"id": 9}, "x", {"id": 10, "file_name": "no.jpg"},
+                   {"id": [1], "file_name": "y.jpg"}],
+        "annotations": [*COCO["annotations"], {"image_id": 99, "caption": "lost"}, {"image_id": 7, "caption": " "}, 5,
+                        {"image_id": [1], "caption": "x"}],
+    }  # fmt: skip
+    found, tally = pack(write(coco / "c_val2014.json", document), images=str(coco / "val2014"))
+    assert len(found) == 2
+    assert tally.dropped == {
+        "an image with the id of another": 1, "an image without file or id": 3, "an annotation of no listed image": 3,
+        "no such image file": 1,
+    }  # fmt: skip
+    assert tally.notes == {"empty captions": 1}
+
+
+@pytest.mark.parametrize(
+    ("document", "message"),
+    [
+        ({"images": [], "annotations": [{"bbox": [1, 2, 3, 4]}]}, "its annotations hold no captions"),
+        ({"images": []}, "it needs the lists 'images' and 'annotations'"),
+        ([], "not a JSON object"),
+    ],
+)
+def test_json_that_is_no_coco_captions(tmp_path: Path, document: Any, message: str) -> None:
+    with pytest.raises(CapivaraError, match=message):
+        pack(write(tmp_path / "c.json", document), format="coco")
+
+
+def test_cut_json(tmp_path: Path) -> None:
+    (tmp_path / "c.json").write_text('{"images": [')
+    with pytest.raises(CapivaraError, match=r"c\.json: not JSON"):
+        pack(tmp_path / "c.json")
+
+
+@pytest.fixture
+def karpathy(tmp_path: Path) -> Path:
+    (tmp_path / "val2014").mkdir()
+    (tmp_path / "val2014" / "a.jpg").write_bytes(RED)
+    (tmp_path / "b.jpg").write_bytes(BLUE)
+    return write(tmp_path / "dataset_coco.json", KARPATHY)
+
+
+def test_karpathy_keeps_split_and_ids(karpathy: Path) -> None:
+    found, _ = pack(karpathy)
+    assert [(sample.key, sample.image, said(sample)) for sample in found] == [
+        ("val2014/a", RED, [("en", "A red one."), ("en", "Red")]),
+        ("val2014/b", BLUE, [("en", "blue")]),
+    ]
+    document = found[0].document
+    assert {name: document[name] for name in ("split", "cocoid", "imgid")} == {"split": "test", "cocoid": 5, "imgid": 0}
+
+
+def test_karpathy_splits(karpathy: Path) -> None:
+    assert [sample.key for sample in pack(karpathy, split="restval")[0]] == ["val2014/b"]
+    assert len(pack(karpathy, split="test, restval")[0]) == 2
+    with pytest.raises(CapivaraError, match="there is no split 'tset'; there are restval, test — did you mean test"):
+        pack(karpathy, split="tset")
+
+
+def test_karpathy_counts_what_is_broken(karpathy: Path) -> None:
+    broken = ["x", {"split": "test"}, {"filename": "a.jpg", "sentences": "?"}, {"filename": "no.jpg", "sentences": []}]
+    found, tally = pack(write(karpathy, {"images": [*KARPATHY["images"], *broken]}))
+    assert len(found) == 2
+    assert tally.dropped == {"an image without file or sentences": 3, "no such image file": 1}
