@@ -66,7 +66,7 @@ LIKE = {name: "optimised, float32" for name in EQUAL}
 def make_data(folder: Path) -> Path:
     """Scenes with four captions each, as shards."""
     from capivara_cli.cli.perform import perform_line
-    from capivara_cli.pipeline.stage import Settings
+    from capivara_cli.pipeline.options import Settings
     from capivara_cli.shards.archive import ShardWriter
     from capivara_cli.shards.sample import Caption, Sample, encode_json
     from capivara_cli.storage.files import replacing
@@ -97,7 +97,8 @@ def tested(split: str) -> tuple[list[Any], dict[str, list[str]]]:
     from PIL import Image
 
     from capivara_cli import registry
-    from capivara_cli.pipeline.stage import Env, Settings
+    from capivara_cli.pipeline.env import Env
+    from capivara_cli.pipeline.options import Settings
 
     env = Env(Settings(), "benchmark")
     images, texts = [], {}
@@ -133,7 +134,8 @@ def trained(folder: Path, case: str, rate: float, seed: int) -> Any:
     """The model of one run."""
     from capivara_cli.commands.train import Options, train
     from capivara_cli.models.clip import load_clip
-    from capivara_cli.pipeline.stage import Env, Settings
+    from capivara_cli.pipeline.env import Env
+    from capivara_cli.pipeline.options import Settings
 
     wanted = dict(CASES[case])
     plain = wanted.pop("plain", False)
@@ -155,8 +157,9 @@ def padded(folder: Path, options: Any, seed: int) -> Any:
 
     from capivara_cli.models.adapters import methods
     from capivara_cli.models.clip import load_clip
-    from capivara_cli.pipeline.engine import Source
-    from capivara_cli.pipeline.stage import Env, Settings
+    from capivara_cli.pipeline.env import Env
+    from capivara_cli.pipeline.options import Settings
+    from capivara_cli.pipeline.source import Source
     from capivara_cli.training.data import Batches, select
     from capivara_cli.training.optimization import learning_rate, optimizer
     from capivara_cli.training.store import features

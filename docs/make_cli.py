@@ -9,7 +9,8 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from capivara_cli.cli.app import ForPrograms
 from capivara_cli.cli.parameters import PACKAGE, plain_help
-from capivara_cli.pipeline.stage import Settings, Stage, flag_of
+from capivara_cli.pipeline.options import Settings, flag_of
+from capivara_cli.pipeline.stage import Stage
 from capivara_cli.registry import command_names, load_command
 
 HEAD = """# Commands

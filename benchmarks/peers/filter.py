@@ -92,7 +92,8 @@ class Ours:
         self.options = Options(model="full", precision=precision)  # type: ignore[arg-type]
 
     def __call__(self, chosen: list[Photo]) -> list[list[float]]:
-        from capivara_cli.pipeline.stage import Env, Settings
+        from capivara_cli.pipeline.env import Env
+        from capivara_cli.pipeline.options import Settings
         from capivara_cli.stages.filter import filter as stage
 
         env = Env(Settings(device="cpu"), "filter", {("clip", "full", "", "cpu"): self.clip})

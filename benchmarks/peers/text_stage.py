@@ -16,7 +16,7 @@ from benchmarks.peers.results import Found, Row, Setup
 from benchmarks.peers.stream import with_tarfile
 from capivara_cli.cli.parameters import parse_plan
 from capivara_cli.pipeline import engine
-from capivara_cli.pipeline.stage import Settings
+from capivara_cli.pipeline.options import Settings
 from capivara_cli.shards.archive import ShardWriter
 from capivara_cli.shards.sample import Caption, Sample, encode_json
 

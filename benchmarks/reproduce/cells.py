@@ -55,7 +55,8 @@ def _trained(job: Job) -> tuple[Any, Result]:
     if not job.cell.data:
         return load_clip(model), {}
     from capivara_cli.commands.train import Options, train
-    from capivara_cli.pipeline.stage import Env, Settings
+    from capivara_cli.pipeline.env import Env
+    from capivara_cli.pipeline.options import Settings
 
     options = Options(lang=job.cell.lang, model=model, runs=str(job.world.runs), name=job.cell.name, **job.options)
     env = Env(Settings(seed=job.world.seed, quiet=True, device="cpu"), "train")
@@ -119,8 +120,9 @@ _SEEN: dict[tuple[Path, int], dict[str, np.ndarray]] = {}
 def prepare(where: World, data: str, model: str) -> None:
     """Choose the captions, and make what all runs on them share: cells in several processes then only read."""
     from capivara_cli.models.clip import load_clip
-    from capivara_cli.pipeline.engine import Source
-    from capivara_cli.pipeline.stage import Env, Settings
+    from capivara_cli.pipeline.env import Env
+    from capivara_cli.pipeline.options import Settings
+    from capivara_cli.pipeline.source import Source
     from capivara_cli.training.store import FOLDER, features
 
     world.choose(where, data, DATA[data])

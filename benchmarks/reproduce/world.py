@@ -17,9 +17,10 @@ import numpy as np
 from benchmarks.reproduce import towers
 from benchmarks.reproduce.plan import LANGUAGES, PREFIXES, Captions
 from capivara_cli.cli.perform import perform_line
-from capivara_cli.pipeline.stage import Settings
-from capivara_cli.shards.archive import ShardWriter, find_shards, reading
+from capivara_cli.pipeline.options import Settings
+from capivara_cli.shards.archive import ShardWriter, reading
 from capivara_cli.shards.embedding import with_embedding
+from capivara_cli.shards.inputs import find_shards
 from capivara_cli.shards.sample import Caption, Sample, encode_json
 from capivara_cli.storage.files import replace_text, replacing
 from capivara_cli.toy import grammar, lexicon, scenes

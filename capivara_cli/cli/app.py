@@ -20,10 +20,11 @@ from typing import Any, BinaryIO
 import typer
 
 from capivara_cli import __version__, console
-from capivara_cli.cli.parameters import Invocation, plain_help, typer_function, with_version
+from capivara_cli.cli.parameters import plain_help, typer_function, with_version
 from capivara_cli.errors import CapivaraError, UsageError
-from capivara_cli.pipeline.command import Command
-from capivara_cli.pipeline.stage import Settings, Stage, opt
+from capivara_cli.pipeline.command import Command, Invocation
+from capivara_cli.pipeline.options import Settings, opt
+from capivara_cli.pipeline.stage import Stage
 from capivara_cli.registry import command_names, docstring, load_command
 from capivara_cli.storage.files import FULL
 from capivara_cli.urls import without_secrets

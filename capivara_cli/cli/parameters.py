@@ -6,19 +6,22 @@ import inspect
 import re
 import shlex
 from collections.abc import Callable, Sequence
-from dataclasses import Field, dataclass, fields, replace
+from dataclasses import Field, fields, replace
 from typing import Annotated, Any, get_type_hints
 
 import typer
 
 from capivara_cli import __version__
 from capivara_cli.errors import UsageError
-from capivara_cli.pipeline.command import Command
-from capivara_cli.pipeline.stage import Settings, Stage, Step, check_bounds, default_of, flag_of
+from capivara_cli.pipeline.command import Invocation
+from capivara_cli.pipeline.options import Settings, check_bounds, default_of, flag_of
+from capivara_cli.pipeline.stage import Stage, Step
 from capivara_cli.registry import load_command
 
 _OTHER_NAMES = {"share": "part"}
 """A second name of an option, for commands that have none of that name themselves (``split --part`` is its own)."""
+
+
 TYPER_ERROR: Any = typer.BadParameter.__bases__[0].__bases__[0]
 """What Typer raises for a wrong command line. It vendors Click, so the class has no public name."""
 
@@ -103,16 +106,6 @@ def parse_step(words: list[str], plan: str) -> Step:
         )
     parsed = _parse(words, stage.options, (), argument=None)
     return Step(stage, parsed[0])
-
-
-@dataclass(frozen=True)
-class Invocation:
-    """One command line, understood."""
-
-    command: Stage | Command
-    inputs: list[str]
-    options: Any
-    settings: Settings
 
 
 def parse_command(words: Sequence[str], settings: Settings) -> Invocation:

@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from capivara_cli import console
-from capivara_cli.cli.parameters import Invocation, parse_command
+from capivara_cli.cli.parameters import parse_command
 from capivara_cli.costs import Meter, carbon_intensity, ledger, live_record
 from capivara_cli.pipeline import engine
-from capivara_cli.pipeline.command import Command
-from capivara_cli.pipeline.stage import Env, Settings, Stage, Step
+from capivara_cli.pipeline.command import Command, Invocation
+from capivara_cli.pipeline.env import Env
+from capivara_cli.pipeline.options import Settings
+from capivara_cli.pipeline.stage import Stage, Step
 from capivara_cli.shards.sample import encode_json
 from capivara_cli.stages.filtering import histogram as scores
 from capivara_cli.storage.files import replace_text

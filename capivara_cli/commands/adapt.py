@@ -21,7 +21,8 @@ from capivara_cli.commands.recipes.script import Script
 from capivara_cli.costs import ledger
 from capivara_cli.errors import UsageError
 from capivara_cli.pipeline.command import command
-from capivara_cli.pipeline.stage import Env, flag_of, opt
+from capivara_cli.pipeline.env import Env
+from capivara_cli.pipeline.options import flag_of, opt
 
 _HEAD = ("lang", "model", "pretrained", "fraction", "seeds")
 _OF_STEPS = {

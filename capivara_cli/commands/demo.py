@@ -13,7 +13,8 @@ from typing import Any, Literal
 from capivara_cli import console
 from capivara_cli.cli.perform import perform_line
 from capivara_cli.pipeline.command import command
-from capivara_cli.pipeline.stage import Env, opt
+from capivara_cli.pipeline.env import Env
+from capivara_cli.pipeline.options import opt
 
 WORLD = (
     "--captioner toy --n 2 --translator toy --model toy --top-k 2 --steps 150 --batch-size 96 --lr 1e-2 --warmup 10 "

@@ -17,8 +17,9 @@ from capivara_cli.costs import live_record
 from capivara_cli.errors import CapivaraError, UsageError, unknown
 from capivara_cli.models.clip_files import DEFAULT_MODEL
 from capivara_cli.pipeline.command import command
-from capivara_cli.pipeline.engine import default_inputs
-from capivara_cli.pipeline.stage import Env, opt
+from capivara_cli.pipeline.env import Env
+from capivara_cli.pipeline.options import opt
+from capivara_cli.pipeline.source import default_inputs
 
 if TYPE_CHECKING:
     from capivara_cli.cli.dry_run.rehearsal import Rehearsal

@@ -17,7 +17,8 @@ from capivara_cli import console
 from capivara_cli.costs import Meter, carbon_intensity, ledger
 from capivara_cli.errors import CapivaraError, UsageError
 from capivara_cli.pipeline.command import command
-from capivara_cli.pipeline.stage import Env, opt
+from capivara_cli.pipeline.env import Env
+from capivara_cli.pipeline.options import opt
 from capivara_cli.reports import footprint as pages
 
 

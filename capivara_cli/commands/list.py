@@ -9,7 +9,7 @@ from typing import Any
 from capivara_cli import console, languages, registry
 from capivara_cli.errors import CapivaraError, UsageError, unknown
 from capivara_cli.pipeline.command import command
-from capivara_cli.pipeline.stage import Env
+from capivara_cli.pipeline.env import Env
 
 Rows = Sequence[dict[str, Any]]
 

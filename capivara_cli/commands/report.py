@@ -14,7 +14,8 @@ from typing import Any
 from capivara_cli import console
 from capivara_cli.errors import UsageError
 from capivara_cli.pipeline.command import command
-from capivara_cli.pipeline.stage import Env, opt
+from capivara_cli.pipeline.env import Env
+from capivara_cli.pipeline.options import opt
 from capivara_cli.storage.files import replace_text
 
 NAME = "report.html"

@@ -12,7 +12,8 @@ from capivara_cli.cli.parameters import parse_plan
 from capivara_cli.errors import UsageError
 from capivara_cli.pipeline import engine
 from capivara_cli.pipeline.command import command
-from capivara_cli.pipeline.stage import Env, Step
+from capivara_cli.pipeline.env import Env
+from capivara_cli.pipeline.stage import Step
 
 if TYPE_CHECKING:
     from capivara_cli.cli.dry_run.rehearsal import Rehearsal

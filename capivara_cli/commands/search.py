@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING, Any, Literal
 from capivara_cli import console, languages, registry
 from capivara_cli.errors import CapivaraError, UsageError
 from capivara_cli.pipeline.command import command
-from capivara_cli.pipeline.stage import Env, opt
-from capivara_cli.shards.archive import find_shards
+from capivara_cli.pipeline.env import Env
+from capivara_cli.pipeline.options import opt
+from capivara_cli.shards.inputs import find_shards
 from capivara_cli.storage.files import replace_text
 
 if TYPE_CHECKING:
@@ -94,7 +95,7 @@ def search(inputs: list[str], options: Options, env: Env) -> dict[str, Any]:
 
 def _wanted(inputs: list[str], options: Options) -> _Wanted:
     """Raises ``UsageError`` when it is not said, or said twice, what is looked for."""
-    from capivara_cli.pipeline.engine import DEFAULT_INPUT, default_inputs
+    from capivara_cli.pipeline.source import DEFAULT_INPUT, default_inputs
 
     if options.image and options.queries:
         raise UsageError("--image and --queries: one of them", _EXAMPLE)

@@ -14,7 +14,8 @@ from typing import Any
 from capivara_cli import console, languages
 from capivara_cli.errors import BadSample
 from capivara_cli.pipeline.command import command
-from capivara_cli.pipeline.stage import Env, opt
+from capivara_cli.pipeline.env import Env
+from capivara_cli.pipeline.options import opt
 from capivara_cli.pipeline.typed import steps_of
 from capivara_cli.reports.samples_page import View, by_language, html_page
 from capivara_cli.shards.sample import Caption, Sample
@@ -40,7 +41,7 @@ class Options:
 @command("show", Options)
 def show(inputs: list[str], options: Options, env: Env) -> dict[str, Any]:
     """Show the first samples of the inputs. A sample that is damaged is shown with what is wrong with it."""
-    from capivara_cli.pipeline.engine import Source
+    from capivara_cli.pipeline.source import Source
 
     codes = options.codes
     source = Source(inputs, env)

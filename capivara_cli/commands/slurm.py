@@ -14,8 +14,9 @@ from capivara_cli import console
 from capivara_cli.cli.parameters import parse_plan
 from capivara_cli.errors import UsageError
 from capivara_cli.pipeline.command import command
-from capivara_cli.pipeline.stage import Env, Settings, flag_of, opt
-from capivara_cli.shards.archive import find_shards
+from capivara_cli.pipeline.env import Env
+from capivara_cli.pipeline.options import Settings, flag_of, opt
+from capivara_cli.shards.inputs import find_shards
 
 _NOT_FOR_TASKS = {"share", "summary", "engine", "address", "gpus_per_worker"}
 

@@ -15,8 +15,8 @@ from typing import Any
 from capivara_cli import console
 from capivara_cli.errors import CapivaraError, UsageError
 from capivara_cli.pipeline.command import command
-from capivara_cli.pipeline.stage import Env
-from capivara_cli.shards.archive import MANIFEST, Manifest
+from capivara_cli.pipeline.env import Env
+from capivara_cli.shards.manifest import MANIFEST, Manifest
 from capivara_cli.storage.claims import Seen, clock, look
 
 _LATELY = 50

@@ -18,8 +18,9 @@ from capivara_cli.errors import CapivaraError, UsageError
 from capivara_cli.models.clip import DEFAULT_MODEL, check_model, find_adapter
 from capivara_cli.models.run_folder import RunDir
 from capivara_cli.pipeline.command import command
-from capivara_cli.pipeline.engine import Source
-from capivara_cli.pipeline.stage import Env, Settings, opt
+from capivara_cli.pipeline.env import Env
+from capivara_cli.pipeline.options import Settings, opt
+from capivara_cli.pipeline.source import Source
 
 if TYPE_CHECKING:
     from capivara_cli.cli.dry_run.rehearsal import Rehearsal

@@ -2,43 +2,37 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Sequence
 from pathlib import Path
-from types import ModuleType
 
 from capivara_cli import registry
 from capivara_cli.errors import CapivaraError, unknown
 from capivara_cli.evaluation.evalset import EvalSet
-from capivara_cli.pipeline.stage import Env
+from capivara_cli.evaluation.sets import _labelled
+from capivara_cli.pipeline.env import Env
 
 KIND = "evalsets"
 _FROM_PATHS = ("wds", "folder")  # ``name:PATH``; asked in this order what a folder is
 _LABELS = ("paper",)
 
 
-def _labelled() -> ModuleType:
-    """Found by name, as plugins are: what evaluates knows no set."""
-    return importlib.import_module("capivara_cli.evaluation.sets._labelled")
-
-
 def names() -> list[str]:
     """The names of all sets, groups not among them."""
-    return sorted({*registry.names(KIND), *_labelled().names()})
+    return sorted({*registry.names(KIND), *_labelled.names()})
 
 
 def describe(name: str) -> str:
     """One line that says what a set is."""
-    if name in _labelled().names():
-        return _labelled().read(name).title
+    if name in _labelled.names():
+        return _labelled.read(name).title
     return registry.describe(KIND, name)
 
 
 def groups() -> dict[str, list[str]]:
     """Names that stand for several sets: ELEVATER's twenty, and the fifteen that LaCLIP is evaluated on."""
     found: dict[str, list[str]] = {"elevater": [], "laclip": []}
-    for name in _labelled().names():
-        for group in _labelled().read(name).groups:
+    for name in _labelled.names():
+        for group in _labelled.read(name).groups:
             found[group].append(name)
     return found
 
@@ -58,7 +52,7 @@ def expand(spec: str, labels: str = "") -> list[str]:
     if name not in names():
         raise unknown("eval set", name, [*names(), *groups()])
     if labels and variant != labels:
-        if variant or name not in _labelled().names() or not _labelled().read(name).paper:
+        if variant or name not in _labelled.names() or not _labelled.read(name).paper:
             raise CapivaraError(f"{spec}: the CAPIVARA paper has no class names for it", "leave --labels away")
         variant = labels
     return [f"{name}:{variant}" if variant else name]
@@ -67,8 +61,8 @@ def expand(spec: str, labels: str = "") -> list[str]:
 def languages(spec: str) -> Sequence[str]:
     """The languages a set has captions or class names in."""
     name, variant = _parts(spec)
-    if name in _labelled().names():
-        return _labelled().languages(name, variant)
+    if name in _labelled.names():
+        return _labelled.languages(name, variant)
     return _plugin(name).languages(variant)
 
 
@@ -76,8 +70,8 @@ def load(spec: str, *, lang: str, data: str, split: str, env: Env) -> EvalSet:
     """One language of a set; of ``data`` its subfolder with the name of the set, where there is one."""
     name, variant = _parts(spec)
     own = _own_folder(name, data)
-    if name in _labelled().names():
-        return _labelled().load(name, variant, lang=lang, data=own, split=split, env=env)
+    if name in _labelled.names():
+        return _labelled.load(name, variant, lang=lang, data=own, split=split, env=env)
     return _plugin(name).load(variant, lang=lang, data=own, split=split, env=env)
 
 

@@ -20,7 +20,8 @@ from capivara_cli import console, languages
 from capivara_cli.errors import BadSample, CapivaraError
 from capivara_cli.evaluation.feature_cache import FeatureCache, content_digest
 from capivara_cli.models.clip import Clip
-from capivara_cli.pipeline.stage import Env, map_batched
+from capivara_cli.pipeline.batches import map_batched
+from capivara_cli.pipeline.env import Env
 from capivara_cli.shards.embedding import stored_embedding, unit
 from capivara_cli.shards.images import decode_image
 from capivara_cli.shards.sample import Caption, Sample

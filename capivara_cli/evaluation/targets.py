@@ -12,8 +12,8 @@ from capivara_cli.evaluation.evalset import Classes, EvalSet, Provenance
 from capivara_cli.evaluation.gallery import Gallery, code_of, collect
 from capivara_cli.evaluation.measure import Contender, Subject
 from capivara_cli.evaluation.translations import Translation
-from capivara_cli.pipeline import engine
-from capivara_cli.pipeline.stage import Env
+from capivara_cli.pipeline import source
+from capivara_cli.pipeline.env import Env
 from capivara_cli.shards.archive import reading
 from capivara_cli.shards.sample import Sample
 from capivara_cli.urls import public_url
@@ -40,10 +40,10 @@ class ShardSet:
     """Any shards with captions. What they lack is said before a model is loaded, where they can be read twice."""
 
     def __init__(self, inputs: Sequence[str], request: Request, env: Env) -> None:
-        self._source = engine.Source(inputs, env)
+        self._source = source.Source(inputs, env)
         self._request = request
         self._env = env
-        self.name = _name(self._source.shards, engine.default_inputs(inputs))
+        self.name = _name(self._source.shards, source.default_inputs(inputs))
         self._train = _train_source(self.name, request, env)
         if request.templates and not request.classes:
             raise UsageError(f"{self.name}: --templates needs --classes: prompts are made of class names")
@@ -53,7 +53,7 @@ class ShardSet:
     def samples(self) -> Iterable[Sample] | None:
         """The samples once more, None for a stream, which is gone."""
         shards = self._source.shards
-        return engine.Source(shards, Env(self._env.settings, "eval")) if all(map(_readable_twice, shards)) else None
+        return source.Source(shards, Env(self._env.settings, "eval")) if all(map(_readable_twice, shards)) else None
 
     def subject(self, contenders: Sequence[Contender], batch_size: int) -> Subject:
         """Read and embed everything. The error for a language without captions lists those there are."""
@@ -177,13 +177,13 @@ class NamedSet:
         return classes
 
 
-def _train_source(name: str, request: Request, env: Env) -> engine.Source | None:
+def _train_source(name: str, request: Request, env: Env) -> source.Source | None:
     """The shards given to train probes on; an error where probes are asked for and nothing can train them."""
     if not request.train:
         return None
     if not request.probes:
         raise CapivaraError(f"{name}: --train is for probes", "--mode linear-probe")
-    return engine.Source(request.train, Env(env.settings, "eval"))
+    return source.Source(request.train, Env(env.settings, "eval"))
 
 
 def _counted(samples: Iterable[Sample], env: Env) -> Iterable[Sample]:

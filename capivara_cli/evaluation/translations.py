@@ -14,7 +14,7 @@ from capivara_cli.evaluation.evalset import Classes
 from capivara_cli.evaluation.gallery import Captions
 from capivara_cli.languages.translation_memory import Remembering, TranslationMemory
 from capivara_cli.models.generation import Decoding, Setup
-from capivara_cli.pipeline.stage import Env
+from capivara_cli.pipeline.env import Env
 from capivara_cli.shards.sample import Caption
 
 _CHUNK = 1024

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable
 
 from capivara_cli.languages import Language
-from capivara_cli.models.generation import is_request
+from capivara_cli.languages.prompts import is_request
 
 Note = Callable[[str], None]
 

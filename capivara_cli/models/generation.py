@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import functools
 import hashlib
 from dataclasses import dataclass, replace
 from typing import NamedTuple
-
-from capivara_cli.errors import CapivaraError
 
 
 @dataclass(frozen=True)
@@ -46,42 +43,11 @@ class Setup:
     compile: bool = False
 
 
-@functools.cache
-def resolved(device: str) -> str:
-    """``auto`` -> cuda, mps or cpu, whichever there is; any other name as it is. Does not import torch for ``cpu``.
-
-    Raises ``CapivaraError`` for a device that torch does not know or that is not there.
-    """
-    if device == "cpu":
-        return device
-    import torch
-
-    if device == "auto":
-        if torch.cuda.is_available():
-            return "cuda"
-        return "mps" if torch.backends.mps.is_available() else "cpu"
-    try:
-        torch.ones(1, device=device).item()
-    except (RuntimeError, AssertionError, ValueError) as error:  # which of them depends on how torch was built
-        why = str(error).partition("\n")[0]
-        raise CapivaraError(f"--device {device}: cannot be used: {why}", "auto takes what there is; or cpu") from error
-    return device
-
-
 class Draw(NamedTuple):
     """One caption to be made: the ``prompt`` to continue or answer, and the seed of its words, None: without chance."""
 
     prompt: str
     seed: int | None = None
-
-
-def is_request(prompt: str) -> bool:
-    """Whether a prompt is to be answered; one that does not end as a sentence or a tag does is to be continued.
-
-    >>> is_request("Describe the image."), is_request("<CAPTION>"), is_request("a photo of")
-    (True, True, False)
-    """
-    return prompt.rstrip().endswith((".", "?", "!", ":", ">", "。", "？", "！", "।", "؟"))
 
 
 class Ask(NamedTuple):

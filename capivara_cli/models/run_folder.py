@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from capivara_cli.errors import CapivaraError
-from capivara_cli.pipeline.stage import flag_of
+from capivara_cli.pipeline.options import flag_of
 from capivara_cli.storage.files import partial_of, replace_text, replacing, sweep
 
 _KEEP = 2

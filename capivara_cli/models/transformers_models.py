@@ -11,7 +11,8 @@ from safetensors import SafetensorError
 
 from capivara_cli.errors import CapivaraError
 from capivara_cli.models import hub
-from capivara_cli.models.generation import Setup, resolved
+from capivara_cli.models.generation import Setup
+from capivara_cli.pipeline.device import resolved
 
 LOAD_ERRORS = (
     OSError, ValueError, KeyError, IndexError, RuntimeError, TypeError, AttributeError, ImportError, EOFError,

@@ -12,7 +12,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from capivara_cli.pipeline.stage import Env
+from capivara_cli.pipeline.env import Env
+from capivara_cli.pipeline.options import Settings
+from capivara_cli.pipeline.stage import Stage
 
 Run = Callable[[list[str], Any, Env], dict[str, Any]]
 Estimate = Callable[[list[str], Any, Env, Any], dict[str, Any]]
@@ -47,3 +49,13 @@ def command(
     footprints it is added to.
     """
     return lambda run: Command(name, options, run, argument, streams, composed, estimate)
+
+
+@dataclass(frozen=True)
+class Invocation:
+    """One command line, understood."""
+
+    command: Stage | Command
+    inputs: list[str]
+    options: Any
+    settings: Settings

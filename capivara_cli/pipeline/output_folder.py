@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,9 +15,11 @@ from typing import Any
 
 from capivara_cli.errors import CapivaraError
 from capivara_cli.pipeline import journal
-from capivara_cli.shards.archive import MANIFEST, History, Manifest, logs_of
+from capivara_cli.shards.history import History
+from capivara_cli.shards.manifest import MANIFEST, Manifest, logs_of
 from capivara_cli.storage import claims
 from capivara_cli.storage.claims import STALE, Claim, Claims, Holder, Lost, claim_of, look
+from capivara_cli.urls import base_name, public_url
 
 Entry = dict[str, Any]
 _POLL = (0.02, 2.0)  # s: between two looks at what others are doing, at first and at most
@@ -267,3 +270,15 @@ def _is_dead(log: Path) -> bool:
         return False
     holder = Holder.parse(json.dumps(writer).encode())
     return holder is not None and holder.local and claims.started(holder.pid) != holder.started
+
+
+def output_names(shards: Sequence[str]) -> list[str]:
+    """The base names of the shards; where two folders have the same name, led by the folder's."""
+    names = [base_name(shard).removesuffix(".gz") for shard in shards]
+    names = [name if name.endswith(".tar") else f"{name}.tar" for name in names]
+    if len(set(names)) < len(names):
+        names = [f"{Path(public_url(shard)).parent.name}-{name}" for shard, name in zip(shards, names, strict=True)]
+    for name, count in Counter(names).items():
+        if count > 1:
+            raise CapivaraError(f"{count} inputs would all be written to {name}", "process the folders one by one")
+    return names

@@ -8,51 +8,27 @@ decided. Every pass is a folder of files that processes share, so a killed run g
 from __future__ import annotations
 
 import hashlib
-import itertools
 import json
 import shutil
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol, cast
+from typing import Any
 
 from capivara_cli.costs import per_step
-from capivara_cli.pipeline.chain import Chain, counts, keeping_rejects, tally_of
+from capivara_cli.pipeline.books import Watch, counts, tally_of
+from capivara_cli.pipeline.chain import Chain
+from capivara_cli.pipeline.corpus_stages import corpus_of, one_per_shard, parts_of, survey_env
 from capivara_cli.pipeline.fingerprint import input_identities
 from capivara_cli.pipeline.journal import Journal
+from capivara_cli.pipeline.one_shard import Known, one_shard
 from capivara_cli.pipeline.output_folder import Contents, Done, Entry, Make, SharedFolder
-from capivara_cli.pipeline.stage import Arrays, Corpus, Env, Step, Tally
-from capivara_cli.shards.archive import ShardReader, ShardWriter, Stream, reading
+from capivara_cli.pipeline.stage import Arrays
+from capivara_cli.shards.archive import ShardReader, reading
 from capivara_cli.shards.sample import Sample
 from capivara_cli.storage.claims import Claim
 from capivara_cli.storage.files import replacing
-
-Known = tuple[Arrays, Arrays]
-"""The survey and the decision of a shard."""
-
-
-class Watch(Protocol):
-    """Who wants to know how the work goes."""
-
-    def started(self, name: str) -> None: ...
-
-    def advance(self) -> None: ...
-
-    def finished(self, name: str, tallies: Sequence[Tally]) -> None: ...
-
-
-def wants_all(step: Step) -> bool:
-    """Whether the plan is cut before this step."""
-    return step.stage.corpus is not None and step.stage.corpus.wanted(step.options)
-
-
-def parts_of(chain: Chain) -> list[Chain]:
-    """The plan in pieces, each but the first beginning with a step that has to see all samples."""
-    cuts = [number for number, step in enumerate(chain.steps) if wants_all(step)]
-    bounds = [0, *cuts, len(chain.steps)]
-    return [chain.part(start, stop) for start, stop in itertools.pairwise(bounds)]
 
 
 @dataclass
@@ -136,12 +112,12 @@ class Passes:
         return Pass(self._files(folder, self.names, inputs), make, last)
 
     def _survey(self, part: Chain, shards: Sequence[str], folder: Path, inputs: Sequence[Entry]) -> Pass:
-        corpus, step = _corpus(part), part.steps[0]
+        corpus, step = corpus_of(part), part.steps[0]
         names = [f"{name}.survey.npz" for name in self.names]
 
         def make(index: int, claim: Claim) -> Done:
             self._watch.started(self.names[index])
-            env = _looking(part)
+            env = survey_env(part)
             journal = Journal(folder / names[index], {"fingerprint": self.mark, "input": inputs[index]})
             env.journal = journal
             with reading(shards[index]) as reader, per_step.at(env.number):
@@ -153,14 +129,14 @@ class Passes:
         return Pass(self._files(folder, names, inputs, "surveys.jsonl"), make)
 
     def _decision(self, part: Chain, folder: Path) -> Pass:
-        corpus, step = _corpus(part), part.steps[0]
+        corpus, step = corpus_of(part), part.steps[0]
 
         def make(index: int, claim: Claim) -> Done:
             surveys = [partial(_load, folder / f"{name}.survey.npz") for name in self.names]
-            env = _looking(part)
+            env = survey_env(part)
             with per_step.at(env.number):
                 decisions = corpus.decide(surveys, step.options, env)
-                for name, arrays in _as_many(decisions, self.names, step):
+                for name, arrays in one_per_shard(decisions, self.names, step):
                     _save(folder / f"{name}.decision.npz", arrays, claim)
             with replacing(folder / "decided") as out:
                 out.write(b"\n")
@@ -206,96 +182,10 @@ class Passes:
         return complete
 
 
-@dataclass(frozen=True)
-class Made:
-    """One shard that was written."""
-
-    tallies: list[Tally]
-    size: int
-
-
-def one_shard(chain: Chain, shard: str, target: Path, claim: Claim, watch: Watch, known: Known | None = None) -> Made:
-    """A shard through the steps into a file that appears when it is whole and still ours to make."""
-    with reading(shard) as reader, keeping_rejects(chain, target.name), replacing(target) as out:
-        writer = ShardWriter(out, reader.history + chain.described)
-        for sample in chain.over(counted(reader, chain.envs[0]), known):
-            writer.write(sample)
-            watch.advance()
-            if claim.lost:
-                claim.confirm()
-        tallies = chain.close_books()
-        writer.finish()
-        claim.confirm()
-        return Made(tallies, out.tell())
-
-
-def counted(reader: ShardReader, env: Env) -> Stream:
-    """The samples of a reader; at its end, what it passed over goes into the books of ``env``."""
-    yield from reader
-    for kind, count in reader.ignored.items():
-        env.note(f"ignored {kind}", count)
-    if reader.duplicates:
-        env.tally.read += reader.duplicates
-        env.tally.dropped["duplicate key"] += reader.duplicates
-
-
-def streamed(chain: Chain, samples: Stream) -> Stream:
-    """The samples of a stream after every step; before one that has to see all of them they go to a file and back."""
-    first, *cut = parts_of(chain)
-    made = first.over(samples)
-    for part in cut:
-        made = _spooled(part, made)
-    return made
-
-
-def _spooled(part: Chain, samples: Stream) -> Stream:
-    corpus, step = _corpus(part), part.steps[0]
-    with tempfile.TemporaryFile() as spool:  # has no name: a kill leaves nothing
-        file = cast(BinaryIO, spool)
-        writer = ShardWriter(file, [])
-        for sample in samples:
-            writer.write(sample)
-        writer.finish()
-        env = _looking(part)
-        with per_step.at(env.number):
-            survey = corpus.survey(_again(file), step.options, env)
-            ((_, decision),) = _as_many(corpus.decide([lambda: survey], step.options, env), ["the stream"], step)
-        yield from part.over(_again(file, part.envs[0]), (survey, decision))
-
-
-def _again(file: BinaryIO, env: Env | None = None) -> Stream:
-    file.seek(0)
-    reader = ShardReader(file, "the spooled stream")
-    return counted(reader, env) if env else iter(reader)
-
-
-def _looking(part: Chain) -> Env:
-    """An environment for a look at all samples: the models of the step, and books that nobody reads."""
-    env = part.envs[0]
-    return Env(env.settings, env.step, env.models, env.number)
-
-
-def _corpus(part: Chain) -> Corpus:
-    corpus = part.steps[0].stage.corpus
-    if corpus is None:
-        raise RuntimeError(f"{part.steps[0].name} is no corpus stage")
-    return corpus
-
-
 def _advancing(reader: ShardReader, watch: Watch) -> Iterator[Sample]:
     for sample in reader:
         yield sample
         watch.advance()
-
-
-def _as_many(decisions: Iterator[Arrays], names: Sequence[str], step: Step) -> Iterator[tuple[str, Arrays]]:
-    for count, name in enumerate(names):
-        arrays = next(decisions, None)
-        if arrays is None:
-            raise RuntimeError(f"{step.name} decided about {count} of {len(names)} shards")
-        yield name, arrays
-    if next(decisions, None) is not None:
-        raise RuntimeError(f"{step.name} decided about more than {len(names)} shards")
 
 
 def _save(path: Path, arrays: Arrays, claim: Claim) -> None:

@@ -17,12 +17,16 @@ from typing import Any
 
 from capivara_cli import console
 from capivara_cli.errors import CapivaraError, UsageError
-from capivara_cli.pipeline import engine, journal, partition
-from capivara_cli.pipeline.chain import Chain, Report, counts, keeping_rejects, new_report
+from capivara_cli.pipeline import journal, output_folder, partition, stream
+from capivara_cli.pipeline.books import Report, counts, keeping_rejects, new_report
+from capivara_cli.pipeline.chain import Chain
+from capivara_cli.pipeline.corpus_stages import wants_all
 from capivara_cli.pipeline.fingerprint import fingerprint, input_identity
 from capivara_cli.pipeline.journal import Journal
-from capivara_cli.pipeline.passes import counted, wants_all
-from capivara_cli.shards.archive import MANIFEST, History, Manifest, ShardWriter, Stream, reading
+from capivara_cli.pipeline.source import counted
+from capivara_cli.shards.archive import ShardWriter, Stream, reading
+from capivara_cli.shards.history import History
+from capivara_cli.shards.manifest import MANIFEST, Manifest
 from capivara_cli.shards.remote_inputs import ENTRIES, child, listing, load_manifest, text_of
 from capivara_cli.storage import cache
 from capivara_cli.storage.files import replace_text, replacing, sweep
@@ -38,7 +42,7 @@ def run_folder(chain: Chain, shards: Sequence[str], out: str) -> Report:
     """Each shard to a remote one of the same name; those that the folder has are skipped, and others may help."""
     _check(chain, out)
     out = out.rstrip("/")
-    names = engine.output_names(shards)
+    names = output_folder.output_names(shards)
     share = partition.of(chain.settings.share, len(shards))
     report = new_report(chain, out)
     progress = console.Progress(chain.name)
@@ -101,7 +105,7 @@ def rotate(chain: Chain, history: History, samples: Stream, out: str) -> Report:
             report = new_report(chain, out)
             report.resumed = len(folder.done)
             return report
-        report = engine.rotate(chain, history, samples, spool.path)
+        report = stream.rotate(chain, history, samples, spool.path)
         report.out = out
         made = Manifest.load(spool.path)
         if made is None:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import fields
 from typing import Any
 
-from capivara_cli.pipeline.stage import default_of, flag_of
+from capivara_cli.pipeline.options import default_of, flag_of
 from capivara_cli.registry import command_names, load_command
 
 

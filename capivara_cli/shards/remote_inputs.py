@@ -6,7 +6,7 @@ import tempfile
 from pathlib import Path
 
 from capivara_cli.errors import CapivaraError
-from capivara_cli.shards.archive import MANIFEST, Manifest
+from capivara_cli.shards.manifest import MANIFEST, Manifest
 from capivara_cli.storage.remote.filesystems import Patience, check_scheme, filesystem, on_the_web
 from capivara_cli.storage.remote.read import WebFile, contents
 from capivara_cli.urls import base_name, public_url

@@ -12,7 +12,10 @@ from capivara_cli.errors import CapivaraError, UsageError
 from capivara_cli.languages import Language
 from capivara_cli.languages.caption_cleaning import Cleaner
 from capivara_cli.models.generation import Decoding, Draw, Setup, seed_of
-from capivara_cli.pipeline.stage import Env, map_batched, opt, stage
+from capivara_cli.pipeline.batches import map_batched
+from capivara_cli.pipeline.env import Env
+from capivara_cli.pipeline.options import opt
+from capivara_cli.pipeline.stage import stage
 from capivara_cli.shards.archive import Stream
 from capivara_cli.shards.images import decode_image
 from capivara_cli.shards.sample import Caption, Sample

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 
-from capivara_cli.pipeline.stage import Arrays, Corpus, Env, stage
+from capivara_cli.pipeline.env import Env
+from capivara_cli.pipeline.stage import Arrays, Corpus, stage
 from capivara_cli.shards.archive import Stream
 from capivara_cli.stages.deduplication.options import Options
 

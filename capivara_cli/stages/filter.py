@@ -10,7 +10,9 @@ from capivara_cli import languages
 from capivara_cli.errors import CapivaraError
 from capivara_cli.models.clip import DEFAULT_MODEL, load_clip
 from capivara_cli.models.clip_files import check_model
-from capivara_cli.pipeline.stage import Arrays, Corpus, Env, opt, stage
+from capivara_cli.pipeline.env import Env
+from capivara_cli.pipeline.options import opt
+from capivara_cli.pipeline.stage import Arrays, Corpus, stage
 from capivara_cli.shards.archive import Stream
 from capivara_cli.shards.embedding import with_embedding
 from capivara_cli.shards.sample import Sample

@@ -5,7 +5,8 @@ capivara pack photos/captions.csv --out shards. The format is recognised; --form
 
 from __future__ import annotations
 
-from capivara_cli.pipeline.stage import Env, stage
+from capivara_cli.pipeline.env import Env
+from capivara_cli.pipeline.stage import stage
 from capivara_cli.shards.archive import Stream
 from capivara_cli.stages.importers import _packing
 

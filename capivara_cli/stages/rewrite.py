@@ -10,7 +10,10 @@ from capivara_cli import languages, registry
 from capivara_cli.errors import UsageError
 from capivara_cli.languages import Language, code_of, scripts
 from capivara_cli.models.generation import Ask, Decoding, Setup, seed_of
-from capivara_cli.pipeline.stage import Env, map_texts, opt, stage
+from capivara_cli.pipeline.batches import map_texts
+from capivara_cli.pipeline.env import Env
+from capivara_cli.pipeline.options import opt
+from capivara_cli.pipeline.stage import stage
 from capivara_cli.shards.archive import Stream
 from capivara_cli.shards.sample import Caption, Sample, captions_in
 from capivara_cli.stages.rewriters._exemplars import exemplars

@@ -9,7 +9,9 @@ import hashlib
 from dataclasses import dataclass
 from typing import Literal
 
-from capivara_cli.pipeline.stage import Env, opt, stage
+from capivara_cli.pipeline.env import Env
+from capivara_cli.pipeline.options import opt
+from capivara_cli.pipeline.stage import stage
 from capivara_cli.shards.archive import Stream
 
 

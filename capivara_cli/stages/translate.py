@@ -11,7 +11,10 @@ from capivara_cli.languages import Language, code_of
 from capivara_cli.languages import translation_checks as guards
 from capivara_cli.languages.translation_memory import Remembering, TranslationMemory
 from capivara_cli.models.generation import Decoding, Setup
-from capivara_cli.pipeline.stage import Env, map_texts, opt, stage
+from capivara_cli.pipeline.batches import map_texts
+from capivara_cli.pipeline.env import Env
+from capivara_cli.pipeline.options import opt
+from capivara_cli.pipeline.stage import stage
 from capivara_cli.shards.archive import Stream
 from capivara_cli.shards.sample import Caption, Sample, captions_in
 

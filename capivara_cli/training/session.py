@@ -17,9 +17,10 @@ from capivara_cli.errors import CapivaraError
 from capivara_cli.models.adapters import methods
 from capivara_cli.models.clip import Clip, find_adapter, load_base, load_clip
 from capivara_cli.models.run_folder import RunDir
-from capivara_cli.pipeline.engine import Source
-from capivara_cli.pipeline.stage import Env
-from capivara_cli.shards.archive import History, Stream
+from capivara_cli.pipeline.env import Env
+from capivara_cli.pipeline.source import Source
+from capivara_cli.shards.archive import Stream
+from capivara_cli.shards.history import History
 from capivara_cli.storage.files import sweep
 from capivara_cli.training import finish, towers
 from capivara_cli.training.data import Batches, Selection, TrainingData, select

@@ -23,8 +23,9 @@ import numpy as np
 from capivara_cli import console
 from capivara_cli.errors import BadSample, CapivaraError
 from capivara_cli.models.clip import Clip
-from capivara_cli.pipeline.engine import Source
-from capivara_cli.pipeline.stage import Env, map_batched, map_each
+from capivara_cli.pipeline.batches import map_batched, map_each
+from capivara_cli.pipeline.env import Env
+from capivara_cli.pipeline.source import Source
 from capivara_cli.shards.archive import Stream
 from capivara_cli.shards.embedding import stored_embedding
 from capivara_cli.shards.images import decode_image

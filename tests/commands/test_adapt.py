@@ -13,7 +13,8 @@ from support.made import jpeg, toy_like
 
 from capivara_cli.commands.adapt import Options, adapt
 from capivara_cli.errors import CapivaraError, UsageError
-from capivara_cli.pipeline.stage import Env, Settings
+from capivara_cli.pipeline.env import Env
+from capivara_cli.pipeline.options import Settings
 from capivara_cli.shards.archive import reading
 from capivara_cli.shards.sample import Sample
 

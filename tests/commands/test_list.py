@@ -12,7 +12,8 @@ import pytest
 from capivara_cli.commands.list import KINDS, Options
 from capivara_cli.commands.list import list as list_command
 from capivara_cli.errors import UsageError
-from capivara_cli.pipeline.stage import Env, Settings
+from capivara_cli.pipeline.env import Env
+from capivara_cli.pipeline.options import Settings
 
 
 def run(*kinds: str, json: bool = False) -> dict[str, list[dict[str, object]]]:

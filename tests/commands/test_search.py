@@ -25,7 +25,8 @@ from capivara_cli.commands.searching.index import open_index
 from capivara_cli.errors import CapivaraError, TruncatedInput, UsageError
 from capivara_cli.evaluation.sets import toy
 from capivara_cli.models.clip import Clip, load_clip
-from capivara_cli.pipeline.stage import Env, Settings
+from capivara_cli.pipeline.env import Env
+from capivara_cli.pipeline.options import Settings
 from capivara_cli.shards.embedding import unit, with_embedding
 from capivara_cli.shards.images import decode_image
 from capivara_cli.shards.sample import Caption, Sample

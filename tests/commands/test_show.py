@@ -11,7 +11,8 @@ from support.made import a_sample, jpeg
 
 from capivara_cli.commands.show import Options, show
 from capivara_cli.errors import CapivaraError
-from capivara_cli.pipeline.stage import Env, Settings
+from capivara_cli.pipeline.env import Env
+from capivara_cli.pipeline.options import Settings
 from capivara_cli.reports.samples_page import View, by_language, html_page
 from capivara_cli.shards.archive import ShardWriter
 from capivara_cli.shards.sample import Caption, Sample

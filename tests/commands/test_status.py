@@ -15,7 +15,9 @@ from support.made_stages import UniqueOptions, WorkOptions, content, fill, small
 
 from capivara_cli.commands import slurm, status
 from capivara_cli.errors import CapivaraError, UsageError
-from capivara_cli.pipeline.stage import Env, Settings, Step
+from capivara_cli.pipeline.env import Env
+from capivara_cli.pipeline.options import Settings
+from capivara_cli.pipeline.stage import Step
 from capivara_cli.storage.claims import Holder, claim_of
 
 CAPIVARA = [sys.executable, "-m", "capivara_cli"]

@@ -20,7 +20,7 @@ from capivara_cli.costs.cpu_power import Processor
 from capivara_cli.costs.footprint import Power, judged
 from capivara_cli.costs.sampler import WATTS_PER_GB, Watch
 from capivara_cli.errors import CapivaraError, UsageError
-from capivara_cli.pipeline.stage import Settings
+from capivara_cli.pipeline.options import Settings
 
 CHIP = Processor("a processor", 100.0, 20, "modelled: made for a test")
 

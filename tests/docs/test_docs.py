@@ -67,7 +67,8 @@ def test_the_readmes_pipe_runs(tmp_path: Path) -> None:
 def test_the_stage_in_the_docs_works() -> None:
     from support.made import a_sample
 
-    from capivara_cli.pipeline.stage import Env, Settings
+    from capivara_cli.pipeline.env import Env
+    from capivara_cli.pipeline.options import Settings
     from capivara_cli.shards.sample import Caption
 
     text = (ROOT / "docs" / "extending.md").read_text("utf-8")

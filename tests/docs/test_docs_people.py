@@ -18,7 +18,7 @@ from capivara_cli.commands.adapt import wanted
 from capivara_cli.commands.recipes import recipe as recipes
 from capivara_cli.errors import CapivaraError
 from capivara_cli.evaluation import catalogue
-from capivara_cli.pipeline.stage import Settings, flag_of
+from capivara_cli.pipeline.options import Settings, flag_of
 from capivara_cli.registry import command_names, load_command
 
 PAGES = ["tutorial", "translation-quality", "ethics", "troubleshooting", "faq", "recipes"]

@@ -9,7 +9,8 @@ from support.webdatasets import write_webdataset
 from capivara_cli import registry
 from capivara_cli.errors import CapivaraError
 from capivara_cli.evaluation import catalogue
-from capivara_cli.pipeline.stage import Env, Settings
+from capivara_cli.pipeline.env import Env
+from capivara_cli.pipeline.options import Settings
 
 ELEVATER = [
     "caltech101", "cifar10", "cifar100", "country211", "dtd", "eurosat", "fer2013", "fgvc-aircraft", "flowers102",

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from capivara_cli.evaluation.retrieval import retrieval
 from capivara_cli.evaluation.sets import toy
 from capivara_cli.models.clip import load_clip
-from capivara_cli.pipeline.stage import Env, Settings
+from capivara_cli.pipeline.env import Env
+from capivara_cli.pipeline.options import Settings
 from capivara_cli.shards.images import decode_image
 
 peer = pytest.importorskip("clip_benchmark.metrics.zeroshot_retrieval")

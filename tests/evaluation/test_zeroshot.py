@@ -16,7 +16,8 @@ from capivara_cli.evaluation.evalset import check_names, check_templates
 from capivara_cli.evaluation.metrics import Ranked
 from capivara_cli.evaluation.zeroshot import Scale, class_vectors, classify, confused, confusion, prompt, scored
 from capivara_cli.models.clip import load_clip
-from capivara_cli.pipeline.stage import Env, Settings
+from capivara_cli.pipeline.env import Env
+from capivara_cli.pipeline.options import Settings
 from capivara_cli.shards.images import decode_image
 
 

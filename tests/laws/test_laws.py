@@ -19,7 +19,7 @@ from capivara_cli import registry
 from capivara_cli.cli.parameters import parse_plan
 from capivara_cli.errors import TruncatedInput
 from capivara_cli.pipeline import engine
-from capivara_cli.pipeline.stage import Settings
+from capivara_cli.pipeline.options import Settings
 from capivara_cli.registry import command_names
 from capivara_cli.shards.archive import ShardReader
 from capivara_cli.shards.sample import Sample

@@ -20,7 +20,8 @@ from capivara_cli.commands.export import export
 from capivara_cli.errors import CapivaraError
 from capivara_cli.models.clip import find_adapter, load_clip
 from capivara_cli.models.clip_files import DEFAULT_MODEL
-from capivara_cli.pipeline.stage import Env, Settings
+from capivara_cli.pipeline.env import Env
+from capivara_cli.pipeline.options import Settings
 
 TEXTS = ["um gato azul", "a red dog on the house"]
 VOCABULARY = 4 + len(WORDS)

@@ -13,8 +13,13 @@ from support.made import shard_bytes, toy_like
 from capivara_cli.cli.parameters import parse_plan
 from capivara_cli.errors import CapivaraError, UsageError
 from capivara_cli.pipeline import engine
-from capivara_cli.pipeline.stage import Env, Settings, Stage, Step, map_batched, stage
-from capivara_cli.shards.archive import Manifest, ShardReader, Stream, find_shards
+from capivara_cli.pipeline.batches import map_batched
+from capivara_cli.pipeline.env import Env
+from capivara_cli.pipeline.options import Settings
+from capivara_cli.pipeline.stage import Stage, Step, stage
+from capivara_cli.shards.archive import ShardReader, Stream
+from capivara_cli.shards.inputs import find_shards
+from capivara_cli.shards.manifest import Manifest
 from capivara_cli.shards.sample import Sample
 from capivara_cli.storage.files import replacing, sweep
 

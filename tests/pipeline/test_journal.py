@@ -15,8 +15,11 @@ from support.made import a_sample, toy_like
 
 from capivara_cli.errors import BadSample
 from capivara_cli.pipeline import engine, journal
+from capivara_cli.pipeline.batches import map_batched
+from capivara_cli.pipeline.env import Env
 from capivara_cli.pipeline.journal import Journal
-from capivara_cli.pipeline.stage import Env, Settings, Stage, Step, map_batched, opt, stage
+from capivara_cli.pipeline.options import Settings, opt
+from capivara_cli.pipeline.stage import Stage, Step, stage
 from capivara_cli.shards.archive import Stream
 from capivara_cli.shards.sample import Sample
 

@@ -18,9 +18,11 @@ from support.made_stages import WorkOptions, content, fill, small, work
 from capivara_cli.cli.parameters import parse_plan
 from capivara_cli.errors import CapivaraError, UsageError
 from capivara_cli.pipeline import engine, partition
-from capivara_cli.pipeline.chain import Report
-from capivara_cli.pipeline.stage import Env, Settings, Stage, Step
-from capivara_cli.shards.archive import Manifest
+from capivara_cli.pipeline.books import Report
+from capivara_cli.pipeline.env import Env
+from capivara_cli.pipeline.options import Settings
+from capivara_cli.pipeline.stage import Stage, Step
+from capivara_cli.shards.manifest import Manifest
 from capivara_cli.shards.sample import Sample
 from capivara_cli.storage import claims
 from capivara_cli.storage.claims import Claim, Claims, Holder, claim_of, look

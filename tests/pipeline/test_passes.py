@@ -13,8 +13,11 @@ from support.made_stages import UniqueOptions, WorkOptions, content, fill, small
 
 from capivara_cli.errors import CapivaraError
 from capivara_cli.pipeline import engine
-from capivara_cli.pipeline.stage import Corpus, Env, Settings, Stage, Step
-from capivara_cli.shards.archive import Manifest, ShardReader
+from capivara_cli.pipeline.env import Env
+from capivara_cli.pipeline.options import Settings
+from capivara_cli.pipeline.stage import Corpus, Stage, Step
+from capivara_cli.shards.archive import ShardReader
+from capivara_cli.shards.manifest import Manifest
 
 WORK = Step(work, WorkOptions())
 UNIQUE = Step(unique, UniqueOptions())

@@ -16,9 +16,9 @@ from support.made import shard_bytes, toy_like
 
 from capivara_cli.cli.parameters import parse_plan
 from capivara_cli.errors import CapivaraError, UsageError
-from capivara_cli.pipeline import engine
-from capivara_cli.pipeline.stage import Settings
-from capivara_cli.shards.archive import find_shards
+from capivara_cli.pipeline import engine, stream
+from capivara_cli.pipeline.options import Settings
+from capivara_cli.shards.inputs import find_shards
 from capivara_cli.storage import cache
 from capivara_cli.storage.remote import filesystems, upload
 
@@ -157,14 +157,14 @@ def test_other_stores(kind: str, bucket: s3.Bucket, tmp_path: Path) -> None:
 
 
 def test_a_stream_is_cut_into_remote_shards(bucket: s3.Bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engine, "SHARD_SIZE", 4)
+    monkeypatch.setattr(stream, "SHARD_SIZE", 4)
     whole = shard_bytes(toy_like(10))
     (tmp_path / "stream.tar").write_bytes(whole)
     found = []
     for out in (f"{bucket.url}/out", str(tmp_path / "out")):
-        with open(tmp_path / "stream.tar", "rb") as stream:
+        with open(tmp_path / "stream.tar", "rb") as given:
             before = os.dup(0)
-            os.dup2(stream.fileno(), 0)
+            os.dup2(given.fileno(), 0)
             try:
                 engine.run(KEEP_ALL, ["-"], settings_for(out), None)
             finally:

@@ -20,7 +20,7 @@ from capivara_cli.cli.app import guarded
 from capivara_cli.cli.parameters import parse_plan
 from capivara_cli.errors import CapivaraError, TruncatedInput
 from capivara_cli.pipeline import engine
-from capivara_cli.pipeline.stage import Settings
+from capivara_cli.pipeline.options import Settings
 from capivara_cli.reports.samples_page import escaped
 from capivara_cli.shards import archive, places
 from capivara_cli.shards.archive import MAX_MEMBERS, MAX_NAME, ShardReader

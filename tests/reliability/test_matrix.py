@@ -16,7 +16,7 @@ from reliability.running import Ran, run_case, run_script
 from support.made import ROOT
 
 from capivara_cli.errors import CapivaraError
-from capivara_cli.shards.archive import find_shards
+from capivara_cli.shards.inputs import find_shards
 
 DOCS = ROOT / "docs"
 

@@ -15,7 +15,8 @@ from capivara_cli import languages
 from capivara_cli.errors import CapivaraError, UsageError
 from capivara_cli.languages.caption_cleaning import Cleaner, goes_in_circles
 from capivara_cli.models.generation import Decoding, Draw, Setup
-from capivara_cli.pipeline.stage import Env, Settings, check_bounds
+from capivara_cli.pipeline.env import Env
+from capivara_cli.pipeline.options import Settings, check_bounds
 from capivara_cli.shards.sample import Caption, Sample
 from capivara_cli.stages.caption import Options, caption
 from capivara_cli.stages.captioners import blip2

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from support.made import a_sample
 
 from capivara_cli.languages import similarity
-from capivara_cli.pipeline.stage import Env, Settings
+from capivara_cli.pipeline.env import Env
+from capivara_cli.pipeline.options import Settings
 from capivara_cli.shards.sample import Caption, Sample
 from capivara_cli.stages.dedupe import Options, dedupe
 from capivara_cli.stages.deduplication.captions import algorithm_1

@@ -16,7 +16,8 @@ from capivara_cli.cli.parameters import parse_plan
 from capivara_cli.errors import CapivaraError
 from capivara_cli.models.clip import Clip, load_clip
 from capivara_cli.pipeline import engine
-from capivara_cli.pipeline.stage import Env, Settings
+from capivara_cli.pipeline.env import Env
+from capivara_cli.pipeline.options import Settings
 from capivara_cli.shards.archive import ShardReader
 from capivara_cli.shards.images import decode_image
 from capivara_cli.shards.sample import Caption, Sample, encode_json

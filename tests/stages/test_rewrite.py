@@ -14,8 +14,9 @@ from support.made import a_sample
 from capivara_cli import languages
 from capivara_cli.errors import CapivaraError
 from capivara_cli.models.generation import Ask
+from capivara_cli.pipeline.env import Env
 from capivara_cli.pipeline.journal import Journal
-from capivara_cli.pipeline.stage import Env, Settings
+from capivara_cli.pipeline.options import Settings
 from capivara_cli.shards.sample import Caption, Sample
 from capivara_cli.stages.rewrite import Answer, Options, loaded_as, objection, rewrite
 

@@ -12,7 +12,8 @@ from capivara_cli.errors import CapivaraError, UsageError
 from capivara_cli.languages import translation_memory
 from capivara_cli.languages.translation_memory import Remembering, TranslationMemory
 from capivara_cli.models.generation import Decoding, Setup
-from capivara_cli.pipeline.stage import Env, Settings
+from capivara_cli.pipeline.env import Env
+from capivara_cli.pipeline.options import Settings
 from capivara_cli.shards.sample import Caption, Sample
 from capivara_cli.stages.translate import Options, translate
 from capivara_cli.stages.translators._sentences import join, split

@@ -11,7 +11,9 @@ import pytest
 from PIL import Image
 from support.made import PHOTOS, a_sample
 
-from capivara_cli.pipeline.stage import Arrays, Env, Settings
+from capivara_cli.pipeline.env import Env
+from capivara_cli.pipeline.options import Settings
+from capivara_cli.pipeline.stage import Arrays
 from capivara_cli.shards.sample import Caption, Sample
 from capivara_cli.stages.dedupe import CORPUS, dedupe
 from capivara_cli.stages.deduplication.options import Options

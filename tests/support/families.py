@@ -13,7 +13,8 @@ from support.tiny import WORDS, own_tower, tiny_clip
 
 from capivara_cli.commands.train import Options, train
 from capivara_cli.models.run_folder import RunDir
-from capivara_cli.pipeline.stage import Env, Settings
+from capivara_cli.pipeline.env import Env
+from capivara_cli.pipeline.options import Settings
 
 VOCABULARY = 4 + len(WORDS)
 

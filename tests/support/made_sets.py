@@ -14,7 +14,8 @@ from capivara_cli import registry
 from capivara_cli.errors import CapivaraError
 from capivara_cli.evaluation.evalset import EvalSet
 from capivara_cli.evaluation.sets import fm30k, multi30k
-from capivara_cli.pipeline.stage import Env, Settings
+from capivara_cli.pipeline.env import Env
+from capivara_cli.pipeline.options import Settings
 
 GERMAN = ["Ein Hund", "Could not translate", "?", "Ein Hund", "dfgdfg", "Wer ist das?"]
 XM = [

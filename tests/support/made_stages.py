@@ -14,8 +14,11 @@ import numpy as np
 
 from capivara_cli.errors import BadSample, CapivaraError
 from capivara_cli.pipeline import engine
-from capivara_cli.pipeline.chain import Report
-from capivara_cli.pipeline.stage import Arrays, Corpus, Env, Settings, Step, map_batched, opt, stage
+from capivara_cli.pipeline.batches import map_batched
+from capivara_cli.pipeline.books import Report
+from capivara_cli.pipeline.env import Env
+from capivara_cli.pipeline.options import Settings, opt
+from capivara_cli.pipeline.stage import Arrays, Corpus, Step, stage
 from capivara_cli.shards.archive import Stream
 from capivara_cli.shards.sample import Sample
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from capivara_cli.pipeline.stage import Env, Settings, Tally
+from capivara_cli.pipeline.env import Env, Tally
+from capivara_cli.pipeline.options import Settings
 from capivara_cli.shards.sample import Sample
 from capivara_cli.stages.importers._packing import PackOptions, samples
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from capivara_cli.cli.parameters import parse_command
 from capivara_cli.cli.perform import perform
-from capivara_cli.pipeline.stage import Settings
+from capivara_cli.pipeline.options import Settings
 
 
 def performed(line: str) -> dict[str, Any]:

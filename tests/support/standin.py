@@ -10,7 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from capivara_cli.pipeline.stage import Env, Settings
+from capivara_cli.pipeline.env import Env
+from capivara_cli.pipeline.options import Settings
 from capivara_cli.shards.sample import Sample, encode_json
 
 DIM = 8

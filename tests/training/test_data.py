@@ -17,8 +17,9 @@ from support.tiny import pairs
 
 from capivara_cli.errors import CapivaraError
 from capivara_cli.models.clip import Clip, load_clip
-from capivara_cli.pipeline.engine import Source
-from capivara_cli.pipeline.stage import Env, Settings
+from capivara_cli.pipeline.env import Env
+from capivara_cli.pipeline.options import Settings
+from capivara_cli.pipeline.source import Source
 from capivara_cli.shards.images import decode_image
 from capivara_cli.shards.sample import Caption, Sample
 from capivara_cli.training.data import Batches, Pool, Selection, TrainingData, select

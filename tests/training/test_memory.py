@@ -14,7 +14,8 @@ from torch import nn
 from capivara_cli.commands.train import Options, train
 from capivara_cli.errors import CapivaraError, UsageError
 from capivara_cli.models.run_folder import RunDir
-from capivara_cli.pipeline.stage import Env, Settings
+from capivara_cli.pipeline.env import Env
+from capivara_cli.pipeline.options import Settings
 from capivara_cli.training import memory
 from capivara_cli.training.encoder import Chunk
 from capivara_cli.training.memory import Budget, parse_size, saved_bytes

@@ -28,7 +28,8 @@ from capivara_cli.evaluation.retrieval import retrieval
 from capivara_cli.models.clip import load_clip
 from capivara_cli.models.generation import Decoding, Setup
 from capivara_cli.models.run_folder import RunDir
-from capivara_cli.pipeline.stage import Env, Settings
+from capivara_cli.pipeline.env import Env
+from capivara_cli.pipeline.options import Settings
 from capivara_cli.shards.archive import reading
 from capivara_cli.shards.images import decode_image
 from capivara_cli.shards.sample import Caption, Sample

@@ -23,7 +23,8 @@ from capivara_cli.errors import CapivaraError, UsageError
 from capivara_cli.models.adapters.peft_backed import checkpoint_gradients
 from capivara_cli.models.clip import load_clip
 from capivara_cli.models.run_folder import RunDir
-from capivara_cli.pipeline.stage import Env, Settings
+from capivara_cli.pipeline.env import Env
+from capivara_cli.pipeline.options import Settings
 from capivara_cli.training.memory import saved_bytes
 
 STEPS = 120

@@ -13,10 +13,12 @@ from typing import Any, BinaryIO
 from capivara_cli import console
 from capivara_cli.cli.dry_run import offline, plans
 from capivara_cli.cli.dry_run.rehearsal import Rehearsal
-from capivara_cli.cli.parameters import Invocation
 from capivara_cli.costs import carbon_intensity
 from capivara_cli.errors import UsageError
-from capivara_cli.pipeline.stage import Env, Settings, Stage, Step
+from capivara_cli.pipeline.command import Invocation
+from capivara_cli.pipeline.env import Env
+from capivara_cli.pipeline.options import Settings
+from capivara_cli.pipeline.stage import Stage, Step
 from capivara_cli.shards.sample import encode_json
 from capivara_cli.storage.files import replace_text
 

@@ -12,7 +12,8 @@ from typing import NamedTuple
 from capivara_cli.errors import BadSample, CapivaraError
 from capivara_cli.languages import code_of
 from capivara_cli.pipeline.stage import Step
-from capivara_cli.shards.archive import MANIFEST, Manifest, reading
+from capivara_cli.shards.archive import reading
+from capivara_cli.shards.manifest import MANIFEST, Manifest
 from capivara_cli.shards.sample import Caption, Sample, encode_json
 from capivara_cli.shards.tar import BLOCK
 from capivara_cli.urls import is_url

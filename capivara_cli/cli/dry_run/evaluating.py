@@ -13,9 +13,10 @@ from capivara_cli.cli.dry_run.census import Census, Kind, Origin, census_of
 from capivara_cli.cli.dry_run.machine import Machine, machine
 from capivara_cli.cli.dry_run.rehearsal import Rehearsal, Row
 from capivara_cli.models.run_folder import RunDir
-from capivara_cli.pipeline.stage import Env, Step
+from capivara_cli.pipeline.env import Env
+from capivara_cli.pipeline.stage import Step
 from capivara_cli.registry import load_command
-from capivara_cli.shards.archive import find_shards
+from capivara_cli.shards.inputs import find_shards
 
 _SIZES = {
     "toy": (300, 1), "flickr30k": (1000, 5), "multi30k": (1000, 1), "mscoco": (5000, 5), "xtd": (1000, 1),

@@ -12,7 +12,7 @@ from capivara_cli.costs import ledger
 from capivara_cli.errors import CapivaraError
 from capivara_cli.models.run_folder import RunDir
 from capivara_cli.pipeline.stage import Step
-from capivara_cli.shards.archive import MANIFEST
+from capivara_cli.shards.manifest import MANIFEST
 
 _FOLDERS = 200
 """Folders that are looked into, at most."""

@@ -16,13 +16,16 @@ from capivara_cli.cli.dry_run.effects import Effect, effect_of
 from capivara_cli.cli.dry_run.machine import Machine, machine
 from capivara_cli.cli.dry_run.rehearsal import Rehearsal, Row
 from capivara_cli.cli.dry_run.sources import census_of_sources
-from capivara_cli.pipeline import engine, partition
+from capivara_cli.pipeline import engine, output_folder, partition
 from capivara_cli.pipeline.chain import Chain
+from capivara_cli.pipeline.corpus_stages import parts_of, wants_all
 from capivara_cli.pipeline.fingerprint import fingerprint
+from capivara_cli.pipeline.options import Settings
 from capivara_cli.pipeline.output_folder import Contents, SharedFolder
-from capivara_cli.pipeline.passes import Passes, parts_of, wants_all
-from capivara_cli.pipeline.stage import Settings, Step
-from capivara_cli.shards.archive import Manifest, find_shards
+from capivara_cli.pipeline.passes import Passes
+from capivara_cli.pipeline.stage import Step
+from capivara_cli.shards.inputs import find_shards
+from capivara_cli.shards.manifest import Manifest
 from capivara_cli.urls import is_url
 
 _RULED = ("split", "pack")
@@ -93,7 +96,7 @@ def _remaining(work: Work, shards: Sequence[str], settings: Settings) -> Work:
             return replace(work, census=replace(census, shards=()), done=census.samples, done_census=census)
         return work
     share = partition.of(settings.share, len(shards))
-    passes = Passes(chain, shards, engine.output_names(shards), folder, _Nobody(), fingerprint(chain))
+    passes = Passes(chain, shards, output_folder.output_names(shards), folder, _Nobody(), fingerprint(chain))
     passes.out.check()
     passes.out.refresh()
     finished = [passes.out.is_done(index) for index in range(len(shards))]

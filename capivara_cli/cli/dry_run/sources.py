@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, TextIO
 
 from capivara_cli import registry
 from capivara_cli.cli.dry_run.census import Census, Kind, Origin, census_of
-from capivara_cli.shards.archive import find_shards
+from capivara_cli.shards.inputs import find_shards
 from capivara_cli.shards.sample import IMAGE_SUFFIXES
 from capivara_cli.stages.importers import _packing
 from capivara_cli.stages.importers._columns import find_columns

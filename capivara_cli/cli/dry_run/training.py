@@ -14,9 +14,10 @@ from capivara_cli.cli.dry_run.census import Census, census_of
 from capivara_cli.cli.dry_run.machine import Machine, machine
 from capivara_cli.cli.dry_run.rehearsal import Rehearsal, Row
 from capivara_cli.models.run_folder import RunDir
-from capivara_cli.pipeline import engine
-from capivara_cli.pipeline.stage import Env, Settings
-from capivara_cli.shards.archive import find_shards
+from capivara_cli.pipeline import source
+from capivara_cli.pipeline.env import Env
+from capivara_cli.pipeline.options import Settings
+from capivara_cli.shards.inputs import find_shards
 
 _TOKENS = 16
 """Of a caption, on average."""
@@ -50,7 +51,7 @@ class Job:
 
 def rehearse(wanted: Sequence[Wanted], inputs: Sequence[str], env: Env, rehearsal: Rehearsal) -> None:
     """Add the rows of all runs; they share their features, and their rate, as they differ in language and seed only."""
-    sources = engine.default_inputs(inputs)
+    sources = source.default_inputs(inputs)
     census = rehearsal.planned(sources) or census_of(find_shards(sources))
     rehearsal.count(sources, census)
     first = wanted[0]

@@ -15,7 +15,8 @@ from typing import Any
 from capivara_cli.cli.dry_run.census import Kind, Origin
 from capivara_cli.cli.dry_run.offline import absence
 from capivara_cli.errors import CapivaraError, UsageError
-from capivara_cli.pipeline.stage import Settings, Step
+from capivara_cli.pipeline.options import Settings
+from capivara_cli.pipeline.stage import Step
 
 SAMPLES = 32
 TRAINING_SAMPLES = 64

@@ -23,8 +23,10 @@ from capivara_cli.cli.dry_run.census import Tallied
 from capivara_cli.cli.dry_run.offline import is_absent, offline
 from capivara_cli.errors import CapivaraError
 from capivara_cli.pipeline.chain import Chain
-from capivara_cli.pipeline.passes import streamed
-from capivara_cli.pipeline.stage import Env, Settings, Step
+from capivara_cli.pipeline.env import Env
+from capivara_cli.pipeline.options import Settings
+from capivara_cli.pipeline.stage import Step
+from capivara_cli.pipeline.stream import streamed
 from capivara_cli.registry import load_command
 from capivara_cli.shards.archive import ShardWriter, reading
 from capivara_cli.shards.sample import Sample
@@ -173,7 +175,7 @@ def _peak() -> int:
 def _trained(asked: dict[str, Any], samples: list[Sample], settings: Settings) -> dict[str, Any]:
     """Some steps of training in a temporary folder: seconds of loading, of the features, and of a step."""
     from capivara_cli.models.run_folder import RunDir
-    from capivara_cli.pipeline.engine import Source
+    from capivara_cli.pipeline.source import Source
     from capivara_cli.training.session import Session
 
     class Watched(Session):

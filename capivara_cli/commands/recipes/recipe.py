@@ -18,7 +18,8 @@ from typing import Any, NoReturn, get_type_hints
 from capivara_cli.cli.parameters import parse_command
 from capivara_cli.errors import CapivaraError, UsageError, unknown
 from capivara_cli.models.clip_files import DEFAULT_MODEL
-from capivara_cli.pipeline.stage import Settings, Stage, check_bounds, flag_of, opt
+from capivara_cli.pipeline.options import Settings, check_bounds, flag_of, opt
+from capivara_cli.pipeline.stage import Stage
 from capivara_cli.registry import load_command
 
 if sys.version_info >= (3, 11):

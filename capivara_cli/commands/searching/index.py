@@ -24,7 +24,8 @@ from capivara_cli.commands.searching.exact import Floats
 from capivara_cli.errors import CapivaraError
 from capivara_cli.models.clip import Clip
 from capivara_cli.models.run_folder import replacing_folder
-from capivara_cli.pipeline.stage import Env, map_batched
+from capivara_cli.pipeline.batches import map_batched
+from capivara_cli.pipeline.env import Env
 from capivara_cli.shards.archive import Stream
 from capivara_cli.shards.embedding import stored_embedding, unit
 from capivara_cli.shards.images import decode_image

@@ -20,7 +20,7 @@ from capivara_cli.evaluation.evalset import EvalSet, Metric, Provenance
 from capivara_cli.evaluation.sets import _memes, _tree, _voc, _webdataset
 from capivara_cli.evaluation.sets._files import check_choice
 from capivara_cli.evaluation.sets._images import SPLITS, Images, lines_of, places
-from capivara_cli.pipeline.stage import Env
+from capivara_cli.pipeline.env import Env
 
 FOLDER = Path(__file__).with_name("labels")
 PAPER = "paper"

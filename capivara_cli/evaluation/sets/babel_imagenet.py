@@ -19,7 +19,7 @@ from capivara_cli.evaluation.evalset import EvalSet, Provenance, check_templates
 from capivara_cli.evaluation.sets import _download, _labelled, _tree, _webdataset
 from capivara_cli.evaluation.sets._files import check_choice, checksum
 from capivara_cli.evaluation.sets._images import SPLITS, Images
-from capivara_cli.pipeline.stage import Env
+from capivara_cli.pipeline.env import Env
 
 NAMES, PROMPTS = "babel_imagenet.json", "nllb_dist13b_prompts.json"
 REPOSITORY, COMMIT = "gregor-ge/Babel-ImageNet", "317c49896f04bc61d0c7a5dfc6fd4e3b0d8a9430"

@@ -19,7 +19,7 @@ from capivara_cli.errors import CapivaraError, unknown
 from capivara_cli.evaluation.evalset import EvalSet, Provenance
 from capivara_cli.evaluation.sets._download import Remote, fetch, folder, unpack
 from capivara_cli.evaluation.sets._files import ImageFolder, Read, Row, Samples, check_choice, check_count, checksum
-from capivara_cli.pipeline.stage import Env
+from capivara_cli.pipeline.env import Env
 
 COUNT = 3_600
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from capivara_cli.evaluation.evalset import EvalSet
 from capivara_cli.evaluation.sets._karpathy import Hub, Karpathy
-from capivara_cli.pipeline.stage import Env
+from capivara_cli.pipeline.env import Env
 
 COUNTS = {"train": 29_000, "val": 1_014, "test": 1_000}
 

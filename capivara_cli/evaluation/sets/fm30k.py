@@ -17,7 +17,7 @@ from capivara_cli.evaluation.evalset import EvalSet, Provenance
 from capivara_cli.evaluation.sets import multi30k
 from capivara_cli.evaluation.sets._download import Annotations, Repository
 from capivara_cli.evaluation.sets._files import Row, Samples, check_choice, check_count, lines
-from capivara_cli.pipeline.stage import Env
+from capivara_cli.pipeline.env import Env
 
 IMAGES, CAPTIONS = 31_783, 158_915
 

@@ -8,7 +8,7 @@ from capivara_cli.errors import CapivaraError, UsageError, unknown
 from capivara_cli.evaluation.evalset import EvalSet, Provenance, check_names
 from capivara_cli.evaluation.sets import _tree
 from capivara_cli.evaluation.sets._images import SPLITS, with_language
-from capivara_cli.pipeline.stage import Env
+from capivara_cli.pipeline.env import Env
 
 _LAYOUT = "folder:PATH takes PATH/CLASS/*.jpg, or PATH/test/CLASS/*.jpg and PATH/train/CLASS/*.jpg"
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from capivara_cli.evaluation.evalset import EvalSet
 from capivara_cli.evaluation.sets._karpathy import Hub, Karpathy
-from capivara_cli.pipeline.stage import Env
+from capivara_cli.pipeline.env import Env
 
 COUNTS = {"train": 82_783, "restval": 30_504, "val": 5_000, "test": 5_000}
 

@@ -19,7 +19,7 @@ from capivara_cli.evaluation.evalset import EvalSet, Provenance
 from capivara_cli.evaluation.sets._download import Annotations, Repository
 from capivara_cli.evaluation.sets._files import ImageFolder, Read, Row, Samples, check_choice, lines
 from capivara_cli.evaluation.sets.flickr30k import FLICKR30K
-from capivara_cli.pipeline.stage import Env
+from capivara_cli.pipeline.env import Env
 
 COUNTS = {
     "train": 29_000,

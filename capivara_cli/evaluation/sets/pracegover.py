@@ -16,7 +16,7 @@ from typing import Any
 from capivara_cli.errors import CapivaraError, unknown
 from capivara_cli.evaluation.evalset import EvalSet, Provenance
 from capivara_cli.evaluation.sets._files import ImageFolder, Row, Samples, check_choice, checksum
-from capivara_cli.pipeline.stage import Env
+from capivara_cli.pipeline.env import Env
 
 RELEASED = {"train": 242_036, "validation": 80_628, "test": 80_673}
 _SPLITS = {"train": "train", "val": "validation", "test": "test"}

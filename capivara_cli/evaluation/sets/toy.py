@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 from capivara_cli.errors import CapivaraError, unknown
 from capivara_cli.evaluation.evalset import EvalSet, Provenance
-from capivara_cli.pipeline.stage import Env
+from capivara_cli.pipeline.env import Env
 from capivara_cli.shards.sample import Caption, Sample, encode_json
 from capivara_cli.toy import grammar, scenes
 

@@ -11,7 +11,7 @@ from capivara_cli.evaluation.evalset import EvalSet, Metric, Provenance, check_t
 from capivara_cli.evaluation.sets import _webdataset
 from capivara_cli.evaluation.sets._files import checksum
 from capivara_cli.evaluation.sets._images import lines_of, with_language
-from capivara_cli.pipeline.stage import Env
+from capivara_cli.pipeline.env import Env
 
 
 def recognises(path: Path) -> bool:

@@ -16,7 +16,7 @@ from capivara_cli.errors import unknown
 from capivara_cli.evaluation.evalset import EvalSet, Provenance
 from capivara_cli.evaluation.sets._download import Annotations, Remote, Repository, folder, unpack
 from capivara_cli.evaluation.sets._files import ImageFolder, Read, Row, Samples, check_choice, key_of, lines
-from capivara_cli.pipeline.stage import Env
+from capivara_cli.pipeline.env import Env
 
 COUNT = 1_000
 

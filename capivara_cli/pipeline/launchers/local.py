@@ -13,8 +13,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, Any, cast
 
+from capivara_cli.pipeline.options import Settings
 from capivara_cli.pipeline.passes import Passes
-from capivara_cli.pipeline.stage import Settings
 from capivara_cli.pipeline.workers.events import Accounts, Books
 from capivara_cli.pipeline.workers.job import Job
 

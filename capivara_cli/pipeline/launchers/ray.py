@@ -18,8 +18,8 @@ from capivara_cli import console
 from capivara_cli.errors import CapivaraError
 from capivara_cli.pipeline.chain import Chain
 from capivara_cli.pipeline.launchers.local import cores
+from capivara_cli.pipeline.options import Settings
 from capivara_cli.pipeline.passes import Pass, Passes
-from capivara_cli.pipeline.stage import Settings
 from capivara_cli.pipeline.workers.events import Accounts, Books
 from capivara_cli.pipeline.workers.job import Job
 

@@ -9,9 +9,9 @@ from typing import Any, Protocol
 from capivara_cli import console
 from capivara_cli.costs import flops, per_step, worker_costs
 from capivara_cli.errors import CapivaraError, UsageError
-from capivara_cli.pipeline.chain import tally_of
+from capivara_cli.pipeline.books import tally_of
+from capivara_cli.pipeline.env import Tally
 from capivara_cli.pipeline.passes import Passes
-from capivara_cli.pipeline.stage import Tally
 from capivara_cli.storage.claims import machine
 
 DEATHS = 3

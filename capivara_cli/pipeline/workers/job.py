@@ -11,10 +11,12 @@ from typing import Any
 
 from capivara_cli.errors import CapivaraError
 from capivara_cli.pipeline import partition
+from capivara_cli.pipeline.books import Watch
 from capivara_cli.pipeline.chain import Chain
+from capivara_cli.pipeline.options import Settings
 from capivara_cli.pipeline.partition import Share
-from capivara_cli.pipeline.passes import Passes, Watch
-from capivara_cli.pipeline.stage import Settings, Stage, Step
+from capivara_cli.pipeline.passes import Passes
+from capivara_cli.pipeline.stage import Stage, Step
 
 
 @dataclass(frozen=True)

@@ -21,8 +21,8 @@ from typing import Any, TextIO, TypeVar, cast
 from capivara_cli import console
 from capivara_cli.costs import flops, per_step
 from capivara_cli.errors import CapivaraError
-from capivara_cli.pipeline.chain import counts
-from capivara_cli.pipeline.stage import Tally
+from capivara_cli.pipeline.books import counts
+from capivara_cli.pipeline.env import Tally
 from capivara_cli.pipeline.workers.job import Job
 
 Result = TypeVar("Result")

@@ -18,7 +18,10 @@ from typing import Any
 from capivara_cli import languages
 from capivara_cli.errors import BadSample, CapivaraError
 from capivara_cli.reports.page.read_run import Run
-from capivara_cli.shards.archive import History, Manifest, find_shards, reading
+from capivara_cli.shards.archive import reading
+from capivara_cli.shards.history import History
+from capivara_cli.shards.inputs import find_shards
+from capivara_cli.shards.manifest import Manifest
 from capivara_cli.shards.sample import Caption, Sample
 from capivara_cli.stages.filtering import histogram
 

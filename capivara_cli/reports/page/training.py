@@ -6,7 +6,7 @@ import statistics
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from capivara_cli.pipeline.stage import flag_of
+from capivara_cli.pipeline.options import flag_of
 from capivara_cli.reports.page import charts
 from capivara_cli.reports.page.findings import Findings, Outcome, Variant, ordered, outcomes
 from capivara_cli.reports.page.gains import named

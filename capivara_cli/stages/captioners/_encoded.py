@@ -11,7 +11,8 @@ from transformers.modeling_outputs import BaseModelOutput
 
 from capivara_cli.errors import CapivaraError
 from capivara_cli.languages import Language
-from capivara_cli.models.generation import Setup, is_request
+from capivara_cli.languages.prompts import is_request
+from capivara_cli.models.generation import Setup
 from capivara_cli.stages.captioners._generating import GeneratingCaptioner, Row
 from capivara_cli.stages.captioners._prompts import PREFIXES, in_english, only_english
 

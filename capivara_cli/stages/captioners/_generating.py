@@ -10,8 +10,9 @@ import torch
 from transformers import GenerationConfig, LogitsProcessorList
 
 from capivara_cli.languages import Language
+from capivara_cli.languages.prompts import is_request
 from capivara_cli.models.decoding import Halving, SeededSampling, ends_of
-from capivara_cli.models.generation import Draw, Setup, is_request
+from capivara_cli.models.generation import Draw, Setup
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -7,7 +7,7 @@ from collections import Counter
 from capivara_cli import languages
 from capivara_cli.errors import BadSample
 from capivara_cli.languages import similarity
-from capivara_cli.pipeline.stage import Env
+from capivara_cli.pipeline.env import Env
 from capivara_cli.shards.archive import Stream
 from capivara_cli.shards.sample import Caption, Sample
 from capivara_cli.stages.deduplication.options import Options

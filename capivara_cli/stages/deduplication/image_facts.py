@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from capivara_cli.errors import BadSample
-from capivara_cli.pipeline.stage import Env, map_batched
+from capivara_cli.pipeline.batches import map_batched
+from capivara_cli.pipeline.env import Env
 from capivara_cli.shards.embedding import stored_embedding
 from capivara_cli.shards.images import decode_image, image_size
 from capivara_cli.shards.sample import Sample, captions_in

@@ -16,7 +16,8 @@ import numpy as np
 
 from capivara_cli import console
 from capivara_cli.errors import BadSample
-from capivara_cli.pipeline.stage import Arrays, Env
+from capivara_cli.pipeline.env import Env
+from capivara_cli.pipeline.stage import Arrays
 from capivara_cli.shards.archive import Stream
 from capivara_cli.shards.embedding import with_embedding
 from capivara_cli.shards.sample import Sample

@@ -8,7 +8,7 @@ from typing import Literal
 from capivara_cli import languages
 from capivara_cli.errors import UsageError
 from capivara_cli.models.clip_files import DEFAULT_MODEL, check_model
-from capivara_cli.pipeline.stage import opt
+from capivara_cli.pipeline.options import opt
 
 WAYS = ("id", "bytes", "phash", "embedding")
 """How an image is known again in another set, the cheapest and surest first."""

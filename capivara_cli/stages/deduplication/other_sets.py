@@ -15,7 +15,7 @@ import numpy as np
 
 from capivara_cli import console
 from capivara_cli.errors import CapivaraError, unknown
-from capivara_cli.pipeline.stage import Env
+from capivara_cli.pipeline.env import Env
 from capivara_cli.shards.sample import Sample
 from capivara_cli.stages.deduplication.cosine import Known
 from capivara_cli.stages.deduplication.hamming import Hashes
@@ -159,7 +159,8 @@ def _any_among(ordered: np.ndarray, asked: list[list[int]]) -> np.ndarray:
 
 def _samples(other: Other, options: Options, env: Env) -> Iterator[Sample]:
     from capivara_cli.evaluation import catalogue
-    from capivara_cli.shards.archive import find_shards, reading
+    from capivara_cli.shards.archive import reading
+    from capivara_cli.shards.inputs import find_shards
 
     if not other.is_shards:
         lang = catalogue.languages(other.name)[0]

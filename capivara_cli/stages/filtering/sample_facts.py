@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from capivara_cli.errors import BadSample
-from capivara_cli.pipeline.stage import Env, map_batched
+from capivara_cli.pipeline.batches import map_batched
+from capivara_cli.pipeline.env import Env
 from capivara_cli.shards.embedding import stored_embedding
 from capivara_cli.shards.sample import Caption, Sample
 from capivara_cli.stages.filtering.image_rules import ImageRules

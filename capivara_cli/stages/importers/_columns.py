@@ -9,7 +9,7 @@ from typing import Any
 
 from capivara_cli import languages
 from capivara_cli.errors import BadSample, CapivaraError
-from capivara_cli.pipeline.stage import Env
+from capivara_cli.pipeline.env import Env
 from capivara_cli.shards.sample import Caption
 from capivara_cli.stages.importers._photos import caption
 

@@ -7,7 +7,9 @@ from pathlib import Path
 
 from capivara_cli import languages, registry
 from capivara_cli.errors import BadSample, CapivaraError
-from capivara_cli.pipeline.stage import Env, map_batched, opt
+from capivara_cli.pipeline.batches import map_batched
+from capivara_cli.pipeline.env import Env
+from capivara_cli.pipeline.options import opt
 from capivara_cli.shards.archive import Stream
 from capivara_cli.shards.images import decode_image
 from capivara_cli.shards.sample import Sample

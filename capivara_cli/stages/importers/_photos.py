@@ -14,7 +14,8 @@ from typing import Any
 
 from capivara_cli import console
 from capivara_cli.errors import BadSample, CapivaraError
-from capivara_cli.pipeline.stage import Env, map_batched
+from capivara_cli.pipeline.batches import map_batched
+from capivara_cli.pipeline.env import Env
 from capivara_cli.shards.archive import Stream
 from capivara_cli.shards.images import image_suffix
 from capivara_cli.shards.sample import IMAGE_SUFFIXES, Caption, Sample, encode_json

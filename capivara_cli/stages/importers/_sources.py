@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from capivara_cli.errors import BadSample, CapivaraError
-from capivara_cli.pipeline.stage import Env
-from capivara_cli.shards.archive import Stream, find_shards, reading
+from capivara_cli.pipeline.env import Env
+from capivara_cli.shards.archive import Stream, reading
+from capivara_cli.shards.inputs import find_shards
 from capivara_cli.shards.sample import Sample
 from capivara_cli.stages.importers._photos import complain, keys_of
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from capivara_cli.errors import BadSample
-from capivara_cli.pipeline.stage import Env
+from capivara_cli.pipeline.env import Env
 from capivara_cli.shards.sample import Caption, Sample
 from capivara_cli.stages.captioners._prompts import PREFIXES
 from capivara_cli.stages.importers._columns import language_code

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from capivara_cli.errors import BadSample, CapivaraError
-from capivara_cli.pipeline.stage import Env
+from capivara_cli.pipeline.env import Env
 from capivara_cli.shards.sample import IMAGE_SUFFIXES, Caption, Sample
 from capivara_cli.stages.importers._packing import PackOptions
 from capivara_cli.stages.importers._photos import Photo, caption, complain, keys_of, samples_of

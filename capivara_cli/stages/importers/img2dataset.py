@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from capivara_cli.errors import BadSample
-from capivara_cli.pipeline.stage import Env
+from capivara_cli.pipeline.env import Env
 from capivara_cli.shards.sample import Caption, Sample
 from capivara_cli.stages.importers._columns import language_code
 from capivara_cli.stages.importers._packing import PackOptions

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from capivara_cli.errors import CapivaraError, unknown
-from capivara_cli.pipeline.stage import Env
+from capivara_cli.pipeline.env import Env
 from capivara_cli.shards.sample import Sample
 from capivara_cli.stages.importers._packing import PackOptions
 from capivara_cli.stages.importers._photos import Photo, caption, complain, refuse_if_images_are_elsewhere, samples_of

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from capivara_cli.errors import BadSample, CapivaraError, unknown
-from capivara_cli.pipeline.stage import Env
+from capivara_cli.pipeline.env import Env
 from capivara_cli.shards.images import image_suffix
 from capivara_cli.shards.sample import IMAGE_SUFFIXES, Sample, encode_json
 from capivara_cli.stages.importers._columns import Columns, find_columns

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from capivara_cli.errors import BadSample, CapivaraError
-from capivara_cli.pipeline.stage import Env
+from capivara_cli.pipeline.env import Env
 from capivara_cli.shards.sample import Sample
 from capivara_cli.stages.importers._columns import Columns, find_columns
 from capivara_cli.stages.importers._packing import PackOptions

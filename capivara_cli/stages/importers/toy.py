@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from capivara_cli.errors import CapivaraError
-from capivara_cli.pipeline.stage import Env
+from capivara_cli.pipeline.env import Env
 from capivara_cli.shards.sample import Caption, Sample, encode_json
 from capivara_cli.stages.importers._packing import PackOptions
 from capivara_cli.toy import grammar, scenes

@@ -18,7 +18,7 @@ from capivara_cli.cli.parameters import parse_command
 from capivara_cli.cli.perform import perform
 from capivara_cli.errors import CapivaraError, UsageError
 from capivara_cli.pipeline import engine
-from capivara_cli.pipeline.stage import Settings
+from capivara_cli.pipeline.options import Settings
 from capivara_cli.shards.sample import Caption
 
 PLAN = (

@@ -86,7 +86,7 @@ def test_training_by_a_past_run(shards, untried, monkeypatch):
     line = TRAIN.replace("--name one", "--name two").replace("--steps 6", "--steps 100")
     from capivara_cli.cli.parameters import parse_command
     from capivara_cli.models.run_folder import RunDir
-    from capivara_cli.pipeline.stage import Settings
+    from capivara_cli.pipeline.options import Settings
 
     options = parse_command(line.split(), Settings()).options
     counts = {"trainable": 1000, "total": 5000}

@@ -25,7 +25,8 @@ from capivara_cli.commands.train import train
 from capivara_cli.errors import CapivaraError, UsageError
 from capivara_cli.models.clip import load_clip
 from capivara_cli.models.run_folder import RunDir
-from capivara_cli.pipeline.stage import Env, Settings
+from capivara_cli.pipeline.env import Env
+from capivara_cli.pipeline.options import Settings
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -15,7 +15,8 @@ from capivara_cli.commands.adapt import Options, adapt, wanted
 from capivara_cli.commands.recipes import recipe as recipes
 from capivara_cli.commands.recipes.script import Script
 from capivara_cli.errors import CapivaraError, UsageError
-from capivara_cli.pipeline.stage import Env, Settings
+from capivara_cli.pipeline.env import Env
+from capivara_cli.pipeline.options import Settings
 from capivara_cli.shards.sample import Caption, Sample, encode_json
 from capivara_cli.toy import grammar, scenes
 

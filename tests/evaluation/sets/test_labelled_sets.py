@@ -15,7 +15,8 @@ from capivara_cli.errors import CapivaraError
 from capivara_cli.evaluation.evalset import check_names, check_templates
 from capivara_cli.evaluation.sets import _download, _labelled, babel_imagenet
 from capivara_cli.evaluation.sets._images import folded, places
-from capivara_cli.pipeline.stage import Env, Settings
+from capivara_cli.pipeline.env import Env
+from capivara_cli.pipeline.options import Settings
 
 SIZES = {
     "caltech101": 102, "cifar10": 10, "cifar100": 100, "country211": 211, "dtd": 47, "eurosat": 10, "fer2013": 7,

@@ -24,7 +24,8 @@ from capivara_cli.evaluation.gallery import Captions
 from capivara_cli.evaluation.sets import flickr30k
 from capivara_cli.evaluation.translations import Translation
 from capivara_cli.models import hub
-from capivara_cli.pipeline.stage import Env, Settings
+from capivara_cli.pipeline.env import Env
+from capivara_cli.pipeline.options import Settings
 from capivara_cli.shards.images import decode_image
 from capivara_cli.toy import grammar, scenes
 

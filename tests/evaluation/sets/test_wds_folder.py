@@ -12,7 +12,8 @@ from support.webdatasets import write_webdataset
 
 from capivara_cli import registry
 from capivara_cli.errors import CapivaraError, TruncatedInput, UsageError
-from capivara_cli.pipeline.stage import Env, Settings
+from capivara_cli.pipeline.env import Env
+from capivara_cli.pipeline.options import Settings
 from capivara_cli.shards.images import decode_image
 
 

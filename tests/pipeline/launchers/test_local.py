@@ -18,7 +18,8 @@ from support.made_stages import UniqueOptions, WorkOptions, content, fill, small
 from capivara_cli.errors import CapivaraError
 from capivara_cli.pipeline import engine
 from capivara_cli.pipeline.launchers import local
-from capivara_cli.pipeline.stage import Settings, Stage, Step
+from capivara_cli.pipeline.options import Settings
+from capivara_cli.pipeline.stage import Stage, Step
 from capivara_cli.shards.sample import Sample
 
 WORK = Step(work, WorkOptions())

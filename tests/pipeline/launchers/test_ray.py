@@ -15,7 +15,8 @@ from capivara_cli.costs import Meter
 from capivara_cli.errors import CapivaraError
 from capivara_cli.pipeline import engine
 from capivara_cli.pipeline.launchers import ray as ray_engine
-from capivara_cli.pipeline.stage import Settings, Step
+from capivara_cli.pipeline.options import Settings
+from capivara_cli.pipeline.stage import Step
 from capivara_cli.shards.sample import Sample
 
 UNIQUE = Step(unique, UniqueOptions())

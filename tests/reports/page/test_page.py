@@ -28,7 +28,8 @@ from support.reported import (
 
 from capivara_cli.commands.report import Options, report
 from capivara_cli.errors import CapivaraError, UsageError
-from capivara_cli.pipeline.stage import Env, Settings
+from capivara_cli.pipeline.env import Env
+from capivara_cli.pipeline.options import Settings
 from capivara_cli.reports.page.caption_journey import find_stages, journeys
 from capivara_cli.reports.page.command_lines import typed
 from capivara_cli.reports.page.read_run import read_run

@@ -13,7 +13,8 @@ import pytest
 from support.reported import a_run, evaluate, with_examples, with_shards
 
 from capivara_cli.commands.report import Options, report
-from capivara_cli.pipeline.stage import Env, Settings
+from capivara_cli.pipeline.env import Env
+from capivara_cli.pipeline.options import Settings
 
 BROWSER, DRIVER = shutil.which("chromium") or shutil.which("chromium-browser"), shutil.which("chromedriver")
 FLAGS = (

@@ -17,7 +17,8 @@ from support.made import a_sample, jpeg, shard_bytes
 
 from capivara_cli.cli.parameters import parse_plan
 from capivara_cli.pipeline import engine
-from capivara_cli.pipeline.stage import Env, Settings
+from capivara_cli.pipeline.env import Env
+from capivara_cli.pipeline.options import Settings
 from capivara_cli.shards.archive import reading
 from capivara_cli.shards.embedding import with_embedding
 from capivara_cli.shards.sample import Caption, Sample

@@ -12,7 +12,7 @@ from PIL import Image
 from support.deduping import cut, encoded, photos
 
 from capivara_cli.errors import UsageError
-from capivara_cli.pipeline.stage import check_bounds
+from capivara_cli.pipeline.options import check_bounds
 from capivara_cli.stages.deduplication import clusters, cosine, hamming
 from capivara_cli.stages.deduplication import first_of_near as search
 from capivara_cli.stages.deduplication.clusters import ClusterSpace

@@ -15,7 +15,8 @@ from support.made import a_sample, jpeg
 
 from capivara_cli.errors import CapivaraError, UsageError
 from capivara_cli.evaluation import catalogue
-from capivara_cli.pipeline.stage import Env, Settings
+from capivara_cli.pipeline.env import Env
+from capivara_cli.pipeline.options import Settings
 from capivara_cli.shards.sample import Sample
 from capivara_cli.stages.dedupe import dedupe
 from capivara_cli.stages.deduplication.image_ids import _names, identities

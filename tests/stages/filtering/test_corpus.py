@@ -14,7 +14,9 @@ import pytest
 from support.made import a_sample, jpeg
 
 from capivara_cli.errors import CapivaraError
-from capivara_cli.pipeline.stage import Arrays, Env, Settings
+from capivara_cli.pipeline.env import Env
+from capivara_cli.pipeline.options import Settings
+from capivara_cli.pipeline.stage import Arrays
 from capivara_cli.shards.sample import Caption, Sample
 from capivara_cli.stages.filter import CORPUS, Options
 from capivara_cli.stages.filter import filter as filter_stage

@@ -9,7 +9,8 @@ from support.made import jpeg
 from support.packed import pack, said
 
 from capivara_cli.errors import CapivaraError
-from capivara_cli.pipeline.stage import Env, Settings
+from capivara_cli.pipeline.env import Env
+from capivara_cli.pipeline.options import Settings
 from capivara_cli.stages.importers._packing import PackOptions, importer_of, samples
 
 RED = jpeg((255, 0, 0))

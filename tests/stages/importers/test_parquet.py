@@ -11,7 +11,8 @@ from support.made import jpeg
 from support.packed import pack, said
 
 from capivara_cli.errors import CapivaraError
-from capivara_cli.pipeline.stage import Env, Settings
+from capivara_cli.pipeline.env import Env
+from capivara_cli.pipeline.options import Settings
 from capivara_cli.stages.importers._packing import PackOptions, samples
 
 RED, BLUE = jpeg((255, 0, 0)), jpeg((0, 0, 255))

@@ -14,7 +14,8 @@ from support.made import PHOTOS, jpeg
 from support.packed import pack, said
 
 from capivara_cli.errors import CapivaraError
-from capivara_cli.pipeline.stage import Env, Settings
+from capivara_cli.pipeline.env import Env
+from capivara_cli.pipeline.options import Settings
 from capivara_cli.shards.sample import encode_json
 from capivara_cli.stages.importers._packing import PackOptions, samples
 from capivara_cli.stages.importers._photos import Downloads

@@ -24,7 +24,8 @@ from capivara_cli.errors import CapivaraError
 from capivara_cli.languages import scripts
 from capivara_cli.models.decoding import SeededSampling
 from capivara_cli.models.generation import Ask, Decoding, Setup
-from capivara_cli.pipeline.stage import Env, Settings
+from capivara_cli.pipeline.env import Env
+from capivara_cli.pipeline.options import Settings
 from capivara_cli.shards.sample import Caption
 from capivara_cli.stages.rewrite import Answer as Judged
 from capivara_cli.stages.rewrite import Options, length, loaded_as, objection, rewrite

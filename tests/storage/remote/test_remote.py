@@ -15,8 +15,9 @@ from support.made import shard_bytes, toy_like
 from capivara_cli.cli.parameters import parse_plan
 from capivara_cli.errors import CapivaraError
 from capivara_cli.pipeline import engine
-from capivara_cli.pipeline.stage import Settings
-from capivara_cli.shards.archive import find_shards, open_source, reading
+from capivara_cli.pipeline.options import Settings
+from capivara_cli.shards.archive import open_source, reading
+from capivara_cli.shards.inputs import find_shards
 from capivara_cli.storage.remote import filesystems
 from capivara_cli.storage.remote import read as remote_reading
 from capivara_cli.storage.remote.read import RemoteStream, identity_of, opened

@@ -1,0 +1,29 @@
+"""The device that models run on."""
+
+from __future__ import annotations
+
+import functools
+
+from capivara_cli.errors import CapivaraError
+
+
+@functools.cache
+def resolved(device: str) -> str:
+    """``auto`` -> cuda, mps or cpu, whichever there is; any other name as it is. Does not import torch for ``cpu``.
+
+    Raises ``CapivaraError`` for a device that torch does not know or that is not there.
+    """
+    if device == "cpu":
+        return device
+    import torch
+
+    if device == "auto":
+        if torch.cuda.is_available():
+            return "cuda"
+        return "mps" if torch.backends.mps.is_available() else "cpu"
+    try:
+        torch.ones(1, device=device).item()
+    except (RuntimeError, AssertionError, ValueError) as error:  # which of them depends on how torch was built
+        why = str(error).partition("\n")[0]
+        raise CapivaraError(f"--device {device}: cannot be used: {why}", "auto takes what there is; or cpu") from error
+    return device

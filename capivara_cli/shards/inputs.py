@@ -1,0 +1,82 @@
+"""What an input names: folders, tar files, brace patterns, globs, URLs and standard input, as a list of shards."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from capivara_cli.errors import CapivaraError
+from capivara_cli.shards.manifest import Manifest
+from capivara_cli.urls import is_url, public_url
+
+
+def find_shards(inputs: Sequence[str]) -> list[str]:
+    """Folders, tar files, brace patterns, globs, URLs and ``-`` -> the shards they name, in order.
+
+    Raises ``CapivaraError`` for what does not exist, for a folder without shards, and for a folder that a stage of
+    ours has begun and not finished: half a data set must not pass for a whole one.
+    """
+    found: list[str] = []
+    for text in inputs:
+        if text.startswith("pipe:"):
+            raise CapivaraError("pipe: runs a shell command, and is not read", "COMMAND | capivara … -")
+        for pattern in _expand_braces(text):
+            found += _shards_of(pattern)
+    return found
+
+
+def _expand_braces(text: str) -> list[str]:
+    if "{" not in text:
+        return [text]
+    from braceexpand import braceexpand
+
+    try:
+        return list(braceexpand(text))
+    except ValueError as error:
+        raise CapivaraError(f"{public_url(text)}: unbalanced braces") from error
+
+
+def _shards_of(pattern: str) -> list[str]:
+    if pattern == "-":
+        return [pattern]
+    if is_url(pattern):
+        from capivara_cli.shards.remote_inputs import shards_of
+
+        return shards_of(pattern)
+    path = Path(pattern)
+    if path.is_dir():
+        return _shards_in(path)
+    if path.exists():
+        return [pattern]
+    if any(mark in pattern for mark in "*?["):
+        import glob
+
+        if matches := sorted(glob.glob(pattern)):  # noqa: PTH207  Path.glob takes no absolute pattern
+            return [shard for match in matches for shard in _shards_of(match)]
+        raise CapivaraError(f"{pattern}: nothing matches")
+    raise CapivaraError(
+        f"{pattern}: no such file or folder", "make shards from your images with: capivara pack PHOTOS --out shards"
+    )
+
+
+def _shards_in(folder: Path) -> list[str]:
+    manifest = Manifest.load(folder)
+    if manifest is not None and not manifest.complete:
+        total = "an unknown number of" if manifest.shards is None else manifest.shards
+        names = " | ".join(step.get("step", "?") for step in manifest.plan)
+        raise CapivaraError(
+            f"{folder}: unfinished: {len(manifest.done)} of {total} shards are there",
+            f"run the command that makes it again, it goes on where it stopped ({names})",
+        )
+    shards = sorted(str(path) for path in folder.glob("*.tar") if not path.name.startswith("."))
+    if manifest is not None and (gone := manifest.done.keys() - {Path(shard).name for shard in shards}):
+        raise CapivaraError(
+            f"{folder}: incomplete: {min(gone)} is gone, which its manifest.jsonl has as finished",
+            "run the command that makes it again, it makes what is missing",
+        )
+    if not shards:
+        raise CapivaraError(
+            f"{folder}: no .tar shards in this folder",
+            f"for a folder of images: capivara pack {folder} --out shards",
+        )
+    return shards
