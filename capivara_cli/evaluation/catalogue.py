@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from types import ModuleType
 
 from capivara_cli import registry
 from capivara_cli.errors import CapivaraError, unknown
