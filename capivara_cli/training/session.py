@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -48,14 +51,25 @@ class _EvalSource:
         return iter(self.samples)
 
 
+Timed = Callable[[str], AbstractContextManager[object]]
+
+
+def _untimed(part: str) -> AbstractContextManager[object]:
+    return contextlib.nullcontext()
+
+
 class Session:
     """``options`` are those of ``capivara train``; the run folder says how far an earlier session came.
 
-    ``stores``: what other sessions of the same command have read.
+    ``stores``: what other sessions of the same command have read. ``timed(part)`` is entered around the parts of the
+    work, "load", "features" and "train": ``--dry-run`` measures them.
     """
 
-    def __init__(self, options: Any, run: RunDir, source: Source, env: Env, stores: dict[str, Store]) -> None:
+    def __init__(
+        self, options: Any, run: RunDir, source: Source, env: Env, stores: dict[str, Store], timed: Timed = _untimed
+    ) -> None:
         self.options, self.run_dir, self.source, self.env, self.stores = options, run, source, env, stores
+        self.timed = timed
         self.devices = Devices(device=env.device)
         self.method = options.peft
 
@@ -70,14 +84,17 @@ class Session:
             sweep(run.path)
         else:
             console.be_quiet(True)
-        clip, start = self._load()
-        store = self._store(clip)
+        with self.timed("load"):
+            clip, start = self._load()
+        with self.timed("features"):
+            store = self._store(clip)
         if run.begun:
             self._same_data(store)
         if run.finished:
             console.say(f"{run}: already finished")
         else:
-            self._train(clip, start, store)
+            with self.timed("train"):
+                self._train(clip, start, store)
         return self._summary()
 
     def _train(self, clip: Clip, start: Path | None, store: Store) -> None:

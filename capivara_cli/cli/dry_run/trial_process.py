@@ -7,6 +7,7 @@ temporary folder only, downloads nothing, and asks no service.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import itertools
 import json
@@ -178,25 +179,13 @@ def _trained(asked: dict[str, Any], samples: list[Sample], settings: Settings) -
     from capivara_cli.pipeline.source import Source
     from capivara_cli.training.session import Session
 
-    class Watched(Session):
-        loading = reading = threads = 0.0
+    parts = dict[str, tuple[float, float]]()
 
-        def _load(self) -> Any:
-            began = time.monotonic()
-            loaded = super()._load()
-            self.loading = time.monotonic() - began
-            return loaded
-
-        def _store(self, clip: Any) -> Any:
-            began = time.monotonic()
-            store = super()._store(clip)
-            self.reading = time.monotonic() - began
-            return store
-
-        def _train(self, clip: Any, start: Any, store: Any) -> None:
-            began, worked = time.monotonic(), time.process_time()
-            super()._train(clip, start, store)
-            self.threads = (time.process_time() - worked) / (time.monotonic() - began)
+    @contextlib.contextmanager
+    def timed(part: str) -> Iterator[None]:
+        began, worked = time.monotonic(), time.process_time()
+        yield
+        parts[part] = time.monotonic() - began, time.process_time() - worked
 
     with tempfile.TemporaryDirectory() as folder:
         shard = Path(folder) / "trial.tar"
@@ -212,19 +201,18 @@ def _trained(asked: dict[str, Any], samples: list[Sample], settings: Settings) -
         )  # fmt: skip
         env = Env(settings, "train")
         run = RunDir(Path(folder) / "run")
-        session = Watched(small, run, Source([str(shard)], env), env, {})
-        session.run()
+        Session(small, run, Source([str(shard)], env), env, {}, timed).run()
         lines = run.read_metrics()
         return {
             "train": True,
-            "loading": session.loading,
-            "reading": session.reading,
+            "loading": parts["load"][0],
+            "reading": parts["features"][0],
             "samples": len(samples),
             "embedded": env.tally.notes["images embedded here"],
             "pairs": run.document["batch"]["size"],
             "seconds": [line["timing"]["seconds"] for line in lines[1:]],
             "parameters": {key: run.document["parameters"][key] for key in ("trainable", "total")},
-            "threads": session.threads,
+            "threads": parts["train"][1] / parts["train"][0],
             "peak": _peak(),
         }
 
