@@ -25,7 +25,7 @@ STAGES = {
 PROGRAM = """
 import sys
 from capivara_cli.cli.app import main
-from capivara_cli.costs import tracker
+from capivara_cli.costs import codecarbon_counter as tracker
 tracker.AFTER = 1e9
 main(sys.argv[1:])
 """

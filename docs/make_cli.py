@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import ast
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from capivara_cli.cli.app import ForPrograms
-from capivara_cli.cli.parameters import PACKAGE, plain_help
+from capivara_cli.cli.parameters import plain_help
 from capivara_cli.pipeline.options import Settings, flag_of
 from capivara_cli.pipeline.stage import Stage
-from capivara_cli.registry import command_names, load_command
+from capivara_cli.registry import command_names, docstring, load_command
 
 HEAD = """# Commands
 
@@ -33,8 +32,7 @@ def page() -> str:
 
 def command(name: str) -> str:
     loaded = load_command(name)
-    path = PACKAGE / command_names()[name] / f"{name}.py"
-    text = plain_help(ast.get_docstring(ast.parse(path.read_text("utf-8"))) or "")
+    text = plain_help(docstring(command_names()[name], name))
     argument = "SOURCE" if name == "pack" else "INPUT" if isinstance(loaded, Stage) else loaded.argument
     usage = f"capivara {name}" + (f" [{argument}]..." if argument else "")
     options = f"{table(loaded.options)}\n" if fields(loaded.options) else ""

@@ -8,6 +8,7 @@ depend on the processor, so files of two machines differ. ``PYTHONPATH=OTHER_CHE
 
 from __future__ import annotations
 
+import argparse
 import hashlib
 import json
 import os
@@ -46,7 +47,8 @@ capivara dedupe shards --against toy:100 --out apart
 {_TRAIN} --name full --peft full
 {_TRAIN} --name dora --lora-use dora,rslora --val 0.2 --val-every 5 --ema 0.9
 {_TRAIN} --name aligned --align native --align-loss contrastive
-{_TRAIN} --name pivot --align mt-pivot --text-sampling all
+capivara translate ready --from pt --lang en --translator toy --no-cache --out there-and-back
+{_TRAIN.replace("ready", "there-and-back")} --name pivot --align mt-pivot --text-sampling all
 {_TRAIN} --name taught --objective clip+distill:0.5 --memory 2GB
 {_TRAIN} --name fp32 --precision fp32 --shots 20
 capivara train ready --continue-from runs/lora --lang pt --batch-size 64 --steps 5 --no-energy --name longer
@@ -69,7 +71,11 @@ _SKIPPED = {"footprint.json", "footprint.jsonl", "MODEL_CARD.md", "report.html"}
 
 def main() -> None:
     """Run every command in FOLDER and print {path: sha256} of what lies there at the end."""
-    folder = Path(sys.argv[1])
+    parser = argparse.ArgumentParser(
+        prog="python -m tools.output_hashes", description=(__doc__ or "").partition("\n")[0]
+    )
+    parser.add_argument("folder", type=Path, help="a new folder for the outputs")
+    folder = parser.parse_args().folder
     folder.mkdir(parents=True)
     setup = "set -eo pipefail; capivara() { " + f'"{sys.executable}" -m capivara_cli "$@" --quiet' + "; }\n"
     environment = {**os.environ, "CAPIVARA_CACHE": str(folder.resolve() / ".cache"), "HF_HUB_OFFLINE": "1"}

@@ -182,7 +182,7 @@ def test_signals_leave_nothing_behind(number: int, code: int, shards: Callable[.
 
 
 def test_a_bug_is_shown_whole_with_its_own_exit_code(tmp_path: Path) -> None:
-    code = "import sys; from capivara_cli import cli\ncli.load_command = lambda name: 1 / 0\ncli.main(['split'])"
+    code = "import sys; from capivara_cli.cli import app\napp.load_command = lambda name: 1 / 0\napp.main(['split'])"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path)
     assert result.returncode == 70
     assert "this is a bug in capivara" in result.stderr

@@ -82,7 +82,7 @@ def test_json_prints_no_table(capsys: pytest.CaptureFixture[str]) -> None:
 def test_nothing_heavy_is_imported() -> None:
     program = (
         "import sys; from capivara_cli.commands import show, list\n"
-        "from capivara_cli.pipeline.stage import Env, Settings\n"
+        "from capivara_cli.pipeline.env import Env\nfrom capivara_cli.pipeline.options import Settings\n"
         "list.list.run([], list.Options(), Env(Settings(), 'list'))\n"
         "heavy = {'torch', 'transformers', 'open_clip', 'peft', 'argostranslate', 'numpy', 'PIL', 'ctranslate2'}\n"
         "print(sorted(heavy & sys.modules.keys()), file=sys.stderr)"

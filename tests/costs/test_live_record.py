@@ -21,9 +21,9 @@ from capivara_cli.errors import CapivaraError, UsageError
 CAPIVARA = [sys.executable, "-m", "capivara_cli"]
 OFTEN = """
 import sys
-from capivara_cli import ongoing
+from capivara_cli.costs import live_record
 from capivara_cli.cli.app import main
-ongoing._FIRST = ongoing._SELDOM = 0.1
+live_record._FIRST = live_record._SELDOM = 0.1
 main(sys.argv[1:])
 """
 TRAIN = [

@@ -277,7 +277,7 @@ def test_a_meter_leaves_nothing_behind(tmp_path: Path) -> None:
 
 def test_codecarbon_itself_says_nothing_and_leaves_nothing(tmp_path: Path) -> None:
     code = (
-        "import time\nfrom capivara_cli.costs import tracker\ntracker.AFTER = 0.0\n"
+        "import time\nfrom capivara_cli.costs import codecarbon_counter as tracker\ntracker.AFTER = 0.0\n"
         "it = tracker.Tracker()\nit.start()\nwhile it._tracker is None: time.sleep(0.05)\n"
         "assert it.stop() is None\nprint('stopped')"
     )

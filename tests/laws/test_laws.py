@@ -164,7 +164,7 @@ def test_law_6_same_plan_same_bytes(step: str, tmp_path: Path) -> None:
 def test_law_7_only_the_tar_reaches_standard_output(shards: Callable[..., Path], tmp_path: Path) -> None:
     shards(toy_like(3))
     chatty = (
-        "import os, sys; from capivara_cli import stage; run = stage.Stage.check\n"
+        "import os, sys; from capivara_cli.pipeline import stage; run = stage.Stage.check\n"
         "def check(self, options): print('chatter'); os.write(1, b'raw chatter\\n'); run(self, options)\n"
         "stage.Stage.check = check\n"
         "from capivara_cli.cli.app import main; main(['split', 'shards', '--fraction', '0'])"

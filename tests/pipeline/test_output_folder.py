@@ -81,7 +81,8 @@ def test_only_a_dead_processs_claim_is_taken_over(
     changes: dict[str, object], silent: float, free: bool, tmp_path: Path
 ) -> None:
     leave(tmp_path, "a.tar", holder(**changes), silent)
-    claim = Claims(tmp_path).take("a.tar")
+    taken = Claims(tmp_path)
+    claim = taken.take("a.tar")
     assert (claim is not None) == free
     assert [path.name for path in tmp_path.iterdir()] == [".a.tar.claim"]
     if claim:
@@ -151,7 +152,7 @@ def test_a_heartbeat_keeps_a_claim_fresh(tmp_path: Path, monkeypatch: pytest.Mon
     while not claim.lost and time.monotonic() < deadline:
         time.sleep(0.01)
     assert claim.lost
-    claims.close()
+    taken.close()
     claims.let_go(claim)
     assert claim.path.exists()  # it is another's now
 

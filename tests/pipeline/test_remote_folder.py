@@ -178,11 +178,11 @@ def test_a_stream_is_cut_into_remote_shards(bucket: s3.Bucket, tmp_path: Path, m
 
 RUN = """
 import os, signal, sys
-from capivara_cli import engine
+from capivara_cli.pipeline import engine
 from capivara_cli.cli.parameters import parse_plan
-from capivara_cli.remote import stores, uploading
-from capivara_cli.pipeline.stage import Settings
-uploading.PART = 4000
+from capivara_cli.storage.remote import filesystems, upload
+from capivara_cli.pipeline.options import Settings
+upload.PART = 4000
 place, count = sys.argv[3], int(sys.argv[4])
 
 def killing(work):
@@ -195,14 +195,15 @@ def killing(work):
     return counted
 
 if place == "sample":
-    engine.ShardWriter.write = killing(engine.ShardWriter.write)
+    from capivara_cli.shards.archive import ShardWriter
+    ShardWriter.write = killing(ShardWriter.write)
 elif place == "call":
-    uploading.BucketUpload._call = killing(uploading.BucketUpload._call)
+    upload.BucketUpload._call = killing(upload.BucketUpload._call)
 elif place == "entry":
-    from capivara_cli.remote import folder
+    from capivara_cli.pipeline import remote_folder as folder
     folder.put_bytes = killing(folder.put_bytes)
 elif place == "remove":
-    from capivara_cli.remote import folder
+    from capivara_cli.pipeline import remote_folder as folder
     folder.remove = killing(folder.remove)
 engine.run(parse_plan("split --fraction 0"), [sys.argv[1]], Settings(out=sys.argv[2], quiet=True, energy=False), None)
 """

@@ -103,7 +103,7 @@ def test_what_a_stage_makes_of_captions(step, captions, shards, untried):
 def test_what_is_finished_is_subtracted(shards, untried, monkeypatch):
     shards(toy_like(6), toy_like(4, 6), toy_like(3, 10))
     line = "dedupe shards --out done"
-    monkeypatch.setattr(engine.shares, "of", lambda text, total: engine.shares.Share(1, 1, total))
+    monkeypatch.setattr(engine.partition, "of", lambda text, total: engine.partition.Share(1, 1, total))
     performed(line)
     (row,) = estimated(line)["stages"]
     assert (row["samples"], row["already_done"], row["source"], row["seconds"]) == (0, 13, "done", 0.0)

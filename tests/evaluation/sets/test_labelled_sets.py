@@ -155,7 +155,7 @@ def test_orders_that_follow_from_the_distribution():
 
 
 def test_the_files_are_in_the_package():
-    assert _labelled.FOLDER.parent.parent.name == "capivara_cli"
+    assert _labelled.FOLDER.parent.parent.parent.name == "capivara_cli"
     assert len(list(_labelled.FOLDER.glob("*.json"))) == len(SIZES)
 
 

@@ -180,7 +180,7 @@ def test_a_seed_gives_one_answer_in_any_company(folder: Path) -> None:
 
 def test_another_process_gives_the_same(folder: Path) -> None:
     code = (
-        "import sys, json; from capivara_cli import languages; from capivara_cli.rewriters import llm\n"
+        "import sys, json; from capivara_cli import languages; from capivara_cli.stages.rewriters import llm\n"
         "from capivara_cli.models.generation import *; from capivara_cli.stages.rewrite import Options\n"
         "asks = [Ask(*each) for each in json.loads(sys.argv[2])]\n"
         "setup = Setup('cpu', Decoding(77, 1, 0.9, 0.95))\n"

@@ -166,7 +166,7 @@ def test_without_a_network_the_package_to_bring_is_named(tmp_path: Path) -> None
     script = """
 from capivara_cli.errors import CapivaraError
 from capivara_cli.models.generation import Setup
-from capivara_cli.translators import argos
+from capivara_cli.stages.translators import argos
 try:
     argos.load("", source="en", target="pt", setup=Setup("cpu"))
 except CapivaraError as error:
