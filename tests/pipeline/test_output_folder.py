@@ -141,7 +141,8 @@ def test_of_many_who_take_over_one_has_it(tmp_path: Path) -> None:
 
 def test_a_heartbeat_keeps_a_claim_fresh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(claims, "HEARTBEAT", 0.02)
-    claim = Claims(tmp_path).take("a.tar")
+    taken = Claims(tmp_path)
+    claim = taken.take("a.tar")
     assert claim is not None
     os.utime(claim.path, (1, 1))
     deadline = time.monotonic() + 30
@@ -153,7 +154,7 @@ def test_a_heartbeat_keeps_a_claim_fresh(tmp_path: Path, monkeypatch: pytest.Mon
         time.sleep(0.01)
     assert claim.lost
     taken.close()
-    claims.let_go(claim)
+    taken.let_go(claim)
     assert claim.path.exists()  # it is another's now
 
 
