@@ -58,11 +58,3 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
-
-
-@pytest.fixture
-def no_card(monkeypatch: pytest.MonkeyPatch) -> None:
-    """For the run folders of ``standin.make_run``, which know too little for a model card."""
-    from capivara_cli.reports import card
-
-    monkeypatch.setattr(card, "write", lambda folder: None)

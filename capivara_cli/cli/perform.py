@@ -43,10 +43,11 @@ def perform(invocation: Invocation, *, data: BinaryIO | None = None, as_json: bo
         inputs = summary.pop("inputs", [])
         if work is not None:
             summary["footprint"] = work.ended(inputs, summary, data)
-            for folder in ledger.run_folders(summary):
-                from capivara_cli.reports import card  # which says what all of it cost
+        cards = [Path(text) for text in summary.pop("cards", [])]
+        for folder in [] if composed else dict.fromkeys([*ledger.run_folders(summary), *cards]):
+            from capivara_cli.reports import card  # last: a card contains what its run cost
 
-                card.write(folder)
+            card.write(folder)
     histogram = scores.take(summary)
     if "read" in summary:
         console.say(summary_line(invocation.command.name, summary))

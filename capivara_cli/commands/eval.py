@@ -88,7 +88,9 @@ def _eval(inputs: list[str], options: Options, env: Env) -> dict[str, Any]:
 
     opened = _opened(targets, options, langs, modes, env)
     contenders = _contenders(targets.runs, options, env)
-    owner = {"run": targets.runs[0]} if targets.runs else {}  # what evaluating cost is kept with the run
+    owner: dict[str, Any] = (
+        {"run": targets.runs[0]} if targets.runs else {}
+    )  # what evaluating cost is kept with the run
     if targets.runs:
         live_record.goes_to(run=targets.runs[0])
 
@@ -110,6 +112,7 @@ def _eval(inputs: list[str], options: Options, env: Env) -> dict[str, Any]:
         table_files.write(path, found)
     console.say(terminal.tables(found))
     tally = env.tally
+    owner["cards"] = [each.folder for each in contenders if each.folder]
     return {**found, **owner, "read": tally.read, "dropped": dict(tally.dropped), "notes": dict(tally.notes)}
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import statistics
+import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
@@ -270,10 +271,13 @@ def train(inputs: list[str], options: Options, env: Env) -> dict[str, Any]:
 
     source = Source(inputs, env)
     stores: dict[str, Any] = {}  # a stream is read once, for all runs
-    summaries = []
+    summaries: list[dict[str, Any]] = []
     for number, (each, run, settings) in enumerate(runs):
         with steps.at(number):
-            summaries.append(Session(each, run, source, _env(settings, env), stores).run())
+            summary = Session(each, run, source, _env(settings, env), stores).run()
+            summaries += [summary] if summary is not None else []
+    if not summaries:
+        sys.exit(0)  # one of several processes, but not the first, which reports for all
     if len(runs) == 1:
         return summaries[0]
     console.say(_over_runs(summaries))

@@ -45,8 +45,8 @@ def command(
     """Make a function the command ``name``. What it returns is what ``--json`` and ``--summary`` write.
 
     Keys that mean something to every command: ``read``, ``written``, ``dropped``, ``notes`` (the summary line),
-    ``out`` (a folder of shards) and ``run`` (a run folder), which get the footprint, and ``inputs``, whose
-    footprints it is added to.
+    ``out`` (a folder of shards) and ``run`` (a run folder), which get the footprint, ``cards`` (further run folders
+    whose model card changes), and ``inputs``, whose footprints it is added to.
     """
     return lambda run: Command(name, options, run, argument, streams, composed, estimate)
 

@@ -1,4 +1,4 @@
-"""What run folders keep of an evaluation: every row, examples with images beside the first model's, the card anew."""
+"""What run folders keep of an evaluation: every row, and examples with images beside the first model's."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from capivara_cli.evaluation.examples import Queried
 from capivara_cli.evaluation.gallery import code_of
 from capivara_cli.evaluation.measure import Contender, Row, Subject
 from capivara_cli.models.run_folder import RunDir
-from capivara_cli.reports import card
 from capivara_cli.reports.tables import terminal
 from capivara_cli.shards.sample import Sample
 
@@ -55,7 +54,6 @@ class Keeping:
             terminal.save(folder, rows)
             if (chosen := self._chosen[run.name]) and (again := source.samples()) is not None:
                 examples.save(folder / "examples", chosen, functools.partial(iter, again))
-            card.write(folder)
 
 
 def _taught(contender: Contender) -> list[str]:

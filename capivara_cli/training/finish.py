@@ -1,4 +1,4 @@
-"""What a run leaves: adapter, result, curve, model card; and what is said of it."""
+"""What a run leaves: adapter, result, curve. The program adds its cost and the model card."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from capivara_cli import __version__, console
 from capivara_cli.models.adapters import methods
 from capivara_cli.models.clip import Clip
 from capivara_cli.models.run_folder import RunDir, replacing_folder
-from capivara_cli.reports import card
 from capivara_cli.training import curve
 from capivara_cli.training.data import TrainingData
 from capivara_cli.training.loop import Best
@@ -49,7 +48,7 @@ def versions() -> dict[str, str]:
 
 
 def finish(run: RunDir, clip: Clip, best: Best, pairs_per_second: float, *, images: bool) -> None:
-    """Write adapter, curve and model card, and last of all the word that the run is finished; then say how it went.
+    """Write the adapter and the curve, then mark the run as finished in ``run.json``, and report the result.
 
     ``images``: the image tower was trained too.
     """
@@ -66,7 +65,6 @@ def finish(run: RunDir, clip: Clip, best: Best, pairs_per_second: float, *, imag
         step=len(metrics),
     )
     curve.save(metrics, run.path / "curve.png", run.path.name)
-    card.write(run.path)
     run.save(finished=True)
     _say(run, metrics)
 

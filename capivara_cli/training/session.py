@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -37,6 +36,8 @@ from capivara_cli.training.teacher import Teacher
 from capivara_cli.training.trackers import Trackers
 from capivara_cli.training.validation import Validation
 from capivara_cli.urls import public_url
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -73,8 +74,8 @@ class Session:
         self.devices = Devices(device=env.device)
         self.method = options.peft
 
-    def run(self) -> dict[str, Any]:
-        """Train what is left to train; returns the summary of the run."""
+    def run(self) -> dict[str, Any] | None:
+        """Train the steps that are left; returns the summary of the run, None in all but the first process."""
         run = self.run_dir
         if self.options.memory:
             few_plans()
@@ -95,7 +96,7 @@ class Session:
         else:
             with self.timed("train"):
                 self._train(clip, start, store)
-        return self._summary()
+        return self._summary() if self.devices.first else None
 
     def _train(self, clip: Clip, start: Path | None, store: Store) -> None:
         options, run = self.options, self.run_dir
@@ -111,9 +112,8 @@ class Session:
         parts = Parts(clip, encoder, batches, objective, images, validation(images) if validation else None, teacher)
         trainer = Trainer(parts, recipe, run, Trackers(options.trackers, run, self.devices.first))
         pairs_per_second = trainer.train()
-        if not self.devices.first:
-            sys.exit(0)  # the first process writes what is left to be written
-        finish.finish(run, clip, trainer.best, pairs_per_second, images=images is not None)
+        if self.devices.first:
+            finish.finish(run, clip, trainer.best, pairs_per_second, images=images is not None)
 
     def _select(self, store: Store) -> TrainingData:
         data = select(store, self.options.selection)
@@ -166,11 +166,11 @@ class Session:
             give_back()
         return self.stores[name]
 
-    def _together(self, read: Any) -> Store:
-        """The first process reads and writes the store; the others open what it has written."""
-        store = read() if self.devices.first else None
+    def _together(self, read: Callable[[], T]) -> T:
+        """What ``read`` returns. The first process computes and writes it, the others then open what it has written."""
+        found = read() if self.devices.first else None
         self.devices.wait()
-        return store or read()
+        return read() if found is None else found
 
     def _load(self) -> tuple[Clip, Path | None]:
         """The base model, and the folder of the adapter to start from."""
@@ -242,8 +242,7 @@ class Session:
                 f"--teacher {name}: its texts are near the images of another image tower than this model's",
                 "the teacher and the model must share the image tower: what is learned would fit no image",
             )
-        self.devices.wait()
-        return Teacher(teacher, data)
+        return self._together(lambda: Teacher(teacher, data))
 
     def _prepare(self, data: TrainingData) -> tuple[Batches, Recipe]:
         """The batches and the recipe as this data allows them."""

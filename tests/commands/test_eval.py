@@ -15,8 +15,6 @@ from capivara_cli.commands.eval import eval as evaluate
 from capivara_cli.errors import CapivaraError, UsageError
 from capivara_cli.shards.sample import Caption, Sample, encode_json
 
-pytestmark = pytest.mark.usefixtures("no_card")
-
 
 def test_recall_by_language_and_disparity(shards, capsys):
     folder = shards([sample(n, "en", "pt") for n in range(4)], [sample(n, "en", "pt") for n in range(4, 8)])

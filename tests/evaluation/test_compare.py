@@ -20,8 +20,6 @@ from capivara_cli.evaluation.evalset import EvalSet, Provenance
 from capivara_cli.evaluation.retrieval import retrieval
 from capivara_cli.shards.sample import Caption, Sample, encode_json
 
-pytestmark = pytest.mark.usefixtures("no_card")
-
 
 def models(**contenders: Fake):
     """The first is ``--model``, the others are run folders of that name in the working folder."""

@@ -30,6 +30,7 @@ from capivara_cli.models.generation import Decoding, Setup
 from capivara_cli.models.run_folder import RunDir
 from capivara_cli.pipeline.env import Env
 from capivara_cli.pipeline.options import Settings
+from capivara_cli.reports import card as cards
 from capivara_cli.shards.archive import reading
 from capivara_cli.shards.images import decode_image
 from capivara_cli.shards.sample import Caption, Sample
@@ -154,7 +155,7 @@ def test_queries_of_a_pivot_run_are_translated(options: Options, data: Path) -> 
     summary = run(options, data, align="mt-pivot")
     assert RunDir(Path(summary["run"])).document["translate_queries"] == "en"
     assert load_clip(summary["run"]).translate_queries == "en"
-    assert "translated into en first" in (Path(summary["run"]) / "MODEL_CARD.md").read_text()
+    assert "translated into en first" in cards.of_folder(Path(summary["run"]))
     evaluated = evaluate.run(
         [summary["run"], str(data)], EvalOptions(lang="pt,en", translator="toy"), Env(Settings(), "eval")
     )
@@ -282,23 +283,14 @@ def test_what_does_not_go_together_is_said_at_once(options: Options, changes: di
         dataclasses.replace(options, **changes).check()
 
 
-def test_two_processes_learn_what_one_does(options: Options, data: Path, tmp_path: Path) -> None:
-    """gloo, torchrun's environment: same batches, summed gradients, one run folder written.
-
-    Without dropout: the work is cut into other chunks, and each chunk draws its own.
-    """
-    options = dataclasses.replace(options, model=f"local-dir:{tiny_clip(tmp_path / 'sure', dropout=0.0)}")
-    words = [
-        "train", str(data), "--lang", "pt", "--model", options.model, "--runs", str(tmp_path / "runs"), "--steps", "6",
-        "--batch-size", "16", "--lr", "1e-2", "--min-lr", "1e-3", "--warmup", "1", "--checkpoint-every", "2",
-        "--device", "cpu", "--val", "8", "--val-every", "3",
-    ]  # fmt: skip
+def two_processes(*words: str) -> list[bytes]:
+    """Standard output of both processes of one command, started as ``torchrun --nproc-per-node 2`` starts them."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     processes = [
         subprocess.Popen(
-            [sys.executable, "-m", "capivara_cli", *words, "--name", "two", "--json"],
+            [sys.executable, "-m", "capivara_cli", *words, "--device", "cpu"],
             env={**os.environ, "OMP_NUM_THREADS": "1", "RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2",
                  "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)},
             stdout=subprocess.PIPE,
@@ -307,6 +299,36 @@ def test_two_processes_learn_what_one_does(options: Options, data: Path, tmp_pat
     ]  # fmt: skip
     outputs = [process.communicate(timeout=240)[0] for process in processes]
     assert [process.returncode for process in processes] == [0, 0]
+    return outputs
+
+
+def test_two_processes_train_several_runs(data: Path, tiny: Path, tmp_path: Path) -> None:
+    """Every process stays for all runs; run again, they find all of them finished, and only the first one speaks."""
+    words = [
+        "train", str(data), "--lang", "pt,en", "--separately", "--model", f"local-dir:{tiny}", "--keep-share", "0",
+        "--runs", str(tmp_path / "runs"), "--steps", "2", "--batch-size", "8", "--no-energy", "--json",
+    ]  # fmt: skip
+    for _ in range(2):
+        outputs = two_processes(*words)
+        assert [(each["lang"], each["steps"]) for each in json.loads(outputs[0])["runs"]] == [("pt", 2), ("en", 2)]
+        assert outputs[1] == b""
+    for lang in ("pt", "en"):
+        assert RunDir(tmp_path / "runs" / lang).finished
+        assert "2 steps of 8 pairs" in (tmp_path / "runs" / lang / "MODEL_CARD.md").read_text()
+
+
+def test_two_processes_learn_what_one_does(options: Options, data: Path, tmp_path: Path) -> None:
+    """gloo, torchrun's environment: same batches, summed gradients, one run folder written.
+
+    Without dropout: the work is cut into other chunks, and each chunk draws its own.
+    """
+    options = dataclasses.replace(options, model=f"local-dir:{tiny_clip(tmp_path / 'sure', dropout=0.0)}")
+    words = [
+        "--lang", "pt", "--model", options.model, "--runs", str(tmp_path / "runs"), "--steps", "6",
+        "--lr", "1e-2", "--min-lr", "1e-3", "--warmup", "1", "--checkpoint-every", "2",
+        "--val", "8", "--val-every", "3",
+    ]  # fmt: skip
+    outputs = two_processes("train", str(data), *words, "--batch-size", "16", "--name", "two", "--json")
     assert json.loads(outputs[0])["steps"] == 6 and outputs[1] == b""
     alone = run(options, data, name="one", val="8", val_every=3)
     from capivara_cli.models.adapters.methods import read_state

@@ -25,6 +25,7 @@ from capivara_cli.models.clip import load_clip
 from capivara_cli.models.run_folder import RunDir
 from capivara_cli.pipeline.env import Env
 from capivara_cli.pipeline.options import Settings
+from capivara_cli.reports import card as cards
 from capivara_cli.training.memory import saved_bytes
 
 STEPS = 120
@@ -80,7 +81,7 @@ def test_a_run_leaves_what_it_promises(
     document = json.loads((folder / "run.json").read_text())
     assert document["finished"] is True and document["step"] == 60
     assert document["adapter_sha256"] == adapter(folder)
-    card = (folder / "MODEL_CARD.md").read_text()
+    card = cards.of_folder(folder)
     assert "language: [pt]" in card and "60 captions in pt" in card and "60 steps of 16 pairs, 3 of them in en" in card
 
 
