@@ -99,21 +99,23 @@ def adapt(inputs: list[str], options: Options, env: Env) -> dict[str, Any]:
         return {"run": script.run_folders[0], "runs": script.run_folders}
     script.check()
 
+    from capivara_cli.evaluation.results import EvalResults
     from capivara_cli.reports.tables import before_after
+    from capivara_cli.storage.typed_json import to_json
 
     *work, evaluation = script.lines()
     for words in work:
         perform_line(words, settings)
     console.say(f"$ capivara {shlex.join(evaluation)}")
     with console.hushed():  # the story of before and after says it shorter than one table per run
-        found = perform_line(evaluation, settings)
+        results = EvalResults.from_json(perform_line(evaluation, settings))
     stages, total = ledger.sums(ledger.unique(each for run in script.run_folders for each in ledger.read(Path(run))))
-    console.say("\n" + before_after.story_text(found, script.lang) + "\n\n" + price(stages, total))
+    console.say("\n" + before_after.text(results, script.lang) + "\n\n" + price(stages, total))
     return {
         "run": script.run_folders[0],
         "runs": script.run_folders,
-        "before_and_after": before_after.before_and_after(found),
-        "disparity": before_after.spread(found),
+        "before_and_after": to_json(before_after.changes(results)),
+        "disparity": to_json(before_after.spread_changes(results)),
         "footprint": total,
         "stages": stages,
     }

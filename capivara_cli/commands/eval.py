@@ -23,7 +23,7 @@ from capivara_cli.pipeline.source import default_inputs
 
 if TYPE_CHECKING:
     from capivara_cli.cli.dry_run.rehearsal import Rehearsal
-    from capivara_cli.evaluation.measure import Contender, Subject
+    from capivara_cli.evaluation.measure import Contender, EvalData
     from capivara_cli.evaluation.targets import NamedSet, ShardSet
 
 
@@ -81,6 +81,7 @@ def _eval(inputs: list[str], options: Options, env: Env) -> dict[str, Any]:
 
     from capivara_cli.evaluation import compare
     from capivara_cli.evaluation.queries import Queries
+    from capivara_cli.evaluation.results import EvalResults
     from capivara_cli.evaluation.translations import Translation
     from capivara_cli.reports import eval_results
     from capivara_cli.reports.tables import files as table_files
@@ -88,9 +89,8 @@ def _eval(inputs: list[str], options: Options, env: Env) -> dict[str, Any]:
 
     opened = _opened(targets, options, langs, modes, env)
     contenders = _contenders(targets.runs, options, env)
-    owner: dict[str, Any] = (
-        {"run": targets.runs[0]} if targets.runs else {}
-    )  # what evaluating cost is kept with the run
+    # What the evaluation cost is recorded in the first run folder.
+    owner: dict[str, Any] = {"run": targets.runs[0]} if targets.runs else {}
     if targets.runs:
         live_record.goes_to(run=targets.runs[0])
 
@@ -98,22 +98,27 @@ def _eval(inputs: list[str], options: Options, env: Env) -> dict[str, Any]:
         return Translation(options.translator, source, target, env)
 
     queries = Queries(translate, options.translate_queries, options.prompt)
-    found: dict[str, list[dict[str, Any]]] = {part: [] for part in compare.PARTS}
+    results = EvalResults()
     for each in opened:
-        subject = each.subject(contenders, options.batch_size)
-        _warn_small(subject, ks)
-        kept = eval_results.Keeping(subject, contenders)
-        protocol = compare.Protocol(ks, queries, modes, env.seed, kept.watch)
-        rows = compare.compare(subject, contenders, langs or list(subject.gallery.captions), protocol)
-        for part, more in rows.items():
-            found[part] += more
-        kept.save(rows, each)
+        data = each.read(contenders, options.batch_size)
+        _warn_small(data, ks)
+        writer = eval_results.ResultsWriter(data, contenders)
+        protocol = compare.Protocol(ks, queries, modes, env.seed, writer.watch)
+        of_set = compare.compare(data, contenders, langs or list(data.gallery.captions), protocol)
+        results += of_set
+        writer.write(of_set, each)
     for path in options.table_files:
-        table_files.write(path, found)
-    console.say(terminal.tables(found))
+        table_files.write(path, results)
+    console.say(terminal.tables(results))
     tally = env.tally
     owner["cards"] = [each.folder for each in contenders if each.folder]
-    return {**found, **owner, "read": tally.read, "dropped": dict(tally.dropped), "notes": dict(tally.notes)}
+    return {
+        **results.to_json(),
+        **owner,
+        "read": tally.read,
+        "dropped": dict(tally.dropped),
+        "notes": dict(tally.notes),
+    }
 
 
 def _estimate(inputs: list[str], options: Options, env: Env, rehearsal: Rehearsal) -> dict[str, Any]:
@@ -225,11 +230,11 @@ def _contenders(runs: Sequence[str], options: Options, env: Env) -> list[Contend
     return contenders
 
 
-def _warn_small(subject: Subject, ks: Sequence[int]) -> None:
-    images = len(subject.gallery.keys)
-    if not subject.gallery.captions:
+def _warn_small(data: EvalData, ks: Sequence[int]) -> None:
+    images = len(data.gallery.keys)
+    if not data.gallery.captions:
         return
     if images < 2:
-        raise CapivaraError(f"{subject.name}: one image cannot be told from others", "evaluate on more images")
+        raise CapivaraError(f"{data.name}: one image cannot be told from others", "evaluate on more images")
     if images <= max(ks):
-        console.warn(f"{subject.name}: only {images} images: R@{max(ks)} says nothing, every image is among the first")
+        console.warn(f"{data.name}: only {images} images: R@{max(ks)} says nothing, every image is among the first")

@@ -1,31 +1,42 @@
-"""Models times languages on one set: rows of results in percent, each model compared with the first."""
+"""Measures models in several languages on one set, and compares each model with the first."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
-
-import numpy as np
-import numpy.typing as npt
 
 from capivara_cli.evaluation import significance
 from capivara_cli.evaluation.disparity import disparity
 from capivara_cli.evaluation.examples import Answers
 from capivara_cli.evaluation.gallery import Captions, identity_of
-from capivara_cli.evaluation.measure import Contender, Measured, Row, Subject, measure_classification, measure_retrieval
-from capivara_cli.evaluation.probing import measure_probe
+from capivara_cli.evaluation.measure import (
+    Contender,
+    EvalData,
+    Measured,
+    Scored,
+    measure_classification,
+    measure_probe,
+    measure_retrieval,
+)
 from capivara_cli.evaluation.queries import Queries
-
-Floats = npt.NDArray[np.float32]
-PARTS = ("retrieval", "classification", "disparity")
-MODES = ("zero-shot", "linear-probe", "few-shot")
+from capivara_cli.evaluation.results import (
+    ZERO_SHOT,
+    DisparityRow,
+    EvalResults,
+    RetrievalRow,
+    ScoredRow,
+    Versus,
+)
+from capivara_cli.evaluation.significance import Paired
 
 
 @dataclass(frozen=True)
-class Embedded:
-    """What every model made of one language of a set: enough to show examples. Models whose queries were translated,
-    and lost some, are not among them."""
+class LanguageAnswers:
+    """The captions of one language of a set, and each model's embeddings and ranks of them, to pick examples from.
+
+    A model whose queries were translated, and lost some, is left out.
+    """
 
     lang: str
     captions: Captions
@@ -34,80 +45,72 @@ class Embedded:
 
 @dataclass(frozen=True)
 class Protocol:
-    """How is measured: ``ks`` of recall at k, how captions become queries, which ``modes`` of classification.
+    """How models are measured: ``ks`` of recall at k, how captions become queries, ``modes`` of classification.
 
-    ``watch`` is shown the embeddings of each language.
+    ``watch`` is called with the embeddings of each language.
     """
 
     ks: Sequence[int]
     queries: Queries
-    modes: Sequence[str] = ("zero-shot",)
+    modes: Sequence[str] = (ZERO_SHOT,)
     seed: int = 0
-    watch: Callable[[Embedded], None] | None = None
+    watch: Callable[[LanguageAnswers], None] | None = None
 
 
-def compare(
-    subject: Subject, contenders: Sequence[Contender], langs: Sequence[str], protocol: Protocol
-) -> dict[str, list[Row]]:
-    """{"retrieval", "classification", "disparity"}: the rows of ``eval.json``, as docs/format.md describes them.
+def compare(data: EvalData, contenders: Sequence[Contender], langs: Sequence[str], protocol: Protocol) -> EvalResults:
+    """The rows of all models in all ``langs``, each row compared with the first model's of its set and language.
 
-    Every score is in percent, every difference in points. A row's ``versus`` compares it with the first model's on the
-    same set and language; ``p_holm`` is adjusted for all comparisons of this set and task.
+    ``p_holm`` is adjusted for all comparisons of this set and task. A probe sees images only, so models with the same
+    image tower get one row.
     """
-    captioned = [lang for lang in langs if lang in subject.gallery.captions]
-    retrieved = [_retrieve(subject, contenders, lang, protocol) for lang in captioned]
-    named = list(subject.classes) if "zero-shot" in protocol.modes else []
-    classified = [
-        [measure_classification(subject, each, lang, protocol.queries) for each in contenders] for lang in named
-    ]
-    found = {"retrieval": _compared(retrieved), "classification": _compared(classified)}
-    spread = _disparities(found["retrieval"], "mean_recall") + _disparities(found["classification"], "score")
+    captioned = [lang for lang in langs if lang in data.gallery.captions]
+    retrieval = _compared([_retrieve(data, contenders, lang, protocol) for lang in captioned])
+    named = list(data.classes) if ZERO_SHOT in protocol.modes else []
+    classification = _compared(
+        [measure_classification(data, each, lang, protocol.queries) for each in contenders] for lang in named
+    )
+    spread = _disparities(retrieval) + _disparities(classification)
+    towers = {identity_of(each.clip): each for each in reversed(contenders)}
     for mode in protocol.modes:
-        if mode != "zero-shot" and subject.classes:
-            towers = {identity_of(each.clip): each for each in reversed(contenders)}
-            found["classification"] += [
-                measure_probe(subject, each, mode, protocol.seed) for each in reversed(towers.values())
-            ]
-    return {**found, "disparity": spread}
+        if mode != ZERO_SHOT and data.classes:
+            classification += [measure_probe(data, each, mode, protocol.seed) for each in reversed(towers.values())]
+    return EvalResults(tuple(retrieval), tuple(classification), tuple(spread))
 
 
-def _retrieve(subject: Subject, contenders: Sequence[Contender], lang: str, protocol: Protocol) -> list[Measured]:
-    measured = [measure_retrieval(subject, each, lang, protocol.ks, protocol.queries) for each in contenders]
+def _retrieve(
+    data: EvalData, contenders: Sequence[Contender], lang: str, protocol: Protocol
+) -> list[Measured[RetrievalRow]]:
+    measured = [measure_retrieval(data, each, lang, protocol.ks, protocol.queries) for each in contenders]
     if protocol.watch is not None:
-        models = {each.row["model"]: each.answers for each in measured if each.answers is not None}
-        protocol.watch(Embedded(lang, subject.gallery.captions[lang], models))
+        answers = {each.row.model: each.answers for each in measured if each.answers is not None}
+        protocol.watch(LanguageAnswers(lang, data.gallery.captions[lang], answers))
     return measured
 
 
-def _compared(groups: Iterable[Sequence[Measured]]) -> list[Row]:
-    """All rows, those of each group compared with its first."""
-    rows: list[Row] = []
+def _compared(groups: Iterable[Sequence[Measured[Scored]]]) -> list[Scored]:
+    """The rows of all groups, each compared with the first of its group."""
+    rows: list[Scored] = []
+    p_values: list[float] = []
     for first, *others in groups:
         rows.append(first.row)
-        for other in others:
-            paired = first.outputs.against(other.outputs)
-            other.row["versus"] = {
-                "model": first.row["model"],
-                "difference": 100 * paired.difference,
-                "interval": [100 * paired.low, 100 * paired.high],
-                "p": paired.p,
-            }
-            rows.append(other.row)
-    comparisons = [row["versus"] for row in rows if row["versus"]]
-    for versus, adjusted in zip(comparisons, significance.holm([each["p"] for each in comparisons]), strict=True):
-        versus["p_holm"] = adjusted
-    return rows
+        for each in others:
+            paired: Paired = first.outputs.against(each.outputs)
+            interval = (100 * paired.low, 100 * paired.high)
+            versus = Versus(first.row.model, 100 * paired.difference, interval, paired.p)
+            rows.append(replace(each.row, versus=versus))
+            p_values.append(paired.p)
+    adjusted = iter(significance.holm(p_values))
+    return [replace(row, versus=replace(row.versus, p_holm=next(adjusted))) if row.versus else row for row in rows]
 
 
-def _disparities(rows: Sequence[Row], score: str) -> list[Row]:
-    """One row per model over its languages, none where there is only one language."""
-    found: list[Row] = []
-    for model in dict.fromkeys(row["model"] for row in rows):
-        own = [row for row in rows if row["model"] == model]
-        if len(own) < 2:
-            continue
-        head: dict[str, Any] = {key: own[0][key] for key in ("set", "split", "model")}
-        name = score if score == "mean_recall" else own[0]["metric"]
-        measured = disparity({row["lang"]: row[score] for row in own})
-        found.append({**head, "score": name, "languages": [row["lang"] for row in own], **asdict(measured)})
+def _disparities(rows: Sequence[ScoredRow]) -> list[DisparityRow]:
+    """A row for each model that was measured in several languages."""
+    found: list[DisparityRow] = []
+    for model in dict.fromkeys(row.model for row in rows):
+        own = [row for row in rows if row.model == model]
+        if len(own) > 1:
+            spread = disparity({row.lang: row.score for row in own})
+            langs = tuple(row.lang for row in own)
+            head: dict[str, Any] = {"set": own[0].set, "split": own[0].split, "metric": own[0].metric}
+            found.append(DisparityRow(**head, model=model, languages=langs, **asdict(spread)))
     return found

@@ -15,21 +15,24 @@ from typing import Literal
 
 from capivara_cli.errors import CapivaraError
 from capivara_cli.shards.sample import Sample
+from capivara_cli.storage.typed_json import OPTIONAL
 
 Metric = Literal["accuracy", "mean-per-class", "map-11-point", "roc-auc"]
 
 
 @dataclass(frozen=True)
 class Provenance:
-    """Where a set comes from: what a result must say for it to mean anything."""
+    """Where a set comes from, which a result needs to be understood; "" where it is not known."""
 
-    source: str
-    licence: str
-    split: str
+    source: str = ""
+    licence: str = ""
+    split: str = ""
     machine_translated: bool = False
     by: str = ""  # who wrote the captions: "human", "grammar", or the translator
     obtained: str = ""  # "downloaded from …", "local copy in …"
     checksums: dict[str, str] = field(default_factory=dict)  # of the annotation files: name -> "sha256:…"
+    captions_by: dict[str, int] | None = field(default=None, metadata={OPTIONAL: True})
+    """Captions by their author, in a row of retrieval."""
 
 
 @dataclass(frozen=True)

@@ -1,11 +1,11 @@
-"""One model on one set in one language: a row of results in percent, and what it takes to compare it with another."""
+"""Measures one model on one set: a row of results, and the outputs behind it, which a comparison of models needs."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -16,22 +16,34 @@ from capivara_cli.evaluation.evalset import Classes, Metric, Provenance
 from capivara_cli.evaluation.examples import Answers
 from capivara_cli.evaluation.gallery import Captions, Gallery, Labels
 from capivara_cli.evaluation.metrics import multi_hot
+from capivara_cli.evaluation.probes import Episodes, Labelled, few_shot, linear_probe
 from capivara_cli.evaluation.queries import Queries, embed_texts
+from capivara_cli.evaluation.results import (
+    FEW_SHOT,
+    ZERO_SHOT,
+    ClassificationRow,
+    ConfusionMatrix,
+    Interval,
+    ProbeFit,
+    RetrievalRow,
+    ScoredRow,
+    Variant,
+)
 from capivara_cli.evaluation.retrieval import Retrieval, equal_captions, mean_over_k, retrieval
 from capivara_cli.evaluation.zeroshot import Classification, Truth, class_vectors, classify, confused, confusion
 from capivara_cli.models.clip import Clip
 
 Floats = npt.NDArray[np.float32]
-Row = dict[str, Any]
-_MOST_CLASSES = 120  # in a confusion matrix that is kept whole
-_MOST_REPEATS = 10_000_000  # pairs of equal captions: one sentence on thousands of images says nothing either way
-NO_NAME = "(no name)"
-_NUMBERS = ("score", "top1", "top5", "mean_per_class", "map_11_point", "average_precision", "roc_auc")
+Scored = TypeVar("Scored", bound=ScoredRow)
+_MOST_CLASSES = 120  # a larger confusion matrix is not stored
+_MOST_REPEATS = 10_000_000  # pairs of equal captions; more come from a few sentences that thousands of images share
+_NO_NAME = "(no name)"
+_PERCENTAGES = ("score", "top1", "top5", "mean_per_class", "map_11_point", "average_precision", "roc_auc")
 
 
 @dataclass(frozen=True)
 class Contender:
-    """A model under evaluation. ``folder`` is its run folder, "" when it is not one of our runs."""
+    """A model under evaluation. ``folder`` is its run folder, "" for a model that is not one of our runs."""
 
     name: str
     clip: Clip
@@ -39,10 +51,11 @@ class Contender:
 
 
 @dataclass
-class Subject:
-    """What is evaluated on: a gallery, where each language's captions come from, and classes by language.
+class EvalData:
+    """A set that was read and embedded: its images and captions, and for each language provenance and classes.
 
-    ``junk``: language -> keys of images whose caption is none. ``train``: images to fit probes on, where asked for.
+    ``junk`` maps a language to the keys of images whose caption is not a caption. ``train`` holds the images that
+    probes are fitted on, None where there are none.
     """
 
     name: str
@@ -59,120 +72,179 @@ class Subject:
 
 
 @dataclass(frozen=True)
-class Measured:
-    """A row, and the outputs behind it, image by image: two of the same set and language can be compared."""
+class Measured(Generic[Scored]):
+    """A row and the outputs behind it, image by image: ``Ratios`` or ``Ranking``, the same for all models on a set.
 
-    row: Row
-    outputs: Any  # Ratios or Ranking, the same for all models on one set
-    answers: Answers | None = None  # where every caption was asked
+    ``answers`` holds the embeddings and ranks of retrieval; None where translation lost captions, which then have no
+    rank.
+    """
+
+    row: Scored
+    outputs: Any
+    answers: Answers | None = None
 
 
+# --- retrieval ---
 def measure_retrieval(
-    subject: Subject, contender: Contender, lang: str, ks: Sequence[int], queries: Queries
-) -> Measured:
-    """Recall both ways, as a row of ``eval.json`` (docs/format.md)."""
-    own, provenance = subject.gallery.captions[lang], subject.provenance[lang]
+    data: EvalData, contender: Contender, lang: str, ks: Sequence[int], queries: Queries
+) -> Measured[RetrievalRow]:
+    """Recall at ``ks`` in both directions, for the captions in ``lang``."""
+    own, provenance = data.gallery.captions[lang], data.provenance[lang]
     asked = queries.of(own, lang, contender.clip)
     texts = embed_texts(contender.clip, asked.captions.texts, asked.lang, f"eval: {lang} captions")
-    images = subject.gallery.images_for(contender.clip)
+    images = data.gallery.images_for(contender.clip)
     found = retrieval(images, texts, asked.captions.owners, ks)
-    row = {
-        "set": subject.name,
-        "split": subject.split,
-        "lang": lang,
-        "model": contender.name,
-        "n_images": found.n_images,
-        "n_captions": found.n_captions,
-        "n_uncaptioned": found.n_uncaptioned,
-        **_recalls(found),
-        "median_rank": {"text_to_image": found.median_rank_text, "image_to_text": found.median_rank_image},
-        "interval": percents(Ratios(found.contributions).interval()),
-        "versus": None,
-        "variants": _variants(subject, asked.captions, images, texts, lang, ks),
-        "machine_translated": provenance.machine_translated,
-        "queries_by": asked.by,
-        "prompt": queries.prompt,
-        "provenance": {**asdict(provenance), "captions_by": dict(own.by)},
-    }
-    whole = len(asked.captions.texts) == len(own.texts)
-    answers = Answers(images, texts, found.text_ranks, found.image_ranks) if whole else None
+    row = RetrievalRow(
+        set=data.name,
+        split=data.split,
+        lang=lang,
+        model=contender.name,
+        n_images=found.n_images,
+        n_captions=found.n_captions,
+        n_uncaptioned=found.n_uncaptioned,
+        text_to_image=_recalls(found.text_to_image),
+        image_to_text=_recalls(found.image_to_text),
+        mean_recall=100 * found.mean_recall,
+        median_rank={"text_to_image": found.median_rank_text, "image_to_text": found.median_rank_image},
+        interval=_percents(Ratios(found.contributions).interval()),
+        variants=_variants(data, asked.captions, images, texts, lang, ks),
+        machine_translated=provenance.machine_translated,
+        queries_by=asked.by,
+        prompt=queries.prompt,
+        provenance=replace(provenance, captions_by=dict(own.by)),
+    )
+    complete = len(asked.captions.texts) == len(own.texts)
+    answers = Answers(images, texts, found.text_ranks, found.image_ranks) if complete else None
     return Measured(row, Ratios(found.contributions), answers)
 
 
 def _variants(
-    subject: Subject, captions: Captions, images: Floats, texts: Floats, lang: str, ks: Sequence[int]
-) -> dict[str, Row]:
-    """The same scores with questionable references treated otherwise: the row itself is the usual definition."""
-    found: dict[str, Row] = {}
-    junk = {row for row, key in enumerate(subject.gallery.keys) if key in subject.junk.get(lang, ())}
+    data: EvalData, captions: Captions, images: Floats, texts: Floats, lang: str, ks: Sequence[int]
+) -> dict[str, Variant]:
+    """The same recalls with questionable captions scored differently; the row itself has the usual definition."""
+    found: dict[str, Variant] = {}
+    junk = {row for row, key in enumerate(data.gallery.keys) if key in data.junk.get(lang, ())}
     if junk:
         left = [row for row in range(len(images)) if row not in junk]
         kept = [place for place, owner in enumerate(captions.owners) if owner not in junk]
         clean = retrieval(images[left], texts[kept], captions.without(junk).owners, ks)
-        found["without junk"] = {"n_captions": clean.n_captions, **_recalls(clean)}
+        found["without junk"] = _variant(clean)
     repeats = sum(count * count for count in Counter(captions.texts).values())
     positives = equal_captions(captions.texts, captions.owners) if repeats < _MOST_REPEATS else None
     if positives is not None:
-        shared = retrieval(images, texts, captions.owners, ks, positives)
-        found["equal captions count"] = {"n_captions": shared.n_captions, **_recalls(shared)}
+        found["equal captions count"] = _variant(retrieval(images, texts, captions.owners, ks, positives))
     return found
 
 
-def _recalls(found: Retrieval) -> Row:
-    return {
-        "text_to_image": _by_rank(found.text_to_image),
-        "image_to_text": _by_rank(found.image_to_text),
-        "mean_recall": 100 * found.mean_recall,
-    }
+def _variant(found: Retrieval) -> Variant:
+    both = _recalls(found.text_to_image), _recalls(found.image_to_text)
+    return Variant(found.n_captions, *both, 100 * found.mean_recall)
 
 
-def _by_rank(recalls: Mapping[int, float]) -> dict[str, float]:
+def _recalls(recalls: Mapping[int, float]) -> dict[str, float]:
     return {**{f"R@{k}": 100 * value for k, value in recalls.items()}, "mean": 100 * mean_over_k(dict(recalls))}
 
 
-def measure_classification(subject: Subject, contender: Contender, lang: str, queries: Queries) -> Measured:
-    """Zero-shot classification by the metric of the set, as a row of ``eval.json``."""
-    classes = subject.classes[lang]
-    images, truth = labelled(subject.gallery, contender.clip, classes, subject.metric)
-    embed, translators = queries.embedded_prompts(contender.clip, lang, subject.name)
+# --- classification ---
+def measure_classification(
+    data: EvalData, contender: Contender, lang: str, queries: Queries
+) -> Measured[ClassificationRow]:
+    """Zero-shot classification with the class names and templates in ``lang``."""
+    classes = data.classes[lang]
+    images, truth = _labelled_images(data.gallery, contender.clip, classes, data.metric)
+    embed, translators = queries.embedded_prompts(contender.clip, lang, data.name)
     vectors = class_vectors(embed, classes.names, classes.templates)
-    found = classify(images, truth, vectors, subject.metric, classes.unnamed)
-    row = {
-        **class_head(subject, contender, lang, "zero-shot", classes),
-        "n_templates": len(classes.templates),
-        "templates_by": classes.templates_by,
-        "machine_translated": classes.machine_translated,
-        "queries_by": ", ".join(translators),
-        **scored_part(found, (*classes.names, *[NO_NAME] * classes.unnamed)),
-    }
+    found = classify(images, truth, vectors, data.metric, classes.unnamed)
+    row = _row(
+        data,
+        contender,
+        lang,
+        ZERO_SHOT,
+        classes,
+        n_templates=len(classes.templates),
+        templates_by=classes.templates_by,
+        machine_translated=classes.machine_translated,
+        queries_by=", ".join(translators),
+        **_scores(found, classes),
+    )
     return Measured(row, of_classification(found))
 
 
-def class_head(subject: Subject, contender: Contender, lang: str, mode: str, classes: Classes) -> Row:
-    """What every row of classification begins with."""
-    provenance = subject.provenance.get(lang) or next(iter(subject.provenance.values()), None)
+def measure_probe(data: EvalData, contender: Contender, mode: str, seed: int) -> ClassificationRow:
+    """``linear-probe`` or ``few-shot`` on the embeddings of one image tower, trained on the set's training images.
+
+    Raises ``CapivaraError`` for a linear probe without training images. Few-shot episodes without them take their
+    examples from the images of the split itself.
+    """
+    classes = next(iter(data.classes.values()))
+    test = _labelled(data.gallery, data, contender, classes)
+    train = None if data.train is None else _labelled(data.train, data, contender, classes)
+    if mode == FEW_SHOT:
+        numbers = _episodes(test, train, seed)
+    elif train is None:
+        raise CapivaraError(
+            f"{data.name}: a linear probe needs images to train on", "--train SHARDS, with a class for each image"
+        )
+    else:
+        probe = linear_probe(train, test, len(classes.names) + classes.unnamed, data.metric, seed=seed)
+        fit = ProbeFit(probe.cost, probe.n_train, probe.n_val, probe.converged)
+        numbers = {**_scores(probe.test, classes), "fit": fit}
+    return _row(data, contender, "", mode, classes, **{"n_templates": 0, **numbers})
+
+
+def _row(
+    data: EvalData, contender: Contender, lang: str, mode: str, classes: Classes, **numbers: Any
+) -> ClassificationRow:
+    provenance = data.provenance.get(lang) or next(iter(data.provenance.values()), None)
+    about: dict[str, Any] = {"metric": data.metric, "names_by": classes.names_by, "provenance": provenance, **numbers}
+    return ClassificationRow(set=data.name, split=data.split, lang=lang, model=contender.name, mode=mode, **about)
+
+
+def _scores(found: Classification, classes: Classes) -> dict[str, Any]:
+    """The numbers of a row of classification, in percent, and the confusions behind them."""
+    values = {key: getattr(found, key) for key in _PERCENTAGES}
+    percentages = {key: None if value is None else 100 * value for key, value in values.items()}
+    interval = _percents(of_classification(found).interval())
+    numbers = {**percentages, "n_images": found.n_images, "n_classes": found.n_classes, "interval": interval}
+    if found.labels is None:
+        return numbers
+    names = (*classes.names, *[_NO_NAME] * classes.unnamed)
+    counts = confusion(found.predicted, found.labels, found.n_classes)
+    if found.n_classes <= _MOST_CLASSES:
+        numbers["confusion"] = ConfusionMatrix(names, tuple(map(tuple, counts.tolist())))
+    numbers["confused"] = tuple((names[true], names[said], count) for true, said, count in confused(counts))
+    return numbers
+
+
+def _episodes(test: Labelled, train: Labelled | None, seed: int) -> dict[str, Any]:
+    """The numbers of a row of few-shot classification."""
+    plan = Episodes(seed=seed)
+    found = few_shot(test, None, plan) if train is None else few_shot(train, test, plan)
     return {
-        "set": subject.name,
-        "split": subject.split,
-        "lang": lang,
-        "model": contender.name,
-        "mode": mode,
-        "metric": subject.metric,
-        "versus": None,
-        "names_by": classes.names_by,
-        "provenance": asdict(provenance) if provenance else None,
+        "metric": "accuracy",
+        "score": 100 * found.accuracy,
+        "interval": _percents(found.interval),
+        "n_images": len(test.images),
+        "n_classes": found.n_classes,
+        "episodes": {"way": plan.way, "shot": plan.shot, "queries": plan.queries, "count": plan.count},
+        "classes_left_out": found.left_out,
     }
 
 
-def labelled(gallery: Gallery, clip: Clip, classes: Classes, metric: Metric) -> tuple[Floats, Truth]:
-    """The images of ``classes`` and the class of each, [N], or, for mAP, which classes each has, [N, C].
+def _labelled(gallery: Gallery, data: EvalData, contender: Contender, classes: Classes) -> Labelled:
+    images, truth = _labelled_images(gallery, contender.clip, classes, data.metric)
+    return Labelled(images, np.asarray(truth))
 
-    Images that are not labelled, and those of classes without a name in this language, are left out.
+
+def _labelled_images(gallery: Gallery, clip: Clip, classes: Classes, metric: Metric) -> tuple[Floats, Truth]:
+    """Images [N, d] and the class of each, [N], or, for mAP, which classes each has, [N, C].
+
+    Images without a label are left out, and those whose classes have no name in this language.
     """
     ids = classes.ids or tuple(range(len(classes.names) + classes.unnamed))
     place = {number: index for index, number in enumerate(ids)}
     known = ids if classes.ids else None
-    rows = [row for row, labels in enumerate(gallery.labels) if _is_asked(labels, known)]
+    rows = [row for row, labels in enumerate(gallery.labels) if _has_name(labels, known)]
     images = gallery.images_for(clip)
     images = images if len(rows) == len(images) else images[rows]
     labels = [[place.get(label, label) for label in gallery.labels[row] or ()] for row in rows]
@@ -183,30 +255,9 @@ def labelled(gallery: Gallery, clip: Clip, classes: Classes, metric: Metric) -> 
     return images, [each[0] for each in labels]
 
 
-def _is_asked(labels: Labels, known: Sequence[int] | None) -> bool:
+def _has_name(labels: Labels, known: Sequence[int] | None) -> bool:
     return labels is not None and (known is None or any(label in known for label in labels))
 
 
-def scored_part(found: Classification, names: Sequence[str]) -> Row:
-    """The numbers of a row of classification, in percent, with the confusions behind them."""
-    numbers = {key: getattr(found, key) for key in _NUMBERS}
-    return {
-        **{key: None if value is None else 100 * value for key, value in numbers.items()},
-        "n_images": found.n_images,
-        "n_classes": found.n_classes,
-        "interval": percents(of_classification(found).interval()),
-        **_confusions(found, names),
-    }
-
-
-def _confusions(found: Classification, names: Sequence[str]) -> Row:
-    if found.labels is None:
-        return {"confusion": None, "confused": []}
-    counts = confusion(found.predicted, found.labels, found.n_classes)
-    whole = {"names": list(names), "counts": counts.tolist()} if found.n_classes <= _MOST_CLASSES else None
-    pairs = [[names[true], names[said], count] for true, said, count in confused(counts)]
-    return {"confusion": whole, "confused": pairs}
-
-
-def percents(interval: tuple[float, float]) -> list[float]:
-    return [100 * interval[0], 100 * interval[1]]
+def _percents(interval: Interval) -> Interval:
+    return 100 * interval[0], 100 * interval[1]

@@ -10,7 +10,7 @@ from capivara_cli.errors import BadSample, CapivaraError, UsageError
 from capivara_cli.evaluation import catalogue
 from capivara_cli.evaluation.evalset import Classes, EvalSet, Provenance
 from capivara_cli.evaluation.gallery import Gallery, code_of, collect
-from capivara_cli.evaluation.measure import Contender, Subject
+from capivara_cli.evaluation.measure import Contender, EvalData
 from capivara_cli.evaluation.translations import Translation
 from capivara_cli.pipeline import source
 from capivara_cli.pipeline.env import Env
@@ -55,7 +55,7 @@ class ShardSet:
         shards = self._source.shards
         return source.Source(shards, Env(self._env.settings, "eval")) if all(map(_readable_twice, shards)) else None
 
-    def subject(self, contenders: Sequence[Contender], batch_size: int) -> Subject:
+    def read(self, contenders: Sequence[Contender], batch_size: int) -> EvalData:
         """Read and embed everything. The error for a language without captions lists those there are."""
         clips = [each.clip for each in contenders]
         gallery = collect(self.name, self._source, clips, self._env, batch_size)
@@ -70,7 +70,7 @@ class ShardSet:
         if self._train is not None:
             train = collect(f"{self.name} train", self._train, clips, self._env, batch_size)
             _check_labels(train, classes, self.name)
-        return Subject(self.name, gallery, provenance, classes, train=train)
+        return EvalData(self.name, gallery, provenance, classes, train=train)
 
     def _check(self, present: Counter[str]) -> None:
         if not present and self._request.classes:
@@ -109,7 +109,7 @@ class NamedSet:
         """The samples once more."""
         return self._load(next(iter(self._sets))).samples
 
-    def subject(self, contenders: Sequence[Contender], batch_size: int) -> Subject:
+    def read(self, contenders: Sequence[Contender], batch_size: int) -> EvalData:
         """Images are read and embedded with the first language; a language that is only translated from goes again."""
         first, *others = self._sets.values()
         clips = [each.clip for each in contenders]
@@ -133,7 +133,7 @@ class NamedSet:
         train = None
         if self._train is not None:
             train = collect(f"{self.name} {TRAIN}", self._train, clips, Env(self._env.settings, "eval"), batch_size)
-        return Subject(
+        return EvalData(
             self.name, gallery, provenance, dict(self._request.classes) or self._classes(), first.metric,
             {lang: each.junk for lang, each in self._sets.items() if each.junk}, train,
         )  # fmt: skip

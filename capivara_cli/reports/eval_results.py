@@ -1,61 +1,88 @@
-"""What run folders keep of an evaluation: every row, and examples with images beside the first model's."""
+"""Reads and writes the ``eval.json`` of a run folder, and stores examples of what its model finds."""
 
 from __future__ import annotations
 
 import functools
+import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
+from capivara_cli.errors import CapivaraError
 from capivara_cli.evaluation import examples
-from capivara_cli.evaluation.compare import Embedded
+from capivara_cli.evaluation.compare import LanguageAnswers
 from capivara_cli.evaluation.examples import Queried
-from capivara_cli.evaluation.gallery import code_of
-from capivara_cli.evaluation.measure import Contender, Row, Subject
+from capivara_cli.evaluation.measure import Contender, EvalData
+from capivara_cli.evaluation.results import EvalResults
+from capivara_cli.languages import code_of
 from capivara_cli.models.run_folder import RunDir
-from capivara_cli.reports.tables import terminal
 from capivara_cli.shards.sample import Sample
+from capivara_cli.storage.files import replace_text
+
+FILE = "eval.json"
+
+
+def read(folder: Path) -> EvalResults:
+    """The results in a run folder, none where it has no ``eval.json``. ``CapivaraError`` for a damaged file."""
+    path = folder / FILE
+    if not path.is_file():
+        return EvalResults()
+    try:
+        return EvalResults.from_json(json.loads(path.read_bytes()))
+    except ValueError as error:
+        raise CapivaraError(f"{path}: damaged: {error}", "move it away and evaluate again") from error
+
+
+def merge(folder: Path, results: EvalResults) -> None:
+    """Write results into a run's ``eval.json``, all or nothing.
+
+    They replace the rows that measure the same (model, set, split, language, mode, prompt); other rows stay.
+    """
+    measured = {row.identity for row in results.rows}
+    merged = read(folder).where(lambda row: row.identity not in measured) + results
+    replace_text(folder / FILE, json.dumps(merged.to_json(), ensure_ascii=False, indent=1) + "\n")
 
 
 class Rereadable(Protocol):
-    """A set whose samples can be had once more; None for a stream, which is gone."""
+    """A set whose samples can be read once more; None for a stream, which can be read once only."""
 
     def samples(self) -> Iterable[Sample] | None: ...
 
 
-class Keeping:
-    """Shown the embeddings of one set, language by language; in the end keeps rows and examples in each run folder.
+class ResultsWriter:
+    """Writes the results of one set into the run folders of its models: the rows, and examples with images.
 
-    Examples are chosen in the languages that the runs were taught, and in English.
+    Examples are picked in the languages that the runs were trained for, and in English; each run's are compared with
+    the first model's.
     """
 
-    def __init__(self, subject: Subject, contenders: Sequence[Contender]) -> None:
-        self._subject = subject
+    def __init__(self, data: EvalData, contenders: Sequence[Contender]) -> None:
+        self._data = data
         self._first = contenders[0].name
         self._runs = [each for each in contenders if each.folder]
-        self._langs = {lang for each in self._runs for lang in _taught(each)} | {"en"}
-        self._chosen: dict[str, list[dict[str, Any]]] = {each.name: [] for each in self._runs}
+        self._langs = {lang for each in self._runs for lang in _trained_languages(each)} | {"en"}
+        self._examples: dict[str, list[dict[str, Any]]] = {each.name: [] for each in self._runs}
 
-    def watch(self, embedded: Embedded) -> None:
-        if embedded.lang not in self._langs:
+    def watch(self, answers: LanguageAnswers) -> None:
+        """Pick examples in one language."""
+        if answers.lang not in self._langs:
             return
-        subject, captions = self._subject, embedded.captions
-        asked = Queried(
-            subject.name, subject.split, embedded.lang, captions.texts, captions.owners, subject.gallery.keys
-        )
-        for run, chosen in self._chosen.items():
-            models = {name: embedded.models[name] for name in (self._first, run) if name in embedded.models}
+        data, captions = self._data, answers.captions
+        asked = Queried(data.name, data.split, answers.lang, captions.texts, captions.owners, data.gallery.keys)
+        for run, picked in self._examples.items():
+            models = {name: answers.models[name] for name in (self._first, run) if name in answers.models}
             if run in models:
-                chosen.append(examples.pick(asked, models))
+                picked.append(examples.pick(asked, models))
 
-    def save(self, rows: dict[str, list[Row]], source: Rereadable) -> None:
+    def write(self, results: EvalResults, source: Rereadable) -> None:
+        """Write everything; ``source`` has the images of the examples."""
         for run in self._runs:
             folder = Path(run.folder)
-            terminal.save(folder, rows)
-            if (chosen := self._chosen[run.name]) and (again := source.samples()) is not None:
-                examples.save(folder / "examples", chosen, functools.partial(iter, again))
+            merge(folder, results)
+            if (picked := self._examples[run.name]) and (again := source.samples()) is not None:
+                examples.save(folder / "examples", picked, functools.partial(iter, again))
 
 
-def _taught(contender: Contender) -> list[str]:
+def _trained_languages(contender: Contender) -> list[str]:
     request = RunDir(Path(contender.folder)).document.get("request", {})
     return [code_of(lang.strip()) for lang in str(request.get("lang", "")).split(",") if lang.strip()]

@@ -14,7 +14,7 @@ from capivara_cli.costs import ledger
 from capivara_cli.errors import CapivaraError
 from capivara_cli.models.clip import Clip
 from capivara_cli.models.run_folder import RunDir
-from capivara_cli.reports import card
+from capivara_cli.reports import card, eval_results
 from capivara_cli.reports.card.how_to_load import PEFT_METHODS, Beside
 from capivara_cli.reports.card.public import public
 
@@ -72,8 +72,9 @@ def _write_forms(run: RunDir, clip: Clip, folder: Path, repo: str, name: str) ->
 def _write_results(run: RunDir, folder: Path) -> None:
     """What was measured, and the curve, where they are there."""
     results = card.read_results(run.path)
-    if any(results.values()):
-        (folder / card.RESULTS).write_text(json.dumps(public(results), ensure_ascii=False) + "\n", "utf-8")
+    if results.rows:
+        shown = json.dumps(public(results.to_json()), ensure_ascii=False)
+        (folder / eval_results.FILE).write_text(shown + "\n", "utf-8")
     if records := ledger.read(run.path):
         _json(folder / ledger.RUN_LEDGER, {"records": public(records)})
     if (run.path / "curve.png").is_file():

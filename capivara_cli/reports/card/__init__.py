@@ -6,25 +6,22 @@ Its sections are those of CAPIVARA's own card (arXiv 2310.13683, appendix A.6), 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from capivara_cli.costs import ledger
 from capivara_cli.errors import CapivaraError
+from capivara_cli.evaluation.results import EvalResults
 from capivara_cli.models.run_folder import RunDir
-from capivara_cli.reports import markdown
+from capivara_cli.reports import eval_results, markdown
 from capivara_cli.reports.card import about_the_results, about_the_run
 from capivara_cli.reports.card.front_matter import front_matter, written
 from capivara_cli.reports.card.how_to_load import RUN_FOLDER, Beside, library, loading
 from capivara_cli.reports.card.public import public
-from capivara_cli.reports.tables.build import Row
 from capivara_cli.storage.files import replace_text
 
 FILE = "MODEL_CARD.md"
-RESULTS = "eval.json"
-_PARTS = ("retrieval", "classification", "disparity")
 
 
 def write(folder: Path) -> None:
@@ -43,18 +40,11 @@ def of_folder(folder: Path, beside: Beside = RUN_FOLDER) -> str:
     return model_card(run.document, read_results(folder), ledger.read(folder), beside)
 
 
-def read_results(folder: Path) -> dict[str, list[Row]]:
-    """The rows of ``eval.json`` by part; those of another model of the same name are left out."""
-    path = folder / RESULTS
-    if not path.is_file():
-        return {part: [] for part in _PARTS}
-    try:
-        document = json.loads(path.read_bytes())
-        found = {part: [row for row in document[part] if {"set", "model"} <= row.keys()] for part in _PARTS}
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise CapivaraError(f"{path}: damaged: {error}", "move it away and evaluate again") from error
-    others = _others(folder.resolve(), {row["model"] for rows in found.values() for row in rows})
-    return {part: [row for row in rows if row["model"] not in others] for part, rows in found.items()}
+def read_results(folder: Path) -> EvalResults:
+    """The rows of ``eval.json``, without those of another model that is called as the run is."""
+    results = eval_results.read(folder)
+    others = _others(folder.resolve(), {row.model for row in results.rows})
+    return results.where(lambda row: row.model not in others)
 
 
 def _others(folder: Path, models: set[str]) -> set[str]:
@@ -66,7 +56,7 @@ def _others(folder: Path, models: set[str]) -> set[str]:
 
 def model_card(
     run_document: dict[str, Any],
-    results: dict[str, list[Row]] | None = None,
+    results: EvalResults | None = None,
     footprint: Sequence[ledger.Record] | None = None,
     beside: Beside = RUN_FOLDER,
 ) -> str:
@@ -76,8 +66,9 @@ def model_card(
     anything lies.
     """
     run, records = public(run_document), public(list(footprint or []))
-    compared = _compared(run["name"], public(results or {}))
-    own = {part: [row for row in rows if row["model"] == run["name"]] for part, rows in compared.items()}
+    shown = EvalResults.from_json(public((results or EvalResults()).to_json()))
+    compared = _compared(run["name"], shown)
+    own = compared.where(lambda row: row.model == run["name"])
     # The base of a run on a run is looked up by its path.
     metadata = front_matter({**run, "base": run_document["base"]}, own, records, library(run, beside))
     langs = ", ".join(run["request"]["lang"].split(","))
@@ -92,8 +83,8 @@ def model_card(
 
 def _sections(
     run: dict[str, Any],
-    own: dict[str, list[Row]],
-    compared: dict[str, list[Row]],
+    own: EvalResults,
+    compared: EvalResults,
     records: Sequence[ledger.Record],
     beside: Beside,
 ) -> list[tuple[str, str]]:
@@ -119,12 +110,8 @@ def _section(title: str, text: str) -> str:
     return f"## {title}\n\n{text.rstrip()}\n"
 
 
-def _compared(name: str, results: dict[str, list[Row]]) -> dict[str, list[Row]]:
+def _compared(name: str, results: EvalResults) -> EvalResults:
     """The rows of this run, by its name, and of the models it was compared with."""
-    named = {
-        part: [{**row, "model": name} if Path(row["model"]).name == name else row for row in results.get(part, [])]
-        for part in _PARTS
-    }
-    own = [row for rows in named.values() for row in rows if row["model"] == name]
-    shown = {name} | {row["versus"]["model"] for row in own if row.get("versus")}
-    return {part: [row for row in rows if row["model"] in shown] for part, rows in named.items()}
+    named = results.renamed(lambda model: name if Path(model).name == name else model)
+    shown = {name} | {row.versus.model for row in named.scored if row.model == name and row.versus}
+    return named.where(lambda row: row.model in shown)

@@ -7,14 +7,13 @@ from typing import Any
 
 from capivara_cli import console
 from capivara_cli.costs import ledger
+from capivara_cli.evaluation.evalset import Provenance
+from capivara_cli.evaluation.metric_names import of_metric
+from capivara_cli.evaluation.results import MEAN_RECALL, ClassificationRow, EvalResults, RetrievalRow, ScoredRow
 from capivara_cli.reports import markdown
-from capivara_cli.reports.tables.build import Row, metric_name, place
 from capivara_cli.reports.tables.files import as_markdown
+from capivara_cli.reports.tables.table import place
 
-_RECALL = (
-    "R@k: the share of texts whose image (of images, one of whose texts) is among the k most similar ones; mean "
-    "recall: the mean of both directions and all k"
-)
 _CERTAINTY = (
     "intervals: 95 %, bootstrap over images; comparisons: paired on the same images, p adjusted for their number (Holm)"
 )
@@ -22,40 +21,32 @@ _DISPARITY = (
     "disparity between languages: range, standard deviation and gap to English of one score (arXiv 2305.03510); less "
     "is more equal"
 )
-_SCORES = {
-    "accuracy": "accuracy: the share of images whose class is the most similar one",
-    "mean-per-class": "mean per class: accuracy within each class, averaged over classes",
-    "map-11-point": "11-point mAP: as PASCAL VOC 2007, averaged over classes",
-    "roc-auc": "ROC AUC: the chance that a positive image scores above a negative one",
-}
 
 
-def metrics(own: dict[str, list[Row]]) -> str:
+def metrics(own: EvalResults) -> str:
     """What the numbers below mean; of all that ``capivara eval`` measures as long as there are none."""
-    used = dict.fromkeys(row.get("metric", "accuracy") for row in own["classification"])
-    scores = [_SCORES.get(name, metric_name(name)) for name in used]
-    if not any(own.values()):
-        return _listed([_RECALL, _SCORES["accuracy"], _DISPARITY, _CERTAINTY])
-    retrieval = [_RECALL] if own["retrieval"] else []
-    return _listed([*retrieval, *scores, *([_DISPARITY] if own["disparity"] else []), _CERTAINTY])
+    if not own.rows:
+        return _listed([of_metric(MEAN_RECALL).meaning, of_metric("accuracy").meaning, _DISPARITY, _CERTAINTY])
+    used = dict.fromkeys(row.metric for row in own.scored)
+    meanings = [of_metric(name).meaning for name in used]
+    return _listed([*meanings, *([_DISPARITY] if own.disparity else []), _CERTAINTY])
 
 
-def data(own: dict[str, list[Row]]) -> str:
+def data(own: EvalResults) -> str:
     """Every set with split, size, languages, source and licence."""
-    found: dict[tuple[str, str, str], list[Row]] = {}
-    for task in ("retrieval", "classification"):
-        for row in own[task]:
-            known = row.get("provenance") or {}
-            name = f"{place(row)}, {task}"
-            found.setdefault((name, known.get("source") or "", known.get("licence") or ""), []).append(row)
+    found: dict[tuple[str, str, str], list[ScoredRow]] = {}
+    for row in own.scored:
+        known = row.provenance or Provenance()
+        task = "retrieval" if isinstance(row, RetrievalRow) else "classification"
+        found.setdefault((f"{place(row)}, {task}", known.source, known.licence), []).append(row)
     if not found:
         return "Not evaluated yet."
     return "\n".join(_set(name, source, licence, rows) for (name, source, licence), rows in found.items())
 
 
-def _set(name: str, source: str, licence: str, rows: Sequence[Row]) -> str:
-    images = {row["n_images"] for row in rows if row.get("n_images") is not None}
-    langs = dict.fromkeys(f"{row['lang']}{_translated(row)}" for row in rows if row.get("lang"))
+def _set(name: str, source: str, licence: str, rows: Sequence[ScoredRow]) -> str:
+    images = {row.n_images for row in rows if row.n_images is not None}
+    langs = dict.fromkeys(row.lang + " (machine-translated)" * row.machine_translated for row in rows if row.lang)
     by = dict.fromkeys(who for row in rows for who in _authors(row))
     facts = [
         f"{max(images):,} images" if images else "",
@@ -67,20 +58,16 @@ def _set(name: str, source: str, licence: str, rows: Sequence[Row]) -> str:
     return f"- **{markdown.escaped(name)}**: {markdown.escaped('; '.join(filter(None, facts)))}"
 
 
-def _translated(row: Row) -> str:
-    return " (machine-translated)" if row.get("machine_translated") else ""
+def _authors(row: ScoredRow) -> Iterable[str]:
+    """Who wrote the class names, or the captions."""
+    known = row.provenance or Provenance()
+    names = row.names_by if isinstance(row, ClassificationRow) else ""
+    return [names] if names else known.captions_by or filter(None, [known.by])
 
 
-def _authors(row: Row) -> Iterable[str]:
-    known = row.get("provenance") or {}
-    if row.get("names_by"):
-        return [row["names_by"]]
-    return known.get("captions_by") or [name for name in [known.get("by")] if name]
-
-
-def analyses(run: dict[str, Any], compared: dict[str, list[Row]]) -> str:
+def analyses(run: dict[str, Any], compared: EvalResults) -> str:
     """The tables of eval.json, of this run and of what it was compared with; before that, how to get them."""
-    if any(compared.values()):
+    if compared.rows:
         return as_markdown(compared, level=3)
     source = run["base"]["source"]
     base = source["model"] + (f" --pretrained {source['pretrained']}" if source["pretrained"] else "")

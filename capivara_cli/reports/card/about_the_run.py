@@ -6,9 +6,9 @@ from collections.abc import Iterable
 from typing import Any
 
 from capivara_cli import languages
+from capivara_cli.evaluation.results import EvalResults
 from capivara_cli.pipeline.typed import steps_of
 from capivara_cli.reports import markdown
-from capivara_cli.reports.tables.build import Row
 
 _METHODS = {
     "lora": "the image tower is frozen, low-rank updates of the text tower (LoRA, arXiv 2106.09685) are trained",
@@ -96,11 +96,10 @@ def intended_use(run: dict[str, Any]) -> str:
   inference about people; decisions about people; deployment without an evaluation on data of the place and purpose."""
 
 
-def factors(run: dict[str, Any], own: dict[str, list[Row]]) -> str:
+def factors(run: dict[str, Any], own: EvalResults) -> str:
     """Languages, culture and image domains: what results may depend on."""
-    rows = [row for part in ("retrieval", "classification") for row in own[part]]
-    evaluated = list(dict.fromkeys(row["lang"] for row in rows if row.get("lang")))
-    sets = list(dict.fromkeys(row["set"] for row in rows))
+    evaluated = list(dict.fromkeys(row.lang for row in own.scored if row.lang))
+    sets = list(dict.fromkeys(row.set for row in own.scored))
     kept = run["request"].get("keep_lang", "").split(",") if run["batch"]["kept"] else []
     lines = [f"taught: {_names(_taught(run))}" + (f"; kept by rehearsal: {_names(kept)}" if kept else "")]
     lines.append(f"evaluated in: {_names(evaluated) if evaluated else 'no language yet'}")

@@ -8,20 +8,18 @@ from pathlib import Path
 from typing import Any
 
 from capivara_cli.costs import ledger
+from capivara_cli.evaluation.metric_names import DIRECTIONS, of_metric
+from capivara_cli.evaluation.results import ZERO_SHOT, EvalResults, RetrievalRow, ScoredRow
 from capivara_cli.models.clip_files import DEFAULT_MODEL, DEFAULT_PRETRAINED, DEFAULT_REPO, HUB, MCLIP
 from capivara_cli.models.run_folder import RunDir
 from capivara_cli.reports import markdown
-from capivara_cli.reports.tables.build import Row, metric_name
 
 MEASURING = frozenset({"eval", "report"})
 """What a model costs after it was made."""
-_METRIC_TYPES = {"accuracy": "accuracy", "map-11-point": "mean_average_precision", "roc-auc": "roc_auc",
-                 "mean-per-class": "mean_per_class_accuracy"}  # fmt: skip
-_WAYS = {"text_to_image": "text to image", "image_to_text": "image to text"}
 
 
 def front_matter(
-    run: dict[str, Any], rows: dict[str, list[Row]], footprint: Sequence[ledger.Record], library: str
+    run: dict[str, Any], rows: EvalResults, footprint: Sequence[ledger.Record], library: str
 ) -> dict[str, Any]:
     """By the hub's specification of model card metadata; what is not known is left out.
 
@@ -78,46 +76,47 @@ def _by_tag(model: str, pretrained: str) -> str:
     return "/".join(repo.split("/")[:2])
 
 
-def _results(rows: dict[str, list[Row]]) -> list[dict[str, Any]]:
+def _results(rows: EvalResults) -> list[dict[str, Any]]:
     """Retrieval and classification as ``results`` of a ``model-index``."""
     found = []
-    for row in rows["retrieval"]:
+    for row in rows.retrieval:
         recalls = [
-            _metric("recall", f"{way} {key}", value)
-            for part, way in _WAYS.items()
-            for key, value in row[part].items()
+            _metric("recall", f"{words} {key}", value)
+            for way, words in DIRECTIONS.items()
+            for key, value in getattr(row, way).items()
             if key.startswith("R@")
         ]
-        metrics = [_metric("recall", "mean recall", row["mean_recall"]), *recalls]
-        found.append(_result("image-text-retrieval", "Image–text retrieval", row, metrics))
-    for row in rows["classification"]:
-        kind: str = row.get("metric", "accuracy")
-        score: float = row["score"] if "score" in row else row["top1"]
-        metrics = [_metric(_METRIC_TYPES.get(kind, kind), metric_name(kind), score)]
-        mode = row.get("mode") or "zero-shot"
-        task = "zero-shot-image-classification" if mode == "zero-shot" else "image-classification"
-        found.append(_result(task, f"Image classification, {mode}", row, metrics))
+        found.append(_result("image-text-retrieval", "Image–text retrieval", row, [_score(row), *recalls]))
+    for each in rows.classification:
+        task = "zero-shot-image-classification" if each.mode == ZERO_SHOT else "image-classification"
+        found.append(_result(task, f"Image classification, {each.mode}", each, [_score(each)]))
     return found
 
 
-def _result(task: str, name: str, row: Row, metrics: list[dict[str, Any]]) -> dict[str, Any]:
+def _result(task: str, name: str, row: ScoredRow, metrics: list[dict[str, Any]]) -> dict[str, Any]:
+    prompt = row.prompt if isinstance(row, RetrievalRow) else ""
     remarks = [
-        "machine-translated" if row.get("machine_translated") else "",
-        "queries translated first" if row.get("queries_by") else "",
-        f"asked as “{row['prompt']}”" if row.get("prompt") else "",
+        "machine-translated" if row.machine_translated else "",
+        "queries translated first" if row.queries_by else "",
+        f"asked as “{prompt}”" if prompt else "",
     ]
     shown = "; ".join(filter(None, remarks))
     dataset = {
-        "type": re.sub(r"[^a-z0-9]+", "-", row["set"].lower()).strip("-") or "unnamed",
-        "name": f"{row['set']} ({shown})" if shown else row["set"],
-        "config": row.get("lang"),
-        "split": row.get("split"),
+        "type": re.sub(r"[^a-z0-9]+", "-", row.set.lower()).strip("-") or "unnamed",
+        "name": f"{row.set} ({shown})" if shown else row.set,
+        "config": row.lang,
+        "split": row.split,
     }
     return {
         "task": {"type": task, "name": name},
         "dataset": {key: value for key, value in dataset.items() if value},
         "metrics": metrics,
     }
+
+
+def _score(row: ScoredRow) -> dict[str, Any]:
+    names = of_metric(row.metric)
+    return _metric(names.hub, names.name, row.score)
 
 
 def _metric(kind: str, name: str, value: float) -> dict[str, Any]:

@@ -12,18 +12,9 @@ from capivara_cli.costs import ledger
 from capivara_cli.errors import CapivaraError
 from capivara_cli.evaluation import examples
 from capivara_cli.models.run_folder import open_run
+from capivara_cli.reports import eval_results
 
 Row = dict[str, Any]
-
-EVAL = "eval.json"
-PARTS = ("retrieval", "classification", "disparity")
-_OF_EVERY_ROW: Row = {"split": "", "versus": None, "interval": None, "machine_translated": False, "queries_by": ""}
-_OF_A_MODEL: dict[str, type] = {"set": str, "lang": str, "model": str}
-_NEEDED: dict[str, dict[str, type]] = {
-    "retrieval": {**_OF_A_MODEL, "mean_recall": float, "text_to_image": dict, "image_to_text": dict},
-    "classification": _OF_A_MODEL,
-    "disparity": {"set": str, "model": str, "range": float, "std": float, "languages": list},
-}
 
 
 @dataclass(frozen=True)
@@ -69,40 +60,11 @@ def read_run(path: Path) -> Run:
     return Run(
         path,
         run.document,
-        read_rows(path / EVAL),
+        eval_results.read(path).to_json(),
         examples.load(path / "examples")["sets"],
         read_metrics(run.metrics),
         ledger.read(path),
     )
-
-
-def read_rows(path: Path) -> dict[str, list[Row]]:
-    """The rows of ``eval.json`` by part, none where there is no such file; what older files lack is filled in."""
-    if not path.is_file():
-        return {part: [] for part in PARTS}
-    try:
-        document = json.loads(path.read_bytes())
-        return {part: [_row(part, row) for row in document[part]] for part in PARTS}
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise CapivaraError(f"{path}: damaged: {error}", "move it away and evaluate again") from error
-
-
-def _row(part: str, row: Row) -> Row:
-    for key, kind in _NEEDED[part].items():
-        kinds = (int, float) if kind is float else (kind,)
-        if not isinstance(row[key], kinds) or isinstance(row[key], bool):
-            raise ValueError(f"{key!r} of a {part} row is {row[key]!r}")
-    row = {**_OF_EVERY_ROW, **row}
-    if part == "classification":
-        row = {"mode": "zero-shot", "metric": "accuracy", "score": row.get("top1"), "confused": [], **row}
-        if not isinstance(row["score"], int | float):
-            raise ValueError(f"'score' of a classification row is {row['score']!r}")
-    if row["versus"] is not None:
-        float(row["versus"]["difference"])
-    if row["interval"] is not None:
-        low, high = row["interval"]
-        float(low), float(high)
-    return row
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:

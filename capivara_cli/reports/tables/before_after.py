@@ -1,71 +1,87 @@
-"""Before and after: what adapting did to each language, over seeds."""
+"""The results of ``adapt``: each language before and after adapting, averaged over the seeds."""
 
 from __future__ import annotations
 
 import statistics
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import dataclass
 
-from capivara_cli import console
-from capivara_cli.evaluation.compare import Row
+from capivara_cli.evaluation.results import MEAN_RECALL, EvalResults
+from capivara_cli.reports.tables import terminal
+from capivara_cli.reports.tables.table import Group, Table, cells, columns
 
 
-def before_and_after(found: dict[str, list[Row]]) -> list[dict[str, Any]]:
-    """One row per set and language: mean recall of the first model, and mean and std over all the others, in percent.
+@dataclass(frozen=True)
+class Change:
+    """Mean recall in one language of a set, in percent: of the first model, and the mean over the other models.
 
     The others are runs that differ in their seed; ``std`` is the sample standard deviation, None for one run.
     """
-    rows = found["retrieval"]
-    story = []
-    for name, lang in dict.fromkeys((row["set"], row["lang"]) for row in rows):
-        before, *after = [row["mean_recall"] for row in rows if (row["set"], row["lang"]) == (name, lang)]
-        if not after:
-            continue
-        mean = statistics.fmean(after)
-        std = statistics.stdev(after) if len(after) > 1 else None
-        story.append(
-            {"set": name, "lang": lang, "baseline": before, "adapted": mean, "std": std, "gain": mean - before}
-        )
-    return story
+
+    set: str
+    lang: str
+    baseline: float
+    adapted: float
+    std: float | None
+    gain: float
 
 
-def spread(found: dict[str, list[Row]]) -> list[dict[str, Any]]:
-    """One row per set: the disparity over its languages before, and its mean over the runs after, in points."""
-    rows = [row for row in found["disparity"] if row["score"] == "mean_recall"]
-    spreads = []
-    for name in dict.fromkeys(row["set"] for row in rows):
-        before, *after = [row for row in rows if row["set"] == name]
+@dataclass(frozen=True)
+class SpreadChange:
+    """The disparity of mean recall over the languages of a set, (before, after) in points; after: mean over runs."""
+
+    set: str
+    range: tuple[float, float]
+    std: tuple[float, float]
+
+
+def changes(results: EvalResults) -> list[Change]:
+    """One for each set and language that was measured for several models."""
+    found = []
+    for name, lang in dict.fromkeys((row.set, row.lang) for row in results.retrieval):
+        before, *after = [row.mean_recall for row in results.retrieval if (row.set, row.lang) == (name, lang)]
         if after:
-            changed = {key: (before[key], statistics.fmean(row[key] for row in after)) for key in ("range", "std")}
-            spreads.append({"set": name, **changed})
-    return spreads
+            mean = statistics.fmean(after)
+            std = statistics.stdev(after) if len(after) > 1 else None
+            found.append(Change(name, lang, before, mean, std, mean - before))
+    return found
 
 
-def story_text(found: dict[str, list[Row]], target: str) -> str:
-    """The before-and-after table for people, the taught language marked."""
-    return "\n\n".join([_table(before_and_after(found), target), *_spread_lines(spread(found))])
+def spread_changes(results: EvalResults) -> list[SpreadChange]:
+    """One for each set whose disparity was measured for several models."""
+    rows = [row for row in results.disparity if row.metric == MEAN_RECALL]
+    found = []
+    for name in dict.fromkeys(row.set for row in rows):
+        before, *after = [row for row in rows if row.set == name]
+        if after:
+            spread = statistics.fmean(row.range for row in after), statistics.fmean(row.std for row in after)
+            found.append(SpreadChange(name, (before.range, spread[0]), (before.std, spread[1])))
+    return found
 
 
-def _table(story: Sequence[dict[str, Any]], target: str) -> str:
-    seeds = any(row["std"] is not None for row in story)
-    body = [
-        [
-            f"{row['lang']} ←" if row["lang"] == target else row["lang"],
-            row["set"],
-            f"{row['baseline']:.1f}",
-            f"{row['adapted']:.1f}" + (f" ± {row['std']:.1f}" if seeds else ""),
-            f"{row['gain']:+.1f}",
-        ]
-        for row in story
+def text(results: EvalResults, target: str) -> str:
+    """The table of ``changes`` and a line for each of ``spread_changes``; an arrow marks the language ``target``."""
+    lines = [
+        f"disparity between languages on {each.set}: range {each.range[0]:.1f} → {each.range[1]:.1f}, "
+        f"std {each.std[0]:.1f} → {each.std[1]:.1f} points"
+        for each in spread_changes(results)
     ]
-    return "mean recall (R@1/5/10, both directions), percent\n" + console.table(
-        body, ["lang", "set", "baseline", "adapted", "gain"]
+    return "\n\n".join([terminal.text(_table(changes(results), target)), *lines])
+
+
+def _table(rows: Sequence[Change], target: str) -> Table:
+    several = any(row.std is not None for row in rows)
+    body = tuple(
+        cells(
+            [
+                f"{row.lang} ←" if row.lang == target else row.lang,
+                row.set,
+                f"{row.baseline:.1f}",
+                f"{row.adapted:.1f}" + (f" ± {row.std:.1f}" if several else ""),
+                f"{row.gain:+.1f}",
+            ]
+        )
+        for row in rows
     )
-
-
-def _spread_lines(spreads: Sequence[dict[str, Any]]) -> list[str]:
-    return [
-        f"disparity between languages on {row['set']}: range {row['range'][0]:.1f} → {row['range'][1]:.1f}, "
-        f"std {row['std'][0]:.1f} → {row['std'][1]:.1f} points"
-        for row in spreads
-    ]
+    headings = columns(["lang", "set", "baseline", "adapted", "gain"], ("lang", "set"))
+    return Table("mean recall (R@1/5/10, both directions), percent", headings, (Group("", body),))

@@ -1,187 +1,156 @@
-"""Rows of eval.json as tables to read: one per set and task, languages as groups of rows, a model a row."""
+"""The tables of an evaluation for files: one for each set and task, with a row for each model in each language."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import TypeVar
 
 from capivara_cli import languages
+from capivara_cli.evaluation.metric_names import ARROWS, of_metric
+from capivara_cli.evaluation.results import (
+    MEAN_RECALL,
+    ClassificationRow,
+    DisparityRow,
+    EvalResults,
+    RetrievalRow,
+    ScoredRow,
+)
+from capivara_cli.reports.tables.table import (
+    LEVEL,
+    Cell,
+    Group,
+    Table,
+    cells,
+    columns,
+    difference,
+    first_model,
+    interval,
+    number,
+    place,
+    queries_translated_by,
+)
 
-Row = dict[str, Any]
-
-_METRICS = {
-    "mean_recall": "mean recall",
-    "accuracy": "accuracy",
-    "mean-per-class": "mean per class",
-    "map-11-point": "11-point mAP",
-    "roc-auc": "ROC AUC",
-}
-_WAYS = {"text_to_image": "T→I", "image_to_text": "I→T"}
-_LEVEL = 0.05
-
-
-@dataclass(frozen=True)
-class Cell:
-    """What a cell shows; ``strong``: the best of its group, where it is significantly better."""
-
-    text: str
-    strong: bool = False
-
-
-@dataclass(frozen=True)
-class Table:
-    """``groups`` are (language, rows), the language "" where there is none; the first column holds the models."""
-
-    title: str
-    caption: str
-    header: tuple[str, ...]
-    groups: tuple[tuple[str, tuple[tuple[Cell, ...], ...]], ...]
-    notes: tuple[str, ...] = ()
+_Row = TypeVar("_Row")
+_Scored = TypeVar("_Scored", bound=ScoredRow)
+_TEXTS = ("model", "worst")
+"""The columns that hold no numbers."""
 
 
-def tables(found: dict[str, list[Row]]) -> list[Table]:
-    """Retrieval by set, classification by set and way, disparity by set and score; keys that old rows lack are no
-    error."""
+def tables(results: EvalResults) -> list[Table]:
+    """Retrieval for each set and prompt, classification for each set and mode, disparity for each set and metric."""
     return [
-        *(_retrieval(rows) for rows in _grouped(found.get("retrieval", []), "set", "split", "prompt")),
-        *(_classification(rows) for rows in _grouped(found.get("classification", []), "set", "split", "mode")),
-        *(_disparity(rows) for rows in _grouped(found.get("disparity", []), "set", "split", "score")),
+        *map(_retrieval, _grouped(results.retrieval, lambda row: (row.set, row.split, row.prompt))),
+        *map(_classification, _grouped(results.classification, lambda row: (row.set, row.split, row.mode))),
+        *map(_disparity, _grouped(results.disparity, lambda row: (row.set, row.split, row.metric))),
     ]
 
 
-def metric_name(metric: str) -> str:
-    """What people call a metric of eval.json."""
-    return _METRICS.get(metric, metric)
-
-
-def place(row: Row) -> str:
-    """The set, with its split."""
-    return f"{row['set']} ({row['split']})" if row.get("split") else row["set"]
-
-
-def probability(row: Row) -> float | None:
-    """p of the difference to the first model, adjusted for the number of comparisons where that is known."""
-    versus = row.get("versus") or {}
-    return versus.get("p_holm", versus.get("p"))
-
-
-def _grouped(rows: Iterable[Row], *keys: str) -> list[list[Row]]:
-    groups: dict[tuple[Any, ...], list[Row]] = {}
+def _grouped(rows: Iterable[_Row], key: Callable[[_Row], object]) -> list[list[_Row]]:
+    groups: dict[object, list[_Row]] = {}
     for row in rows:
-        groups.setdefault(tuple(row.get(key) for key in keys), []).append(row)
+        groups.setdefault(key(row), []).append(row)
     return list(groups.values())
 
 
-def _retrieval(rows: list[Row]) -> Table:
-    recalls = [
-        (f"{short} {key}", way, key) for way, short in _WAYS.items() for key in rows[0][way] if key.startswith("R@")
-    ]
-    compared = _first_model(rows)
-    header = ["model", *(name for name, _, _ in recalls), "mean recall", "95 %", *_versus_header(compared)]
-    sizes = f"{_count(rows, 'n_images', 'images')}, {_count(rows, 'n_captions', 'captions')}"
-    prompt = f", each caption as in “{rows[0]['prompt']}”" if rows[0].get("prompt") else ""
-    caption = f"Retrieval on {place(rows[0])}, {sizes}{prompt}: recall in percent, T→I from text to image, I→T from "
-    caption += f"image to text. {_explained('mean recall', compared)}"
+def _retrieval(rows: list[RetrievalRow]) -> Table:
+    first = rows[0]
+    directions = {"text_to_image": first.text_to_image, "image_to_text": first.image_to_text}
+    recalls = [(way, key) for way, found in directions.items() for key in found if key.startswith("R@")]
+    compared = first_model(rows)
+    name = of_metric(MEAN_RECALL).name
+    sizes = f"{_images(rows)}, {_count((row.n_captions for row in rows), 'captions')}"
+    prompt = f", each caption as in “{first.prompt}”" if first.prompt else ""
+    caption = f"Retrieval on {place(first)}, {sizes}{prompt}: recall in percent, T→I from text to image, I→T from "
+    caption += f"image to text. {_explained(name, compared)}"
 
-    def cells(row: Row) -> list[str]:
-        return [_number(row[way].get(key)) for _, way, key in recalls]
+    def numbers(row: RetrievalRow) -> list[str]:
+        return [number(getattr(row, way).get(key)) for way, key in recalls]
 
+    headings = ["model", *(f"{ARROWS[way]} {key}" for way, key in recalls), name, "95 %", *_versus_heading(compared)]
+    by = ", ".join(dict.fromkeys(who for row in rows for who in _translators(row)))
     return Table(
-        f"{place(rows[0])}: retrieval",
+        f"{place(first)}: retrieval",
+        columns(headings, _TEXTS),
+        _groups(rows, numbers, compared),
         caption.rstrip(),
-        tuple(header),
-        _groups(rows, "mean_recall", cells, compared),
-        tuple(_marks(rows, "captions", _captions_by(rows)) + _uncaptioned(rows) + _variants(rows)),
+        (*_marks(rows, "captions", by), *_uncaptioned(rows), *_variants(rows)),
     )
 
 
-def _classification(rows: list[Row]) -> Table:
-    metric = rows[0].get("metric", "accuracy")
-    more = [("top-1", "top1")] if metric != "accuracy" else []
-    columns = [(name, key) for name, key in [*more, ("top-5", "top5")] if any(row.get(key) is not None for row in rows)]
-    compared = _first_model(rows)
-    name = metric_name(metric)
-    mode = rows[0].get("mode") or "zero-shot"
-    sizes = f"{_count(rows, 'n_images', 'images')}, {_count(rows, 'n_classes', 'classes')}"
-    names = dict.fromkeys(row["names_by"] for row in rows if row.get("names_by"))
-    by = f" Class names by {', '.join(names)}." if names else ""
-    caption = (
-        f"Classification ({mode}) on {place(rows[0])}, {sizes}: {name} in percent. {_explained(name, compared)}{by}"
-    )
+def _classification(rows: list[ClassificationRow]) -> Table:
+    first = rows[0]
+    shown = [("top-1", "top1")] if first.metric != "accuracy" else []
+    shown = [each for each in (*shown, ("top-5", "top5")) if any(getattr(row, each[1]) is not None for row in rows)]
+    compared = first_model(rows)
+    name = of_metric(first.metric).name
+    sizes = f"{_images(rows)}, {_count((row.n_classes for row in rows), 'classes')}"
+    authors = ", ".join(dict.fromkeys(row.names_by for row in rows if row.names_by))
+    by = f" Class names by {authors}." if authors else ""
+    about = f"Classification ({first.mode}) on {place(first)}, {sizes}: {name} in percent."
 
-    def cells(row: Row) -> list[str]:
-        return [_number(row.get(key)) for _, key in columns]
+    def numbers(row: ClassificationRow) -> list[str]:
+        return [number(getattr(row, key)) for _, key in shown]
 
+    headings = ["model", *(heading for heading, _ in shown), name, "95 %", *_versus_heading(compared)]
     return Table(
-        f"{place(rows[0])}: classification, {mode}",
-        caption.rstrip(),
-        ("model", *(name for name, _ in columns), name, "95 %", *_versus_header(compared)),
-        _groups([{"score": row.get("top1"), **row} for row in rows], "score", cells, compared),
-        tuple(_marks(rows, "names or templates", ", ".join(names))),
+        f"{place(first)}: classification, {first.mode}",
+        columns(headings, _TEXTS),
+        _groups(rows, numbers, compared),
+        f"{about} {_explained(name, compared)}{by}".rstrip(),
+        tuple(_marks(rows, "names or templates", authors)),
     )
 
 
-def _disparity(rows: list[Row]) -> Table:
-    name = metric_name(rows[0].get("score", "mean_recall"))
-    spoken = dict.fromkeys(lang for row in rows for lang in row["languages"])
+def _disparity(rows: list[DisparityRow]) -> Table:
+    name = of_metric(rows[0].metric).name
+    spoken = ", ".join(dict.fromkeys(lang for row in rows for lang in row.languages))
     body = tuple(
-        tuple(Cell(text) for text in (row["model"], *(_number(row.get(key)) for key in ("mean", "range", "std")),
-                                      row.get("worst", "—"), _number(_gap(row))))
+        cells([row.model, *map(number, (row.mean, row.range, row.std)), row.worst or "—", number(row.gap_of_worst)])
         for row in rows
-    )  # fmt: skip
+    )
     return Table(
         f"{place(rows[0])}: disparity of {name}",
-        f"Disparity on {place(rows[0])} between {', '.join(spoken)}: {name} in percent, its spread in points.",
-        ("model", "mean", "range", "std", "worst", "gap to English"),
-        (("", body),),
+        columns(["model", "mean", "range", "std", "worst", "gap to English"], _TEXTS),
+        (Group("", body),),
+        f"Disparity on {place(rows[0])} between {spoken}: {name} in percent, its spread in points.",
     )
 
 
-def _gap(row: Row) -> float | None:
-    """English minus the worst language, which may be English itself."""
-    gaps = row.get("gap_to_english")
-    return gaps.get(row.get("worst"), 0.0) if gaps else None
-
-
-def _groups(
-    rows: Sequence[Row], score: str, cells: Callable[[Row], list[str]], compared: str
-) -> tuple[tuple[str, tuple[tuple[Cell, ...], ...]], ...]:
+def _groups(rows: Sequence[_Scored], numbers: Callable[[_Scored], list[str]], compared: str) -> tuple[Group, ...]:
+    """The rows of each language: model, numbers, score, interval, and the difference to the first model."""
     found = []
-    for group in _grouped(rows, "lang"):
-        best = _best(group, score)
+    for group in _grouped(rows, lambda row: row.lang):
+        best = _best(group)
         lines = []
         for row in group:
-            line = [Cell(row["model"] + "†" * bool(row.get("queries_by"))), *map(Cell, cells(row))]
-            line += [Cell(_number(row[score]), row is best), Cell(_interval(row.get("interval")))]
-            lines.append((*line, *([Cell(_difference(row))] if compared else [])))
-        found.append((_language(group[0]), tuple(lines)))
+            line = cells([row.model + "†" * bool(row.queries_by), *numbers(row)])
+            line += (Cell(number(row.score), row is best), Cell(interval(row.interval)))
+            lines.append(line + cells([difference(row.versus)] if compared else []))
+        found.append(Group(_language(group[0]), tuple(lines)))
     return tuple(found)
 
 
-def _language(row: Row) -> str:
-    code = row.get("lang", "")
-    if not code:
+def _language(row: ScoredRow) -> str:
+    if not row.lang:
         return ""
-    name = f"{languages.get(code).name} ({code})" if languages.knows(code) else code
-    return name + " (MT)" * bool(row.get("machine_translated"))
+    name = f"{languages.get(row.lang).name} ({row.lang})" if languages.knows(row.lang) else row.lang
+    return name + " (MT)" * row.machine_translated
 
 
-def _best(group: Sequence[Row], score: str) -> Row | None:
-    """The row with the highest score, where it is significantly better than the first model, or, if it is that of the
-    first model, than every other; else None."""
-    best = max(group, key=lambda row: row[score])
-    tried = [best] if best.get("versus") else [row for row in group if row is not best]
-    sure = all((p := probability(row)) is not None and p < _LEVEL for row in tried)
-    return best if tried and sure and all(row[score] < best[score] for row in group if row is not best) else None
+def _best(group: Sequence[ScoredRow]) -> ScoredRow | None:
+    """The row with the highest score, where it is significantly better, else None.
+
+    Better than the first model; or, where the first model is the best, than every other.
+    """
+    best = max(group, key=lambda row: row.score)
+    others = [row for row in group if row is not best]
+    tested = [best] if best.versus else others
+    probabilities = [row.versus.probability if row.versus else None for row in tested]
+    significant = bool(tested) and all(p is not None and p < LEVEL for p in probabilities)
+    return best if significant and all(row.score < best.score for row in others) else None
 
 
-def _first_model(rows: Sequence[Row]) -> str:
-    """The model that others are compared with, "" where none is."""
-    return next((row["versus"]["model"] for row in rows if row.get("versus")), "")
-
-
-def _versus_header(compared: str) -> list[str]:
+def _versus_heading(compared: str) -> list[str]:
     return [f"vs {compared}"] if compared else []
 
 
@@ -195,52 +164,40 @@ def _explained(score: str, compared: str) -> str:
     return text
 
 
-def _count(rows: Sequence[Row], key: str, what: str) -> str:
-    counts = {row[key] for row in rows if row.get(key) is not None}
-    if not counts:
+def _images(rows: Sequence[ScoredRow]) -> str:
+    return _count((row.n_images for row in rows), "images")
+
+
+def _count(counts: Iterable[int | None], what: str) -> str:
+    known = {count for count in counts if count is not None}
+    if not known:
         return f"? {what}"
-    low, high = min(counts), max(counts)
+    low, high = min(known), max(known)
     return f"{low:,} {what}" if low == high else f"{low:,} to {high:,} {what}"
 
 
-def _captions_by(rows: Sequence[Row]) -> str:
-    known = [(row.get("provenance") or {}).get("captions_by") or {} for row in rows if row.get("machine_translated")]
-    return ", ".join(dict.fromkeys(who for each in known for who in each))
+def _translators(row: RetrievalRow) -> Iterable[str]:
+    return (row.provenance.captions_by if row.machine_translated and row.provenance else None) or ()
 
 
-def _marks(rows: Sequence[Row], what: str, by: str) -> list[str]:
+def _marks(rows: Sequence[ScoredRow], what: str, by: str) -> list[str]:
     """What (MT) and † mean, where they occur."""
     notes = []
-    if any(row.get("machine_translated") for row in rows):
+    if any(row.machine_translated for row in rows):
         notes.append(f"(MT): {what} machine-translated" + (f" ({by})" if by else ""))
-    asked = dict.fromkeys(row["queries_by"] for row in rows if row.get("queries_by"))
-    return [*notes, *([f"†: queries machine-translated first ({', '.join(asked)})"] if asked else [])]
+    if asked := queries_translated_by(rows):
+        notes.append(f"†: queries machine-translated first ({asked})")
+    return notes
 
 
-def _uncaptioned(rows: Sequence[Row]) -> list[str]:
-    counts = dict.fromkeys((row["lang"], row["n_uncaptioned"]) for row in rows if row.get("n_uncaptioned"))
+def _uncaptioned(rows: Sequence[RetrievalRow]) -> list[str]:
+    counts = dict.fromkeys((row.lang, row.n_uncaptioned) for row in rows if row.n_uncaptioned)
     return [f"{lang}: {count:,} images have no caption, a miss each in I→T" for lang, count in counts]
 
 
-def _variants(rows: Sequence[Row]) -> list[str]:
+def _variants(rows: Sequence[RetrievalRow]) -> list[str]:
     return [
-        f"{row['lang']}, {row['model']}, {name}: mean recall {other['mean_recall']:.1f}"
+        f"{row.lang}, {row.model}, {name}: mean recall {other.mean_recall:.1f}"
         for row in rows
-        for name, other in (row.get("variants") or {}).items()
+        for name, other in row.variants.items()
     ]
-
-
-def _interval(interval: Sequence[float] | None) -> str:
-    return "—" if interval is None else f"{interval[0]:.1f}–{interval[1]:.1f}"
-
-
-def _difference(row: Row) -> str:
-    if not row.get("versus"):
-        return "—"
-    p = probability(row)
-    stars = "" if p is None else "*" * ((p < _LEVEL) + (p < 0.01))
-    return f"{row['versus']['difference']:+.1f}{stars}"
-
-
-def _number(value: float | None) -> str:
-    return "—" if value is None else f"{value:.1f}"

@@ -12,6 +12,7 @@ import yaml
 from huggingface_hub import ModelCard, metadata_load
 
 from capivara_cli.errors import CapivaraError
+from capivara_cli.evaluation.results import EvalResults
 from capivara_cli.reports import card as cards
 from capivara_cli.reports.card import model_card
 from capivara_cli.reports.card.front_matter import base_on_hub
@@ -55,7 +56,11 @@ def row(model: str, mean: float, **more: Any) -> dict[str, Any]:
     } | more  # fmt: skip
 
 
-def results(name: str = "runs/pt") -> dict[str, list[dict[str, Any]]]:
+def results(name: str = "runs/pt") -> EvalResults:
+    return EvalResults.from_json(documents(name))
+
+
+def documents(name: str = "runs/pt") -> dict[str, list[dict[str, Any]]]:
     versus = {"model": "base", "difference": 20.0, "interval": [18.0, 22.0], "p": 0.001, "p_holm": 0.002}
     classified = {
         "set": "elevater:dtd", "split": "test", "lang": "pt", "model": name, "mode": "zero-shot",
@@ -192,10 +197,10 @@ def shown(text: str) -> str:
     "text", ["no", "a: b", "- x\n--- \n---\ny", "'\"", "#!{[&*", "null", "1.5", "\x1b[31m", "é\u2028"]
 )
 def test_strange_names_neither_break_the_yaml_nor_become_markup(text: str) -> None:
-    found = results()
+    found = documents()
     for each in found["retrieval"]:
         each["set"] = f"{text}|<b>"
-    card = model_card({**RUN, "name": "pt"}, found, [record("train", 1.0, hardware=text)])
+    card = model_card({**RUN, "name": "pt"}, EvalResults.from_json(found), [record("train", 1.0, hardware=text)])
     metadata = front(card)
     assert metadata["model-index"][0]["results"][0]["dataset"]["name"] == shown(f"{text}|<b>")
     assert metadata["co2_eq_emissions"]["hardware_used"] == shown(text)
@@ -230,7 +235,7 @@ def test_a_run_of_the_same_name_in_another_folder_is_another_model(tmp_path: Pat
     moved = folder.rename(tmp_path / "pt")
     rows = {"retrieval": [row("pt", 10.0), row("runs/pt", 60.0)], "classification": [], "disparity": []}
     (moved / "eval.json").write_text(json.dumps(rows))  # a base model called as the run is, evaluated elsewhere
-    assert [each["model"] for each in cards.read_results(moved)["retrieval"]] == ["runs/pt"]
+    assert [each.model for each in cards.read_results(moved).retrieval] == ["runs/pt"]
 
 
 def test_a_damaged_file_or_an_unfinished_run_leaves_the_card_as_it_was(tmp_path: Path) -> None:

@@ -145,7 +145,9 @@ def test_variants_and_translated_queries_are_told(run: Path) -> None:
     row = document["retrieval"][1]
     row["queries_by"] = "argos:pt-en"
     recalls = {"R@1": 1.0, "R@5": 2.0, "R@10": 3.0}
-    row["variants"] = {"without junk": {"text_to_image": recalls, "image_to_text": recalls, "mean_recall": 61.5}}
+    row["variants"] = {
+        "without junk": {"n_captions": 3, "text_to_image": recalls, "image_to_text": recalls, "mean_recall": 61.5}
+    }
     (run / "eval.json").write_text(json.dumps(document))
     text = written(run).sections["tables"]
     assert "Portuguese† runs/pt" in text and "† queries machine-translated first (argos:pt-en)" in text

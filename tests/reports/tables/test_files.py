@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from capivara_cli.errors import UsageError
+from capivara_cli.evaluation.results import EvalResults
 from capivara_cli.reports.tables import files
 from capivara_cli.reports.tables.build import tables
 
@@ -31,7 +32,15 @@ def against(model: str, difference: float, p_holm: float) -> Row:
             "p_holm": p_holm}  # fmt: skip
 
 
-def results() -> dict[str, list[Row]]:
+def typed(**rows: list[Row]) -> EvalResults:
+    return EvalResults.from_json({"retrieval": [], "classification": [], "disparity": []} | rows)
+
+
+def results() -> EvalResults:
+    return typed(**documents())
+
+
+def documents() -> dict[str, list[Row]]:
     translated = {"machine_translated": True, "provenance": {"captions_by": {"nllb:eng-hin": 9}}}
     return {
         "retrieval": [
@@ -116,16 +125,16 @@ def test_markdown_is_exactly_this(tmp_path: Path) -> None:
 
 
 def test_latex_is_exactly_this(tmp_path: Path) -> None:
-    files.write(tmp_path / "t.tex", {**results(), "classification": [], "disparity": []})
+    files.write(tmp_path / "t.tex", EvalResults(retrieval=results().retrieval))
     assert (tmp_path / "t.tex").read_text("utf-8") == LATEX
 
 
 def test_csv_has_every_number_as_it_was(tmp_path: Path) -> None:
-    found = results()
+    found = documents()
     found["retrieval"][0]["variants"] = {
         "without junk": {"n_captions": 4990, "text_to_image": {"R@1": 1 / 7}, "image_to_text": {}, "mean_recall": 34.5}
     }
-    files.write(tmp_path / "T.CSV", found)
+    files.write(tmp_path / "T.CSV", typed(**found))
     with open(tmp_path / "T.CSV", newline="", encoding="utf-8") as file:
         lines = list(csv.DictReader(file))
 
@@ -162,7 +171,7 @@ def test_rows_of_older_files_do(tmp_path: Path) -> None:
         "classification": [{"set": "s", "split": "test", "lang": "pt", "model": "m", "top1": 3.0, "top5": 9.0}],
     }  # fmt: skip
     for name in ("t.csv", "t.tex", "t.md"):
-        files.write(tmp_path / name, old)
+        files.write(tmp_path / name, typed(**old))
     text = (tmp_path / "t.md").read_text("utf-8")
     assert "| xx | m | 1.0 | 2.0 | 1.0 | 2.0 | 1.5 | — |" in text and "? images" in text
     assert "| Portuguese (pt) | m | 9.0 | 3.0 | — |" in text
@@ -187,8 +196,8 @@ def test_bold_is_only_what_is_significantly_better(scores: list[float], ps: list
         recalled(name, "pt", score, versus=against("a", score - first[1], p))
         for (name, score), p in zip(others, ps, strict=True)
     ]
-    (table,) = tables({"retrieval": rows})
-    strong = [row[0].text for _, group in table.groups for row in group if any(cell.strong for cell in row)]
+    (table,) = tables(typed(retrieval=rows))
+    strong = [row[0].text for group in table.groups for row in group.rows if any(cell.strong for cell in row)]
     assert strong == ([expected] if expected else [])
 
 
@@ -196,7 +205,7 @@ def test_names_of_strangers_stay_text(tmp_path: Path) -> None:
     name = "a|b_<script>\n\\input{x} 50% $y$ [z](u) & `q`\x1b"
     row = recalled(name, "pt", 1.0)
     for suffix in (".md", ".tex"):
-        files.write(tmp_path / f"t{suffix}", {"retrieval": [row]})
+        files.write(tmp_path / f"t{suffix}", typed(retrieval=[row]))
     (line,) = [each for each in (tmp_path / "t.md").read_text("utf-8").splitlines() if "script" in each]
     assert "| a\\|b\\_\\<script\\> \\\\input{x} 50% \\$y\\$ \\[z\\](u) \\& \\`q\\`\\\\x1b |" in line
     text = (tmp_path / "t.tex").read_text("utf-8")
@@ -204,15 +213,20 @@ def test_names_of_strangers_stay_text(tmp_path: Path) -> None:
     assert f"    {shown} & $-$9.0 & $-$9.0 & 1.0 & " in text
 
 
-def test_another_extension_is_refused_and_nothing_is_left_half_done(tmp_path: Path) -> None:
+def test_another_extension_is_refused_and_a_failure_leaves_the_file_as_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with pytest.raises(UsageError, match=r"--table .*t.xlsx: written are .csv, .tex, .md") as raised:
         files.write(tmp_path / "t.xlsx", results())
     assert raised.value.hint == "such as t.csv"
     (tmp_path / "t.md").write_text("before")
-    broken = results()
-    del broken["retrieval"][1]["mean_recall"]
+
+    def broken(row: object) -> str:
+        raise KeyError("mean_recall")
+
+    monkeypatch.setattr(files, "_markdown_cell", broken)
     with pytest.raises(KeyError):
-        files.write(tmp_path / "t.md", broken)
+        files.write(tmp_path / "t.md", results())
     assert [path.name for path in tmp_path.iterdir()] == ["t.md"] and (tmp_path / "t.md").read_text() == "before"
 
 
@@ -228,5 +242,5 @@ def test_the_gap_is_none_without_english_and_nothing_where_english_is_the_worst(
     }
     rows = [{**head, "model": "a", "worst": "en", "gap_to_english": {"pt": -1.0}},
             {**head, "model": "b", "worst": "pt", "gap_to_english": None}]  # fmt: skip
-    (table,) = tables({"disparity": rows})
-    assert [line[-1].text for line in table.groups[0][1]] == ["0.0", "—"]
+    (table,) = tables(typed(disparity=rows))
+    assert [line[-1].text for line in table.groups[0].rows] == ["0.0", "—"]
