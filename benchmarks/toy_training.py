@@ -135,11 +135,12 @@ def trained(folder: Path, case: str, rate: float, seed: int) -> Any:
     from capivara_cli.commands.train import Options, train
     from capivara_cli.models.clip import load_clip
     from capivara_cli.pipeline.env import Env
-    from capivara_cli.pipeline.options import Settings
+    from capivara_cli.pipeline.options import Settings, build
 
     wanted = dict(CASES[case])
     plain = wanted.pop("plain", False)
-    options = Options(
+    options = build(
+        Options,
         lang="pt", model="toy", runs=str(folder / "runs"), name=_name(case, rate, seed), steps=STEPS, batch_size=BATCH,
         lr=rate, min_lr=rate / 10, warmup=WARMUP, checkpoint_every=0, **wanted,
     )  # fmt: skip
@@ -161,22 +162,22 @@ def padded(folder: Path, options: Any, seed: int) -> Any:
     from capivara_cli.pipeline.options import Settings
     from capivara_cli.pipeline.source import Source
     from capivara_cli.training.data import Batches, select
-    from capivara_cli.training.optimization import learning_rate, optimizer
+    from capivara_cli.training.optimization import optimizer
     from capivara_cli.training.store import features
 
     clip = load_clip("toy")
     env = Env(Settings(seed=seed), "train")
     store = features(Source([str(folder / "data")], env), clip, folder / "plain", env)
-    batches = Batches(select(store, options.selection), BATCH, 0.0, seed)
+    batches = Batches(select(store, options.languages, options.kept, options.captions, options.loss), BATCH, 0.0, seed)
     torch.manual_seed(seed)
     text = methods.tune(clip.model.text, options.tuning, "toy").train()
     scale = clip.model.logit_scale.requires_grad_(True)
     parameters = [*(each for each in text.parameters() if each.requires_grad), scale]
-    optimizing = optimizer("adamw", parameters, options.weight_decay)
+    optimizing = optimizer("adamw", parameters, options.schedule.weight_decay)
     for step in range(STEPS):
         batch = batches.draw(step)
         for group in optimizing.param_groups:
-            group["lr"] = learning_rate(step, steps=STEPS, warmup=WARMUP, peak=options.lr, floor=options.min_lr)
+            group["lr"] = options.schedule.rate(step)
         images = F.normalize(torch.from_numpy(store.images[batch.images, 0].astype(np.float32)), dim=-1)
         torch.manual_seed(1000 * seed + step)
         texts = F.normalize(text(clip.pad(store.rows(batch.captions[0]), 77)), dim=-1)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
 from pathlib import Path
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import Any, Literal, get_args, get_origin
 
 from capivara_cli.cli.app import ForPrograms
 from capivara_cli.cli.parameters import plain_help
-from capivara_cli.pipeline.options import Settings, flag_of
+from capivara_cli.pipeline.options import Settings, flag_of, option_fields, option_types
 from capivara_cli.pipeline.stage import Stage
 from capivara_cli.registry import command_names, docstring, load_command
 
@@ -35,7 +34,7 @@ def command(name: str) -> str:
     text = plain_help(docstring(command_names()[name], name))
     argument = "SOURCE" if name == "pack" else "INPUT" if isinstance(loaded, Stage) else loaded.argument
     usage = f"capivara {name}" + (f" [{argument}]..." if argument else "")
-    options = f"{table(loaded.options)}\n" if fields(loaded.options) else ""
+    options = f"{table(loaded.options)}\n" if option_types(loaded.options) else ""
     return f"## {name}\n\n    {usage}\n\n{text}\n\n{options}"
 
 
@@ -44,8 +43,8 @@ def table(options: type) -> str:
 
 
 def rows(options: type) -> list[str]:
-    hints = get_type_hints(options)
-    return [row(each, hints[each.name]) for each in fields(options)]
+    types = option_types(options)
+    return [row(each, types[each.name]) for each in option_fields(options)]
 
 
 def row(each: Any, kind: Any) -> str:

@@ -165,15 +165,18 @@ def ours(case: Case, folder: str) -> dict[str, Any]:
     import torch
     from torch import nn
 
-    from capivara_cli.models.adapters.methods import Tuning, tune
+    from capivara_cli.models.adapters.methods import tune
+    from capivara_cli.models.adapters.tuning import Tuning
     from capivara_cli.models.clip import load_clip
     from capivara_cli.models.precision import precision
+    from capivara_cli.pipeline.options import build
     from capivara_cli.training.devices import Devices
     from capivara_cli.training.encoder import Encoder
     from capivara_cli.training.less_memory import lean
-    from capivara_cli.training.loop import Parts, Recipe, Trainer
+    from capivara_cli.training.loop import Parts, Trainer
     from capivara_cli.training.memory import Budget, few_plans, parse_size
     from capivara_cli.training.objective import ImageText, Objective
+    from capivara_cli.training.options import Options
 
     if case.memory:
         few_plans()
@@ -188,12 +191,9 @@ def ours(case: Case, folder: str) -> dict[str, Any]:
         clip.model.logit_scale.fill_(4.6052)
     encoder = Encoder(clip, number, Budget("cpu", parse_size(case.memory)), Devices(device="cpu"))
     encoder.settle(sorted(batches.data.store.rows(np.arange(case.batch)), key=len, reverse=True)[:256])
-    recipe = Recipe(
-        steps=1500, lr=1e-5, min_lr=1e-6, warmup=250, optimizer="adamw", weight_decay=0.2, learn_temperature=True,
-        live_anchors=False, ema=0.0, val_every=0, patience=0, checkpoint_every=0, seed=0,
-    )  # fmt: skip
+    options = build(Options, checkpoint_every=0)
     first = None if case.realistic else first_of(encoder, batches, case)  # would be the peak of a large batch
-    trainer = Trainer(Parts(clip, encoder, batches, Objective((ImageText(),))), recipe, None)  # type: ignore[arg-type]
+    trainer = Trainer(Parts(clip, encoder, batches, Objective((ImageText(),))), options, 0, None)  # type: ignore[arg-type]
     lines = [trainer._step(step) for step in range(case.steps + case.warm)]
     found = result(case, [line["timing"]["seconds"] for line in lines[case.warm :]], first, lines[1]["padded"])
     return {**found, "recomputed": lines[1]["timing"]["recomputed"]}

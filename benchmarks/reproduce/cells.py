@@ -56,9 +56,11 @@ def _trained(job: Job) -> tuple[Any, Result]:
         return load_clip(model), {}
     from capivara_cli.commands.train import Options, train
     from capivara_cli.pipeline.env import Env
-    from capivara_cli.pipeline.options import Settings
+    from capivara_cli.pipeline.options import Settings, build
 
-    options = Options(lang=job.cell.lang, model=model, runs=str(job.world.runs), name=job.cell.name, **job.options)
+    options = build(
+        Options, lang=job.cell.lang, model=model, runs=str(job.world.runs), name=job.cell.name, **job.options
+    )
     env = Env(Settings(seed=job.world.seed, quiet=True, device="cpu"), "train")
     began = time.perf_counter(), time.process_time()
     summary = train.run([str(job.world.data(job.cell.data))], options, env)

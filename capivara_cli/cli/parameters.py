@@ -1,4 +1,4 @@
-"""An options dataclass becomes Typer parameters, and the text of a plan becomes steps: options are written once."""
+"""Make Typer parameters from an options dataclass, and steps from the text of a plan."""
 
 from __future__ import annotations
 
@@ -6,43 +6,54 @@ import inspect
 import re
 import shlex
 from collections.abc import Callable, Sequence
-from dataclasses import Field, fields, replace
-from typing import Annotated, Any, get_type_hints
+from dataclasses import Field, replace
+from typing import Annotated, Any
 
 import typer
 
 from capivara_cli import __version__
 from capivara_cli.errors import UsageError
 from capivara_cli.pipeline.command import Invocation
-from capivara_cli.pipeline.options import Settings, check_bounds, default_of, flag_of
+from capivara_cli.pipeline.options import (
+    Settings,
+    build,
+    check_bounds,
+    default_of,
+    flag_of,
+    option_fields,
+    option_types,
+    option_values,
+)
 from capivara_cli.pipeline.stage import Stage, Step
 from capivara_cli.registry import load_command
 
 _OTHER_NAMES = {"share": "part"}
-"""A second name of an option, for commands that have none of that name themselves (``split --part`` is its own)."""
+"""Second names of options. A command with an option of that name keeps its own, as ``split --part``."""
 
 
 TYPER_ERROR: Any = typer.BadParameter.__bases__[0].__bases__[0]
-"""What Typer raises for a wrong command line. It vendors Click, so the class has no public name."""
+"""The class that Typer raises for a wrong command line. Typer vendors Click, so the class has no public name."""
 
 
 def typer_function(
     options: type, call: Callable[..., None], shared: tuple[type, ...] = (), argument: str | None = "INPUT"
 ) -> Callable[..., None]:
-    """A function with one Typer parameter per field, that builds the dataclasses and passes them to ``call``.
+    """A function for Typer with one parameter per option, which builds the dataclasses and calls ``call``.
 
-    ``call`` gets the positional arguments (when ``argument`` is not None), the options, then one object per class
-    in ``shared``.
+    ``call`` gets the list of positional arguments (unless ``argument`` is None), an instance of ``options``, then one
+    of each class in ``shared``. ``argument`` names the positional arguments in ``--help``.
     """
     classes = (options, *shared)
-    names = {each.name for cls in classes for each in fields(cls)}
+    names = {each.name for cls in classes for each in option_fields(cls)}
     parameters = [parameter for cls in classes for parameter in _parameters(cls, names)]
     if argument is not None:
         positional = Annotated[list[str] | None, typer.Argument(metavar=argument, show_default=False)]
         parameters.insert(0, _parameter("inputs", positional, None))
 
     def function(**values: Any) -> None:
-        built = [cls(**{each.name: values[each.name] for each in fields(cls)}) for cls in classes]
+        built: list[Any] = [
+            build(cls, **{each.name: values[each.name] for each in option_fields(cls)}) for cls in classes
+        ]
         for each in built:
             check_bounds(each)
         call(*([values["inputs"] or []] if argument is not None else []), *built)
@@ -52,8 +63,11 @@ def typer_function(
 
 
 def _parameters(cls: type, names: set[str]) -> list[inspect.Parameter]:
-    hints = get_type_hints(cls)
-    return [_parameter(each.name, _annotation(each, hints[each.name], names), default_of(each)) for each in fields(cls)]
+    types = option_types(cls)
+    return [
+        _parameter(each.name, _annotation(each, types[each.name], names), default_of(each))
+        for each in option_fields(cls)
+    ]
 
 
 def _parameter(name: str, annotation: Any, default: Any) -> inspect.Parameter:
@@ -75,7 +89,7 @@ def _annotation(each: Field[Any], kind: Any, names: set[str]) -> Any:
 
 
 def parse_plan(text: str) -> list[Step]:
-    """``"caption --n 3 | translate --lang ca"`` -> steps. Raises ``UsageError`` naming the step that is wrong."""
+    """``"caption --n 3 | translate --lang ca"`` -> steps. Raises ``UsageError`` that names the wrong step."""
     words: list[list[str]] = [[]]
     try:
         lexer = shlex.shlex(text, posix=True, punctuation_chars="|")
@@ -92,7 +106,10 @@ def parse_plan(text: str) -> list[Step]:
 
 
 def parse_step(words: list[str], plan: str) -> Step:
-    """One step of a plan, as ``["caption", "--n", "3"]``; a leading ``capivara`` is allowed, as in a shell."""
+    """One step of a plan from its words, as ``["caption", "--n", "3"]``; a leading ``capivara`` is allowed.
+
+    ``plan``: the whole plan, for the message. Raises ``UsageError`` for a command that is no stage, or wrong options.
+    """
     if words[:1] == ["capivara"]:
         words = words[1:]
     if not words:
@@ -109,16 +126,18 @@ def parse_step(words: list[str], plan: str) -> Step:
 
 
 def parse_command(words: Sequence[str], settings: Settings) -> Invocation:
-    """``["train", "shards", "--lang", "hi"]`` -> what it asks for; flags it does not set are those of ``settings``."""
+    """``["train", "shards", "--lang", "hi"]`` -> command, inputs, options and shared settings.
+
+    Shared flags that the words do not set come from ``settings``. Raises ``UsageError`` for a wrong command line.
+    """
     loaded = load_command(words[0])
     inputs, options, own = _parse(list(words), loaded.options, (Settings,), argument="INPUT")
-    given = {each.name: getattr(own, each.name) for each in fields(Settings)}
-    changed = {name: value for name, value in given.items() if value != getattr(Settings(), name)}
+    changed = {name: value for name, value in option_values(own).items() if value != getattr(Settings(), name)}
     return Invocation(loaded, inputs, options, replace(settings, **changed))
 
 
 def _parse(words: list[str], options: type, shared: tuple[type, ...], argument: str | None) -> tuple[Any, ...]:
-    """Let Typer parse a command line that is already here, and return what the command would be called with."""
+    """Let Typer parse a command line, and return what it would pass to the command."""
     app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
     parsed: list[Any] = []
     collect = typer_function(options, lambda *built: parsed.extend(built), shared, argument)
@@ -131,7 +150,7 @@ def _parse(words: list[str], options: type, shared: tuple[type, ...], argument: 
 
 
 def version_option() -> inspect.Parameter:
-    """``--version``, on every command."""
+    """The parameter ``--version``, which every command has."""
 
     def show(value: bool) -> None:
         if value:
@@ -143,7 +162,7 @@ def version_option() -> inspect.Parameter:
 
 
 def with_version(function: Callable[..., None]) -> Callable[..., None]:
-    """The same Typer function with ``--version`` added."""
+    """The Typer function with ``--version`` added."""
 
     def versioned(version: bool = False, **values: Any) -> None:
         function(**values)
@@ -156,5 +175,5 @@ def with_version(function: Callable[..., None]) -> Callable[..., None]:
 
 
 def plain_help(text: str) -> str:
-    """A docstring as help: double backquotes are for the reader of the source."""
+    """A docstring as help text, without its double backquotes."""
     return re.sub(r"``(.+?)``", r"\1", text)

@@ -1,11 +1,19 @@
-"""Options of commands as dataclass fields: each field knows its default, help and bounds."""
+"""Options of commands as dataclass fields: each field knows its default, help and bounds.
+
+Fields that belong together form a group: a frozen dataclass of its own, as one field of the command's dataclass. The
+command line, histories and ``run.json`` see the options of all groups as one flat list; ``option_fields`` and the
+functions beside it are the only code that knows the difference.
+"""
 
 from __future__ import annotations
 
-from dataclasses import MISSING, dataclass, field, fields
-from typing import Any
+from collections.abc import Iterator
+from dataclasses import MISSING, Field, dataclass, field, fields, replace
+from typing import Any, TypeVar, get_type_hints
 
 from capivara_cli.errors import UsageError
+
+T = TypeVar("T")
 
 
 def opt(
@@ -20,15 +28,74 @@ def opt(
 ) -> Any:
     """A field of an options dataclass: the one place that knows its default, help and bounds; its name is the flag.
 
-    ``tuning`` is for what changes how fast, not what is written: it may differ when a folder is gone on with.
+    ``tuning`` marks an option that changes speed or memory, not results: it may differ when a run is resumed.
     """
     metadata = {"help": help, "min": min, "max": max, "metavar": metavar, "envvar": envvar, "tuning": tuning}
     return field(default=default, metadata=metadata)
 
 
+def group(kind: type) -> Any:
+    """A field that holds a group of options, an instance of the dataclass ``kind``; each of them is a flag."""
+    return field(default_factory=kind, metadata={"group": kind})
+
+
+def option_fields(options: Any) -> Iterator[Field[Any]]:
+    """The fields of an options dataclass, or of an instance of one, in order; a group is replaced by its fields."""
+    for each in fields(options):
+        if kind := each.metadata.get("group"):
+            yield from option_fields(kind)
+        else:
+            yield each
+
+
+def option_types(options: type) -> dict[str, Any]:
+    """The type of each option by its field's name, in the order of ``option_fields``."""
+    found: dict[str, Any] = {}
+    hints = get_type_hints(options)
+    for each in fields(options):
+        kind = each.metadata.get("group")
+        found |= option_types(kind) if kind else {each.name: hints[each.name]}
+    return found
+
+
+def option_values(options: Any) -> dict[str, Any]:
+    """The value of each option by its field's name, in the order of ``option_fields``."""
+    found: dict[str, Any] = {}
+    for each in fields(options):
+        value = getattr(options, each.name)
+        found |= option_values(value) if each.metadata.get("group") else {each.name: value}
+    return found
+
+
+def build(options: type[T], **values: Any) -> T:
+    """An instance of an options dataclass from values by field name. Options that are not named get their default.
+
+    Raises ``TypeError`` for a name that is no option.
+    """
+    own, inside = _by_group(options, values)
+    return options(**own, **{name: build(kind, **inner) for name, (kind, inner) in inside.items()})
+
+
+def changed(options: T, **values: Any) -> T:
+    """The same options with other values, each by its field's name, whichever group it is in."""
+    own, inside = _by_group(options, values)
+    groups = {name: changed(getattr(options, name), **inner) for name, (_, inner) in inside.items() if inner}
+    return replace(options, **own, **groups)  # type: ignore[type-var]
+
+
+def _by_group(options: Any, values: dict[str, Any]) -> tuple[dict[str, Any], dict[str, tuple[type, dict[str, Any]]]]:
+    """The values of a dataclass's own fields, and for each of its groups the class and the values of that group."""
+    own, inside = dict(values), {}
+    for each in fields(options):
+        if kind := each.metadata.get("group"):
+            names = [inner.name for inner in option_fields(kind)]
+            inside[each.name] = (kind, {name: own.pop(name) for name in names if name in own})
+    return own, inside
+
+
 @dataclass(frozen=True)
 class Settings:
-    """Options that every stage and command shares; none of them changes what a sample becomes but the seed."""
+    """Options that every stage and command shares; only the seed changes what a sample becomes."""
 
     out: str = opt("", "folder for the result [default: standard output, or <input>-<stage>/ on a terminal]")
     device: str = opt("auto", "auto, cpu, cuda, cuda:1, mps …")
@@ -54,8 +121,9 @@ class Settings:
 
 def check_bounds(options: Any) -> None:
     """Raise ``UsageError`` for a value outside the bounds its field declares."""
-    for each in fields(options):
-        value, low, high = getattr(options, each.name), each.metadata.get("min"), each.metadata.get("max")
+    values = option_values(options)
+    for each in option_fields(options):
+        value, low, high = values[each.name], each.metadata.get("min"), each.metadata.get("max")
         flag = flag_of(each.name)
         if isinstance(value, bool) or not isinstance(value, (int, float)):
             continue

@@ -13,10 +13,11 @@ A stage file is an options dataclass and one generator::
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 from capivara_cli.pipeline.env import Env
+from capivara_cli.pipeline.options import option_fields, option_values
 from capivara_cli.shards.archive import Stream
 from capivara_cli.urls import public_url
 
@@ -79,7 +80,9 @@ class Step:
 
     def describe(self, seed: int) -> dict[str, Any]:
         """What provenance and resume compare: the stage and all that decides what it writes."""
-        decisive = [each.name for each in fields(self.options) if not each.metadata.get("tuning")]
-        options = {name: getattr(self.options, name) for name in decisive}
+        values = option_values(self.options)
+        options = {
+            each.name: values[each.name] for each in option_fields(self.options) if not each.metadata.get("tuning")
+        }
         shown = {name: public_url(value) if isinstance(value, str) else value for name, value in options.items()}
         return {"step": self.name, "options": shown, "seed": seed}

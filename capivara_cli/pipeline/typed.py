@@ -1,18 +1,17 @@
-"""A step of a history, or a command of a run, as one would type it: what differs from the defaults."""
+"""A step of a history, or the command of a run, as a command line: the options that differ from the defaults."""
 
 from __future__ import annotations
 
 import shlex
 from collections.abc import Iterable, Sequence
-from dataclasses import fields
 from typing import Any
 
-from capivara_cli.pipeline.options import default_of, flag_of
+from capivara_cli.pipeline.options import default_of, flag_of, option_fields
 from capivara_cli.registry import command_names, load_command
 
 
 def typed(name: str, options: dict[str, Any], more: Sequence[str] = ()) -> str:
-    """A command with the options that differ from its defaults; all of them where this version does not have it."""
+    """A command with the options that differ from its defaults; with all of them for an unknown command."""
     words = [name, *more]
     defaults = _defaults(name)
     for key, value in options.items():
@@ -39,4 +38,4 @@ def _options(step: dict[str, Any]) -> dict[str, Any]:
 def _defaults(name: str) -> dict[str, Any]:
     if name not in command_names():
         return {}
-    return {each.name: default_of(each) for each in fields(load_command(name).options)}
+    return {each.name: default_of(each) for each in option_fields(load_command(name).options)}

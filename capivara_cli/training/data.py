@@ -1,4 +1,4 @@
-"""What is trained on: captions chosen from the feature store, and batches drawn from them."""
+"""Choose captions from the feature store, and draw batches from them."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from capivara_cli.errors import CapivaraError
+from capivara_cli.training.options import CaptionChoice, Loss
 from capivara_cli.training.store import UNLISTED, Store
 from capivara_cli.training.translation_sources import base_language
 
@@ -19,7 +20,7 @@ from capivara_cli.training.translation_sources import base_language
 class Pool:
     """Captions to draw from, by image: image ``i`` has ``ids[first[i]:first[i + 1]]``.
 
-    ``weights``: one per caption, up to a factor; all alike when there are none.
+    ``weights``: a caption's chance of being drawn, relative to the other captions of its image; None: all equal.
     """
 
     ids: np.ndarray
@@ -48,7 +49,7 @@ class Pool:
         return np.flatnonzero(self.counts)
 
     def among(self, images: np.ndarray) -> Pool:
-        """The captions of images where ``images`` [n] is True."""
+        """The captions of the images where ``images`` [n] is True."""
         keep = np.repeat(images, self.counts)
         first = np.concatenate([[0], np.cumsum(self.counts * images)])
         return Pool(self.ids[keep], first, None if self.weights is None else self.weights[keep])
@@ -65,11 +66,11 @@ class Pool:
 
     @functools.cached_property
     def _below(self) -> np.ndarray:
-        """[captions + 1] the sum of the weights before each caption."""
+        """[captions + 1] cumulative sum of the weights, 0 first."""
         return np.concatenate([[0.0], np.cumsum(self.weights if self.weights is not None else np.ones(len(self.ids)))])
 
     def versions(self, images: np.ndarray) -> np.ndarray:
-        """[most captions of any image, n]: every caption of each image, from the first again where it has fewer."""
+        """[versions, n]: all captions of each image; images with fewer than the most repeat theirs from the first."""
         counts = self.counts[images]
         rounds = np.arange(counts.max(initial=0))[:, None] % counts
         return self.ids[self.first[images] + rounds]
@@ -77,14 +78,14 @@ class Pool:
 
 @dataclass(frozen=True)
 class Anchors:
-    """Where a caption's partner for alignment comes from: what it was translated from (``sources`` [captions], -1 for
-    none), else a caption that ``pool`` has for its image."""
+    """The text that a caption is aligned with: the one it was translated from (``sources`` [captions], -1 for none),
+    else a random caption of its image in ``pool``."""
 
     pool: Pool
     sources: np.ndarray | None = None
 
     def of(self, captions: np.ndarray, images: np.ndarray, generator: np.random.Generator) -> np.ndarray:
-        """The anchor of each caption, -1 where there is none."""
+        """[n] the anchor of each caption, -1 where there is none. ``images`` [n]: their images."""
         found = np.full(len(captions), -1) if self.sources is None else self.sources[captions].copy()
         open_places = np.flatnonzero((found < 0) & (self.pool.counts[images] > 0))
         found[open_places] = self.pool.pick(images[open_places], generator)
@@ -93,10 +94,10 @@ class Anchors:
 
 @dataclass(frozen=True)
 class TrainingData:
-    """``target`` and ``kept``: the captions to learn, and those not to forget; ``anchors`` where there is alignment.
+    """``target``: captions to learn. ``kept``: captions in languages not to forget. ``anchors``: for alignment.
 
-    ``left_out``: images without any of these. ``heldout``: by language, captions of images that are validated on, and
-    in neither of the others.
+    ``captions``: counts by language. ``authors``: counts by language and author. ``heldout``: by language, captions of
+    the validation images, which are in no other pool. ``left_out``: number of images without a caption to use.
     """
 
     store: Store
@@ -110,71 +111,61 @@ class TrainingData:
 
     @property
     def samples(self) -> int:
-        """Images with a caption to learn or to keep."""
+        """Number of images with a caption to learn or to keep."""
         return int(np.count_nonzero(self.target.counts + self.kept.counts))
 
     def longest(self, count: int) -> np.ndarray:
-        """The captions with the most tokens, up to ``count``."""
+        """The ids of up to ``count`` captions, those with the most tokens."""
         ids = np.concatenate([self.target.ids, self.kept.ids])
         return ids[np.argsort(self.store.bounds[ids] - self.store.bounds[ids + 1], kind="stable")[:count]]
 
 
-@dataclass(frozen=True)
-class Selection:
-    """What of a store is trained on. ``align``: the routine (arXiv 2305.03510) that decides which texts meet.
+def select(
+    store: Store,
+    languages: Sequence[str],
+    kept: Sequence[str] = (),
+    choice: CaptionChoice = CaptionChoice(),  # noqa: B008  (frozen)
+    loss: Loss = Loss(),  # noqa: B008
+    heldout: float = 0.0,
+) -> TrainingData:
+    """The captions to train on: those in ``languages``, and those in ``kept`` against forgetting.
 
-    native (1): a caption, and what it was translated from or one in another language. mt-source (2): a caption
-    written in the language, and one translated into it. mt-pivot (3): a caption translated out of the language, and
-    one written in the pivot. ``weights``: of captions by author, patterns allowed, 1 for those that none names.
-    ``shots``: images per language, 0 for all. ``heldout``: share of the images that is left for validation, or
-    their number.
+    ``choice``: weights by author, shots, and the seed of the split. ``loss.align``: the alignment routine (arXiv
+    2305.03510), which decides the texts and their anchors: native (1) aligns a caption with its source or a caption in
+    another language; mt-source (2) a caption written in the language with one translated into it; mt-pivot (3) a
+    caption translated out of the language with one written in the pivot. ``heldout``: share or number of the images
+    left for validation.
+
+    Raises ``CapivaraError`` when a language has no captions, a routine lacks its texts, or the images are too few.
     """
-
-    languages: Sequence[str]
-    kept: Sequence[str] = ()
-    align: str = "none"
-    weights: Mapping[str, float] = field(default_factory=dict)
-    shots: int = 0
-    heldout: float = 0.0
-    split_seed: int = 42
-    images_needed: bool = True
-
-
-def select(store: Store, wanted: Selection) -> TrainingData:
-    """The captions to train on. ``CapivaraError`` when a language has none, or a routine lacks the texts it needs."""
-    asked = [_asked(code, [*wanted.languages, *wanted.kept]) for code in store.languages]
-    usable = np.repeat(store.present, np.diff(store.first)) if wanted.images_needed else np.ones(len(store.lang), bool)
-    target = usable & _in(store, asked, wanted.languages)
-    missing = [each for each in wanted.languages if not (target & _in(store, asked, [each])).any()]
+    asked = [_asked(code, [*languages, *kept]) for code in store.languages]
+    usable = np.repeat(store.present, np.diff(store.first)) if loss.uses_images else np.ones(len(store.lang), bool)
+    target = usable & _in(store, asked, languages)
+    missing = [each for each in languages if not (target & _in(store, asked, [each])).any()]
     if missing:
         raise _no_captions(missing, store, asked)
-    weights = _weights(store, wanted.weights)
-    kept = Pool.of(store, usable & _in(store, asked, wanted.kept))
-    pool, anchors = _routine(store, wanted, target, usable, weights)
-    train, heldout = _split(pool, store, wanted)
-    there = int(np.count_nonzero(pool.counts + kept.counts))
+    to_keep = Pool.of(store, usable & _in(store, asked, kept))
+    weights = _weights(store, choice.weights)
+    pool, anchors = _routine(store, loss.align, languages, target, usable, weights)
+    train, held = _split(pool, store, choice, heldout)
+    with_captions = int(np.count_nonzero(pool.counts + to_keep.counts))
     taken = pool.among(train)
+    to_keep = to_keep.among(~held & train if choice.shots else ~held)
+    captions, authors = _counted(store, asked, np.concatenate([taken.ids, to_keep.ids]))
     validated = {}
-    if heldout.any():
-        for each in wanted.languages:
-            validated[each] = Pool.of(store, usable & _in(store, asked, [each])).among(heldout)
-    kept = kept.among(~heldout & train if wanted.shots else ~heldout)
-    used = np.concatenate([taken.ids, kept.ids])
+    if held.any():
+        validated = {each: Pool.of(store, usable & _in(store, asked, [each])).among(held) for each in languages}
+    return TrainingData(store, taken, to_keep, captions, authors, anchors, validated, len(store) - with_captions)
+
+
+def _counted(store: Store, asked: Sequence[str], used: np.ndarray) -> tuple[Counter[str], Counter[tuple[str, str]]]:
+    """Numbers of the captions ``used`` [n] by language, and by language and author."""
     languages, authors = store.languages, store.authors
     pairs = Counter(zip(store.lang[used].tolist(), store.by[used].tolist(), strict=True))
     captions: Counter[str] = Counter()
     for (lang, _), count in pairs.items():
         captions[asked[lang] or languages[lang]] += count
-    return TrainingData(
-        store,
-        taken,
-        kept,
-        captions,
-        Counter({(languages[lang], authors[by]): count for (lang, by), count in pairs.items()}),
-        anchors,
-        validated,
-        len(store) - there,
-    )
+    return captions, Counter({(languages[lang], authors[by]): count for (lang, by), count in pairs.items()})
 
 
 def _in(store: Store, asked: Sequence[str], languages: Sequence[str]) -> np.ndarray:
@@ -183,7 +174,7 @@ def _in(store: Store, asked: Sequence[str], languages: Sequence[str]) -> np.ndar
 
 
 def _asked(language: str, languages: Sequence[str]) -> str:
-    """The wanted language that a caption's language is, or is a region's variety of (pt-BR of pt); "" when none."""
+    """The wanted language: the caption's own, or the one of which it is a variety (pt for pt-BR); "" for neither."""
     return next((each for each in languages if each in (language, base_language(language))), "")
 
 
@@ -206,25 +197,30 @@ def _weights(store: Store, asked: Mapping[str, float]) -> np.ndarray | None:
 
 
 def _routine(
-    store: Store, wanted: Selection, target: np.ndarray, usable: np.ndarray, weights: np.ndarray | None
-) -> tuple[Pool, Anchors | None]:
-    """The captions that meet images, and those they are aligned with."""
-    if wanted.align == "none":
+    store: Store,
+    align: str,
+    languages: Sequence[str],
+    target: np.ndarray,
+    usable: np.ndarray,
+    weights: np.ndarray | None,
+) -> tuple[Pool, Anchors | None]:  # fmt: skip
+    """The captions to pair with images, and those to align them with."""
+    if align == "none":
         return Pool.of(store, target, weights), None
     translated = store.source >= 0
     listed = np.array([code != UNLISTED for code in store.languages], bool)[store.lang]
-    name, codes = f"--align {wanted.align}", ", ".join(wanted.languages)
-    if wanted.align == "native":
+    name, codes = f"--align {align}", ", ".join(languages)
+    if align == "native":
         others = Pool.of(store, listed & ~target & ~translated)
         anchors = Anchors(others, store.source)
         has_one = (store.source >= 0) | (others.counts > 0)[store.owners(np.arange(len(store.lang)))]
         if not (target & has_one).any():
             raise CapivaraError(
                 f"{name}: no caption in {codes} has one in another language beside it",
-                "keep the captions that are translated: capivara translate leaves them in",
+                "keep the source captions beside the translations, as capivara translate does",
             )
         return Pool.of(store, target, weights), anchors
-    if wanted.align == "mt-source":
+    if align == "mt-source":
         task, partners = Pool.of(store, target & ~translated, weights), Pool.of(store, target & translated)
         what = f"captions written in {codes}, and others translated into it, of the same images"
     else:
@@ -238,26 +234,26 @@ def _routine(
     return task, Anchors(partners)
 
 
-def _split(pool: Pool, store: Store, wanted: Selection) -> tuple[np.ndarray, np.ndarray]:
-    """[images] which are trained on and which are held out, by ``split_seed`` alone: every seed has the same."""
+def _split(pool: Pool, store: Store, choice: CaptionChoice, share: float) -> tuple[np.ndarray, np.ndarray]:
+    """[images] True where an image is trained on, and where it is held out: the same for every ``--seed``."""
     train, heldout = np.ones(len(store), bool), np.zeros(len(store), bool)
     images = pool.images
-    if not wanted.shots and not wanted.heldout:
+    if not choice.shots and not share:
         return train, heldout
-    order = np.random.default_rng((wanted.split_seed, 6)).permutation(images)
-    count = round(wanted.heldout if wanted.heldout >= 1 else wanted.heldout * len(images))
-    if wanted.heldout and not 2 <= count <= len(images) - 2:
+    order = np.random.default_rng((choice.split_seed, 6)).permutation(images)
+    count = round(share if share >= 1 else share * len(images))
+    if share and not 2 <= count <= len(images) - 2:
         raise CapivaraError(
-            f"--val {wanted.heldout:g}: {count} of {len(images)} images", "at least two must be held out, and two left"
+            f"--val {share:g}: {count} of {len(images)} images", "at least two must be held out, and two left"
         )
-    shots = min(wanted.shots or len(images), len(images) - count)
-    if wanted.shots > shots:
+    shots = min(choice.shots or len(images), len(images) - count)
+    if choice.shots > shots:
         raise CapivaraError(
-            f"--shots {wanted.shots}: only {shots:,} images can be trained on", "lower --shots, or give more shards"
+            f"--shots {choice.shots}: only {shots:,} images can be trained on", "lower --shots, or give more shards"
         )
-    heldout[order[shots : shots + count]] = True  # as in arXiv 2305.03510: first the shots, then those to select on
+    heldout[order[shots : shots + count]] = True  # as in arXiv 2305.03510: first the shots, then the validation images
     train[:] = False
-    train[order[:shots] if wanted.shots else np.setdiff1d(images, np.flatnonzero(heldout))] = True
+    train[order[:shots] if choice.shots else np.setdiff1d(images, np.flatnonzero(heldout))] = True
     return train, heldout
 
 
@@ -279,8 +275,9 @@ def _no_captions(missing: Sequence[str], store: Store, asked: Sequence[str]) -> 
 
 @dataclass(frozen=True)
 class Batch:
-    """``images`` [n] rows of the store; ``captions`` [versions, n] ids, each column of one image; ``anchors``
-    [versions, n] ids, -1 for none. The last ``kept`` images are there for the languages not to be forgotten."""
+    """``images`` [n]: rows of the store. ``captions`` [versions, n]: ids, column i those of image i. ``anchors``
+    [versions, n]: ids, -1 for none. ``views`` [n]: view of each image. The last ``kept`` images have captions in the
+    languages not to forget."""
 
     images: np.ndarray
     captions: np.ndarray
@@ -292,10 +289,10 @@ class Batch:
 class Batches:
     """Batches drawn from the data, each a pure function of (seed, step): resuming needs no generator state.
 
-    As in CAPIVARA, an image comes with one caption per visit, at random among its captions in the language, and images
-    are visited in random order without repetition, epoch after epoch; with ``every_version`` it comes with all of them
-    (LaCLIP-MT, arXiv 2305.20088). ``share`` of each batch are images with a caption in the kept languages; no image is
-    twice in a batch, since its captions would be each other's negatives.
+    As in CAPIVARA, each epoch visits every image once, in random order, with one random caption in the language. With
+    ``every_version`` an image comes with all its captions (LaCLIP-MT, arXiv 2305.20088). ``share`` of each batch are
+    images with a caption in the kept languages. No image is twice in a batch: its captions would be negatives of each
+    other.
     """
 
     def __init__(self, data: TrainingData, size: int, share: float, seed: int, *, every_version: bool = False) -> None:
@@ -347,7 +344,7 @@ class Batches:
 
 
 def _others(pool: np.ndarray, taken: np.ndarray, count: int, generator: np.random.Generator) -> np.ndarray:
-    """Up to ``count`` distinct members of ``pool`` that are not in ``taken``, at random."""
+    """Up to ``count`` random distinct members of ``pool`` that are not in ``taken``."""
     if len(pool) > 8 * (count + len(taken)):  # a few draws are enough, and cheaper than shuffling a large pool
         drawn = generator.choice(pool, 4 * count + 16)
     else:

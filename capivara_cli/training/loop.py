@@ -1,4 +1,4 @@
-"""The training loop: exact to resume, safe to interrupt, and stopped by the first loss that is not a number."""
+"""The training loop. A resumed run takes the same steps as an uninterrupted one; a loss that is not finite ends it."""
 
 from __future__ import annotations
 
@@ -26,38 +26,19 @@ from capivara_cli.training.data import Batch, Batches
 from capivara_cli.training.encoder import Encoded, Encoder, ImageEncoder
 from capivara_cli.training.memory import peak_bytes
 from capivara_cli.training.objective import MAX_LOGIT_SCALE, Features, Objective
-from capivara_cli.training.optimization import Average, learning_rate, optimizer
+from capivara_cli.training.optimization import Average, optimizer
+from capivara_cli.training.options import Options
 from capivara_cli.training.teacher import Teacher
 from capivara_cli.training.trackers import Log
 from capivara_cli.training.validation import Validation
 
 _NAMED = 5
-"""Keys of a batch that an error names."""
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """How a model is trained. ``checkpoint_every`` and ``val_every``: steps, 0 for never; ``patience``: validations
-    without a better one, 0 for no end; ``ema``: decay of the average of the weights, 0 for none."""
-
-    steps: int
-    lr: float
-    min_lr: float
-    warmup: int
-    optimizer: str
-    weight_decay: float
-    learn_temperature: bool
-    live_anchors: bool
-    ema: float
-    val_every: int
-    patience: int
-    checkpoint_every: int
-    seed: int
+"""Number of keys of a batch that an error names."""
 
 
 @dataclass(frozen=True)
 class Parts:
-    """What is trained on what. ``images``: the image tower, where it is trained too."""
+    """What a trainer works with. ``images``: the encoder of images, None where the image tower is frozen."""
 
     clip: Clip
     encoder: Encoder
@@ -70,7 +51,7 @@ class Parts:
 
 @dataclass
 class Best:
-    """The best validation so far: its mean recall, the steps taken by then, and how many came after it."""
+    """The best validation so far: its mean recall, its step, and the number of validations since."""
 
     score: float = -math.inf
     step: int = 0
@@ -78,44 +59,47 @@ class Best:
 
 
 class Trainer:
-    """One run: what is tuned of ``clip.model`` and the temperature, an optimiser, and a folder.
+    """One run: the tuned parameters of ``clip.model``, the temperature, an optimiser, and a run folder.
 
-    All that is random in a step (the batch, dropout) is seeded by (seed, step), and a checkpoint holds the rest, so a
-    run that was killed and resumed takes the very same steps as one that was not.
+    Everything random in a step (the batch, dropout) is seeded by (seed, step), and a checkpoint holds the rest. So a
+    run that was killed and resumed takes exactly the steps of one that was not.
     """
 
-    def __init__(self, parts: Parts, recipe: Recipe, run: RunDir, log: Log = lambda line: None) -> None:
+    def __init__(self, parts: Parts, options: Options, seed: int, run: RunDir, log: Log = lambda line: None) -> None:
         self.clip, self.encoder, self.batches = parts.clip, parts.encoder, parts.batches
         self.objective = parts.objective
         self.images, self.validation, self.teacher = parts.images, parts.validation, parts.teacher
-        self.recipe, self.run, self._log = recipe, run, log
+        self.options, self.seed, self.run, self._log = options, seed, run, log
+        self.schedule, self.selection = options.schedule, options.selection
+        self.live_anchors = options.loss.align_anchor == "live"
         self.devices = self.encoder.devices
         clip, self.text = self.clip, self.clip.model.text
-        learned = recipe.learn_temperature and self.objective.needs("images")
+        learned = options.learn_temperature and self.objective.needs("images")
         scalars = [clip.model.logit_scale, getattr(clip.model, "logit_bias", None)]
         self.scalars = [each.requires_grad_(learned) for each in scalars if each is not None]
         self.tuned = [each for each in self.text.parameters() if each.requires_grad]
         if self.images is not None:
             self.tuned += [each for each in clip.model.visual.parameters() if each.requires_grad]
         self.parameters = [*self.tuned, *(self.scalars if learned else [])]
-        self.optimizer = optimizer(recipe.optimizer, self.parameters, recipe.weight_decay)
-        self.average = Average(self.parameters, recipe.ema) if recipe.ema else None
+        self.optimizer = optimizer(self.schedule.optimizer, self.parameters, self.schedule.weight_decay)
+        self.average = Average(self.parameters, self.schedule.ema) if self.schedule.ema else None
         self.best = Best()
 
     def train(self) -> float:
-        """Take the steps that are left, from the last checkpoint on; afterwards the weights are the best, or the
-        average, or the last. Returns pairs per second.
+        """Take the steps that are left, from the last checkpoint on, and return pairs per second.
 
-        Raises ``CapivaraError`` when the loss is not finite. Ctrl-C ends the step, saves a checkpoint, and goes on up.
+        Afterwards the model has the best weights with validation, the average with ``--ema``, else the last weights.
+        Raises ``CapivaraError`` when the loss is not finite. On Ctrl-C it finishes the step, saves a checkpoint, and
+        raises ``KeyboardInterrupt``.
         """
         start = self._restore()
         if self.devices.first:
             self.run.cut_metrics(start)
         self.text.train()
-        bar = console.Progress("train", self.recipe.steps)
+        bar = console.Progress("train", self.schedule.steps)
         bar.done = start
         began = time.perf_counter()
-        steps = range(start, self.recipe.steps) if not self._patience_lost else range(0)
+        steps = range(start, self.schedule.steps) if not self._patience_lost else range(0)
         done = 0
         with _Interrupts() as interrupts, contextlib.ExitStack() as files:
             out = None
@@ -124,19 +108,21 @@ class Trainer:
             for step in steps:
                 line = self._step(step) | self._validate(step)
                 done += 1
-                line["timing"]["left"] = round((time.perf_counter() - began) / done * (self.recipe.steps - step - 1), 1)
+                left = self.schedule.steps - step - 1
+                line["timing"]["left"] = round((time.perf_counter() - began) / done * left, 1)
                 if out is not None:
                     out.write(json.dumps(line) + "\n")
                     self._log(line)
                 bar.advance(suffix=f"{line['timing']['pairs_per_second']:,.0f} pairs/s, loss {line['loss']:.3f}")
                 pending = self.devices.any(interrupts.pending)
-                due = self.recipe.checkpoint_every and (step + 1) % self.recipe.checkpoint_every == 0
+                every = self.options.resources.checkpoint_every
+                due = every and (step + 1) % every == 0
                 if due or pending:
                     self._save(step + 1)
                 if pending:
                     bar.close()
                     console.say(
-                        f"interrupted: {self.run} is saved at step {step + 1:,}; the same command goes on from there"
+                        f"interrupted: {self.run} is saved at step {step + 1:,}; run the same command again to resume"
                     )
                     raise KeyboardInterrupt
                 if self._patience_lost:
@@ -152,13 +138,12 @@ class Trainer:
 
     @property
     def _patience_lost(self) -> bool:
-        return bool(self.recipe.patience) and self.best.since >= self.recipe.patience
+        return bool(self.selection.patience) and self.best.since >= self.selection.patience
 
     def _step(self, step: int) -> dict[str, Any]:
+        """Step ``step``, from 0: draw, encode, minimise; returns its line of ``metrics.jsonl``."""
         began = time.perf_counter()
-        rate = learning_rate(
-            step, steps=self.recipe.steps, warmup=self.recipe.warmup, peak=self.recipe.lr, floor=self.recipe.min_lr
-        )
+        rate = self.schedule.rate(step)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         batch = self.batches.draw(step)
@@ -195,18 +180,19 @@ class Trainer:
         }
 
     def _features(self, batch: Batch, step: int) -> tuple[Encoded, Features, Encoded | None]:
-        """Every caption of the batch encoded once, however often it is used; images from the store, or encoded."""
-        store, live = self.batches.data.store, self.recipe.live_anchors
+        """The text encoding (each caption once, however often it is used), the features of the batch by name, and the
+        image encoding, None where images are stored vectors."""
+        store, live = self.batches.data.store, self.live_anchors
         aligned = self.objective.needs("anchors")
         tuned = [batch.captions.ravel(), *([_real(batch.anchors)] if aligned and live else [])]
         ids = np.unique(np.concatenate(tuned))
-        encoded = self.encoder(store.rows(ids), (self.recipe.seed, 3, step))
+        encoded = self.encoder(store.rows(ids), (self.seed, 3, step))
         versions = self._look_up(encoded.features, ids, batch.captions)
         still = self._before(batch, frozen_anchors=aligned and not live)
         pixels = None
         images = None
         if self.images is not None:
-            pixels = self.images([store.pixels[image] for image in batch.images], (self.recipe.seed, 4, step))
+            pixels = self.images([store.pixels[image] for image in batch.images], (self.seed, 4, step))
             images = F.normalize(pixels.features, dim=-1)
         elif self.objective.needs("images"):
             stored = store.images[batch.images, batch.views].astype(np.float32)
@@ -230,7 +216,7 @@ class Trainer:
         return bool(batch.kept) and self.objective.needs("kept")
 
     def _before(self, batch: Batch, frozen_anchors: bool) -> tuple[Tensor, np.ndarray]:
-        """Features of the untuned tower, and the captions they are of: kept ones, and anchors that stay in place."""
+        """[n, dim] features of the untuned tower, and the ids of their captions: kept ones, and frozen anchors."""
         wanted = [batch.captions[0, -batch.kept :]] if self._keeps(batch) else []
         wanted += [_real(batch.anchors)] if frozen_anchors else []
         ids = np.unique(np.concatenate(wanted)) if wanted else np.zeros(0, np.int64)
@@ -239,7 +225,7 @@ class Trainer:
         return self.encoder.before_training(self.batches.data.store.rows(ids)), ids
 
     def _look_up(self, features: Tensor, ids: np.ndarray, wanted: np.ndarray) -> list[Tensor]:
-        """[n, dim] for each row of ``wanted``; where that is -1, or there are no ids, any row."""
+        """[n, dim] for each row of ``wanted``; an arbitrary feature where the id is -1, which a mask leaves out."""
         places = np.clip(np.searchsorted(ids, wanted), 0, max(0, len(ids) - 1))
         return [features[torch.from_numpy(row).to(features.device)] for row in places]
 
@@ -247,9 +233,9 @@ class Trainer:
         return [torch.from_numpy(row >= 0).to(self.clip.device) for row in ids]
 
     def _validate(self, step: int) -> dict[str, Any]:
-        """Mean recall on what was held out, when it is time; the best weights are kept as a checkpoint of their own."""
-        every = self.recipe.val_every
-        if self.validation is None or not ((every and (step + 1) % every == 0) or step + 1 == self.recipe.steps):
+        """Every ``val_every`` steps and after the last: mean recall on the held-out images; saves the best weights."""
+        every = self.selection.val_every
+        if self.validation is None or not ((every and (step + 1) % every == 0) or step + 1 == self.schedule.steps):
             return {}
         with self.average.applied() if self.average else contextlib.nullcontext():
             scores = self.validation(self.encoder)
@@ -312,9 +298,9 @@ class Trainer:
             self.best = Best(*state["best"])
         except (OSError, RuntimeError, ValueError, KeyError, EOFError) as error:
             raise CapivaraError(
-                f"{path}: damaged: {error}", "delete it: the run goes on from the one before"
+                f"{path}: damaged: {error}", "delete it: the run resumes from the checkpoint before it"
             ) from error
-        console.say(f"{self.run}: goes on at step {state['step'] + 1:,} of {self.recipe.steps:,}")
+        console.say(f"{self.run}: resumed at step {state['step'] + 1:,} of {self.schedule.steps:,}")
         return state["step"]
 
     def _loaded(self, path: Any) -> dict[str, Any]:
@@ -344,9 +330,9 @@ def _bytes(state: dict[str, Any]) -> bytes:
 
 
 class _Interrupts:
-    """Ctrl-C takes effect between steps: in the middle of one, half of the weights would be a step ahead.
+    """Delays Ctrl-C to the end of a step: within one, half of the weights would be a step ahead.
 
-    The second Ctrl-C is not waited for. Outside the main thread, where no handler can be set, nothing changes.
+    A second Ctrl-C takes effect at once. Outside the main thread no handler can be set, and Ctrl-C is left alone.
     """
 
     def __enter__(self) -> _Interrupts:

@@ -1,4 +1,7 @@
-"""One run from its request to its folder: load, choose, tune, train, write; each departure from the request is said."""
+"""One training run: load the model, choose the captions, train, write the run folder.
+
+Where a run departs from what was asked, as with a smaller batch, it says so.
+"""
 
 from __future__ import annotations
 
@@ -25,12 +28,13 @@ from capivara_cli.shards.archive import Stream
 from capivara_cli.shards.history import History
 from capivara_cli.storage.files import sweep
 from capivara_cli.training import finish, towers
-from capivara_cli.training.data import Batches, Selection, TrainingData, select
+from capivara_cli.training.data import Batches, Pool, TrainingData, select
 from capivara_cli.training.devices import Devices, join
-from capivara_cli.training.loop import Parts, Recipe, Trainer
+from capivara_cli.training.encoder import ImageEncoder
+from capivara_cli.training.loop import Parts, Trainer
 from capivara_cli.training.memory import few_plans, give_back
 from capivara_cli.training.objective import SIGLIP_BIAS, SIGLIP_SCALE, Align, Distill, ImageText, Keep, Objective, Term
-from capivara_cli.training.optimization import capped_warmup
+from capivara_cli.training.options import Options
 from capivara_cli.training.store import FOLDER, Store, features
 from capivara_cli.training.teacher import Teacher
 from capivara_cli.training.trackers import Trackers
@@ -42,7 +46,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class _EvalSource:
-    """An eval set's samples in the form of a source of shards that cannot be told apart by their files."""
+    """The samples of an eval set in the form of a ``Source`` that, like standard input, has no files to compare."""
 
     samples: Any
     shards: tuple[str, ...] = ("-",)
@@ -60,24 +64,24 @@ def _untimed(part: str) -> AbstractContextManager[object]:
 
 
 class Session:
-    """``options`` are those of ``capivara train``; the run folder says how far an earlier session came.
+    """One run by the options of ``capivara train``. It resumes what the run folder holds of an earlier session.
 
-    ``stores``: what other sessions of the same command have read. ``timed(part)`` is entered around the parts of the
-    work, "load", "features" and "train": ``--dry-run`` measures them.
+    ``stores``: feature stores that other sessions of the same command have opened. ``timed(part)`` is entered around
+    the parts of the work, "load", "features" and "train": ``--dry-run`` measures them.
     """
 
     def __init__(
-        self, options: Any, run: RunDir, source: Source, env: Env, stores: dict[str, Store], timed: Timed = _untimed
+        self, options: Options, run: RunDir, source: Source, env: Env, stores: dict[str, Store], timed: Timed = _untimed
     ) -> None:
         self.options, self.run_dir, self.source, self.env, self.stores = options, run, source, env, stores
         self.timed = timed
         self.devices = Devices(device=env.device)
-        self.method = options.peft
+        self.method = options.tuning.peft
 
     def run(self) -> dict[str, Any] | None:
         """Train the steps that are left; returns the summary of the run, None in all but the first process."""
         run = self.run_dir
-        if self.options.memory:
+        if self.options.resources.memory:
             few_plans()
         self.devices = join(self.env.device)
         run.writes = self.devices.first
@@ -104,30 +108,31 @@ class Session:
         validation = self._validation(clip, data)
         objective = self._objective(clip, data)
         teacher = self._teacher(clip, data) if objective.needs("teacher") else None
-        batches, recipe = self._prepare(data)
-        self._note_request(clip, data, batches, recipe, objective)
+        batches = self._batches(data)
+        self._note_request(clip, data, batches, objective)
         live_record.goes_to(run=str(run))
         run.save(parameters=towers.tune(clip, options, start, self.env.seed))
-        encoder, images = towers.encoders(clip, data, options, run, self.devices)
+        encoder, images = towers.encoders(clip, data, options.resources, run, self.devices)
         parts = Parts(clip, encoder, batches, objective, images, validation(images) if validation else None, teacher)
-        trainer = Trainer(parts, recipe, run, Trackers(options.trackers, run, self.devices.first))
+        trackers = Trackers(options.resources.trackers, run, self.devices.first)
+        trainer = Trainer(parts, options, self.env.seed, run, trackers)
         pairs_per_second = trainer.train()
         if self.devices.first:
             finish.finish(run, clip, trainer.best, pairs_per_second, images=images is not None)
 
     def _select(self, store: Store) -> TrainingData:
-        data = select(store, self.options.selection)
+        options = self.options
+        heldout = options.selection.heldout
+        data = select(store, options.languages, options.kept, options.captions, options.loss, heldout)
         if data.left_out:
-            wanted = ", ".join([*self.options.languages, *self.options.kept])
+            wanted = ", ".join([*options.languages, *options.kept])
             self.env.tally.notes[f"samples without a caption in {wanted}"] = data.left_out
         return data
 
-    def _note_request(
-        self, clip: Clip, data: TrainingData, batches: Batches, recipe: Recipe, objective: Objective
-    ) -> None:
-        """Put into ``run.json`` what was asked, and of what base, on which data it is done."""
+    def _note_request(self, clip: Clip, data: TrainingData, batches: Batches, objective: Objective) -> None:
+        """Write the request, the base model and the data into ``run.json``."""
         run = self.run_dir
-        sizes = {"size": batches.size, "kept": batches.kept_size, "warmup": recipe.warmup}
+        sizes = {"size": batches.size, "kept": batches.kept_size, "warmup": self.options.schedule.warmup_steps}
         run.save(
             name=run.path.name,
             request={**self.options.request, "seed": self.env.seed},
@@ -137,7 +142,7 @@ class Session:
                 "image": clip.identity["weights"],
                 "text": clip.text_digest,
             },
-            data=finish.described(data, self.options.shots),
+            data=finish.described(data, self.options.captions.shots),
             batch={**run.document.get("batch", {}), **sizes},
             objective={term.name: term.weight for term in objective.terms},
             history=self.source.history,
@@ -145,7 +150,7 @@ class Session:
             step=run.document.get("step", 0),
             finished=False,
         )
-        if self.options.align == "mt-pivot":
+        if self.options.loss.align == "mt-pivot":
             run.save(translate_queries=_pivot(data))
 
     @property
@@ -154,10 +159,10 @@ class Session:
 
     @property
     def _kind(self) -> dict[str, Any]:
-        return {"views": self.options.views, "pixels": self.method == "full"}
+        return {"views": self.options.captions.views, "pixels": self.method == "full"}
 
     def _store(self, clip: Clip) -> Store:
-        """The features of what is trained on; sessions that need the same share them."""
+        """The feature store of the input; sessions that need the same features share it."""
         name = f"{clip.identity} {clip.tokenizer_digest} {self._features} {self._kind}"
         if name not in self.stores:
             self.stores[name] = self._together(
@@ -180,7 +185,7 @@ class Session:
         adapter = find_adapter(options.continue_from)
         clip = load_base(adapter, self.devices.device)
         methods.load_image_tower(clip.model.visual, adapter.folder)
-        self.method = methods.tuning_of(adapter.folder).method
+        self.method = methods.tuning_of(adapter.folder).peft
         options.check_method(self.method)
         return clip, adapter.folder
 
@@ -191,21 +196,25 @@ class Session:
                 "choose another name with --name, or delete the folder to train anew",
             )
 
-    def _validation(self, clip: Clip, data: TrainingData) -> Any:
-        """What makes the validation, once it is known how images are encoded; None without ``--val``."""
-        options = self.options
-        if not options.val:
+    def _validation(self, clip: Clip, data: TrainingData) -> Callable[[ImageEncoder | None], Validation] | None:
+        """A function from the encoder of images, None where they are stored vectors, to the validation.
+
+        None without ``--val``. Raises ``CapivaraError`` for a language with fewer than two images.
+        """
+        options, val = self.options, self.options.selection.val
+        if not val:
             return None
         parts = {lang: (data.store, pool) for lang, pool in data.heldout.items() if len(pool)}
-        if not options.heldout:
+        if not options.selection.heldout:
             parts = {lang: self._val_part(clip, lang) for lang in options.languages}
         for lang in options.languages:
             if lang not in parts or len(parts[lang][1].images) < 2:
-                raise CapivaraError(f"--val {options.val}: fewer than two images with a caption in {lang}")
+                raise CapivaraError(f"--val {val}: fewer than two images with a caption in {lang}")
         return lambda images: Validation(parts, images)
 
-    def _val_part(self, clip: Clip, lang: str) -> tuple[Store, Any]:
-        name = self.options.val
+    def _val_part(self, clip: Clip, lang: str) -> tuple[Store, Pool]:
+        """The features and captions of the shards or the eval set that ``--val`` names."""
+        name = self.options.selection.val
         env = Env(self.env.settings, "train --val")
         if name.partition(":")[0] in registry.names("evalsets") and not Path(name).exists():
             found = registry.load("evalsets", name, lang=lang, data="", split="val", env=env)
@@ -213,29 +222,30 @@ class Session:
         else:
             source = Source([name], env)
         store = self._together(lambda: features(source, clip, self._features, env, pixels=self._kind["pixels"]))
-        return store, select(store, Selection([lang])).target
+        return store, select(store, [lang]).target
 
     def _objective(self, clip: Clip, data: TrainingData) -> Objective:
-        options = self.options
+        """The terms asked for. Gives the model SigLIP's temperature and bias where it has none of its own."""
+        loss, keep_weight = self.options.loss, self.options.keep.keep_weight
         terms: list[Term] = []
-        for name, weight in options.terms.items():
+        for name, weight in loss.terms.items():
             if name == "auto":
                 name = "clip" if getattr(clip.model, "logit_bias", None) is None else "siglip"
             if name == "distill":
-                terms.append(Distill(options.distill_loss, weight))
+                terms.append(Distill(loss.distill_loss, weight))
             else:
                 terms.append(ImageText(name, weight))
             if name == "siglip" and getattr(clip.model, "logit_bias", None) is None:
                 clip.model.logit_bias = nn.Parameter(torch.tensor(SIGLIP_BIAS, device=clip.device))
                 clip.model.logit_scale.data.fill_(SIGLIP_SCALE)
-        if options.align != "none" and options.align_weight:
-            terms.append(Align(options.align_loss, options.align_weight))
-        if options.keep_weight and len(data.kept):
-            terms.append(Keep(options.keep_weight))
+        if loss.align != "none" and loss.align_weight:
+            terms.append(Align(loss.align_loss, loss.align_weight))
+        if keep_weight and len(data.kept):
+            terms.append(Keep(keep_weight))
         return Objective(tuple(terms))
 
     def _teacher(self, clip: Clip, data: TrainingData) -> Teacher:
-        name = self.options.teacher
+        name = self.options.loss.teacher
         teacher = load_clip(name, device=self.devices.device) if name else clip
         if teacher.identity["weights"] != clip.identity["weights"]:
             raise CapivaraError(
@@ -244,39 +254,24 @@ class Session:
             )
         return self._together(lambda: Teacher(teacher, data))
 
-    def _prepare(self, data: TrainingData) -> tuple[Batches, Recipe]:
-        """The batches and the recipe as this data allows them."""
-        options, seed = self.options, self.env.seed
-        share = options.keep_share if options.kept else 0.0
-        everything = options.text_sampling == "all"
-        batches = Batches(data, options.batch_size, share, seed, every_version=everything)
+    def _batches(self, data: TrainingData) -> Batches:
+        """The batches that this data allows. Says where they, or the warm-up, are smaller than asked."""
+        options, schedule = self.options, self.options.schedule
+        share = options.keep.keep_share if options.kept else 0.0
+        everything = options.captions.text_sampling == "all"
+        batches = Batches(data, schedule.batch_size, share, self.env.seed, every_version=everything)
         if batches.size < 2:
             raise CapivaraError("one image-text pair cannot be told from others: at least two images are needed")
-        if batches.size < options.batch_size:
+        if batches.size < schedule.batch_size:
             console.say(
-                f"batches of {batches.size:,} pairs, not {options.batch_size:,}: there are no more images than that"
+                f"batches of {batches.size:,} pairs, not {schedule.batch_size:,}: there are no more images than that"
             )
         if options.kept and not batches.kept_size:
             console.say(f"no captions in {', '.join(options.kept)}: nothing keeps these from being forgotten")
-        warmup = capped_warmup(options.warmup, options.steps)
-        if warmup < options.warmup:
-            console.say(f"warm-up of {warmup} steps, not {options.warmup}: there are {options.steps:,} steps in all")
-        recipe = Recipe(
-            steps=options.steps,
-            lr=options.lr,
-            min_lr=min(options.min_lr, options.lr),
-            warmup=warmup,
-            optimizer=options.optimizer,
-            weight_decay=options.weight_decay,
-            learn_temperature=options.learn_temperature,
-            live_anchors=options.align_anchor == "live",
-            ema=options.ema,
-            val_every=options.val_every,
-            patience=options.patience,
-            checkpoint_every=options.checkpoint_every,
-            seed=seed,
-        )
-        return batches, recipe
+        warmup = schedule.warmup_steps
+        if warmup < schedule.warmup:
+            console.say(f"warm-up of {warmup} steps, not {schedule.warmup}: there are {schedule.steps:,} steps in all")
+        return batches
 
     def _summary(self) -> dict[str, Any]:
         document, tally = self.run_dir.document, self.env.tally
@@ -304,6 +299,6 @@ class Session:
 
 
 def _pivot(data: TrainingData) -> str:
-    """The language that queries are translated into: the most frequent one among the captions that were trained on."""
+    """The language that queries are translated into: the most frequent one of the captions trained on."""
     languages, counts = np.unique(data.store.lang[data.target.ids], return_counts=True)
     return data.store.languages[int(languages[counts.argmax()])]

@@ -1,4 +1,4 @@
-"""From a loaded model to towers that can be trained: what is tuned of them, in little memory, within a budget."""
+"""Prepare a loaded model for training: mark what is tuned, save memory, and measure what memory a batch takes."""
 
 from __future__ import annotations
 
@@ -21,19 +21,20 @@ from capivara_cli.training.devices import Devices
 from capivara_cli.training.encoder import Encoder, ImageEncoder
 from capivara_cli.training.less_memory import compile_layers, lean
 from capivara_cli.training.memory import Budget, parse_size
+from capivara_cli.training.options import Options, Resources
 
 _OF_PROJECTION = re.compile(r"(base_model\.model\.|tower\.)?(proj|text_projection)(\.|$)")
 _SAMPLE = 256
-"""Captions, or images, on which memory is measured."""
+"""Number of captions, or images, on which the memory of a token is measured."""
 
 
-def tune(clip: Clip, options: Any, start: Path | None, seed: int) -> dict[str, Any]:
-    """Make the text tower one of which only the tuned parameters train; returns their counts.
+def tune(clip: Clip, options: Options, start: Path | None, seed: int) -> dict[str, Any]:
+    """Put the adapter into the model, freeze everything else, print and return the parameter counts.
 
-    ``options`` are those of ``capivara train``; ``start``: the folder of an adapter to go on from.
+    ``start``: the folder of an adapter to start from; it decides the method and the initial values.
     """
     total = sum(parameter.numel() for parameter in clip.model.parameters())
-    if options.grad_checkpointing:
+    if options.resources.grad_checkpointing:
         checkpoint_gradients(clip.model.text)
     if options.temperature:
         with torch.no_grad():
@@ -43,16 +44,16 @@ def tune(clip: Clip, options: Any, start: Path | None, seed: int) -> dict[str, A
     clip.model.text = methods.tune(clip.model.text, how, clip.identity["model"]).to(clip.device)
     if start:
         methods.set_state(clip.model.text, methods.read_state(start))
-    if how.method == "full":
+    if how.peft == "full":
         clip.model.visual.requires_grad_(True)
-    parts = _counts(clip, how.method, options.learn_temperature and set(options.terms) != {"distill"})
+    parts = _counts(clip, how.peft, options.learn_temperature and options.loss.uses_images)
     count = sum(parts.values())
     percent = round(100 * count / total, 4)
     rows = [[name, f"{number:,}", f"{100 * number / total:.4f} %"] for name, number in parts.items() if number]
     rows.append(["all that is trained", f"{count:,}", f"{percent:.4f} %"])
     console.say(console.table(rows, ["", "parameters", "of the model"]))
     return {
-        "method": how.method,
+        "method": how.peft,
         "targets": methods.targets(clip.model.text),
         "total": total,
         "trainable": count,
@@ -62,7 +63,7 @@ def tune(clip: Clip, options: Any, start: Path | None, seed: int) -> dict[str, A
 
 
 def _counts(clip: Clip, method: str, temperature: bool) -> dict[str, int]:
-    """Parameters that get a gradient, by where they are."""
+    """The number of parameters that get a gradient, by their place in the model."""
     named = [(name, each.numel()) for name, each in clip.model.text.named_parameters() if each.requires_grad]
     projection = sum(count for name, count in named if _OF_PROJECTION.match(name))
     norms = sum(count for name, count in named if "LayerNorm" in name)
@@ -76,21 +77,25 @@ def _counts(clip: Clip, method: str, temperature: bool) -> dict[str, int]:
 
 
 def encoders(
-    clip: Clip, data: TrainingData, options: Any, run: RunDir, devices: Devices
+    clip: Clip, data: TrainingData, resources: Resources, run: RunDir, devices: Devices
 ) -> tuple[Encoder, ImageEncoder | None]:
-    """The tuned towers, the text tower made lean, with what memory they may take; the image tower only if it trains."""
-    batch, limit = run.document["batch"], parse_size(options.memory)
-    number = precision(batch.get("precision", options.precision), clip.device, clip.model.text)
+    """Encoders of texts, and of images where the image tower trains, within the memory limit.
+
+    A resumed run has the precision and the chunks that ``run.json`` holds. An image tower that does not train leaves
+    the model, to free its memory.
+    """
+    batch, limit = run.document["batch"], parse_size(resources.memory)
+    number = precision(batch.get("precision", resources.precision), clip.device, clip.model.text)
     run.save(batch={**batch, "precision": "bf16" if number == torch.bfloat16 else "fp32"})
     lean(clip.model.text, [data.store.tokens], number)
-    if options.compile:
+    if resources.compile:
         compile_layers(clip.model.text)
     images = None
     if trainable(clip.model.visual):
         budget = Budget(clip.device, limit, batch.get("image_chunk_tokens", 0))
         images = ImageEncoder(clip, number, budget, devices)
     else:
-        clip.model.visual = nn.Identity()  # every image is a vector now: the tower's memory goes to training
+        clip.model.visual = nn.Identity()  # images are stored vectors: the tower's memory is free for training
     encoder = Encoder(clip, number, Budget(clip.device, limit, batch.get("chunk_tokens", 0)), devices)
     encoder.settle(data.store.rows(data.longest(_SAMPLE)))
     _keep_chunks(run, "chunk_tokens", encoder.budget.chunk_tokens)
@@ -101,7 +106,10 @@ def encoders(
 
 
 def _keep_chunks(run: RunDir, name: str, tokens: int) -> None:
-    """Chunks draw their dropout each for itself: a run that goes on has the chunks it had, if there is memory."""
+    """Note the chunk size in ``run.json``. A resumed run needs the same chunks: each draws its own dropout.
+
+    Says so where there is no longer memory for them.
+    """
     batch = run.document["batch"]
     if batch.get(name, tokens) != tokens:
         console.say(

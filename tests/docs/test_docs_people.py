@@ -7,7 +7,6 @@ import re
 import shlex
 import subprocess
 import sys
-from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -18,7 +17,7 @@ from capivara_cli.commands.adapt import wanted
 from capivara_cli.commands.recipes import recipe as recipes
 from capivara_cli.errors import CapivaraError
 from capivara_cli.evaluation import catalogue
-from capivara_cli.pipeline.options import Settings, flag_of
+from capivara_cli.pipeline.options import Settings, flag_of, option_fields
 from capivara_cli.registry import command_names, load_command
 
 PAGES = ["tutorial", "translation-quality", "ethics", "troubleshooting", "faq", "recipes"]
@@ -64,8 +63,8 @@ def test_every_command_is_understood(name: str) -> None:
 
 @pytest.mark.parametrize("name", PAGES)
 def test_every_flag_and_set_in_a_sentence_exists(name: str) -> None:
-    known = {flag_of(each.name) for command in command_names() for each in fields(load_command(command).options)}
-    known |= {flag_of(each.name) for each in fields(Settings)}
+    known = {flag_of(each.name) for command in command_names() for each in option_fields(load_command(command).options)}
+    known |= {flag_of(each.name) for each in option_fields(Settings)}
     known |= {flag.replace("--", "--no-", 1) for flag in known} | {"--version", "--help", "--part"}
     prose = _BLOCK.sub("", page(name))
     for span in re.findall(r"`([^`\n]+)`", prose):

@@ -14,7 +14,7 @@ from support.tiny import WORDS, own_tower, tiny_clip
 from capivara_cli.commands.train import Options, train
 from capivara_cli.models.run_folder import RunDir
 from capivara_cli.pipeline.env import Env
-from capivara_cli.pipeline.options import Settings
+from capivara_cli.pipeline.options import Settings, build
 
 VOCABULARY = 4 + len(WORDS)
 
@@ -94,7 +94,8 @@ FAMILIES = {"mt5": mt5, "nllb": nllb, "clip": clip_text, "siglip": siglip, "mcli
 
 def taught(model: str, folder: Path, runs: Path, **changes: Any) -> RunDir:
     pretrained = f"local-dir:{Path(model.removeprefix('mclip:')).parent / 'images'}" if "mclip:" in model else ""
-    options = Options(
+    options = build(
+        Options,
         lang="pt", model=model, pretrained=pretrained, runs=str(runs), steps=3, batch_size=16, lr=1e-2, warmup=1,
         **changes,
     )  # fmt: skip

@@ -22,7 +22,8 @@ from capivara_cli.pipeline.options import Settings
 from capivara_cli.pipeline.source import Source
 from capivara_cli.shards.images import decode_image
 from capivara_cli.shards.sample import Caption, Sample
-from capivara_cli.training.data import Batches, Pool, Selection, TrainingData, select
+from capivara_cli.training.data import Batches, Pool, TrainingData, select
+from capivara_cli.training.options import CaptionChoice, Loss
 from capivara_cli.training.store import Store, Watched, features, open_store
 
 
@@ -69,7 +70,7 @@ def test_images_are_embedded_where_nothing_is_stored(clip: Clip, read: Callable)
     rows = clip.tokenize([caption.text for sample in samples for caption in sample.captions])
     for ours, theirs in zip(store.rows(np.arange(len(rows))), rows, strict=True):
         np.testing.assert_array_equal(ours, theirs)
-    data = select(store, Selection(["pt"], ["en"]))
+    data = select(store, ["pt"], ["en"])
     assert data.captions == {"en": 7, "pt": 7}
     assert data.authors == {("en", "alt"): 7, ("pt", "alt"): 7}
 
@@ -110,18 +111,18 @@ def test_what_cannot_be_used_is_counted(read: Callable) -> None:
         "json cannot be parsed": 1,
     }
     assert env.tally.failed == 2
-    data = select(store, Selection(["pt"], ["en"]))
+    data = select(store, ["pt"], ["en"])
     assert data.captions == {"en": 1, "pt": 2}  # pt-BR is pt
     assert (data.samples, data.left_out) == (2, 1)
 
 
 def test_a_language_that_is_not_there_lists_those_that_are(read: Callable) -> None:
     with pytest.raises(CapivaraError) as caught:
-        select(read(pairs(3, "en pt"))[0], Selection(["xh"]))
+        select(read(pairs(3, "en pt"))[0], ["xh"])
     assert caught.value.message == "no caption in xh; the captions there are: en (4), pt (4)"
     assert "capivara translate shards/ --lang xh | capivara train --lang xh" in caught.value.hint
     with pytest.raises(CapivaraError) as caught:
-        select(read([Sample("a", {"png": pairs(1)[0].image})])[0], Selection(["xh"]))
+        select(read([Sample("a", {"png": pairs(1)[0].image})])[0], ["xh"])
     assert caught.value.message == "no caption in xh; the captions there are: none in any language"
     assert "capivara caption shards/ | capivara translate --lang xh" in caught.value.hint
 
@@ -148,7 +149,7 @@ def test_a_caption_knows_what_it_was_translated_from(read: Callable) -> None:
     store, _ = read([sample])
     assert list(store.source) == [-1, -1, 0, 0, 6, -1, -1]
     assert store.text(6) == "a cat" and store.languages[store.lang[6]] == ""
-    assert select(store, Selection(["pt"], ["en"])).captions == {"en": 2, "pt": 4}
+    assert select(store, ["pt"], ["en"]).captions == {"en": 2, "pt": 4}
 
 
 def test_the_store_is_found_again_and_tells_its_books(
@@ -203,7 +204,7 @@ def test_views_are_drawn_once_and_differ(clip: Clip, read: Callable) -> None:
 
 
 def all_of(store: Store) -> TrainingData:
-    return select(store, Selection(["pt"], ["en"]))
+    return select(store, ["pt"], ["en"])
 
 
 def test_pixels_are_kept_exactly(clip: Clip, read: Callable) -> None:
@@ -249,7 +250,7 @@ def store_of(counts: list[list[int]], by: list[str] | None = None) -> Store:
 
 def data_of(target: list[int], kept: list[int]) -> TrainingData:
     store = store_of([[a, b] for a, b in zip(target, kept, strict=True)])
-    return select(store, Selection(["pt"], ["en"]))
+    return select(store, ["pt"], ["en"])
 
 
 def test_a_batch_has_its_share_and_no_image_twice() -> None:
@@ -277,13 +278,13 @@ def test_images_are_visited_without_repetition_and_captions_uniformly() -> None:
 def test_weights_are_shares_of_the_draws() -> None:
     """Three authors with weights 3, 1 and 0: the last is never drawn, the others 3 to 1."""
     store = store_of([[3, 0]] * 20, ["human", "argos:en-pt", "blip"] * 20)
-    data = select(store, Selection(["pt"], weights={"human": 3.0, "argos": 1.0, "bl*": 0.0}))
+    data = select(store, ["pt"], choice=CaptionChoice(text_weights="human=3,argos=1,bl*=0"))
     batches = Batches(data, 10, 0, seed=3)
     drawn = Counter(int(caption) % 3 for step in range(300) for caption in batches.draw(step).captions[0])
     assert drawn[2] == 0
     assert chisquare([drawn[0], drawn[1]], [2250, 750]).pvalue > 0.001
     with pytest.raises(CapivaraError, match="nobody wrote captions as 'bard'"):
-        select(store, Selection(["pt"], weights={"bard": 1.0}))
+        select(store, ["pt"], choice=CaptionChoice(text_weights="bard=1"))
 
 
 def test_every_version_is_every_caption_of_an_image() -> None:
@@ -296,21 +297,21 @@ def test_every_version_is_every_caption_of_an_image() -> None:
 
 def test_shots_and_validation_never_meet() -> None:
     store = store_of([[2, 1]] * 100)
-    few = select(store, Selection(["pt"], ["en"], shots=10, heldout=20))
+    few = select(store, ["pt"], ["en"], CaptionChoice(shots=10), heldout=20)
     trained, tested = set(few.target.images), set(few.heldout["pt"].images)
     assert (len(trained), len(tested)) == (10, 20) and not trained & tested
     assert set(few.kept.images) == trained
-    again = select(store, Selection(["pt"], ["en"], shots=10, heldout=20))
+    again = select(store, ["pt"], ["en"], CaptionChoice(shots=10), heldout=20)
     assert set(again.target.images) == trained
-    other = select(store, Selection(["pt"], ["en"], shots=10, heldout=20, split_seed=43))
+    other = select(store, ["pt"], ["en"], CaptionChoice(shots=10, split_seed=43), heldout=20)
     assert set(other.target.images) != trained
-    part = select(store, Selection(["pt"], ["en"], heldout=0.1))
+    part = select(store, ["pt"], ["en"], heldout=0.1)
     assert len(part.target.images) == 90 and len(part.heldout["pt"].images) == 10
     assert not set(part.heldout["pt"].images) & (set(part.target.images) | set(part.kept.images))
     with pytest.raises(CapivaraError, match="only 80 images can be trained on"):
-        select(store, Selection(["pt"], shots=90, heldout=20))
+        select(store, ["pt"], choice=CaptionChoice(shots=90), heldout=20)
     with pytest.raises(CapivaraError, match=r"--val 0\.001: 0 of 100 images"):
-        select(store, Selection(["pt"], heldout=0.001))
+        select(store, ["pt"], heldout=0.001)
 
 
 HUMAN_EN, HUMAN_PT, PT_OF_EN, EN_OF_PT = range(4)
@@ -339,7 +340,7 @@ def routine_store() -> Store:
 )
 def test_which_texts_meet_in_each_routine(align: str, texts: set[int], anchors: set[int]) -> None:
     """The truth table of arXiv 2305.03510, section 3."""
-    data = select(routine_store(), Selection(["pt"], align=align))
+    data = select(routine_store(), ["pt"], loss=Loss(align=align))
     batches = Batches(data, 8, 0, seed=0)
     drawn = [batches.draw(step) for step in range(12)]
     assert {int(each) % 4 for batch in drawn for each in batch.captions.ravel()} == texts
@@ -351,11 +352,11 @@ def test_which_texts_meet_in_each_routine(align: str, texts: set[int], anchors: 
 def test_a_routine_without_its_texts_says_what_it_needs() -> None:
     store = store_of([[1, 1]] * 8)
     with pytest.raises(CapivaraError, match="mt-source needs captions written in pt, and others translated into it"):
-        select(store, Selection(["pt"], align="mt-source"))
+        select(store, ["pt"], loss=Loss(align="mt-source"))
     with pytest.raises(CapivaraError, match="mt-pivot needs captions translated out of pt"):
-        select(store, Selection(["pt"], align="mt-pivot"))
+        select(store, ["pt"], loss=Loss(align="mt-pivot"))
     with pytest.raises(CapivaraError, match="no caption in pt has one in another language beside it"):
-        select(store_of([[1, 0]] * 8), Selection(["pt"], align="native"))
+        select(store_of([[1, 0]] * 8), ["pt"], loss=Loss(align="native"))
 
 
 def test_a_batch_is_a_function_of_seed_and_step() -> None:

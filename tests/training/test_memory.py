@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,7 +14,7 @@ from capivara_cli.commands.train import Options, train
 from capivara_cli.errors import CapivaraError, UsageError
 from capivara_cli.models.run_folder import RunDir
 from capivara_cli.pipeline.env import Env
-from capivara_cli.pipeline.options import Settings
+from capivara_cli.pipeline.options import Settings, build, changed
 from capivara_cli.training import memory
 from capivara_cli.training.encoder import Chunk
 from capivara_cli.training.memory import Budget, parse_size, saved_bytes
@@ -97,7 +96,8 @@ def test_what_a_backward_pass_needs_is_counted_once_and_without_parameters() -> 
 
 @pytest.fixture
 def options(tiny: Path, tmp_path: Path) -> Options:
-    return Options(
+    return build(
+        Options,
         lang="pt", model=f"local-dir:{tiny}", runs=str(tmp_path / "runs"), steps=4, batch_size=64, lr=1e-2, warmup=1,
         checkpoint_every=2,
     )  # fmt: skip
@@ -129,4 +129,4 @@ def test_a_run_that_goes_on_has_the_chunks_it_had(
 
 def test_memory_that_is_too_little_is_said_through_the_command(options: Options, shards: Callable[..., Path]) -> None:
     with pytest.raises(CapivaraError, match=r"--memory 0.10GB is not enough"):
-        train.run([str(shards(pairs(30)))], dataclasses.replace(options, memory="100MB"), Env(Settings(), "train"))
+        train.run([str(shards(pairs(30)))], changed(options, memory="100MB"), Env(Settings(), "train"))

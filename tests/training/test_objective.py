@@ -12,15 +12,17 @@ from support.tiny import WORDS
 from torch.nn import functional as F  # noqa: N812
 
 from capivara_cli.errors import CapivaraError
-from capivara_cli.models.adapters.peft_backed import Lora, add_lora, has_projection, linear_names, trainable
+from capivara_cli.models.adapters.peft_backed import add_lora, has_projection, linear_names, trainable
+from capivara_cli.models.adapters.tuning import Tuning
 from capivara_cli.models.clip import Clip, load_clip
 from capivara_cli.training.devices import Devices
 from capivara_cli.training.encoder import Encoder, chunks_by_length
 from capivara_cli.training.memory import Budget
 from capivara_cli.training.objective import info_nce
-from capivara_cli.training.optimization import capped_warmup, learning_rate, optimizer
+from capivara_cli.training.optimization import optimizer
+from capivara_cli.training.schedule import Schedule
 
-LORA = Lora(rank=8, alpha=8, dropout=0.0, targets=("query", "value"), projection=True)
+LORA = Tuning(lora_targets="query,value")
 
 
 def test_info_nce_of_orthogonal_pairs() -> None:
@@ -121,7 +123,7 @@ def test_a_chunk_computed_twice_draws_the_same_dropout(tiny: Path, room: int) ->
 
 def test_the_schedule_is_the_papers() -> None:
     def rate(step: int) -> float:
-        return learning_rate(step, steps=1500, warmup=250, peak=1e-5, floor=1e-6)
+        return Schedule(steps=1500, warmup=250, lr=1e-5, min_lr=1e-6).rate(step)
 
     assert rate(0) == 1e-6
     assert rate(125) == pytest.approx(5.5e-6)
@@ -129,11 +131,11 @@ def test_the_schedule_is_the_papers() -> None:
     assert rate(875) == pytest.approx(5.5e-6)
     assert rate(1499) == pytest.approx(1e-6, rel=1e-4)
     assert sum(rate(step) for step in range(1500)) == pytest.approx(8.25e-3, rel=1e-3)
-    assert learning_rate(0, steps=10, warmup=0, peak=1e-3, floor=0) == 1e-3
+    assert Schedule(steps=10, warmup=0, lr=1e-3, min_lr=0).rate(0) == 1e-3
 
 
 def test_a_warmup_longer_than_half_of_the_run_becomes_a_sixth() -> None:
-    assert [capped_warmup(250, steps) for steps in (1500, 500, 499, 20, 1)] == [250, 250, 83, 3, 0]
+    assert [Schedule(steps=steps, warmup=250).warmup_steps for steps in (1500, 500, 499, 20, 1)] == [250, 250, 83, 3, 0]
 
 
 @pytest.mark.parametrize(("kind", "decayed"), [("adamw", [True, False]), ("adam-l2", [True, True])])
@@ -175,13 +177,13 @@ def full_size_text_tower(tmp_path: Path) -> torch.nn.Module:
 def test_parameters_trained_in_the_real_architecture(tmp_path: Path, projection: bool, count: int) -> None:
     tower = full_size_text_tower(tmp_path)
     assert sum(each.numel() for each in tower.parameters()) == 278_272_256
-    lora = Lora(rank=8, alpha=8, dropout=0.0, targets=("query", "value"), projection=projection)
+    lora = Tuning(lora_targets="query,value", projection=projection)
     assert trainable(add_lora(tower, lora, "real")) == count
 
 
 def test_targets_that_are_not_there_are_answered_with_those_that_are(tiny: Path) -> None:
     clip = load_clip(f"local-dir:{tiny}")
-    lora = Lora(rank=8, alpha=8, dropout=0.0, targets=("query", "q_proj"), projection=True)
+    lora = Tuning(lora_targets="query,q_proj")
     with pytest.raises(CapivaraError, match="no linear module named 'q_proj'") as caught:
         add_lora(clip.model.text, lora, "tiny")
     assert caught.value.hint == "it has query, key, value, dense"
@@ -193,11 +195,11 @@ def test_open_clips_own_text_tower_can_be_adapted_where_it_has_linear_modules() 
     tower = TextTransformer(context_length=8, vocab_size=20, width=16, heads=2, layers=1, output_dim=8)
     assert linear_names(tower) == ["c_fc", "c_proj"]
     assert not has_projection(tower)
-    adapted = add_lora(tower, Lora(rank=2, alpha=2, dropout=0.0, targets=("c_fc",), projection=True), "own")
+    adapted = add_lora(tower, Tuning(lora_r=2, lora_alpha=2, lora_targets="c_fc"), "own")
     assert trainable(adapted) == 2 * 16 + 2 * 64
     usual = add_lora(
         TextTransformer(context_length=8, vocab_size=20, width=16, heads=2, layers=1, output_dim=8),
-        Lora(rank=2, alpha=2, dropout=0.0, targets=(), projection=True),
+        Tuning(lora_r=2, lora_alpha=2),
         "own",
     )
     assert sorted(usual.peft_config["default"].target_modules) == ["c_fc", "c_proj"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import os
 import socket
@@ -29,7 +28,7 @@ from capivara_cli.models.clip import load_clip
 from capivara_cli.models.generation import Decoding, Setup
 from capivara_cli.models.run_folder import RunDir
 from capivara_cli.pipeline.env import Env
-from capivara_cli.pipeline.options import Settings
+from capivara_cli.pipeline.options import Settings, build, changed
 from capivara_cli.reports import card as cards
 from capivara_cli.shards.archive import reading
 from capivara_cli.shards.images import decode_image
@@ -38,7 +37,8 @@ from capivara_cli.shards.sample import Caption, Sample
 
 @pytest.fixture
 def options(tiny: Path, tmp_path: Path) -> Options:
-    return Options(
+    return build(
+        Options,
         lang="pt",
         model=f"local-dir:{tiny}",
         runs=str(tmp_path / "runs"),
@@ -85,7 +85,7 @@ def read(folder: Path) -> Iterator[Sample]:
 
 
 def run(options: Options, folder: Path, **changes: Any) -> dict[str, Any]:
-    return train.run([str(folder)], dataclasses.replace(options, **changes), Env(Settings(), "train"))
+    return train.run([str(folder)], changed(options, **changes), Env(Settings(), "train"))
 
 
 def lines(summary: dict[str, Any]) -> list[dict[str, Any]]:
@@ -280,7 +280,7 @@ def test_seeds_and_languages_apart(options: Options, data: Path, capsys: pytest.
 )
 def test_what_does_not_go_together_is_said_at_once(options: Options, changes: dict[str, Any], says: str) -> None:
     with pytest.raises(UsageError, match=says):
-        dataclasses.replace(options, **changes).check()
+        changed(options, **changes).check()
 
 
 def two_processes(*words: str) -> list[bytes]:
@@ -322,7 +322,7 @@ def test_two_processes_learn_what_one_does(options: Options, data: Path, tmp_pat
 
     Without dropout: the work is cut into other chunks, and each chunk draws its own.
     """
-    options = dataclasses.replace(options, model=f"local-dir:{tiny_clip(tmp_path / 'sure', dropout=0.0)}")
+    options = changed(options, model=f"local-dir:{tiny_clip(tmp_path / 'sure', dropout=0.0)}")
     words = [
         "--lang", "pt", "--model", options.model, "--runs", str(tmp_path / "runs"), "--steps", "6",
         "--lr", "1e-2", "--min-lr", "1e-3", "--warmup", "1", "--checkpoint-every", "2",

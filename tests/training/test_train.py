@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import json
 import os
@@ -24,7 +23,7 @@ from capivara_cli.models.adapters.peft_backed import checkpoint_gradients
 from capivara_cli.models.clip import load_clip
 from capivara_cli.models.run_folder import RunDir
 from capivara_cli.pipeline.env import Env
-from capivara_cli.pipeline.options import Settings
+from capivara_cli.pipeline.options import Settings, build, changed
 from capivara_cli.reports import card as cards
 from capivara_cli.training.memory import saved_bytes
 
@@ -33,7 +32,8 @@ STEPS = 120
 
 @pytest.fixture
 def options(tiny: Path, tmp_path: Path) -> Options:
-    return Options(
+    return build(
+        Options,
         lang="pt",
         model=f"local-dir:{tiny}",
         runs=str(tmp_path / "runs"),
@@ -47,7 +47,7 @@ def options(tiny: Path, tmp_path: Path) -> Options:
 
 
 def run(options: Options, folder: Path, **changes: Any) -> dict[str, Any]:
-    return train.run([str(folder)], dataclasses.replace(options, **changes), Env(Settings(), "train"))
+    return train.run([str(folder)], changed(options, **changes), Env(Settings(), "train"))
 
 
 def losses(folder: Path) -> list[dict[str, Any]]:
@@ -125,7 +125,7 @@ def test_killed_and_resumed_is_the_uninterrupted_run_bit_for_bit(
     options: Options, shards: Callable[..., Path], tmp_path: Path
 ) -> None:
     data = shards(pairs(24))
-    asked = dataclasses.replace(options, steps=STEPS)
+    asked = changed(options, steps=STEPS)
     run(asked, data, name="clean")
     clean, killed = tmp_path / "runs" / "clean", tmp_path / "runs" / "killed"
     words = [
@@ -236,7 +236,7 @@ def test_a_run_that_never_kept_a_step_is_no_hindrance(
     data = shards(pairs(20))
     with pytest.raises(CapivaraError, match="is not enough"):
         run(options, data, memory="1MB")
-    assert RunDir(tmp_path / "runs" / "pt").document["request"]["lr"] == options.lr
+    assert RunDir(tmp_path / "runs" / "pt").document["request"]["lr"] == options.schedule.lr
     assert run(options, shards(pairs(24), name="other"), lr=3e-3)["samples"] == 24
 
 

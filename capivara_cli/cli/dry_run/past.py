@@ -64,7 +64,7 @@ def of_training(options: Any, runs: Path, device: str) -> PastRun | None:
         except CapivaraError:
             continue
         request = run.document.get("request", {})
-        if not run.finished or not records or any(request.get(key) != getattr(options, key) for key in same):
+        if not run.finished or not records or any(request.get(key) != options.request.get(key) for key in same):
             continue
         lines = run.read_metrics()
         times = sorted(line["timing"]["seconds"] for line in lines[1:])

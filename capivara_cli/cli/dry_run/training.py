@@ -62,7 +62,7 @@ def rehearse(wanted: Sequence[Wanted], inputs: Sequence[str], env: Env, rehearsa
     tried = _tried(first, census, rehearsal) if begun and known is None else trial_client.Tried([])
     trainable, total = _parameters(first.options, tried, known)
     disk = _store_bytes(first.options, census)
-    shared = f"features {sources} {first.options.model} {first.options.pretrained} {first.options.views}"
+    shared = f"features {sources} {first.options.model} {first.options.pretrained} {first.options.captions.views}"
     if begun and shared not in rehearsal.known:
         rehearsal.known[shared] = True
         rehearsal.rows.append(replace(_features(first.options, census, tried, where), disk=disk))
@@ -93,10 +93,18 @@ def _job(wanted: Wanted, census: Census) -> Job:
     options, run = wanted.options, wanted.run
     captions = sum(census.captions_in(lang) for lang in options.languages)
     images = census.samples * min(1.0, captions)
-    heldout = images * options.heldout if options.heldout < 1 else min(images, options.heldout)
-    images = min(images - heldout, options.shots) if options.shots else images - heldout
-    done = options.steps if run.finished else max(run.checkpoint_steps(), default=0)
-    return Job(images, heldout, round(min(options.batch_size, max(2.0, images))), max(0, options.steps - done), done)
+    heldout = (
+        images * options.selection.heldout if options.selection.heldout < 1 else min(images, options.selection.heldout)
+    )
+    images = min(images - heldout, options.captions.shots) if options.captions.shots else images - heldout
+    done = options.schedule.steps if run.finished else max(run.checkpoint_steps(), default=0)
+    return Job(
+        images,
+        heldout,
+        round(min(options.schedule.batch_size, max(2.0, images))),
+        max(0, options.schedule.steps - done),
+        done,
+    )
 
 
 def _row(wanted: Wanted, job: Job, known: past.Past | None, tried: trial_client.Tried, where: Machine) -> Row:
@@ -116,7 +124,7 @@ def _row(wanted: Wanted, job: Job, known: past.Past | None, tried: trial_client.
         pair, source, start = gflop * 1e9 / where.flops, "assumed", 0.0
         basis = f"{gflop:,.3g} GFLOP per pair at {where.flops / 1e12:,.3g} TFLOP/s ({where.name})"
     step = job.batch * pair
-    validations = job.steps / wanted.options.val_every if wanted.options.val else 0.0
+    validations = job.steps / wanted.options.selection.val_every if wanted.options.selection.val else 0.0
     seconds = start + job.steps * step + validations * job.heldout * pair / 2  # forward only
     return Row(name, job.steps, 0, seconds, source, basis, watts, done=job.done, start=start)
 
@@ -124,23 +132,23 @@ def _row(wanted: Wanted, job: Job, known: past.Past | None, tried: trial_client.
 def _gflop(options: Any) -> float:
     """Operations of a pair: forward, backward to the inputs, and to the weights where all of them are trained."""
     model = clip_model(options.model)
-    passes = 2 + (options.peft in ("lit", "full")) + options.grad_checkpointing
-    images = model.image * 3 if options.peft == "full" else 0.0
-    kept = options.keep_share * (options.keep_weight > 0) if options.kept else 0.0
+    passes = 2 + (options.tuning.peft in ("lit", "full")) + options.resources.grad_checkpointing
+    images = model.image * 3 if options.tuning.peft == "full" else 0.0
+    kept = options.keep.keep_share * (options.keep.keep_weight > 0) if options.kept else 0.0
     return model.caption * (passes + kept) + images
 
 
 def _features(options: Any, census: Census, tried: trial_client.Tried, where: Machine) -> Row:
     """Embedding each image that has no embedding by this model, and cutting captions into tokens."""
     known = next((share for name, share in census.embedded.items() if name == options.model), 0.0)
-    images = census.samples * (1 - known) if not options.views else census.samples * options.views
+    images = census.samples * (1 - known) if not options.captions.views else census.samples * options.captions.views
     name = "train: features"
     if tried.train is not None:
         each = tried.train["reading"] / max(1, tried.train["samples"])
         basis = f"{tried.train['samples']} of your samples"
         return Row(name, census.samples, 0, census.samples * each, "measured", basis, where.watts(BASE_BYTES))
     model: Model = clip_model(options.model)
-    gflop = 0.0 if options.peft == "full" else model.image
+    gflop = 0.0 if options.tuning.peft == "full" else model.image
     basis = f"{gflop:,.3g} GFLOP per image without an embedding; nothing where an earlier run has left its features"
     return Row(name, images, 0, images * gflop * 1e9 / where.flops, "assumed", basis, where.watts(BASE_BYTES))
 
@@ -154,16 +162,16 @@ def _parameters(options: Any, tried: trial_client.Tried, known: past.PastRun | N
     total = clip_model(options.model).parameters * 1e9
     layers, width = _LAYERS, _WIDTH
     counts = {
-        "lora": layers * 2 * 2 * width * options.lora_r,
-        "adapter": layers * 2 * (2 * width * options.adapter_dim + width + options.adapter_dim),
-        "compacter": layers * 2 * (4 * width + options.phm_dim**3 * 2),
-        "soft-prompt": options.prompt_tokens * width,
+        "lora": layers * 2 * 2 * width * options.tuning.lora_r,
+        "adapter": layers * 2 * (2 * width * options.tuning.adapter_dim + width + options.tuning.adapter_dim),
+        "compacter": layers * 2 * (4 * width + options.tuning.phm_dim**3 * 2),
+        "soft-prompt": options.tuning.prompt_tokens * width,
         "layernorm": layers * 4 * width,
         "lit": 0.76 * total,
         "full": total,
     }
-    projects = options.peft == "lora" if options.projection is None else options.projection
-    scaled = min(total, counts[options.peft] + _PROJECTION * projects)
+    projects = options.tuning.peft == "lora" if options.tuning.projection is None else options.tuning.projection
+    scaled = min(total, counts[options.tuning.peft] + _PROJECTION * projects)
     return scaled, total
 
 
@@ -171,8 +179,8 @@ def _memory(options: Any, job: Job, trainable: float, total: float, tried: trial
     """Weights, gradients and AdamW's moments of what is trained, and the graphs, as far as these are let grow."""
     from capivara_cli.training.memory import parse_size
 
-    if options.memory:
-        return float(parse_size(options.memory))
+    if options.resources.memory:
+        return float(parse_size(options.resources.memory))
     kind = "cuda" if where.device.startswith("cuda") else "cpu"
     fixed = BASE_BYTES + 4 * total + 12 * trainable
     if tried.train is not None:
@@ -184,15 +192,15 @@ def _memory(options: Any, job: Job, trainable: float, total: float, tried: trial
 def _store_bytes(options: Any, census: Census) -> float:
     """The feature store: a vector of 512 float16 numbers per image and view, tokens and texts of all captions."""
     captions = sum(census.captions.values())
-    image = _FRAME if options.peft == "full" else 1024 * max(1, options.views)
+    image = _FRAME if options.tuning.peft == "full" else 1024 * max(1, options.captions.views)
     return census.samples * (image + captions * (_TOKENS * 4 + 110) + 60)
 
 
 def _checkpoint_bytes(options: Any, trainable: float) -> float:
     """The last two checkpoints (weights and two moments), the best weights, and the adapter."""
-    written = options.steps // options.checkpoint_every if options.checkpoint_every else 0
+    written = options.schedule.steps // options.resources.checkpoint_every if options.resources.checkpoint_every else 0
     kept = min(2, written) * 12 * trainable
-    return kept + 4 * trainable * (1 + bool(options.val))
+    return kept + 4 * trainable * (1 + bool(options.selection.val))
 
 
 def planned_run(wanted: Sequence[Wanted]) -> dict[str, Any]:

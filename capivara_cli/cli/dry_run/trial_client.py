@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import os
 import subprocess
@@ -15,7 +14,7 @@ from typing import Any
 from capivara_cli.cli.dry_run.census import Kind, Origin
 from capivara_cli.cli.dry_run.offline import absence
 from capivara_cli.errors import CapivaraError, UsageError
-from capivara_cli.pipeline.options import Settings
+from capivara_cli.pipeline.options import Settings, option_values
 from capivara_cli.pipeline.stage import Step
 
 SAMPLES = 32
@@ -80,7 +79,7 @@ def attempt(origin: Origin, steps: Sequence[Step], settings: Settings, train: An
         "sources": list(origin.sources),
         "before": [_described(step) for step in origin.steps],
         "steps": [_described(step) for step in steps],
-        "train": dataclasses.asdict(train) if train else None,
+        "train": option_values(train) if train else None,
         "device": settings.device,
         "seed": settings.seed,
         "count": TRAINING_SAMPLES if train else SAMPLES,
@@ -104,7 +103,7 @@ def attempt(origin: Origin, steps: Sequence[Step], settings: Settings, train: An
 
 def _described(step: Step) -> dict[str, Any]:
     """A step for the other process. Nothing is to be remembered of a trial, so there is no translation memory."""
-    options = {each.name: getattr(step.options, each.name) for each in dataclasses.fields(step.options)}
+    options = option_values(step.options)
     return {"step": step.name, "options": options | ({"cache": False} if "cache" in options else {})}
 
 

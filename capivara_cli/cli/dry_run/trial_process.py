@@ -8,7 +8,6 @@ temporary folder only, downloads nothing, and asks no service.
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import itertools
 import json
 import re
@@ -25,7 +24,7 @@ from capivara_cli.cli.dry_run.offline import is_absent, offline
 from capivara_cli.errors import CapivaraError
 from capivara_cli.pipeline.chain import Chain
 from capivara_cli.pipeline.env import Env
-from capivara_cli.pipeline.options import Settings
+from capivara_cli.pipeline.options import Settings, build, changed
 from capivara_cli.pipeline.stage import Step
 from capivara_cli.pipeline.stream import streamed
 from capivara_cli.registry import load_command
@@ -59,7 +58,7 @@ def main() -> None:
 
 
 def _steps(described: Sequence[dict[str, Any]]) -> list[Step]:
-    return [Step(stage := load_command(each["step"]), stage.options(**each["options"])) for each in described]  # type: ignore[arg-type]
+    return [Step(stage := load_command(each["step"]), build(stage.options, **each["options"])) for each in described]  # type: ignore[arg-type]
 
 
 def _read(sources: Sequence[str], count: int) -> Iterator[Sample]:
@@ -177,6 +176,7 @@ def _trained(asked: dict[str, Any], samples: list[Sample], settings: Settings) -
     """Some steps of training in a temporary folder: seconds of loading, of the features, and of a step."""
     from capivara_cli.models.run_folder import RunDir
     from capivara_cli.pipeline.source import Source
+    from capivara_cli.training.options import Options
     from capivara_cli.training.session import Session
 
     parts = dict[str, tuple[float, float]]()
@@ -194,9 +194,10 @@ def _trained(asked: dict[str, Any], samples: list[Sample], settings: Settings) -
             for sample in samples:
                 writer.write(sample)
             writer.finish()
-        options = load_command("train").options(**asked)
-        small = dataclasses.replace(
-            options, steps=TRAINING_STEPS, batch_size=min(options.batch_size, max(2, len(samples))), val="",
+        options = build(Options, **asked)
+        size = min(options.schedule.batch_size, max(2, len(samples)))
+        small = changed(
+            options, steps=TRAINING_STEPS, batch_size=size, val="",
             patience=0, log="", checkpoint_every=0, shots=0, separately=False, lang=options.languages[0],
         )  # fmt: skip
         env = Env(settings, "train")

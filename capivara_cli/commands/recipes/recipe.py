@@ -18,7 +18,7 @@ from typing import Any, NoReturn, get_type_hints
 from capivara_cli.cli.parameters import parse_command
 from capivara_cli.errors import CapivaraError, UsageError, unknown
 from capivara_cli.models.clip_files import DEFAULT_MODEL
-from capivara_cli.pipeline.options import Settings, check_bounds, flag_of, opt
+from capivara_cli.pipeline.options import Settings, check_bounds, flag_of, opt, option_fields, option_types
 from capivara_cli.pipeline.stage import Stage
 from capivara_cli.registry import load_command
 
@@ -228,7 +228,7 @@ def _no_such_key(
 
 
 def _fields(command: str) -> dict[str, Field[Any]]:
-    return {flag_of(each.name)[2:]: each for each in fields(load_command(command).options)}
+    return {flag_of(each.name)[2:]: each for each in option_fields(load_command(command).options)}
 
 
 def _field(command: str, key: str) -> Field[Any]:
@@ -236,7 +236,7 @@ def _field(command: str, key: str) -> Field[Any]:
 
 
 def _is_flag(command: str, key: str) -> bool:
-    return get_type_hints(load_command(command).options)[_field(command, key).name] in (bool, bool | None)
+    return option_types(load_command(command).options)[_field(command, key).name] in (bool, bool | None)
 
 
 def _words(key: str, value: Any, each: Field[Any], values: Mapping[str, str]) -> list[str]:

@@ -1,11 +1,11 @@
-"""What is tuned of a text tower: LoRA and its kin and LayerNorms through peft, adapters, prompts, or all of it."""
+"""Tune a text tower: LoRA and its variants and LayerNorms through peft, adapters, soft prompts, or the whole tower."""
 
 from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,66 +16,35 @@ from capivara_cli import console
 from capivara_cli.errors import CapivaraError, UsageError
 from capivara_cli.models.adapters import peft_backed
 from capivara_cli.models.adapters.layers import Adapter, Compacter, Followed, Prompted, PromptEmbedding
+from capivara_cli.models.adapters.tuning import Tuning, lora_extras
 from capivara_cli.models.clip_files import ADAPTER_BASE
 
 WEIGHTS, CONFIG, IMAGES = "adapter_model.safetensors", "adapter_config.json", "image_tower.safetensors"
 
 _SITES = ("output.dense", "mlp.c_proj", "mlp.fc2", "mlp.down_proj", "DenseReluDense.wo", "fc2")
-"""Linear layers that end a block of attention or of the feed-forward network, by the towers' names for them."""
+"""Names of the linear layers that end an attention or feed-forward block, in the towers of various libraries."""
 _NORMS = "output.LayerNorm"
 
 
-@dataclass(frozen=True)
-class Tuning:
-    """How a tower is tuned. ``projection``, ``layernorm``: train these whole as well (None: as the method's source).
-
-    lora: the published CAPIVARA-Opt trains the projection. adapter, compacter: the paper (arXiv 2305.03510) trains
-    the LayerNorms of every layer. ``lora`` takes peft's further options by name in ``more``.
-    """
-
-    method: str = "lora"
-    rank: int = 8
-    alpha: float = 8.0
-    dropout: float = 0.0
-    targets: tuple[str, ...] = ()
-    projection: bool | None = None
-    layernorm: bool | None = None
-    bottleneck: int = 24
-    reduction: int = 16
-    phm: int = 4
-    prompt_tokens: int = 4
-    more: dict[str, Any] = field(default_factory=dict)
-
-    @property
-    def trains_projection(self) -> bool:
-        return self.method == "lora" if self.projection is None else self.projection
-
-    @property
-    def trains_layernorm(self) -> bool:
-        return self.method in ("adapter", "compacter") if self.layernorm is None else self.layernorm
-
-
 def tune(text: nn.Module, tuning: Tuning, base: str) -> Any:
-    """The tower to train: of its parameters, those that are tuned have ``requires_grad``, no others.
+    """The text tower with what the method adds; only the tuned parameters have ``requires_grad``.
 
-    ``base`` names the model. ``CapivaraError`` where the tower has not the parts that the method tunes.
+    ``base``: name of the model, for ``adapter_config.json``. Raises ``CapivaraError`` for a tower without the modules
+    that the method tunes.
     """
     text.requires_grad_(False)
-    if tuning.method in ("lora", "layernorm"):
-        tuning = _without_confusion(text, tuning)
-    if tuning.method == "lora":
-        lora = peft_backed.Lora(
-            tuning.rank, tuning.alpha, tuning.dropout, tuning.targets, tuning.trains_projection, _norms(tuning)
-        )
-        adapted = peft_backed.add_lora(text, lora, base, tuning.more)
-        if "init_lora_weights" in tuning.more:  # PiSSA and others move a part of the base's weights into the adapter
+    if tuning.peft in ("lora", "layernorm"):
+        tuning = _without_other_proj(text, tuning)
+    if tuning.peft == "lora":
+        adapted = peft_backed.add_lora(text, tuning, base, _norms(tuning))
+        if tuning.lora_init:  # PiSSA and others move a part of the base's weights into the adapter
             _remember(each for each in adapted.parameters() if each.requires_grad)
         return adapted
-    if tuning.method == "layernorm":
+    if tuning.peft == "layernorm":
         return peft_backed.add_layernorm(text, base, tuning.trains_projection)
-    tower = _OWN[tuning.method](text, tuning)
+    tower = _OWN[tuning.peft](text, tuning)
     for name, parameter in tower.named_parameters():
-        whole = tuning.method in ("lit", "full")
+        whole = tuning.peft in ("lit", "full")
         whole |= tuning.trains_layernorm and _NORMS in name
         whole |= tuning.trains_projection and (name.startswith(("proj.", "tower.proj.")))
         if whole:
@@ -86,12 +55,16 @@ def tune(text: nn.Module, tuning: Tuning, base: str) -> Any:
 
 
 def _remember(parameters: Iterable[nn.Parameter]) -> None:
-    """Keep what they are now, for ``untuned``."""
+    """Keep the present values, for ``untuned``."""
     for parameter in parameters:
         parameter.before = parameter.detach().clone()  # type: ignore[attr-defined]
 
 
-def _without_confusion(text: nn.Module, tuning: Tuning) -> Tuning:
+def _without_other_proj(text: nn.Module, tuning: Tuning) -> Tuning:
+    """Without the projection where peft would also train other modules whose names end in ``proj``.
+
+    Raises ``CapivaraError`` when the projection was asked for.
+    """
     if (
         not tuning.trains_projection
         or not peft_backed.has_projection(text)
@@ -101,14 +74,14 @@ def _without_confusion(text: nn.Module, tuning: Tuning) -> Tuning:
     if tuning.projection:
         raise CapivaraError(
             "--projection: peft would train every module of this text tower whose name ends in proj",
-            f"--peft {tuning.method} --no-projection, or --peft lit",
+            f"--peft {tuning.peft} --no-projection, or --peft lit",
         )
-    console.say("the projection stays as it is: peft cannot tell it from other modules of this text tower")
+    console.say("the projection is not trained: peft cannot tell it from other modules of this text tower")
     return replace(tuning, projection=False)
 
 
 def targets(tower: Any) -> list[str]:
-    """The linear modules that LoRA is on."""
+    """The names of the linear modules that have LoRA; none for other methods."""
     config = getattr(tower, "peft_config", {}).get("default")
     return sorted(getattr(config, "target_modules", None) or []) if config else []
 
@@ -122,22 +95,24 @@ def _all(text: nn.Module, tuning: Tuning) -> nn.Module:
 
 
 def _adapters(text: nn.Module, tuning: Tuning) -> nn.Module:
-    return _follow(text, lambda width: Adapter(width, tuning.bottleneck))
+    return _follow(text, lambda width: Adapter(width, tuning.adapter_dim))
 
 
 def _compacters(text: nn.Module, tuning: Tuning) -> nn.Module:
     def compacter(width: int) -> nn.Module:
-        if width % (tuning.reduction * tuning.phm):
+        reduction, phm = tuning.compacter_reduction, tuning.phm_dim
+        if width % (reduction * phm):
             raise UsageError(
-                f"--compacter-reduction {tuning.reduction} and --phm-dim {tuning.phm}: their product does not divide "
-                f"the tower's width, {width}"
+                f"--compacter-reduction {reduction} and --phm-dim {phm}: their product does not divide the tower's "
+                f"width, {width}"
             )
-        return Compacter(width, tuning.reduction, tuning.phm)
+        return Compacter(width, reduction, phm)
 
     return _follow(text, compacter)
 
 
-def _follow(text: nn.Module, make: Any) -> nn.Module:
+def _follow(text: nn.Module, make: Callable[[int], nn.Module]) -> nn.Module:
+    """Put ``make(width)`` behind every linear layer that ends a block."""
     found = False
     for name, module in list(text.named_modules()):
         if isinstance(module, nn.Linear) and f".{name}".endswith(tuple(f".{site}" for site in _SITES)):
@@ -175,7 +150,7 @@ def word_embedding(text: nn.Module) -> tuple[str, nn.Embedding]:
 
 @contextlib.contextmanager
 def untuned(tower: Any) -> Iterator[None]:
-    """The tower as it was before tuning, and without dropout, for as long as the context lasts."""
+    """Within the context, the tower computes as before tuning, and without dropout."""
     training = tower.training
     tower.eval()
     try:
@@ -206,14 +181,14 @@ def _switched_off(tower: nn.Module) -> Iterator[None]:
 
 
 def state(tower: Any) -> dict[str, Tensor]:
-    """The tuned parameters alone, detached, float32 and on the CPU; of peft's methods by the names in its file."""
+    """The tuned parameters by name, detached, float32, on the CPU; for peft's methods by the names in peft's file."""
     if hasattr(tower, "peft_config"):
         return peft_backed.adapter_state(tower)
     return {name: each.detach().cpu().clone() for name, each in tower.named_parameters() if each.requires_grad}
 
 
 def set_state(tower: Any, values: dict[str, Tensor]) -> None:
-    """Put back what ``state`` gave; ``CapivaraError`` when it is of another tuning."""
+    """Load what ``state`` gave. Raises ``CapivaraError`` when it comes from another method or tower."""
     if hasattr(tower, "peft_config"):
         peft_backed.set_adapter_state(tower, values)
         return
@@ -227,16 +202,16 @@ def set_state(tower: Any, values: dict[str, Tensor]) -> None:
 
 
 def save(tower: Any, folder: Path, base: dict[str, Any], images: nn.Module | None = None) -> None:
-    """``adapter_config.json`` and ``adapter_model.safetensors``; peft reads them where it knows the method.
+    """Write ``adapter_config.json`` and ``adapter_model.safetensors``; peft can read them where it has the method.
 
-    ``base`` (source, and the digests of both towers) goes with them in ``base.json``: an adapter fits no other model.
+    ``base`` (source, and the digests of both towers) goes into ``base.json``: an adapter fits no other model.
     ``images``: the image tower, where it was trained too.
     """
     folder.mkdir(parents=True, exist_ok=True)
     if hasattr(tower, "peft_config"):
         peft_backed.save_config(tower, folder)
     else:
-        (folder / CONFIG).write_text(json.dumps({"capivara": asdict(tower.tuning)}, indent=2) + "\n", "utf-8")
+        (folder / CONFIG).write_text(json.dumps({"capivara": tower.tuning.to_json()}, indent=2) + "\n", "utf-8")
     (folder / ADAPTER_BASE).write_text(json.dumps(base, indent=2) + "\n", "utf-8")
     peft_backed.save_tensors(state(tower), folder / WEIGHTS)
     if images is not None:
@@ -244,7 +219,7 @@ def save(tower: Any, folder: Path, base: dict[str, Any], images: nn.Module | Non
 
 
 def load_image_tower(images: nn.Module, folder: Path) -> bool:
-    """Take the image tower that was trained too; False when none was."""
+    """Load the image tower of an adapter folder; False when the folder has none."""
     from safetensors.torch import load_file
 
     if not (folder / IMAGES).is_file():
@@ -254,32 +229,28 @@ def load_image_tower(images: nn.Module, folder: Path) -> bool:
 
 
 def tuning_of(folder: Path) -> Tuning:
-    """How the adapter in a folder was tuned, so that another can start from it. ``CapivaraError`` for foreign kinds."""
+    """How the adapter in a folder was tuned, to start another one from it.
+
+    Raises ``CapivaraError`` for a method of peft that capivara does not have.
+    """
     config = json.loads((folder / CONFIG).read_bytes())
     if "capivara" in config:
-        settings = config["capivara"]
-        return Tuning(**{**settings, "targets": tuple(settings["targets"])})
+        return Tuning.from_json(config["capivara"])
     whole = config.get("modules_to_save") or []
     if config.get("peft_type") == "LN_TUNING":
         return Tuning("layernorm", projection="proj" in whole)
     if config.get("peft_type") != "LORA":
-        raise CapivaraError(f"{folder}: {config.get('peft_type')}: only LoRA and LN tuning can be gone on with")
+        raise CapivaraError(f"{folder}: {config.get('peft_type')}: only adapters of LoRA and LN tuning can be resumed")
     targets = config["target_modules"]
     return Tuning(
-        rank=config["r"],
-        alpha=config["lora_alpha"],
-        dropout=config["lora_dropout"],
-        targets=(targets,) if isinstance(targets, str) else tuple(sorted(targets)),
+        lora_r=config["r"],
+        lora_alpha=config["lora_alpha"],
+        lora_dropout=config["lora_dropout"],
+        lora_targets=targets if isinstance(targets, str) else ",".join(sorted(targets)),
         projection="proj" in whole,
         layernorm=_NORMS in whole,
-        more={name: True for name in ("use_dora", "use_rslora") if config.get(name)} | _initialised(config),
+        **lora_extras(config),
     )
-
-
-def _initialised(config: dict[str, Any]) -> dict[str, Any]:
-    """The way an adapter was initialised, where that changed its base's weights too."""
-    how = config.get("init_lora_weights")
-    return {"init_lora_weights": how} if isinstance(how, str) and how not in ("gaussian", "orthogonal") else {}
 
 
 def read_state(folder: Path) -> dict[str, Tensor]:
@@ -292,13 +263,13 @@ def read_state(folder: Path) -> dict[str, Tensor]:
 
 
 def merges(folder: Path) -> bool:
-    """Whether the adapter in a folder can become part of the tower's own weights."""
+    """Whether the adapter in a folder can be merged into the tower's own weights."""
     config = json.loads((folder / CONFIG).read_bytes())
     return config.get("capivara", {"method": "lora"})["method"] in ("lora", "layernorm", "lit", "full")
 
 
 def load(text: nn.Module, folder: Path, device: str) -> Any:
-    """The tower with a saved adapter, ready to encode; merged into its weights where the method can be."""
+    """The tower with a saved adapter, ready to encode; merged into its weights where ``merges`` and peft has it."""
     config = json.loads((folder / CONFIG).read_bytes())
     if "capivara" not in config:
         from peft import PeftModel

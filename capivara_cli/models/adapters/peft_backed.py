@@ -1,11 +1,10 @@
-"""LoRA on the text tower through peft: put in, counted, saved, loaded."""
+"""LoRA and LayerNorm tuning of the text tower through peft: add, count, save, load."""
 
 from __future__ import annotations
 
 import contextlib
 import warnings
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,54 +12,40 @@ import torch
 from torch import nn
 
 from capivara_cli.errors import CapivaraError
+from capivara_cli.models.adapters.tuning import Tuning
 
 _USUAL = (("query", "value"), ("q_proj", "v_proj"), ("q", "v"), ("c_fc", "c_proj"))
-"""Queries and values by the towers' names for them; open_clip's own towers have these in one, so there the
-feed-forward network is taken."""
+"""Queries and values, by their names in various towers. open_clip's own towers have both in one matrix that peft cannot
+reach; there LoRA goes on the feed-forward network."""
 
 
-@dataclass(frozen=True)
-class Lora:
-    """LoRA (arXiv 2106.09685): rank, alpha, dropout, names of the linear modules it is put on (none: the usual ones);
-    ``projection``: the tower's projection trains as a whole beside it, and so do the modules whose names end as one of
-    ``whole``."""
+def add_lora(text: nn.Module, tuning: Tuning, base: str, whole: tuple[str, ...] = ()) -> Any:
+    """The text tower as a peft model in which only the adapter trains (LoRA, arXiv 2106.09685).
 
-    rank: int
-    alpha: float
-    dropout: float
-    targets: tuple[str, ...]
-    projection: bool
-    whole: tuple[str, ...] = ()
-
-
-def add_lora(text: nn.Module, lora: Lora, base: str, more: dict[str, Any] | None = None) -> Any:
-    """The text tower as a peft model in which only the adapter trains. ``base`` names the model it belongs to.
-
-    ``more``: further fields of peft's LoraConfig by name (use_dora, use_rslora, init_lora_weights, …).
-
-    Raises ``CapivaraError`` naming the modules there are when a target is not among them. A tower without a
-    projection module trains the LoRA matrices alone.
+    ``base`` names the model it belongs to. The projection, if ``tuning`` trains it and the tower has one, and the
+    modules whose names end as one of ``whole`` are trained as a whole beside the adapter. Raises ``CapivaraError``,
+    with the names of the linear modules, when a target is not among them.
     """
     from peft import LoraConfig, get_peft_model
 
     there = linear_names(text)
-    targets = lora.targets or next((names for names in _USUAL if set(names) <= set(there)), ())
+    targets = tuning.targets or next((list(names) for names in _USUAL if set(names) <= set(there)), [])
     missing = [target for target in targets if target not in there]
     if missing or not targets:
         absent = f"this text tower has no linear module named {missing[0]!r}" if missing else "none are named"
         raise CapivaraError(f"--lora-targets {','.join(targets)}: {absent}", f"it has {', '.join(there)}")
     config = LoraConfig(
-        r=lora.rank,
-        lora_alpha=lora.alpha,  # type: ignore[arg-type]
-        lora_dropout=lora.dropout,
+        r=tuning.lora_r,
+        lora_alpha=tuning.lora_alpha,  # type: ignore[arg-type]
+        lora_dropout=tuning.lora_dropout,
         target_modules=sorted(targets),
-        modules_to_save=_whole(text, lora.projection, lora.whole),
+        modules_to_save=_whole(text, tuning.trains_projection, whole),
         bias="none",
-        **(more or {}),
+        **tuning.peft_options,
     )
     text.requires_grad_(False)
     adapted = get_peft_model(text, config)
-    config.base_model_name_or_path = base  # peft warns when it is set earlier: an nn.Module has no name
+    config.base_model_name_or_path = base  # set late: peft warns about a name for an nn.Module
     return adapted
 
 
@@ -80,7 +65,7 @@ def add_layernorm(text: nn.Module, base: str, projection: bool) -> Any:
 
 @contextlib.contextmanager
 def quiet_peft() -> Iterator[None]:
-    """Without the warning that peft's LoRA has no layer for a LayerNorm: it is given where it was not asked for one."""
+    """Within the context peft does not warn that LoRA has no layer for a LayerNorm, which nobody asked it for."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Unsupported layer type")
         yield
@@ -91,9 +76,10 @@ def _whole(text: nn.Module, projection: bool, names: tuple[str, ...]) -> list[st
 
 
 def linear_names(text: nn.Module) -> list[str]:
-    """Names that ``--lora-targets`` can take: the last part of every linear module's, in order of appearance.
+    """Names that ``--lora-targets`` can take: the last part of each linear module's name, in order of appearance.
 
-    The linear inside ``nn.MultiheadAttention`` is left out: it is not called as a module, an adapter there is ignored.
+    The linear module inside ``nn.MultiheadAttention`` is left out: it is never called, so an adapter on it has no
+    effect.
     """
     attentions = {name for name, module in text.named_modules() if isinstance(module, nn.MultiheadAttention)}
     return list(
@@ -109,7 +95,7 @@ def linear_names(text: nn.Module) -> list[str]:
 
 
 def confuses_projection(text: nn.Module) -> bool:
-    """Whether peft, which takes names by their ends, would train other modules with the projection (NLLB's q_proj)."""
+    """Whether peft, which matches the ends of names, would train other modules with the projection (NLLB's q_proj)."""
     return any(name.endswith("proj") and name != "proj" for name, _ in text.named_modules())
 
 
@@ -118,7 +104,7 @@ def has_projection(text: nn.Module) -> bool:
 
 
 def checkpoint_gradients(text: nn.Module) -> None:
-    """Keep only what enters each layer and compute the rest again in the backward pass: less memory, more work."""
+    """Keep only the inputs of each layer and compute the rest again in the backward pass: less memory, more work."""
     transformer: Any = getattr(text, "transformer", None)
     if hasattr(transformer, "activation_checkpointing_enable"):  # the other name is deprecated
         transformer.activation_checkpointing_enable()
@@ -127,12 +113,12 @@ def checkpoint_gradients(text: nn.Module) -> None:
 
 
 def trainable(module: nn.Module) -> int:
-    """Parameters that receive a gradient."""
+    """The number of parameters that receive a gradient."""
     return sum(parameter.numel() for parameter in module.parameters() if parameter.requires_grad)
 
 
 def adapter_state(text: Any) -> dict[str, torch.Tensor]:
-    """The adapter's parameters alone, detached and on the CPU; names as in the peft file."""
+    """The adapter's parameters by their names in peft's file, detached and on the CPU."""
     from peft import get_peft_model_state_dict
 
     # Asked about embeddings, peft would look for the base model on the hub.

@@ -13,7 +13,7 @@ from capivara_cli.errors import CapivaraError
 from capivara_cli.pipeline import partition
 from capivara_cli.pipeline.books import Watch
 from capivara_cli.pipeline.chain import Chain
-from capivara_cli.pipeline.options import Settings
+from capivara_cli.pipeline.options import Settings, build, option_values
 from capivara_cli.pipeline.partition import Share
 from capivara_cli.pipeline.passes import Passes
 from capivara_cli.pipeline.stage import Stage, Step
@@ -36,7 +36,7 @@ class Job:
     def of(cls, passes: Passes, share: Share) -> Job:
         """What is left to do of ``passes``."""
         chain = passes.chain
-        steps = [{"stage": _name_of(step.stage), "options": asdict(step.options)} for step in chain.steps]
+        steps = [{"stage": _name_of(step.stage), "options": option_values(step.options)} for step in chain.steps]
         settings = replace(chain.settings, workers=1, engine="local")
         return cls(
             steps,
@@ -93,4 +93,4 @@ def _stage(name: str) -> Any:
 
 def _step(name: str, options: dict[str, Any]) -> Step:
     stage: Stage = _stage(name)
-    return Step(stage, stage.options(**options))
+    return Step(stage, build(stage.options, **options))

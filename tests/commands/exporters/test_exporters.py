@@ -26,7 +26,7 @@ from capivara_cli.errors import CapivaraError, UsageError
 from capivara_cli.models.clip import load_clip
 from capivara_cli.models.run_folder import RunDir
 from capivara_cli.pipeline.env import Env
-from capivara_cli.pipeline.options import Settings
+from capivara_cli.pipeline.options import Settings, build
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -39,7 +39,8 @@ def a_run(tiny: Path, shards: Callable[..., Path], tmp_path: Path) -> Path:
 
 
 def trained(tiny: Path, shards: Callable[..., Path], tmp_path: Path, peft: Any = "lora") -> Path:
-    options = TrainOptions(
+    options = build(
+        TrainOptions,
         lang="pt", model=f"local-dir:{tiny}", runs=str(tmp_path / "runs"), steps=6, batch_size=16, lr=1e-2, warmup=1,
         peft=peft,
     )  # fmt: skip

@@ -19,8 +19,9 @@ from capivara_cli.models.adapters.layers import (
     PromptEmbedding,
     short_attention,
 )
-from capivara_cli.models.adapters.methods import Tuning, tune
+from capivara_cli.models.adapters.methods import tune
 from capivara_cli.models.adapters.peft_backed import trainable
+from capivara_cli.models.adapters.tuning import Tuning
 from capivara_cli.models.clip import Clip, load_clip
 from capivara_cli.training.less_memory import lean
 
@@ -72,11 +73,11 @@ def test_counts_of_the_table_of_2305_03510(tmp_path: Path, chosen: Tuning, count
 
 
 TINY = {
-    "lora": Tuning("lora", rank=2),
-    "pissa": Tuning("lora", rank=2, more={"init_lora_weights": "pissa"}),
-    "dora": Tuning("lora", rank=2, more={"use_dora": True}),
-    "adapter": Tuning("adapter", bottleneck=4),
-    "compacter": Tuning("compacter", reduction=4, phm=2),
+    "lora": Tuning("lora", lora_r=2),
+    "pissa": Tuning("lora", lora_r=2, lora_init="pissa"),
+    "dora": Tuning("lora", lora_r=2, lora_use="dora"),
+    "adapter": Tuning("adapter", adapter_dim=4),
+    "compacter": Tuning("compacter", compacter_reduction=4, phm_dim=2),
     "soft-prompt": Tuning("soft-prompt"),
     "layernorm": Tuning("layernorm"),
     "lit": Tuning("lit"),
@@ -189,6 +190,6 @@ def test_a_prompt_comes_after_the_first_token_and_the_end_stays() -> None:
 def test_a_tower_without_the_parts_is_refused(tiny: Path) -> None:
     clip = load_clip(f"local-dir:{tiny}")
     with pytest.raises(UsageError, match="product does not divide"):
-        tune(clip.model.text, Tuning("compacter", reduction=16, phm=4), "tiny")
+        tune(clip.model.text, Tuning("compacter", compacter_reduction=16, phm_dim=4), "tiny")
     with pytest.raises(CapivaraError, match=r"output\.dense"):
         tune(torch.nn.Sequential(torch.nn.Linear(2, 2)), Tuning("adapter"), "none")

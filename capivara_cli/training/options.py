@@ -1,0 +1,225 @@
+"""The options of a training run, in groups; each part of the training code takes the groups it needs.
+
+No module here imports torch: ``capivara train --help`` reads this file.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from capivara_cli import languages
+from capivara_cli.errors import CapivaraError, UsageError
+from capivara_cli.models.adapters.tuning import Tuning
+from capivara_cli.models.clip_files import DEFAULT_MODEL
+from capivara_cli.pipeline.options import group, opt, option_fields, option_values
+from capivara_cli.training.schedule import Schedule
+
+_TERMS = ("clip", "siglip", "distill")
+_TRACKERS = ("tensorboard", "wandb")
+
+
+@dataclass(frozen=True)
+class Loss:
+    """What is minimised: the terms between captions and images, the alignment of texts, and a teacher."""
+
+    objective: str = opt("auto", "clip, siglip or distill, or a sum as clip+distill:0.5 [default: the model's own]")
+    teacher: str = opt("", "for distill: model whose text tower teaches [default: the model itself, untuned]")
+    distill_loss: Literal["mse", "cosine"] = opt("mse", "distance to the teacher")
+    align: Literal["none", "native", "mt-source", "mt-pivot"] = opt(
+        "none", "alignment routine 1, 2 or 3: which texts of an image are drawn together"
+    )
+    align_loss: Literal["mse", "cosine", "contrastive"] = opt("mse", "distance between aligned texts")
+    align_weight: float = opt(0.1, "weight of the alignment", min=0)
+    align_anchor: Literal["frozen", "live"] = opt(
+        "frozen", "whether the other text is embedded by the base model, or by the tuned one"
+    )
+
+    @property
+    def terms(self) -> dict[str, float]:
+        """``clip+distill:0.5`` -> {"clip": 1.0, "distill": 0.5}; {"auto": 1.0} for auto. May raise ``UsageError``."""
+        if self.objective == "auto":
+            return {"auto": 1.0}
+        found = {}
+        for part in self.objective.split("+"):
+            name, _, weight = part.strip().partition(":")
+            number = _number(weight) if weight else 1.0
+            if name not in _TERMS or number is None or number <= 0 or name in found:
+                raise UsageError(f"--objective {self.objective}: {part!r}", f"a sum of {', '.join(_TERMS)}, each once")
+            found[name] = number
+        if {"clip", "siglip"} <= found.keys():
+            raise UsageError(f"--objective {self.objective}: clip or siglip, they share the temperature")
+        return found
+
+    @property
+    def uses_images(self) -> bool:
+        """False where the only term is distillation, which needs texts alone."""
+        return set(self.terms) != {"distill"}
+
+
+@dataclass(frozen=True)
+class CaptionChoice:
+    """Which captions and images of the data are used, and how often.
+
+    ``shots``: images per run, 0 for all; ``split_seed`` alone decides which images these are.
+    """
+
+    text_sampling: Literal["uniform", "weighted", "all"] = opt("uniform", "captions of an image per visit: one, or all")
+    text_weights: str = opt("", "for weighted: authors and weights, as in human=2,argos=1,*blip2*=0.5; others 1")
+    views: int = opt(0, "augmented views of each image, computed once; 0: the image as it is", min=0)
+    shots: int = opt(0, "few-shot: number of images to train on; 0: all", min=0)
+    split_seed: int = opt(42, "decides which images are held out, and which are the shots", min=0)
+
+    @property
+    def weights(self) -> dict[str, float]:
+        """Weights by the author of a caption, patterns allowed. Raises ``UsageError`` for what is no weight."""
+        found = {}
+        for part in split(self.text_weights):
+            name, equals, weight = part.rpartition("=")
+            number = _number(weight)
+            if not equals or number is None or number < 0:
+                raise UsageError(f"--text-weights {part}: not AUTHOR=WEIGHT", "as in: human=2,argos=1")
+            found[name] = number
+        return found
+
+
+@dataclass(frozen=True)
+class ModelSelection:
+    """Validation: on what, how often, and when training stops early."""
+
+    val: str = opt("", "validation data: a share or number of the images to hold out, or shards, or an eval set")
+    val_every: int = opt(100, "steps between validations", min=1)
+    patience: int = opt(0, "stop after this many validations without a better one; 0: never", min=0)
+
+    @property
+    def heldout(self) -> float:
+        """The share or number of images that ``val`` holds out; 0 when it names data, or is empty."""
+        return _number(self.val) or 0.0
+
+
+@dataclass(frozen=True)
+class KeptLanguages:
+    """Captions in languages that the model knows already and should not forget."""
+
+    keep_lang: str = opt("en", "languages that the model should not forget")
+    keep_share: float = opt(0.15, "share of each batch in those languages; 0: none, as in the paper", min=0, max=0.9)
+    keep_weight: float = opt(
+        4.0, "weight of the term that keeps those captions' embeddings as the base model has them", min=0
+    )
+
+
+@dataclass(frozen=True)
+class Resources:
+    """How numbers are computed, within how much memory, and what is written on the way."""
+
+    precision: Literal["auto", "fp32", "bf16"] = opt(
+        "auto", "of frozen weights and activations; auto: bf16 where the device multiplies in it"
+    )
+    memory: str = opt("", "most memory to take, as in 2GB [default: most of what is free]", tuning=True)
+    grad_checkpointing: bool = opt(False, "less memory, a third more work", tuning=True)
+    compile: bool = opt(
+        False, "let torch.compile build the layers: a slow start; on a CPU slower steps too", tuning=True
+    )
+    checkpoint_every: int = opt(100, "steps between checkpoints; 0: never", min=0, tuning=True)
+    log: str = opt("", "trackers that get the metrics too: tensorboard, wandb, or both", tuning=True)
+
+    @property
+    def trackers(self) -> list[str]:
+        return split(self.log)
+
+
+@dataclass(frozen=True)
+class Options:
+    """Options of ``capivara train``.
+
+    The defaults are the recipe of CAPIVARA + Opt (arXiv 2310.13683), but for the optimiser: AdamW with weight decay on
+    matrices alone, where the paper's code has an L2 penalty on everything.
+    """
+
+    lang: str = opt("", "language to learn, or several: hi or hi,xh")
+    separately: bool = opt(False, "one run for each of the languages, instead of one for all")
+    model: str = opt(DEFAULT_MODEL, "open_clip model, hf-hub:ORG/NAME, local-dir:PATH, mclip:NAME, a run, or toy")
+    pretrained: str = opt("", "weights of an open_clip model: a tag or a file [default: laion5b_s13b_b90k]")
+    continue_from: str = opt(
+        "", "run or peft adapter (folder, hf-hub:ORG/NAME) to start from; it decides the model and the method"
+    )
+    name: str = opt("", "name of the run [default: the language]")
+    runs: str = opt("runs", "folder of all runs; --out names the run folder itself")
+    seeds: int = opt(1, "runs that differ in the seed only; results are mean ± std", min=1)
+    schedule: Schedule = group(Schedule)
+    loss: Loss = group(Loss)
+    captions: CaptionChoice = group(CaptionChoice)
+    selection: ModelSelection = group(ModelSelection)
+    tuning: Tuning = group(Tuning)
+    keep: KeptLanguages = group(KeptLanguages)
+    temperature: float = opt(0.0, "temperature to start from; 0: the model's own", min=0, max=1)
+    learn_temperature: bool = opt(True, "train the temperature; its inverse is held at or below 100")
+    resources: Resources = group(Resources)
+
+    def check(self) -> None:
+        """Raise ``UsageError`` for options that are wrong, or do not go together, before anything is read."""
+        if not self.languages:
+            raise UsageError("train: which language?", "say it with --lang, as in: capivara train shards/ --lang hi")
+        terms = self.loss.terms
+        if (self.captions.text_sampling == "weighted") != bool(self.captions.weights):
+            raise UsageError(
+                "--text-sampling weighted and --text-weights belong together",
+                "as in: --text-sampling weighted --text-weights human=2,argos=1",
+            )
+        if self.selection.patience and not self.selection.val:
+            raise UsageError("--patience: there is nothing to wait for without --val", "as in: --val 0.05 --patience 5")
+        for name in self.resources.trackers:
+            if name not in _TRACKERS:
+                raise UsageError(f"--log {name}: there are {' and '.join(_TRACKERS)}")
+        self.check_method(self.tuning.peft)
+        if self.loss.align_weight and self.loss.align != "none" and set(terms) == {"distill"}:
+            raise UsageError("--align: a term beside images; distill alone has none", "as in: --objective clip+distill")
+
+    def check_method(self, method: str) -> None:
+        """Raise ``UsageError`` for options that do not go with the method, which ``--continue-from`` may decide."""
+        if method == "full" and (self.captions.views or "distill" in self.loss.terms):
+            raise UsageError("--peft full trains on the images themselves: not with --views, not with distill")
+
+    @property
+    def languages(self) -> list[str]:
+        """BCP-47 codes of the languages to learn."""
+        return _languages(self.lang)
+
+    @property
+    def kept(self) -> list[str]:
+        """Languages of the kept share of a batch, without those that are learned anyway."""
+        keep = self.keep
+        return [each for each in _languages(keep.keep_lang) if each not in self.languages] if keep.keep_share else []
+
+    @property
+    def request(self) -> dict[str, Any]:
+        """The options that decide the result, by name: a run is resumed only by the same ones."""
+        aside = {"name", "runs", "seeds", "separately"}
+        aside |= {each.name for each in option_fields(self) if each.metadata.get("tuning")}
+        return {key: value for key, value in option_values(self).items() if key not in aside}
+
+
+def split(text: str) -> list[str]:
+    """The items of a comma-separated list, each once."""
+    return list(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
+
+
+def _number(text: str) -> float | None:
+    try:
+        return float(text)
+    except ValueError:
+        return None
+
+
+def _languages(text: str) -> list[str]:
+    """BCP-47 codes of a comma-separated list. A code that no translator knows is taken as given."""
+    found = []
+    for name in split(text):
+        try:
+            found.append(languages.get(name).code)
+        except CapivaraError:
+            if not re.fullmatch(r"[a-z]{2,3}(-\w+)*", name):
+                raise
+            found.append(name)
+    return list(dict.fromkeys(found))
