@@ -141,7 +141,7 @@ def _name(recipe: Recipe) -> str:
     return code if recipe.name == DEFAULT else "-".join(dict.fromkeys([*recipe.name.split("-"), code]))
 
 
-def price(stages: Sequence[ledger.Record], total: ledger.Record) -> str:
+def price(stages: Sequence[ledger.LedgerRecord], total: ledger.LedgerRecord) -> str:
     """The footprint of the whole chain in one line."""
     shares = ", ".join(f"{each['stage']} {each['kwh'] * 1000:.2g}" for each in stages)
     return (

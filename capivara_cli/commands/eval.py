@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from capivara_cli import console, languages, registry
-from capivara_cli.costs import live_record
 from capivara_cli.errors import CapivaraError, UsageError, unknown
 from capivara_cli.models.clip_files import DEFAULT_MODEL
 from capivara_cli.pipeline.command import command
@@ -92,7 +91,7 @@ def _eval(inputs: list[str], options: Options, env: Env) -> dict[str, Any]:
     # What the evaluation cost is recorded in the first run folder.
     owner: dict[str, Any] = {"run": targets.runs[0]} if targets.runs else {}
     if targets.runs:
-        live_record.goes_to(run=targets.runs[0])
+        env.costs.record_result_at(run=targets.runs[0])
 
     def translate(source: str, target: str) -> Translation:
         return Translation(options.translator, source, target, env)

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from capivara_cli import console
-from capivara_cli.costs import Meter, carbon_intensity, ledger
+from capivara_cli.costs import carbon_intensity, ledger
 from capivara_cli.errors import CapivaraError, UsageError
 from capivara_cli.pipeline.command import command
 from capivara_cli.pipeline.env import Env
@@ -49,9 +49,9 @@ def footprint(inputs: list[str], options: Options, env: Env) -> dict[str, Any]:
     return {"stages": stages, "total": total, "records": records}
 
 
-def _records(paths: Sequence[Path]) -> list[ledger.Record]:
+def _records(paths: Sequence[Path]) -> list[ledger.LedgerRecord]:
     """The records of all paths, each once; of a folder without any, those of the folders in it (``runs/pt-data/``)."""
-    found: dict[Path, list[ledger.Record]] = {}
+    found: dict[Path, list[ledger.LedgerRecord]] = {}
     for path in paths:
         if not path.exists():
             raise CapivaraError(f"{path}: no such file or folder")
@@ -71,7 +71,7 @@ def _records(paths: Sequence[Path]) -> list[ledger.Record]:
 
 def _measure(words: list[str], env: Env) -> dict[str, Any]:
     """Run any command, its streams untouched, and say what it and all that it starts cost; its exit code is ours."""
-    with Meter(words[0], carbon_intensity.of(env.settings), now=True) as meter:
+    with env.costs.meter(words[0], carbon_intensity.of(env.settings), now=True) as meter:
         try:
             code = subprocess.run(words, stdout=console.claim_stdout()).returncode
         except FileNotFoundError as error:

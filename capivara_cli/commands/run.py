@@ -41,4 +41,4 @@ def _estimate(inputs: list[str], options: Options, env: Env, rehearsal: Rehearsa
 @command("run", Options, "PLAN INPUT", streams=True, estimate=_estimate)
 def run(inputs: list[str], options: Options, env: Env) -> dict[str, Any]:
     """Run the plan that is the first argument over the inputs that follow it."""
-    return engine.run(_plan(inputs), inputs[1:], env.settings, env.data).summary()
+    return engine.run(_plan(inputs), inputs[1:], env.settings, env.data, env.costs).summary()

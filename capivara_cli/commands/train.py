@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from capivara_cli import console
-from capivara_cli.costs import per_step as steps
 from capivara_cli.errors import CapivaraError
 from capivara_cli.models.clip import DEFAULT_MODEL, check_model, find_adapter
 from capivara_cli.models.run_folder import RunDir
@@ -68,7 +67,7 @@ def train(inputs: list[str], options: Options, env: Env) -> dict[str, Any]:
     stores: dict[str, Any] = {}  # all runs share their features: a stream can be read only once
     summaries: list[dict[str, Any]] = []
     for number, (each, run, settings) in enumerate(runs):
-        with steps.at(number):
+        with env.costs.steps.at(number):
             summary = Session(each, run, source, _env(settings, env), stores).run()
             summaries += [summary] if summary is not None else []
     if not summaries:
@@ -106,7 +105,7 @@ def _check_models(options: Options) -> None:
 
 def _env(settings: Settings, env: Env) -> Env:
     """The environment with another seed and the same counts: a sample that is read once counts once."""
-    own = Env(settings, env.step)
+    own = Env(settings, env.step, costs=env.costs)
     own.tally = env.tally
     return own
 

@@ -1,6 +1,6 @@
-"""codecarbon, where it can measure the processor rather than guess: made around work, in the background, quiet.
+"""codecarbon, used only where it can measure the processor: in the background, without any output.
 
-It reads the counters of the whole machine. What is ours of that is our part of the busy time of all processors.
+It reads the counters of the whole machine. Our share of their energy is our share of the busy time of all processors.
 """
 
 from __future__ import annotations
@@ -13,17 +13,18 @@ from pathlib import Path
 from typing import Any
 
 from capivara_cli.costs import process_tree
+from capivara_cli.costs.footprint import JOULES_PER_KWH
 
 AFTER = 10.0
-"""Seconds of work before codecarbon is loaded, which takes one and the start of it up to four."""
-_AT_LEAST = 5.0  # s: what it has seen of less says nothing about the rest
+"""Seconds of work before codecarbon is loaded: its import takes one second, its start up to four."""
+_AT_LEAST = 5.0  # s: a shorter measurement says nothing about the rest of the work
 _MODELS = ("cpu_load", "constant")
-"""How codecarbon calls its ways of guessing."""
+"""codecarbon's names for its estimates that measure nothing."""
 
 
 @dataclass(frozen=True)
 class Measured:
-    """``joules`` of the whole processor in ``seconds``, in which everything on the machine was busy for ``busy``."""
+    """The ``joules`` of the whole processor in ``seconds``; ``busy``: CPU seconds of all processes of the machine."""
 
     joules: float
     seconds: float
@@ -36,7 +37,7 @@ class Measured:
 
 
 def can_measure() -> bool:
-    """Whether there is a counter that this user may read; macOS has to be asked."""
+    """Whether this user may read a counter of the processor; on macOS only codecarbon can tell, so True."""
     if sys.platform == "darwin":
         return True
     for counter in Path("/sys/class/powercap").glob("*/energy_uj"):
@@ -49,7 +50,7 @@ def can_measure() -> bool:
 
 
 class Tracker:
-    """codecarbon from ``AFTER`` seconds on until ``stop``; opens no socket, writes no file, leaves no lock."""
+    """Runs codecarbon from ``AFTER`` seconds on until ``stop``; opens no socket, writes no file, leaves no lock."""
 
     def __init__(self) -> None:
         self._stopped = threading.Event()
@@ -61,7 +62,10 @@ class Tracker:
         self._thread.start()
 
     def stop(self) -> Measured | None:
-        """What it measured, None when that is nothing or too little: it swallows its own errors, so look twice."""
+        """What it measured; None if that is nothing or too little.
+
+        codecarbon swallows its own errors, so its result is checked here.
+        """
         self._stopped.set()
         if self._thread.is_alive():
             self._thread.join(timeout=6.0)
@@ -74,7 +78,7 @@ class Tracker:
         how = method(tracker)
         if data is None or not how or seconds < _AT_LEAST or busy <= 0:
             return None
-        return Measured(data.cpu_energy * 3.6e6, seconds, busy, how)
+        return Measured(data.cpu_energy * JOULES_PER_KWH, seconds, busy, how)
 
     def _run(self) -> None:
         if self._stopped.wait(AFTER):
@@ -83,10 +87,10 @@ class Tracker:
 
         from codecarbon import OfflineEmissionsTracker
 
-        # After the import, which resets it, and before the tracker, which logs while it is being made.
+        # The import resets the level, and the tracker logs in its constructor: so it is set between the two.
         logging.getLogger("codecarbon").setLevel(logging.CRITICAL)
         tracker = OfflineEmissionsTracker(
-            country_iso_code="USA",  # only its energy is used: the intensity is ours
+            country_iso_code="USA",  # needed, not used: only the energy is taken from it
             tracking_mode="machine",
             output_methods=[],
             measure_power_secs=15,
@@ -100,7 +104,7 @@ class Tracker:
 
 
 def method(tracker: Any) -> str:
-    """How codecarbon got the power of the processor ("intel_rapl"), "" where it guessed."""
+    """How codecarbon measured the processor ("intel_rapl"); "" where it estimated."""
     modes = [getattr(each, "_mode", "") for each in getattr(tracker, "_hardware", [])]
     named = [mode for mode in modes if mode]
     kinds = [type(each).__name__ for each in getattr(tracker, "_hardware", [])]

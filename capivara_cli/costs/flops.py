@@ -1,10 +1,11 @@
 """Floating-point operations of the models that this process runs, counted as they run.
 
-A matrix product of [n, i] and [i, o] is 2·n·i·o operations: for a transformer about 2 per parameter and token forward.
-The backward pass does that again for the input and once more for the weights, each where a gradient is asked for: 6 per
-parameter and token when all is trained, 4 through a frozen layer, 2 without a graph. Counted are linear layers,
-convolutions and PyTorch's own attention; left out is what is small beside them: the products of queries and keys
-inside transformers' attention (2 % at 77 tokens), norms, the loss. What ``torch.compile`` has built is not seen.
+A matrix product of [n, i] and [i, o] takes 2·n·i·o operations: in a transformer about 2 per parameter and token in the
+forward pass. The backward pass takes as many for the gradient of the input and as many for that of the weights, each
+only where it is needed: together 6 per parameter and token when all is trained, 4 through a frozen layer, 2 without a
+graph. Linear layers, convolutions and PyTorch's own attention are counted. The rest is small and left out: the products
+of queries and keys inside transformers' attention (2 % at 77 tokens), norms, the loss. What ``torch.compile`` has built
+is not counted.
 """
 
 from __future__ import annotations
@@ -16,55 +17,53 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-_lock = threading.Lock()
-_total = 0
-_told = 0
-_watched = False
+
+class Operations:
+    """A count of floating-point operations. Threads may add to it at the same time."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._reported = 0
+        self._watched = False
+        self.total = 0
+
+    def add(self, operations: int) -> None:
+        """Count what no layer of PyTorch computes: a model in CTranslate2, a worker process."""
+        with self._lock:
+            self.total += operations
+
+    def taken(self) -> int:
+        """Operations since the last call: what a worker reports to the process that started it."""
+        before, self._reported = self._reported, self.total
+        return self._reported - before
+
+    def watch(self) -> None:
+        """Count the layers of PyTorch from now on, if torch is loaded. More calls change nothing."""
+        if not self._watched and "torch" in sys.modules:
+            from torch.nn.modules.module import register_module_forward_hook
+
+            self._watched = True
+            register_module_forward_hook(self._after_forward)
+
+    def _after_forward(self, module: Any, inputs: tuple[Any, ...], output: Any) -> None:
+        counted = _counter(type(module))  # type: ignore[arg-type]  # types can be hashed
+        if counted is None or not inputs:
+            return
+        import torch
+
+        if torch.compiler.is_compiling() or torch.jit.is_tracing():
+            return
+        forward = counted(module, inputs, output)
+        self.add(forward * (1 + _backward(module, inputs[0])))
 
 
-def add(operations: int) -> None:
-    """Count what no layer of PyTorch computes: a model in CTranslate2, a worker process."""
-    global _total
-    with _lock:
-        _total += operations
-
-
-def total() -> int:
-    """Operations of this process so far."""
-    return _total
-
-
-def taken() -> int:
-    """Operations since this was last asked: what a worker reports to who has started it."""
-    global _told
-    before, _told = _told, _total
-    return _told - before
-
-
-def watch() -> None:
-    """Count from now on, if torch is loaded; again and again is the same as once."""
-    global _watched
-    if not _watched and "torch" in sys.modules:
-        from torch.nn.modules.module import register_module_forward_hook
-
-        _watched = True
-        register_module_forward_hook(_after_forward)
-
-
-def _after_forward(module: Any, inputs: tuple[Any, ...], output: Any) -> None:
-    counted = _counter(type(module))  # type: ignore[arg-type]  # types can be hashed
-    if counted is None or not inputs:
-        return
-    import torch
-
-    if torch.compiler.is_compiling() or torch.jit.is_tracing():
-        return
-    forward = counted(module, inputs, output)
-    add(forward * (1 + _backward(module, inputs[0])))
+COUNTED = Operations()
+"""The one count of this process. PyTorch's hook is called for every module of the process and does not say for whom a
+module runs, so there cannot be several."""
 
 
 def _backward(module: Any, first: Any) -> int:
-    """How often the operations of the forward pass come again in the backward pass."""
+    """How many times the backward pass repeats the operations of the forward pass."""
     import torch
 
     if not torch.is_grad_enabled():
@@ -77,7 +76,7 @@ def _backward(module: Any, first: Any) -> int:
 
 @functools.cache
 def _counter(kind: type) -> Callable[[Any, tuple[Any, ...], Any], int] | None:
-    """How a kind of layer is counted, None for one that computes nothing worth it."""
+    """The function that counts a kind of layer; None for a layer whose operations are negligible."""
     from torch import nn
 
     if issubclass(kind, nn.Linear):
@@ -86,7 +85,7 @@ def _counter(kind: type) -> Callable[[Any, tuple[Any, ...], Any], int] | None:
         return _convolution
     if issubclass(kind, nn.MultiheadAttention):
         return _attention
-    if kind.__name__ == "Conv1D":  # transformers' name for a linear layer that is stored the other way round
+    if kind.__name__ == "Conv1D":  # in transformers: a linear layer with its weight transposed
         return lambda module, inputs, output: 2 * inputs[0].numel() * module.weight.shape[1]
     return None
 
@@ -96,7 +95,7 @@ def _convolution(module: Any, inputs: tuple[Any, ...], output: Any) -> int:
 
 
 def _attention(module: Any, inputs: tuple[Any, ...], output: Any) -> int:
-    """Projections of queries, keys and values and of the result, and the two products between queries and keys."""
+    """The projections of queries, keys, values and result, and the two products: queries by keys, weights by values."""
     queries, keys = inputs[0], inputs[1] if len(inputs) > 1 else inputs[0]
     width = module.embed_dim
     rows, others = queries.numel() // width, keys.numel() // keys.shape[-1]

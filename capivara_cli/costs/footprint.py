@@ -1,4 +1,4 @@
-"""What one piece of work cost, and whether that can be."""
+"""What one piece of work cost, and whether its power is plausible."""
 
 from __future__ import annotations
 
@@ -6,17 +6,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from capivara_cli.costs.per_step import Spent
+from capivara_cli.costs.per_step import StepCost
 
+JOULES_PER_KWH = 3.6e6
 _IDLE = 0.05
-"""The least part of its limit that a GPU or a processor draws; idle cards draw 7 to 15 % of it."""
+"""The smallest share of its limit that a GPU or a processor draws; idle cards draw 7 to 15 %."""
 _OVER = 1.1
-"""What a device may draw above its limit for a while."""
+"""How much of its limit a device may draw for a while."""
 
 
 @dataclass(frozen=True)
 class Power:
-    """Mean watts of a device while it worked for us, the range that it can draw, and how both are known."""
+    """The mean power of a device while it worked for us, in watts, and the range that it can draw."""
 
     device: str
     watts: float
@@ -25,12 +26,12 @@ class Power:
 
     @classmethod
     def measured(cls, device: str, watts: float, limit: float) -> Power:
-        """Of a whole device, whose idle power counts."""
+        """The power of a whole device, idle power included, with its ``limit`` in watts (0 where that is unknown)."""
         return cls(device, watts, _IDLE * limit, _OVER * limit)
 
     @property
     def plausible(self) -> bool | None:
-        """Whether the device can draw that; None where its limit is not known."""
+        """Whether the device can draw that much; None where its limit is unknown."""
         return self.least <= self.watts <= self.most if self.most else None
 
     def __str__(self) -> str:
@@ -41,8 +42,8 @@ class Power:
 class Footprint:
     """The cost of one piece of work: energy in kWh, ``intensity`` in g CO2e per kWh.
 
-    ``source`` is "measured", "modelled" or "GPU measured, CPU modelled"; ``power`` says how for each of cpu, gpu and
-    ram. ``flops`` is None where no model ran. ``watts`` are the devices' means, which ``plausible`` judges.
+    ``source`` is "measured", "modelled" or "GPU measured, CPU modelled"; ``power`` says how, for each of cpu, gpu and
+    ram. ``flops`` is None where no model ran. ``watts`` are the mean powers of the devices; ``plausible`` judges them.
     """
 
     stage: str
@@ -71,15 +72,15 @@ class Footprint:
         """Grams of CO2 equivalent."""
         return self.kwh * self.intensity
 
-    def of_steps(self, names: Sequence[str], spent: Mapping[int, Spent]) -> list[Footprint]:
-        """What each step of a plan cost, all together this; itself alone where there is one, or nothing is known.
+    def of_steps(self, names: Sequence[str], spent: Mapping[int, StepCost]) -> list[Footprint]:
+        """Split this cost among the steps of a plan; returns itself alone where there is one step or nothing is known.
 
-        ``spent``: of the steps by number. Reading, writing and starting are dealt out as the steps' own work is: by
-        CPU seconds for the processor's energy, by seconds for everything else.
+        ``spent``: what each step took, by number. Reading, writing and starting are split in proportion to the steps'
+        own work: by CPU seconds for the energy of the processor, by seconds for everything else.
         """
         if len(names) < 2 or not spent:
             return [self]
-        known = [spent.get(number, (0.0, 0.0, 0)) for number in range(len(names))]
+        known = [spent.get(number, StepCost()) for number in range(len(names))]
         seconds, cpu, flops = (_shares([each[place] for each in known]) for place in range(3))
         return [
             replace(
@@ -103,12 +104,12 @@ class Footprint:
 
 
 def _shares(parts: Sequence[float]) -> list[float]:
-    """Of their sum; equal ones where it is nothing."""
+    """The share of each part in their sum; equal shares where the sum is 0."""
     total = sum(parts)
     return [each / total if total else 1 / len(parts) for each in parts]
 
 
 def judged(powers: list[Power]) -> bool | None:
-    """Whether all of them are plausible; None where that is known of none."""
+    """Whether all powers are plausible; None where no limit is known."""
     known = [each.plausible for each in powers if each.plausible is not None]
     return all(known) if known else None

@@ -1,7 +1,7 @@
 """The energy of NVIDIA GPUs, by their own counters, and which part of it is ours.
 
-A counter is of a whole GPU, and several commands of a pipe may work on one. What it counts between two looks is split
-equally among the processes that hold a context on it at the second, so that the shares of all add up to the whole.
+A counter counts for a whole GPU, and several commands of a pipe may use one GPU. What it counts between two samples
+is split equally among the processes that hold a context on it at the second sample. So all shares add up to the whole.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 
 @dataclass
 class Gpu:
-    """One GPU: the ``joules`` that are ours, those it drew as a whole while it was ours, and for how many seconds."""
+    """One GPU: our ``joules``, and the joules of the ``whole`` GPU in the ``seconds`` in which we used it."""
 
     name: str
     limit: float
@@ -57,8 +57,8 @@ class Gpus:
         gpu.counted = self._counter(gpu, 0.0)
         return gpu
 
-    def look(self, processes: Sequence[int], seconds: float) -> None:
-        """Enter what was drawn since the last look, ``seconds`` ago; ``processes`` are ours."""
+    def sample(self, processes: Sequence[int], seconds: float) -> None:
+        """Add the energy used since the last sample, ``seconds`` ago; ``processes`` are ours."""
         for index, gpu in enumerate(self.all):
             before, gpu.counted = gpu.counted, self._counter(gpu, seconds)
             share = self._share(index, gpu, processes)
@@ -68,7 +68,7 @@ class Gpus:
                 gpu.seconds += seconds
 
     def _counter(self, gpu: Gpu, seconds: float) -> float:
-        """Joules since some moment; from the power of now where a GPU has no counter (before Volta)."""
+        """Joules since a fixed moment; from the present power where a GPU has no counter (before Volta)."""
         try:
             return float(self._nvml.nvmlDeviceGetTotalEnergyConsumption(gpu.handle)) / 1000
         except self._nvml.NVMLError:
@@ -79,7 +79,10 @@ class Gpus:
             return gpu.counted
 
     def _share(self, index: int, gpu: Gpu, processes: Sequence[int]) -> float:
-        """Our part of the processes on a GPU. In a container the driver's numbers may not be ours: open files tell."""
+        """Our share of the processes on a GPU.
+
+        In a container the driver's process ids may not be ours; then the open files of our processes tell.
+        """
         try:
             users = [each.pid for each in self._nvml.nvmlDeviceGetComputeRunningProcesses(gpu.handle)]
         except self._nvml.NVMLError:

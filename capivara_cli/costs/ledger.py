@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import os
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypedDict, cast
 
-from capivara_cli.costs import Footprint, per_step, pipe_relay
+from capivara_cli.costs import pipe_relay
 from capivara_cli.costs.carbon_intensity import Intensity
+from capivara_cli.costs.footprint import Footprint
+from capivara_cli.costs.per_step import StepCost
 from capivara_cli.errors import CapivaraError
 from capivara_cli.storage.claims import Claims
 from capivara_cli.storage.files import naming, replace_text
@@ -19,42 +22,104 @@ from capivara_cli.urls import is_url
 FOLDER_LEDGER = "footprint.jsonl"
 RUN_LEDGER = "footprint.json"
 
-Record = dict[str, Any]
+
+class LedgerRecord(TypedDict, total=False):
+    """What one command, or one step of a plan, cost: a line of ``footprint.jsonl``.
+
+    The keys up to ``co2e_g`` are in every record; older versions did not write the others. A record is written back as
+    it was read, other keys included.
+    """
+
+    id: str
+    stage: str
+    source: str
+    seconds: float
+    cpu_seconds: float
+    kwh_cpu: float
+    kwh_gpu: float
+    kwh_ram: float
+    kwh: float
+    co2e_g: float
+    intensity: float
+    country: str
+    intensity_source: str
+    hardware: str
+    device: str
+    flops: int | None
+    power: dict[str, str | None]
+    watts: dict[str, float]
+    plausible: bool | None
+    samples: int | None
+    plan: str
+    """The id that the steps of one plan have in common."""
+    unfinished: bool
+    """The command was stopped or killed, or is still at work."""
+    unknown_before: bool
+    """The command read a pipe whose writer left no record."""
+    steps: list[LedgerRecord]
+
+
+class CostSum(TypedDict):
+    """Records added up: of one stage, or of all ("total"). ``kwh_per_1000``: energy per 1,000 samples."""
+
+    stage: str
+    runs: int
+    seconds: float
+    cpu_seconds: float
+    kwh_cpu: float
+    kwh_gpu: float
+    kwh_ram: float
+    kwh: float
+    co2e_g: float
+    samples: int
+    flops: int
+    source: str
+    kwh_per_1000: float | None
+
+
+@dataclass(frozen=True)
+class Own:
+    """The cost of a command that has ended, the ``id`` of its record, and what each step of its plan took."""
+
+    id: str
+    cost: Footprint
+    steps: Mapping[int, StepCost] = field(default_factory=dict)
 
 
 def record(
-    inputs: Sequence[str], summary: dict[str, Any], cost: Footprint, ledger: str = "",
-    data: BinaryIO | None = None, name: str = "",
-) -> Record:  # fmt: skip
-    """Write what a command cost beside its result, behind the records of its inputs; return its own record.
+    inputs: Sequence[str], summary: dict[str, Any], own: Own, ledger: str = "", data: BinaryIO | None = None
+) -> LedgerRecord:
+    """Write what a command cost beside its result, after the records of its inputs; returns its own record.
 
-    A record has an ``id`` (``name``), so that a chain with common ancestors counts nothing twice. A folder of shards
-    keeps records in ``footprint.jsonl``, a run in ``footprint.json``, a pipe hands them on to the command that reads
-    it (``data``); ``ledger`` names one more file to append to. What has several parts, the steps of a plan or the runs
-    of one training, has a record for each, which are the ``steps`` of what is returned.
+    A folder of shards keeps records in ``footprint.jsonl`` and a run in ``footprint.json``; a pipe (``data``) hands
+    them on to the command that reads it; ``ledger`` names one more file to append to. Each record has an ``id``, so
+    that a chain with common ancestors counts nothing twice. The steps of a plan and the runs of one training have a
+    record each; these are the ``steps`` of the record that is returned.
     """
     before = _records(pipe_relay.taken(inputs), "the pipe")
-    own = _own(name or uuid.uuid4().hex, summary, cost)
+    records = _own(own, summary)
     if pipe_relay.reads_pipe() and not before:
-        own[0]["unknown_before"] = True
+        records[0]["unknown_before"] = True
     ancestors = [each for folder in sorted({_folder(text) for text in inputs}) for each in read(folder)]
-    _keep(summary, [*ancestors, *before], own, data)
+    _keep(summary, [*ancestors, *before], records, data)
     if ledger:
-        _append(ledger, "".join(map(_line, own)))
-    if len(own) == 1:
-        return own[0]
-    return {"id": own[0]["plan"], **cost.to_json(), "samples": own[0]["samples"], "steps": own}
+        _append(ledger, "".join(map(_line, records)))
+    if len(records) == 1:
+        return records[0]
+    whole = {"id": own.id, **own.cost.to_json(), "samples": records[0]["samples"], "steps": records}
+    return cast(LedgerRecord, whole)
 
 
 def note(
     name: str, summary: dict[str, Any], cost: Footprint, patience: float, ledger: str = "", helped: bool = False
 ) -> None:
-    """Write what a command has cost so far, which ``record`` replaces when it ends; until then it is ``unfinished``,
-    unless it has only ``helped`` another that has the result.
+    """Write what a command has cost so far; ``record`` replaces it when the command ends.
 
-    Only into a folder of this machine that is there, and not when others keep its ledger for ``patience`` seconds.
+    Until then the record is ``unfinished``, unless the command only ``helped`` another one, which has the result. It is
+    written to existing folders of this machine only, and left out if others use the ledger for ``patience`` seconds.
     """
-    own = {"id": name, **cost.to_json(), "samples": summary.get("read")} | ({} if helped else {"unfinished": True})
+    marks = {} if helped else {"unfinished": True}
+    own = cast(LedgerRecord, {"id": name, **cost.to_json(), "samples": summary.get("read"), **marks})
     for path in _places(summary):
         if path.parent.is_dir():
             _join(path, [], [own], patience)
@@ -62,40 +127,41 @@ def note(
         _append(ledger, _line(own))
 
 
-def _own(name: str, summary: dict[str, Any], cost: Footprint) -> list[Record]:
-    """The record of a command, or those of its parts, which have an id in common, ``plan``."""
+def _own(own: Own, summary: dict[str, Any]) -> list[LedgerRecord]:
+    """The record of a command, or those of its parts, which have the id of the whole as ``plan``."""
     parts = _parts(summary)
-    costs = cost.of_steps([stage for stage, _ in parts], per_step.taken())
+    costs = own.cost.of_steps([stage for stage, _ in parts], own.steps)
     if len(costs) == 1:
-        return [{"id": name, **cost.to_json(), "samples": summary.get("read", summary.get("samples"))}]
+        samples = summary.get("read", summary.get("samples"))
+        return [cast(LedgerRecord, {"id": own.id, **own.cost.to_json(), "samples": samples})]
     return [
-        {"id": uuid.uuid4().hex, "plan": name, **each.to_json(), "samples": samples}
+        cast(LedgerRecord, {"id": uuid.uuid4().hex, "plan": own.id, **each.to_json(), "samples": samples})
         for each, (_, samples) in zip(costs, parts, strict=True)
     ]
 
 
 def _parts(summary: dict[str, Any]) -> list[tuple[str, int | None]]:
-    """Stage and samples of what one command did one after the other: the steps of a plan, the runs of a training."""
+    """Stage and samples of each part of a command: of each step of a plan, of each run of a training."""
     if "runs" in summary:
         return [("train", each["samples"]) for each in summary["runs"]]
-    books = summary["steps"] if "written" in summary and "steps" in summary else []  # of train they are a number
+    books = summary["steps"] if "written" in summary and "steps" in summary else []  # train's "steps" is a number
     return [(each["step"], each["read"]) for each in books]
 
 
 def run_folders(summary: dict[str, Any]) -> list[Path]:
-    """The run folders that a command has filled, or added to."""
+    """The run folders that a command has written to."""
     return [Path(each["run"]) for each in summary.get("runs", [summary]) if each.get("run")]
 
 
 def _places(summary: dict[str, Any]) -> list[Path]:
-    """The ledgers beside the results of a command, as far as they are on this machine."""
+    """The ledgers beside the results of a command on this machine."""
     out = summary.get("out", "-")
     folders = [] if out == "-" or is_url(out) else [Path(out) / FOLDER_LEDGER]
     return [*folders, *(folder / RUN_LEDGER for folder in run_folders(summary))]
 
 
-def _keep(summary: dict[str, Any], before: list[Record], own: list[Record], data: BinaryIO | None) -> None:
-    """Put records where a result is: a folder, a run, or the pipe that it has gone into."""
+def _keep(summary: dict[str, Any], before: list[LedgerRecord], own: list[LedgerRecord], data: BinaryIO | None) -> None:
+    """Write records beside the result: into a folder, a run, or the pipe that the result went into."""
     out = summary.get("out", "-")
     if is_url(out):
         from capivara_cli.shards import remote_inputs
@@ -112,8 +178,8 @@ def _keep(summary: dict[str, Any], before: list[Record], own: list[Record], data
         _join(path, before, mine)
 
 
-def _join(path: Path, before: list[Record], own: list[Record], patience: float = float("inf")) -> None:
-    """Add records to a folder's, one process at a time: several may have made its result, and end together."""
+def _join(path: Path, before: list[LedgerRecord], own: list[LedgerRecord], patience: float = float("inf")) -> None:
+    """Add records to the ledger of a folder, one process at a time: several may have made it and end together."""
     claims = Claims(path.parent)
     try:
         with claims.waiting(path.name, patience) as claim:
@@ -123,14 +189,14 @@ def _join(path: Path, before: list[Record], own: list[Record], patience: float =
         claims.close()
 
 
-def _text(records: list[Record], name: str) -> str:
+def _text(records: list[LedgerRecord], name: str) -> str:
     if name == RUN_LEDGER:
         return json.dumps({"records": records}, indent=2, ensure_ascii=False) + "\n"
     return "".join(map(_line, records))
 
 
 def _append(path: str, lines: str) -> None:
-    """In one piece: other commands append to the file at the same time."""
+    """Append lines in one write: other commands append to the file at the same time."""
     with naming(Path(path)):
         descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
         try:
@@ -139,17 +205,20 @@ def _append(path: str, lines: str) -> None:
             os.close(descriptor)
 
 
-def read(path: Path) -> list[Record]:
-    """The records of a folder of shards, a run folder or a ledger file; none when there are none."""
+def read(path: Path) -> list[LedgerRecord]:
+    """The records of a folder of shards, a run folder or a ledger file; [] if it has none.
+
+    Raises ``CapivaraError`` for a damaged ledger.
+    """
     candidates = [path / FOLDER_LEDGER, path / RUN_LEDGER] if path.is_dir() else [path]
-    found: list[Record] = []
+    found: list[LedgerRecord] = []
     for candidate in candidates:
         if candidate.is_file() and candidate.suffix in {".jsonl", ".json"}:
             found += _records(candidate.read_text("utf-8"), str(candidate))
     return found
 
 
-def _records(text: str, name: str) -> list[Record]:
+def _records(text: str, name: str) -> list[LedgerRecord]:
     try:
         entries = (
             json.loads(text)["records"] if name.endswith(".json") else [json.loads(each) for each in text.splitlines()]
@@ -159,51 +228,50 @@ def _records(text: str, name: str) -> list[Record]:
         raise CapivaraError(f"{name}: not a ledger of footprints: {error}", "delete it to start a new one") from error
 
 
-def _checked(entry: Record) -> Record:
-    """A record as ``sums`` needs it; ``ValueError`` for one that lacks something."""
+def _checked(entry: dict[str, Any]) -> LedgerRecord:
+    """The record, if it has what ``sums`` needs; else raises ``ValueError``."""
     needed = {"id": str, "stage": str, "source": str, **dict.fromkeys(_SUMMED, int | float)}
     for key, kind in needed.items():
         if not isinstance(entry.get(key), kind):
             raise ValueError(f"{key!r} of a record is {entry.get(key)!r}")
-    return entry
+    return cast(LedgerRecord, entry)
 
 
-def unique(records: Iterable[Record]) -> list[Record]:
-    """Each record once, as it was last seen, in the order first seen; those of a plan's steps replace the plan's."""
+def unique(records: Iterable[LedgerRecord]) -> list[LedgerRecord]:
+    """Each record once, in its last version and in the order of first ones; steps replace the record of their plan."""
     found = {each["id"]: each for each in records}
     plans = {each.get("plan") for each in found.values()}
     return [each for name, each in found.items() if name not in plans]
 
 
-def priced(entry: Record, where: Intensity) -> Record:
+def priced(entry: LedgerRecord, where: Intensity) -> LedgerRecord:
     """A record with the carbon intensity of another place: energy does not depend on it."""
-    return {**entry, **where.entry, "co2e_g": entry["kwh"] * where.grams}
+    return cast(LedgerRecord, {**entry, **where.entry, "co2e_g": entry["kwh"] * where.grams})
 
 
-def sums(records: Sequence[Record]) -> tuple[list[Record], Record]:
-    """One row per stage, in the order first seen, and their total: seconds, kWh, g CO2e, samples and FLOPs added up.
+def sums(records: Sequence[LedgerRecord]) -> tuple[list[CostSum], CostSum]:
+    """One row per stage, in the order of their first records, and the total of all.
 
-    The samples of the total are those that entered the chain: what its first stage with samples has read.
+    The samples of the total are those that entered the chain: what its first stage with samples read.
     """
     stages = dict.fromkeys(each["stage"] for each in records)
     rows = [_sum(name, [each for each in records if each["stage"] == name]) for name in stages]
-    total = _sum("total", records)
-    total["samples"] = next((row["samples"] for row in rows if row["samples"]), 0)
-    return [_per_image(row) for row in rows], _per_image(total)
+    samples = next((row["samples"] for row in rows if row["samples"]), 0)
+    return rows, _sum("total", records, samples)
 
 
-def _sum(name: str, records: Sequence[Record]) -> Record:
-    summed = {key: sum(each[key] for each in records) for key in _SUMMED}
-    sources = sorted({each["source"] for each in records})
-    counted = {
-        key: sum(each[key] for each in records if isinstance(each.get(key), int)) for key in ("samples", "flops")
-    }
-    return {"stage": name, "runs": len(records), **summed, **counted, "source": ", ".join(sources)}
-
-
-def _per_image(row: Record) -> Record:
-    """With the energy per 1,000 images, None where a stage sees none."""
-    return {**row, "kwh_per_1000": row["kwh"] * 1000 / row["samples"] if row["samples"] else None}
+def _sum(name: str, records: Sequence[LedgerRecord], samples: int | None = None) -> CostSum:
+    """Records added up; ``samples`` in place of their sum."""
+    entries = [cast(dict[str, Any], each) for each in records]
+    summed = {key: sum(each[key] for each in entries) for key in _SUMMED}
+    for key in ("samples", "flops"):
+        summed[key] = sum(each[key] for each in entries if isinstance(each.get(key), int))
+    if samples is not None:
+        summed["samples"] = samples
+    per_1000 = summed["kwh"] * 1000 / summed["samples"] if summed["samples"] else None
+    source = ", ".join(sorted({each["source"] for each in records}))
+    row = {"stage": name, "runs": len(records), **summed, "source": source, "kwh_per_1000": per_1000}
+    return cast(CostSum, row)
 
 
 _SUMMED = ("seconds", "cpu_seconds", "kwh_cpu", "kwh_gpu", "kwh_ram", "kwh", "co2e_g")
@@ -214,5 +282,5 @@ def _folder(text: str) -> Path:
     return path if path.is_dir() else path.parent
 
 
-def _line(entry: Record) -> str:
+def _line(entry: LedgerRecord) -> str:
     return json.dumps(entry, ensure_ascii=False) + "\n"

@@ -1,4 +1,4 @@
-"""Measures work: the difference of what this process had spent before and after."""
+"""Measures work: the difference between what this process had spent before and after it."""
 
 from __future__ import annotations
 
@@ -9,90 +9,92 @@ from types import TracebackType
 from typing import Any
 
 from capivara_cli import console
-from capivara_cli.costs import carbon_intensity, codecarbon_counter, cpu_power, flops, process_tree, worker_costs
-from capivara_cli.costs.footprint import Footprint, Power, judged
-from capivara_cli.costs.sampler import WATCH, WATTS_PER_GB, Seen
+from capivara_cli.costs import carbon_intensity, codecarbon_counter, cpu_power, process_tree
+from capivara_cli.costs.flops import Operations
+from capivara_cli.costs.footprint import JOULES_PER_KWH, Footprint, Power, judged
+from capivara_cli.costs.sampler import WATTS_PER_GB, Held, Sampler
+from capivara_cli.costs.worker_costs import WorkerCosts
 
-_JOULES_PER_KWH = 3.6e6
 _NVML = "measured: NVML, shared equally among the processes on it"
 _NO_COUNTER = "NOT COUNTED: there is no counter that can be read"
-_STARTING = 10.0  # s: longer than an interpreter and its modules take to be loaded
+_STARTING = 10.0  # s: the start of an interpreter and its imports take less
 
 
 @dataclass(frozen=True)
 class Spent:
-    """What this process had spent at a moment."""
+    """What this process had spent at a moment: seconds, CPU seconds, operations, memory and GPU energy."""
 
     at: float
     cpu: float
     flops: int
-    seen: Seen
-
-    @classmethod
-    def now(cls) -> Spent:
-        seen = WATCH.look()
-        return cls(time.monotonic(), process_tree.cpu_seconds(seen.processes), flops.total(), seen)
+    held: Held
 
     def until(self, later: Spent) -> Spent:
-        """What was spent between the two."""
-        return Spent(later.at - self.at, later.cpu - self.cpu, later.flops - self.flops, self.seen.until(later.seen))
+        """What was spent between the two moments."""
+        return Spent(later.at - self.at, later.cpu - self.cpu, later.flops - self.flops, self.held.until(later.held))
 
 
-@dataclass
-class _Account:
-    """Of this process: how many meters are at work, and where the last account ended."""
+class Account:
+    """What this process spends, for all meters: how many of them are at work, and where the last one ended."""
 
-    open: int = 0
-    ended: Spent | None = None
+    def __init__(self, operations: Operations, workers: WorkerCosts) -> None:
+        self.operations, self.workers = operations, workers
+        self.sampler = Sampler()
+        self.ended: Spent | None = None
+        self._open = 0
+
+    def now(self) -> Spent:
+        """What was spent so far."""
+        held = self.sampler.sample()
+        return Spent(time.monotonic(), process_tree.cpu_seconds(held.processes), self.operations.total, held)
 
     def begin(self, now: bool) -> Spent:
-        """Where an account begins: where the last one ended, so that nothing between two stages is lost.
+        """Where the account of a meter begins: where the last one ended, so that nothing between two stages is lost.
 
-        The first one begins with the process, interpreter and modules included, unless it is to begin ``now`` or that
-        is long ago: then this is no command line but a program that uses the package.
+        The first account begins with the process, interpreter and imports included, unless it is to begin ``now`` or
+        the process is old: then this is no command line but a program that uses the package.
         """
         first = self.ended is None and not now
         age = process_tree.age() if first else 0.0
         young = first and age < _STARTING
-        WATCH.begin(age if young else 0.0)
+        self.sampler.begin(age if young else 0.0)
         if young:
-            self.ended = Spent(time.monotonic() - age, 0.0, 0, Seen())
-        elif now or not self.open or self.ended is None:
-            self.ended = Spent.now()
-        self.open += 1
+            self.ended = Spent(time.monotonic() - age, 0.0, 0, Held())
+        elif now or not self._open or self.ended is None:
+            self.ended = self.now()
+        self._open += 1
         return self.ended
 
     def end(self) -> None:
-        self.open -= 1
-        WATCH.end()
-
-
-_account = _Account()
+        """End the account of one meter."""
+        self._open -= 1
+        self.sampler.end()
 
 
 class Meter:
-    """Measures the work inside ``with Meter(...)``: this process and the commands it ran.
+    """Measures the work inside ``with Meter(...)``: of this process and the commands it ran.
 
-    A thread looks at memory and GPUs now and then; codecarbon is loaded by another one, after ten, and only where it
-    can measure the processor. Neither says anything, opens a socket or writes a file. The first of a process counts
-    from its start, unless it is only to measure what happens from ``now`` on. ``modelled``: without codecarbon.
+    A thread samples memory and GPUs. After ten seconds another thread loads codecarbon, but only where that can
+    measure the processor; neither prints anything, opens a socket or writes a file. The first meter of a process counts
+    from the start of the process, unless it measures only what happens from ``now`` on. ``modelled``: without codecarbon.
     """
 
     def __init__(
-        self, stage: str, where: carbon_intensity.Intensity | None = None, *,
+        self, account: Account, stage: str, where: carbon_intensity.Intensity | None = None, *,
         tracked: bool = True, now: bool = False, modelled: bool = False,
     ) -> None:  # fmt: skip
         self.stage = stage
         self.where = where or carbon_intensity.world()
+        self._account = account
         self._tracked, self._now = tracked, now
         self._tracker = (
             codecarbon_counter.Tracker() if tracked and not modelled and codecarbon_counter.can_measure() else None
         )
-        self._begun = Spent(0.0, 0.0, 0, Seen())
+        self._begun = Spent(0.0, 0.0, 0, Held())
 
     def __enter__(self) -> Meter:
         if self._tracked:
-            self._begun = _account.begin(self._now)
+            self._begun = self._account.begin(self._now)
         if self._tracker:
             self._tracker.start()
         return self
@@ -103,26 +105,27 @@ class Meter:
         if self._tracker:
             self._tracker.stop()
         if self._tracked:
-            _account.end()
+            self._account.end()
 
     def footprint(self) -> Footprint:
-        """What the work cost up to now; ends the measurement. Warns of power that the devices cannot have drawn."""
+        """What the work cost; ends the measurement. Warns of power that the devices cannot have drawn."""
         measured = self._tracker.stop() if self._tracker else None
-        now = Spent.now()
-        _account.ended = now
+        now = self._account.now()
+        self._account.ended = now
         cost, powers = self._priced(self._begun.until(now), measured)
         for each in powers:
             if each.plausible is False:
                 console.warn(f"the power that was found for the {each}: do not publish this footprint")
-        return worker_costs.added(cost, ended=True)
+        return self._account.workers.added(cost, ended=True)
 
     def so_far(self) -> Footprint:
-        """What the work has cost by now, the processor's part modelled; the measurement goes on."""
-        return worker_costs.added(self._priced(self._begun.until(Spent.now()), None)[0], ended=False)
+        """What the work has cost until now, the processor's part modelled; the measurement goes on."""
+        cost, _ = self._priced(self._begun.until(self._account.now()), None)
+        return self._account.workers.added(cost, ended=False)
 
     def _priced(self, spent: Spent, measured: codecarbon_counter.Measured | None) -> tuple[Footprint, list[Power]]:
         """Energy and CO2e of what was spent, and the mean power of each device."""
-        chip, gpus = cpu_power.here(), WATCH.gpus
+        chip, gpus = cpu_power.here(), self._account.sampler.gpus
         device = _device(bool(gpus))
         if measured:
             joules = spent.cpu * measured.joules / measured.busy
@@ -136,9 +139,9 @@ class Meter:
             stage=self.stage,
             seconds=round(spent.at, 3),
             cpu_seconds=round(spent.cpu, 3),
-            kwh_cpu=joules / _JOULES_PER_KWH,
-            kwh_gpu=spent.seen.gpu_joules / _JOULES_PER_KWH,
-            kwh_ram=spent.seen.gb_seconds * WATTS_PER_GB / _JOULES_PER_KWH,
+            kwh_cpu=joules / JOULES_PER_KWH,
+            kwh_gpu=spent.held.gpu_joules / JOULES_PER_KWH,
+            kwh_ram=spent.held.gb_seconds * WATTS_PER_GB / JOULES_PER_KWH,
             **self.where.entry,
             source=_in_short(bool(measured), bool(gpus)),
             hardware=" + ".join(dict.fromkeys([*(gpu.name for gpu in gpus), chip.name])),
@@ -156,14 +159,14 @@ class Meter:
 
 
 def _in_short(cpu: bool, gpu: bool) -> str:
-    """How the power of the processor and of the GPU, if one worked, was found."""
+    """How the power of the processor, and of a GPU that was used, was found."""
     if gpu and not cpu:
         return "GPU measured, CPU modelled"
     return "measured" if cpu else "modelled"
 
 
 def _device(gpu: bool) -> str:
-    """Where models ran: cuda, mps or cpu."""
+    """The device that models ran on: cuda, mps or cpu."""
     torch: Any = sys.modules.get("torch")
     if gpu or (torch and torch.cuda.is_initialized()):
         return "cuda"

@@ -1,69 +1,82 @@
-"""Which step of a plan this process is at: what each step takes of what the plan costs.
+"""What each step of a plan takes of what the whole plan costs.
 
-Steps call each other for the next sample, so the work of one is the time between what it is asked and what it asks or
-answers. What its threads do ahead is counted for the step that is at work meanwhile.
+Steps call each other for the next sample. The work of a step is the time from when it is asked for a sample to when it
+asks another step or answers. What its threads do ahead of time counts for the step that is at work meanwhile.
 """
 
 from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterable, Iterator
-from typing import TypeVar
+from collections.abc import Iterable, Iterator, Mapping
+from typing import NamedTuple, TypeVar
 
-from capivara_cli.costs import flops
+from capivara_cli.costs.flops import Operations
 
 Item = TypeVar("Item")
-Spent = tuple[float, float, int]
-"""Seconds, CPU seconds, operations."""
-
-_spent: dict[int, Spent] = {}
-_open: list[int] = []
-_since: Spent = (0.0, 0.0, 0)
 
 
-@contextlib.contextmanager
-def at(number: int) -> Iterator[None]:
-    """What is done inside is work of this step, but for what other steps do inside of that."""
-    _account()
-    _open.append(number)
-    try:
-        yield
-    finally:
-        _account()
-        _open.pop()
+class StepCost(NamedTuple):
+    """What a step took: seconds, CPU seconds, floating-point operations."""
+
+    seconds: float = 0.0
+    cpu_seconds: float = 0.0
+    operations: int = 0
+
+    def plus(self, other: StepCost) -> StepCost:
+        return StepCost(
+            self.seconds + other.seconds, self.cpu_seconds + other.cpu_seconds, self.operations + other.operations
+        )
+
+    def since(self, earlier: StepCost) -> StepCost:
+        return self.plus(StepCost(-earlier.seconds, -earlier.cpu_seconds, -earlier.operations))
 
 
-def asked(items: Iterable[Item], number: int) -> Iterator[Item]:
-    """The items of a step, the making of each entered as its work."""
-    source = iter(items)
-    while True:
-        with at(number):
-            try:
-                item = next(source)
-            except StopIteration:
-                return
-        yield item
+class StepCosts:
+    """The costs of steps by their number in the plan."""
 
+    def __init__(self, operations: Operations) -> None:
+        self._operations = operations
+        self._spent: dict[int, StepCost] = {}
+        self._at_work: list[int] = []
+        self._since = StepCost()
 
-def _account() -> None:
-    """Enter what was spent since the last change for the step that was at work."""
-    global _since
-    now = (time.perf_counter(), time.process_time(), flops.total())
-    if _open:
-        add({_open[-1]: (now[0] - _since[0], now[1] - _since[1], now[2] - _since[2])})
-    _since = now
+    @contextlib.contextmanager
+    def at(self, number: int) -> Iterator[None]:
+        """Count what happens inside for this step, except what other steps do inside of it."""
+        self._account()
+        self._at_work.append(number)
+        try:
+            yield
+        finally:
+            self._account()
+            self._at_work.pop()
 
+    def timed(self, items: Iterable[Item], number: int) -> Iterator[Item]:
+        """Yield the items of a step; making each of them counts as its work."""
+        source = iter(items)
+        while True:
+            with self.at(number):
+                try:
+                    item = next(source)
+                except StopIteration:
+                    return
+            yield item
 
-def add(spent: dict[int, Spent]) -> None:
-    """Enter what steps have taken: here, or in a worker process."""
-    for number, more in spent.items():
-        seconds, cpu, operations = _spent.get(number, (0.0, 0.0, 0))
-        _spent[number] = (seconds + more[0], cpu + more[1], operations + more[2])
+    def _account(self) -> None:
+        """Add what was spent since the last change to the step that was at work."""
+        now = StepCost(time.perf_counter(), time.process_time(), self._operations.total)
+        if self._at_work:
+            self.add({self._at_work[-1]: now.since(self._since)})
+        self._since = now
 
+    def add(self, spent: Mapping[int, StepCost]) -> None:
+        """Add what steps have taken, here or in a worker process."""
+        for number, more in spent.items():
+            self._spent[number] = self._spent.get(number, StepCost()).plus(more)
 
-def taken() -> dict[int, Spent]:
-    """What each step has taken since this was last asked."""
-    found = dict(_spent)
-    _spent.clear()
-    return found
+    def taken(self) -> dict[int, StepCost]:
+        """What each step has taken since the last call."""
+        found = dict(self._spent)
+        self._spent.clear()
+        return found

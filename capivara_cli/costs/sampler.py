@@ -1,8 +1,7 @@
-"""Memory over time and the energy of GPUs, looked at by one thread of this process.
+"""Memory over time and the energy of GPUs, sampled by one thread of this process.
 
-Nothing of a machine is a process's own but its time on the processors. So that the figures of the commands of a pipe
-can be added up, each counts what it holds itself: its memory, and its share of a GPU. Power that a machine draws
-whether anything runs or not belongs to none of them and is counted by none.
+The figures of the commands of a pipe are added up. So each command counts only what it uses itself: its own memory and
+its share of a GPU. The power that a machine draws when idle is not counted by any of them.
 """
 
 from __future__ import annotations
@@ -18,24 +17,24 @@ from capivara_cli.costs.gpu_energy import Gpu, Gpus
 WATTS_PER_GB = 0.375
 """Memory: 3 W for 8 GB (Crucial's figure, codecarbon's until its version 3; Green Algorithms has 0.3725)."""
 _OFTEN, _SELDOM = 0.5, 10.0
-"""Seconds between two looks: at first, and after a while. One at two gigabytes takes 10 ms."""
+"""Seconds between two samples: at first, and later. Sampling a process with two gigabytes takes 10 ms."""
 
 
 @dataclass(frozen=True)
-class Seen:
-    """What was held up to a moment: gigabytes times seconds, and joules of GPUs; and which ``processes`` are ours."""
+class Held:
+    """What was used up to a moment: memory in gigabytes × seconds, GPU energy in joules; ``processes``: ours."""
 
     gb_seconds: float = 0.0
     gpu_joules: float = 0.0
     processes: Sequence[int] = ()
 
-    def until(self, later: Seen) -> Seen:
-        """What was held between the two."""
-        return Seen(later.gb_seconds - self.gb_seconds, later.gpu_joules - self.gpu_joules, later.processes)
+    def until(self, later: Held) -> Held:
+        """What was used between the two moments."""
+        return Held(later.gb_seconds - self.gb_seconds, later.gpu_joules - self.gpu_joules, later.processes)
 
 
-class Watch:
-    """Looks at this process and the commands it has started, from its first ``begin`` to its last ``end``."""
+class Sampler:
+    """Samples this process and the commands it has started, from the first ``begin`` to the last ``end``."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -47,7 +46,7 @@ class Watch:
         self._gpus: Gpus | None = None
 
     def begin(self, before: float) -> None:
-        """Somebody wants to know; ``before`` is how many seconds ago what they measure began."""
+        """Begin to sample for one more meter, whose work began ``before`` seconds ago."""
         with self._lock:
             self._users += 1
             if self._users > 1:
@@ -57,7 +56,7 @@ class Watch:
             threading.Thread(target=self._run, args=(self._idle,), name="capivara-energy", daemon=True).start()
 
     def end(self) -> None:
-        """Nobody of them does any more."""
+        """End sampling for one meter; the thread ends with the last one."""
         with self._lock:
             self._users -= 1
             if not self._users:
@@ -66,11 +65,11 @@ class Watch:
     def _run(self, idle: threading.Event) -> None:
         pause = _OFTEN
         while not idle.wait(pause):
-            self.look()
+            self.sample()
             pause = min(1.2 * pause, _SELDOM)
 
-    def look(self) -> Seen:
-        """Look now, and say what was seen so far."""
+    def sample(self) -> Held:
+        """Sample now; returns what was used so far."""
         with self._lock:
             if self._gpus is None:
                 self._gpus = Gpus.here()
@@ -78,15 +77,11 @@ class Watch:
             gb = process_tree.resident_bytes(processes) / 1e9
             now = time.monotonic()
             self._gb_seconds += (now - self._at) * (gb + self._gb) / 2
-            self._gpus.look(processes, now - self._at)
+            self._gpus.sample(processes, now - self._at)
             self._at, self._gb = now, gb
-            return Seen(self._gb_seconds, sum(gpu.joules for gpu in self._gpus.all), processes)
+            return Held(self._gb_seconds, sum(gpu.joules for gpu in self._gpus.all), processes)
 
     @property
     def gpus(self) -> list[Gpu]:
-        """Those that were ours for a while."""
+        """The GPUs that this process has used."""
         return [gpu for gpu in self._gpus.all if gpu.seconds] if self._gpus else []
-
-
-WATCH = Watch()
-"""Of this process: however many measure, one looks."""

@@ -1,6 +1,6 @@
-"""Costs that other processes have found themselves and told us: actors, on this machine or others.
+"""Costs that worker processes measured themselves and reported: Ray actors, on this machine or others.
 
-Of one that descends from this process memory and GPUs are seen from here, its processor time is not when it is killed.
+The memory and GPU use of a child process is sampled here; its CPU time is lost if it is killed, so that is added.
 """
 
 from __future__ import annotations
@@ -12,33 +12,38 @@ from typing import Any
 from capivara_cli.costs import process_tree
 from capivara_cli.costs.footprint import Footprint
 
-_told: dict[tuple[str, int], Footprint] = {}
-_ours: set[tuple[str, int]] = set()
 _NAMES = {each.name for each in fields(Footprint)}
 
 
-def tell(machine: str, process: int, here: bool, cost: Mapping[str, Any]) -> None:
-    """Enter what a process has cost so far, in place of what it has told before; ``here``: it is on this machine."""
-    name = machine, process
-    _told[name] = Footprint(**{key: value for key, value in cost.items() if key in _NAMES})
-    if here and process in process_tree.processes():
-        _ours.add(name)
+class WorkerCosts:
+    """The last report of each worker, by machine and process."""
 
+    def __init__(self) -> None:
+        self._reported: dict[tuple[str, int], Footprint] = {}
+        self._children: set[tuple[str, int]] = set()
 
-def added(own: Footprint, ended: bool) -> Footprint:
-    """With what was told; when all has ``ended``, it is forgotten, and of our own the processor time is added.
+    def report(self, machine: str, process: int, here: bool, cost: Mapping[str, Any]) -> None:
+        """Enter what a worker has cost so far; this replaces its last report. ``here``: it runs on this machine."""
+        name = machine, process
+        self._reported[name] = Footprint(**{key: value for key, value in cost.items() if key in _NAMES})
+        if here and process in process_tree.processes():
+            self._children.add(name)
 
-    Seconds stay ours, for they overlap, and so do operations, which are told apart.
-    """
-    for name, cost in list(_told.items()):  # another thread may tell more
-        if name not in _ours:
-            own = _sum(own, cost)
-        elif ended:
-            own = _sum(own, replace(cost, kwh_gpu=0.0, kwh_ram=0.0))
-    if ended:
-        _told.clear()
-        _ours.clear()
-    return own
+    def added(self, own: Footprint, ended: bool) -> Footprint:
+        """``own`` with the costs of the workers.
+
+        Once all have ``ended``, the CPU time of children is added as well, and the reports are forgotten. Seconds stay
+        our own, since workers run at the same time; so do operations, which workers report apart.
+        """
+        for name, cost in list(self._reported.items()):  # another thread may enter more
+            if name not in self._children:
+                own = _sum(own, cost)
+            elif ended:
+                own = _sum(own, replace(cost, kwh_gpu=0.0, kwh_ram=0.0))
+        if ended:
+            self._reported.clear()
+            self._children.clear()
+        return own
 
 
 def _sum(own: Footprint, other: Footprint) -> Footprint:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from capivara_cli import __version__
-from capivara_cli.costs import per_step as steps
+from capivara_cli.costs.costs import Costs
 from capivara_cli.pipeline.env import Env, Tally
 from capivara_cli.pipeline.journal import Journal
 from capivara_cli.pipeline.options import Settings
@@ -29,6 +29,7 @@ class Chain:
 
     steps: Sequence[Step]
     settings: Settings
+    costs: Costs = field(default_factory=Costs)
     envs: list[Env] = field(init=False)
     before: History = field(init=False, default_factory=list)
     several: bool = field(init=False, default=False)
@@ -36,7 +37,9 @@ class Chain:
     def __post_init__(self) -> None:
         models: dict[Any, Any] = {}
         self.several = len(self.steps) > 1
-        self.envs = [Env(self.settings, step.name, models, number) for number, step in enumerate(self.steps)]
+        self.envs = [
+            Env(self.settings, step.name, models, number, self.costs) for number, step in enumerate(self.steps)
+        ]
 
     @property
     def name(self) -> str:
@@ -70,7 +73,7 @@ class Chain:
                 made = corpus.apply(source, *known, step.options, env)
             else:
                 made = step.stage.run(source, step.options, env)
-            stream = _written(steps.asked(made, env.number) if self.several else made, env)
+            stream = _written(self.costs.steps.timed(made, env.number) if self.several else made, env)
         return stream
 
     def close_books(self) -> list[Tally]:

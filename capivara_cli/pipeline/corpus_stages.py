@@ -25,7 +25,7 @@ def parts_of(chain: Chain) -> list[Chain]:
 def survey_env(part: Chain) -> Env:
     """An environment for a look at all samples: the models of the step, and books that nobody reads."""
     env = part.envs[0]
-    return Env(env.settings, env.step, env.models, env.number)
+    return Env(env.settings, env.step, env.models, env.number, env.costs)
 
 
 def corpus_of(part: Chain) -> Corpus:

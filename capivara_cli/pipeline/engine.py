@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from capivara_cli import console, registry
-from capivara_cli.costs import live_record
+from capivara_cli.costs.costs import Costs
 from capivara_cli.errors import CapivaraError, UsageError
 from capivara_cli.pipeline import partition
 from capivara_cli.pipeline.books import Books, Report, new_report
@@ -32,9 +32,11 @@ from capivara_cli.urls import is_url, public_url
 _PATIENCE = 2.0  # s: that a run which was stopped waits to put its work down
 
 
-def run(steps: Sequence[Step], inputs: Sequence[str], settings: Settings, out: BinaryIO | None) -> Report:
+def run(
+    steps: Sequence[Step], inputs: Sequence[str], settings: Settings, out: BinaryIO | None, costs: Costs | None = None
+) -> Report:
     """Run a plan over the inputs: to the stream ``out`` when it is given, else to a folder."""
-    chain = Chain(steps, settings)
+    chain = Chain(steps, settings, costs or Costs())
     chain.check()
     registry.check("engines", settings.engine)
     sources = sources_of(chain, inputs)
@@ -54,7 +56,7 @@ def run(steps: Sequence[Step], inputs: Sequence[str], settings: Settings, out: B
     if begins or shards == ["-"]:
         check_alone(chain)
         with together(shards, chain.envs[0]) as (history, samples), _alone(folder):
-            live_record.goes_to(out=str(folder))
+            chain.costs.record_result_at(out=str(folder))
             return rotate(chain, history, samples, folder)
     return run_folder(chain, shards, folder)
 
@@ -126,7 +128,7 @@ def run_folder(chain: Chain, shards: Sequence[str], folder: Path) -> Report:
     passes = Passes(chain, shards, output_names(shards), folder, books, fingerprint(chain))
     share = partition.of(settings.share, len(shards))
     report.resumed = passes.open()
-    live_record.goes_to(lambda: report.tallies[0].read, out=str(folder))
+    chain.costs.record_result_at(lambda: report.tallies[0].read, out=str(folder))
     complete = False
     try:
         if settings.workers > 1 or settings.engine != "local":

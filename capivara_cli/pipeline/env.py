@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, BinaryIO, TypeVar
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 
 from capivara_cli.errors import CapivaraError
 from capivara_cli.pipeline.device import resolved
 from capivara_cli.pipeline.journal import Journal
 from capivara_cli.pipeline.options import Settings
 from capivara_cli.shards.sample import Sample
+
+if TYPE_CHECKING:
+    from capivara_cli.costs.costs import Costs
 
 Result = TypeVar("Result")
 
@@ -40,7 +43,10 @@ class Env:
     ``number`` is the place of the step in its plan; ``journal`` is there while a shard of a folder is being made.
     """
 
-    def __init__(self, settings: Settings, step: str, models: dict[Any, Any] | None = None, number: int = 0) -> None:
+    def __init__(
+        self, settings: Settings, step: str, models: dict[Any, Any] | None = None, number: int = 0,
+        costs: Costs | None = None,
+    ) -> None:  # fmt: skip
         self.settings = settings
         self.step = step
         self.number = number
@@ -51,6 +57,7 @@ class Env:
         self.data: BinaryIO | None = None
         self.reject: Callable[[Sample, str], None] | None = None
         self.models = {} if models is None else models
+        self.costs = costs or _own_costs()
         self._failures_before = 0
 
     @property
@@ -61,7 +68,7 @@ class Env:
     def device(self) -> str:
         """``auto`` resolved to cuda, mps or cpu; what models compute is counted from now on."""
         device = resolved(self.settings.device)
-        _count_operations()
+        self.costs.operations.watch()
         return device
 
     def drop(self, sample: Sample, reason: str) -> None:
@@ -95,11 +102,12 @@ class Env:
         """``load()`` the first time ``key`` is asked for in this process, the same object ever after."""
         if key not in self.models:
             self.models[key] = load()
-            _count_operations()
+            self.costs.operations.watch()
         return self.models[key]
 
 
-def _count_operations() -> None:
-    from capivara_cli.costs import flops  # 15 ms that --help does without
+def _own_costs() -> Costs:
+    """The costs of an environment that no program has made."""
+    from capivara_cli.costs.costs import Costs  # 15 ms that --help does without
 
-    flops.watch()
+    return Costs()

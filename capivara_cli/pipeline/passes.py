@@ -16,7 +16,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from capivara_cli.costs import per_step
 from capivara_cli.pipeline.books import Watch, counts, tally_of
 from capivara_cli.pipeline.chain import Chain
 from capivara_cli.pipeline.corpus_stages import corpus_of, one_per_shard, parts_of, survey_env
@@ -120,7 +119,7 @@ class Passes:
             env = survey_env(part)
             journal = Journal(folder / names[index], {"fingerprint": self.mark, "input": inputs[index]})
             env.journal = journal
-            with reading(shards[index]) as reader, per_step.at(env.number):
+            with reading(shards[index]) as reader, env.costs.steps.at(env.number):
                 arrays = corpus.survey(_advancing(reader, self._watch), step.options, env)
             journal.close()
             _save(folder / names[index], arrays, claim)
@@ -134,7 +133,7 @@ class Passes:
         def make(index: int, claim: Claim) -> Done:
             surveys = [partial(_load, folder / f"{name}.survey.npz") for name in self.names]
             env = survey_env(part)
-            with per_step.at(env.number):
+            with env.costs.steps.at(env.number):
                 decisions = corpus.decide(surveys, step.options, env)
                 for name, arrays in one_per_shard(decisions, self.names, step):
                     _save(folder / f"{name}.decision.npz", arrays, claim)

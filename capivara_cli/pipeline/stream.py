@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import BinaryIO, cast
 
 from capivara_cli import console
-from capivara_cli.costs import per_step
 from capivara_cli.pipeline.books import Report, keeping_rejects, new_report
 from capivara_cli.pipeline.chain import Chain
 from capivara_cli.pipeline.corpus_stages import corpus_of, one_per_shard, parts_of, survey_env
@@ -39,7 +38,7 @@ def _spooled(part: Chain, samples: Stream) -> Stream:
             writer.write(sample)
         writer.finish()
         env = survey_env(part)
-        with per_step.at(env.number):
+        with env.costs.steps.at(env.number):
             survey = corpus.survey(_again(file), step.options, env)
             ((_, decision),) = one_per_shard(corpus.decide([lambda: survey], step.options, env), ["the stream"], step)
         yield from part.over(_again(file, part.envs[0]), (survey, decision))

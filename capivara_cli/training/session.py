@@ -17,7 +17,6 @@ import torch
 from torch import nn
 
 from capivara_cli import console, registry
-from capivara_cli.costs import live_record
 from capivara_cli.errors import CapivaraError
 from capivara_cli.models.adapters import methods
 from capivara_cli.models.clip import Clip, find_adapter, load_base, load_clip
@@ -110,7 +109,7 @@ class Session:
         teacher = self._teacher(clip, data) if objective.needs("teacher") else None
         batches = self._batches(data)
         self._note_request(clip, data, batches, objective)
-        live_record.goes_to(run=str(run))
+        self.env.costs.record_result_at(run=str(run))
         run.save(parameters=towers.tune(clip, options, start, self.env.seed))
         encoder, images = towers.encoders(clip, data, options.resources, run, self.devices)
         parts = Parts(clip, encoder, batches, objective, images, validation(images) if validation else None, teacher)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from capivara_cli.costs import Footprint
+from capivara_cli.costs.footprint import Footprint
 from capivara_cli.shards.archive import ShardWriter
 from capivara_cli.shards.sample import Caption, Sample, encode_json
 

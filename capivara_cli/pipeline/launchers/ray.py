@@ -94,15 +94,14 @@ class Actor:
 
     def __init__(self, job: str, paths: list[str]) -> None:
         sys.path += [path for path in paths if path not in sys.path]  # where the driver found its stages
-        from capivara_cli.costs import Meter
         from capivara_cli.pipeline.workers.worker import Collected
 
         self._job = Job.parse(job)
         sys.argv = self._job.command  # what claims say of this process
-        self._meter = Meter("actor", modelled=True)
+        self._events = Collected()
+        self._meter = self._events.costs.meter("actor", modelled=True)
         if self._job.settings["energy"]:
             self._meter.__enter__()  # until it is killed
-        self._events = Collected()
         self._chain: Chain | None = None
         self._passes: Passes | None = None
         self._dead: frozenset[str] = frozenset()
@@ -128,7 +127,7 @@ class Actor:
     def _do(self, number: int, index: int, dead: list[str]) -> bool:
         if self._chain is None:
             console.be_quiet(bool(self._job.settings["quiet"]))
-            self._chain = self._job.chain()
+            self._chain = self._job.chain(self._events.costs)
         if self._passes is None or self._dead != frozenset(dead):
             self._dead = frozenset(dead)
             self._passes = self._job.passes(self._chain, self._events, self._dead)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 
 from capivara_cli import console
-from capivara_cli.costs import flops, per_step, worker_costs
+from capivara_cli.costs.per_step import StepCost
 from capivara_cli.errors import CapivaraError, UsageError
 from capivara_cli.pipeline.books import tally_of
 from capivara_cli.pipeline.env import Tally
@@ -51,10 +51,12 @@ class Accounts:
         elif "said" in event:
             self._say(worker, event["said"])
         elif "spent" in event:
-            flops.add(event["flops"])
-            per_step.add({number: (seconds, cpu, operations) for number, seconds, cpu, operations in event["spent"]})
+            costs = self._passes.chain.costs
+            costs.operations.add(event["flops"])
+            costs.steps.add({number: StepCost(*spent) for number, *spent in event["spent"]})
         elif "cost" in event:
-            worker_costs.tell(event["machine"], event["process"], event["machine"] == machine(), event["cost"])
+            workers = self._passes.chain.costs.workers
+            workers.report(event["machine"], event["process"], event["machine"] == machine(), event["cost"])
         else:
             raise _error(event)
 

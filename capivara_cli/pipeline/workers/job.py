@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from capivara_cli.costs.costs import Costs
 from capivara_cli.errors import CapivaraError
 from capivara_cli.pipeline import partition
 from capivara_cli.pipeline.books import Watch
@@ -63,10 +64,10 @@ class Job:
     def parse(cls, text: str | bytes) -> Job:
         return cls(**json.loads(text))
 
-    def chain(self) -> Chain:
+    def chain(self, costs: Costs) -> Chain:
         """The plan, ready to run in this process."""
         steps = [_step(each["stage"], each["options"]) for each in self.steps]
-        chain = Chain(steps, Settings(**self.settings))
+        chain = Chain(steps, Settings(**self.settings), costs)
         chain.check()
         return chain
 

@@ -19,7 +19,7 @@ from types import FrameType
 from typing import Any, TextIO, TypeVar, cast
 
 from capivara_cli import console
-from capivara_cli.costs import flops, per_step
+from capivara_cli.costs.costs import Costs
 from capivara_cli.errors import CapivaraError
 from capivara_cli.pipeline.books import counts
 from capivara_cli.pipeline.env import Tally
@@ -32,9 +32,10 @@ _EVERY = 0.5  # s: between two counts of samples
 
 
 class Sender:
-    """The ``Watch`` of a worker: events to whoever started it."""
+    """The ``Watch`` of a worker: events to whoever started it. ``costs`` are those of this process."""
 
     def __init__(self, out: TextIO) -> None:
+        self.costs = Costs()
         self._out = out
         self._lock = threading.Lock()
         self._advanced = 0
@@ -113,7 +114,8 @@ def guarded(work: Callable[[], Result], sender: Sender) -> tuple[int, Result | N
         sender.send(bug=traceback.format_exc())
         return BUG, None
     sender.flush()
-    sender.send(flops=flops.taken(), spent=[[number, *spent] for number, spent in per_step.taken().items()])
+    spent = sender.costs.steps.taken()
+    sender.send(flops=sender.costs.operations.taken(), spent=[[number, *each] for number, each in spent.items()])
     return 0, result
 
 
@@ -138,7 +140,7 @@ class Collected(Sender):
 def work(job: Job, sender: Sender) -> None:
     """Until the folder is complete, or this process's share of it is done."""
     console.be_quiet(bool(job.settings["quiet"]))
-    chain = job.chain()
+    chain = job.chain(sender.costs)
     passes = job.passes(chain, sender)
     passes.out.refresh()
     passes.run(job.indices)

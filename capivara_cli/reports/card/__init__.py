@@ -57,7 +57,7 @@ def _others(folder: Path, models: set[str]) -> set[str]:
 def model_card(
     run_document: dict[str, Any],
     results: EvalResults | None = None,
-    footprint: Sequence[ledger.Record] | None = None,
+    footprint: Sequence[ledger.LedgerRecord] | None = None,
     beside: Beside = RUN_FOLDER,
 ) -> str:
     """Markdown with the front matter the Hugging Face hub reads.
@@ -85,7 +85,7 @@ def _sections(
     run: dict[str, Any],
     own: EvalResults,
     compared: EvalResults,
-    records: Sequence[ledger.Record],
+    records: Sequence[ledger.LedgerRecord],
     beside: Beside,
 ) -> list[tuple[str, str]]:
     return [

@@ -79,7 +79,7 @@ def analyses(run: dict[str, Any], compared: EvalResults) -> str:
     )
 
 
-def impact(records: Sequence[ledger.Record]) -> str:
+def impact(records: Sequence[ledger.LedgerRecord]) -> str:
     """Energy and CO2e by stage, of all that led to this model and of measuring it."""
     if not records:
         return "Not measured: the commands were run with `--no-energy`, or their records are not here."
@@ -93,7 +93,7 @@ def impact(records: Sequence[ledger.Record]) -> str:
     return "\n".join(lines)
 
 
-def _cost(row: ledger.Record) -> list[str]:
+def _cost(row: ledger.CostSum) -> list[str]:
     return [
         markdown.escaped(row["stage"]),
         f"{row['runs']:,}",

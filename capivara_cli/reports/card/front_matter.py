@@ -19,7 +19,7 @@ MEASURING = frozenset({"eval", "report"})
 
 
 def front_matter(
-    run: dict[str, Any], rows: EvalResults, footprint: Sequence[ledger.Record], library: str
+    run: dict[str, Any], rows: EvalResults, footprint: Sequence[ledger.LedgerRecord], library: str
 ) -> dict[str, Any]:
     """By the hub's specification of model card metadata; what is not known is left out.
 
@@ -123,7 +123,7 @@ def _metric(kind: str, name: str, value: float) -> dict[str, Any]:
     return {"type": kind, "name": name, "value": round(float(value), 2), "verified": False}
 
 
-def _emissions(footprint: Sequence[ledger.Record]) -> dict[str, Any] | None:
+def _emissions(footprint: Sequence[ledger.LedgerRecord]) -> dict[str, Any] | None:
     """Grams of CO2e of all that was done to make the model; measuring it is not part of that."""
     records = [each for each in footprint if each["stage"] not in MEASURING]
     if not records:

@@ -26,7 +26,7 @@ class Run:
     rows: dict[str, list[Row]]
     examples: list[dict[str, Any]]
     metrics: list[dict[str, Any]]
-    records: list[ledger.Record]
+    records: list[ledger.LedgerRecord]
 
     @property
     def name(self) -> str:

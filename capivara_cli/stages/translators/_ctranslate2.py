@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from capivara_cli.costs import flops
+from capivara_cli.costs.flops import COUNTED
 from capivara_cli.errors import CapivaraError
 
 _MOST_WORKERS = 32
@@ -51,7 +51,7 @@ def count_operations(folder: Path, read: int, written: int, beams: int) -> None:
     Half of the weights belong to the encoder, which goes over what is ``read``, half to the decoder, which goes over
     what is ``written`` by every beam. A weight is taken for a byte, as in the int8 models that are usual.
     """
-    flops.add((folder / "model.bin").stat().st_size * (read + written * beams))
+    COUNTED.add((folder / "model.bin").stat().st_size * (read + written * beams))
 
 
 def tokens_at_once(translator: Any) -> int:
