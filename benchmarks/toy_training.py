@@ -65,7 +65,7 @@ LIKE = {name: "optimised, float32" for name in EQUAL}
 
 def make_data(folder: Path) -> Path:
     """Scenes with four captions each, as shards."""
-    from capivara_cli.cli.perform import perform_line
+    from capivara_cli.cli.perform import Performer
     from capivara_cli.pipeline.options import Settings
     from capivara_cli.shards.archive import ShardWriter
     from capivara_cli.shards.sample import Caption, Sample, encode_json
@@ -87,7 +87,7 @@ def make_data(folder: Path) -> Path:
             writer.finish()
     there = "translate --translator toy --from en --lang pt --only original | "
     back = "translate --translator toy --from pt --lang en --only original"
-    perform_line(["run", there + back, str(clean), "--out", str(data)], Settings(quiet=True))
+    Performer().line(["run", there + back, str(clean), "--out", str(data)], Settings(quiet=True))
     return data
 
 

@@ -1,4 +1,4 @@
-"""Everything people read: lines and progress on standard error. Standard output belongs to data."""
+"""Everything that people read: lines and progress on standard error. Standard output is for data only."""
 
 from __future__ import annotations
 
@@ -13,22 +13,32 @@ from capivara_cli.urls import without_secrets
 
 Item = TypeVar("Item")
 
-_quiet = False
-_stdout: int | None = None
 _PLAIN_SECONDS = 10.0
 _BAR_SECONDS = 0.1
 
 
+class Streams:
+    """The standard streams of this process: ``quiet`` says errors only; ``data`` is where standard output was moved."""
+
+    def __init__(self) -> None:
+        self.quiet = False
+        self.data: int | None = None
+
+
+STREAMS = Streams()
+"""The only one. Descriptors 1 and 2 belong to the whole process and are moved for all of it, and a warning deep in a
+library's callback must reach the same standard error, so no part of the program can have its own."""
+
+
 def be_quiet(quiet: bool) -> None:
-    """``--quiet``: from now on, errors only."""
-    global _quiet
-    _quiet = quiet
+    """``--quiet``: print errors only from now on."""
+    STREAMS.quiet = quiet
 
 
 @contextlib.contextmanager
-def hushed() -> Iterator[None]:
-    """Say nothing but errors in here: for the parts of something that says it all at its end."""
-    before = _quiet
+def quiet() -> Iterator[None]:
+    """Print errors only inside: for the parts of a command that reports them all at its end."""
+    before = STREAMS.quiet
     be_quiet(True)
     try:
         yield
@@ -37,42 +47,41 @@ def hushed() -> Iterator[None]:
 
 
 def claim_stdout() -> int:
-    """Keep standard output for data: its descriptor is moved, and what libraries print goes to standard error."""
-    global _stdout
-    if _stdout is None:
+    """Keep standard output for data; returns its new descriptor. What libraries print goes to standard error."""
+    if STREAMS.data is None:
         sys.stdout.flush()
-        _stdout = os.dup(1)
+        STREAMS.data = os.dup(1)
         os.dup2(2, 1)
-    return _stdout
+    return STREAMS.data
 
 
 def page(text: str) -> None:
-    """Text that is itself the result (``show``, ``list``, ``--json``), to the real standard output."""
-    if _stdout is None:
+    """Write text that is itself the result (``show``, ``list``, ``--json``) to the real standard output."""
+    if STREAMS.data is None:
         sys.stdout.write(text)
         return
-    with open(_stdout, "w", encoding="utf-8", closefd=False) as out:
+    with open(STREAMS.data, "w", encoding="utf-8", closefd=False) as out:
         out.write(text)
 
 
 def is_terminal() -> bool:
-    """Whether what ``page`` writes goes to a terminal."""
-    return sys.stdout.isatty() if _stdout is None else os.isatty(_stdout)
+    """Whether ``page`` writes to a terminal."""
+    return sys.stdout.isatty() if STREAMS.data is None else os.isatty(STREAMS.data)
 
 
 def say(text: str) -> None:
-    """One line for people."""
-    if not _quiet:
+    """Print one line for people."""
+    if not STREAMS.quiet:
         _write(printable(text) + "\n")
 
 
 def warn(text: str) -> None:
-    """Something that needs attention and stops nothing."""
+    """Print a warning: something that needs attention but stops nothing."""
     say(f"warning: {text}")
 
 
 def error(message: str, hint: str = "") -> None:
-    """The one place an error is printed; ``--quiet`` does not silence it."""
+    """Print an error, also with ``--quiet``. Only ``cli.app`` calls this."""
     _write(f"capivara: {printable(without_secrets(message))}\n")
     for line in hint.splitlines():
         _write(f"  {printable(without_secrets(line))}\n")
@@ -85,7 +94,7 @@ def _write(text: str) -> None:
 
 
 def printable(text: str) -> str:
-    """Text from strangers made safe for a terminal: control and bidi characters shown as escapes."""
+    """Make text of unknown origin safe for a terminal: control and bidi characters become escapes."""
     return "".join(
         char if char.isprintable() or char in "\n\t\u200c\u200d" else char.encode("unicode_escape").decode()
         for char in text
@@ -93,7 +102,7 @@ def printable(text: str) -> str:
 
 
 def track(items: Iterable[Item], what: str, total: int | None = None) -> Iterator[Item]:
-    """Yield the items while showing count, rate and time left: a live line on a terminal, else one every 10 s."""
+    """Yield the items and show count, rate and time left: in a live line on a terminal, else in a line every 10 s."""
     bar = Progress(what, total)
     try:
         for item in items:
@@ -104,7 +113,7 @@ def track(items: Iterable[Item], what: str, total: int | None = None) -> Iterato
 
 
 class Progress:
-    """A count that grows: ``advance`` as often as you like, it draws seldom."""
+    """Progress of a count. ``advance`` may be called often; it draws ten times a second at most."""
 
     def __init__(self, what: str, total: int | None = None) -> None:
         self.what = what
@@ -113,21 +122,21 @@ class Progress:
         self.suffix = ""
         self._started = time.monotonic()
         # In a pipe several commands share the terminal: a live line each would overwrite the others'.
-        self._live = sys.stderr.isatty() and sys.stdin is not None and sys.stdin.isatty() and not _quiet
+        self._live = sys.stderr.isatty() and sys.stdin is not None and sys.stdin.isatty() and not STREAMS.quiet
         self._next = self._started + (_BAR_SECONDS if self._live else _PLAIN_SECONDS)
         self._drawn = False
 
     def advance(self, count: int = 1, suffix: str = "") -> None:
-        """Count ``count`` more; ``suffix`` (a loss, say) is shown behind the rate."""
+        """Add ``count``; ``suffix`` (for instance a loss) is shown after the rate."""
         self.done += count
         self.suffix = suffix or self.suffix
         now = time.monotonic()
-        if now >= self._next and not _quiet:
+        if now >= self._next and not STREAMS.quiet:
             self._next = now + (_BAR_SECONDS if self._live else _PLAIN_SECONDS)
             self._draw(now)
 
     def close(self) -> None:
-        """Clear the live line: what remains to be said is in the summary."""
+        """Clear the live line; the summary follows."""
         if self._live and self._drawn:
             _write("\r\x1b[2K")
 
@@ -157,7 +166,7 @@ def duration(seconds: float) -> str:
 
 
 def table(rows: Iterable[Iterable[object]], header: Iterable[str]) -> str:
-    """A plain aligned table, safe for a terminal: numbers right, text left; wide characters count as two columns."""
+    """An aligned table, safe for a terminal: numbers right, text left. Wide characters count as two columns."""
     cells = [[printable(str(cell)).replace("\n", " ") for cell in row] for row in (header, *rows)]
     widths = [max(_width(row[column]) for row in cells) for column in range(len(cells[0]))]
     right = [all(_numeric(row[column]) for row in cells[1:]) for column in range(len(cells[0]))]

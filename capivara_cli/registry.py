@@ -44,6 +44,13 @@ def load_command(name: str) -> Any:
     return getattr(importlib.import_module(f"capivara_cli.{folder}.{name}"), name)
 
 
+def recipes() -> dict[str, str]:
+    """Every recipe of ``capivara adapt --recipe`` -> its file."""
+    folder = os.path.join(PACKAGE, "commands/recipes")  # noqa: PTH118
+    files = {entry.removesuffix(".toml"): os.path.join(folder, entry) for entry in sorted(os.listdir(folder))}  # noqa: PTH118, PTH208
+    return {name: file for name, file in files.items() if file.endswith(".toml")}
+
+
 def first_line(folder: str, name: str) -> str:
     """The first line of the docstring of ``folder/name.py``."""
     with open(_path(folder, name), encoding="utf-8") as file:

@@ -16,7 +16,7 @@ import numpy as np
 
 from benchmarks.reproduce import towers
 from benchmarks.reproduce.plan import LANGUAGES, PREFIXES, Captions
-from capivara_cli.cli.perform import perform_line
+from capivara_cli.cli.perform import Performer
 from capivara_cli.pipeline.options import Settings
 from capivara_cli.shards.archive import ShardWriter, reading
 from capivara_cli.shards.embedding import with_embedding
@@ -104,7 +104,7 @@ def _run(world: World, plan: str, start: str, end: str) -> None:
     if (world.source(end) / "00000.tar").is_file():  # a shard has its name when it is whole
         return
     settings = Settings(seed=world.seed, quiet=True, device="cpu", energy=False)
-    perform_line(["run", plan, str(world.source(start)), "--out", str(world.source(end))], settings)
+    Performer().line(["run", plan, str(world.source(start)), "--out", str(world.source(end))], settings)
 
 
 def _draw(world: World, folder: Path, count: int) -> None:
@@ -177,7 +177,7 @@ def choose(world: World, name: str, wanted: Captions) -> None:
     if wanted.plan:
         plan = wanted.plan.format(cut=_cut(picked))
         settings = Settings(seed=world.seed, quiet=True, device="cpu", energy=False)
-        perform_line(["run", plan, str(chosen), "--out", str(folder)], settings)
+        Performer().line(["run", plan, str(chosen), "--out", str(folder)], settings)
 
 
 def _picked(captions: Sequence[Caption], wanted: Captions) -> list[Caption]:

@@ -1,4 +1,4 @@
-"""One Typer command per file in ``stages/`` and ``commands/``; the only place errors are printed.
+"""The Typer app: one command per file in ``stages/`` and ``commands/``. Errors are printed here only.
 
 Only the file of the command that was typed is imported.
 """
@@ -33,17 +33,17 @@ BUG = 70
 INTERRUPTED = 130
 CLOSED_PIPE = 141
 TERMINATED = 143
-_OUT_OF_SPACE = "free some space and run the same command again: what is finished stays finished"
-_WAYS: dict[type[BaseException], str] = {
+_OUT_OF_SPACE = "free some space and run the same command again: finished work is kept"
+_HINTS: dict[type[BaseException], str] = {
     NotADirectoryError: "there is a file where a folder is needed: name another one",
     IsADirectoryError: "there is a folder where a file is needed: name another one",
-    PermissionError: "you may not write or read there: name another place, or have its rights changed",
+    PermissionError: "you may not read or write there: name another place, or change its permissions",
 }
 
 
 @dataclass(frozen=True)
-class ForPrograms:
-    """Options of the commands that write no tar to standard output."""
+class JsonOption:
+    """The option of commands that write no tar to standard output."""
 
     json: bool = opt(False, "print a machine-readable summary to standard output")
 
@@ -55,25 +55,36 @@ class Terminated(BaseException):
 def main(arguments: list[str]) -> None:
     """Run one command line and exit."""
     if _in_a_pipe(arguments[0]):
-        # Threads of OpenMP that spin while they wait take the processor from the other commands of a pipe: with two
-        # busy cores a training step took 4 to 13 times as long. Alone on a machine, spinning is a fifth faster.
+        # OpenMP threads that spin while they wait take processor time from the other commands of a pipe: with two busy
+        # cores a training step took 4 to 13 times as long. On an otherwise idle machine, spinning is a fifth faster.
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")  # torch's large tensors in huge pages: 5 % of a training step
-    atexit.register(_end)  # the first to be registered is the last to run
-    sys.exit(guarded(lambda: application(arguments[0])(arguments, prog_name="capivara")))
+    atexit.register(_end)  # registered first, so it runs last
+    sys.exit(guarded(lambda: application(arguments[0])(_for_typer(arguments), prog_name="capivara")))
+
+
+def _for_typer(arguments: list[str]) -> list[str]:
+    """The arguments with ``--`` doubled for a command that wraps another one: Typer drops the first ``--``."""
+    command = load_command(arguments[0])
+    if not (isinstance(command, Command) and command.wraps and "--" in arguments):
+        return arguments
+    place = arguments.index("--")
+    return [*arguments[:place], "--", *arguments[place:]]
 
 
 def _end() -> None:
-    """Leave without the last garbage collection, which would go through half a million objects of torch: a second or
-    two that nobody sees or counts. triton from 3.9 on would complain of every one of its objects that is left then."""
+    """Skip the last garbage collection: with half a million objects of torch it takes a second or two.
+
+    triton from 3.9 on would print a line for each of its objects that is left, so standard error is closed.
+    """
     gc.freeze()
     if "triton" in sys.modules:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
 
 
 def _in_a_pipe(name: str) -> bool:
-    """Whether other commands work on the same stream at the same time."""
-    with contextlib.suppress(OSError):  # a closed descriptor is no pipe
+    """Whether the command is part of a shell pipe, whose other commands work at the same time."""
+    with contextlib.suppress(OSError):  # standard input is closed
         return stat.S_ISFIFO(os.fstat(0).st_mode) or (
             command_names().get(name) == "stages" and stat.S_ISFIFO(os.fstat(1).st_mode)
         )
@@ -94,7 +105,7 @@ def application(name: str) -> typer.Typer:
 
 
 def _help(name: str) -> str:
-    """The docstring of a command's file, read without importing it; an unknown name has none."""
+    """The docstring of a command's file, read without importing it; "" for an unknown name."""
     return plain_help(docstring(command_names().get(name, ""), name))
 
 
@@ -106,18 +117,18 @@ def _function(loaded: Stage | Command) -> Callable[..., None]:
 
         return typer_function(loaded.options, call_stage, (Settings,))
 
-    def call_command(inputs: list[str], options: Any, settings: Settings, programs: ForPrograms | None = None) -> None:
+    def call_command(inputs: list[str], options: Any, settings: Settings, programs: JsonOption | None = None) -> None:
         as_json = bool(programs and programs.json)
         invocation = Invocation(loaded, inputs, options, settings)
         sys.exit(guarded(lambda: _run(invocation, streams=loaded.streams, as_json=as_json)))
 
-    shared = (Settings,) if loaded.streams else (Settings, ForPrograms)
+    shared = (Settings,) if loaded.streams else (Settings, JsonOption)
     return typer_function(loaded.options, call_command, shared, loaded.argument)
 
 
 def _run(invocation: Invocation, *, streams: bool, as_json: bool = False) -> None:
-    """Do it, with standard output kept for data."""
-    from capivara_cli.cli.perform import perform  # json, codecarbon's table, the engine: not for --help
+    """Perform a command line, with standard output kept for data."""
+    from capivara_cli.cli.perform import perform  # the engine, the meters: --help does without
 
     console.be_quiet(invocation.settings.quiet)
     standard_output = console.claim_stdout()
@@ -126,7 +137,7 @@ def _run(invocation: Invocation, *, streams: bool, as_json: bool = False) -> Non
 
 
 def _data_stream(descriptor: int) -> BinaryIO | None:
-    """Standard output as a binary stream, None on a terminal: a tar is never written to one."""
+    """Standard output as a binary stream; None on a terminal, to which no tar is written."""
     if os.isatty(descriptor):
         return None
     from capivara_cli.shards.archive import enlarge_pipe
@@ -136,7 +147,7 @@ def _data_stream(descriptor: int) -> BinaryIO | None:
 
 
 def guarded(work: Callable[[], Any]) -> int:
-    """Run, and turn whatever goes wrong into one message and an exit code."""
+    """Run some work and return the exit code; every exception becomes one message."""
     with contextlib.suppress(ValueError):  # not the main thread, as in a test
         signal.signal(signal.SIGTERM, _terminate)
     try:
@@ -145,19 +156,19 @@ def guarded(work: Callable[[], Any]) -> int:
         console.error(error.message, error.hint or ("see: capivara --help" if isinstance(error, UsageError) else ""))
         return error.exit_code
     except KeyboardInterrupt:
-        console.error("interrupted", "run the same command again: it goes on where it stopped")
+        console.error("interrupted", "run the same command again to resume")
         return INTERRUPTED
     except Terminated:
         console.error("terminated")
         return TERMINATED
     except BrokenPipeError:
-        return CLOSED_PIPE  # whoever read us has seen enough
+        return CLOSED_PIPE  # the reader of our output has stopped reading
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
-        hint = _OUT_OF_SPACE if error.errno in FULL else _WAYS.get(type(error), "")
+        hint = _OUT_OF_SPACE if error.errno in FULL else _HINTS.get(type(error), "")
         console.error(f"{where}{error.strerror or error}", hint)
         return 1
-    except Exception:  # noqa: BLE001  the last resort: a bug is shown whole, with an exit code of its own
+    except Exception:  # noqa: BLE001  a bug: its traceback is shown, and it has its own exit code
         import traceback
 
         console.error(

@@ -1,8 +1,8 @@
 """The whole method, from photos or shards to a tuned and evaluated model: capivara adapt photos/ --lang pt
 
-Runs pack, caption, translate, filter, dedupe, train, eval and footprint, and shows each command as it runs it, so
-that you can go on from any of them by hand. Killed and run again, it goes on where it stopped. --recipe takes another
-method, of capivara list recipes or a file of yours; what is said on the command line goes before what it says.
+Runs pack, caption, translate, filter, dedupe, train and eval, and sums their footprints. It shows each command before
+it runs it, so that you can continue by hand from any of them. If it is stopped, run it again: it resumes where it
+stopped. --recipe names another method (capivara list recipes) or a file of yours; options override the recipe's.
 """
 
 from __future__ import annotations
@@ -11,10 +11,9 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from capivara_cli import console, languages
-from capivara_cli.cli.perform import perform_line
 from capivara_cli.commands.recipes import recipe as recipes
 from capivara_cli.commands.recipes.recipe import DEFAULT, Recipe
 from capivara_cli.commands.recipes.script import Script
@@ -23,6 +22,9 @@ from capivara_cli.errors import UsageError
 from capivara_cli.pipeline.command import command
 from capivara_cli.pipeline.env import Env
 from capivara_cli.pipeline.options import flag_of, opt
+
+if TYPE_CHECKING:
+    from capivara_cli.cli.dry_run.rehearsal import Rehearsal
 
 _HEAD = ("lang", "model", "pretrained", "fraction", "seeds")
 _OF_STEPS = {
@@ -39,7 +41,7 @@ _OF_STEPS = {
     "eval": ("eval", recipes.TARGETS),
     "eval_lang": ("eval", "lang"),
 }
-"""Options for what a step of the recipe is told: its command and the option there."""
+"""Each option that goes to a step of the recipe -> the command of the step, and its option there."""
 
 
 @dataclass(frozen=True)
@@ -50,17 +52,17 @@ class Options:
     runs: str = opt("runs", "folder of all runs")
     model: str = opt("", "the CLIP to adapt, as in capivara train --model [default: the recipe's]")
     pretrained: str = opt("", "its weights [default: the recipe's]")
-    captioner: str = opt("", "who writes captions, see: capivara list captioners [default: the recipe's: blip2]")
+    captioner: str = opt("", "captioner, see: capivara list captioners [default: the recipe's: blip2]")
     n: int | None = opt(None, "captions per image [default: the recipe's: 10]", min=1)
-    rewriter: str = opt("", "who rewrites captions, where the recipe does [default: the recipe's]")
-    translator: str = opt("", "who translates, see: capivara list translators [default: the recipe's: argos]")
+    rewriter: str = opt("", "rewriter, if the recipe rewrites captions [default: the recipe's]")
+    translator: str = opt("", "translator, see: capivara list translators [default: the recipe's: argos]")
     top_k: int | None = opt(
         None,
         "captions kept per image and language, best image-text score first; 0: all [default: the recipe's: 5]",
         min=0,
     )
     min_score: float | None = opt(
-        None, "captions below this image-text score are left out [default: the recipe's: none]", min=-1.0, max=1.0
+        None, "drop captions below this image-text score [default: the recipe's: none]", min=-1.0, max=1.0
     )
     steps: int | None = opt(None, "optimiser steps [default: the recipe's: 1500]", min=1)
     batch_size: int | None = opt(None, "image-text pairs per step [default: the recipe's: 1000]", min=2)
@@ -79,9 +81,8 @@ class Options:
     set: str = opt("", "any other option of a step: 'train.peft=lit caption.beams=4'", metavar="STEP.OPTION=VALUE")
 
 
-@command("adapt", Options, "PHOTOS_OR_SHARDS", composed=True)
-def adapt(inputs: list[str], options: Options, env: Env) -> dict[str, Any]:
-    """Make a run from images: returns the run folders, every result, and the footprint of the whole chain."""
+def _script(inputs: list[str], options: Options, env: Env) -> Script:
+    """The command lines for these images. Raises ``UsageError`` when the language or the images are not named."""
     recipe = wanted(options)
     if not recipe.head.lang:
         raise UsageError("adapt: which language? --lang pt", "capivara list languages shows all")
@@ -89,14 +90,22 @@ def adapt(inputs: list[str], options: Options, env: Env) -> dict[str, Any]:
     if not inputs:
         what = recipe.head.data or "capivara adapt photos/captions.csv --lang pt, or shards/, or toy"
         raise UsageError("adapt: from what?", what)
-    runs = env.settings.out or options.runs  # --out of one command would be that of all
-    script = Script(recipe, inputs, options.name or _name(recipe), runs, env.seed)
-    settings = replace(env.settings, out="")
-    if settings.dry_run:
-        from capivara_cli.cli import dry_run
+    runs = env.settings.out or options.runs  # --out of adapt must not become that of every command
+    return Script(recipe, inputs, options.name or _name(recipe), runs, env.seed)
 
-        dry_run.perform_lines(script.check, script.lines(), settings)
-        return {"run": script.run_folders[0], "runs": script.run_folders}
+
+def _estimate(inputs: list[str], options: Options, env: Env, rehearsal: Rehearsal) -> dict[str, Any]:
+    script, settings = _script(inputs, options, env), replace(env.settings, out="")
+    rehearsal.check(script.check)
+    for words in script.lines():
+        env.perform(words, settings)
+    return {"run": script.run_folders[0], "runs": script.run_folders}
+
+
+@command("adapt", Options, "PHOTOS_OR_SHARDS", composed=True, estimate=_estimate)
+def adapt(inputs: list[str], options: Options, env: Env) -> dict[str, Any]:
+    """Make a run from images: returns the run folders, every result, and the footprint of the whole chain."""
+    script, settings = _script(inputs, options, env), replace(env.settings, out="")
     script.check()
 
     from capivara_cli.evaluation.results import EvalResults
@@ -105,10 +114,10 @@ def adapt(inputs: list[str], options: Options, env: Env) -> dict[str, Any]:
 
     *work, evaluation = script.lines()
     for words in work:
-        perform_line(words, settings)
+        env.perform(words, settings)
     console.say(f"$ capivara {shlex.join(evaluation)}")
-    with console.hushed():  # the story of before and after says it shorter than one table per run
-        results = EvalResults.from_json(perform_line(evaluation, settings))
+    with console.quiet():  # before_and_after below is shorter than one table per run
+        results = EvalResults.from_json(env.perform(evaluation, settings))
     stages, total = ledger.sums(ledger.unique(each for run in script.run_folders for each in ledger.read(Path(run))))
     console.say("\n" + before_after.text(results, script.lang) + "\n\n" + price(stages, total))
     return {
@@ -122,7 +131,7 @@ def adapt(inputs: list[str], options: Options, env: Env) -> dict[str, Any]:
 
 
 def wanted(options: Options) -> Recipe:
-    """The recipe, with what the command line says in its stead. Raises for what does not go together."""
+    """The recipe with the options of the command line. Raises ``UsageError`` for options that do not fit it."""
     recipe = recipes.load(options.recipe)
     head = {name: value for name in _HEAD if (value := getattr(options, name)) not in ("", None)}
     recipe = recipe.with_head(**head)
@@ -136,13 +145,13 @@ def wanted(options: Options) -> Recipe:
 
 
 def _name(recipe: Recipe) -> str:
-    """The language; with a recipe that was asked for its name, and the language where that is not the recipe's own."""
+    """The name of the run: the language; behind the name of the recipe, if another one than the default was named."""
     code = languages.get(recipe.head.lang).code
     return code if recipe.name == DEFAULT else "-".join(dict.fromkeys([*recipe.name.split("-"), code]))
 
 
-def price(stages: Sequence[ledger.LedgerRecord], total: ledger.LedgerRecord) -> str:
-    """The footprint of the whole chain in one line."""
+def price(stages: Sequence[ledger.CostSum], total: ledger.CostSum) -> str:
+    """One line: what the whole chain cost, and the energy of each stage."""
     shares = ", ".join(f"{each['stage']} {each['kwh'] * 1000:.2g}" for each in stages)
     return (
         f"cost of the whole chain: {console.duration(total['seconds'])}, {total['kwh'] * 1000:.2g} Wh, "

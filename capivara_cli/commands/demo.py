@@ -1,6 +1,6 @@
 """See the whole method work on the toy world, in minutes, with no download: capivara demo --lang pt
 
-The toy world is a miniature for checking and teaching: drawn scenes, small models trained on them. It says nothing
+The toy world is a miniature for checking and teaching: drawn scenes, and small models trained on them. It says nothing
 about real photos.
 """
 
@@ -8,19 +8,21 @@ from __future__ import annotations
 
 import shlex
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from capivara_cli import console
-from capivara_cli.cli.perform import perform_line
 from capivara_cli.pipeline.command import command
 from capivara_cli.pipeline.env import Env
 from capivara_cli.pipeline.options import opt
+
+if TYPE_CHECKING:
+    from capivara_cli.cli.dry_run.rehearsal import Rehearsal
 
 WORLD = (
     "--captioner toy --n 2 --translator toy --model toy --top-k 2 --steps 150 --batch-size 96 --lr 1e-2 --warmup 10 "
     "--eval toy --eval-lang en,pt,hi,xh"
 )
-"""How ``adapt`` is told to use the toy world; found by trying, kept short."""
+"""The options of ``adapt`` for the toy world: found by trying, small for speed."""
 
 
 @dataclass(frozen=True)
@@ -32,15 +34,21 @@ class Options:
     runs: str = opt("runs", "folder of all runs")
 
 
-@command("demo", Options, "", composed=True)
-def demo(inputs: list[str], options: Options, env: Env) -> dict[str, Any]:
-    """``adapt`` on drawn scenes with noisy English captions, evaluated on scenes and sentences never trained on."""
-    console.say("The toy world: drawn scenes and small models, a miniature that says nothing about real photos.\n")
+def _line(options: Options) -> list[str]:
     name = options.name or f"demo-{options.lang}"
     words = ["adapt", f"toy:{options.scenes}", "--lang", options.lang, *shlex.split(WORLD)]
-    found = perform_line([*words, "--seeds", str(options.seeds), "--name", name, "--runs", options.runs], env.settings)
-    if env.settings.dry_run:
-        return found
+    return [*words, "--seeds", str(options.seeds), "--name", name, "--runs", options.runs]
+
+
+def _estimate(inputs: list[str], options: Options, env: Env, rehearsal: Rehearsal) -> dict[str, Any]:
+    return env.perform(_line(options), env.settings)
+
+
+@command("demo", Options, "", composed=True, estimate=_estimate)
+def demo(inputs: list[str], options: Options, env: Env) -> dict[str, Any]:
+    """Run ``adapt`` on drawn scenes with noisy English captions; evaluate on scenes and sentences held out."""
+    console.say("The toy world: drawn scenes and small models, a miniature that says nothing about real photos.\n")
+    found = env.perform(_line(options), env.settings)
     console.say(
         f"\nnext: capivara report {shlex.join(found['runs'])}, a page to look at"
         f"   ·   your own images: capivara adapt PHOTOS --lang …"

@@ -1,13 +1,12 @@
 """Sum what results cost, or measure any command: capivara footprint runs/pt   ·   capivara footprint -- CMD
 
-Folders of shards and runs carry the records of all that led to them; what they share is counted once. Beside the sum
-stands what the CAPIVARA paper reports of its training, with its errors.
+Folders of shards and runs hold the records of all commands that led to them; a record that several hold is counted
+once. Below the sum stand the figures that the CAPIVARA paper reports of its training, with their errors.
 """
 
 from __future__ import annotations
 
 import subprocess
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,10 +28,10 @@ class Options:
     format: Literal["text", "md", "csv"] = opt("text", "of the table: for people, Markdown, or a spreadsheet")
 
 
-@command("footprint", Options, "RUN_OR_FOLDER | -- CMD", composed=True)
+@command("footprint", Options, "RUN_OR_FOLDER | -- CMD", composed=True, wraps=True)
 def footprint(inputs: list[str], options: Options, env: Env) -> dict[str, Any]:
-    """A table of seconds, kWh and g CO2e per stage of all results named; without any, of ``runs/*``."""
-    if "--" in sys.argv and inputs:
+    """Print seconds, kWh and g CO2e per stage, of the results named or else of ``runs/*``; or measure a command."""
+    if "--" in inputs:
         return _measure(inputs, env)
     paths = [Path(text) for text in inputs] or sorted(Path("runs").glob("*"))
     if not paths:
@@ -50,7 +49,7 @@ def footprint(inputs: list[str], options: Options, env: Env) -> dict[str, Any]:
 
 
 def _records(paths: Sequence[Path]) -> list[ledger.LedgerRecord]:
-    """The records of all paths, each once; of a folder without any, those of the folders in it (``runs/pt-data/``)."""
+    """The records of all paths, each once. In a folder without records, its folders are read (``runs/pt-data/``)."""
     found: dict[Path, list[ledger.LedgerRecord]] = {}
     for path in paths:
         if not path.exists():
@@ -61,7 +60,7 @@ def _records(paths: Sequence[Path]) -> list[ledger.LedgerRecord]:
     if len(without) == len(found):
         raise CapivaraError(
             f"{without[0]}: holds no footprint",
-            "commands write one beside their result unless --no-energy; for results that go to standard output, set "
+            "commands write one beside their result unless --no-energy is given; if results go to standard output, set "
             "CAPIVARA_LEDGER=costs.jsonl and sum that file",
         )
     if without:
@@ -69,8 +68,15 @@ def _records(paths: Sequence[Path]) -> list[ledger.LedgerRecord]:
     return ledger.unique(record for records in found.values() for record in records)
 
 
-def _measure(words: list[str], env: Env) -> dict[str, Any]:
-    """Run any command, its streams untouched, and say what it and all that it starts cost; its exit code is ours."""
+def _measure(inputs: list[str], env: Env) -> dict[str, Any]:
+    """Run the command after ``--``, its streams untouched; print what it and all its children cost.
+
+    Leaves with the exit code of the command if that is not 0.
+    """
+    place = inputs.index("--")
+    words = inputs[place + 1 :]
+    if place or not words:
+        raise UsageError("footprint: either results, or -- and one command", "capivara footprint -- sleep 5")
     with env.costs.meter(words[0], carbon_intensity.of(env.settings), now=True) as meter:
         try:
             code = subprocess.run(words, stdout=console.claim_stdout()).returncode

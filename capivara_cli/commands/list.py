@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +11,11 @@ from capivara_cli import console, languages, registry
 from capivara_cli.errors import CapivaraError, UsageError, unknown
 from capivara_cli.pipeline.command import command
 from capivara_cli.pipeline.env import Env
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
 
 Rows = Sequence[dict[str, Any]]
 
@@ -121,10 +127,10 @@ def _apertium_pairs() -> Sequence[tuple[str, str]]:
 
 def _recipes() -> Rows:
     """Every recipe of ``capivara adapt --recipe``, and the language it is for where it names one."""
-    from capivara_cli.commands.recipes import recipe
+    from pathlib import Path
 
-    heads = {name: recipe.load(name).head for name in recipe.names()}
-    return [{"name": name, "lang": head.lang, "what it is": head.about} for name, head in heads.items()]
+    heads = {name: tomllib.loads(Path(file).read_text("utf-8")) for name, file in registry.recipes().items()}
+    return [{"name": name, "lang": head.get("lang", ""), "what it is": head["about"]} for name, head in heads.items()]
 
 
 def _models() -> Rows:

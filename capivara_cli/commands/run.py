@@ -1,6 +1,6 @@
 """Run a plan of several stages in one process: capivara run 'caption --n 3 | translate --lang pt' shards/
 
-The same bytes as the pipe, with the models loaded once, and with --out a folder that can be killed and gone on with.
+It writes the same bytes as the pipe and loads each model once. With --out it can be stopped and resumed.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Options:
-    """None: every option is in the plan."""
+    """There are none: every option is in the plan."""
 
 
 def _plan(inputs: list[str]) -> list[Step]:

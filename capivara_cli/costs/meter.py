@@ -76,7 +76,7 @@ class Meter:
 
     A thread samples memory and GPUs. After ten seconds another thread loads codecarbon, but only where that can
     measure the processor; neither prints anything, opens a socket or writes a file. The first meter of a process counts
-    from the start of the process, unless it measures only what happens from ``now`` on. ``modelled``: without codecarbon.
+    from the start of the process, unless it measures what happens from ``now`` on. ``modelled``: without codecarbon.
     """
 
     def __init__(

@@ -24,9 +24,10 @@ Estimate = Callable[[list[str], Any, Env, Any], dict[str, Any]]
 class Command:
     """One subcommand that ends a stream. ``argument`` names its positional arguments in ``--help``.
 
-    One that ``streams`` writes a tar to standard output (``env.data``) when it is not told ``--out``.
-    One that is ``composed`` runs other commands, which are measured one by one.
-    ``estimate`` is what ``--dry-run`` does in its place: it checks the same and adds to an ``estimating.Rehearsal``.
+    ``streams``: it writes a tar to standard output (``env.data``) unless ``--out`` names a folder.
+    ``composed``: it runs other commands (``env.perform``), which are measured one by one.
+    ``wraps``: it takes another command line after ``--``; the ``--`` stays in its inputs.
+    ``estimate``: what ``--dry-run`` does instead: it checks the same and adds rows to a ``cli.dry_run.Rehearsal``.
     """
 
     name: str
@@ -35,12 +36,13 @@ class Command:
     argument: str = "INPUT"
     streams: bool = False
     composed: bool = False
+    wraps: bool = False
     estimate: Estimate | None = None
 
 
 def command(
     name: str, options: type, argument: str = "INPUT", *,
-    streams: bool = False, composed: bool = False, estimate: Estimate | None = None,
+    streams: bool = False, composed: bool = False, wraps: bool = False, estimate: Estimate | None = None,
 ) -> Callable[[Run], Command]:  # fmt: skip
     """Make a function the command ``name``. What it returns is what ``--json`` and ``--summary`` write.
 
@@ -48,7 +50,7 @@ def command(
     ``out`` (a folder of shards) and ``run`` (a run folder), which get the footprint, ``cards`` (further run folders
     whose model card changes), and ``inputs``, whose footprints it is added to.
     """
-    return lambda run: Command(name, options, run, argument, streams, composed, estimate)
+    return lambda run: Command(name, options, run, argument, streams, composed, wraps, estimate)
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 
@@ -16,6 +16,8 @@ from capivara_cli.shards.sample import Sample
 if TYPE_CHECKING:
     from capivara_cli.costs.costs import Costs
 
+Perform = Callable[[Sequence[str], Settings], dict[str, Any]]
+"""Performs a command line, such as ["train", "shards"], with shared settings; returns its summary."""
 Result = TypeVar("Result")
 
 
@@ -55,6 +57,7 @@ class Env:
         self.inputs: list[str] = []
         self.json = False
         self.data: BinaryIO | None = None
+        self.perform: Perform = _nobody_performs
         self.reject: Callable[[Sample, str], None] | None = None
         self.models = {} if models is None else models
         self.costs = costs or _own_costs()
@@ -104,6 +107,10 @@ class Env:
             self.models[key] = load()
             self.costs.operations.watch()
         return self.models[key]
+
+
+def _nobody_performs(words: Sequence[str], settings: Settings) -> dict[str, Any]:
+    raise RuntimeError(f"only the program can perform {words[0]}: it sets Env.perform")
 
 
 def _own_costs() -> Costs:

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 from support.made import jpeg, toy_like
 
+from capivara_cli.cli.perform import Performer
 from capivara_cli.commands.adapt import Options, adapt
 from capivara_cli.errors import CapivaraError, UsageError
-from capivara_cli.pipeline.env import Env
 from capivara_cli.pipeline.options import Settings
 from capivara_cli.shards.archive import reading
 from capivara_cli.shards.sample import Sample
@@ -23,7 +23,7 @@ TOYS = {"lang": "pt", "model": "toy", "captioner": "toy", "n": 1, "translator": 
 
 def run(inputs: list[str], runs: Path, **options: Any) -> dict[str, Any]:
     given = {**TOYS, "runs": str(runs), "eval": "toy:12", **options}
-    return adapt.run(inputs, Options(**given), Env(Settings(energy=False), "adapt"))
+    return adapt.run(inputs, Options(**given), Performer().env(Settings(energy=False), "adapt"))
 
 
 def samples(folder: Path) -> list[Sample]:
@@ -123,6 +123,6 @@ def test_what_a_recipe_says_of_its_images(photos: Path, tmp_path: Path, monkeypa
         f'input = [{json.dumps(str(photos / "captions.csv"))}]\n[[plan]]\nstep = "translate"\nlang = "pt"\n'
     )
     options = Options(recipe=str(mine), lang="pt", model="toy", translator="toy", steps=1, batch_size=4, eval="toy:12")
-    found = adapt.run([], options, Env(Settings(energy=False, out=str(tmp_path / "runs")), "adapt"))
+    found = adapt.run([], options, Performer().env(Settings(energy=False, out=str(tmp_path / "runs")), "adapt"))
     assert found["run"] == str(tmp_path / "runs" / "mine-pt")
     assert len(samples(tmp_path / "runs/mine-pt-data/train")) == 24

@@ -447,10 +447,10 @@ def test_images_on_a_terminal_by_both_protocols(
 
 def test_a_terminal_is_told_from_the_real_standard_output(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     with open(tmp_path / "out", "wb") as file:
-        monkeypatch.setattr(console, "_stdout", file.fileno())
+        monkeypatch.setattr(console.STREAMS, "data", file.fileno())
         assert not console.is_terminal()
     first, second = os.openpty()
-    monkeypatch.setattr(console, "_stdout", second)
+    monkeypatch.setattr(console.STREAMS, "data", second)
     assert console.is_terminal()
     os.close(first)
     os.close(second)

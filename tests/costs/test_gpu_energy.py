@@ -49,7 +49,7 @@ class Driver:
 def drawn(driver: Driver, joules: int = 1000) -> Gpu:
     gpus = Gpus(driver)
     driver.millijoules += joules * 1000
-    gpus.look([US], 5.0)
+    gpus.sample([US], 5.0)
     return gpus.all[0]
 
 

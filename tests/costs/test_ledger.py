@@ -9,19 +9,21 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from support.made import a_footprint, toy_like
 
 from capivara_cli.costs import ledger, pipe_relay
 from capivara_cli.costs.carbon_intensity import Intensity
+from capivara_cli.costs.ledger import Own
+from capivara_cli.costs.per_step import StepCost
 
 CAPIVARA = f"{sys.executable} -m capivara_cli"
 
 
-def entry(stage: str, name: str, **given: Any) -> ledger.Record:
-    return {**a_footprint(stage).to_json(), "id": name, "samples": 100, **given}
+def entry(stage: str, name: str, **given: Any) -> ledger.LedgerRecord:
+    return cast(ledger.LedgerRecord, {**a_footprint(stage).to_json(), "id": name, "samples": 100, **given})
 
 
 def shell(line: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -43,8 +45,8 @@ def test_a_folder_keeps_the_records_of_what_it_was_made_from(tmp_path: Path) -> 
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
     a, b = str(tmp_path / "a"), str(tmp_path / "b")
-    first = ledger.record([], {"out": a, "read": 7}, a_footprint("caption"))
-    second = ledger.record([a], {"out": b, "read": 6}, a_footprint("translate"))
+    first = ledger.record([], {"out": a, "read": 7}, Own("1", a_footprint("caption")))
+    second = ledger.record([a], {"out": b, "read": 6}, Own("2", a_footprint("translate")))
     assert [each["stage"] for each in ledger.read(Path(b))] == ["caption", "translate"]
     assert ledger.read(Path(b)) == [first, second]
     assert (first["samples"], second["samples"]) == (7, 6)
@@ -54,8 +56,8 @@ def test_a_folder_keeps_the_records_of_what_it_was_made_from(tmp_path: Path) -> 
 def test_a_run_keeps_them_too_and_a_ledger_gets_one_line_each(tmp_path: Path) -> None:
     run, costs = tmp_path / "run", tmp_path / "costs.jsonl"
     run.mkdir()
-    ledger.record([], {"run": str(run), "samples": 3}, a_footprint("train"), str(costs))
-    ledger.record([str(run)], {"run": str(run)}, a_footprint("eval"), str(costs))
+    ledger.record([], {"run": str(run), "samples": 3}, Own("1", a_footprint("train")), str(costs))
+    ledger.record([str(run)], {"run": str(run)}, Own("2", a_footprint("eval")), str(costs))
     assert (
         [each["stage"] for each in ledger.read(run)]
         == ["train", "eval"]
@@ -64,7 +66,9 @@ def test_a_run_keeps_them_too_and_a_ledger_gets_one_line_each(tmp_path: Path) ->
 
 
 def _add(folder: str, number: int) -> None:
-    ledger.record([], {"out": folder, "read": number}, a_footprint(f"stage{number}"), f"{folder}/all.jsonl")
+    ledger.record(
+        [], {"out": folder, "read": number}, Own(f"{number}", a_footprint(f"stage{number}")), f"{folder}/all.jsonl"
+    )
 
 
 def test_processes_that_end_together_lose_no_record(tmp_path: Path) -> None:
@@ -168,15 +172,15 @@ def test_workers_are_counted_once(shards: Callable[..., Path], tmp_path: Path) -
 
 def test_the_steps_of_a_plan_share_what_it_cost() -> None:
     whole = a_footprint("run", flops=1000)
-    one, other = whole.of_steps(["caption", "dedupe"], {0: (3.0, 9.0, 50), 1: (1.0, 1.0, 0)})
+    one, other = whole.of_steps(["caption", "dedupe"], {0: StepCost(3.0, 9.0, 50), 1: StepCost(1.0, 1.0, 0)})
     assert (one.stage, one.seconds, one.cpu_seconds, one.flops) == ("caption", 7.5, 7.2, 1000)
     assert (other.stage, other.seconds, other.cpu_seconds, other.flops) == ("dedupe", 2.5, 0.8, None)
     assert one.kwh_cpu == pytest.approx(0.9 * 0.25)
     assert (one.kwh_gpu, one.kwh_ram) == (0.75 * 0.5, 0.75 * 0.25)
     assert one.kwh + other.kwh == pytest.approx(whole.kwh)
-    assert whole.of_steps(["caption"], {0: (3.0, 9.0, 50)}) == [whole]
+    assert whole.of_steps(["caption"], {0: StepCost(3.0, 9.0, 50)}) == [whole]
     assert whole.of_steps(["a", "b"], {}) == [whole]
-    assert [each.seconds for each in whole.of_steps(["a", "b"], {1: (1.0, 1.0, 0)})] == [0.0, 10.0]
+    assert [each.seconds for each in whole.of_steps(["a", "b"], {1: StepCost(1.0, 1.0, 0)})] == [0.0, 10.0]
 
 
 @pytest.mark.parametrize("workers", [1, 2])

@@ -15,7 +15,9 @@ from typing import Any
 import pytest
 from support.made import a_footprint, shard_bytes, toy_like
 
-from capivara_cli.costs import Meter, ledger, live_record
+from capivara_cli.costs import ledger, live_record
+from capivara_cli.costs.costs import Costs
+from capivara_cli.costs.ledger import Own
 from capivara_cli.errors import CapivaraError, UsageError
 
 CAPIVARA = [sys.executable, "-m", "capivara_cli"]
@@ -125,7 +127,7 @@ def test_the_whole_replaces_what_was_noted(tmp_path: Path) -> None:
     ledger.note("a", summary, a_footprint(seconds=1.0), patience=1.0)
     ledger.note("a", summary, a_footprint(seconds=2.0), patience=1.0)
     assert [(each["seconds"], each["unfinished"]) for each in ledger.read(tmp_path)] == [(2.0, True)]
-    ledger.record([], summary, a_footprint(seconds=3.0), name="a")
+    ledger.record([], summary, Own("a", a_footprint(seconds=3.0)))
     assert [(each["seconds"], each.get("unfinished")) for each in ledger.read(tmp_path)] == [(3.0, None)]
     plan = [{"id": "one", "plan": "a"}, {"id": "two", "plan": "a"}]
     assert ledger.unique([{"id": "a"}, *plan]) == plan
@@ -145,33 +147,36 @@ def test_how_work_was_left_is_told_apart(
 ) -> None:
     """A process that helps another train leaves with code 0; what was asked wrongly was not begun."""
     monkeypatch.setattr(live_record, "_FIRST", 0.0)
-    monkeypatch.setattr(live_record.Ongoing, "_write", lambda self: None)
-    with pytest.raises(type(error)), Meter("train") as meter, live_record.measured(meter, "", wanted=True):
-        live_record.goes_to(out=str(tmp_path))
+    monkeypatch.setattr(live_record.LiveRecord, "_write", lambda self: None)
+    costs = Costs()
+    with pytest.raises(type(error)), costs.meter("train") as meter, costs.recorded(meter, "", wanted=True):
+        costs.record_result_at(out=str(tmp_path))
         raise error
     assert [each.get("unfinished") for each in ledger.read(tmp_path)] == marks
 
 
 def test_what_fails_at_once_leaves_nothing(tmp_path: Path) -> None:
-    with pytest.raises(CapivaraError), Meter("eval") as meter, live_record.measured(meter, "", wanted=True):
-        live_record.goes_to(out=str(tmp_path))
+    costs = Costs()
+    with pytest.raises(CapivaraError), costs.meter("eval") as meter, costs.recorded(meter, "", wanted=True):
+        costs.record_result_at(out=str(tmp_path))
         raise CapivaraError("x")
     assert not list(tmp_path.iterdir())
 
 
 def test_a_command_within_another_is_the_one_that_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(live_record, "_FIRST", 0.0)
-    monkeypatch.setattr(live_record.Ongoing, "_write", lambda self: None)
+    monkeypatch.setattr(live_record.LiveRecord, "_write", lambda self: None)
     outer, inner = tmp_path / "outer", tmp_path / "inner"
     outer.mkdir()
     inner.mkdir()
-    with Meter("run") as meter, live_record.measured(meter, "", wanted=True):
-        live_record.goes_to(out=str(outer))
-        with pytest.raises(CapivaraError), live_record.measured(meter, "", wanted=True):
-            live_record.goes_to(out=str(inner))
+    costs = Costs()
+    with costs.meter("run") as meter, costs.recorded(meter, "", wanted=True):
+        costs.record_result_at(out=str(outer))
+        with pytest.raises(CapivaraError), costs.recorded(meter, "", wanted=True):
+            costs.record_result_at(out=str(inner))
             raise CapivaraError("x")
-        with pytest.raises(CapivaraError), live_record.measured(meter, "", wanted=False):
-            live_record.goes_to(out=str(inner / "none"))
+        with pytest.raises(CapivaraError), costs.recorded(meter, "", wanted=False):
+            costs.record_result_at(out=str(inner / "none"))
             raise CapivaraError("x")
     assert len(ledger.read(inner)) == 1 and not ledger.read(outer)
 

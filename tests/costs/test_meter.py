@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 import threading
-import time
+from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -14,24 +14,49 @@ import pytest
 from support.made import a_footprint
 
 from capivara_cli import console
-from capivara_cli.costs import Meter, carbon_intensity, codecarbon_counter, cpu_power, meter, process_tree, worker_costs
+from capivara_cli.costs import carbon_intensity, codecarbon_counter, cpu_power, meter, process_tree, sampler
 from capivara_cli.costs.carbon_intensity import Intensity
+from capivara_cli.costs.costs import Costs
 from capivara_cli.costs.cpu_power import Processor
 from capivara_cli.costs.footprint import Power, judged
-from capivara_cli.costs.sampler import WATTS_PER_GB, Watch
+from capivara_cli.costs.sampler import WATTS_PER_GB, Sampler
+from capivara_cli.costs.worker_costs import WorkerCosts
 from capivara_cli.errors import CapivaraError, UsageError
 from capivara_cli.pipeline.options import Settings
 
 CHIP = Processor("a processor", 100.0, 20, "modelled: made for a test")
 
 
+@dataclass
+class Machine:
+    """A clock, and counters of seconds that processors were busy: for us (``cpu``), and for the whole machine."""
+
+    now: float = 1000.0
+    cpu: float = 50.0
+    busy: float = 5000.0
+    age: float = 100.0
+    gigabytes: float = 2.0
+
+    def work(self, seconds: float, cpu: float, busy: float = 0.0) -> None:
+        self.now, self.cpu, self.busy = self.now + seconds, self.cpu + cpu, self.busy + busy
+
+    def monotonic(self) -> float:
+        return self.now
+
+
 @pytest.fixture
-def chip(monkeypatch: pytest.MonkeyPatch) -> Processor:
-    """A processor that all know, in a process that has begun long ago."""
-    with Meter("before"):
-        pass
+def machine(monkeypatch: pytest.MonkeyPatch) -> Machine:
+    """A machine of the test's own, with one known processor: what else runs here changes no figure."""
+    made = Machine()
+    for module in (meter, sampler, codecarbon_counter):
+        monkeypatch.setattr(module, "time", made)
     monkeypatch.setattr(cpu_power, "here", lambda: CHIP)
-    return CHIP
+    monkeypatch.setattr(process_tree, "cpu_seconds", lambda alive=(): made.cpu)
+    monkeypatch.setattr(process_tree, "busy_seconds", lambda: made.busy)
+    monkeypatch.setattr(process_tree, "age", lambda: made.age)
+    monkeypatch.setattr(process_tree, "processes", lambda: [1])
+    monkeypatch.setattr(process_tree, "resident_bytes", lambda processes: made.gigabytes * 1e9)
+    return made
 
 
 @pytest.fixture
@@ -39,12 +64,6 @@ def said(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     lines: list[str] = []
     monkeypatch.setattr(console, "say", lines.append)
     return lines
-
-
-def burn(seconds: float) -> None:
-    until = time.process_time() + seconds
-    while time.process_time() < until:
-        pass
 
 
 def of(**given: str) -> Intensity:
@@ -123,104 +142,109 @@ def test_power_that_a_device_cannot_draw() -> None:
     assert judged([]) is None
 
 
-def test_a_second_of_the_processor_costs_its_part_of_the_tdp(chip: Processor) -> None:
-    with Meter("train", Intensity(100.0, "BRA", "a table")) as measuring:
-        began = process_tree.cpu_seconds()
-        burn(0.2)
+def test_a_second_of_the_processor_costs_its_part_of_the_tdp(machine: Machine) -> None:
+    with Costs().meter("train", Intensity(100.0, "BRA", "a table")) as measuring:
+        machine.work(seconds=10.0, cpu=4.0)
         cost = measuring.footprint()
-    assert 0.2 <= cost.cpu_seconds <= process_tree.cpu_seconds() - began + 0.1
-    assert cost.kwh_cpu == pytest.approx(cost.cpu_seconds * 5.0 / 3.6e6, rel=1e-2)  # 100 W of 20 threads
+    assert (cost.seconds, cost.cpu_seconds) == (10.0, 4.0)
+    assert cost.kwh_cpu == 4.0 * 5.0 / 3.6e6  # 100 W of 20 threads
+    assert cost.kwh_ram == pytest.approx(10.0 * 2.0 * 0.375 / 3.6e6)
     assert (cost.source, cost.hardware, cost.kwh_gpu) == ("modelled", "a processor", 0.0)
     assert cost.power == {"cpu": CHIP.source, "gpu": None, "ram": "modelled: 0.375 W per GB resident"}
     assert (cost.intensity, cost.country, cost.intensity_source) == (100.0, "BRA", "a table")
     assert cost.co2e_g == pytest.approx(100 * (cost.kwh_cpu + cost.kwh_ram))
-    assert cost.plausible is True and cost.watts["processor"] == pytest.approx(
-        cost.kwh_cpu * 3.6e6 / cost.seconds, rel=0.02
-    )
+    assert cost.plausible is True and cost.watts == {"processor": 2.0}
 
 
-def test_a_gpu_without_a_counter_is_not_passed_over(chip: Processor, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_gpu_without_a_counter_is_not_passed_over(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(meter, "_device", lambda gpu: "mps")
-    with Meter("train") as measuring:
+    with Costs().meter("train") as measuring:
+        machine.work(seconds=1.0, cpu=1.0)
         cost = measuring.footprint()
     assert (cost.device, cost.kwh_gpu) == ("mps", 0.0)
     assert cost.power["gpu"] == "NOT COUNTED: there is no counter that can be read"
 
 
-def test_more_power_than_all_threads_can_draw_is_said_aloud(
-    chip: Processor, said: list[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with Meter("train") as measuring:
-        later = process_tree.cpu_seconds() + 1000.0
-        monkeypatch.setattr(process_tree, "cpu_seconds", lambda alive=(): later)
+def test_more_power_than_all_threads_can_draw_is_said_aloud(machine: Machine, said: list[str]) -> None:
+    with Costs().meter("train") as measuring:
+        machine.work(seconds=10.0, cpu=1000.0)
         cost = measuring.footprint()
     assert cost.plausible is False
-    assert len(said) == 1 and said[0].startswith("warning: the power that was found for the processor: ")
-    assert said[0].endswith("W, and it draws 0 to 100 W: do not publish this footprint")
+    assert said == [
+        "warning: the power that was found for the processor: 500 W, and it draws 0 to 100 W: "
+        "do not publish this footprint"
+    ]
 
 
-def test_commands_that_were_run_count(chip: Processor) -> None:
+def test_commands_that_were_run_count() -> None:
     code = "import time\nwhile time.process_time() < 0.3: pass"
-    with Meter("footprint") as measuring:
+    before = process_tree.cpu_seconds()
+    with Costs().meter("footprint", now=True) as measuring:
         subprocess.run([sys.executable, "-c", code], check=True)
         cost = measuring.footprint()
-    assert 0.3 <= cost.cpu_seconds < 0.8
+    assert 0.3 <= cost.cpu_seconds <= process_tree.cpu_seconds() - before + 1e-3  # it is rounded
 
 
-def test_between_two_stages_of_a_command_nothing_is_lost() -> None:
-    with Meter("adapt") as whole:
-        burn(0.05)
-        with Meter("caption") as first:
+def test_between_two_stages_of_a_command_nothing_is_lost(machine: Machine) -> None:
+    costs = Costs()
+    with costs.meter("adapt"):
+        machine.work(seconds=1.0, cpu=0.5)
+        with costs.meter("caption") as first:
+            machine.work(seconds=2.0, cpu=1.5)
             one = first.footprint()
-        burn(0.15)
-        with Meter("translate") as second:
+        machine.work(seconds=4.0, cpu=2.5)
+        with costs.meter("translate") as second:
+            machine.work(seconds=8.0, cpu=3.5)
             two = second.footprint()
-        began = whole._begun
-    assert one.cpu_seconds >= 0.05 and two.cpu_seconds >= 0.15
-    ended = meter._account.ended
-    assert ended is not None
-    assert one.cpu_seconds + two.cpu_seconds == pytest.approx(ended.cpu - began.cpu, abs=2e-3)
-    assert one.seconds + two.seconds == pytest.approx(ended.at - began.at, abs=2e-3)
+    assert (one.seconds, one.cpu_seconds) == (3.0, 2.0)
+    assert (two.seconds, two.cpu_seconds) == (12.0, 6.0)
 
 
-def test_the_first_account_of_a_process_begins_with_the_process(tmp_path: Path) -> None:
+def test_the_first_account_of_a_process_begins_with_the_process(machine: Machine) -> None:
+    machine.age = 3.0
+    costs = Costs()
+    with costs.meter("caption") as first:
+        machine.work(seconds=1.0, cpu=1.0)
+        one = first.footprint()
+    with costs.meter("translate") as second:
+        machine.work(seconds=1.0, cpu=1.0)
+        two = second.footprint()
+    assert (one.seconds, one.cpu_seconds) == (4.0, 51.0)
+    assert (two.seconds, two.cpu_seconds) == (1.0, 1.0)
+
+
+@pytest.mark.parametrize(("age", "now"), [(3.0, True), (10.0, False)])
+def test_an_account_from_now_on_and_one_of_an_old_process_leave_out_what_was_before(
+    age: float, now: bool, machine: Machine
+) -> None:
+    machine.age = age
+    with Costs().meter("a command", now=now) as measuring:
+        machine.work(seconds=1.0, cpu=0.5)
+        cost = measuring.footprint()
+    assert (cost.seconds, cost.cpu_seconds) == (1.0, 0.5)
+
+
+def test_the_age_of_a_process_includes_its_start() -> None:
     code = (
-        "import time\nwhile time.process_time() < 0.4: pass\nfrom capivara_cli.costs import Meter\n"
-        "with Meter('x', now=NOW) as m: cost = m.footprint()\nprint(cost.cpu_seconds, cost.seconds)"
+        "import time\nfrom capivara_cli.costs.costs import Costs\nwhile time.process_time() < 0.4: pass\n"
+        "with Costs().meter('x') as m: cost = m.footprint()\nprint(cost.cpu_seconds, cost.seconds)"
     )
-
-    def spent(now: bool) -> list[float]:
-        words = [sys.executable, "-c", code.replace("NOW", str(now))]
-        return [float(each) for each in subprocess.run(words, capture_output=True, cwd=tmp_path).stdout.split()]
-
-    assert min(spent(False)) >= 0.4
-    assert spent(True)[0] < 0.2
-
-
-def test_what_is_measured_from_now_on_leaves_out_what_was_before(chip: Processor) -> None:
-    with Meter("footprint"):
-        burn(0.2)
-        with Meter("a command", now=True) as measuring:
-            assert measuring.footprint().cpu_seconds < 0.1
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
+    assert min(map(float, ran.stdout.split())) >= 0.4
 
 
 def test_without_tracking_no_thread_is_started() -> None:
     before = {thread.name for thread in threading.enumerate()}
-    with Meter("pack", tracked=False):
+    with Costs().meter("pack", tracked=False):
         assert {thread.name for thread in threading.enumerate()} <= before
 
 
-def test_memory_is_counted_over_time_and_shared_pages_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    clock = SimpleNamespace(now=100.0)
-    held = {1: 2_000_000_000, 2: 1_000_000_000}
-    monkeypatch.setattr("capivara_cli.costs.sampler.time", SimpleNamespace(monotonic=lambda: clock.now))
-    monkeypatch.setattr(process_tree, "processes", lambda: [1, 2])
-    monkeypatch.setattr(process_tree, "resident_bytes", lambda processes: sum(held[each] for each in processes))
-    watch = Watch()
-    watch._at = 96.0
-    assert watch.look().gb_seconds == pytest.approx(4.0 * 3.0 / 2)  # grown from nothing in four seconds
-    clock.now = 110.0
-    assert watch.look().gb_seconds == pytest.approx(6.0 + 30.0)
+def test_memory_is_counted_over_time(machine: Machine) -> None:
+    watch = Sampler()
+    watch._at, machine.gigabytes = machine.now - 4.0, 3.0
+    assert watch.sample().gb_seconds == pytest.approx(4.0 * 3.0 / 2)  # grown from nothing in four seconds
+    machine.now += 10.0
+    assert watch.sample().gb_seconds == pytest.approx(6.0 + 30.0)
     assert WATTS_PER_GB == 3 / 8
 
 
@@ -237,38 +261,42 @@ def test_memory_that_a_child_shares_is_not_counted_twice() -> None:
     assert 200e6 < both < 260e6
 
 
-def tracked(watts: float, mode: str = "intel_rapl") -> codecarbon_counter.Tracker:
-    """A tracker that has seen the whole machine for ten seconds, 40 of them busy on some processor."""
+def tracked(machine: Machine, watts: float, mode: str = "intel_rapl") -> codecarbon_counter.Tracker:
+    """A tracker that begins now, and that will have counted ten seconds of the whole processor."""
     made = codecarbon_counter.Tracker()
     data = SimpleNamespace(cpu_energy=watts * 10 / 3.6e6)
     made._tracker = SimpleNamespace(
         stop=lambda: None, final_emissions_data=data, _hardware=[SimpleNamespace(), SimpleNamespace(_mode=mode)]
     )
-    made._since = (time.monotonic() - 10.0, process_tree.busy_seconds() - 40.0)
+    made._since = (machine.now, machine.busy)
     return made
 
 
-def test_of_a_measured_processor_our_part_of_the_busy_time_is_ours(chip: Processor) -> None:
-    with Meter("train") as measuring:
-        measuring._tracker = tracked(60.0)
-        burn(0.2)
+def test_of_a_measured_processor_our_part_of_the_busy_time_is_ours(machine: Machine) -> None:
+    with Costs().meter("train") as measuring:
+        measuring._tracker = tracked(machine, 60.0)
+        machine.work(seconds=10.0, cpu=8.0, busy=40.0)
         cost = measuring.footprint()
     assert cost.source == "measured" and cost.plausible is True
     assert cost.power["cpu"] == "measured: intel_rapl by codecarbon, our part of the busy time"
-    assert cost.kwh_cpu * 3.6e6 == pytest.approx(cost.cpu_seconds * 600 / 40, rel=0.05)
-    assert cost.watts == {"processor": pytest.approx(60.0, rel=0.2)}  # by a clock that goes on
+    assert cost.kwh_cpu * 3.6e6 == pytest.approx(600 * 8 / 40)
+    assert cost.watts == {"processor": 60.0}
 
 
-def test_codecarbons_guesses_are_not_called_measured() -> None:
-    assert tracked(60.0, "cpu_load").stop() is None
-    assert tracked(60.0, "constant").stop() is None
-    short = tracked(60.0)
-    short._since = (time.monotonic() - 2.0, process_tree.busy_seconds() - 2.0)
+def test_codecarbons_guesses_are_not_called_measured(machine: Machine) -> None:
+    guesses = [tracked(machine, 60.0, mode) for mode in ("cpu_load", "constant")]
+    short = tracked(machine, 60.0)
+    machine.work(seconds=2.0, cpu=2.0, busy=8.0)
     assert short.stop() is None
+    machine.work(seconds=8.0, cpu=2.0, busy=32.0)
+    assert [each.stop() for each in guesses] == [None, None]
 
 
 def test_a_meter_leaves_nothing_behind(tmp_path: Path) -> None:
-    code = "from capivara_cli.costs import Meter\nwith Meter('x') as m: m.footprint()\nimport sys; print(*sys.modules)"
+    code = (
+        "from capivara_cli.costs.costs import Costs\nwith Costs().meter('x') as m: m.footprint()\n"
+        "import sys; print(*sys.modules)"
+    )
     there = dict(os.environ, TMPDIR=str(tmp_path), HOME=str(tmp_path))
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, env=there)
     assert ran.stderr == "" and not {"codecarbon", "pandas", "torch"} & set(ran.stdout.split())
@@ -288,17 +316,18 @@ def test_codecarbon_itself_says_nothing_and_leaves_nothing(tmp_path: Path) -> No
 
 
 def test_what_others_tell_is_added(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of an actor that descends from this process memory and GPUs are seen from here; of others all counts."""
+    """Memory and GPUs of an actor that is a child of this process are sampled here; of other actors all is added."""
     monkeypatch.setattr(process_tree, "processes", lambda: [1, 7])
+    worker_costs = WorkerCosts()
     own = a_footprint(cpu_seconds=1.0, kwh_cpu=0.1, kwh_gpu=0.2, kwh_ram=0.3, hardware="A")
     cost = a_footprint(cpu_seconds=5.0, kwh_cpu=1.0, kwh_gpu=2.0, kwh_ram=4.0, hardware="B").to_json()
-    worker_costs.tell("this", 7, True, {**cost, "cpu_seconds": 1.0})
-    worker_costs.tell("this", 7, True, cost)  # in place of the first
+    worker_costs.report("this", 7, True, {**cost, "cpu_seconds": 1.0})
+    worker_costs.report("this", 7, True, cost)  # in place of the first
     assert worker_costs.added(own, ended=False).cpu_seconds == 1.0  # it is alive, and seen
     found = worker_costs.added(own, ended=True)
     assert (found.cpu_seconds, found.kwh_cpu, found.kwh_gpu, found.kwh_ram) == (6.0, 1.1, 0.2, 0.3)
     assert worker_costs.added(own, ended=True) == own  # once
-    worker_costs.tell("another", 7, False, cost)
+    worker_costs.report("another", 7, False, cost)
     assert worker_costs.added(own, ended=False).cpu_seconds == 6.0
     found = worker_costs.added(own, ended=True)
     assert (found.kwh_gpu, found.kwh_ram, found.hardware, found.seconds) == (2.2, 4.3, "A + B", own.seconds)

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from support.made import PHOTOS, ROOT
 
+from capivara_cli import registry
 from capivara_cli.cli.parameters import parse_command, parse_plan
 from capivara_cli.commands.adapt import wanted
 from capivara_cli.commands.recipes import recipe as recipes
@@ -131,7 +132,7 @@ def test_the_recipe_on_the_page_is_one(tmp_path: Path) -> None:
 
 def test_the_page_names_every_recipe() -> None:
     text = page("recipes")
-    for name in recipes.names():
+    for name in registry.recipes():
         ends = [name.split("-", dashes)[-1] for dashes in (1, 2)]
         assert f"`{name}`" in text or any(f"`-{end}`" in text for end in ends), name
         for target in recipes.load(name).targets:

@@ -60,18 +60,18 @@ def run(words: list[str], folder: Path, stdin: Path | None = None) -> Ran:
 @contextlib.contextmanager
 def _elsewhere(folder: Path, stdin: Path | None, shown: Path) -> Iterator[None]:
     """The working folder, the standard streams and the words of the program, as a shell would set them."""
-    before = os.getcwd(), sys.argv, os.dup(0), console._stdout, console._quiet
+    before = os.getcwd(), sys.argv, os.dup(0), console.STREAMS.data, console.STREAMS.quiet
     given = os.open(stdin or os.devnull, os.O_RDONLY)
     out = os.open(shown, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     try:
         os.dup2(given, 0)
-        console._stdout = out
+        console.STREAMS.data = out
         os.chdir(folder)
         yield
     finally:
         os.chdir(before[0])
         os.dup2(before[2], 0)
-        sys.argv, console._stdout, console._quiet = before[1], before[3], before[4]
+        sys.argv, console.STREAMS.data, console.STREAMS.quiet = before[1], before[3], before[4]
         for descriptor in (given, out, before[2]):
             os.close(descriptor)
 

@@ -1,75 +1,64 @@
 """``--dry-run``: what a command would take, in time, memory, disk and energy, without doing it.
 
-A rate is that of this machine's own past runs, else measured now on a few samples, else assumed from the operations of
-the model and the device; each says which.
+The input is counted, up to 32 samples go through the very stages, and the result is extrapolated. What cannot be tried
+is not known, and the estimate says so.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from pathlib import Path
+import shlex
+from collections.abc import Sequence
 from typing import Any, BinaryIO
 
 from capivara_cli import console
-from capivara_cli.cli.dry_run import offline, plans
+from capivara_cli.cli.dry_run import plans
 from capivara_cli.cli.dry_run.rehearsal import Rehearsal
+from capivara_cli.cli.parameters import parse_command
+from capivara_cli.cli.summary import write_summary
 from capivara_cli.costs import carbon_intensity
 from capivara_cli.errors import UsageError
 from capivara_cli.pipeline.command import Invocation
 from capivara_cli.pipeline.env import Env
 from capivara_cli.pipeline.options import Settings
 from capivara_cli.pipeline.stage import Stage, Step
-from capivara_cli.shards.sample import encode_json
-from capivara_cli.storage.files import replace_text
-
-_running: list[Rehearsal] = []
-"""The rehearsal of a command that is made of commands, while it goes through them."""
 
 
-def perform(invocation: Invocation, data: BinaryIO | None, as_json: bool) -> dict[str, Any]:
-    """Say what the command would take, and return it; of a part of another command, what its result would be.
+class Rehearser:
+    """Estimates one command line and those that it is made of; each continues from what the one before would leave."""
 
-    ``data`` is the stream a tar would go to. Raises what the command would raise before it begins.
-    """
-    if _running:
-        return _rehearse(invocation, _running[-1], data)
-    settings = invocation.settings
-    rehearsal = Rehearsal(carbon_intensity.of(settings).grams)
-    _running.append(rehearsal)
-    try:
-        _rehearse(invocation, rehearsal, data)
-    finally:
-        _running.pop()
-    console.say(rehearsal.text())
-    for remark in rehearsal.remarks:
-        console.warn(remark)
-    summary = rehearsal.to_json(invocation.command.name)
-    text = encode_json(summary, indent=2).decode() + "\n"
-    if settings.summary:
-        replace_text(Path(settings.summary), text)
-    if as_json:
-        console.page(text)
-    return summary
+    def __init__(self) -> None:
+        self.rehearsal = Rehearsal()
 
+    def perform(self, invocation: Invocation, *, data: BinaryIO | None = None, as_json: bool = False) -> dict[str, Any]:
+        """Print what the command would take, and return it. ``data`` is the stream that a tar would go to.
 
-def perform_lines(check: Callable[[], object], lines: Iterable[Sequence[str]], settings: Settings) -> None:
-    """The parts of a command that is made of commands, each as if it had been typed."""
-    from capivara_cli.cli.perform import perform_line  # which asks this module what to do
+        Raises what the command would raise before it begins.
+        """
+        settings = invocation.settings
+        self.rehearsal.intensity = carbon_intensity.of(settings).grams
+        self._rehearse(invocation, data)
+        console.say(self.rehearsal.text())
+        for remark in self.rehearsal.remarks:
+            console.warn(remark)
+        summary = self.rehearsal.to_json(invocation.command.name)
+        write_summary(summary, settings.summary, as_json)
+        return summary
 
-    offline.check(check, _running[-1])
-    for words in lines:
-        perform_line(words, settings)
+    def line(self, words: Sequence[str], settings: Settings) -> dict[str, Any]:
+        """Show and estimate one command line of a command that is made of several; returns what its result names."""
+        console.say(f"$ capivara {shlex.join(words)}")
+        return self._rehearse(parse_command(words, settings), None)
 
-
-def _rehearse(invocation: Invocation, rehearsal: Rehearsal, data: BinaryIO | None) -> dict[str, Any]:
-    command, inputs, options = invocation.command, invocation.inputs, invocation.options
-    if isinstance(command, Stage):
-        steps = [Step(command, options)]
-        return plans.rehearse(steps, inputs, invocation.settings, rehearsal, streams=data is not None)
-    env = Env(invocation.settings, command.name)
-    env.data = data
-    if command.estimate is not None:
-        return command.estimate(inputs, options, env, rehearsal)
-    if command.composed:
-        return command.run(inputs, options, env)
-    raise UsageError(f"{command.name}: --dry-run is for what takes long: the stages, run, train, eval, adapt and demo")
+    def _rehearse(self, invocation: Invocation, data: BinaryIO | None) -> dict[str, Any]:
+        command, inputs, options = invocation.command, invocation.inputs, invocation.options
+        if isinstance(command, Stage):
+            steps = [Step(command, options)]
+            return plans.rehearse(steps, inputs, invocation.settings, self.rehearsal, streams=data is not None)
+        if command.estimate is None:
+            raise UsageError(
+                f"{command.name}: --dry-run is for what takes long: the stages, run, train, eval, adapt and demo"
+            )
+        env = Env(invocation.settings, command.name)
+        env.data = data
+        env.perform = self.line
+        return command.estimate(inputs, options, env, self.rehearsal)

@@ -128,30 +128,30 @@ def _scale(plan: Sequence[dict[str, Any]], wanted: Sequence[dict[str, Any]]) -> 
     return factors[-1] if len(plan) == 1 else max(factors)
 
 
-def _records(folder: Path) -> list[ledger.LedgerRecord]:
+def _records(folder: Path) -> list[Any]:
     try:
         return [each for each in ledger.read(folder) if "unfinished" not in each]
     except CapivaraError:
         return []  # a damaged ledger teaches nothing, and is said by the commands that need it
 
 
-def _of_steps(records: Sequence[ledger.LedgerRecord], names: Sequence[str]) -> list[ledger.LedgerRecord]:
+def _of_steps(records: Sequence[Any], names: Sequence[str]) -> list[Any]:
     """What the last run of a plan with these steps took as a whole, as one record; none when there is no such run."""
-    plans: dict[str, list[ledger.LedgerRecord]] = {}
+    plans: dict[str, list[Any]] = {}
     for each in records:
         plans.setdefault(str(each.get("plan", each["id"])), []).append(each)
     same = [plan for plan in plans.values() if [each["stage"] for each in plan] == [*names]]
     return [{**plan[0], **{key: sum(each[key] for each in plan) for key in ("seconds", "kwh")}} for plan in same[-1:]]
 
 
-def _usable(record: ledger.LedgerRecord, device: str) -> bool:
+def _usable(record: Any, device: str) -> bool:
     return bool(record.get("samples")) and record["seconds"] > 0 and _device(record, device)
 
 
-def _device(record: ledger.LedgerRecord, device: str) -> bool:
+def _device(record: Any, device: str) -> bool:
     """Whether a record is of this device; one that does not say is taken to be."""
     return record.get("device") in (None, "", device)
 
 
-def _watts(record: ledger.LedgerRecord) -> float:
+def _watts(record: Any) -> float:
     return record["kwh"] * 3.6e6 / max(record["seconds"], 1e-9)

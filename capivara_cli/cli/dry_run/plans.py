@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from capivara_cli import console, registry
-from capivara_cli.cli.dry_run import offline, past, trial_client
+from capivara_cli.cli.dry_run import past, trial_client
 from capivara_cli.cli.dry_run.assumed import BASE_BYTES, assumed
 from capivara_cli.cli.dry_run.census import Census, Origin, census_of
 from capivara_cli.cli.dry_run.effects import Effect, effect_of
@@ -67,7 +67,7 @@ def _work(
     """What ``engine.run`` checks, in its order, on folders that are there or would be."""
     chain = Chain(steps, settings)
     for step in steps:
-        offline.check(partial(step.stage.check, step.options), rehearsal)
+        rehearsal.check(partial(step.stage.check, step.options))
     registry.check("engines", settings.engine)
     sources = engine.sources_of(chain, inputs)
     begins = steps[0].stage.begins

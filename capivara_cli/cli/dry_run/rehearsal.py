@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from capivara_cli import console
+from capivara_cli.cli.dry_run import offline
 from capivara_cli.cli.dry_run.census import Census
 from capivara_cli.cli.dry_run.machine import free_disk
+from capivara_cli.costs.footprint import JOULES_PER_KWH
+from capivara_cli.models.hub import NotHere
 from capivara_cli.urls import is_url, public_url
 
-_JOULES_PER_KWH = 3.6e6
 SOURCES = {
     "past": "past run",
     "measured": "measured now",
@@ -47,7 +49,7 @@ class Row:
 
     @property
     def kwh(self) -> float:
-        return self.seconds * self.watts / _JOULES_PER_KWH
+        return self.seconds * self.watts / JOULES_PER_KWH
 
 
 @dataclass
@@ -55,7 +57,7 @@ class Rehearsal:
     """``intensity``: g CO2e per kWh. ``made``, ``runs``: folders of shards and of runs that earlier commands would have
     made."""
 
-    intensity: float
+    intensity: float = 0.0
     rows: list[Row] = field(default_factory=list)
     made: dict[str, Census] = field(default_factory=dict)
     runs: list[str] = field(default_factory=list)
@@ -79,6 +81,14 @@ class Rehearsal:
             f"{name}: {census.samples:,.0f} samples in {shards:,} shard{'s' * (shards != 1)}, {size(census.size)}, "
             f"{sum(census.captions.values()) * census.samples:,.0f} captions; {census.described}"
         )
+
+    def check(self, work: Callable[[], object]) -> None:
+        """Do what a command checks before it begins; a model that has to be downloaded first is a remark, no error."""
+        with offline.hub_offline():
+            try:
+                work()
+            except NotHere as error:
+                self.remark(offline.absence(error.message))
 
     def remark(self, text: str) -> None:
         if text not in self.remarks:

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 
 from capivara_cli import console
 from capivara_cli.cli.dry_run.census import Tallied
-from capivara_cli.cli.dry_run.offline import is_absent, offline
+from capivara_cli.cli.dry_run.offline import is_absent, refuse_network
 from capivara_cli.errors import CapivaraError
 from capivara_cli.pipeline.chain import Chain
 from capivara_cli.pipeline.env import Env
@@ -49,12 +49,12 @@ def main() -> None:
         before, steps = _steps(request["before"]), _steps(request["steps"])
         begins = any(step.stage.begins for step in (*before, *steps))
         samples = [] if begins else list(_read(request["sources"], request["count"]))
-        with offline() as blocked:
-            try:
-                _Trial(request, say).run(before, steps, samples)
-            except CapivaraError as error:
-                missing = is_absent(error, blocked)
-                say({"error": error.message, "hint": error.hint, "code": error.exit_code, "missing": missing})
+        refused = refuse_network()
+        try:
+            _Trial(request, say).run(before, steps, samples)
+        except CapivaraError as error:
+            missing = is_absent(error, refused)
+            say({"error": error.message, "hint": error.hint, "code": error.exit_code, "missing": missing})
 
 
 def _steps(described: Sequence[dict[str, Any]]) -> list[Step]:

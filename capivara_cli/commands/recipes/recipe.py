@@ -20,14 +20,13 @@ from capivara_cli.errors import CapivaraError, UsageError, unknown
 from capivara_cli.models.clip_files import DEFAULT_MODEL
 from capivara_cli.pipeline.options import Settings, check_bounds, flag_of, opt, option_fields, option_types
 from capivara_cli.pipeline.stage import Stage
-from capivara_cli.registry import load_command
+from capivara_cli.registry import load_command, recipes
 
 if sys.version_info >= (3, 11):
     import tomllib
 else:
     import tomli as tomllib
 
-FOLDER = Path(__file__).parent
 DEFAULT = "default"
 HELDOUT = "heldout"
 TARGETS = "targets"
@@ -111,18 +110,13 @@ class Recipe:
         return replace(self, plan=plan, **changed)
 
 
-def names() -> list[str]:
-    """The recipes that are part of capivara."""
-    return sorted(path.stem for path in FOLDER.glob("*.toml"))
-
-
 def load(spec: str) -> Recipe:
     """A recipe of our own by its name, or one of yours by its file. Raises ``CapivaraError`` naming file and key."""
-    own = FOLDER / f"{spec}.toml"
-    if own.parent == FOLDER and own.is_file():
-        return _read(own, f"{spec}.toml")
+    own = recipes()
+    if spec in own:
+        return _read(Path(own[spec]), f"{spec}.toml")
     if not spec.endswith(".toml") and not Path(spec).is_file():
-        raise unknown("recipe", spec, names(), "--recipe takes one of them, or a .toml file; capivara list recipes")
+        raise unknown("recipe", spec, own, "--recipe takes one of them, or a .toml file; capivara list recipes")
     return _read(Path(spec), spec)
 
 
@@ -130,9 +124,9 @@ def _read(path: Path, shown: str) -> Recipe:
     try:
         found = tomllib.loads(path.read_text("utf-8"))
     except FileNotFoundError:
-        raise CapivaraError(f"{shown}: no such file", f"a recipe is a .toml file, or {', '.join(names())}") from None
+        raise CapivaraError(f"{shown}: no such file", f"a recipe is a .toml file, or {', '.join(recipes())}") from None
     except ValueError as error:  # not TOML, not UTF-8
-        raise CapivaraError(f"{shown}: not TOML: {error}", f"an example: {FOLDER / DEFAULT}.toml") from error
+        raise CapivaraError(f"{shown}: not TOML: {error}", f"an example: {recipes()[DEFAULT]}") from error
     plan, train, evaluate = found.pop("plan", []), found.pop("train", {}), found.pop("eval", {})
     if not isinstance(plan, list) or not all(isinstance(each, dict) for each in plan):
         raise CapivaraError(f"{shown}: plan: write each step as a table: [[plan]]", '[[plan]]\nstep = "caption"')

@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 from support.made import shard_bytes
 
+from capivara_cli import registry
 from capivara_cli.commands.adapt import Options, adapt, wanted
 from capivara_cli.commands.recipes import recipe as recipes
 from capivara_cli.commands.recipes.script import Script
 from capivara_cli.errors import CapivaraError, UsageError
-from capivara_cli.pipeline.env import Env
 from capivara_cli.pipeline.options import Settings
 from capivara_cli.shards.sample import Caption, Sample, encode_json
 from capivara_cli.toy import grammar, scenes
@@ -74,7 +74,7 @@ def small(name: str) -> Options:
 
 
 def run(options: Options, data: Path, runs: Path) -> dict[str, Any]:
-    return adapt.run([str(data)], options, Env(Settings(energy=False, quiet=True, out=str(runs)), "adapt"))
+    return adapt.run([str(data)], options, Performer().env(Settings(energy=False, quiet=True, out=str(runs)), "adapt"))
 
 
 def asked(folder: str) -> dict[str, Any]:
@@ -83,7 +83,7 @@ def asked(folder: str) -> dict[str, Any]:
     return {**document["request"], "authors": {author for _, author, _ in document["data"]["authors"]}}
 
 
-@pytest.mark.parametrize("name", recipes.names())
+@pytest.mark.parametrize("name", registry.recipes())
 def test_a_recipe_runs_in_miniature(name: str, data: Path, tmp_path: Path) -> None:
     options = small(name)
     found = run(options, data, tmp_path)

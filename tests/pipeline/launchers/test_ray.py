@@ -11,7 +11,7 @@ from support.made import shard_bytes
 from support.made_stages import UniqueOptions, WorkOptions, unique, work
 
 from capivara_cli import registry
-from capivara_cli.costs import Meter
+from capivara_cli.costs.costs import Costs
 from capivara_cli.errors import CapivaraError
 from capivara_cli.pipeline import engine
 from capivara_cli.pipeline.launchers import ray as ray_engine
@@ -66,8 +66,9 @@ def test_actors_write_what_one_process_writes(
     with pytest.raises(CapivaraError, match="3 workers were lost at 00002"):
         fill([Step(work, WorkOptions(kill="00025"))], six, tmp_path / "dead", engine="ray", workers=2)
     own = time.process_time()
-    with Meter("run", now=True) as meter:
-        fill([Step(work, WorkOptions())], six, tmp_path / "counted", engine="ray", workers=2, energy=True)
+    costs, settings = Costs(), Settings(out=str(tmp_path / "counted"), engine="ray", workers=2)
+    with costs.meter("run", now=True) as meter:
+        engine.run([Step(work, WorkOptions())], [str(six)], settings, None, costs)
         cost = meter.footprint()
     assert cost.cpu_seconds > time.process_time() - own + 0.3  # what the actors took, which are killed
 

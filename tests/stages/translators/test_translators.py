@@ -15,7 +15,7 @@ import pytest
 from support.made import PHOTOS
 
 from capivara_cli import registry
-from capivara_cli.costs import flops
+from capivara_cli.costs.flops import COUNTED
 from capivara_cli.errors import CapivaraError
 from capivara_cli.models.generation import Decoding, Setup
 from capivara_cli.stages.translators import apertium, argos
@@ -250,13 +250,13 @@ def test_the_toy_translators() -> None:
 
 def test_operations_of_ctranslate2_are_estimated(tmp_path: Path) -> None:
     (tmp_path / "model.bin").write_bytes(bytes(1000))
-    before = flops.total()
+    before = COUNTED.total
     count_operations(tmp_path, 20, 10, 4)
-    assert flops.total() - before == 1000 * (20 + 4 * 10)
+    assert COUNTED.total - before == 1000 * (20 + 4 * 10)
 
 
 def test_a_translation_is_counted() -> None:
     translator = registry.load("translators", "toy", source="en", target="pt", setup=Setup("cpu"))
-    before = flops.total()
+    before = COUNTED.total
     translator(["a red ball"])
-    assert flops.total() - before > 2e6
+    assert COUNTED.total - before > 2e6
