@@ -12,6 +12,7 @@ import pytest
 from support.made import shard_bytes
 
 from capivara_cli import registry
+from capivara_cli.cli.perform import Performer
 from capivara_cli.commands.adapt import Options, adapt, wanted
 from capivara_cli.commands.recipes import recipe as recipes
 from capivara_cli.commands.recipes.script import Script
