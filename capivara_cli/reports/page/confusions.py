@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
+from capivara_cli.evaluation.results import ClassificationRow, ConfusionMatrix, ScoredRow
 from capivara_cli.reports.page import charts
 from capivara_cli.reports.page.command_lines import eval_command
 from capivara_cli.reports.page.findings import Findings, Outcome
 from capivara_cli.reports.page.markup import Section, escaped, folded, folds, language, missing, score
-from capivara_cli.reports.page.read_run import Row
 
 _OPEN = 2
 _PAIRS = 8
@@ -20,7 +19,7 @@ _FAINT = 0.02
 def confusions(found: Findings) -> Section:
     """A heat map of the base model beside one of the run for each set, in the language that was taught."""
     title = "What is taken for what"
-    shown = [each for each in found.classification if any(_is_matrix(row) or row["confused"] for row in each.rows)]
+    shown = [each for each in found.classification if any(_has_confusions(row) for row in each.rows)]
     taught = [each for each in shown if each.lang in found.taught] or shown
     if not taught:
         text = "No classification with a confusion matrix is in eval.json. A set with classes, for example:"
@@ -40,40 +39,45 @@ def confusions(found: Findings) -> Section:
     return Section("confusions", title, intro, body)
 
 
-def _is_matrix(row: Row) -> bool:
-    matrix: Any = row.get("confusion")
-    return bool(matrix) and len(matrix["names"]) == len(matrix["counts"]) > 0
+def _has_confusions(row: ScoredRow) -> bool:
+    return isinstance(row, ClassificationRow) and bool(_matrix(row) or row.confused)
+
+
+def _matrix(row: ClassificationRow) -> ConfusionMatrix | None:
+    matrix = row.confusion
+    return matrix if matrix and len(matrix.names) == len(matrix.counts) > 0 else None
 
 
 def _is_small(outcome: Outcome) -> bool:
-    return len((outcome.head.get("confusion") or {"names": ()})["names"]) <= _CROWDED
+    head = outcome.head
+    return not isinstance(head, ClassificationRow) or not head.confusion or len(head.confusion.names) <= _CROWDED
 
 
 def _title(outcome: Outcome) -> str:
-    mode = outcome.head["mode"]
+    mode = outcome.head.mode
     more = "" if mode == "zero-shot" else f", {mode}"
     return f"<b>{escaped(outcome.place)}</b> <small>{escaped(language(outcome.lang) + more)}</small>"
 
 
 def _pair(outcome: Outcome) -> str:
     sides = [("before", outcome.before), ("after", outcome.after[0] if outcome.after else None)]
-    return f'<div class="pair">{"".join(_side(when, row, outcome) for when, row in sides if row)}</div>'
+    drawn = [_side(when, row, outcome) for when, row in sides if isinstance(row, ClassificationRow)]
+    return f'<div class="pair">{"".join(drawn)}</div>'
 
 
-def _side(when: str, row: Row, outcome: Outcome) -> str:
+def _side(when: str, row: ClassificationRow, outcome: Outcome) -> str:
     drawn = ""
-    if _is_matrix(row):
-        matrix = row["confusion"]
-        alt = f"{outcome.place} {when}: confusion matrix of {len(matrix['names'])} classes"
-        counts = _without_faint(matrix["counts"])
-        drawn = f'<div class="scroll" tabindex="0">{charts.confusion(counts, matrix["names"], alt)}</div>'
+    if matrix := _matrix(row):
+        alt = f"{outcome.place} {when}: confusion matrix of {len(matrix.names)} classes"
+        counts = _without_faint(matrix.counts)
+        drawn = f'<div class="scroll" tabindex="0">{charts.confusion(counts, matrix.names, alt)}</div>'
     pairs = "".join(
-        f"<li>{escaped(str(true))} <span class='soft'>taken for</span> {escaped(str(said))} <b>{count:,}</b></li>"
-        for true, said, count in row["confused"][:_PAIRS]
+        f"<li>{escaped(true)} <span class='soft'>taken for</span> {escaped(said)} <b>{count:,}</b></li>"
+        for true, said, count in row.confused[:_PAIRS]
     )
     most = f"<h4>Most confused</h4><ol class='confused'>{pairs}</ol>" if pairs else ""
-    head = f"{when}: {score(outcome.score(row))} {outcome.metric}"
-    return f"<div><h4>{escaped(head)} <small>{escaped(row['model'])}</small></h4>{drawn}{most}</div>"
+    head = f"{when}: {score(row.score)} {outcome.metric}"
+    return f"<div><h4>{escaped(head)} <small>{escaped(row.model)}</small></h4>{drawn}{most}</div>"
 
 
 def _without_faint(counts: Sequence[Sequence[int]]) -> Sequence[Sequence[int]]:

@@ -7,13 +7,13 @@ from typing import Any
 
 from capivara_cli import console
 from capivara_cli.costs import ledger
+from capivara_cli.evaluation.evalset import Provenance
 from capivara_cli.pipeline.typed import steps_of
 from capivara_cli.reports.page import charts
 from capivara_cli.reports.page.command_lines import eval_command, train_command
 from capivara_cli.reports.page.findings import Findings
 from capivara_cli.reports.page.gains import energy, mass
 from capivara_cli.reports.page.markup import Section, Table, code, escaped, language, missing
-from capivara_cli.reports.page.read_run import Row
 
 
 def footprint(found: Findings) -> Section:
@@ -59,8 +59,8 @@ def commands(found: Findings) -> Section:
     if steps:
         made = code(f"capivara run {plan} {'PHOTOS' if steps[0].startswith('pack') else 'INPUT'} --out SHARDS")
     training = code(*(train_command(each) for each in found.runs))
-    rows = [row for each in found.runs for part in ("retrieval", "classification") for row in each.rows[part]]
-    sets, langs = (list(dict.fromkeys(row[key] for row in rows)) for key in ("set", "lang"))
+    rows = [row for each in found.runs for row in each.results.scored]
+    sets, langs = list(dict.fromkeys(row.set for row in rows)), list(dict.fromkeys(row.lang for row in rows))
     evaluated = (
         code(eval_command(found.runs, sets, langs)) if rows else missing("Not evaluated yet:", eval_command(found.runs))
     )
@@ -80,11 +80,11 @@ def provenance(found: Findings) -> Section:
     facts = _facts(run.document)
     body = "".join(f"<dt>{escaped(name)}</dt><dd>{escaped(value)}</dd>" for name, value in facts if value)
     body = f"<dl>{body}</dl>"
-    rows: dict[tuple[str, ...], tuple[str, list[str], Row]] = {}
+    rows: dict[tuple[str, ...], tuple[str, list[str], Provenance]] = {}
     for outcome in found.outcomes:
-        known: Row = next((row["provenance"] for row in outcome.rows if row.get("provenance")), {})
-        facts_of = [known.get(key) for key in ("source", "licence", "obtained", "checksums", "by")]
-        facts_of.append(sorted(known.get("captions_by") or ()))
+        known = next((row.provenance for row in outcome.rows if row.provenance), Provenance())
+        facts_of: list[object] = [known.source, known.licence, known.obtained, known.checksums, known.by]
+        facts_of.append(sorted(known.captions_by or ()))
         _, langs, _ = rows.setdefault((outcome.place, repr(facts_of)), (outcome.place, [], known))
         if outcome.lang not in langs:
             langs.append(outcome.lang)
@@ -110,11 +110,11 @@ def _facts(document: dict[str, Any]) -> list[tuple[str, str]]:
     ]
 
 
-def _cells(known: Row) -> list[str]:
-    by = ", ".join(f"{name} ({count:,})" for name, count in (known.get("captions_by") or {}).items())
+def _cells(known: Provenance) -> list[str]:
+    by = ", ".join(f"{name} ({count:,})" for name, count in (known.captions_by or {}).items())
     sums = "<br>".join(
-        f"{escaped(name)} <code title='{escaped(str(value))}'>{escaped(str(value)[:19])}…</code>"
-        for name, value in (known.get("checksums") or {}).items()
+        f"{escaped(name)} <code title='{escaped(value)}'>{escaped(value[:19])}…</code>"
+        for name, value in known.checksums.items()
     )
-    texts = [by or known.get("by") or "—", known.get("source") or "—", known.get("licence") or "not said"]
-    return [*(escaped(str(text)) for text in texts), escaped(str(known.get("obtained") or "—")), sums or "—"]
+    texts = [by or known.by or "—", known.source or "—", known.licence or "not said", known.obtained or "—"]
+    return [*map(escaped, texts), sums or "—"]

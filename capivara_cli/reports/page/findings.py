@@ -6,17 +6,12 @@ import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from capivara_cli.reports.page.read_run import Row, Run
+from capivara_cli.evaluation.metric_names import of_metric
+from capivara_cli.evaluation.results import DisparityRow, ScoredRow
+from capivara_cli.reports.page.read_run import Run
+from capivara_cli.reports.tables.table import place
 
 Interval = tuple[float, float]
-METRICS = {
-    "accuracy": "accuracy",
-    "mean-per-class": "mean per class",
-    "map-11-point": "11-point mAP",
-    "roc-auc": "ROC AUC",
-    "mean_recall": "mean recall",
-}
-LEVEL = 0.05
 
 
 @dataclass(frozen=True)
@@ -50,45 +45,41 @@ class Outcome:
     """One set in one language: the base model's row, and those of a variant's runs; ``rows`` has every model's."""
 
     part: str
-    rows: tuple[Row, ...]
-    before: Row | None
-    after: tuple[Row, ...]
+    rows: tuple[ScoredRow, ...]
+    before: ScoredRow | None
+    after: tuple[ScoredRow, ...]
 
     @property
-    def head(self) -> Row:
+    def head(self) -> ScoredRow:
         return self.rows[0]
 
     @property
     def lang(self) -> str:
-        return self.head["lang"]
+        return self.head.lang
 
     @property
     def place(self) -> str:
         """The set and its split."""
-        return f"{self.head['set']} ({self.head['split']})" if self.head["split"] else self.head["set"]
+        return place(self.head)
 
     @property
     def metric(self) -> str:
-        name = "mean_recall" if self.part == "retrieval" else self.head["metric"]
-        return METRICS.get(name, name)
+        return of_metric(self.head.metric).name
 
     @property
     def is_complete(self) -> bool:
         """Whether there is something to compare."""
         return self.before is not None and bool(self.after)
 
-    def score(self, row: Row) -> float:
-        return row["mean_recall" if self.part == "retrieval" else "score"]
-
     @property
     def scores(self) -> list[float]:
-        return [self.score(row) for row in self.after]
+        return [row.score for row in self.after]
 
     @property
     def baseline(self) -> float:
         if self.before is None:
             raise ValueError("there is no base model to compare with")
-        return self.score(self.before)
+        return self.before.score
 
     @property
     def gain(self) -> float:
@@ -101,29 +92,23 @@ class Outcome:
     @property
     def gain_interval(self) -> Interval | None:
         """95 %, of the difference; over several runs from the lowest to the highest bound of any."""
-        return _hull(row["versus"].get("interval") for row in self.after if row["versus"])
+        return _hull(row.versus.interval for row in self.after if row.versus)
 
     @property
     def interval(self) -> Interval | None:
         """As ``gain_interval``, of the score itself."""
-        return _hull(row["interval"] for row in self.after)
+        return _hull(row.interval for row in self.after)
 
     @property
     def p(self) -> float | None:
         """The largest of the runs' p, adjusted for the number of comparisons where that is known."""
-        found = [probability(row) for row in self.after]
+        found = [row.versus.probability if row.versus else None for row in self.after]
         known = [p for p in found if p is not None]
         return max(known) if known and len(known) == len(found) else None
 
     @property
     def is_translated(self) -> bool:
-        return any(row["machine_translated"] for row in self.rows)
-
-
-def probability(row: Row) -> float | None:
-    """p of a row's difference to the first model, adjusted (Holm) where it was."""
-    versus = row["versus"] or {}
-    return versus.get("p_holm", versus.get("p"))
+        return any(row.machine_translated for row in self.rows)
 
 
 def _hull(intervals: Iterable[Sequence[float] | None]) -> Interval | None:
@@ -133,34 +118,34 @@ def _hull(intervals: Iterable[Sequence[float] | None]) -> Interval | None:
 
 def outcomes(runs: Sequence[Run], variant: Variant, part: str) -> list[Outcome]:
     """Every set and language (and way of classifying) of a part, in the order of the first run's eval.json."""
-    groups: dict[tuple[str, ...], dict[str, Row]] = {}
+    groups: dict[tuple[str, ...], dict[str, ScoredRow]] = {}
     for run in [*variant.runs, *runs]:
-        for row in run.rows[part]:
-            name = (row["set"], row["split"], row["lang"], row.get("mode", ""))
-            groups.setdefault(name, {}).setdefault(row["model"], row)
+        rows: Sequence[ScoredRow] = getattr(run.results, part)
+        for row in rows:
+            groups.setdefault((row.set, row.split, row.lang, row.mode), {}).setdefault(row.model, row)
     found = []
-    for rows in groups.values():
-        after = [row for run in variant.runs for row in rows.values() if run.is_model(row["model"])]
-        found.append(Outcome(part, tuple(rows.values()), _baseline(rows, after, runs), tuple(after)))
+    for models in groups.values():
+        after = [row for run in variant.runs for row in models.values() if run.is_model(row.model)]
+        found.append(Outcome(part, tuple(models.values()), _baseline(models, after, runs), tuple(after)))
     return found
 
 
-def _baseline(rows: dict[str, Row], after: Sequence[Row], runs: Sequence[Run]) -> Row | None:
+def _baseline(rows: dict[str, ScoredRow], after: Sequence[ScoredRow], runs: Sequence[Run]) -> ScoredRow | None:
     """The row the others are compared with: the one they name, or else the first that is none of the runs'."""
     for row in after:
-        if row["versus"] and row["versus"].get("model") in rows:
-            return rows[row["versus"]["model"]]
-    others = [row for row in rows.values() if not row["versus"] and not any(run.is_model(row["model"]) for run in runs)]
+        if row.versus and row.versus.model in rows:
+            return rows[row.versus.model]
+    others = [row for row in rows.values() if not row.versus and not any(run.is_model(row.model) for run in runs)]
     return others[0] if others else None
 
 
 def ordered(found: Sequence[Outcome], taught: Sequence[str]) -> list[Outcome]:
     """The languages that were taught first, then English, then the rest in their order."""
 
-    def place(each: Outcome) -> int:
+    def rank(each: Outcome) -> int:
         return taught.index(each.lang) if each.lang in taught else len(taught) + (each.lang != "en")
 
-    return sorted(found, key=place)
+    return sorted(found, key=rank)
 
 
 @dataclass(frozen=True)
@@ -170,7 +155,7 @@ class Spread:
     place: str
     metric: str
     languages: tuple[str, ...]
-    before: Row
+    before: DisparityRow
     after: dict[str, float]
     worst: tuple[str, str]
     gaps: tuple[dict[str, float], dict[str, float]]
@@ -178,28 +163,28 @@ class Spread:
 
 def spreads(runs: Sequence[Run], variant: Variant) -> list[Spread]:
     """One for each set and score with a base model to compare with."""
-    groups: dict[tuple[str, str, str], dict[str, Row]] = {}
+    groups: dict[tuple[str, str, str], dict[str, DisparityRow]] = {}
     for run in [*variant.runs, *runs]:
-        for row in run.rows["disparity"]:
-            groups.setdefault((row["set"], row["split"], row.get("score", "")), {}).setdefault(row["model"], row)
+        for row in run.results.disparity:
+            groups.setdefault((row.set, row.split, row.metric), {}).setdefault(row.model, row)
     found = []
-    for (name, split, score), rows in groups.items():
-        after = [row for run in variant.runs for row in rows.values() if run.is_model(row["model"])]
-        before = next((row for row in rows.values() if not any(run.is_model(row["model"]) for run in runs)), None)
+    for rows in groups.values():
+        after = [row for run in variant.runs for row in rows.values() if run.is_model(row.model)]
+        before = next((row for row in rows.values() if not any(run.is_model(row.model) for run in runs)), None)
         if before is None or not after:
             continue
-        means: dict[str, float] = {key: statistics.fmean(row[key] for row in after) for key in ("range", "std")}
-        gaps = [row.get("gap_to_english") or {} for row in after]
+        means = {key: statistics.fmean(getattr(row, key) for row in after) for key in ("range", "std")}
+        gaps = [row.gap_to_english or {} for row in after]
         mean_gaps = {lang: statistics.fmean(gap[lang] for gap in gaps if lang in gap) for lang in gaps[0]}
         found.append(
             Spread(
-                f"{name} ({split})" if split else name,
-                METRICS.get(score, score),
-                tuple(before["languages"]),
+                place(before),
+                of_metric(before.metric).name,
+                before.languages,
                 before,
                 means,
-                (before.get("worst", ""), after[0].get("worst", "")),
-                (before.get("gap_to_english") or {}, mean_gaps),
+                (before.worst, after[0].worst),
+                (before.gap_to_english or {}, mean_gaps),
             )
         )
     return found

@@ -6,9 +6,11 @@ from collections.abc import Iterable, Sequence
 
 from capivara_cli import console
 from capivara_cli.costs import ledger
+from capivara_cli.evaluation.metric_names import METRICS
+from capivara_cli.evaluation.results import ZERO_SHOT
 from capivara_cli.reports.page import charts
 from capivara_cli.reports.page.command_lines import eval_command
-from capivara_cli.reports.page.findings import LEVEL, METRICS, Findings, Outcome, Spread
+from capivara_cli.reports.page.findings import Findings, Outcome, Spread
 from capivara_cli.reports.page.markup import (
     Section,
     Table,
@@ -23,6 +25,7 @@ from capivara_cli.reports.page.markup import (
     signed,
     significant,
 )
+from capivara_cli.reports.tables.table import LEVEL
 
 _METHODS = {
     "lora": "LoRA on the text tower",
@@ -81,7 +84,7 @@ def _other_tiles(found: Findings) -> Iterable[str]:
     """Up to two more results: the languages that were not taught, and other sets in the one that was."""
     main = found.main
     complete = [each for each in found.outcomes if each.is_complete and each is not main]
-    kept = [each for each in complete if each.lang == "en" and main and each.head["set"] == main.head["set"]]
+    kept = [each for each in complete if each.lang == "en" and main and each.head.set == main.head.set]
     others = [each for each in complete if each.lang in found.taught]
     for each in (*kept[:1], *others[: 2 - len(kept[:1])]):
         note = f"{score(each.baseline)} → {score(each.baseline + each.gain)} {each.metric}, {each.place}"
@@ -132,7 +135,7 @@ def per_language(found: Findings) -> Section:
     if len(found.variant.runs) > 1:
         seeds = len(found.variant.runs)
         intro += f" Points are means over {seeds} seeds; their intervals span those of every seed."
-    recall = [each for each in found.spreads if each.metric == METRICS["mean_recall"]]
+    recall = [each for each in found.spreads if each.metric == METRICS["mean_recall"].name]
     panels += [_disparity(each) for each in recall]
     others = [each for each in found.spreads if each not in recall]
     body = f'<div class="panels">{"".join(panels)}</div>{_disparities(others)}'
@@ -145,7 +148,7 @@ def _panel(place: str, rows: Sequence[Outcome], taught: Sequence[str]) -> str:
             language(each.lang) + "*" * each.is_translated,
             each.baseline,
             each.baseline + each.gain,
-            _pair(each.before["interval"] if each.before else None),
+            _pair(each.before.interval if each.before else None),
             each.interval,
             each.lang in taught,
         )
@@ -166,7 +169,7 @@ def _disparity(spread: Spread) -> str:
     table = Table(["points|", "before", "after"])
     lines = [("best minus worst language", "range"), ("standard deviation", "std")]
     for name, key in lines:
-        table.add([name, score(spread.before[key]), _compared(spread.before[key], spread.after[key])])
+        table.add([name, score(getattr(spread.before, key)), _compared(getattr(spread.before, key), spread.after[key])])
     for lang, before in spread.gaps[0].items():
         if lang in spread.gaps[1]:
             name = f"{language(lang)} behind English"
@@ -188,7 +191,7 @@ def _disparities(spreads: Sequence[Spread]) -> str:
         numbers = [
             cell
             for key in ("range", "std")
-            for cell in (score(each.before[key]), _compared(each.before[key], each.after[key]))
+            for cell in (score(getattr(each.before, key)), _compared(getattr(each.before, key), each.after[key]))
         ]
         table.add(
             [escaped(each.place), escaped(each.metric), *numbers, *(escaped(language(code)) for code in each.worst)]
@@ -223,7 +226,7 @@ def per_set(found: Findings) -> Section:
 
 def _bars(lang: str, rows: Sequence[Outcome]) -> str:
     ranked = sorted(rows, key=lambda each: -each.gain)
-    modes = {each.head.get("mode") for each in rows} - {None, "zero-shot"}
+    modes = {each.head.mode for each in rows} - {"", ZERO_SHOT}
     bars = [charts.Gain(named(each, modes=bool(modes)), each.gain, each.gain_interval) for each in ranked]
     alt = f"{language(lang)}: " + ", ".join(f"{row.label} {row.value:+.1f}" for row in bars)
     return f'<div class="panel"><h3>{escaped(language(lang))}</h3>{charts.gains(bars, "gain, points", alt)}</div>'
@@ -231,8 +234,8 @@ def _bars(lang: str, rows: Sequence[Outcome]) -> str:
 
 def named(outcome: Outcome, *, modes: bool = False) -> str:
     """A set for a chart: without the collection it is in, with the metric where that is not accuracy."""
-    name = outcome.head["set"].partition(":")[2] or outcome.head["set"]
-    mode = outcome.head.get("mode", "") if modes and outcome.head.get("mode") != "zero-shot" else ""
+    name = outcome.head.set.partition(":")[2] or outcome.head.set
+    mode = outcome.head.mode if modes and outcome.head.mode != ZERO_SHOT else ""
     more = [part for part in ("" if outcome.metric == "accuracy" else outcome.metric, mode) if part]
     return f"{name} ({', '.join(more)})" if more else name
 
@@ -240,12 +243,12 @@ def named(outcome: Outcome, *, modes: bool = False) -> str:
 def _nothing(found: Findings, what: str) -> str:
     """No results, or none to compare with: which, and the command that makes them."""
     runs = found.variant.runs
-    if not any(row for run in runs for part in run.rows.values() for row in part):
+    if not any(run.results.rows for run in runs):
         return missing(
             f"{found.variant.name} has no eval.json yet. Evaluate it next to its base model:", eval_command(runs)
         )
-    rows = [row for run in runs for part in ("retrieval", "classification") for row in run.rows[part]]
-    sets, langs = (list(dict.fromkeys(row[key] for row in rows)) for key in ("set", "lang"))
+    rows = [row for run in runs for row in run.results.scored]
+    sets, langs = list(dict.fromkeys(row.set for row in rows)), list(dict.fromkeys(row.lang for row in rows))
     if any(each.before is None for each in found.outcomes):
         text = "eval.json has no results of the base model, so there is no gain to show. Evaluate both together:"
         return missing(text, eval_command(runs, sets, langs))

@@ -11,19 +11,18 @@ from capivara_cli import languages
 from capivara_cli.costs import ledger
 from capivara_cli.errors import CapivaraError
 from capivara_cli.evaluation import examples
+from capivara_cli.evaluation.results import EvalResults
 from capivara_cli.models.run_folder import open_run
 from capivara_cli.reports import eval_results
-
-Row = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class Run:
-    """A finished run: ``rows`` of its eval.json by part, ``examples`` of what it finds, ``metrics`` of its steps."""
+    """A finished run: the ``results`` of its eval.json, ``examples`` of what it finds, ``metrics`` of its steps."""
 
     path: Path
     document: dict[str, Any]
-    rows: dict[str, list[Row]]
+    results: EvalResults
     examples: list[dict[str, Any]]
     metrics: list[dict[str, Any]]
     records: list[ledger.LedgerRecord]
@@ -60,7 +59,7 @@ def read_run(path: Path) -> Run:
     return Run(
         path,
         run.document,
-        eval_results.read(path).to_json(),
+        eval_results.read(path),
         examples.load(path / "examples")["sets"],
         read_metrics(run.metrics),
         ledger.read(path),

@@ -107,7 +107,7 @@ Column = tuple[str, str, str, str]
 
 def _column(outcome: Outcome) -> Column:
     """(part, set, language, way) of what is compared."""
-    return outcome.part, outcome.place, outcome.lang, outcome.head.get("mode", "")
+    return outcome.part, outcome.place, outcome.lang, outcome.head.mode
 
 
 def _columns(found: Findings) -> dict[Column, str]:
