@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -57,6 +56,8 @@ def export(inputs: list[str], options: Options, env: Env) -> dict[str, Any]:
         raise UsageError("export: one run and --to are needed", "capivara export runs/hi --to clip-hi")
     options.check()
     registry.check("exporters", options.form)
+    from capivara_cli.reports import card
+
     target = Path(options.target)
     if target.exists():
         raise CapivaraError(f"{target}: exists", f"choose another {'--hf' if options.hf else '--to'}, or delete it")
@@ -66,7 +67,7 @@ def export(inputs: list[str], options: Options, env: Env) -> dict[str, Any]:
     with replacing_folder(target) as folder:
         how_to_load = registry.module("exporters", options.form).write(run, folder, target.absolute(), **further)
         if not (folder / "README.md").exists():
-            shutil.copyfile(run.path / "MODEL_CARD.md", folder / "README.md")
+            (folder / "README.md").write_text(card.of_folder(run.path), "utf-8")
     console.say(f"{target}/: {how_to_load}")
     size = sum(path.stat().st_size for path in target.rglob("*") if path.is_file())
     return {"to": str(target), "format": options.form, "from": str(run), "bytes": size}

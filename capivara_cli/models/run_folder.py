@@ -1,9 +1,9 @@
-"""A run folder: what was asked, how far it is, what came out.
+"""A run folder: what was asked of a training, its progress, and its results.
 
-``run.json`` (the request, the base model, the data, the state), ``metrics.jsonl`` (a line per step), ``checkpoints/``
-(the last two, and the best), ``adapter/`` (peft's format), ``curve.png``, ``MODEL_CARD.md``; others add
-``footprint.json`` and ``eval.json``.
-A run is finished when ``run.json`` says so, which is written last; nothing loads an unfinished one.
+Training writes ``run.json`` (the request, the base model, the data, the state), ``metrics.jsonl`` (a line per step),
+``checkpoints/`` (the last two, and the best), ``adapter/`` (peft's format) and ``curve.png``. The program adds
+``footprint.json`` and ``MODEL_CARD.md``, an evaluation adds ``eval.json``.
+A run is finished when ``run.json`` says so. That is written last, and nothing loads an unfinished run.
 """
 
 from __future__ import annotations
@@ -14,42 +14,46 @@ import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from capivara_cli.errors import CapivaraError
+from capivara_cli.models import run_document
+from capivara_cli.models.run_document import Metrics, RunDocument
 from capivara_cli.pipeline.options import flag_of
 from capivara_cli.storage.files import partial_of, replace_text, replacing, sweep
 
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
 _KEEP = 2
+"""Number of checkpoints in the folder, the best one not counted."""
 
 
 class RunDir:
-    """One run folder; nothing is created before the first ``save``."""
+    """One run folder. The first ``save`` creates it.
+
+    Raises ``CapivaraError`` when its ``run.json`` is damaged.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.writes = True
-        """False in all but one of several processes that train together."""
+        """Of several processes that train together, only the first writes."""
         self.adapter = path / "adapter"
         self.checkpoints = path / "checkpoints"
         self.best = self.checkpoints / "best.pt"
         self.metrics = path / "metrics.jsonl"
-        self.document: dict[str, Any] = self._read()
+        self.document = self._read()
 
     def __str__(self) -> str:
         return str(self.path)
 
-    def _read(self) -> dict[str, Any]:
+    def _read(self) -> RunDocument:
         path = self.path / "run.json"
         try:
-            document = json.loads(path.read_bytes())
+            return run_document.from_json(path.read_bytes(), str(path))
         except FileNotFoundError:
             return {}
-        except ValueError as error:
-            raise CapivaraError(f"{path}: damaged: {error}", "delete the folder and train again") from error
-        if not isinstance(document, dict) or not isinstance(document.get("request"), dict):
-            raise CapivaraError(f"{path}: not written by capivara train", "choose another folder with --name")
-        return document
 
     @property
     def finished(self) -> bool:
@@ -57,20 +61,19 @@ class RunDir:
 
     @property
     def begun(self) -> bool:
-        """Whether there is anything to lose: steps that were kept."""
+        """Whether the folder holds steps of training: a checkpoint, or the finished run."""
         return self.finished or bool(self.checkpoint_steps())
 
-    def save(self, **changes: Any) -> None:
+    def save(self, **changes: Unpack[RunDocument]) -> None:
         """Set top-level keys of ``run.json``, all or nothing."""
         self.document.update(changes)
-        if not self.writes:
-            return
-        replace_text(self.path / "run.json", json.dumps(self.document, ensure_ascii=False, indent=2) + "\n")
+        if self.writes:
+            replace_text(self.path / "run.json", run_document.to_json(self.document))
 
     def check_request(self, request: dict[str, Any]) -> None:
-        """Raise ``CapivaraError`` when this folder holds a run that was asked for with other options.
+        """Raise ``CapivaraError`` when this folder holds a run with other options, or something that is no run.
 
-        One that never came to keep a step is forgotten.
+        A run without any saved step is forgotten instead.
         """
         before = self.document.get("request")
         if before is None:
@@ -89,7 +92,7 @@ class RunDir:
                 )
 
     def check_adapter(self) -> None:
-        """Raise ``CapivaraError`` when the adapter is not the one that training wrote."""
+        """Raise ``CapivaraError`` when the adapter's checksum is not the one in ``run.json``."""
         weights = self.adapter / "adapter_model.safetensors"
         try:
             found = hashlib.sha256(weights.read_bytes()).hexdigest()
@@ -102,7 +105,7 @@ class RunDir:
             )
 
     def checkpoint_steps(self) -> list[int]:
-        """The steps there is a checkpoint of, oldest first."""
+        """The steps that have a checkpoint, oldest first."""
         steps = [path.stem.removeprefix("step-") for path in self.checkpoints.glob("step-*.pt")]
         return sorted(int(step) for step in steps if step.isdigit())
 
@@ -110,7 +113,7 @@ class RunDir:
         return self.checkpoints / f"step-{step:06d}.pt"
 
     def save_checkpoint(self, step: int, data: bytes) -> None:
-        """Write a checkpoint all or nothing, then forget all but the last two."""
+        """Write a checkpoint all or nothing, then delete all but the last two."""
         with replacing(self.checkpoint(step)) as out:
             out.write(data)
         for old in self.checkpoint_steps()[:-_KEEP]:
@@ -118,28 +121,28 @@ class RunDir:
         sweep(self.checkpoints)
 
     def save_best(self, data: bytes) -> None:
-        """Write the weights that validated best so far, all or nothing."""
+        """Write the weights with the best validation so far, all or nothing."""
         with replacing(self.best) as out:
             out.write(data)
 
-    def read_metrics(self) -> list[dict[str, Any]]:
-        """The lines of ``metrics.jsonl``; one torn by a kill counts as not written."""
-        lines = []
-        if self.metrics.is_file():
-            for line in self.metrics.read_bytes().splitlines():
-                with contextlib.suppress(ValueError):
-                    lines.append(json.loads(line))
-        return lines
+    def read_metrics(self) -> list[Metrics]:
+        """The lines of ``metrics.jsonl``; a last line that was torn by a kill counts as not written.
+
+        Raises ``CapivaraError`` for any other damage.
+        """
+        if not self.metrics.is_file():
+            return []
+        return run_document.metrics_from_json(self.metrics.read_bytes(), str(self.metrics))
 
     def cut_metrics(self, step: int) -> None:
-        """Keep the lines of the first ``step`` steps: what came after the checkpoint is done again."""
+        """Keep the lines of the first ``step`` steps: those after the checkpoint are trained again."""
         kept = [line for line in self.read_metrics() if line["step"] <= step]
         replace_text(self.metrics, "".join(json.dumps(line) + "\n" for line in kept))
 
 
 @contextlib.contextmanager
 def replacing_folder(path: Path) -> Iterator[Path]:
-    """Make a folder all or nothing: a temporary beside it, then a rename; on any error nothing is left."""
+    """Within the context, a temporary folder that then takes the place of ``path``; on any error it is removed."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = partial_of(path)
     partial.mkdir()
@@ -154,7 +157,7 @@ def replacing_folder(path: Path) -> Iterator[Path]:
 
 
 def open_run(path: Path) -> RunDir:
-    """A finished run; ``CapivaraError`` when there is none, or it is not finished."""
+    """The run in a folder. Raises ``CapivaraError`` when there is none, or it is not finished."""
     run = RunDir(path)
     if not run.document:
         raise CapivaraError(f"{path}: no run.json: not a run folder", "a run is made by: capivara train")
@@ -162,6 +165,6 @@ def open_run(path: Path) -> RunDir:
         done, total = run.document.get("step", 0), run.document["request"].get("steps", "?")
         raise CapivaraError(
             f"{path}: unfinished: step {done:,} of {total:,}",
-            "give the same capivara train command again: it goes on where it stopped",
+            "give the same capivara train command again to resume it",
         )
     return run

@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
+from capivara_cli.models.run_document import Metrics
 from capivara_cli.storage.files import replacing
 
 _WIDTH = 60
 _BLOCKS = "▁▂▃▄▅▆▇█"
 
 
-def save(metrics: Sequence[dict[str, Any]], path: Path, title: str) -> None:
-    """Loss and its terms over the steps, and below, where there was a validation, its mean recall: a PNG."""
+def save(metrics: Sequence[Metrics], path: Path, title: str) -> None:
+    """Write a PNG: the loss and its terms over the steps, and the mean recall of validations below."""
     from matplotlib.figure import Figure
 
     validated = [line for line in metrics if "val" in line]
@@ -42,8 +42,8 @@ def save(metrics: Sequence[dict[str, Any]], path: Path, title: str) -> None:
         figure.savefig(out, format="png", dpi=120)
 
 
-def drawn(metrics: Sequence[dict[str, Any]]) -> str:
-    """The loss over the steps, and the validations, each as one line of blocks: ``loss 4.77 █▆▃▂▁ 1.06``."""
+def drawn(metrics: Sequence[Metrics]) -> str:
+    """The loss over the steps, and the validations, as a line of blocks each: ``loss 4.77 █▆▃▂▁ 1.06``."""
     series = {"loss": [line["loss"] for line in metrics]}
     series["mean recall held out"] = [line["val"]["mean"] for line in metrics if "val" in line]
     return "\n".join(
@@ -54,7 +54,7 @@ def drawn(metrics: Sequence[dict[str, Any]]) -> str:
 
 
 def _blocks(values: Sequence[float]) -> str:
-    """Means of at most ``_WIDTH`` equal parts, from ▁ (the least) to █."""
+    """The means of at most ``_WIDTH`` equal parts, from ▁ (the lowest) to █ (the highest)."""
     count = min(_WIDTH, len(values))
     edges = [len(values) * part // count for part in range(count + 1)]
     means = [sum(values[start:end]) / (end - start) for start, end in pairwise(edges)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -11,15 +11,16 @@ import torch
 from capivara_cli import __version__, console
 from capivara_cli.models.adapters import methods
 from capivara_cli.models.clip import Clip
+from capivara_cli.models.run_document import Data, Metrics, Result
 from capivara_cli.models.run_folder import RunDir, replacing_folder
 from capivara_cli.training import curve
 from capivara_cli.training.data import TrainingData
 from capivara_cli.training.loop import Best
 
 
-def described(data: TrainingData, shots: int) -> dict[str, Any]:
-    """What is trained on, for ``run.json``."""
-    found: dict[str, Any] = {
+def described(data: TrainingData, shots: int) -> Data:
+    """What is trained on, for ``run.json``. ``shots`` above 0: with the keys of the images."""
+    found: Data = {
         "samples": data.samples,
         "captions": dict(sorted(data.captions.items())),
         "authors": [[language, author, count] for (language, author), count in sorted(data.authors.items())],
@@ -34,6 +35,7 @@ def described(data: TrainingData, shots: int) -> dict[str, Any]:
 
 
 def versions() -> dict[str, str]:
+    """Versions of capivara and of the libraries that decide the result."""
     import open_clip
     import peft
     import transformers
@@ -50,7 +52,7 @@ def versions() -> dict[str, str]:
 def finish(run: RunDir, clip: Clip, best: Best, pairs_per_second: float, *, images: bool) -> None:
     """Write the adapter and the curve, then mark the run as finished in ``run.json``, and report the result.
 
-    ``images``: the image tower was trained too.
+    ``images``: whether the image tower was trained too.
     """
     with replacing_folder(run.adapter) as folder:
         methods.save(clip.model.text, folder, run.document["base"], clip.model.visual if images else None)
@@ -69,7 +71,7 @@ def finish(run: RunDir, clip: Clip, best: Best, pairs_per_second: float, *, imag
     _say(run, metrics)
 
 
-def _result(metrics: list[dict[str, Any]], best: Best, pairs_per_second: float) -> dict[str, Any]:
+def _result(metrics: Sequence[Metrics], best: Best, pairs_per_second: float) -> Result:
     return {
         "loss_first": metrics[0]["loss"],
         "loss_last": metrics[-1]["loss"],
@@ -83,7 +85,7 @@ def _result(metrics: list[dict[str, Any]], best: Best, pairs_per_second: float) 
     }
 
 
-def _say(run: RunDir, metrics: list[dict[str, Any]]) -> None:
+def _say(run: RunDir, metrics: Sequence[Metrics]) -> None:
     document = run.document
     parameters, result, batch = document["parameters"], document["result"], document["batch"]
     console.say(curve.drawn(metrics))
@@ -98,5 +100,5 @@ def _say(run: RunDir, metrics: list[dict[str, Any]]) -> None:
         f"at most {result['peak_bytes'] / 1e9:.2f} GB of memory"
     )
     if result["val"]:
-        console.say(f"best on what was held out: step {result['best_step']:,}, mean recall {result['val']['mean']:.1f}")
+        console.say(f"best validation: step {result['best_step']:,}, mean recall {result['val']['mean']:.1f}")
     console.say(f"the run is {run}/; measure it with: capivara eval {run} SHARDS")

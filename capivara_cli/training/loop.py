@@ -21,6 +21,7 @@ from capivara_cli import console
 from capivara_cli.errors import CapivaraError
 from capivara_cli.models.adapters import methods
 from capivara_cli.models.clip import Clip
+from capivara_cli.models.run_document import Metrics
 from capivara_cli.models.run_folder import RunDir
 from capivara_cli.training.data import Batch, Batches
 from capivara_cli.training.encoder import Encoded, Encoder, ImageEncoder
@@ -106,7 +107,9 @@ class Trainer:
             if self._writes:
                 out = files.enter_context(open(self.run.metrics, "a", encoding="utf-8", buffering=1))
             for step in steps:
-                line = self._step(step) | self._validate(step)
+                line = self._step(step)
+                if (scores := self._validate(step)) is not None:
+                    line["val"] = scores
                 done += 1
                 left = self.schedule.steps - step - 1
                 line["timing"]["left"] = round((time.perf_counter() - began) / done * left, 1)
@@ -140,7 +143,7 @@ class Trainer:
     def _patience_lost(self) -> bool:
         return bool(self.selection.patience) and self.best.since >= self.selection.patience
 
-    def _step(self, step: int) -> dict[str, Any]:
+    def _step(self, step: int) -> Metrics:
         """Step ``step``, from 0: draw, encode, minimise; returns its line of ``metrics.jsonl``."""
         began = time.perf_counter()
         rate = self.schedule.rate(step)
@@ -232,11 +235,11 @@ class Trainer:
     def _mask(self, ids: np.ndarray) -> list[Tensor]:
         return [torch.from_numpy(row >= 0).to(self.clip.device) for row in ids]
 
-    def _validate(self, step: int) -> dict[str, Any]:
+    def _validate(self, step: int) -> dict[str, float] | None:
         """Every ``val_every`` steps and after the last: mean recall on the held-out images; saves the best weights."""
         every = self.selection.val_every
         if self.validation is None or not ((every and (step + 1) % every == 0) or step + 1 == self.schedule.steps):
-            return {}
+            return None
         with self.average.applied() if self.average else contextlib.nullcontext():
             scores = self.validation(self.encoder)
             if scores["mean"] > self.best.score:
@@ -246,7 +249,7 @@ class Trainer:
             else:
                 self.best.since += 1
         self.text.train()
-        return {"val": scores}
+        return scores
 
     def _choose_weights(self) -> None:
         if self.best.step and self.run.best.is_file():

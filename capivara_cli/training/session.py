@@ -20,6 +20,7 @@ from capivara_cli import console, registry
 from capivara_cli.errors import CapivaraError
 from capivara_cli.models.adapters import methods
 from capivara_cli.models.clip import Clip, find_adapter, load_base, load_clip
+from capivara_cli.models.run_document import Batch
 from capivara_cli.models.run_folder import RunDir
 from capivara_cli.pipeline.env import Env
 from capivara_cli.pipeline.source import Source
@@ -131,7 +132,7 @@ class Session:
     def _note_request(self, clip: Clip, data: TrainingData, batches: Batches, objective: Objective) -> None:
         """Write the request, the base model and the data into ``run.json``."""
         run = self.run_dir
-        sizes = {"size": batches.size, "kept": batches.kept_size, "warmup": self.options.schedule.warmup_steps}
+        sizes: Batch = {"size": batches.size, "kept": batches.kept_size, "warmup": self.options.schedule.warmup_steps}
         run.save(
             name=run.path.name,
             request={**self.options.request, "seed": self.env.seed},

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import re
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import nn
@@ -15,6 +14,7 @@ from capivara_cli.models.adapters import methods
 from capivara_cli.models.adapters.peft_backed import checkpoint_gradients, trainable
 from capivara_cli.models.clip import Clip
 from capivara_cli.models.precision import precision
+from capivara_cli.models.run_document import Parameters
 from capivara_cli.models.run_folder import RunDir
 from capivara_cli.training.data import TrainingData
 from capivara_cli.training.devices import Devices
@@ -28,7 +28,7 @@ _SAMPLE = 256
 """Number of captions, or images, on which the memory of a token is measured."""
 
 
-def tune(clip: Clip, options: Options, start: Path | None, seed: int) -> dict[str, Any]:
+def tune(clip: Clip, options: Options, start: Path | None, seed: int) -> Parameters:
     """Put the adapter into the model, freeze everything else, print and return the parameter counts.
 
     ``start``: the folder of an adapter to start from; it decides the method and the initial values.
@@ -92,28 +92,24 @@ def encoders(
         compile_layers(clip.model.text)
     images = None
     if trainable(clip.model.visual):
-        budget = Budget(clip.device, limit, batch.get("image_chunk_tokens", 0))
-        images = ImageEncoder(clip, number, budget, devices)
+        images = ImageEncoder(clip, number, Budget(clip.device, limit, batch.get("image_chunk_tokens", 0)), devices)
     else:
         clip.model.visual = nn.Identity()  # images are stored vectors: the tower's memory is free for training
     encoder = Encoder(clip, number, Budget(clip.device, limit, batch.get("chunk_tokens", 0)), devices)
     encoder.settle(data.store.rows(data.longest(_SAMPLE)))
-    _keep_chunks(run, "chunk_tokens", encoder.budget.chunk_tokens)
+    _warn_changed(run, batch.get("chunk_tokens"), encoder.budget.chunk_tokens)
+    run.save(batch={**run.document["batch"], "chunk_tokens": encoder.budget.chunk_tokens})
     if images is not None:
         images.settle([data.store.pixels[image] for image in data.target.images[:_SAMPLE]])
-        _keep_chunks(run, "image_chunk_tokens", images.budget.chunk_tokens)
+        _warn_changed(run, batch.get("image_chunk_tokens"), images.budget.chunk_tokens)
+        run.save(batch={**run.document["batch"], "image_chunk_tokens": images.budget.chunk_tokens})
     return encoder, images
 
 
-def _keep_chunks(run: RunDir, name: str, tokens: int) -> None:
-    """Note the chunk size in ``run.json``. A resumed run needs the same chunks: each draws its own dropout.
-
-    Says so where there is no longer memory for them.
-    """
-    batch = run.document["batch"]
-    if batch.get(name, tokens) != tokens:
+def _warn_changed(run: RunDir, before: int | None, tokens: int) -> None:
+    """Say so when a resumed run has too little memory for the chunks it had: each chunk draws its own dropout."""
+    if before not in (None, tokens):
         console.say(
-            f"{run}: {tokens:,} tokens at a time, not {batch[name]:,} as before, for want of memory: "
+            f"{run}: {tokens:,} tokens at a time, not {before:,} as before, for want of memory: "
             "dropout differs from an uninterrupted run's"
         )
-    run.save(batch={**batch, name: tokens})

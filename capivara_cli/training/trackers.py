@@ -1,29 +1,30 @@
-"""The metrics of a run in TensorBoard and in Weights & Biases, for those who watch there; ``metrics.jsonl`` has all."""
+"""Send the metrics of a run to TensorBoard and Weights & Biases; ``metrics.jsonl`` has all of them in any case."""
 
 from __future__ import annotations
 
 import atexit
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from capivara_cli.errors import CapivaraError
+from capivara_cli.models.run_document import Metrics
 from capivara_cli.models.run_folder import RunDir
 
-Log = Callable[[dict[str, Any]], None]
+Log = Callable[[Metrics], None]
 
 
 class Trackers:
-    """Hands every line of the metrics to the trackers named; to none in a process that does not write."""
+    """Sends each line of the metrics to the named trackers, in the process that ``writes`` only."""
 
     def __init__(self, names: Sequence[str], run: RunDir, writes: bool) -> None:
         self._logs = [_OPEN[name](run) for name in names] if writes else []
 
-    def __call__(self, line: dict[str, Any]) -> None:
+    def __call__(self, line: Metrics) -> None:
         for log in self._logs:
             log(line)
 
 
-def scalars(line: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, float]]:
+def scalars(line: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, float]]:
     """``{"loss": 1, "timing": {"seconds": 2}}`` -> ("loss", 1), ("timing/seconds", 2)."""
     for name, value in line.items():
         if isinstance(value, dict):
@@ -40,7 +41,7 @@ def _tensorboard(run: RunDir) -> Log:
     writer = SummaryWriter(str(run.path / "tensorboard"), flush_secs=10)
     atexit.register(writer.close)
 
-    def log(line: dict[str, Any]) -> None:
+    def log(line: Metrics) -> None:
         for name, value in scalars(line):
             writer.add_scalar(name, value, line["step"])
 

@@ -14,6 +14,7 @@ from capivara_cli.commands.exporters._merged import merged
 from capivara_cli.errors import CapivaraError
 from capivara_cli.models.clip import Clip
 from capivara_cli.models.run_folder import RunDir
+from capivara_cli.reports import card
 
 _BICUBIC, _BILINEAR = 3, 2
 """Pillow's numbers for them."""
@@ -27,7 +28,7 @@ def write(run: RunDir, folder: Path, final: Path) -> str:
     Raises ``CapivaraError`` for towers that these classes cannot express.
     """
     save(merged(run), folder)
-    (folder / "README.md").write_text((run.path / "MODEL_CARD.md").read_text("utf-8") + _usage(final), "utf-8")
+    (folder / "README.md").write_text(card.of_folder(run.path) + _usage(final), "utf-8")
     return f"load it with SentenceTransformer('{final}/text') and CLIPVisionModelWithProjection('{final}/image')"
 
 

@@ -18,6 +18,7 @@ from capivara_cli.models.adapters import peft_backed
 from capivara_cli.models.adapters.layers import Adapter, Compacter, Followed, Prompted, PromptEmbedding
 from capivara_cli.models.adapters.tuning import Tuning, lora_extras
 from capivara_cli.models.clip_files import ADAPTER_BASE
+from capivara_cli.models.run_document import Base
 
 WEIGHTS, CONFIG, IMAGES = "adapter_model.safetensors", "adapter_config.json", "image_tower.safetensors"
 
@@ -201,7 +202,7 @@ def set_state(tower: Any, values: dict[str, Tensor]) -> None:
             own[name].copy_(value)
 
 
-def save(tower: Any, folder: Path, base: dict[str, Any], images: nn.Module | None = None) -> None:
+def save(tower: Any, folder: Path, base: Base, images: nn.Module | None = None) -> None:
     """Write ``adapter_config.json`` and ``adapter_model.safetensors``; peft can read them where it has the method.
 
     ``base`` (source, and the digests of both towers) goes into ``base.json``: an adapter fits no other model.

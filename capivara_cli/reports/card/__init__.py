@@ -37,7 +37,7 @@ def of_folder(folder: Path, beside: Beside = RUN_FOLDER) -> str:
     run = RunDir(folder)
     if "result" not in run.document:
         raise CapivaraError(f"{folder}: no finished run: there is nothing to write a model card of")
-    return model_card(run.document, read_results(folder), ledger.read(folder), beside)
+    return model_card(dict(run.document), read_results(folder), ledger.read(folder), beside)
 
 
 def read_results(folder: Path) -> EvalResults:

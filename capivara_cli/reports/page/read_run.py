@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from capivara_cli import languages
 from capivara_cli.costs import ledger
-from capivara_cli.errors import CapivaraError
 from capivara_cli.evaluation import examples
 from capivara_cli.evaluation.results import EvalResults
 from capivara_cli.models.run_folder import open_run
@@ -58,27 +56,9 @@ def read_run(path: Path) -> Run:
     run = open_run(path)
     return Run(
         path,
-        run.document,
+        dict(run.document),
         eval_results.read(path),
         examples.load(path / "examples")["sets"],
-        read_metrics(run.metrics),
+        [dict(line) for line in run.read_metrics()],
         ledger.read(path),
     )
-
-
-def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """The lines of ``metrics.jsonl``; a last one torn by a kill counts as not written, any other damage is an error."""
-    if not path.is_file():
-        return []
-    lines = path.read_bytes().splitlines()
-    found = []
-    for number, line in enumerate(lines, start=1):
-        try:
-            entry = json.loads(line)
-            float(entry["step"]), float(entry["loss"]), dict(entry.get("terms", {}))
-        except (ValueError, KeyError, TypeError) as error:
-            if number == len(lines):
-                break
-            raise CapivaraError(f"{path}: line {number}: damaged: {error}", "train again, or move it away") from error
-        found.append(entry)
-    return found
