@@ -172,25 +172,25 @@ def ours(case: Case, folder: str) -> dict[str, Any]:
     from capivara_cli.pipeline.options import build
     from capivara_cli.training.devices import Devices
     from capivara_cli.training.encoder import Encoder
-    from capivara_cli.training.less_memory import lean
+    from capivara_cli.training.less_memory import save_memory
     from capivara_cli.training.loop import Parts, Trainer
-    from capivara_cli.training.memory import Budget, few_plans, parse_size
+    from capivara_cli.training.memory import Budget, parse_size, shrink_onednn_cache
     from capivara_cli.training.objective import ImageText, Objective
     from capivara_cli.training.options import Options
 
     if case.memory:
-        few_plans()
+        shrink_onednn_cache()
     clip = load_clip(folder, device="cpu")
     batches: Any = Drawn(case, Path(folder), clip.model.visual)
     clip.model.visual = nn.Identity()
     torch.manual_seed(0)
     clip.model.text = tune(clip.model.text, Tuning(case.peft), "random").train()
     number = precision("bf16" if case.recipe == "bf16" else "fp32", "cpu", clip.model.text)
-    lean(clip.model.text, [np.arange(WORDS)], number)
+    save_memory(clip.model.text, [np.arange(WORDS)], number)
     with torch.no_grad():
         clip.model.logit_scale.fill_(4.6052)
     encoder = Encoder(clip, number, Budget("cpu", parse_size(case.memory)), Devices(device="cpu"))
-    encoder.settle(sorted(batches.data.store.rows(np.arange(case.batch)), key=len, reverse=True)[:256])
+    encoder.measure_memory(sorted(batches.data.store.rows(np.arange(case.batch)), key=len, reverse=True)[:256])
     options = build(Options, checkpoint_every=0)
     first = None if case.realistic else first_of(encoder, batches, case)  # would be the peak of a large batch
     trainer = Trainer(Parts(clip, encoder, batches, Objective((ImageText(),))), options, 0, None)  # type: ignore[arg-type]

@@ -100,7 +100,7 @@ class Settings:
     out: str = opt("", "folder for the result [default: standard output, or <input>-<stage>/ on a terminal]")
     device: str = opt("auto", "auto, cpu, cuda, cuda:1, mps …")
     seed: int = opt(0, "seed of everything random", min=0)
-    rejects: str = opt("", "folder that keeps every dropped sample, with the reason as dropped.json")
+    rejects: str = opt("", "folder for every dropped sample, with the reason as dropped.json")
     workers: int = opt(1, "processes on this machine that share the shards", min=1)
     share: str = opt(
         "", "I/N: only every Nth shard, from the Ith [default: RANK of WORLD_SIZE, or what Slurm says, if they are set]"
@@ -108,14 +108,14 @@ class Settings:
     engine: str = opt("local", "what starts the workers: local, ray")
     address: str = opt("", "the Ray cluster to join [default: one on this machine]")
     gpus_per_worker: float = opt(1.0, "share of a GPU that a worker gets from Ray, where there are GPUs", min=0)
-    max_failures: int = opt(-1, "stop when more than this many samples cannot be used; -1: never", min=-1)
+    max_failures: int = opt(-1, "stop after more than this many unusable samples; -1: never", min=-1)
     energy: bool = opt(True, "measure the energy used")
     country: str = opt("", "ISO country code (BRA, IND, ZAF …) for the carbon intensity [default: world average]")
     region: str = opt("", "its state, province or zone, for USA, CAN, CHN, SWE, NOR and FIN")
     intensity: str = opt("", "carbon intensity of your electricity, instead of a country's", metavar="G_PER_KWH")
-    ledger: str = opt("", "append what this command cost to this file", envvar="CAPIVARA_LEDGER")
-    quiet: bool = opt(False, "say nothing but errors")
-    dry_run: bool = opt(False, "do nothing but say what it would take: time, memory, disk, energy")
+    ledger: str = opt("", "file to append the cost of this command to", envvar="CAPIVARA_LEDGER")
+    quiet: bool = opt(False, "print nothing but errors")
+    dry_run: bool = opt(False, "only estimate the time, memory, disk and energy; write nothing")
     summary: str = opt("", "write the summary as JSON to this file")
 
 

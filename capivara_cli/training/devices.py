@@ -1,8 +1,8 @@
-"""Several processes, a device each (``torchrun``), working on the same batch.
+"""Train on several devices: one process each, started by ``torchrun``, all working on the same batch.
 
-Every process draws the same batch, computes the chunks that are its own, and hears the features of the others; the
-loss, which is cheap, is computed by all. So each has the gradient of the loss at every feature, takes that of its own
-chunks down to the parameters, and the sums over processes are what one process alone would have got.
+Every process draws the same batch, encodes its own share of the chunks, and receives the features of the others. All of
+them compute the loss, which is cheap, and so have the gradient of every feature. Each then carries the gradient of its
+own chunks back to the parameters. The sum over processes is the gradient that a single process would have computed.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from torch import Tensor, nn
 
 T = TypeVar("T")
 _PATIENCE = datetime.timedelta(hours=12)
-"""The first process reads and embeds the shards while the others wait."""
+"""How long a process waits for the others: the first one alone reads and embeds the shards."""
 
 
 @dataclass(frozen=True)
 class Devices:
-    """This process among ``count``, and its ``device``."""
+    """This process, number ``rank`` of ``count``, and its ``device``."""
 
     rank: int = 0
     count: int = 1
@@ -31,11 +31,11 @@ class Devices:
 
     @property
     def first(self) -> bool:
-        """Whether this is the process that writes and speaks."""
+        """Whether this is the process that writes files and messages."""
         return self.rank == 0
 
     def share(self, chunks: Sequence[T]) -> list[T]:
-        """The chunks that are this process's; they come sorted by length, so everyone gets about as much."""
+        """This process's share of the chunks. They are sorted by length, so all shares take about the same time."""
         return list(chunks[self.rank :: self.count])
 
     def add_up(self, tensors: Iterable[Tensor]) -> None:
@@ -45,7 +45,7 @@ class Devices:
                 torch.distributed.all_reduce(tensor)
 
     def add_up_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
-        """Sum every parameter's gradient; a process without a chunk of the batch has none, and adds nothing."""
+        """Replace each parameter's gradient by its sum over all processes; one without a chunk adds zero."""
         if self.count > 1:
             for parameter in parameters:
                 if parameter.grad is None:
@@ -53,7 +53,7 @@ class Devices:
                 torch.distributed.all_reduce(parameter.grad)
 
     def any(self, here: bool) -> bool:
-        """Whether it is so in any process."""
+        """Whether ``here`` is true in any process."""
         if self.count == 1:
             return here
         flag = torch.tensor([float(here)], device=self.device)
@@ -61,7 +61,7 @@ class Devices:
         return bool(flag.item())
 
     def least(self, number: int) -> int:
-        """The smallest of the processes' numbers."""
+        """The smallest of all processes' numbers."""
         if self.count == 1:
             return number
         found = torch.tensor([number], device=self.device)
@@ -69,6 +69,7 @@ class Devices:
         return int(found.item())
 
     def wait(self) -> None:
+        """Wait until all processes have come here."""
         if self.count > 1:
             torch.distributed.barrier()
 
@@ -79,7 +80,7 @@ def launched() -> bool:
 
 
 def join(device: str) -> Devices:
-    """This process among those that ``torchrun`` started: nccl between GPUs, gloo between CPUs."""
+    """Join the processes that ``torchrun`` started: nccl between GPUs, gloo between CPUs."""
     if not launched():
         return Devices(device=device)
     local = int(os.environ.get("LOCAL_RANK", "0"))

@@ -1,11 +1,10 @@
-"""A tower over a batch: in chunks of similar length, within a memory budget, on one device or several.
+"""Run a tower over a batch in chunks of similar length, within a memory budget, on one device or several.
 
-A contrastive loss needs the features of the whole batch before any gradient is known. So the features are computed
-chunk by chunk and cut off from the graph; the loss gives each feature its gradient; and each chunk hands its part down
-to the parameters (GradCache, arXiv 2101.06983). Here the graph of a chunk is kept from the first pass as long as
-there is memory, and computed anew where there is not: with all kept this is the plain backward pass, with none it is
-GradCache. What is random in a chunk is seeded by the chunk, so the second pass draws the dropout of the first, and a
-chunk gives the same on whichever device it is computed.
+A contrastive loss needs the features of the whole batch before it can give any gradient. So (GradCache, arXiv
+2101.06983) the features are computed chunk by chunk and detached from their graphs; the loss gives the gradient of each
+feature; and each chunk carries its part back to the parameters. Here a chunk keeps its graph from the first pass where
+memory allows, else it is computed a second time. With all graphs kept this is the plain backward pass, with none it is
+GradCache. Randomness in a chunk is seeded by the chunk: the second pass draws the dropout of the first, on any device.
 """
 
 from __future__ import annotations
@@ -24,13 +23,13 @@ from capivara_cli.training.devices import Devices
 from capivara_cli.training.memory import Budget, saved_bytes
 
 _ROWS = 16
-"""Rows of a chunk are a multiple of this: matrix units work on tiles, and a last one half full costs as a whole."""
+"""Rows of a chunk are a multiple of this: matrix units compute whole tiles, even if one is half empty."""
 _SAMPLE_TOKENS = 1024
 
 
 @dataclass(frozen=True)
 class Chunk:
-    """Rows of a batch that are encoded together, padded to the longest of them."""
+    """Rows of a batch that are encoded together. ``width``: tokens of the longest, to which all are padded."""
 
     number: int
     rows: np.ndarray
@@ -38,22 +37,22 @@ class Chunk:
 
     @property
     def tokens(self) -> int:
-        """Tokens computed, padding included."""
+        """Tokens with padding."""
         return len(self.rows) * self.width
 
 
 def chunks_by_length(lengths: Sequence[int], tokens: int) -> list[Chunk]:
-    """Rows of these lengths from the longest to the shortest, cut into chunks of at most ``tokens`` padded tokens (of
-    one row at least).
+    """Sort rows from the longest to the shortest and cut them into chunks of at most ``tokens`` padded tokens.
 
-    Batch, negatives and loss stay those of one padded batch: only the padding, which the towers mask, goes.
+    A chunk has one row at least. Batch, negatives and loss equal those of one padded batch: the towers mask padding,
+    of which there is less.
     """
     order = np.argsort(-np.asarray(lengths), kind="stable")
     chunks: list[Chunk] = []
     start = 0
     while start < len(order):
         width = int(lengths[order[start]])
-        count = max(1, tokens // width)  # a width has one shape: a new one costs the libraries below a plan
+        count = max(1, tokens // width)  # one shape per width: every shape costs oneDNN a plan
         end = start + (count - count % _ROWS or count)
         chunks.append(Chunk(len(chunks), order[start:end], width))
         start = end
@@ -61,9 +60,10 @@ def chunks_by_length(lengths: Sequence[int], tokens: int) -> list[Chunk]:
 
 
 class Encoded:
-    """``features`` [n, dim] float32, in the order of the rows, not normalised: a leaf of the loss's graph.
+    """Encoded rows: ``features`` [n, dim] float32, in order of the rows, not normalised, a leaf of the loss's graph.
 
-    ``backward`` takes what the loss's backward pass has left in ``features.grad`` down to the parameters.
+    ``tokens``, ``padded``: tokens without and with padding. After ``loss.backward()``, ``backward`` carries
+    ``features.grad`` on to the parameters.
     """
 
     def __init__(self, encoder: Encoder, rows: Sequence[np.ndarray], seed: Sequence[int]) -> None:
@@ -84,15 +84,15 @@ class Encoded:
                 self._graphs[chunk.number] = features
             self.features[encoder.index(chunk)] = features.detach()
         self.recomputed = len(self._mine) - len(self._graphs)
-        """Chunks whose graph did not fit: they are computed twice."""
+        """Number of chunks whose graph did not fit, which are computed twice."""
         encoder.devices.add_up([self.features])
         self.features.requires_grad_(torch.is_grad_enabled())
 
     def backward(self) -> None:
         """Add to every parameter's ``grad``; call once.
 
-        The graphs that are there go first. Then those that are made again, the largest first: what one frees, the next,
-        which is no larger, fits into.
+        Chunks with a graph come first. The others follow from the largest to the smallest, so that each fits into the
+        memory that the one before has freed.
         """
         gradient = self.features.grad
         if gradient is None:
@@ -123,7 +123,7 @@ class Encoder:
         self._pad, self._precision = clip.pad, precision
 
     def __call__(self, rows: Sequence[np.ndarray], seed: Sequence[int]) -> Encoded:
-        """Token rows to features; ``seed``: whole numbers that decide all that is random in the tower."""
+        """Encode rows of tokens. ``seed``: whole numbers that decide everything random in the tower."""
         return Encoded(self, rows, seed)
 
     def length(self, row: np.ndarray) -> int:
@@ -131,7 +131,7 @@ class Encoder:
         return len(row)
 
     def run(self, rows: list[np.ndarray]) -> Tensor:
-        """[len(rows), dim] float32 of rows that are padded together."""
+        """[len(rows), dim] float32: features of rows that are padded together."""
         return self._autocast(self._pad(rows))
 
     def _autocast(self, batch: Tensor) -> Tensor:
@@ -141,21 +141,21 @@ class Encoder:
     def index(self, chunk: Chunk) -> Tensor:
         return torch.from_numpy(chunk.rows).to(self.device)
 
-    def before_training(self, rows: Sequence[np.ndarray]) -> Tensor:
-        """[n, dim] float32 as the tower was before it was tuned, without dropout; no gradient."""
+    def untuned_features(self, rows: Sequence[np.ndarray]) -> Tensor:
+        """[n, dim] float32: features by the tower as it was before tuning, without dropout and gradient."""
         with torch.no_grad(), untuned(self.tower):
             return self(rows, (0,)).features
 
-    def settle(self, rows: Sequence[np.ndarray]) -> None:
-        """Fix what is computed at once and what may be kept, from what a token of ``rows``, the longest, costs."""
+    def measure_memory(self, rows: Sequence[np.ndarray]) -> None:
+        """Measure the memory of a token on ``rows``, the longest ones, and set the budget's chunk size from it."""
         chunk = chunks_by_length([self.length(row) for row in rows], _SAMPLE_TOKENS)[0]
         total = saved_bytes(lambda: self.run([rows[place] for place in chunk.rows]), self.tower)
-        self.budget.settle(total / chunk.tokens, self.tower)
+        self.budget.fit(total / chunk.tokens, self.tower)
         self.budget.chunk_tokens = self.devices.least(self.budget.chunk_tokens)
 
 
 class ImageEncoder(Encoder):
-    """An image tower that is trained too; its rows are the pixels of the feature store, uint8 [3, height, width]."""
+    """The same for an image tower that is trained too; its rows are pixels, uint8 [3, height, width]."""
 
     def __init__(self, clip: Clip, precision: torch.dtype, budget: Budget, devices: Devices) -> None:
         super().__init__(clip, precision, budget, devices)
@@ -165,7 +165,7 @@ class ImageEncoder(Encoder):
         self._patch = patch[0] if isinstance(patch, tuple) else int(patch)
 
     def length(self, row: np.ndarray) -> int:
-        """Patches of an image, and the class token."""
+        """Number of patches of an image, plus the class token."""
         return row.shape[-1] * row.shape[-2] // self._patch**2 + 1
 
     def run(self, rows: list[np.ndarray]) -> Tensor:

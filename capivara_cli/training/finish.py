@@ -15,7 +15,7 @@ from capivara_cli.models.run_document import Data, Metrics, Result
 from capivara_cli.models.run_folder import RunDir, replacing_folder
 from capivara_cli.training import curve
 from capivara_cli.training.data import TrainingData
-from capivara_cli.training.loop import Best
+from capivara_cli.training.loop import BestValidation
 
 
 def described(data: TrainingData, shots: int) -> Data:
@@ -49,7 +49,7 @@ def versions() -> dict[str, str]:
     }
 
 
-def finish(run: RunDir, clip: Clip, best: Best, pairs_per_second: float, *, images: bool) -> None:
+def finish(run: RunDir, clip: Clip, best: BestValidation, pairs_per_second: float, *, images: bool) -> None:
     """Write the adapter and the curve, then mark the run as finished in ``run.json``, and report the result.
 
     ``images``: whether the image tower was trained too.
@@ -71,7 +71,7 @@ def finish(run: RunDir, clip: Clip, best: Best, pairs_per_second: float, *, imag
     _say(run, metrics)
 
 
-def _result(metrics: Sequence[Metrics], best: Best, pairs_per_second: float) -> Result:
+def _result(metrics: Sequence[Metrics], best: BestValidation, pairs_per_second: float) -> Result:
     return {
         "loss_first": metrics[0]["loss"],
         "loss_last": metrics[-1]["loss"],

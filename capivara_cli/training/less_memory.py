@@ -1,4 +1,4 @@
-"""Less memory and less time for the same tower: nothing here changes what is computed, but for rounding."""
+"""Make a tower smaller and faster. Results stay the same but for rounding."""
 
 from __future__ import annotations
 
@@ -9,23 +9,24 @@ import numpy as np
 import torch
 from torch import nn
 
-from capivara_cli.models.adapters.layers import Dropout, FewWords, short_attention
+from capivara_cli.models.adapters.layers import Dropout, UsedTokens, matmul_attention
 from capivara_cli.models.adapters.methods import word_embedding
 
 _ATTENTION = "capivara_short"
 
 
-def lean(tower: nn.Module, rows: Iterable[np.ndarray], number: torch.dtype) -> None:
-    """Frozen weights in ``number``, only the words that occur in ``rows``, and on a CPU a faster dropout, in place."""
-    _few_words(tower, rows)
+def save_memory(tower: nn.Module, rows: Iterable[np.ndarray], number: torch.dtype) -> None:
+    """Change a text tower in place: frozen weights become ``number``, the embedding table keeps only the tokens in
+    ``rows``, and a CPU gets a faster dropout and attention."""
+    _keep_used_tokens(tower, rows)
     if next(tower.parameters()).device.type == "cpu":
         _for_cpu(tower)
     for module in tower.modules():
         if hasattr(module, "cast_input_dtype_enabled"):
-            module.cast_input_dtype_enabled = False  # type: ignore[assignment]  # peft would widen what autocast narrows again
+            module.cast_input_dtype_enabled = False  # type: ignore[assignment]  # peft would cast to float32 what autocast then casts back
     for parameter in tower.parameters():
         if parameter.requires_grad:
-            parameter.data = parameter.data.clone()  # what is left in the mapped file would keep all of it in memory
+            parameter.data = parameter.data.clone()  # a view of the mapped file would keep the whole file in memory
         elif parameter.is_floating_point():
             parameter.data = parameter.data.to(number, copy=True)
 
@@ -38,6 +39,7 @@ def compile_layers(tower: nn.Module) -> None:
 
 
 def _for_cpu(tower: nn.Module) -> None:
+    """Replace dropout, and the attention of transformers, by versions that are faster on a CPU."""
     for module in list(tower.modules()):
         for name, child in list(module.named_children()):
             if type(child) is nn.Dropout:
@@ -47,20 +49,21 @@ def _for_cpu(tower: nn.Module) -> None:
         from transformers import AttentionInterface, AttentionMaskInterface
         from transformers.masking_utils import sdpa_mask
 
-        AttentionInterface.register(_ATTENTION, short_attention)
+        AttentionInterface.register(_ATTENTION, matmul_attention)
         AttentionMaskInterface.register(_ATTENTION, sdpa_mask)
         transformer.set_attn_implementation(_ATTENTION)
 
 
-def _few_words(tower: nn.Module, rows: Iterable[np.ndarray]) -> None:
+def _keep_used_tokens(tower: nn.Module, rows: Iterable[np.ndarray]) -> None:
+    """Replace a frozen word embedding by its rows for the tokens in ``rows``, padding and special tokens."""
     name, words = word_embedding(tower)
     if words.weight.requires_grad:
         return
     occurs = np.zeros(words.num_embeddings, bool)
-    occurs[:4] = True  # padding and the marks of beginning and end
+    occurs[:4] = True  # padding and the tokens of beginning and end
     if words.padding_idx is not None:
         occurs[words.padding_idx] = True
     for row in rows:
         occurs[row] = True
     parent, _, last = name.rpartition(".")
-    setattr(tower.get_submodule(parent), last, FewWords(words, torch.from_numpy(np.flatnonzero(occurs))))
+    setattr(tower.get_submodule(parent), last, UsedTokens(words, torch.from_numpy(np.flatnonzero(occurs))))

@@ -51,7 +51,7 @@ class Parts:
 
 
 @dataclass
-class Best:
+class BestValidation:
     """The best validation so far: its mean recall, its step, and the number of validations since."""
 
     score: float = -math.inf
@@ -84,7 +84,7 @@ class Trainer:
         self.parameters = [*self.tuned, *(self.scalars if learned else [])]
         self.optimizer = optimizer(self.schedule.optimizer, self.parameters, self.schedule.weight_decay)
         self.average = Average(self.parameters, self.schedule.ema) if self.schedule.ema else None
-        self.best = Best()
+        self.best = BestValidation()
 
     def train(self) -> float:
         """Take the steps that are left, from the last checkpoint on, and return pairs per second.
@@ -100,7 +100,7 @@ class Trainer:
         bar = console.Progress("train", self.schedule.steps)
         bar.done = start
         began = time.perf_counter()
-        steps = range(start, self.schedule.steps) if not self._patience_lost else range(0)
+        steps = range(start, self.schedule.steps) if not self._out_of_patience else range(0)
         done = 0
         with _Interrupts() as interrupts, contextlib.ExitStack() as files:
             out = None
@@ -128,7 +128,7 @@ class Trainer:
                         f"interrupted: {self.run} is saved at step {step + 1:,}; run the same command again to resume"
                     )
                     raise KeyboardInterrupt
-                if self._patience_lost:
+                if self._out_of_patience:
                     break
         bar.close()
         seconds = max(time.perf_counter() - began, 1e-9)
@@ -140,7 +140,7 @@ class Trainer:
         return self.devices.first
 
     @property
-    def _patience_lost(self) -> bool:
+    def _out_of_patience(self) -> bool:
         return bool(self.selection.patience) and self.best.since >= self.selection.patience
 
     def _step(self, step: int) -> Metrics:
@@ -191,7 +191,7 @@ class Trainer:
         ids = np.unique(np.concatenate(tuned))
         encoded = self.encoder(store.rows(ids), (self.seed, 3, step))
         versions = self._look_up(encoded.features, ids, batch.captions)
-        still = self._before(batch, frozen_anchors=aligned and not live)
+        untuned = self._untuned(batch, frozen_anchors=aligned and not live)
         pixels = None
         images = None
         if self.images is not None:
@@ -200,7 +200,9 @@ class Trainer:
         elif self.objective.needs("images"):
             stored = store.images[batch.images, batch.views].astype(np.float32)
             images = F.normalize(torch.from_numpy(stored).to(self.clip.device), dim=-1)
-        anchors = self._look_up(encoded.features, ids, batch.anchors) if live else self._look_up(*still, batch.anchors)
+        anchors = (
+            self._look_up(encoded.features, ids, batch.anchors) if live else self._look_up(*untuned, batch.anchors)
+        )
         taught = self.teacher.sources(batch) if self.teacher else np.zeros((0, 0), np.int64)
         features = Features(
             versions=versions,
@@ -211,21 +213,21 @@ class Trainer:
             aligned=self._mask(batch.anchors) if aligned else (),
             teacher=[self.teacher.of(row).to(self.clip.device) for row in taught] if self.teacher else (),
             taught=self._mask(taught),
-            kept=self._look_up(*still, batch.captions[:1, -batch.kept :])[0] if self._keeps(batch) else None,
+            kept=self._look_up(*untuned, batch.captions[:1, -batch.kept :])[0] if self._keeps(batch) else None,
         )
         return encoded, features, pixels
 
     def _keeps(self, batch: Batch) -> bool:
         return bool(batch.kept) and self.objective.needs("kept")
 
-    def _before(self, batch: Batch, frozen_anchors: bool) -> tuple[Tensor, np.ndarray]:
+    def _untuned(self, batch: Batch, frozen_anchors: bool) -> tuple[Tensor, np.ndarray]:
         """[n, dim] features of the untuned tower, and the ids of their captions: kept ones, and frozen anchors."""
         wanted = [batch.captions[0, -batch.kept :]] if self._keeps(batch) else []
         wanted += [_real(batch.anchors)] if frozen_anchors else []
         ids = np.unique(np.concatenate(wanted)) if wanted else np.zeros(0, np.int64)
         if not len(ids):
             return torch.zeros(1, self.clip.dim, device=self.clip.device), ids
-        return self.encoder.before_training(self.batches.data.store.rows(ids)), ids
+        return self.encoder.untuned_features(self.batches.data.store.rows(ids)), ids
 
     def _look_up(self, features: Tensor, ids: np.ndarray, wanted: np.ndarray) -> list[Tensor]:
         """[n, dim] for each row of ``wanted``; an arbitrary feature where the id is -1, which a mask leaves out."""
@@ -243,7 +245,7 @@ class Trainer:
         with self.average.applied() if self.average else contextlib.nullcontext():
             scores = self.validation(self.encoder)
             if scores["mean"] > self.best.score:
-                self.best = Best(scores["mean"], step + 1)
+                self.best = BestValidation(scores["mean"], step + 1)
                 if self._writes:
                     self.run.save_best(_bytes(self._weights()))
             else:
@@ -298,7 +300,7 @@ class Trainer:
             self.optimizer.load_state_dict(state["optimizer"])
             if self.average is not None:
                 self.average.values = state["average"]
-            self.best = Best(*state["best"])
+            self.best = BestValidation(*state["best"])
         except (OSError, RuntimeError, ValueError, KeyError, EOFError) as error:
             raise CapivaraError(
                 f"{path}: damaged: {error}", "delete it: the run resumes from the checkpoint before it"

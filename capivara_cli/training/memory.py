@@ -1,4 +1,4 @@
-"""How much memory training may take, and what fits into it."""
+"""How much memory training may take, and which parts of a batch fit into it."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from capivara_cli.errors import CapivaraError, UsageError
 
 _POWERS = {"": 0, "K": 1, "M": 2, "G": 3, "T": 4}
 _SHARE = {"cuda": 0.9, "cpu": 0.6}
-"""Of the memory that is free, what is taken when nothing is said."""
+"""Share of the free memory that training takes without ``--memory``."""
 _CHUNK_TOKENS = {"cuda": 16384, "cpu": 2048}
-"""Padded tokens computed at once: enough to keep the device busy, few enough for a CPU's caches."""
-_SCATTERED = {"cuda": 1.1, "cpu": 1.2}
-"""What an allocator is taken to need over what is asked of it; found by trying, with what ``make_room`` gives back."""
-_PLANS = {"cuda": 0, "cpu": 160 << 20}
-"""What the libraries below come to hold for the shapes they have seen; measured on a CPU, with ``few_plans``."""
+"""Padded tokens of a chunk: enough to keep the device busy, few enough for a CPU's caches."""
+_FRAGMENTATION = {"cuda": 1.1, "cpu": 1.2}
+"""Memory that an allocator takes, as a multiple of what is asked of it; measured, with ``make_room`` in use."""
+_LIBRARIES = {"cuda": 0, "cpu": 160 << 20}
+"""Bytes that oneDNN's cache of plans for shapes comes to hold; measured on a CPU, with ``shrink_onednn_cache``."""
 _LEAST_TOKENS = 128
-_PASSING = 1.5
-"""A chunk in work takes this many times what its graph holds: gradients and intermediate results on their way."""
+_IN_WORK = 1.5
+"""Memory of the chunk that is computed, as a multiple of its graph: gradients and intermediate results come on top."""
 
 
 class _Sized(Protocol):
@@ -38,10 +38,11 @@ class _Sized(Protocol):
 
 @dataclass
 class Budget:
-    """Which chunks may keep their graph. ``limit``: bytes in all, the model included; 0: what is free, with a margin.
+    """Decides the size of chunks, and which of them keep their graph until the backward pass.
 
-    ``chunk_tokens``: padded tokens computed at once; 0 until settled, or as an earlier session of the run had it.
-    ``bytes_per_token`` is measured on a sample, ``room`` is what the graphs may take together.
+    ``limit``: bytes for the whole process, the model included; 0: most of the free memory. ``chunk_tokens``: padded
+    tokens of a chunk; before ``fit``, those of an earlier session of the run, or 0. ``bytes_per_token``: memory of a
+    token's graph. ``room``: bytes for all graphs together.
     """
 
     device: str
@@ -50,19 +51,22 @@ class Budget:
     bytes_per_token: float = 0.0
     room: float = 0.0
 
-    def settle(self, bytes_per_token: float, model: nn.Module) -> None:
-        """Take note of what a token costs, and of what gradients and AdamW's moments of ``model`` will take; smaller
-        chunks where one alone would not fit. ``CapivaraError`` when the least does not fit into ``limit``."""
+    def fit(self, bytes_per_token: float, model: nn.Module) -> None:
+        """Set ``room`` and ``chunk_tokens`` from the measured memory of a token.
+
+        Leaves room for the gradients and AdamW's moments of ``model``. Raises ``CapivaraError`` when the smallest chunk
+        does not fit into ``limit``.
+        """
         kind = _kind(self.device)
-        self.bytes_per_token = bytes_per_token * _SCATTERED[kind]
-        give_back()
+        self.bytes_per_token = bytes_per_token * _FRAGMENTATION[kind]
+        return_freed_memory()
         used = used_bytes(self.device)
-        coming = _PLANS[kind] + 12 * sum(each.numel() for each in model.parameters() if each.requires_grad)
+        coming = _LIBRARIES[kind] + 12 * sum(each.numel() for each in model.parameters() if each.requires_grad)
         self.room = (self.limit - used if self.limit else _SHARE[kind] * free_bytes(self.device)) - coming
         wanted = self.chunk_tokens or _CHUNK_TOKENS[kind]
-        fitting = int(self.room / (_PASSING * self.bytes_per_token)) // _LEAST_TOKENS * _LEAST_TOKENS
+        fitting = int(self.room / (_IN_WORK * self.bytes_per_token)) // _LEAST_TOKENS * _LEAST_TOKENS
         if self.limit and fitting < _LEAST_TOKENS:
-            least = _PASSING * self.bytes_per_token * _LEAST_TOKENS
+            least = _IN_WORK * self.bytes_per_token * _LEAST_TOKENS
             raise CapivaraError(
                 f"--memory {self.limit / 1e9:.2f}GB is not enough: the process takes {used / 1e9:.2f} GB with the "
                 f"model alone, the optimiser and the libraries {coming / 1e9:.2f} GB, and {_LEAST_TOKENS} tokens at a "
@@ -72,8 +76,8 @@ class Budget:
         self.chunk_tokens = max(_LEAST_TOKENS, min(wanted, fitting))
 
     def kept(self, chunks: Sequence[_Sized]) -> set[int]:
-        """Numbers of the chunks whose graph fits beside the one in work."""
-        left = self.room - self._passing
+        """Numbers of the chunks that keep their graph: those that fit beside the chunk that is computed."""
+        left = self.room - self._in_work
         kept = set()
         for chunk in chunks:
             left -= chunk.tokens * self.bytes_per_token
@@ -83,21 +87,24 @@ class Budget:
         return kept
 
     def make_room(self) -> None:
-        """Before a chunk is computed: near the limit, what was freed goes back to the system first.
+        """Return freed memory to the system when the next chunk might pass the limit. Called before each chunk.
 
-        An allocator keeps what is freed, in pieces that the next chunk, of another shape, does not wholly fit into.
-        With a quarter of what a chunk takes in reserve the limit held (docs/benchmarks.md).
+        An allocator keeps freed memory in pieces, and the next chunk, which has another shape, does not fit into all of
+        them (measured: docs/benchmarks.md).
         """
-        if self.limit and used_bytes(self.device) + self._passing > self.limit:
-            give_back()
+        if self.limit and used_bytes(self.device) + self._in_work > self.limit:
+            return_freed_memory()
 
     @property
-    def _passing(self) -> float:
-        return _PASSING * self.chunk_tokens * self.bytes_per_token
+    def _in_work(self) -> float:
+        return _IN_WORK * self.chunk_tokens * self.bytes_per_token
 
 
 def parse_size(text: str) -> int:
-    """``2GB``, ``1.5G``, ``800 MB`` in bytes; ``2GiB`` is 2·1024³ of them; "" is 0."""
+    """A size in bytes: ``2GB``, ``1.5G`` and ``800 MB`` in powers of 1000, ``2GiB`` of 1024; "" is 0.
+
+    Raises ``UsageError`` for what is no size.
+    """
     if not text:
         return 0
     found = re.fullmatch(r"([\d.]+)\s*([KMGT]?)(i?)B?", text.strip(), re.IGNORECASE)
@@ -111,7 +118,7 @@ def parse_size(text: str) -> int:
 
 
 def used_bytes(device: str) -> int:
-    """What this process takes: on CUDA what torch has allocated there, else its resident memory."""
+    """Memory of this process: on CUDA what torch has allocated there, else its resident memory."""
     if device.startswith("cuda"):
         return torch.cuda.memory_allocated(device)
     import psutil
@@ -120,7 +127,7 @@ def used_bytes(device: str) -> int:
 
 
 def peak_bytes(device: str) -> int:
-    """The most this process has taken so far; on a Mac, which counts in bytes, as elsewhere, which count in KiB."""
+    """Highest memory of this process so far. (``ru_maxrss`` is in bytes on a Mac, in KiB elsewhere.)"""
     if device.startswith("cuda"):
         return torch.cuda.max_memory_allocated(device)
     import resource
@@ -128,21 +135,22 @@ def peak_bytes(device: str) -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
-def few_plans() -> None:
-    """Have oneDNN keep a quarter of the plans for shapes that it would keep, if it is not at work yet.
+def shrink_onednn_cache() -> None:
+    """Let oneDNN cache a quarter of its usual number of plans. No effect after its first use in the process.
 
-    Captions come in shapes that are never seen again; plans for a thousand of them took 0.3 GB.
+    It has a plan for each shape, and most shapes of captions come only once: a thousand plans took 0.3 GB.
     """
     os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "256")
 
 
-def give_back() -> None:
-    """Let the C library return what it holds of freed memory, where it is one that can be asked to (glibc)."""
+def return_freed_memory() -> None:
+    """Let the C library return freed memory to the system, where it can (glibc)."""
     if sys.platform == "linux" and hasattr(library := ctypes.CDLL(None), "malloc_trim"):
         library.malloc_trim(0)
 
 
 def free_bytes(device: str) -> int:
+    """Free memory of the device, or of the machine."""
     if device.startswith("cuda"):
         return torch.cuda.mem_get_info(device)[0]
     import psutil
@@ -151,10 +159,10 @@ def free_bytes(device: str) -> int:
 
 
 def saved_bytes(forward: Callable[[], Any], model: nn.Module) -> int:
-    """Bytes that a forward pass keeps for its backward pass, parameters not counted, each storage once."""
+    """Bytes that a forward pass keeps for its backward pass: each storage once, without parameters and buffers."""
     parameters = {each.untyped_storage().data_ptr() for each in [*model.parameters(), *model.buffers()]}
     sizes: dict[int, int] = {}
-    alive: list[Tensor] = []  # a freed storage's address is given out again
+    alive: list[Tensor] = []  # so that no other storage gets the same address
 
     def note(tensor: Tensor) -> Tensor:
         storage = tensor.untyped_storage()

@@ -1,7 +1,7 @@
-"""What is minimised: terms over the features of one batch, each with a weight, summed.
+"""The objective: a weighted sum of terms over the features of one batch.
 
-A term is a small object that says what it needs beside the captions of the batch (``needs``: images, anchors, the
-base model's features, a teacher's) and turns the features into a scalar.
+A term is a small object. ``needs`` names what it uses beside the captions of the batch (images, anchors, the base
+model's features, a teacher's), and a call turns the features into a scalar.
 """
 
 from __future__ import annotations
@@ -16,17 +16,18 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 (torch's own name for it)
 
 MAX_LOGIT_SCALE = math.log(100)
-"""The bound CLIP (arXiv 2103.00020, section 2.5) puts on its learned temperature."""
+"""The bound of CLIP (arXiv 2103.00020, section 2.5) on its learned logit scale."""
 SIGLIP_SCALE, SIGLIP_BIAS = math.log(10), -10.0
-"""Where SigLIP (arXiv 2303.15343, section 3) starts from."""
+"""Initial values of SigLIP (arXiv 2303.15343, section 3)."""
 
 
 @dataclass(frozen=True)
 class Features:
-    """What a step has computed. ``versions``: for each version of the captions, [n, dim], not normalised.
+    """The features of one batch.
 
-    ``images`` [n, dim], L2-normalised. ``anchors``, ``teacher``: as ``versions``, for the places ``aligned`` and
-    ``taught`` [n] bool of each version. ``kept`` [k, dim]: the last k captions as the base model has them.
+    ``versions``: for each version of the captions [n, dim], not normalised. ``images`` [n, dim], L2-normalised.
+    ``anchors``, ``teacher``: [n, dim] for each version, valid where ``aligned``, ``taught`` [n] bool are True.
+    ``kept`` [k, dim]: embeddings of the last k captions by the base model.
     """
 
     versions: Sequence[Tensor]
@@ -53,7 +54,7 @@ class Term(Protocol):
 
 
 def info_nce(images: Tensor, texts: Tensor, logit_scale: Tensor) -> Tensor:
-    """Symmetric InfoNCE: L = ½ [CE(s·I·Tᵀ) + CE(s·T·Iᵀ)], s = exp(logit_scale), pair i being the only match of i.
+    """Symmetric InfoNCE: L = ½ [CE(s·I·Tᵀ) + CE(s·T·Iᵀ)], s = exp(logit_scale); text i matches image i alone.
 
     ``images``, ``texts``: [n, dim], L2-normalised. Returns a scalar. (CLIP, arXiv 2103.00020, figure 3.)
     """
@@ -63,7 +64,7 @@ def info_nce(images: Tensor, texts: Tensor, logit_scale: Tensor) -> Tensor:
 
 
 def sigmoid_loss(images: Tensor, texts: Tensor, logit_scale: Tensor, logit_bias: Tensor) -> Tensor:
-    """L = -1/n Σᵢⱼ log σ(zᵢⱼ (s·Iᵢ·Tⱼ + b)), z = 1 for pairs and -1 else, s = exp(logit_scale).
+    """SigLIP's loss: L = -1/n Σᵢⱼ log σ(zᵢⱼ (s·Iᵢ·Tⱼ + b)), zᵢⱼ = 1 if i = j, else -1; s = exp(logit_scale).
 
     ``images``, ``texts``: [n, dim], L2-normalised. (SigLIP, arXiv 2303.15343, equation 2.)
     """
@@ -73,10 +74,10 @@ def sigmoid_loss(images: Tensor, texts: Tensor, logit_scale: Tensor, logit_bias:
 
 
 def drift(texts: Tensor, anchors: Tensor) -> Tensor:
-    """Mean of 1 - cosine between embeddings and where they were before: learning without forgetting, by distillation.
+    """Mean over the n texts of 1 - cos(tᵢ, aᵢ), aᵢ being the base model's embedding: learning without forgetting.
 
-    ``texts``, ``anchors``: [n, dim]; no gradient goes to ``anchors``. (Li & Hoiem, arXiv 1606.09282; the
-    frozen-anchor form of the alignment term of arXiv 2305.03510.)
+    ``texts``, ``anchors``: [n, dim]; a scalar. (Li & Hoiem, arXiv 1606.09282; with frozen anchors the alignment term
+    of arXiv 2305.03510.)
     """
     return (1 - F.cosine_similarity(texts, anchors, dim=-1)).mean()
 
@@ -88,7 +89,7 @@ def contrast_of_texts(texts: Tensor, anchors: Tensor) -> Tensor:
 
 
 DISTANCES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
-    "mse": F.mse_loss,  # over all numbers of the outputs, which are not normalised
+    "mse": F.mse_loss,  # mean over all n·dim numbers; the embeddings are not normalised
     "cosine": drift,
     "contrastive": contrast_of_texts,
 }
@@ -96,9 +97,9 @@ DISTANCES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
 
 @dataclass(frozen=True)
 class ImageText:
-    """Captions find their image: ``clip`` or ``siglip``; of several versions of the captions, the mean of the losses.
+    """Contrastive loss between images and captions: ``clip`` (``info_nce``) or ``siglip`` (``sigmoid_loss``).
 
-    L = 1/M Σⱼ CLIP(I, Tⱼ), negatives being those of the same version (LaCLIP-MT, arXiv 2305.20088).
+    With M versions of the captions L = 1/M Σⱼ loss(I, Tⱼ), negatives within a version (LaCLIP-MT, arXiv 2305.20088).
     """
 
     name: str = "clip"
@@ -119,7 +120,7 @@ class ImageText:
 
 @dataclass(frozen=True)
 class Align:
-    """Captions come close to their anchors (arXiv 2305.03510); captions without one do not count."""
+    """Mean distance between captions and their anchors (arXiv 2305.03510); captions without an anchor do not count."""
 
     distance: str = "mse"
     weight: float = 0.1
@@ -132,9 +133,9 @@ class Align:
 
 @dataclass(frozen=True)
 class Distill:
-    """Captions come to where a teacher has the text they were translated from: text alone teaches, no images needed.
+    """Mean distance between a caption's embedding and the teacher's embedding of the text it was translated from.
 
-    (M-CLIP, LREC 2022; AltCLIP, arXiv 2211.06679.)
+    It needs no images. (M-CLIP, LREC 2022; AltCLIP, arXiv 2211.06679.)
     """
 
     distance: str = "mse"
@@ -148,7 +149,7 @@ class Distill:
 
 @dataclass(frozen=True)
 class Keep:
-    """The kept captions stay where the base model has them."""
+    """``drift`` between the kept captions and the base model's embeddings of them."""
 
     weight: float = 4.0
     name = "drift"
@@ -163,7 +164,7 @@ class Keep:
 def _mean_distance(
     distance: str, versions: Sequence[Tensor], partners: Sequence[Tensor], places: Sequence[Tensor]
 ) -> Tensor:
-    """The mean over versions that have a partner at all; 0 when none has."""
+    """The mean distance over the versions that have a partner at all; 0 when none has."""
     losses = [
         DISTANCES[distance](texts[place], partner[place])
         for texts, partner, place in zip(versions, partners, places, strict=True)
@@ -174,7 +175,7 @@ def _mean_distance(
 
 @dataclass(frozen=True)
 class Objective:
-    """Terms, weighted and summed."""
+    """L = Σ wₖ·Lₖ over the terms."""
 
     terms: tuple[Term, ...]
 
@@ -182,7 +183,7 @@ class Objective:
         return any(what in term.needs for term in self.terms)
 
     def __call__(self, features: Features) -> tuple[Tensor, dict[str, float]]:
-        """The weighted sum, and the value of each term."""
+        """The weighted sum as a scalar tensor, and the unweighted value of each term by name."""
         values = {term.name: term(features) for term in self.terms}
         total = torch.stack([term.weight * values[term.name] for term in self.terms]).sum()
         return total, {name: value.item() for name, value in values.items()}

@@ -32,7 +32,7 @@ from capivara_cli.training.data import Batches, Pool, TrainingData, select
 from capivara_cli.training.devices import Devices, join
 from capivara_cli.training.encoder import ImageEncoder
 from capivara_cli.training.loop import Parts, Trainer
-from capivara_cli.training.memory import few_plans, give_back
+from capivara_cli.training.memory import return_freed_memory, shrink_onednn_cache
 from capivara_cli.training.objective import SIGLIP_BIAS, SIGLIP_SCALE, Align, Distill, ImageText, Keep, Objective, Term
 from capivara_cli.training.options import Options
 from capivara_cli.training.store import FOLDER, Store, features
@@ -82,7 +82,7 @@ class Session:
         """Train the steps that are left; returns the summary of the run, None in all but the first process."""
         run = self.run_dir
         if self.options.resources.memory:
-            few_plans()
+            shrink_onednn_cache()
         self.devices = join(self.env.device)
         run.writes = self.devices.first
         if run.writes:
@@ -168,7 +168,7 @@ class Session:
             self.stores[name] = self._together(
                 lambda: features(self.source, clip, self._features, self.env, **self._kind)
             )
-            give_back()
+            return_freed_memory()
         return self.stores[name]
 
     def _together(self, read: Callable[[], T]) -> T:

@@ -1,4 +1,4 @@
-"""A teacher for texts: where another model has what a caption was translated from."""
+"""A teacher for texts: another model's embeddings of the texts that captions were translated from."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ _CHUNK = 1024
 
 
 class Teacher:
-    """Text embeddings of the teacher, not normalised, computed once and kept in the feature store's folder.
+    """Text embeddings of the teacher, not normalised, computed once and saved in the feature store's folder.
 
-    A translated caption is taught by its source, a kept caption by itself (M-CLIP, LREC 2022; AltCLIP, arXiv
-    2211.06679).
+    The target of a translated caption is the embedding of its source; of a kept caption, its own (M-CLIP, LREC 2022;
+    AltCLIP, arXiv 2211.06679). Raises ``CapivaraError`` when no caption has a known source.
     """
 
     def __init__(self, model: Clip, data: TrainingData) -> None:
@@ -31,7 +31,7 @@ class Teacher:
         if not (known >= 0).any():
             raise CapivaraError(
                 "--objective distill: no caption says what it was translated from",
-                "capivara translate writes it; captions of people have no source to be taught by",
+                "capivara translate records it; captions that people wrote have no source",
             )
         name = hashlib.sha256(model.text_digest.encode() + self._ids.tobytes()).hexdigest()[:24]
         path = data.store.folder / f"teacher-{name}.npy"
@@ -53,13 +53,13 @@ class Teacher:
         return np.concatenate(blocks)
 
     def sources(self, batch: Batch) -> np.ndarray:
-        """[versions, n] the texts that teach the batch's captions, -1 where none does."""
+        """[versions, n] ids of the texts whose embeddings are the targets of the batch's captions; -1 for none."""
         sources = self._sources[batch.captions]
         if batch.kept:
             sources[:, -batch.kept :] = batch.captions[:, -batch.kept :]
         return sources
 
     def of(self, sources: np.ndarray) -> Tensor:
-        """[n, dim] float32; where the source is -1, any row."""
+        """[n, dim] float32: embeddings of the texts ``sources`` [n]; an arbitrary one where the id is -1."""
         places = np.clip(np.searchsorted(self._ids, sources), 0, len(self._ids) - 1)
         return torch.from_numpy(self._features[places].astype(np.float32))

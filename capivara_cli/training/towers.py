@@ -19,7 +19,7 @@ from capivara_cli.models.run_folder import RunDir
 from capivara_cli.training.data import TrainingData
 from capivara_cli.training.devices import Devices
 from capivara_cli.training.encoder import Encoder, ImageEncoder
-from capivara_cli.training.less_memory import compile_layers, lean
+from capivara_cli.training.less_memory import compile_layers, save_memory
 from capivara_cli.training.memory import Budget, parse_size
 from capivara_cli.training.options import Options, Resources
 
@@ -87,7 +87,7 @@ def encoders(
     batch, limit = run.document["batch"], parse_size(resources.memory)
     number = precision(batch.get("precision", resources.precision), clip.device, clip.model.text)
     run.save(batch={**batch, "precision": "bf16" if number == torch.bfloat16 else "fp32"})
-    lean(clip.model.text, [data.store.tokens], number)
+    save_memory(clip.model.text, [data.store.tokens], number)
     if resources.compile:
         compile_layers(clip.model.text)
     images = None
@@ -96,11 +96,11 @@ def encoders(
     else:
         clip.model.visual = nn.Identity()  # images are stored vectors: the tower's memory is free for training
     encoder = Encoder(clip, number, Budget(clip.device, limit, batch.get("chunk_tokens", 0)), devices)
-    encoder.settle(data.store.rows(data.longest(_SAMPLE)))
+    encoder.measure_memory(data.store.rows(data.longest(_SAMPLE)))
     _warn_changed(run, batch.get("chunk_tokens"), encoder.budget.chunk_tokens)
     run.save(batch={**run.document["batch"], "chunk_tokens": encoder.budget.chunk_tokens})
     if images is not None:
-        images.settle([data.store.pixels[image] for image in data.target.images[:_SAMPLE]])
+        images.measure_memory([data.store.pixels[image] for image in data.target.images[:_SAMPLE]])
         _warn_changed(run, batch.get("image_chunk_tokens"), images.budget.chunk_tokens)
         run.save(batch={**run.document["batch"], "image_chunk_tokens": images.budget.chunk_tokens})
     return encoder, images

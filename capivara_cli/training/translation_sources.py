@@ -1,4 +1,4 @@
-"""What a caption was translated from."""
+"""Find the text that a caption was translated from."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ _REGION = re.compile("-[A-Z]{2}$")
 
 
 def sources(captions: Sequence[Caption]) -> Iterator[Caption | str | None]:
-    """What each caption was translated from: another caption, a text that is none any more, or None.
+    """For each caption its source: another caption of the sample, a text that is no longer one of them, or None.
 
-    A rewrite of a translation is a translation too: ``of`` is followed until the language changes.
+    The rewrite of a translation has the translation's source: ``of`` is followed until the language changes.
     """
     by_text: dict[str, Caption] = {}
     for caption in captions:
@@ -21,7 +21,7 @@ def sources(captions: Sequence[Caption]) -> Iterator[Caption | str | None]:
     for caption in captions:
         here: Caption | None = caption
         found: Caption | str | None = None
-        for _ in captions:  # no longer chain than this
+        for _ in captions:  # no chain is longer than this
             if here is None or here.of is None:
                 break
             origin = by_text.get(here.of)
@@ -36,5 +36,5 @@ def sources(captions: Sequence[Caption]) -> Iterator[Caption | str | None]:
 
 
 def base_language(code: str) -> str:
-    """``pt-BR`` is a variety of ``pt``."""
+    """The code without its region: ``pt`` for ``pt-BR``."""
     return _REGION.sub("", code)

@@ -1,4 +1,4 @@
-"""How good the model is on images that are not trained on, measured while it trains."""
+"""Retrieval on images that are not trained on, measured during training."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ from capivara_cli.training.store import Store
 
 
 class Validation:
-    """Mean recall (R@1, 5 and 10, both directions, in percent) per language, and its mean over languages.
+    """Mean recall in percent (R@1, R@5 and R@10, both directions) by language, and ``mean`` over the languages.
 
-    ``parts``: for each language, a feature store and the captions in it.
+    ``parts``: for each language, a feature store and its captions in that language. ``images``: the encoder of images,
+    None where they are stored vectors.
     """
 
     def __init__(self, parts: Mapping[str, tuple[Store, Pool]], images: ImageEncoder | None = None) -> None:

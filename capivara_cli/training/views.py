@@ -1,4 +1,4 @@
-"""Augmented views of an image, as the original trains on one at every visit: here K of them are drawn once and kept.
+"""Augmented views of an image. CAPIVARA draws a new one at every visit; here K of them are drawn once and stored.
 
 Resize to 250, a random crop of 90 to 100 % of the area, AugMix of severity 2 (CAPIVARA, section 4; AugMix, arXiv
 1912.02781), then the model's own preprocessing.
@@ -17,7 +17,7 @@ _RESIZE, _CROP, _AREA, _SEVERITY = 250, 224, (0.9, 1.0), 2
 
 
 class Views:
-    """``count`` views of every image, decided by the seed and the image's key."""
+    """Makes ``count`` views of every image; the seed and the image's key decide them."""
 
     def __init__(self, count: int, seed: int) -> None:
         from torchvision import transforms
@@ -33,11 +33,11 @@ class Views:
 
     @property
     def described(self) -> list[Any]:
-        """What the views depend on beside the image."""
+        """Everything that decides the views beside the image."""
         return [self.count, self._seed, _RESIZE, _CROP, _AREA, _SEVERITY]
 
     def of(self, key: str, image: Any, preprocess: Callable[[Any], Tensor]) -> list[Tensor]:
-        """The views of a PIL image, [3, h, w] each. torchvision draws from the global generator: not for threads."""
+        """The views of a PIL image, [3, h, w] each. Not for threads: it draws from torch's global generator."""
         views = []
         with torch.random.fork_rng(devices=[]):
             for number in range(self.count):

@@ -44,8 +44,8 @@ def test_what_is_no_size(text: str) -> None:
 @pytest.fixture
 def used(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(memory, "used_bytes", lambda device: 1_000_000_000)
-    monkeypatch.setattr(memory, "_PLANS", {"cpu": 0})
-    monkeypatch.setattr(memory, "_SCATTERED", {"cpu": 1.0})
+    monkeypatch.setattr(memory, "_LIBRARIES", {"cpu": 0})
+    monkeypatch.setattr(memory, "_FRAGMENTATION", {"cpu": 1.0})
 
 
 @pytest.mark.parametrize(
@@ -54,20 +54,20 @@ def used(monkeypatch: pytest.MonkeyPatch) -> None:
 )
 def test_chunks_are_as_large_as_fits(used: None, limit: int, tokens: int) -> None:
     budget = Budget("cpu", limit)
-    budget.settle(100_000, nn.Linear(1, 1).requires_grad_(False))
+    budget.fit(100_000, nn.Linear(1, 1).requires_grad_(False))
     assert budget.chunk_tokens == tokens
     assert 1.5 * tokens * 100_000 <= budget.room == limit - 1_000_000_000
 
 
 def test_gradients_and_moments_are_counted_before_they_are_there(used: None) -> None:
     budget = Budget("cpu", 4_000_000_000)
-    budget.settle(100_000, nn.Linear(1000, 1000, bias=False))
+    budget.fit(100_000, nn.Linear(1000, 1000, bias=False))
     assert budget.room == 3_000_000_000 - 12 * 1_000_000
 
 
 def test_too_little_says_how_much_is_needed(used: None) -> None:
     with pytest.raises(CapivaraError, match=r"--memory 1.01GB is not enough: the process takes 1.00 GB") as raised:
-        Budget("cpu", 1_010_000_000).settle(100_000, nn.Linear(1, 1))
+        Budget("cpu", 1_010_000_000).fit(100_000, nn.Linear(1, 1))
     assert raised.value.hint == "give it --memory 1.1GB or more"
 
 
@@ -81,7 +81,7 @@ def test_graphs_are_kept_while_they_fit_beside_the_one_in_work() -> None:
 
 def test_freed_memory_goes_back_only_where_a_chunk_might_not_fit(monkeypatch: pytest.MonkeyPatch) -> None:
     given: list[int] = []
-    monkeypatch.setattr(memory, "give_back", lambda: given.append(1))
+    monkeypatch.setattr(memory, "return_freed_memory", lambda: given.append(1))
     monkeypatch.setattr(memory, "used_bytes", lambda device: 1000)
     for limit, count in ((0, 0), (2000, 0), (1160, 0), (1140, 1)):
         Budget("cpu", limit, chunk_tokens=100, bytes_per_token=1.0).make_room()

@@ -1,4 +1,4 @@
-"""The small modules that are put into a frozen text tower and trained in its place."""
+"""The small modules that are added to a frozen text tower and trained in its place."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ _SPREAD = 0.01
 
 
 class Adapter(nn.Module):
-    """Houlsby's bottleneck (arXiv 1902.00751): x + U·gelu(D·x), with biases; near the identity at first."""
+    """Bottleneck adapter (Houlsby et al., arXiv 1902.00751): x + U·gelu(D·x), with biases, [..., width] to the same.
+
+    Small initial weights make it nearly the identity at first.
+    """
 
     def __init__(self, width: int, bottleneck: int) -> None:
         super().__init__()
@@ -27,9 +30,9 @@ class Adapter(nn.Module):
 
 
 class Hypercomplex(nn.Module):
-    """A linear layer whose weight is a sum of n Kronecker products, A_i ⊗ (s_i·t_iᵀ) (Compacter, arXiv 2106.04647).
+    """A linear layer with W = Σᵢ Aᵢ ⊗ (sᵢ·tᵢᵀ), a sum of n Kronecker products (Compacter, arXiv 2106.04647).
 
-    A_i [n, n] is learned per layer, s_i [in / n] and t_i [out / n] make a matrix of rank one.
+    Aᵢ [n, n] is learned per layer; sᵢ [in / n] and tᵢ [out / n] give a matrix of rank one. [..., in] to [..., out].
     """
 
     def __init__(self, inputs: int, outputs: int, n: int) -> None:
@@ -42,7 +45,7 @@ class Hypercomplex(nn.Module):
             nn.init.uniform_(factor, -1 / math.sqrt(factor.numel() / n), 1 / math.sqrt(factor.numel() / n))
 
     def forward(self, x: Tensor) -> Tensor:
-        # y[q·d + o] = sum_i sum_p A_i[p, q] (x_p · s_i) t_i[o]; the weight itself, [in, out], is never made
+        # y[q·d + o] = sum_i sum_p A_i[p, q] (x_p · s_i) t_i[o]; the weight itself, [in, out], is never computed
         n = len(self.rule)
         parts = x.unflatten(-1, (n, -1)) @ self.left.squeeze(-1).T  # [..., p, i]
         mixed = torch.einsum("...pi,ipq->...qi", parts, self.rule.to(parts.dtype))
@@ -50,7 +53,7 @@ class Hypercomplex(nn.Module):
 
 
 class Compacter(nn.Module):
-    """Houlsby's bottleneck of hypercomplex layers, its width the tower's divided by ``reduction``."""
+    """A bottleneck adapter of hypercomplex layers; the bottleneck's width is the tower's divided by ``reduction``."""
 
     def __init__(self, width: int, reduction: int, n: int) -> None:
         super().__init__()
@@ -60,8 +63,8 @@ class Compacter(nn.Module):
         return x + self.up(F.gelu(self.down(x), approximate="tanh"))
 
 
-class Followed(nn.Module):
-    """A frozen linear layer and the module that corrects what it gives; ``on`` False leaves that out."""
+class CorrectedLinear(nn.Module):
+    """A frozen linear layer, and a module that corrects its output unless ``on`` is False."""
 
     def __init__(self, linear: nn.Module, correction: nn.Module) -> None:
         super().__init__()
@@ -87,8 +90,11 @@ class PromptEmbedding(nn.Module):
         return torch.where((ids < 0).unsqueeze(-1), learned, embedded)
 
 
-class Prompted(nn.Module):
-    """A text tower that reads ``count`` learned vectors after the first token of every text."""
+class PromptedTower(nn.Module):
+    """A text tower that reads ``count`` learned vectors after the first token of every text, unless ``on`` is False.
+
+    ``longest``: most tokens that the tower can read, 0 for no limit; longer texts lose tokens before their last one.
+    """
 
     def __init__(self, tower: nn.Module, count: int, longest: int) -> None:
         super().__init__()
@@ -101,19 +107,19 @@ class Prompted(nn.Module):
         prompt = -1 - torch.arange(self.count, device=tokens.device).expand(tokens.shape[0], -1)
         rest = tokens[:, 1:]
         if self.longest and (over := tokens.shape[1] + self.count - self.longest) > 0:
-            rest = torch.cat([rest[:, : -over - 1], rest[:, -1:]], dim=1)  # the end of the text stays
+            rest = torch.cat([rest[:, : -over - 1], rest[:, -1:]], dim=1)  # the last token, the end of the text, stays
         return self.tower(torch.cat([tokens[:, :1], prompt, rest], dim=1))
 
     def __getattr__(self, name: str) -> Any:
-        """What is asked of the tower beside its features: its configuration, its layers."""
+        """Other attributes are the tower's: its configuration, its layers."""
         try:
             return super().__getattr__(name)
         except AttributeError:
             return getattr(super().__getattr__("tower"), name)
 
 
-class FewWords(nn.Module):
-    """A frozen word embedding with the rows of the words that occur, and no others; ids stay those of the whole."""
+class UsedTokens(nn.Module):
+    """A frozen word embedding that holds only the rows of the ``used`` tokens; ids are those of the whole table."""
 
     def __init__(self, words: nn.Embedding, used: Tensor) -> None:
         super().__init__()
@@ -127,7 +133,8 @@ class FewWords(nn.Module):
 
 
 class Dropout(nn.Module):
-    """Dropout with probability ``p`` in steps of 2⁻¹⁶, several times faster on a CPU: one draw serves four numbers."""
+    """Dropout with probability ``p``, rounded to steps of 2⁻¹⁶. On a CPU it is several times faster than torch's: one
+    random draw serves four numbers."""
 
     def __init__(self, p: float) -> None:
         super().__init__()
@@ -145,7 +152,7 @@ def _drop(x: Tensor, p: float) -> Tensor:
     return (x * (numbers >= round(p * 2**16) - 2**15)).mul_(1 / (1 - p))
 
 
-def short_attention(
+def matmul_attention(
     module: nn.Module,
     query: Tensor,
     key: Tensor,
@@ -155,9 +162,10 @@ def short_attention(
     scaling: float | None = None,
     **_: Any,
 ) -> tuple[Tensor, None]:
-    """Attention in plain matrix products, for a CPU: torch's own, with dropout, there computes in float32 copies.
+    """softmax(Q·Kᵀ·scaling + mask)·V in plain matrix products, for a CPU, where torch's own copies to float32.
 
-    ``query``, ``key``, ``value``: [n, heads, length, width]. Called by transformers, which hands over more than that.
+    ``query``, ``key``, ``value``: [n, heads, length, width]; returns [n, length, heads, width]. transformers calls it
+    with further arguments, which have no effect here.
     """
     scores = (query * (scaling or query.shape[-1] ** -0.5)) @ key.transpose(-1, -2)
     if attention_mask is not None:

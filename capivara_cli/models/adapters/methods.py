@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from capivara_cli import console
 from capivara_cli.errors import CapivaraError, UsageError
 from capivara_cli.models.adapters import peft_backed
-from capivara_cli.models.adapters.layers import Adapter, Compacter, Followed, Prompted, PromptEmbedding
+from capivara_cli.models.adapters.layers import Adapter, Compacter, CorrectedLinear, PromptedTower, PromptEmbedding
 from capivara_cli.models.adapters.tuning import Tuning, lora_extras
 from capivara_cli.models.clip_files import ADAPTER_BASE
 from capivara_cli.models.run_document import Base
@@ -118,7 +118,7 @@ def _follow(text: nn.Module, make: Callable[[int], nn.Module]) -> nn.Module:
     for name, module in list(text.named_modules()):
         if isinstance(module, nn.Linear) and f".{name}".endswith(tuple(f".{site}" for site in _SITES)):
             parent, _, last = name.rpartition(".")
-            setattr(text.get_submodule(parent), last, Followed(module, make(module.out_features)))
+            setattr(text.get_submodule(parent), last, CorrectedLinear(module, make(module.out_features)))
             found = True
     if not found:
         raise CapivaraError(f"this text tower has no linear layer named {' or '.join(_SITES)} to put an adapter on")
@@ -131,7 +131,7 @@ def _prompted(text: nn.Module, tuning: Tuning) -> nn.Module:
     parent, _, last = name.rpartition(".")
     setattr(text.get_submodule(parent), last, PromptEmbedding(words, vectors))
     native = 0 if hasattr(text, "config") else int(getattr(text, "context_length", 0) or 0)
-    return Prompted(text, tuning.prompt_tokens, native)
+    return PromptedTower(text, tuning.prompt_tokens, native)
 
 
 _OWN = {"lit": _all, "full": _all, "adapter": _adapters, "compacter": _compacters, "soft-prompt": _prompted}
@@ -165,7 +165,7 @@ def untuned(tower: Any) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _switched_off(tower: nn.Module) -> Iterator[None]:
-    added = [module for module in tower.modules() if isinstance(module, (Followed, Prompted))]
+    added = [module for module in tower.modules() if isinstance(module, (CorrectedLinear, PromptedTower))]
     changed = [parameter for parameter in tower.parameters() if hasattr(parameter, "before")]
     tuned = [parameter.data for parameter in changed]
     for module in added:

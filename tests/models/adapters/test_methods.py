@@ -13,17 +13,17 @@ from capivara_cli.errors import CapivaraError, UsageError
 from capivara_cli.models.adapters import methods
 from capivara_cli.models.adapters.layers import (
     Dropout,
-    FewWords,
     Hypercomplex,
-    Prompted,
+    PromptedTower,
     PromptEmbedding,
-    short_attention,
+    UsedTokens,
+    matmul_attention,
 )
 from capivara_cli.models.adapters.methods import tune
 from capivara_cli.models.adapters.peft_backed import trainable
 from capivara_cli.models.adapters.tuning import Tuning
 from capivara_cli.models.clip import Clip, load_clip
-from capivara_cli.training.less_memory import lean
+from capivara_cli.training.less_memory import save_memory
 
 MCLIP_LORA = Tuning("lora", projection=False, layernorm=True)
 
@@ -131,15 +131,15 @@ def test_a_lean_tower_computes_the_same(tiny: Path, method: str) -> None:
     clip, tokens = tuned(tiny, method)
     with torch.no_grad():
         expected = clip.model.text(tokens)
-        lean(clip.model.text, [tokens.numpy().ravel()], torch.float32)
+        save_memory(clip.model.text, [tokens.numpy().ravel()], torch.float32)
         assert torch.allclose(clip.model.text(tokens), expected, atol=1e-5)
     if method not in ("lit", "full"):
-        assert any(isinstance(module, FewWords) for module in clip.model.text.modules())
+        assert any(isinstance(module, UsedTokens) for module in clip.model.text.modules())
 
 
 def test_frozen_weights_are_bf16_and_tuned_ones_are_not(tiny: Path) -> None:
     clip, _ = tuned(tiny, "lora")
-    lean(clip.model.text, [], torch.bfloat16)
+    save_memory(clip.model.text, [], torch.bfloat16)
     kinds = {(each.requires_grad, each.dtype) for each in clip.model.text.parameters()}
     assert kinds == {(True, torch.float32), (False, torch.bfloat16)}
 
@@ -169,7 +169,7 @@ def test_short_attention_is_torchs(boolean: bool) -> None:
     allowed = torch.arange(7).expand(2, 1, 7, 7) < torch.tensor([7, 4]).view(2, 1, 1, 1)
     mask = allowed if boolean else torch.zeros(2, 1, 7, 7).masked_fill(~allowed, float("-inf"))
     expected = torch.nn.functional.scaled_dot_product_attention(query, key, value, mask)
-    ours, _ = short_attention(torch.nn.Identity(), query, key, value, mask)
+    ours, _ = matmul_attention(torch.nn.Identity(), query, key, value, mask)
     assert torch.allclose(ours, expected.transpose(1, 2), atol=1e-6)
 
 
@@ -179,8 +179,8 @@ def test_a_prompt_comes_after_the_first_token_and_the_end_stays() -> None:
             return tokens
 
     tokens = torch.tensor([[7, 8, 9, 10, 11]])
-    assert Prompted(Seen(), 2, 0)(tokens).tolist() == [[7, -1, -2, 8, 9, 10, 11]]
-    assert Prompted(Seen(), 2, 6)(tokens).tolist() == [[7, -1, -2, 8, 9, 11]]
+    assert PromptedTower(Seen(), 2, 0)(tokens).tolist() == [[7, -1, -2, 8, 9, 10, 11]]
+    assert PromptedTower(Seen(), 2, 6)(tokens).tolist() == [[7, -1, -2, 8, 9, 11]]
     words = torch.nn.Embedding(12, 3)
     embedded = PromptEmbedding(words, torch.ones(2, 3))(torch.tensor([[7, -1, -2, 8]]))
     assert torch.equal(embedded[0, 1:3], torch.ones(2, 3))
