@@ -16,9 +16,13 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 if "PYTEST_XDIST_WORKER" not in os.environ:  # the workers inherit it
     os.environ["CAPIVARA_CACHE"] = tempfile.mkdtemp(prefix="capivara-tests-")
 
+from support import warm
 from support.made import shard_bytes
 
 from capivara_cli.shards.sample import Sample
+
+if "PYTEST_XDIST_WORKER" not in os.environ:
+    warm.prepare(os.environ["CAPIVARA_CACHE"])
 
 
 def pytest_configure() -> None:

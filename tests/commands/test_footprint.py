@@ -14,10 +14,9 @@ from typing import Any
 
 import pytest
 from support.made import shard_bytes, toy_like
+from support.warm import CAPIVARA, FRESH
 
 from capivara_cli.reports import footprint as pages
-
-CAPIVARA = [sys.executable, "-m", "capivara_cli"]
 
 
 def capivara(*words: str, cwd: Path) -> str:
@@ -139,7 +138,7 @@ def test_any_command_is_measured_with_all_that_it_starts(tmp_path: Path) -> None
 def test_what_measures_itself_is_not_entered_twice(tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
     (tmp_path / "a" / "0.tar").write_bytes(shard_bytes(toy_like(2)))
-    line = ["footprint", "--ledger", "costs.jsonl", "--", *CAPIVARA, "dedupe", "a", "--ledger", "costs.jsonl"]
+    line = ["footprint", "--ledger", "costs.jsonl", "--", *FRESH, "dedupe", "a", "--ledger", "costs.jsonl"]
     capivara(*line, "--out", "b", cwd=tmp_path)
     costs = [json.loads(each)["stage"] for each in (tmp_path / "costs.jsonl").read_text().splitlines()]
     assert costs == ["dedupe"]
@@ -159,7 +158,7 @@ def test_the_whole_method_adds_up_to_what_is_measured_from_outside(tmp_path: Pat
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     before = children_seconds()
     subprocess.run(
-        [*CAPIVARA, "footprint", "--summary", "whole.json", "--", *CAPIVARA, *line],
+        [*FRESH, "footprint", "--summary", "whole.json", "--", *FRESH, *line],
         cwd=tmp_path, check=True, capture_output=True, env=environment,
     )  # fmt: skip
     outside = children_seconds() - before

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
 from support.made_stages import UniqueOptions, WorkOptions, content, fill, small, unique, work
+from support.warm import CAPIVARA
 
 from capivara_cli.commands import slurm, status
 from capivara_cli.errors import CapivaraError, UsageError
@@ -20,7 +21,6 @@ from capivara_cli.pipeline.options import Settings
 from capivara_cli.pipeline.stage import Step
 from capivara_cli.storage.claims import Holder, claim_of
 
-CAPIVARA = [sys.executable, "-m", "capivara_cli"]
 WORK = Step(work, WorkOptions())
 
 
@@ -114,7 +114,7 @@ def test_the_script_runs_as_an_array(six: Path, tmp_path: Path) -> None:
     assert "#SBATCH --gres=gpu:2" in head and "#SBATCH --time=1:00:00" in head and "#SBATCH --requeue" in head
     assert "export OMP_NUM_THREADS=3" in text
     (tmp_path / "bin").mkdir()
-    (tmp_path / "bin" / "capivara").write_text(f'#!/bin/sh\nexec {" ".join(CAPIVARA)} "$@"\n')
+    (tmp_path / "bin" / "capivara").write_text(f'#!/bin/sh\nexec {shlex.join(CAPIVARA)} "$@"\n')
     (tmp_path / "bin" / "capivara").chmod(0o755)
     path = f"{tmp_path / 'bin'}:{os.environ['PATH']}"
     for task in range(6):

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
+import shlex
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
 
 import pytest
+from support import warm
 from support.made import a_footprint, toy_like
 
 from capivara_cli.costs import ledger, pipe_relay
@@ -19,7 +20,8 @@ from capivara_cli.costs.carbon_intensity import Intensity
 from capivara_cli.costs.ledger import Own
 from capivara_cli.costs.per_step import StepCost
 
-CAPIVARA = f"{sys.executable} -m capivara_cli"
+CAPIVARA = shlex.join(warm.CAPIVARA)
+FRESH = shlex.join(warm.FRESH)  # where the tree of processes is looked at
 
 
 def entry(stage: str, name: str, **given: Any) -> ledger.LedgerRecord:
@@ -148,10 +150,10 @@ def test_a_pipe_from_something_else_is_marked(shards: Callable[..., Path], tmp_p
 def test_the_commands_of_a_pipe_add_up_to_the_whole(shards: Callable[..., Path], tmp_path: Path) -> None:
     shards(toy_like(60))
     pipe = (
-        f"{CAPIVARA} caption shards --captioner toy --n 6 | {CAPIVARA} dedupe "
-        f"| {CAPIVARA} translate --translator toy --lang pt --out end"
+        f"{FRESH} caption shards --captioner toy --n 6 | {FRESH} dedupe "
+        f"| {FRESH} translate --translator toy --lang pt --out end"
     )
-    shell(f"{CAPIVARA} footprint --summary whole.json -- bash -c '{pipe}'", tmp_path, OMP_WAIT_POLICY="PASSIVE")
+    shell(f"{FRESH} footprint --summary whole.json -- bash -c '{pipe}'", tmp_path, OMP_WAIT_POLICY="PASSIVE")
     whole = json.loads((tmp_path / "whole.json").read_text())
     _, parts = ledger.sums(ledger.read(tmp_path / "end"))
     assert parts["runs"] == 3
@@ -162,8 +164,8 @@ def test_the_commands_of_a_pipe_add_up_to_the_whole(shards: Callable[..., Path],
 
 def test_workers_are_counted_once(shards: Callable[..., Path], tmp_path: Path) -> None:
     shards(*[toy_like(6, 6 * number) for number in range(4)])
-    line = f"{CAPIVARA} translate shards --translator toy --lang pt --workers 2 --out end"
-    shell(f"{CAPIVARA} footprint --summary whole.json -- {line}", tmp_path)
+    line = f"{FRESH} translate shards --translator toy --lang pt --workers 2 --out end"
+    shell(f"{FRESH} footprint --summary whole.json -- {line}", tmp_path)
     whole = json.loads((tmp_path / "whole.json").read_text())
     (record,) = ledger.read(tmp_path / "end")
     assert record["cpu_seconds"] == pytest.approx(whole["cpu_seconds"], rel=0.1, abs=0.4)  # twice would be 2 s more

@@ -14,13 +14,13 @@ from typing import Any
 
 import pytest
 from support.made import a_footprint, shard_bytes, toy_like
+from support.warm import CAPIVARA
 
 from capivara_cli.costs import ledger, live_record
 from capivara_cli.costs.costs import Costs
 from capivara_cli.costs.ledger import Own
 from capivara_cli.errors import CapivaraError, UsageError
 
-CAPIVARA = [sys.executable, "-m", "capivara_cli"]
 OFTEN = """
 import sys
 from capivara_cli.costs import live_record

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from support.made import PHOTOS, ROOT
+from support.warm import shell_function
 
 from capivara_cli.registry import command_names
 
@@ -54,7 +55,7 @@ def test_the_readmes_pipe_runs(tmp_path: Path) -> None:
         pytest.skip("needs the photos of ../shared")
     (tmp_path / "photos").symlink_to(PHOTOS)
     block = next(each for each in blocks(README) if "capivara pack photos/captions.csv --out shards" in each)
-    script = "capivara() { " + f'"{sys.executable}" -m capivara_cli "$@"' + "; }\nset -e\n" + block
+    script = shell_function() + "set -e\n" + block
     result = subprocess.run(
         ["bash", "-c", script], cwd=tmp_path, capture_output=True, text=True, stdin=subprocess.DEVNULL
     )

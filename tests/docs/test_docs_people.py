@@ -6,11 +6,11 @@ import ast
 import re
 import shlex
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from support.made import PHOTOS, ROOT
+from support.warm import shell_function
 
 from capivara_cli import registry
 from capivara_cli.cli.parameters import parse_command, parse_plan
@@ -110,7 +110,7 @@ def test_the_tutorial_runs(tmp_path: Path) -> None:
     ):
         assert large in script
         script = script.replace(large, small)
-    setup = "capivara() { " + f'"{sys.executable}" -m capivara_cli "$@"' + "; }\nset -e\n"
+    setup = shell_function() + "set -e\n"
     done = subprocess.run(["bash", "-c", setup + script], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
     assert (tmp_path / "runs" / "rehearsal" / "report.html").is_file()

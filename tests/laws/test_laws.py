@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 from support.made import shard_bytes, toy_like
+from support.warm import FRESH, shell_function
 
 from capivara_cli import registry
 from capivara_cli.cli.parameters import parse_plan
@@ -23,8 +24,6 @@ from capivara_cli.pipeline.options import Settings
 from capivara_cli.registry import command_names
 from capivara_cli.shards.archive import ShardReader
 from capivara_cli.shards.sample import Sample
-
-CAPIVARA = [sys.executable, "-m", "capivara_cli"]
 
 STEPS = {
     "caption": "caption --captioner toy --n 2",
@@ -62,8 +61,9 @@ def samples_in(data: bytes) -> list[Sample]:
 
 def shell(command: str, cwd: Path, check: bool = True) -> subprocess.CompletedProcess[bytes]:
     """Run in bash without pipefail, as people do; ``capivara`` is this checkout's."""
-    script = command.replace("capivara ", f"{' '.join(CAPIVARA)} ")
-    result = subprocess.run(["bash", "-c", script], cwd=cwd, capture_output=True, stdin=subprocess.DEVNULL)
+    result = subprocess.run(
+        ["bash", "-c", shell_function() + command], cwd=cwd, capture_output=True, stdin=subprocess.DEVNULL
+    )
     if check and result.returncode:
         raise AssertionError(result.stderr.decode())
     return result
@@ -213,7 +213,7 @@ def test_law_5_killed_anywhere_and_run_again_is_one_clean_run(shards: Callable[.
     for _ in range(8):
         before = _finished(tmp_path / "killed")
         process = subprocess.Popen(
-            [*CAPIVARA, "run", plan, str(folder), "--out", "killed"],
+            [*FRESH, "run", plan, str(folder), "--out", "killed"],
             cwd=tmp_path, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         )  # fmt: skip
         deadline = time.monotonic() + 120

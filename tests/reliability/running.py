@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from reliability.case import Case
+from support.warm import CAPIVARA, FRESH
 
 from capivara_cli import __main__, console
 
@@ -93,9 +94,8 @@ def run_case(case: Case, folder: Path) -> Ran:
 
 def run_script(case: Case, folder: Path) -> Ran:
     """Run the script of a case in bash, without pipefail, as people do; ``capivara`` is this checkout's."""
-    script = f'capivara() {{ "{sys.executable}" -m capivara_cli "$@"; }}\n{case.line}'
-    if "$!" in case.line:  # a signal has to meet the program, not a shell around it
-        script = case.line.replace("capivara ", f'"{sys.executable}" -m capivara_cli ')
+    words = FRESH if "ulimit" in case.line else CAPIVARA
+    script = case.line.replace("capivara ", shlex.join(words) + " ")  # no function: a signal has to meet the program
     done = subprocess.run(
         ["bash", "-c", script], cwd=folder, capture_output=True, stdin=subprocess.DEVNULL, timeout=120
     )

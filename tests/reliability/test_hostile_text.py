@@ -10,20 +10,19 @@ import os
 import pty
 import re
 import subprocess
-import sys
 import unicodedata
 from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
 from support.made import a_sample, jpeg, shard_bytes, toy_like
+from support.warm import CAPIVARA
 
 from capivara_cli.console import printable
 from capivara_cli.reports.markdown import code, escaped
 from capivara_cli.shards.archive import ShardReader
 from capivara_cli.shards.sample import Caption, Sample, encode_json
 
-CAPIVARA = [sys.executable, "-m", "capivara_cli"]
 EVIL = {
     "html": '</p></title></style><script>alert(1)</script><img src=x onerror=alert(2)>" onmouseover="alert(3)',
     "ansi": "\x1b[2J\x1b]0;owned\x07\x1b[31mred\x1b[0m\r\x08",

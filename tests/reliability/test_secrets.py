@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -14,11 +13,11 @@ from typing import Any
 
 import pytest
 from support.made import a_sample, jpeg, shard_bytes
+from support.warm import CAPIVARA
 
 from capivara_cli.shards.sample import Caption
 from capivara_cli.stages.importers._photos import Photo
 
-CAPIVARA = [sys.executable, "-m", "capivara_cli"]
 KEY = "sk-0123456789abcdef-secret"
 PASSWORD = "pass-0123456789-word"
 SIGNATURE = "sig-0123456789-nature"
