@@ -134,7 +134,9 @@ def _estimate(inputs: list[str], options: Options, env: Env, rehearsal: Rehearsa
     models = len(runs) + (bool(options.model) or not runs)
     if not shards and not targets.sets:
         shards = default_inputs([])
-    evaluating.rehearse(evaluating.Asked(targets.sets, shards, langs, model, models), env, rehearsal)
+    evaluating.rehearse(
+        evaluating.Asked(targets.sets, shards, langs, model, models, options.data, options.split), env, rehearsal
+    )
     return {}
 
 

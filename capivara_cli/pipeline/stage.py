@@ -45,13 +45,18 @@ class Corpus:
 
 @dataclass(frozen=True)
 class Stage:
-    """One subcommand that reads and writes samples. One that ``begins`` a stream reads ``env.inputs``, no shards."""
+    """One subcommand that reads and writes samples.
+
+    A stage that ``begins`` a stream reads ``env.inputs``, no shards. ``keeps(options)`` is the share of the samples
+    that a stage keeps, where its options say that: a few samples would tell ``--dry-run`` less.
+    """
 
     name: str
     options: type
     run: Callable[[Stream, Any, Env], Stream]
     begins: bool = False
     corpus: Corpus | None = None
+    keeps: Callable[[Any], float] | None = None
 
     def check(self, options: Any) -> None:
         """Raise at once what can be known to be wrong before any sample is read."""
@@ -61,10 +66,11 @@ class Stage:
 
 
 def stage(
-    name: str, options: type, *, begins: bool = False, corpus: Corpus | None = None
-) -> Callable[[Callable[[Stream, Any, Env], Stream]], Stage]:
+    name: str, options: type, *, begins: bool = False, corpus: Corpus | None = None,
+    keeps: Callable[[Any], float] | None = None,
+) -> Callable[[Callable[[Stream, Any, Env], Stream]], Stage]:  # fmt: skip
     """Make a generator function the stage ``name``."""
-    return lambda run: Stage(name, options, run, begins, corpus)
+    return lambda run: Stage(name, options, run, begins, corpus, keeps)
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,11 @@ class Options:
     fraction: float = opt(0.1, "share of the samples that is held out", min=0.0, max=1.0)
 
 
-@stage("split", Options)
+def _share(options: Options) -> float:
+    return options.fraction if options.part == "heldout" else 1 - options.fraction
+
+
+@stage("split", Options, keeps=_share)
 def split(samples: Stream, options: Options, env: Env) -> Stream:
     """Yield the samples of one part; those of the other are dropped, counted."""
     for sample in samples:

@@ -1,4 +1,4 @@
-"""What there is to work on, counted cheaply: by manifests, else from the heads of a few shards and the sizes of all."""
+"""How much there is to work on: by manifests, else from the heads of a few shards and the sizes of all."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from capivara_cli.shards.sample import Caption, Sample, encode_json
 from capivara_cli.shards.tar import BLOCK
 from capivara_cli.urls import is_url
 
-_SHARDS_LOOKED_INTO = 8
-_SAMPLES_LOOKED_AT = 1024
+_SHARDS_READ = 8
+_SAMPLES_READ = 1024
 _AT_LEAST = 32
-"""Samples of a shard."""
+"""Samples that are read of each chosen shard."""
 CAPTION_BYTES = 160.0
-"""Of a caption in ``json``, keys included, where none has been seen."""
+"""Of a caption in ``json``, keys included, where no sample has one."""
 
 
 class Kind(NamedTuple):
-    """Captions that stages treat alike. ``made``: "", "captioner", "translation" or "rewrite"."""
+    """Captions of one language and author. ``made``: "", "captioner", "translation" or "rewrite"."""
 
     lang: str
     made: str
@@ -39,18 +39,31 @@ class Kind(NamedTuple):
         return cls(code_of(caption.lang), "rewrite" if caption.by.startswith("rewrite:") else "translation")
 
 
+class EvalSetSource(NamedTuple):
+    """An eval set, as ``evaluation.catalogue.load`` takes it."""
+
+    spec: str
+    lang: str
+    data: str
+    split: str
+
+
 @dataclass(frozen=True)
 class Origin:
-    """Where samples to try things on come from: shards, or what ``pack`` reads, through ``steps``."""
+    """Where the samples of a trial come from: shards, what ``pack`` reads, or an eval set; then ``steps``."""
 
     sources: tuple[str, ...]
     steps: tuple[Step, ...] = ()
+    evalset: EvalSetSource | None = None
 
 
 @dataclass(frozen=True)
 class Census:
-    """Samples by shard; of a sample the mean bytes in a tar, and captions by kind. ``how``: manifest, counted (all
-    were read), sampled (sizes, and the heads of some), or planned (what an earlier command would have made)."""
+    """Samples by shard; the mean bytes of a sample in a tar; captions of a sample by kind.
+
+    ``how``: manifest, counted (all were read), sampled (sizes, and the heads of some), planned (what an earlier command
+    would have made), or unknown (an earlier command could not be tried).
+    """
 
     shards: tuple[float, ...]
     sample_bytes: float
@@ -61,6 +74,15 @@ class Census:
     seen: int = 0
     embedded: Mapping[str, float] = field(default_factory=dict)
     """Share of the samples that have an embedding, by the model that made it."""
+
+    @classmethod
+    def unknown(cls, origin: Origin) -> Census:
+        """What a command makes that could not be tried."""
+        return cls((), 0.0, {}, "unknown", origin)
+
+    @property
+    def known(self) -> bool:
+        return self.how != "unknown"
 
     @property
     def samples(self) -> float:
@@ -83,16 +105,17 @@ class Census:
             "counted": "all read",
             "sampled": f"estimated from the sizes of the shards and {self.seen:,} samples",
             "planned": "as the earlier commands would leave them",
+            "unknown": "not known: a command that makes it could not be tried",
         }[self.how]
 
 
 def tar_bytes(sample: Sample) -> int:
-    """What a sample takes in a shard: each member has a header and is filled up to whole blocks."""
+    """The bytes of a sample in a shard: each member has a header and is padded to whole blocks."""
     return sum(BLOCK + -(-len(data) // BLOCK) * BLOCK for data in sample.members.values())
 
 
 class Tallied:
-    """Means over samples that were looked at."""
+    """Sums over the samples that were read."""
 
     def __init__(self) -> None:
         self.samples = self.bytes = self.json_bytes = 0
@@ -138,8 +161,8 @@ def census_of(shards: Sequence[str]) -> Census:
             "name the shards; of a pipe, give the whole plan: capivara run 'caption | translate --lang pt' shards/",
         )
     tallied, whole = Tallied(), dict[str, int]()
-    chosen = _evenly(shards, _SHARDS_LOOKED_INTO)
-    limit = max(_AT_LEAST, _SAMPLES_LOOKED_AT // len(chosen)) if not any(map(is_url, chosen)) else _AT_LEAST
+    chosen = _evenly(shards, _SHARDS_READ)
+    limit = max(_AT_LEAST, _SAMPLES_READ // len(chosen)) if not any(map(is_url, chosen)) else _AT_LEAST
     for shard in chosen:
         before = tallied.samples
         with reading(shard) as reader:
@@ -171,7 +194,7 @@ def _size(shard: str) -> int:
 
 
 def _listed(shards: Sequence[str]) -> dict[str, int]:
-    """Samples of the shards that the manifest of their folder knows, and that are as long as it says."""
+    """Samples of each shard that is in the manifest of its folder and is as long as that says."""
     found = {}
     for folder in dict.fromkeys(shard.rpartition("/")[0] for shard in shards):
         manifest = _manifest(folder)

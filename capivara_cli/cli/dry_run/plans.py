@@ -1,4 +1,4 @@
-"""What a plan of stages would take: checked as the plan itself is, counted, tried, and added up step by step."""
+"""What a plan of stages would take: it is checked as the plan itself is, counted, tried, and added up by step."""
 
 from __future__ import annotations
 
@@ -9,12 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from capivara_cli import console, registry
-from capivara_cli.cli.dry_run import past, trial_client
-from capivara_cli.cli.dry_run.assumed import BASE_BYTES, assumed
+from capivara_cli.cli.dry_run import trial_client
 from capivara_cli.cli.dry_run.census import Census, Origin, census_of
-from capivara_cli.cli.dry_run.effects import Effect, effect_of
-from capivara_cli.cli.dry_run.machine import Machine, machine
-from capivara_cli.cli.dry_run.rehearsal import Rehearsal, Row
+from capivara_cli.cli.dry_run.machine import free_memory
+from capivara_cli.cli.dry_run.rehearsal import Rehearsal, Row, unknown
 from capivara_cli.cli.dry_run.sources import census_of_sources
 from capivara_cli.pipeline import engine, output_folder, partition
 from capivara_cli.pipeline.chain import Chain
@@ -28,13 +26,10 @@ from capivara_cli.shards.inputs import find_shards
 from capivara_cli.shards.manifest import Manifest
 from capivara_cli.urls import is_url
 
-_RULED = ("split", "pack")
-"""Stages whose effect on the counts is known better by rule than by some samples."""
-
 
 @dataclass(frozen=True)
 class Work:
-    """What is left to do: ``census`` without what is ``done`` (samples); ``out`` "-" is a stream."""
+    """What is left to do: ``census`` lacks the ``done`` samples; ``out`` "-" is a stream."""
 
     chain: Chain
     sources: list[str]
@@ -52,19 +47,25 @@ def rehearse(
     rehearsal.count(work.sources, work.census)
     before = len(rehearsal.rows)
     after = _add_rows(work, settings, rehearsal)
-    if after.samples and work.out != "-":
-        rehearsal.check_room(work.out, _disk(work, after))
+    if work.out != "-":
+        if after.known:
+            rehearsal.check_room(work.out, _disk(work, after))
         origin = Origin(work.census.origin.sources, (*work.census.origin.steps, *steps))
-        rest = work.done_census.shards if work.done_census else ()
-        rehearsal.made[work.out] = replace(after, shards=(*after.shards, *rest), origin=origin, how="planned")
-    read = work.census.samples
-    return {"out": work.out, "read": round(read), "written": round(after.samples), "rows": len(rehearsal.rows) - before}
+        done = work.done_census.shards if work.done_census else ()
+        shards = (*after.shards, *done) if after.known else ()
+        rehearsal.made[work.out] = replace(after, shards=shards, origin=origin)
+    return {
+        "out": work.out,
+        "read": round(work.census.samples),
+        "written": round(after.samples),
+        "rows": len(rehearsal.rows) - before,
+    }
 
 
 def _work(
     steps: Sequence[Step], inputs: Sequence[str], settings: Settings, rehearsal: Rehearsal, streams: bool
 ) -> Work:
-    """What ``engine.run`` checks, in its order, on folders that are there or would be."""
+    """Check what ``engine.run`` checks, in its order, on folders that exist or that earlier commands would make."""
     chain = Chain(steps, settings)
     for step in steps:
         rehearsal.check(partial(step.stage.check, step.options))
@@ -88,7 +89,7 @@ def _work(
 
 
 def _remaining(work: Work, shards: Sequence[str], settings: Settings) -> Work:
-    """Without the shards that an earlier run of the same plan has finished, and those that are others' share."""
+    """The work without shards that an earlier run of the plan finished, and without those of other processes' share."""
     folder, chain, census = Path(work.out), work.chain, work.census
     if chain.steps[0].stage.begins:
         before = Manifest.load(folder) if folder.is_dir() else None
@@ -106,7 +107,7 @@ def _remaining(work: Work, shards: Sequence[str], settings: Settings) -> Work:
 
 
 class _Nobody:
-    """Watches no work."""
+    """Watches nothing: no work is done."""
 
     def started(self, name: str) -> None: ...
 
@@ -116,106 +117,75 @@ class _Nobody:
 
 
 def _add_rows(work: Work, settings: Settings, rehearsal: Rehearsal) -> Census:
-    steps, where = list(work.chain.steps), machine(work.chain.envs[0].device)
-    if not work.census.samples:
-        return _nothing_left(work, rehearsal)
-    near = [Path(work.out), *(Path(source) for source in work.sources)]
+    """Add a row for each step; returns what there would be after the last one."""
+    steps, census = work.chain.steps, work.census
+    if census.known and not census.samples:
+        basis = f"{work.done:,.0f} samples in {work.out}/"
+        rehearsal.rows.append(Row(work.chain.name, 0, 0, 0.0, "done", basis, done=work.done))
+        return census
     if settings.workers > 1 or settings.engine != "local":
         rehearsal.remark(f"times are those of one process; {settings.workers} workers share the work")
-    known = past.of_plan(steps, near, where.device, settings.seed)
-    each = [known if len(steps) == 1 else past.of_plan([step], near, where.device, settings.seed) for step in steps]
-    untried = trial_client.Tried([None] * len(steps))
-    tried = untried if known is not None or all(each) else _tried(work, settings, rehearsal)
-    effects = _effects(work, tried)
-    weights = sum(assumed(step, e.before, _each(e), where).memory for step, e in zip(steps, effects, strict=True))
-    memory = (tried.peak if all(tried.steps) and tried.peak else BASE_BYTES + weights) * settings.workers
-    rows = [
-        _row(step, effect, measured, before, where, memory)
-        for step, effect, measured, before in zip(steps, effects, tried.steps, each, strict=True)
-    ]
-    after = effects[-1].after
-    if known is not None and len(steps) > 1:
-        rows = [_joint(work, known, after)]
-    disk = _disk(work, after)
-    rows[-1] = replace(rows[-1], memory=memory, disk=disk, done=work.done)
-    rehearsal.rows += rows
-    rehearsal.check_memory(memory, where.memory)
-    return after
-
-
-def _nothing_left(work: Work, rehearsal: Rehearsal) -> Census:
-    basis = f"{work.done:,.0f} samples in {work.out}/"
-    rehearsal.rows.append(Row(work.chain.name, 0, 0, 0.0, "done", basis, 0.0, done=work.done))
-    return work.census
+    tried = _tried(work, settings, rehearsal)
+    rows = []
+    for step, measured in zip(steps, tried.steps, strict=True):
+        after = _after(step, census, measured)
+        rows.append(_row(step, census, after, measured, tried.reason))
+        census = after
+    if all(tried.steps):
+        memory = float(tried.peak * settings.workers)
+        rows[-1] = replace(rows[-1], memory=memory)
+        rehearsal.check_memory(memory, free_memory(work.chain.envs[0].device))
+    disk = _disk(work, census) if census.known else None
+    rehearsal.rows += [*rows[:-1], replace(rows[-1], disk=disk, done=work.done)]
+    return census
 
 
 def _tried(work: Work, settings: Settings, rehearsal: Rehearsal) -> trial_client.Tried:
+    steps = work.chain.steps
+    if not work.census.known:
+        return trial_client.Tried([None] * len(steps), why="its input is not known")
     console.say(f"{work.chain.name}: trying it on up to {trial_client.SAMPLES} samples …")
-    tried = trial_client.attempt(work.census.origin, work.chain.steps, settings)
-    if tried.why:
-        rehearsal.remark(tried.remark(work.chain.name))
+    tried = trial_client.attempt(work.census.origin, steps, settings)
+    if not all(tried.steps):
+        rehearsal.remark(f"{work.chain.name}: could not be tried: {tried.reason}")
+    for step in steps:
+        if getattr(step.options, "against", ""):
+            rehearsal.remark(f"{step.name}: tried without --against, so its time and what it drops are not included")
     return tried
 
 
-def _effects(work: Work, tried: trial_client.Tried) -> list[Effect]:
-    """Of each step, on the counts that the steps before it leave."""
-    found: list[Effect] = []
-    census = work.census
-    for step, measured in zip(work.chain.steps, tried.steps, strict=True):
-        effect = _as_measured(step, effect_of(step, census), measured)
-        found.append(effect)
-        census = effect.after
-    return found
-
-
-def _as_measured(step: Step, effect: Effect, measured: trial_client.Measured | None) -> Effect:
-    """With what came of the samples it was tried on, where the rule of the stage does not know it exactly."""
-    if measured is None or step.name == "split" or wants_all(step):
-        return effect
-    if step.name == "pack":
-        census = replace(effect.after, sample_bytes=measured.growth or effect.after.sample_bytes)
-        return effect if not measured.captions else replace(effect, after=replace(census, captions=measured.captions))
-    before = effect.before
-    after = replace(
-        effect.after,
-        shards=tuple(count * measured.kept for count in before.shards),
+def _after(step: Step, census: Census, measured: trial_client.Measured | None) -> Census:
+    """What there is after a step, by what became of the samples that it was tried on."""
+    share = step.stage.keeps(step.options) if step.stage.keeps else None
+    if census.known and share is not None:
+        return replace(census, shards=tuple(count * share for count in census.shards), how="planned")
+    if not census.known or measured is None:
+        return Census.unknown(census.origin)
+    if step.stage.begins:
+        captions = measured.captions or census.captions
+        return replace(census, captions=captions, sample_bytes=measured.growth or census.sample_bytes, how="planned")
+    return replace(
+        census,
+        shards=tuple(count * measured.kept for count in census.shards),
         captions=measured.captions,
-        sample_bytes=max(0.0, before.sample_bytes + measured.growth),
+        sample_bytes=max(0.0, census.sample_bytes + measured.growth),
         how="planned",
     )
-    gained = sum(max(0.0, count - before.captions.get(kind, 0.0)) for kind, count in measured.captions.items())
-    return replace(effect, after=after, captions=gained * before.samples or effect.captions)
 
 
-def _row(
-    step: Step, effect: Effect, measured: trial_client.Measured | None, before: past.Past | None, where: Machine,
-    memory: float,
-) -> Row:  # fmt: skip
-    samples, captions = effect.before.samples, sum(effect.after.captions.values()) * effect.after.samples
-    if before is not None:
-        basis = f"{before.folder}, {before.samples:,} samples on {where.device}"
-        return Row(step.name, samples, captions, samples * before.seconds, "past", basis, before.watts)
-    if measured is not None:
-        basis = f"on {measured.samples} of your samples, {console.duration(measured.start)} to start, on {where.device}"
-        seconds = measured.start + samples * measured.seconds
-        watts = where.watts(memory, measured.threads)
-        return Row(step.name, samples, captions, seconds, "measured", basis, watts, start=measured.start)
-    guess = assumed(step, effect.before, _each(effect), where)
-    return Row(step.name, samples, captions, samples * guess.seconds, "assumed", guess.basis, where.watts(memory))
-
-
-def _each(effect: Effect) -> float:
-    return effect.captions / effect.before.samples if effect.before.samples else 0.0
-
-
-def _joint(work: Work, known: past.Past, after: Census) -> Row:
-    samples, captions = work.census.samples, sum(after.captions.values()) * after.samples
-    basis = f"{known.folder}, {known.samples:,} samples through the same plan"
-    return Row(work.chain.name, samples, captions, samples * known.seconds, "past", basis, known.watts)
+def _row(step: Step, census: Census, after: Census, measured: trial_client.Measured | None, why: str) -> Row:
+    if not census.known or measured is None:
+        return unknown(step.name, census.samples if census.known else None, why)
+    basis = f"on {measured.samples} of your samples, {console.duration(measured.start)} to start"
+    if wants_all(step):
+        basis += "; how many of all samples it keeps may differ"
+    captions = sum(after.captions.values()) * after.samples
+    seconds = measured.start + census.samples * measured.seconds
+    return Row(step.name, census.samples, captions, seconds, "measured", basis, measured.watts, start=measured.start)
 
 
 def _disk(work: Work, after: Census) -> float:
-    """The result, and what a plan keeps beside it while it runs: the shards before a step that has to see all."""
+    """Bytes of the result, and of the shards that a plan keeps while it runs, before each step that has to see all."""
     if work.out == "-":
         return 0.0
     copies = sum(bool(part.steps) for part in parts_of(work.chain)[:-1])

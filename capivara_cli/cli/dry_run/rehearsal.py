@@ -1,4 +1,4 @@
-"""What the commands of one ``--dry-run`` would take, added up: rows, folders that would be there, and remarks."""
+"""The estimate of one ``--dry-run``: rows, folders that would be there, and remarks."""
 
 from __future__ import annotations
 
@@ -14,48 +14,53 @@ from capivara_cli.costs.footprint import JOULES_PER_KWH
 from capivara_cli.models.hub import NotHere
 from capivara_cli.urls import is_url, public_url
 
-SOURCES = {
-    "past": "past run",
-    "measured": "measured now",
-    "assumed": "assumed",
-    "done": "already done",
-}
+SOURCES = {"measured": "measured now", "done": "already done", "unknown": "not known"}
 
 
 @dataclass(frozen=True)
 class Row:
     """One stage: ``samples`` (or steps of training) that are left to do, ``captions`` there are afterwards.
 
-    ``source``: past, measured, assumed or done; ``basis`` says on what that rests. In seconds, watts and bytes; of the
-    seconds, ``start`` until the first sample.
+    ``source``: measured, done or unknown; ``basis`` says on what it rests. ``seconds``, of which ``start`` pass before
+    the first sample; ``watts``; ``memory`` and ``disk`` in bytes. None is what is not known.
     """
 
     stage: str
-    samples: float
-    captions: float
-    seconds: float
+    samples: float | None
+    captions: float | None
+    seconds: float | None
     source: str
     basis: str
-    watts: float
-    memory: float = 0.0
-    disk: float = 0.0
+    watts: float = 0.0
+    memory: float | None = None
+    disk: float | None = None
     done: float = 0.0
     start: float = 0.0
 
     @property
-    def rate(self) -> float:
-        """Samples, or steps, per second, once it has begun; 0 where that is not known apart."""
-        return self.samples / busy if (busy := self.seconds - self.start) > 0 else 0.0
+    def rate(self) -> float | None:
+        """Samples, or steps, per second once it has started."""
+        if self.seconds is None or self.samples is None or self.seconds <= self.start:
+            return None
+        return self.samples / (self.seconds - self.start)
 
     @property
-    def kwh(self) -> float:
-        return self.seconds * self.watts / JOULES_PER_KWH
+    def kwh(self) -> float | None:
+        return None if self.seconds is None else self.seconds * self.watts / JOULES_PER_KWH
+
+
+def unknown(stage: str, samples: float | None, why: str, done: float = 0.0) -> Row:
+    """A row of which no more is known than its samples."""
+    return Row(stage, samples, None, None, "unknown", why, done=done)
 
 
 @dataclass
 class Rehearsal:
-    """``intensity``: g CO2e per kWh. ``made``, ``runs``: folders of shards and of runs that earlier commands would have
-    made."""
+    """What the commands of one ``--dry-run`` would take. ``intensity``: g CO2e per kWh.
+
+    ``made`` and ``runs``: folders of shards, and of runs, that earlier commands would have made. ``known``: what was
+    found out once, for commands that need it again.
+    """
 
     intensity: float = 0.0
     rows: list[Row] = field(default_factory=list)
@@ -64,7 +69,6 @@ class Rehearsal:
     remarks: list[str] = field(default_factory=list)
     counts: dict[str, str] = field(default_factory=dict)
     known: dict[str, Any] = field(default_factory=dict)
-    """What was found out once, for commands that need it again."""
 
     def planned(self, sources: Sequence[str]) -> Census | None:
         """What would be in folders that earlier commands fill; None where they are no such folders.
@@ -72,11 +76,16 @@ class Rehearsal:
         Several are taken to be like the first.
         """
         parts = [self.made[source] for source in sources if source in self.made]
+        if unknown_part := next((part for part in parts if not part.known), None):
+            return unknown_part
         return replace(parts[0], shards=tuple(count for part in parts for count in part.shards)) if parts else None
 
     def count(self, inputs: Sequence[str], census: Census) -> None:
-        """Note what is in the inputs of a command, and how that is known."""
+        """Note how much is in the inputs of a command, and how that is known."""
         name, shards = " ".join(map(public_url, inputs)), len(census.shards)
+        if not census.known:
+            self.counts[name] = f"{name}: {census.described}"
+            return
         self.counts[name] = (
             f"{name}: {census.samples:,.0f} samples in {shards:,} shard{'s' * (shards != 1)}, {size(census.size)}, "
             f"{sum(census.captions.values()) * census.samples:,.0f} captions; {census.described}"
@@ -103,25 +112,36 @@ class Rehearsal:
             self.remark(f"not enough room: {place} needs about {size(needed)}, and {size(free)} are free there")
 
     def check_memory(self, needed: float, free: float) -> None:
+        """Remark on a machine or GPU with too little free memory."""
         if needed > free:
             self.remark(f"not enough memory: about {size(needed)} are needed, and {size(free)} are free")
 
     @property
+    def unknown(self) -> list[str]:
+        """The stages whose time is not known, and which the total lacks."""
+        return [row.stage for row in self.rows if row.seconds is None]
+
+    @property
     def total(self) -> Row:
-        seconds = sum(row.seconds for row in self.rows)
-        energy = sum(row.seconds * row.watts for row in self.rows)
+        """Everything that is known, added up; memory is the most of any stage."""
+        known = [row for row in self.rows if row.seconds is not None]
+        seconds = sum(row.seconds or 0.0 for row in known)
+        joules = sum((row.seconds or 0.0) * row.watts for row in known)
+        memory = [row.memory for row in self.rows if row.memory is not None]
+        disk = [row.disk for row in self.rows if row.disk is not None]
         return Row(
-            "total", 0, 0, seconds, "", "", energy / seconds if seconds else 0.0,
-            max((row.memory for row in self.rows), default=0.0), sum(row.disk for row in self.rows),
+            "total", None, None, seconds if known else None, "", "", joules / seconds if seconds else 0.0,
+            max(memory) if memory else None, sum(disk) if disk else None,
         )  # fmt: skip
 
     def to_json(self, name: str) -> dict[str, Any]:
-        """For programs: seconds, bytes, kWh, g CO2e."""
+        """For programs: seconds, bytes, kWh, g CO2e; null where they are not known."""
         return {
             "command": name,
             "dry_run": True,
             "stages": [self._entry(row) for row in self.rows],
             "total": {key: value for key, value in self._entry(self.total).items() if key in _TOTALS},
+            "unknown": self.unknown,
             "inputs": list(self.counts.values()),
             "remarks": self.remarks,
             "intensity": self.intensity,
@@ -130,45 +150,52 @@ class Rehearsal:
     def _entry(self, row: Row) -> dict[str, Any]:
         return {
             "stage": row.stage,
-            "samples": round(row.samples),
-            "captions": round(row.captions),
+            "samples": _rounded(row.samples),
+            "captions": _rounded(row.captions),
             "already_done": round(row.done),
-            "samples_per_second": round(row.rate, 4),
+            "samples_per_second": _rounded(row.rate, 4),
             "source": row.source,
             "basis": row.basis,
-            "seconds": round(row.seconds, 1),
-            "memory_bytes": round(row.memory),
-            "disk_bytes": round(row.disk),
+            "seconds": _rounded(row.seconds, 1),
+            "memory_bytes": _rounded(row.memory),
+            "disk_bytes": _rounded(row.disk),
             "kwh": row.kwh,
-            "co2e_g": row.kwh * self.intensity,
+            "co2e_g": None if row.kwh is None else row.kwh * self.intensity,
         }
 
     def text(self) -> str:
-        """For people: what is there, a table, where each rate comes from, remarks."""
+        """For people: what there is, a table, what each rate rests on, and what the total lacks."""
         rows = [self._cells(row) for row in self.rows]
         if len(rows) > 1:
             rows.append(["total", "", "", "", "", *self._cells(self.total)[5:]])
         notes = [f"{row.stage}: {SOURCES[row.source]}: {row.basis}" for row in self.rows if row.basis]
+        if self.unknown and len(rows) > 1:
+            notes.append(f"the total lacks {', '.join(dict.fromkeys(self.unknown))}")
         table = console.table(rows, _HEADER)
         return "\n".join([*self.counts.values(), "", table, "", *dict.fromkeys(notes)])
 
     def _cells(self, row: Row) -> list[str]:
+        grams = None if row.kwh is None else row.kwh * self.intensity
         return [
             row.stage,
-            f"{row.samples:,.0f}",
+            "" if row.samples is None else f"{row.samples:,.0f}",
             f"{row.captions:,.0f}" if row.captions else "",
-            f"{row.rate:,.3g}" if row.rate < 1000 else f"{row.rate:,.0f}",
+            "" if row.rate is None else f"{row.rate:,.3g}" if row.rate < 1000 else f"{row.rate:,.0f}",
             SOURCES.get(row.source, ""),
-            console.duration(row.seconds),
-            size(row.memory) if row.memory else "",
-            size(row.disk) if row.disk else "",
-            f"{row.kwh:.2g}" if row.kwh else "0",
-            f"{row.kwh * self.intensity:.2g}" if row.kwh else "0",
+            "" if row.seconds is None else console.duration(row.seconds),
+            "" if row.memory is None else size(row.memory),
+            "" if row.disk is None else size(row.disk),
+            "" if row.kwh is None else f"{row.kwh:.2g}",
+            "" if grams is None else f"{grams:.2g}",
         ]
 
 
 _HEADER = ["stage", "samples", "captions then", "per s", "rate is", "time", "memory", "disk", "kWh", "g CO2e"]
 _TOTALS = ("seconds", "memory_bytes", "disk_bytes", "kwh", "co2e_g")
+
+
+def _rounded(value: float | None, digits: int | None = None) -> float | None:
+    return None if value is None else round(value, digits)
 
 
 def size(count: float) -> str:

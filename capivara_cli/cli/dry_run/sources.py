@@ -1,4 +1,4 @@
-"""How many samples ``pack`` would make of what people keep photos in, without reading the photos."""
+"""How many samples ``pack`` would make of its sources, counted without reading the photos."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from capivara_cli.stages.importers import _packing
 from capivara_cli.stages.importers._columns import find_columns
 
 _PHOTO_BYTES = 60_000.0
-"""Of a sample where no photo has been seen."""
+"""Bytes of a sample where the sizes of photos are not known."""
 _SCENE_BYTES = 2800.0
-"""Of a drawn scene with its caption."""
+"""Bytes of a drawn scene with its caption."""
 _SLICE = 1 << 24
 
 
 def census_of_sources(sources: Sequence[str], options: Any) -> Census:
-    """Raises what ``pack`` raises for a source that is not there or of no known form."""
+    """Count the sources of ``pack``. Raises what ``pack`` raises for a source that is missing or of unknown format."""
     found = [_census(source, options) for source in sources]
     samples = sum(each.samples for each in found)
     size = sum(each.size for each in found)
@@ -79,8 +79,7 @@ def _images(folder: Path, importer: str) -> Counted:
 
 
 def _named(path: Path, importer: str) -> Counted:
-    """Images that the rows of a table name, several of which may be about one; a cell with a list holds several
-    captions."""
+    """Images and captions in the rows of a table. Several rows may name one image; a cell may list several captions."""
     table = path if path.is_file() else next(each for each in sorted(path.iterdir()) if each.suffix in _TABLES)
     columns, images, captions = None, set[str](), 0
     with open(table, encoding="utf-8-sig", errors="replace", newline="") as lines:
@@ -95,7 +94,7 @@ def _named(path: Path, importer: str) -> Counted:
 def _rows_of(table: Path, lines: TextIO) -> Iterator[dict[str, Any]]:
     if table.suffix.lower() in (".jsonl", ".ndjson"):
         for line in lines:
-            with contextlib.suppress(ValueError):  # pack counts a bad row on its own
+            with contextlib.suppress(ValueError):  # pack drops a bad row, counted
                 if isinstance(row := json.loads(line), dict):
                     yield row
         return
@@ -135,4 +134,4 @@ _COUNTERS: dict[str, Callable[[Path, str], Counted]] = {
     "karpathy": _entries,
     "parquet": _rows,
 }
-"""By importer; what is in tars is counted there."""
+"""By importer; sources that are tars are counted as shards."""

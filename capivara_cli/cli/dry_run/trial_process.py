@@ -1,7 +1,7 @@
-"""A plan, or some steps of training, on a few samples in a process of its own: asked on standard input, answers on
-standard output, a line of JSON for each thing that was measured.
+"""A trial: a plan, or some steps of training, on a few samples, in a process of its own.
 
-A process of its own can be ended when it takes too long, and its memory is that of the work alone. It writes to a
+The request comes on standard input; answers go to standard output, a line of JSON for each thing that was measured. A
+process of its own can be ended when it takes too long, and its memory is that of the work alone. It writes to a
 temporary folder only, downloads nothing, and asks no service.
 """
 
@@ -19,9 +19,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from capivara_cli import console
-from capivara_cli.cli.dry_run.census import Tallied
+from capivara_cli.cli.dry_run.census import EvalSetSource, Tallied
 from capivara_cli.cli.dry_run.offline import is_absent, refuse_network
+from capivara_cli.cli.dry_run.trial_client import TrainingTrial
+from capivara_cli.costs.costs import Costs
+from capivara_cli.costs.footprint import JOULES_PER_KWH
+from capivara_cli.costs.meter import Meter
 from capivara_cli.errors import CapivaraError
+from capivara_cli.evaluation import catalogue
 from capivara_cli.pipeline.chain import Chain
 from capivara_cli.pipeline.env import Env
 from capivara_cli.pipeline.options import Settings, build, changed
@@ -33,7 +38,7 @@ from capivara_cli.shards.sample import Sample
 
 Say = Callable[[dict[str, Any]], None]
 _WARM = 4
-"""Samples, after the first, which waits for the model, and before the rest, whose number depends on their speed."""
+"""Samples that are timed before the number of the others is chosen."""
 TRAINING_STEPS = 4
 
 
@@ -41,20 +46,21 @@ def main() -> None:
     """Answer the request on standard input."""
     request = json.load(sys.stdin)
     console.be_quiet(True)
+    before, steps = _steps(request["before"]), _steps(request["steps"])
+    begins = any(step.stage.begins for step in (*before, *steps)) or request["evalset"]
+    samples = [] if begins else list(_read(request["sources"], request["count"]))  # which may be remote
+    refused = refuse_network()
     with open(console.claim_stdout(), "w", encoding="utf-8", buffering=1, closefd=False) as out:
 
         def say(answer: dict[str, Any]) -> None:
             out.write(json.dumps(answer) + "\n")
 
-        before, steps = _steps(request["before"]), _steps(request["steps"])
-        begins = any(step.stage.begins for step in (*before, *steps))
-        samples = [] if begins else list(_read(request["sources"], request["count"]))
-        refused = refuse_network()
-        try:
-            _Trial(request, say).run(before, steps, samples)
-        except CapivaraError as error:
-            missing = is_absent(error, refused)
-            say({"error": error.message, "hint": error.hint, "code": error.exit_code, "missing": missing})
+        with Costs().meter("trial", now=True, modelled=True) as meter:
+            try:
+                _Trial(request, say, meter).run(before, steps, samples)
+            except CapivaraError as error:
+                missing = is_absent(error, refused)
+                say({"error": error.message, "hint": error.hint, "code": error.exit_code, "missing": missing})
 
 
 def _steps(described: Sequence[dict[str, Any]]) -> list[Step]:
@@ -72,15 +78,27 @@ def _read(sources: Sequence[str], count: int) -> Iterator[Sample]:
             return
 
 
+class Speed(NamedTuple):
+    """Samples, the seconds before the first of them and for each, and the mean power in watts."""
+
+    samples: int
+    start: float
+    each: float
+    watts: float
+
+
 class _Trial:
     """What is asked, and the models that steps share."""
 
-    def __init__(self, request: dict[str, Any], say: Say) -> None:
-        self.request, self.say = request, say
+    def __init__(self, request: dict[str, Any], say: Say, meter: Meter) -> None:
+        self.request, self.say, self.meter = request, say, meter
         self.settings = Settings(device=request["device"], seed=request["seed"], energy=False, quiet=True)
         self.models: dict[Any, Any] = {}
 
     def run(self, before: list[Step], steps: list[Step], samples: list[Sample]) -> None:
+        """Answer for each of the ``steps``, then for training. The samples go through ``before`` first."""
+        if self.request["evalset"] is not None:
+            samples = self._read_set(EvalSetSource(**self.request["evalset"]))
         ahead = time.monotonic() + self.request["seconds"]
         for step in before:
             samples = self._through(step, samples)
@@ -88,7 +106,20 @@ class _Trial:
             share = max(0.0, ahead - time.monotonic()) / (len(steps) - number + bool(self.request["train"]))
             samples = self._packed(number, step) if step.stage.begins else self._timed(number, step, samples, share)
         if self.request["train"]:
-            self.say(_trained(self.request["train"], samples, self.settings))
+            self.say({"train": _trained(self.request["train"], samples, self.settings, self.meter)})
+
+    def _read_set(self, asked: EvalSetSource) -> list[Sample]:
+        """The first samples of an eval set; how many it has is said."""
+        env = Env(self.settings, "eval")
+        found = catalogue.load(asked.spec, lang=asked.lang, data=asked.data, split=asked.split, env=env)
+        every, seen = iter(found.samples), Tallied()
+        samples = list(itertools.islice(every, self.request["count"]))
+        seen.add_all(samples)
+        self.say({"counted": len(samples) + sum(1 for _ in every), "means": _means(seen)})
+        return samples
+
+    def _joules(self) -> float:
+        return self.meter.so_far().kwh * JOULES_PER_KWH
 
     def _chain(self, step: Step) -> Chain:
         chain = Chain([step], self.settings)
@@ -97,55 +128,49 @@ class _Trial:
         return chain
 
     def _through(self, step: Step, samples: list[Sample]) -> list[Sample]:
-        """The samples after a step that is not measured; a split, which would leave few of few, lets all pass."""
-        if step.name == "split":
+        """The samples after a step that is not measured. Of few samples a split leaves too few, so all pass."""
+        if step.stage.keeps:
             return samples
         return list(itertools.islice(streamed(self._chain(step), iter(samples)), self.request["count"]))
 
     def _timed(self, number: int, step: Step, samples: list[Sample], seconds: float) -> list[Sample]:
-        """The samples after a step; what was measured is said after each part of them, as it is known."""
+        """The samples after a step. What was measured is said after each part of them: the trial may be ended.
+
+        The first sample waits for the model. The number of the last ones depends on the speed of those before.
+        """
         chain = self._chain(step)
         before, after, made = Tallied(), Tallied(), list[Sample]()
-        busy, done, first, spent = 0.0, 0, 0.0, 0.0
+        busy, done, first, joules = 0.0, 0, 0.0, 0.0
         for start, stop in ((0, 1), (1, 1 + _WARM), (1 + _WARM, len(samples))):
             if done > 1:
                 stop = min(stop, start + int(seconds / max(busy / (done - 1), 1e-9)))
             part = samples[start:stop]
             if not part:
                 break
-            began, worked = time.monotonic(), time.process_time()
+            energy, began = self._joules(), time.monotonic()
             out = list(streamed(chain, iter(part)))
-            took = time.monotonic() - began
+            took, energy = time.monotonic() - began, self._joules() - energy
             done += len(part)
             if start == 0:
                 first = took
             else:
-                busy, spent = busy + took, spent + time.process_time() - worked
+                busy, joules = busy + took, joules + energy
             made += out
             before.add_all(part)
             after.add_all(out)
             if start:
                 each = busy / (done - 1)
-                self.say(_measured(number, Speed(done, max(0.0, first - each), each, spent / busy), before, after))
-        return samples if step.name == "split" else made
+                self.say(_measured(number, Speed(done, max(0.0, first - each), each, joules / busy), before, after))
+        return samples if step.stage.keeps else made
 
     def _packed(self, number: int, step: Step) -> list[Sample]:
-        began, worked, after = time.monotonic(), time.process_time(), Tallied()
+        energy, began, after = self._joules(), time.monotonic(), Tallied()
         made = list(itertools.islice(streamed(self._chain(step), iter(())), self.request["count"]))
-        took, spent = time.monotonic() - began, time.process_time() - worked
+        took, energy = time.monotonic() - began, self._joules() - energy
         after.add_all(made)
         if made:
-            self.say(_measured(number, Speed(len(made), 0.0, took / len(made), spent / took), Tallied(), after))
+            self.say(_measured(number, Speed(len(made), 0.0, took / len(made), energy / took), Tallied(), after))
         return made
-
-
-class Speed(NamedTuple):
-    """Samples, seconds before the first of them and for each, and how many threads were busy."""
-
-    samples: int
-    start: float
-    each: float
-    threads: float
 
 
 def _measured(number: int, speed: Speed, before: Tallied, after: Tallied) -> dict[str, Any]:
@@ -159,7 +184,7 @@ def _means(tallied: Tallied) -> dict[str, Any]:
 
 
 def _peak() -> int:
-    """Most bytes this process has had. Linux's ``ru_maxrss`` is also that of the process which started it."""
+    """The most memory of this process, in bytes. On Linux ``ru_maxrss`` includes the process that started it."""
     torch = sys.modules.get("torch")
     if torch is not None and torch.cuda.is_initialized():
         return int(torch.cuda.max_memory_allocated())
@@ -172,50 +197,62 @@ def _peak() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
-def _trained(asked: dict[str, Any], samples: list[Sample], settings: Settings) -> dict[str, Any]:
-    """Some steps of training in a temporary folder: seconds of loading, of the features, and of a step."""
+def _trained(asked: dict[str, Any], samples: list[Sample], settings: Settings, meter: Meter) -> TrainingTrial:
+    """Some steps of training in a temporary folder, measured."""
     from capivara_cli.models.run_folder import RunDir
     from capivara_cli.pipeline.source import Source
     from capivara_cli.training.options import Options
     from capivara_cli.training.session import Session
+    from capivara_cli.training.store import FOLDER
 
-    parts = dict[str, tuple[float, float]]()
+    seconds, joules = dict[str, float](), dict[str, float]()
 
     @contextlib.contextmanager
     def timed(part: str) -> Iterator[None]:
-        began, worked = time.monotonic(), time.process_time()
+        energy, began = meter.so_far().kwh, time.monotonic()
         yield
-        parts[part] = time.monotonic() - began, time.process_time() - worked
+        seconds[part] = time.monotonic() - began
+        joules[part] = (meter.so_far().kwh - energy) * JOULES_PER_KWH
 
     with tempfile.TemporaryDirectory() as folder:
         shard = Path(folder) / "trial.tar"
-        with open(shard, "wb") as out:
-            writer = ShardWriter(out, [])
-            for sample in samples:
-                writer.write(sample)
-            writer.finish()
+        _write(shard, samples)
         options = build(Options, **asked)
         size = min(options.schedule.batch_size, max(2, len(samples)))
+        checkpoint = TRAINING_STEPS - 1 if options.resources.checkpoint_every else 0
         small = changed(
-            options, steps=TRAINING_STEPS, batch_size=size, val="",
-            patience=0, log="", checkpoint_every=0, shots=0, separately=False, lang=options.languages[0],
+            options, steps=TRAINING_STEPS, batch_size=size, val="", patience=0, log="", checkpoint_every=checkpoint,
+            shots=0, separately=False, lang=options.languages[0],
         )  # fmt: skip
         env = Env(settings, "train")
         run = RunDir(Path(folder) / "run")
         Session(small, run, Source([str(shard)], env), env, {}, timed).run()
-        lines = run.read_metrics()
+        checkpoints = _size(run.checkpoints)
         return {
-            "train": True,
-            "loading": parts["load"][0],
-            "reading": parts["features"][0],
             "samples": len(samples),
-            "embedded": env.tally.notes["images embedded here"],
+            "loading": seconds["load"],
+            "features": seconds["features"],
+            "steps": [line["timing"]["seconds"] for line in run.read_metrics()[1:]],
             "pairs": run.document["batch"]["size"],
-            "seconds": [line["timing"]["seconds"] for line in lines[1:]],
-            "parameters": {key: run.document["parameters"][key] for key in ("trainable", "total")},
-            "threads": parts["train"][1] / parts["train"][0],
+            "watts": joules["train"] / seconds["train"],
+            "store_bytes": _size(Path(folder) / FOLDER),
+            "run_bytes": _size(run.path) - checkpoints,
+            "checkpoint_bytes": checkpoints,
             "peak": _peak(),
         }
+
+
+def _write(shard: Path, samples: Sequence[Sample]) -> None:
+    with open(shard, "wb") as out:
+        writer = ShardWriter(out, [])
+        for sample in samples:
+            writer.write(sample)
+        writer.finish()
+
+
+def _size(folder: Path) -> int:
+    """Bytes of all files in a folder."""
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
 if __name__ == "__main__":

@@ -29,3 +29,11 @@ def untried(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
 
     monkeypatch.setattr(trial_client, "_ask", ask)
     return asked
+
+
+@pytest.fixture
+def tried(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    """No other process is started; a trial answers what a test puts into the list."""
+    answers: list[dict[str, Any]] = []
+    monkeypatch.setattr(trial_client, "_ask", lambda request: (answers, ""))
+    return answers

@@ -5,21 +5,24 @@ from __future__ import annotations
 import io
 import json
 import socket
-import urllib.request
+import subprocess
+import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from support import web
-from support.made import a_sample, toy_like
+from support.made import toy_like
 from support.rehearsing import column, estimated, performed, tree
 
-from capivara_cli.cli.dry_run import census, machine, offline, rehearsal
+from capivara_cli.cli.dry_run import census, plans, rehearsal, sources
 from capivara_cli.cli.parameters import parse_command
 from capivara_cli.cli.perform import perform
 from capivara_cli.errors import CapivaraError, UsageError
+from capivara_cli.models.hub import NotHere
 from capivara_cli.pipeline import engine
 from capivara_cli.pipeline.options import Settings
-from capivara_cli.shards.sample import Caption
+from capivara_cli.stages.pack import pack
 
 PLAN = (
     "caption --captioner toy --n 3 | translate --translator toy --lang pt,hi | filter --model toy --top-k 2 | "
@@ -27,16 +30,55 @@ PLAN = (
 )
 
 
-def test_captions_multiply_from_step_to_step(shards, untried):
+def answer(step: int, before: list[Any], after: list[Any], **given: Any) -> dict[str, Any]:
+    """What a trial says of a step: [samples, bytes, [[language, made by, count], …]] before and after it."""
+    keys = ("samples", "bytes", "captions")
+    means = {"before": dict(zip(keys, before, strict=True)), "after": dict(zip(keys, after, strict=True))}
+    return {"step": step, "samples": before[0], "start": 2.0, "each": 0.5, "watts": 36.0, "peak": 10**9} | given | means
+
+
+def test_what_was_measured_goes_on_from_step_to_step(shards, tried):
+    shards(toy_like(60), toy_like(40, 60))
+    tried += [
+        answer(0, [32, 32_000, [["en", "", 64]]], [32, 64_000, [["en", "", 64], ["en", "captioner", 96]]]),
+        answer(1, [32, 64_000, []], [24, 48_000, [["en", "", 24], ["en", "captioner", 48]]], start=1.0, each=0.25),
+        answer(2, [24, 48_000, []], [24, 48_000, []], start=0.0, each=0.001),
+    ]
+    plan = "caption --captioner toy --n 3 | filter --model toy --top-k 3 | split --fraction 0.1"
+    summary = estimated(f"run '{plan}' shards --out done")
+    assert column(summary, "samples") == [100, 100, 75]
+    assert column(summary, "captions") == [500, 225, 202]  # 5 each, 3 of three quarters, nine tenths of those
+    assert column(summary, "seconds") == [52.0, 26.0, 0.1]
+    assert column(summary, "samples_per_second") == [2.0, 4.0, 1000.0]
+    assert summary["stages"][0]["kwh"] == pytest.approx(52 * 36 / 3.6e6)
+    assert summary["total"]["seconds"] == pytest.approx(78.1, abs=0.06)
+    assert summary["total"]["memory_bytes"] == 10**9
+    size = census.census_of([str(path) for path in sorted(Path("shards").glob("*.tar"))]).sample_bytes
+    assert summary["total"]["disk_bytes"] == pytest.approx(67.5 * (size + 1000), abs=1)
+    assert (summary["unknown"], summary["remarks"]) == ([], [])
+    assert column(summary, "basis")[0] == "on 32 of your samples, 2.0 s to start"
+
+
+def test_what_could_not_be_tried_is_not_known(shards, untried):
     shards(toy_like(12), toy_like(8, 12))
     summary = estimated(f"run '{PLAN}' shards --out done")
     assert column(summary, "stage") == ["caption", "translate", "filter", "split"]
-    assert column(summary, "samples") == [20, 20, 20, 20]
-    # 2 + 3 in English, as many in pt and hi, then two of each language, then nine tenths of the samples
-    assert column(summary, "captions") == [100, 300, 120, 108]
-    assert summary["total"]["seconds"] == pytest.approx(sum(column(summary, "seconds")), abs=0.11)
+    assert column(summary, "samples") == [20, None, None, None]
+    assert set(column(summary, "seconds")) == set(column(summary, "captions")) == {None}
+    assert set(column(summary, "source")) == {"unknown"}
+    assert set(summary["total"].values()) == {None}
+    assert summary["unknown"] == ["caption", "translate", "filter", "split"]
+    assert summary["remarks"] == ["caption | translate | filter | split: could not be tried: not in this test"]
     assert untried[0]["steps"][0]["options"]["n"] == 3
     assert untried[0]["steps"][1]["options"]["cache"] is False
+
+
+def test_a_split_needs_no_trial_to_be_counted(shards, untried):
+    shards(toy_like(20))
+    (row,) = estimated("split shards --part heldout --fraction 0.25 --out out")["stages"]
+    assert (row["samples"], row["seconds"]) == (20, None)
+    summary = estimated("run 'split --fraction 0.25 | dedupe' shards --out out")
+    assert column(summary, "samples") == [20, 15]
 
 
 def test_nothing_is_written(shards, untried, here):
@@ -68,36 +110,19 @@ def test_the_summary_and_the_table(shards, untried, capsys):
     assert "shards: 4 samples in 1 shard, " in err
     assert "8 captions; all read" in err
     assert "stage      samples  captions then" in err
-    assert "translate: assumed: 0.2 GFLOP per image (toy) at " in err
+    assert "translate: not known: not in this test" in err
     assert "warning: translate: could not be tried: not in this test" in err
     (row,) = summary["stages"]
-    assert (row["captions"], row["source"]) == (16, "assumed")
-    assert row["kwh"] * summary["intensity"] == pytest.approx(row["co2e_g"])
+    assert (row["samples"], row["captions"], row["co2e_g"], row["source"]) == (4, None, None, "unknown")
 
 
-@pytest.mark.parametrize(
-    ("step", "captions"),
-    [
-        ("caption --captioner toy --n 10", 14),
-        ("translate --lang pt --translator toy", 6),  # of three English captions one has been translated
-        ("translate --lang xh --translator toy --back-translate", 10),
-        ("translate --lang pt --translator toy --only synthetic", 4),  # one to translate, and one is there
-        ("translate --lang xh --translator toy --replace", 4),
-        ("translate --lang hi --from auto --translator toy", 7),
-        ("rewrite --rewriter eda --n 4", 16),
-        ("filter --no-score --top-k 2", 3),
-        ("filter --no-score --top-k 2 --no-per-lang", 2),
-        ("filter --no-score --top-fraction 0.5 --model toy", 2),
-        ("split --part heldout --fraction 0.25", 1),
-        ("dedupe", 4),
-    ],
-)
-def test_what_a_stage_makes_of_captions(step, captions, shards, untried):
-    english = [Caption("a cat", "en", "alt"), Caption("a dog", "en", "someone")]
-    made = Caption("a cat sits", "en", "captioner", prefix="a cat")
-    shards([a_sample("one", *english, made, Caption("um gato", "pt", "toy", of="a cat"))])
-    (row,) = estimated(f"{step.partition(' ')[0]} shards {step.partition(' ')[2]} --out out")["stages"]
-    assert row["captions"] == captions
+def test_the_total_says_what_it_lacks(shards, tried, capsys):
+    shards(toy_like(4))
+    tried.append(answer(0, [4, 4000, []], [4, 4000, [["en", "", 8]]]))
+    summary = estimated("run 'dedupe | split --fraction 0' shards --out out")
+    assert (summary["total"]["seconds"], summary["unknown"]) == (4.0, ["split"])
+    assert summary["total"]["co2e_g"] == pytest.approx(4 * 36 / 3.6e6 * summary["intensity"])
+    assert "\nthe total lacks split\n" in capsys.readouterr().err
 
 
 def test_what_is_finished_is_subtracted(shards, untried, monkeypatch):
@@ -118,98 +143,53 @@ def test_a_share_is_that_of_this_process(shards, untried):
     assert row["samples"] == 4
 
 
-def test_a_past_run_is_believed_first(shards, untried):
-    shards(toy_like(6))
-    performed("dedupe shards --out before")
-    record = {
-        "id": "1", "stage": "dedupe", "source": "modelled", "seconds": 3.0, "cpu_seconds": 1.0, "kwh_cpu": 1e-5,
-        "kwh_gpu": 0.0, "kwh_ram": 0.0, "kwh": 1e-5, "co2e_g": 0.1, "samples": 6, "device": "cpu",
-    }  # fmt: skip
-    Path("before/footprint.jsonl").write_text(json.dumps(record) + "\n")
-    shards(toy_like(20, 100), name="more")
-    (row,) = estimated("dedupe more --out after")["stages"]
-    assert (row["source"], row["seconds"]) == ("past", 10.0)
-    assert row["basis"] == f"{Path('before').resolve()}, 6 samples on cpu"
-    assert row["kwh"] == pytest.approx(1e-5 / 3 * 10)
-    assert untried == []
-    (other,) = estimated("dedupe more --out after --threshold 0.4")["stages"]
-    assert other["source"] == "assumed"
-    Path("before/footprint.jsonl").write_text(json.dumps(record | {"device": "cuda"}) + "\n")
-    (elsewhere,) = estimated("dedupe more --out after")["stages"]
-    assert elsewhere["source"] == "assumed"
-
-
-def test_a_past_run_with_other_numbers_of_captions_is_scaled(shards, untried):
-    shards(toy_like(6))
-    plan = [{"step": "caption", "options": {}}]
-    options = parse_command(["caption", "--captioner", "toy", "--n", "2"], Settings()).options
-    from capivara_cli.pipeline.stage import Step, stage
-
-    step = Step(stage("caption", type(options))(lambda *_: iter(())), options)
-    plan = [step.describe(0)]
-    Path("before").mkdir()
-    head = {"plan": plan, "fingerprint": "x", "shards": 1}
-    Path("before/manifest.jsonl").write_text(json.dumps(head) + "\n")
-    record = {
-        "id": "1", "stage": "caption", "source": "modelled", "seconds": 6.0, "cpu_seconds": 1.0, "kwh_cpu": 1e-5,
-        "kwh_gpu": 0.0, "kwh_ram": 0.0, "kwh": 1e-5, "co2e_g": 0.1, "samples": 6,
-    }  # fmt: skip
-    Path("before/footprint.jsonl").write_text(json.dumps(record) + "\n")
-    (row,) = estimated("caption shards --captioner toy --n 10 --out after")["stages"]
-    assert (row["source"], row["seconds"]) == ("past", 30.0)
-
-
-def test_a_past_run_of_the_whole_plan_is_one_row(shards, untried):
-    shards(toy_like(6))
-    performed("run 'split --fraction 0 | dedupe' shards --out before")
-    record = {
-        "source": "modelled", "cpu_seconds": 1.0, "kwh_cpu": 0.0, "kwh_gpu": 0.0, "kwh_ram": 0.0, "kwh": 0.0,
-        "co2e_g": 0.0, "samples": 6, "device": "cpu", "plan": "1",
-    }  # fmt: skip
-    steps = [{"id": "2", "stage": "split", "seconds": 2.0}, {"id": "3", "stage": "dedupe", "seconds": 10.0}]
-    Path("before/footprint.jsonl").write_text("".join(json.dumps({**record, **step}) + "\n" for step in steps))
-    shards(toy_like(30, 100), name="more")
-    (row,) = estimated("run 'split --fraction 0 | dedupe' more --out after")["stages"]
-    assert (row["stage"], row["samples"], row["captions"]) == ("split | dedupe", 30, 60)
-    assert (row["source"], row["seconds"]) == ("past", 60.0)
-    assert untried == []
-
-
-def test_several_workers_need_several_times_the_memory(shards, untried):
+def test_several_workers_need_several_times_the_memory(shards, tried):
     shards(toy_like(4), toy_like(4, 4))
-    summary = estimated("filter shards --out done --workers 3")
-    assert summary["total"]["memory_bytes"] == pytest.approx(3 * (0.6e9 + 4 * 0.366e9))
+    tried.append(answer(0, [8, 8000, []], [8, 8000, [["en", "", 16]]]))
+    summary = estimated("dedupe shards --out done --workers 3")
+    assert summary["total"]["memory_bytes"] == 3 * 10**9
     assert "times are those of one process; 3 workers share the work" in summary["remarks"]
 
 
-def test_an_estimate_uses_no_network():
-    before = socket.getaddrinfo
-    with offline.offline() as blocked, pytest.raises(OSError, match="an estimate uses no network"):
-        urllib.request.urlopen("http://127.0.0.1:9/")
-    assert blocked
-    assert socket.getaddrinfo is before
+def test_a_trial_uses_no_network():
+    code = (
+        "import urllib.request\nfrom capivara_cli.cli.dry_run import offline\nrefused = offline.refuse_network()\n"
+        "try: urllib.request.urlopen('http://127.0.0.1:9/')\nexcept OSError as error: print(error, len(refused))"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ran.stdout == "<urlopen error an estimate uses no network> 1\n"
 
 
-def test_a_full_disk_and_too_little_memory_are_said(shards, untried, monkeypatch):
+def test_checks_leave_the_sockets_of_this_process_alone():
+    def work() -> None:
+        connected.append(socket.socket.connect)
+        raise NotHere("the weights of x are needed, but nobody answers")
+
+    connected, found = [], rehearsal.Rehearsal()
+    before = socket.socket.connect
+    found.check(work)
+    assert connected == [before]
+    assert found.remarks == ["the weights of x are needed; not on this machine yet"]
+
+
+def test_a_full_disk_and_too_little_memory_are_said(shards, tried, monkeypatch):
     shards(toy_like(4))
+    tried.append(answer(0, [4, 4000, []], [4, 4000, [["en", "", 8]]], peak=15 * 10**9))
     monkeypatch.setattr(rehearsal, "free_disk", lambda place: 1000)
-    monkeypatch.setattr(machine, "_CORE_GFLOPS", 1.0)
-    remarks = estimated("dedupe shards --out done")["remarks"]
-    assert any(each.startswith("not enough room: done needs about 1") for each in remarks), remarks
-    small = rehearsal.Rehearsal(475.0)
-    small.check_memory(15e9, 2e9)
-    assert small.remarks == ["not enough memory: about 15 GB are needed, and 2 GB are free"]
+    monkeypatch.setattr(plans, "free_memory", lambda device: 2 * 10**9)
+    room, memory = estimated("dedupe shards --out done")["remarks"]
+    assert room.startswith("not enough room: done needs about 1") or memory.startswith("not enough room")
+    assert "not enough memory: about 15 GB are needed, and 2 GB are free" in (room, memory)
 
 
-def test_what_is_not_here_is_no_error(shards, untried):
+def test_what_is_not_here_is_no_error(shards, tried):
     shards(toy_like(4))
+    tried.append({"error": "the weights of x are needed, but nobody answers", "hint": "", "code": 1, "missing": True})
     summary = estimated("filter shards --out done")
     (row,) = summary["stages"]
-    assert row["source"] == "assumed"
-    assert row["basis"].startswith("14.2 GFLOP per image (xlm-roberta-base-ViT-B-32) at ")  # 8.8 + 2 x 2.7
-    assert row["memory_bytes"] == pytest.approx(0.6e9 + 4 * 0.366e9)
-    (remark,) = [each for each in summary["remarks"] if "could not be tried" not in each]
-    assert remark.endswith("are needed; not on this machine yet, what it takes is assumed")
+    assert (row["samples"], row["source"]) == (4, "unknown")
+    assert row["basis"] == "the weights of x are needed; not on this machine yet"
+    assert f"filter: could not be tried: {row['basis']}" in summary["remarks"]
 
 
 def test_services_are_not_asked(shards, untried):
@@ -218,8 +198,16 @@ def test_services_are_not_asked(shards, untried):
     assert untried == []
     assert summary["remarks"] == ["caption: could not be tried: a service is not asked on trial"]
     (row,) = summary["stages"]
-    assert row["seconds"] == 5.0  # 40 captions, 16 at once, 2 s each
-    assert row["basis"] == "openai: 16 requests at once, 2 s each"
+    assert (row["samples"], row["seconds"], row["basis"]) == (4, None, "a service is not asked on trial")
+
+
+def test_other_sets_are_not_read_on_trial(shards, tried):
+    shards(toy_like(4))
+    shards(toy_like(2), name="test")
+    tried.append(answer(0, [4, 4000, []], [4, 4000, [["en", "", 8]]]))
+    summary = estimated("dedupe shards --against test --out done")
+    assert column(summary, "source") == ["measured"]
+    assert summary["remarks"] == ["dedupe: tried without --against, so its time and what it drops are not included"]
 
 
 ERRORS = [
@@ -288,7 +276,7 @@ def test_counts_by_manifest_by_reading_and_by_size(shards, monkeypatch):
     assert (read.how, read.shards, read.seen) == ("counted", (40.0, 40.0), 80)
     assert read.captions == {census.Kind("en", ""): 2.0}
     assert read.size == pytest.approx(sum(Path(path).stat().st_size for path in paths), rel=0.03)
-    monkeypatch.setattr(census, "_SAMPLES_LOOKED_AT", 64)
+    monkeypatch.setattr(census, "_SAMPLES_READ", 64)
     looked = census.census_of(paths)
     assert (looked.how, looked.seen) == ("sampled", 64)
     assert looked.samples == pytest.approx(80, abs=2)
@@ -301,7 +289,7 @@ def test_counts_by_manifest_by_reading_and_by_size(shards, monkeypatch):
 def test_remote_shards_are_counted_by_manifest_or_size(with_manifest, shards, monkeypatch):
     shards(toy_like(40), toy_like(40, 40))
     performed("dedupe shards --out done")
-    monkeypatch.setattr(census, "_SAMPLES_LOOKED_AT", 64)
+    monkeypatch.setattr(census, "_SAMPLES_READ", 64)
     with web.serving() as server:
         for path in Path("done").iterdir():
             if path.suffix == ".tar" or with_manifest:
@@ -327,7 +315,12 @@ def test_files_to_pack_are_counted(untried, here):
     (here / "lines.jsonl").write_text('{"image": "photos/0.jpg", "captions": ["a cat", "a dog"]}\nbroken\n')
     for name, images, captions in (("twice.csv", 5, 10), ("lines.jsonl", 1, 2), ("coco.json", 4, 4)):
         (row,) = estimated(f"pack {name}")["stages"]
-        assert (row["samples"], row["captions"]) == (images, captions)
+        found = sources.census_of_sources([name], pack.options())
+        assert (row["samples"], found.samples, sum(found.captions.values()) * found.samples) == (
+            images,
+            images,
+            captions,
+        )
     assert column(estimated("pack coco.json"), "samples") == [4]
     assert column(estimated("pack toy:2500"), "samples") == [2500]
-    assert column(estimated("pack toy:2500 photos"), "captions") == [2500]
+    assert column(estimated("pack toy:2500 photos"), "samples") == [2505]
