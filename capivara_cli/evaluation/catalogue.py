@@ -1,4 +1,4 @@
-"""Which eval sets there are: the plugins in ``evalsets/``, the labelled sets among its data, and groups of those."""
+"""The catalogue of eval sets: the plugins in ``sets/``, the labelled sets in ``sets/labels/``, and groups of those."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ from capivara_cli.evaluation.sets import _labelled
 from capivara_cli.pipeline.env import Env
 
 KIND = "evalsets"
-_FROM_PATHS = ("wds", "folder")  # ``name:PATH``; asked in this order what a folder is
+_FROM_PATHS = ("wds", "folder")  # ``name:PATH``; they are asked in this order whether they know a folder
 _LABELS = ("paper",)
 
 
 def names() -> list[str]:
-    """The names of all sets, groups not among them."""
+    """The names of all sets, without the groups."""
     return sorted({*registry.names(KIND), *_labelled.names()})
 
 
 def describe(name: str) -> str:
-    """One line that says what a set is."""
+    """A one-line description of a set."""
     if name in _labelled.names():
         return _labelled.read(name).title
     return registry.describe(KIND, name)
 
 
 def groups() -> dict[str, list[str]]:
-    """Names that stand for several sets: ELEVATER's twenty, and the fifteen that LaCLIP is evaluated on."""
+    """Group -> its sets: ELEVATER's twenty, and the fifteen that LaCLIP is evaluated on."""
     found: dict[str, list[str]] = {"elevater": [], "laclip": []}
     for name in _labelled.names():
         for group in _labelled.read(name).groups:
@@ -39,9 +39,10 @@ def groups() -> dict[str, list[str]]:
 
 
 def expand(spec: str, labels: str = "") -> list[str]:
-    """A spec, or each set of a group; ``labels`` "paper" takes the class names and templates of the CAPIVARA paper.
+    """The specs that ``spec`` stands for: itself, or each set of a group.
 
-    Raises the error that lists the sets for an unknown name, and ``CapivaraError`` for a set the paper has no names of.
+    ``labels`` "paper" adds the variant with the class names and templates of the CAPIVARA paper. Raises
+    ``CapivaraError`` for an unknown name, and for a set that the paper has no class names for.
     """
     name, variant = _parts(spec)
     if labels and labels not in _LABELS:
@@ -54,13 +55,13 @@ def expand(spec: str, labels: str = "") -> list[str]:
         raise unknown("eval set", name, [*names(), *groups()])
     if labels and variant != labels:
         if variant or name not in _labelled.names() or not _labelled.read(name).paper:
-            raise CapivaraError(f"{spec}: the CAPIVARA paper has no class names for it", "leave --labels away")
+            raise CapivaraError(f"{spec}: the CAPIVARA paper has no class names for it", "leave --labels out")
         variant = labels
     return [f"{name}:{variant}" if variant else name]
 
 
 def languages(spec: str) -> Sequence[str]:
-    """The languages a set has captions or class names in."""
+    """The languages in which a set has captions or class names."""
     name, variant = _parts(spec)
     if name in _labelled.names():
         return _labelled.languages(name, variant)
@@ -68,7 +69,7 @@ def languages(spec: str) -> Sequence[str]:
 
 
 def load(spec: str, *, lang: str, data: str, split: str, env: Env) -> EvalSet:
-    """One language of a set; of ``data`` its subfolder with the name of the set, where there is one."""
+    """Load one language of a set, from the subfolder of ``data`` with the name of the set if there is one."""
     name, variant = _parts(spec)
     own = _own_folder(name, data)
     if name in _labelled.names():
@@ -77,7 +78,7 @@ def load(spec: str, *, lang: str, data: str, split: str, env: Env) -> EvalSet:
 
 
 def recognise(path: Path) -> str | None:
-    """The spec of a folder that is a set by its layout; None for shards of ours and everything else."""
+    """The spec of a folder with the layout of an eval set; None for our shards and everything else."""
     for name in _FROM_PATHS:
         if path.is_dir() and registry.module(KIND, name).recognises(path):
             return f"{name}:{path}"

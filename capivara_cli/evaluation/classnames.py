@@ -1,4 +1,4 @@
-"""Class names and prompt templates from files: one per line, or JSON with a list per language."""
+"""Reads class names and prompt templates from files: one per line, or JSON with a list per language."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ _PLAIN = ("{}",)
 
 
 def read(classes: str, templates: str, langs: Sequence[str]) -> tuple[dict[str, Classes], dict[str, tuple[str, ...]]]:
-    """Language -> its classes, of ``--classes``, and language -> its templates, of ``--templates``; {} where not given.
+    """Language -> classes from the file ``classes``, and language -> templates from ``templates``; {} for no file ("").
 
-    Raises ``CapivaraError`` for names that are empty or double, for languages whose lists differ in length, for a
-    language of ``langs`` without names or templates, and for templates without a place for the name.
+    Raises ``CapivaraError`` for empty or repeated names, for lists of different lengths, for a language of ``langs``
+    without names or templates, and for a template without a place for the name.
     """
     prompts = _by_language(templates, langs) if templates else {}
     for lang, each in prompts.items():

@@ -1,7 +1,7 @@
-"""How unequal a model treats languages: PECTVLM's measures (Zhang et al. 2023, arXiv 2305.03510) over one score each.
+"""How unequally a model performs over languages: the measures of Zhang et al. (2023, arXiv 2305.03510).
 
-The paper leaves open which standard deviation it means; this is the population's (``ddof=0``), because the languages
-are all there are, not a sample of more.
+The paper does not say which standard deviation it uses. This is the population's (``ddof=0``), because the languages
+are not a sample of more languages.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""What an eval set is: the contract of the plugins in ``evalsets/``.
+"""An eval set, and the contract of the plugins in ``sets/``.
 
-A plugin says which languages it has captions or class names in, ``languages(variant)`` (BCP-47 codes), and loads one
-of them at a time: ``load(variant, *, lang, data, split, env) -> EvalSet``. ``data`` is the folder given with
-``--data``, or "". Every language of a set must give the same images in the same order: their embeddings are computed
-once. What a set lacks, ``load`` says at once: no model is loaded for a set that is not there.
+A plugin has two functions. ``languages(variant)`` returns the languages (BCP-47 codes) of its captions or class names.
+``load(variant, *, lang, data, split, env) -> EvalSet`` loads one of them; ``data`` is the folder given with
+``--data``, or "". All languages of a set have the same images in the same order, because images are embedded once.
+``load`` raises at once if data is missing, so that no model is loaded in vain.
 """
 
 from __future__ import annotations
@@ -39,12 +39,11 @@ class Provenance:
 class EvalSet:
     """Images with captions in one language, and class names where the images have classes.
 
-    ``samples`` carry captions in ``lang`` and the index of their class in a ``cls`` member, or, where an image has
-    several classes or none, the indices in ``json["classes"]``. ``classes`` are the names in ``lang``; ``class_ids``
-    says which index each name stands for where a language has names for a part of the classes only, () where they
-    are 0 to C - 1. ``metric`` is what the set is scored by in the literature. ``unnamed``: so many classes
-    follow that a published list has forgotten. ``junk`` holds the keys of images whose caption in this language is no
-    caption.
+    ``samples`` have captions in ``lang``, and the index of their class in the member ``cls``, or, if an image can have
+    several classes or none, the indices in ``json["classes"]``. ``classes`` are the names in ``lang``. ``class_ids``
+    holds the class index of each name if a language has names for some classes only; () means 0 to C - 1. ``metric``
+    is the one the literature uses for the set. ``unnamed`` counts further classes that a published list forgot.
+    ``junk`` holds the keys of images whose caption in this language is not a caption.
     """
 
     name: str
@@ -62,10 +61,10 @@ class EvalSet:
 
 @dataclass(frozen=True)
 class Classes:
-    """Class names in one language, and the templates that make prompts of them.
+    """Class names in one language, and the templates that turn them into prompts.
 
-    ``ids``: the index in the set that each name stands for, () for 0 to C - 1. ``names_by`` and ``templates_by`` say
-    who wrote or translated them; ``unnamed`` is as in an ``EvalSet``.
+    ``ids`` holds the class index of each name, () for 0 to C - 1. ``names_by`` and ``templates_by`` say who wrote or
+    translated them. ``unnamed`` is as in ``EvalSet``.
     """
 
     names: tuple[str, ...]
@@ -78,9 +77,9 @@ class Classes:
 
 
 def check_names(names: Sequence[str], source: str) -> None:
-    """Raise ``CapivaraError`` unless there are at least two class names, none empty, no two the same.
+    """Raise ``CapivaraError`` unless there are at least two class names, none empty and no two the same.
 
-    Two classes of one name cannot be told apart by any model: published label lists carry such slips unnoticed.
+    No model can tell two classes of the same name apart, and published lists have such mistakes.
     """
     if len(names) < 2:
         raise CapivaraError(f"{source}: {len(names)} class names; at least two are needed")
@@ -93,7 +92,7 @@ def check_names(names: Sequence[str], source: str) -> None:
         more = f"; {len(doubled) - 1} more names repeat" if len(doubled) > 1 else ""
         raise CapivaraError(
             f"{source}: class name {doubled[0]!r} stands for classes {where}{more}",
-            "give each class a name of its own",
+            "give each class a different name",
         )
 
 

@@ -1,7 +1,7 @@
-"""Queries to look at: what each model finds for the same texts and images, won and lost, and where that is kept.
+"""Example queries with what each model finds, for the report, and the folder that stores them.
 
-Numbers say how often retrieval works, examples say how. They are drawn by chance within each verdict, so that nobody
-has picked the flattering ones, and the counts of all verdicts stand beside them.
+Examples are drawn at random within each verdict, so that they are not picked to flatter, with the counts of all
+verdicts beside them.
 """
 
 from __future__ import annotations
@@ -29,15 +29,15 @@ Entry = dict[str, Any]
 FILE = "examples.json"
 WAYS = ("text_to_image", "image_to_text")
 VERDICTS = ("gained", "lost", "kept", "missed")
-"""Whether the right one is among the first few: of the last model only, of the first only, of both, of neither."""
+"""Which models rank a right answer among the first few: only the last, only the first, both, neither."""
 THUMBNAIL = 224  # pixels, the longer side
 
 
 @dataclass(frozen=True)
 class Answers:
-    """What one model makes of a set: L2-normalised embeddings and where the right answers stand.
+    """One model's L2-normalised embeddings of a set, and the ranks of the right answers.
 
-    ``images`` [N, d], ``texts`` [T, d]; ``text_ranks`` [T] and ``image_ranks`` [N] as in ``Retrieval``.
+    ``images`` [N, d], ``texts`` [T, d]; ``text_ranks`` [T] and ``image_ranks`` [N] are as in ``Retrieval``.
     """
 
     images: Floats
@@ -49,7 +49,7 @@ class Answers:
         return self.text_ranks if way == WAYS[0] else self.image_ranks
 
     def best(self, way: str, query: int, count: int) -> list[tuple[int, float]]:
-        """(row, score) of the best ``count``, of equal ones the earlier."""
+        """(row, score) of the best ``count`` answers to a query; of tied ones the earlier."""
         towers = (self.texts, self.images) if way == WAYS[0] else (self.images, self.texts)
         scores = towers[1] @ towers[0][query]
         order = np.argsort(-scores, kind="stable")[:count]
@@ -57,10 +57,10 @@ class Answers:
 
 
 @dataclass(frozen=True)
-class Queried:
-    """What queries are drawn from: the captions of one language of a set.
+class QueryPool:
+    """The captions of one language of a set, from which queries are drawn.
 
-    ``owners`` [T] holds the image (its row) of each caption, ``keys`` [N] the names of the images.
+    ``owners`` [T] holds the row of the image of each caption, ``keys`` [N] the keys of the images.
     """
 
     set: str
@@ -71,14 +71,14 @@ class Queried:
     keys: Sequence[str]
 
     def queries(self, way: str) -> tuple[npt.NDArray[np.int64], list[str]]:
-        """The rows that can be asked for, and what tells two queries apart."""
+        """The rows of possible queries, and a text for each, which is the same for equal queries."""
         if way == "text_to_image":
             return np.arange(len(self.captions)), list(self.captions)
         rows = np.unique(np.asarray(self.owners))
         return rows, [self.keys[row] for row in rows]
 
     def described(self, way: str, query: int, models: Mapping[str, Answers], count: int) -> Entry:
-        """A query with its rank and the best ``count`` of every model."""
+        """The JSON of a query, with its rank and the best ``count`` answers of every model."""
         ranks = {name: float(model.ranks(way)[query]) for name, model in models.items()}
         best = {name: model.best(way, query, count) for name, model in models.items()}
         if way == "text_to_image":
@@ -105,11 +105,10 @@ class Queried:
         }
 
 
-def pick(asked: Queried, models: Mapping[str, Answers], *, count: int = 8, found: int = 5, seed: int = 0) -> Entry:
-    """One entry of ``examples.json``: up to ``count`` queries each way, with the best ``found`` of every model.
+def pick(asked: QueryPool, models: Mapping[str, Answers], *, count: int = 8, found: int = 5, seed: int = 0) -> Entry:
+    """One entry of ``examples.json``: up to ``count`` queries each way, with the best ``found`` answers of every model.
 
-    The first model is the baseline, and verdicts compare the last one with it. An image without captions is not asked
-    for.
+    Verdicts compare the last model with the first, the baseline. Images without captions are no queries.
     """
     first, *_, last = [*models.values()] * 2
     entry: Entry = {"set": asked.set, "split": asked.split, "lang": asked.lang, "models": list(models), "counts": {}}
@@ -127,7 +126,7 @@ def pick(asked: Queried, models: Mapping[str, Answers], *, count: int = 8, found
 
 
 def _drawn(verdicts: Sequence[str], names: Sequence[str], count: int, chance: np.random.Generator) -> list[int]:
-    """``count`` different queries, the verdicts in turn as long as they last; ordered by verdict."""
+    """``count`` different queries, one of each verdict in turn while there are any; ordered by verdict."""
     piles: dict[str, list[int]] = {name: [] for name in VERDICTS}
     seen: dict[str, None] = {}
     for place in chance.permutation(len(verdicts)).tolist():
@@ -139,10 +138,10 @@ def _drawn(verdicts: Sequence[str], names: Sequence[str], count: int, chance: np
 
 
 def save(folder: Path, chosen: Sequence[Entry], samples: Callable[[], Iterable[Sample]]) -> None:
-    """Put examples and thumbnails of the images they show into ``folder``, all or nothing.
+    """Write examples, and thumbnails of the images in them, into ``folder``, all or nothing.
 
-    ``samples`` has the images of all that is chosen. Each entry gets ``images`` {key: file}; what was there of other
-    sets, splits and languages stays. An image that cannot be decoded is left out, and so has no file.
+    ``samples`` returns the samples with these images. Each entry gets ``images`` {key: file}, without the images that
+    cannot be decoded. Examples of other sets, splits and languages stay.
     """
     fresh = {_identity(entry) for entry in chosen}
     stays = [entry for entry in load(folder)["sets"] if _identity(entry) not in fresh]
@@ -159,7 +158,7 @@ def save(folder: Path, chosen: Sequence[Entry], samples: Callable[[], Iterable[S
 
 
 def load(folder: Path) -> dict[str, Any]:
-    """``examples.json`` of a folder, {"sets": []} where there is none; ``CapivaraError`` when it is damaged."""
+    """The ``examples.json`` of a folder, {"sets": []} if there is none. Raises ``CapivaraError`` if it is damaged."""
     path = folder / FILE
     if not path.is_file():
         return {"sets": []}
@@ -169,13 +168,13 @@ def load(folder: Path) -> dict[str, Any]:
             _check(entry)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise CapivaraError(
-            f"{path}: damaged: {error}", f"delete {folder} and evaluate again: examples are written anew"
+            f"{path}: damaged: {error}", f"delete {folder} and evaluate again, which writes the examples again"
         ) from error
     return document
 
 
 def _check(entry: Entry) -> None:
-    """Raise an error of the kind a damaged document raises unless an entry has what readers rely on."""
+    """Raise one of the errors that ``load`` takes for damage unless an entry has what readers rely on."""
     _identity(entry)
     _keys_of(entry)
     for model in entry["models"]:
@@ -187,7 +186,7 @@ def _check(entry: Entry) -> None:
                 float(hit["score"])
     for name in entry.get("images", {}).values():
         if Path(name).name != name:
-            raise ValueError(f"{name!r} is no file name")
+            raise ValueError(f"{name!r} is not a file name")
 
 
 def _identity(entry: Entry) -> tuple[str, str, str]:
@@ -195,14 +194,14 @@ def _identity(entry: Entry) -> tuple[str, str, str]:
 
 
 def _keys_of(entry: Entry) -> list[str]:
-    """The images an entry shows, each once."""
+    """The keys of the images in an entry, each once."""
     shown = [query["key"] for way in WAYS for query in entry[way]]
     shown += [hit["key"] for query in entry[WAYS[0]] for hits in query["found"].values() for hit in hits]
     return list(dict.fromkeys(shown))
 
 
 def _thumbnails(samples: Iterable[Sample], wanted: set[str]) -> dict[str, bytes]:
-    """Small JPEGs of the wanted images that can be decoded, by key; of a key that comes twice the first."""
+    """Key -> small JPEG of the wanted images that can be decoded; the first image if a key repeats."""
     left, found = {*wanted}, {}
     for sample in samples:
         if sample.key in left:

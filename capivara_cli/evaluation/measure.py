@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from capivara_cli.errors import CapivaraError
-from capivara_cli.evaluation.comparable import Ratios, of_classification
+from capivara_cli.evaluation.comparable import RatioOutputs, of_classification
 from capivara_cli.evaluation.evalset import Classes, Metric, Provenance
 from capivara_cli.evaluation.examples import Answers
 from capivara_cli.evaluation.gallery import Captions, Gallery, Labels
@@ -73,14 +73,14 @@ class EvalData:
 
 @dataclass(frozen=True)
 class Measured(Generic[Scored]):
-    """A row and the outputs behind it, image by image: ``Ratios`` or ``Ranking``, the same for all models on a set.
+    """A row and the outputs behind it, image by image.
 
     ``answers`` holds the embeddings and ranks of retrieval; None where translation lost captions, which then have no
     rank.
     """
 
     row: Scored
-    outputs: Any
+    outputs: Any  # RatioOutputs or RankingOutputs, the same for all models on a set
     answers: Answers | None = None
 
 
@@ -106,7 +106,7 @@ def measure_retrieval(
         image_to_text=_recalls(found.image_to_text),
         mean_recall=100 * found.mean_recall,
         median_rank={"text_to_image": found.median_rank_text, "image_to_text": found.median_rank_image},
-        interval=_percents(Ratios(found.contributions).interval()),
+        interval=_percents(RatioOutputs(found.contributions).interval()),
         variants=_variants(data, asked.captions, images, texts, lang, ks),
         machine_translated=provenance.machine_translated,
         queries_by=asked.by,
@@ -115,7 +115,7 @@ def measure_retrieval(
     )
     complete = len(asked.captions.texts) == len(own.texts)
     answers = Answers(images, texts, found.text_ranks, found.image_ranks) if complete else None
-    return Measured(row, Ratios(found.contributions), answers)
+    return Measured(row, RatioOutputs(found.contributions), answers)
 
 
 def _variants(

@@ -1,8 +1,8 @@
-"""The metrics of classification, as fractions from 0 to 1: what the sets of ELEVATER and their kin are scored by.
+"""The metrics of classification, as fractions from 0 to 1, for the sets of ELEVATER and similar ones.
 
-What ranks images (average precision, ROC AUC) is computed from tallies: how many images of a class, and how many
-others, have the best score, the next one, and so on. Images of equal score share a place, so no result depends on the
-order in which they were read, and a bootstrap sample costs a count instead of another sort.
+The ranking metrics (average precision, ROC AUC) are computed from counts: how many images, and how many positives
+among them, have the best score, the next one, and so on. Images with the same score share a place, so no result
+depends on their order, and a bootstrap sample needs another count instead of another sort.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ _TENTHS = np.arange(1, 11)  # of recall
 
 
 def check_metric(metric: str) -> None:
-    """Raise ``CapivaraError`` for a metric that is not there."""
+    """Raise ``CapivaraError`` for an unknown metric."""
     if metric not in get_args(Metric):
         raise unknown("metric", metric, get_args(Metric))
 
 
 def multi_hot(labels: Sequence[Sequence[int]], n_classes: int) -> Flags:
-    """Truth of images with several classes or none, [N, C]. Raises ``CapivaraError`` for a label without a name."""
+    """The truth [N, C] of images with several classes or none. Raises ``CapivaraError`` for a label out of range."""
     check_labels(np.array([label for of_image in labels for label in of_image], np.int64), n_classes)
     truth = np.zeros((len(labels), n_classes), dtype=bool)
     for row, of_image in enumerate(labels):
@@ -41,7 +41,7 @@ def multi_hot(labels: Sequence[Sequence[int]], n_classes: int) -> Flags:
 
 
 def check_labels(labels: Indices, n_classes: int) -> None:
-    """Raise ``CapivaraError`` for a label that is none of 0 to ``n_classes`` - 1."""
+    """Raise ``CapivaraError`` for a label outside 0 to ``n_classes`` - 1; ``labels`` is [N]."""
     if len(labels) and (labels.min() < 0 or labels.max() >= n_classes):
         wrong = int(labels.min() if labels.min() < 0 else labels.max())
         raise CapivaraError(
@@ -52,9 +52,9 @@ def check_labels(labels: Indices, n_classes: int) -> None:
 
 # --- accuracy ---
 def own_place(scores: Scores, labels: Indices, tie: float = 0.0) -> tuple[Indices, Indices]:
-    """How many classes score above the right one, and how many equal it, itself included, for each image: [N], [N].
+    """For each image [N], how many classes score higher than its own class, and how many tie with it, itself included.
 
-    Scores no further apart than ``tie`` are equal.
+    ``scores`` [N, C], ``labels`` [N]. Scores that differ by at most ``tie`` are equal.
     """
     own = np.take_along_axis(scores, labels[:, None], axis=1)
     above = (scores > own + tie).sum(axis=1)
@@ -62,65 +62,65 @@ def own_place(scores: Scores, labels: Indices, tie: float = 0.0) -> tuple[Indice
 
 
 def expected_hits(above: Indices, equal: Indices, k: int) -> Doubles:
-    """The probability, [N], that the right class is among the first k when equals come in random order."""
+    """The probability [N] that the right class is among the first k if tied classes are in random order."""
     return np.clip((k - above) / equal, 0, 1)
 
 
 def mean_per_class_recall(hits: Doubles, labels: Indices) -> float:
-    """The mean of each class's recall over the classes that occur: scikit-learn's balanced accuracy."""
+    """The mean recall over the classes that occur, scikit-learn's balanced accuracy, of ``hits`` and ``labels`` [N]."""
     counts = np.bincount(labels)
     return float((np.bincount(labels, weights=hits)[counts > 0] / counts[counts > 0]).mean())
 
 
 # --- ranking ---
 @dataclass(frozen=True)
-class Tally:
-    """Images by score, best first: ``images`` [G] at each of G scores, and ``positives`` [G] of the class in them."""
+class ScoreCounts:
+    """Counts at each of G different scores, best first: all ``images`` [G], and the ``positives`` [G] among them."""
 
     images: Doubles
     positives: Doubles
 
 
-class Ranking:
-    """Images [N] in the order of their scores for one class, sorted once and counted as often as needed."""
+class ClassRanking:
+    """Images [N] sorted by their score for one class; sorted once, they can be counted with many weights."""
 
     def __init__(self, scores: Scores, truth: Flags) -> None:
         different, place = np.unique(-scores, return_inverse=True)
         self._size, self._place = len(different), place
         self._positive = np.flatnonzero(truth)
 
-    def tally(self, weights: Doubles | None = None) -> Tally:
-        """``weights`` [N] says how often each image counts; once, if None."""
+    def counts(self, weights: Doubles | None = None) -> ScoreCounts:
+        """The counts when image n counts ``weights[n]`` times; once each, if None."""
         once = np.ones(len(self._place)) if weights is None else weights
         positives = np.bincount(self._place[self._positive], once[self._positive], minlength=self._size)
-        return Tally(
+        return ScoreCounts(
             np.bincount(self._place, once, minlength=self._size).astype(np.float64), positives.astype(np.float64)
         )
 
 
-def _precision(counts: Tally) -> tuple[Doubles, Doubles]:
-    """Positives found so far [G] and the precision [G] when the list is cut after each score."""
+def _precision(counts: ScoreCounts) -> tuple[Doubles, Doubles]:
+    """The positives found [G] and the precision [G] if the list is cut after each score."""
     found = counts.positives.cumsum()
     return found, found / np.maximum(counts.images.cumsum(), 1)
 
 
-def average_precision(counts: Tally) -> float:
-    """The mean over the positives of the precision at their score; NaN where there is none.
+def average_precision(counts: ScoreCounts) -> float:
+    """The mean over the positives of the precision at their score; NaN without positives.
 
-    Without ties it is CLIP_benchmark's; with ties scikit-learn's ``average_precision_score`` (CLIP_benchmark then
-    depends on the order of the images).
+    Equals scikit-learn's ``average_precision_score``, and without ties CLIP_benchmark's, which with ties depends on the
+    order of the images.
     """
     found, precision = _precision(counts)
     total = found[-1] if len(found) else 0.0
     return float((counts.positives * precision).sum() / total) if total else float("nan")
 
 
-def average_precision_11_point(counts: Tally) -> float:
-    """The mean over recalls 0, 0.1, … 1 of the best precision at that recall or more; NaN without positives.
+def average_precision_11_point(counts: ScoreCounts) -> float:
+    """The mean over the recalls 0, 0.1, … 1 of the best precision at that recall or more; NaN without positives.
 
-    As ``vision_evaluation``, which ELEVATER and CAPIVARA score Pascal VOC 2007 with: its precision at recall 0 is
-    always 1. (The development kit of VOC takes the best that a real cut has; the two differ, by at most 1/11, only
-    where no cut has precision 1.)
+    Equals ``vision_evaluation``, with which ELEVATER and CAPIVARA score Pascal VOC 2007: the precision at recall 0 is
+    always 1. The development kit of VOC uses the best precision of any cut instead, which differs, by at most 1/11,
+    only if no cut has precision 1.
     """
     found, precision = _precision(counts)
     total = found[-1] if len(found) else 0.0
@@ -131,9 +131,11 @@ def average_precision_11_point(counts: Tally) -> float:
     return float((1 + sum(best)) / (1 + len(best)))
 
 
-def roc_auc(counts: Tally) -> float:
-    """The share of pairs of a positive and a negative in which the positive scores higher, a tie counting half;
-    NaN where there is no such pair. As scikit-learn's ``roc_auc_score``."""
+def roc_auc(counts: ScoreCounts) -> float:
+    """The share of (positive, negative) pairs in which the positive scores higher, a tie counting half.
+
+    NaN without such a pair. Equals scikit-learn's ``roc_auc_score``.
+    """
     negatives = counts.images - counts.positives
     pairs = counts.positives.sum() * negatives.sum()
     if not pairs:
@@ -142,24 +144,24 @@ def roc_auc(counts: Tally) -> float:
     return float((counts.positives * (below + negatives / 2)).sum() / pairs)
 
 
-class Ranked:
-    """Images ranked for each class; the mean over classes of what a ranking is scored by."""
+class Rankings:
+    """Images ranked for each class, and the means of ranking metrics over the classes."""
 
     def __init__(self, scores: Scores, truth: Flags) -> None:
         """``scores`` and ``truth`` are [N, C]."""
-        self._rankings = [Ranking(*columns) for columns in zip(scores.T, truth.T, strict=True)]
+        self._rankings = [ClassRanking(*columns) for columns in zip(scores.T, truth.T, strict=True)]
 
     def average_precision(self, weights: Doubles | None = None) -> float:
         """Mean of ``average_precision`` over the classes that occur; NaN if none does."""
-        return _mean([average_precision(each.tally(weights)) for each in self._rankings])
+        return _mean([average_precision(each.counts(weights)) for each in self._rankings])
 
     def map_11_point(self, weights: Doubles | None = None) -> float:
         """Mean of ``average_precision_11_point`` over the classes that occur; NaN if none does."""
-        return _mean([average_precision_11_point(each.tally(weights)) for each in self._rankings])
+        return _mean([average_precision_11_point(each.counts(weights)) for each in self._rankings])
 
     def roc_auc(self, weights: Doubles | None = None) -> float:
-        """The area for class 1 of two."""
-        return roc_auc(self._rankings[1].tally(weights))
+        """The area under the ROC curve for class 1 of two."""
+        return roc_auc(self._rankings[1].counts(weights))
 
 
 def _mean(values: list[float]) -> float:
@@ -168,9 +170,9 @@ def _mean(values: list[float]) -> float:
 
 
 def log_odds(scores: Scores, scale: float) -> Doubles:
-    """log(p / (1 - p)) of the softmax p of ``scale`` times the scores over the classes, [N, C].
+    """log(p / (1 - p)), where p is the softmax over the classes of ``scale`` times the ``scores``; both are [N, C].
 
-    It ranks images as p does. But p itself becomes 1, and images equal, from a lead of 37 in logits on.
+    It ranks images as p does. p itself rounds to 1 if a logit is 37 higher than the others, so images would tie.
     """
     logits = scale * scores.astype(np.float64)
     best = logits.argmax(axis=1)[:, None]
@@ -178,6 +180,6 @@ def log_odds(scores: Scores, scale: float) -> Doubles:
     shares = np.exp(logits - top)
     others = shares.sum(axis=1, keepdims=True) - shares
     np.put_along_axis(shares, best, 0.0, axis=1)
-    np.put_along_axis(others, best, shares.sum(axis=1, keepdims=True), axis=1)  # without subtracting from a sum
-    with np.errstate(divide="ignore"):  # a class without others is certain
+    np.put_along_axis(others, best, shares.sum(axis=1, keepdims=True), axis=1)  # 1 - p without cancellation
+    with np.errstate(divide="ignore"):  # with one class, p is 1
         return np.asarray(logits - top - np.log(others))

@@ -1,7 +1,7 @@
 """Probes of frozen image embeddings: a linear classifier, and episodes of a few examples per class.
 
-Both see L2-normalised embeddings, as ``eval`` holds them. CLIP's own linear probe takes the features before the
-projection into the common space (Radford et al. 2021, appendix A.3), so its published numbers are of more dimensions.
+Both use L2-normalised embeddings, as ``eval`` has them. CLIP's own linear probe uses the features before the projection
+into the common space (Radford et al. 2021, appendix A.3), which have more dimensions: its published scores differ.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _EPISODES = 256  # computed at a time
 
 @dataclass(frozen=True, eq=False)
 class Labelled:
-    """Embeddings [N, d], and the class of each image, [N], or which of the classes it has, [N, C]."""
+    """Embeddings [N, d], and the class of each image [N], or which classes it has [N, C]."""
 
     images: Floats
     truth: Indices | Flags
@@ -50,10 +50,10 @@ class Labelled:
 # --- linear probe ---
 @dataclass(frozen=True, eq=False)
 class LinearProbe:
-    """What the probe makes of the test images, and how it was fitted.
+    """The classification of the test images, and how the probe was fitted.
 
-    ``cost`` is scikit-learn's C, the inverse of the strength of the L2 penalty; ``swept`` the validation score of
-    each C tried. ``n_train`` counts all images of the final fit, ``n_val`` those of them that C was chosen on.
+    ``cost`` is scikit-learn's C, the inverse of the strength of the L2 penalty; ``swept`` maps each C tried to its
+    validation score. ``n_train`` counts the images of the final fit, ``n_val`` those among them that C was chosen on.
     ``converged``: the final fit ended before its last iteration.
     """
 
@@ -67,7 +67,7 @@ class LinearProbe:
 
 @dataclass(frozen=True, eq=False)
 class _Classifier:
-    """Scores are ``images @ weights.T + bias``; ``competing`` classes make a softmax, others a sigmoid each."""
+    """Scores are ``images @ weights.T + bias``, for a softmax over ``competing`` classes, or a sigmoid for each."""
 
     weights: Floats
     bias: Floats
@@ -85,13 +85,13 @@ def linear_probe(
 ) -> LinearProbe:
     """Logistic regression with an L2 penalty on frozen embeddings (Radford et al. 2021, appendix A.3).
 
-    C is the best on ``val``, or on a fifth of each class of ``train`` drawn with ``seed``, by ``metric``: first among
-    1e-6, 1e-4, … 1e6, then the interval around the best is halved down to eight steps per decade; of equals the
-    smallest. The classifier is fitted again on both parts. Classes of one image each: one multinomial regression;
-    several: one regression for each class. scikit-learn's L-BFGS, at most 1,000 iterations.
+    C is the one with the best ``metric`` on ``val``, or on a fifth of each class of ``train`` drawn with ``seed``. The
+    search tries 1e-6, 1e-4, … 1e6, then halves the interval around the best down to eight steps per decade; among
+    equals it takes the smallest C. The final classifier is fitted on both parts. Images with one class each get one
+    multinomial regression, images with several one regression per class, by scikit-learn's L-BFGS with at most 1,000
+    iterations.
 
-    Raises ``CapivaraError`` for embeddings of two sizes, for a label that names no class, and for too few
-    images to train on.
+    Raises ``CapivaraError`` for embeddings of different sizes, for a label out of range, and for too few images.
     """
     for part in (train, test) if val is None else (train, test, val):
         _check(part, train)
@@ -120,7 +120,7 @@ def _check(part: Labelled, train: Labelled) -> None:
 
 
 def _split(train: Labelled, seed: int) -> tuple[Labelled, Labelled]:
-    """Train and validation: a fifth of each class, at least one of two; of images with several classes, of all."""
+    """Training and validation part, which is a fifth of each class, or of all images if they have several classes."""
     rng = np.random.default_rng(seed)
     groups = train.truth if train.truth.ndim == 1 else np.zeros(len(train.truth), np.int64)
     held_out = np.zeros(len(groups), dtype=bool)
@@ -136,7 +136,7 @@ def _split(train: Labelled, seed: int) -> tuple[Labelled, Labelled]:
 
 
 def _sweep(score: Callable[[float], float]) -> dict[float, float]:
-    """{C: score} of the costs that the search passes: every two decades, then by halves around the best."""
+    """{C: score} of every cost that the search tries: every two decades, then by halves around the best."""
     found: dict[int, float] = {}  # by exponent, in steps
     step, limit = 2 * _STEPS, _DECADES * _STEPS
     places = range(-limit, limit + 1, step)
@@ -152,7 +152,7 @@ def _sweep(score: Callable[[float], float]) -> dict[float, float]:
 
 
 def _fit(train: Labelled, n_classes: int, cost: float) -> _Classifier:
-    """The regression of all classes of ``train``. A class that it lacks is never predicted."""
+    """Fit all classes of ``train``. A class without images is never predicted."""
     competing = train.truth.ndim == 1
     weights = np.zeros((n_classes, train.images.shape[1]), np.float32)
     bias = np.full(n_classes, -np.inf, np.float32)
@@ -171,15 +171,15 @@ def _fit(train: Labelled, n_classes: int, cost: float) -> _Classifier:
 
 
 def _regression(images: Floats, truth: npt.NDArray[np.generic], cost: float) -> tuple[Floats, Floats, bool]:
-    """Weights [C, d] and biases [C] of the classes that occur, two at least, and whether the fit converged."""
-    from sklearn.exceptions import ConvergenceWarning  # half a second, and only probes need it
+    """Weights [C, d] and biases [C] of the classes that occur (at least two), and whether the fit converged."""
+    from sklearn.exceptions import ConvergenceWarning  # takes half a second, and only probes need it
     from sklearn.linear_model import LogisticRegression
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # reported as ``converged``
         fitted = LogisticRegression(C=cost, max_iter=_ITERATIONS).fit(images, truth)
     weights, bias = fitted.coef_, fitted.intercept_
-    if len(weights) == 1:  # of two classes the second's, against a zero for the first
+    if len(weights) == 1:  # scikit-learn gives those of the second of two classes; the first has zeros
         weights, bias = np.concatenate([0 * weights, weights]), np.concatenate([0 * bias, bias])
     return weights.astype(np.float32), bias.astype(np.float32), bool((fitted.n_iter_ < _ITERATIONS).all())
 
@@ -187,7 +187,7 @@ def _regression(images: Floats, truth: npt.NDArray[np.generic], cost: float) -> 
 # --- few-shot ---
 @dataclass(frozen=True)
 class Episodes:
-    """``count`` episodes of ``way`` classes, ``shot`` examples and ``queries`` questions of each class."""
+    """``count`` episodes of ``way`` classes, with ``shot`` examples and ``queries`` questions per class."""
 
     way: int = 5
     shot: int = 5
@@ -198,10 +198,10 @@ class Episodes:
 
 @dataclass(frozen=True, eq=False)
 class FewShot:
-    """Mean accuracy over the episodes, and its 95 % interval, 1.96 standard errors to either side.
+    """Mean accuracy over the episodes, and its 95 % interval: 1.96 standard errors to either side.
 
-    The interval is of the drawing of episodes, not of the images there are: more episodes narrow it without end.
-    ``accuracies`` [E]: of each episode; the same for two models that were given the same images and seed.
+    The interval covers the random choice of episodes, not of images, so more episodes make it as narrow as one likes.
+    ``accuracies`` [E] has that of each episode; two models with the same images and seed get the same episodes.
     ``left_out`` counts the classes with too few images.
     """
 
@@ -213,24 +213,25 @@ class FewShot:
     left_out: int
 
     def contributions(self) -> Contributions:
-        """What each episode adds to the mean."""
+        """The accuracy of each episode as its part of the mean."""
         from capivara_cli.evaluation.significance import Contributions
 
         return Contributions(self.accuracies[None], np.ones((1, len(self.accuracies))))
 
 
 def few_shot(train: Labelled, test: Labelled | None = None, episodes: Episodes | None = None) -> FewShot:
-    """N-way K-shot accuracy: episodes as LaCLIP reports them, by the protocol of El Banani et al. 2023.
+    """N-way K-shot accuracy, as LaCLIP reports it, by the protocol of El Banani et al. (2023).
 
-    5,000 episodes of 5 classes, 5 examples each from ``train`` and 6 questions each from ``test``, are the values of
-    the code released with "Learning Visual Representations via Language-Guided Sampling" (configs/evaluation.yaml
-    and lgssl/evaluation/fewshot.py of mbanani/lgssl), which this follows: examples and questions are centred on the
-    mean of the episode's examples and L2-normalised, the mean of a class's examples is its prototype, and a question
-    goes to the nearest prototype (as SimpleShot, Wang et al. 2019, arXiv 1911.04623). A question as near to several
-    counts in part. Without ``test`` both are drawn from ``train``, no image twice in an episode.
+    An episode has ``way`` classes, with ``shot`` examples each from ``train`` and ``queries`` questions each from
+    ``test``; without ``test`` both come from ``train``, no image twice in an episode. Examples and questions are
+    centred on the mean of the episode's examples and L2-normalised. The prototype of a class is the mean of its
+    examples, and the prediction is the nearest prototype (SimpleShot, Wang et al. 2019, arXiv 1911.04623); a question
+    with m nearest prototypes counts 1/m. The default numbers are those of the code of "Learning Visual
+    Representations via Language-Guided Sampling" (configs/evaluation.yaml and lgssl/evaluation/fewshot.py of
+    mbanani/lgssl).
 
-    A class with too few images is left out; that code asks fewer questions of it instead. Raises ``CapivaraError``
-    when fewer than N classes are left.
+    A class with too few images is left out, where that code asks fewer questions. Raises ``CapivaraError`` if fewer
+    than N classes are left.
     """
     plan = episodes or Episodes()
     for part in (train, test or train):
@@ -245,7 +246,7 @@ def few_shot(train: Labelled, test: Labelled | None = None, episodes: Episodes |
 
 
 def _classes(train: Labelled, test: Labelled | None, plan: Episodes) -> tuple[Indices, int]:
-    """The classes with images enough, and how many others there are."""
+    """The classes with enough images, and the number of others."""
     wanted = plan.shot if test is not None else plan.shot + plan.queries
     found, counts = np.unique(train.truth, return_counts=True)
     enough = set(found[counts >= wanted].tolist())
@@ -256,13 +257,13 @@ def _classes(train: Labelled, test: Labelled | None, plan: Episodes) -> tuple[In
     if len(enough) < plan.way:
         raise CapivaraError(
             f"episodes of {plan.way} classes with {plan.shot} examples and {plan.queries} questions each: "
-            f"{len(enough)} of {len(found)} classes have images enough"
+            f"{len(enough)} of {len(found)} classes have enough images"
         )
     return np.array(sorted(enough), np.int64), len(found) - len(enough)
 
 
 def _draw(train: Labelled, test: Labelled | None, classes: Indices, plan: Episodes) -> Iterator[tuple[Floats, Floats]]:
-    """Embeddings of examples [E, way, shot, d] and questions [E, way, queries, d], some episodes at a time."""
+    """Blocks of episodes: embeddings of examples [E, way, shot, d] and of questions [E, way, queries, d]."""
     rng = np.random.default_rng(plan.seed)
     pools = [_Pool(part.truth, classes) for part in ((train,) if test is None else (train, test))]
     for start in range(0, plan.count, _EPISODES):
@@ -285,9 +286,9 @@ class _Pool:
         self._size = np.searchsorted(labels[self._order], classes, side="right") - self._start
 
     def draw(self, chosen: Indices, count: int, rng: np.random.Generator) -> Indices:
-        """Rows [E, way, count] of different images of the ``chosen`` [E, way] classes, in random order.
+        """Rows [E, way, count] of different images of the ``chosen`` classes [E, way], in random order.
 
-        Floyd's sampling (Bentley and Floyd 1987), all classes of all episodes at once.
+        By Floyd's sampling (Bentley and Floyd 1987), for all classes of all episodes at once.
         """
         size = self._size[chosen]
         places = np.empty((*chosen.shape, count), np.int64)

@@ -1,4 +1,4 @@
-"""What a model is asked: captions as they are, translated first, or with a hard prompt around them."""
+"""Turns captions into queries: as they are, translated first, or with a hard prompt around them."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from capivara_cli.models.clip import Clip
 
 Floats = npt.NDArray[np.float32]
 Translate = Callable[[str, str], Translation]
-"""What translates from one language into another; it may be missing, which is an error."""
+"""(source language, target language) -> translator; raises ``CapivaraError`` if there is none."""
 
 PIVOT = "en"
 _CHUNK = 4096
 
 
 @dataclass(frozen=True)
-class Asked:
-    """The captions a model is given, the language they are in, and who translated them ("": nobody)."""
+class ModelQueries:
+    """The queries for a model, their language, and who translated them ("": nobody)."""
 
     captions: Captions
     lang: str
@@ -35,38 +35,39 @@ class Asked:
 class Queries:
     """How captions become queries (Zhang et al. 2023, arXiv 2305.03510).
 
-    ``translated``: into English before they are asked (its baseline 2, and routine 3's evaluation). A model that was
-    trained on translated queries is asked in its own pivot language in any case. ``prompt``: a hard prompt, a text
-    with {} where the caption goes.
+    ``translated``: queries are translated into English (the paper's baseline 2, and the evaluation of routine 3).
+    Queries for a model that was trained on translated queries are always translated into its pivot language.
+    ``prompt``: a hard prompt, a text with {} where the caption goes.
     """
 
     translate: Translate
     translated: bool = False
     prompt: str = ""
 
-    def of(self, captions: Captions, lang: str, clip: Clip) -> Asked:
+    def of(self, captions: Captions, lang: str, clip: Clip) -> ModelQueries:
+        """The queries for ``clip`` made of the captions in ``lang``, with the prompt around them."""
         asked = self.pivoted(captions, lang, clip)
         if not self.prompt:
             return asked
         texts = [self.prompt.replace("{}", text) for text in asked.captions.texts]
-        return Asked(Captions(texts, asked.captions.owners), asked.lang, asked.by)
+        return ModelQueries(Captions(texts, asked.captions.owners), asked.lang, asked.by)
 
-    def pivoted(self, captions: Captions, lang: str, clip: Clip) -> Asked:
-        """Translated where this model or the protocol wants it, without a prompt."""
+    def pivoted(self, captions: Captions, lang: str, clip: Clip) -> ModelQueries:
+        """The captions, translated if this model or the protocol requires it, without a prompt."""
         pivot = clip.translate_queries or (PIVOT if self.translated else "")
         if pivot in ("", lang):
-            return Asked(captions, lang)
+            return ModelQueries(captions, lang)
         made = self.translate(lang, pivot).of(captions)
-        return Asked(made, pivot, ", ".join(made.by))
+        return ModelQueries(made, pivot, ", ".join(made.by))
 
     def embedded_prompts(self, clip: Clip, lang: str, what: str) -> tuple[Callable[[list[str]], Floats], list[str]]:
-        """What embeds class prompts in ``lang``, and the list that it notes in who translated them."""
+        """A function that embeds class prompts in ``lang``, and a list to which it adds their translators."""
         translators: list[str] = []
 
         def embed(prompts: list[str]) -> Floats:
             asked = self.pivoted(Captions(prompts, [0] * len(prompts)), lang, clip)
             if len(asked.captions.texts) < len(prompts):
-                raise CapivaraError(f"{what}: a prompt in {lang} is translated to nothing")
+                raise CapivaraError(f"{what}: the translation of a prompt in {lang} is empty")
             if asked.by and asked.by not in translators:
                 translators.append(asked.by)
             return embed_texts(clip, asked.captions.texts, asked.lang, f"eval: {lang} prompts")
@@ -75,7 +76,7 @@ class Queries:
 
 
 def embed_texts(clip: Clip, texts: Sequence[str], lang: str, what: str) -> Floats:
-    """[T, d]: equal texts are embedded once, so they get equal embeddings, whatever batch they fall into."""
+    """Text embeddings [T, d]. Equal texts are embedded once, so they get equal embeddings whatever their batch."""
     different = list(dict.fromkeys(texts))
     place = {text: index for index, text in enumerate(different)}
     blocks = [np.zeros((0, clip.dim), np.float32)]

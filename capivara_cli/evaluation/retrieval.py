@@ -1,14 +1,13 @@
 """Image-text retrieval: recall at k in both directions, exact, in blocks of constant memory.
 
 The definitions are those of CLIP_benchmark and big_vision. Text to image: the share of captions whose image is among
-the k best images. Image to text: the share of images that have at least one of their captions among the k best
-captions; an image without captions can never be found and still counts. Mean recall is the mean over the k's, then
-over both directions.
+the k best images. Image to text: the share of images with at least one of their captions among the k best captions; an
+image without captions counts as a miss. Mean recall is the mean over the k's, then over both directions.
 
-Ties are settled by expectation: a query that ties with others scores the probability of a hit under a random order of
-the equals. So a collapsed model, which gives every pair the same score, gets k/N and not 1, and no result depends on
-the order in which the samples were read. Without ties this is the usual 0 or 1. Scores closer than ``TIE`` are equal:
-BLAS computes one and the same dot product in several ways, and what is smaller than their differences is no ranking.
+Tied items are in random order: a query whose positive is tied scores the probability of a hit, which is the usual 0 or
+1 without ties. So a collapsed model, which gives every pair the same score, gets k/N and not 1, and no result depends
+on the order of the samples. Scores closer than ``TIE`` are tied, because BLAS computes the same dot product in several
+ways, and smaller differences are rounding.
 """
 
 from __future__ import annotations
@@ -28,14 +27,14 @@ Indices = npt.NDArray[np.int64]
 
 KS = (1, 5, 10)
 TIE = 2.0**-21
-"""Cosines this close are equal: the rounding of a float32 dot product of unit vectors, about four units of 2**-23."""
+"""Cosines this close are tied: the rounding of a float32 dot product of unit vectors, about four units of 2**-23."""
 
 _TILE = 1024  # rows and columns of one block of scores: 4 MiB; counts in it fit 16 bits
 
 
 @dataclass(frozen=True, eq=False)
 class Positives:
-    """The pairs that belong together: text ``texts[m]`` and image ``images[m]``, each pair once, in any order."""
+    """The pairs that match: text ``texts[m]`` and image ``images[m]``, each pair once, in any order."""
 
     texts: Indices
     images: Indices
@@ -43,19 +42,19 @@ class Positives:
 
 @dataclass(frozen=True, eq=False)
 class Retrieval:
-    """Recall at each k as a fraction from 0 to 1, and what it was measured on.
+    """Recall at each k as a fraction from 0 to 1, and the numbers behind it.
 
-    ``text_ranks`` [T] and ``image_ranks`` [N], in the order of the inputs: the rank of each query's best positive, 1
-    for the first; where it ties with others, the mean over a random order of the equals. An image without captions
-    ranks behind all of them, at T + 1, and a text without an image at N + 1. ``contributions``: what each image adds
-    to ``mean_recall``, in two parts: its captions found, of its captions, and itself found.
+    ``text_ranks`` [T] and ``image_ranks`` [N], in the order of the inputs, are the ranks of each query's best positive,
+    from 1; tied items get their average rank. The rank of an image without captions is T + 1, that of a text without
+    an image N + 1. ``contributions`` is what each image adds to ``mean_recall``, in two parts: the share of its
+    captions that find it, and whether it finds one of them.
     """
 
     text_to_image: dict[int, float]
     image_to_text: dict[int, float]
     n_images: int
     n_captions: int
-    n_uncaptioned: int  # images without a caption: a miss each, image to text
+    n_uncaptioned: int  # images without a caption, which are misses in image to text
     text_ranks: Doubles
     image_ranks: Doubles
     contributions: Contributions
@@ -81,9 +80,9 @@ def mean_over_k(recalls: dict[int, float]) -> float:
 
 
 def equal_captions(texts: Sequence[str], owners: Sequence[int] | Indices) -> Positives | None:
-    """The positives when texts that are the same, character by character, describe each other's images too.
+    """The positives if equal texts match each other's images too; ``texts`` and ``owners`` are [T].
 
-    None if no text of one image is also one of another: the positives are the usual ones then.
+    None if no two images share a text: the positives are the usual ones then.
     """
     described: dict[str, set[int]] = {}
     for text, owner in zip(texts, owners, strict=True):
@@ -104,13 +103,13 @@ def retrieval(
     ks: Sequence[int] = KS,
     positives: Positives | None = None,
 ) -> Retrieval:
-    """Recall at ``ks`` both ways of ``images`` [N, d] and ``texts`` [T, d], both L2-normalised.
+    """Recall at ``ks`` in both directions of ``images`` [N, d] and ``texts`` [T, d], both L2-normalised.
 
-    ``owners`` [T] holds the row of the image that each text describes. ``positives``, where texts describe several
-    images, says what counts as found instead; ``owners`` then only says which texts go with which image when images
-    are resampled. Raises ``CapivaraError`` when there is nothing to search, when the sizes of the embeddings differ,
-    and when an embedding is not finite (a comparison with NaN is always false, so a broken model would rank first
-    everywhere). Memory beyond the inputs: one block of scores and some numbers per pair, text and image.
+    ``owners`` [T] holds the row of the image that each text describes. If texts describe several images, ``positives``
+    says which pairs match; ``owners`` then only says which texts are resampled with which image. Raises
+    ``CapivaraError`` for no images or texts, for embeddings of different sizes, and for an embedding that is not
+    finite: comparisons with NaN are false, so a broken model would rank first everywhere. Memory beyond the inputs:
+    one block of scores, and a few numbers per pair, text and image.
     """
     owners = np.asarray(owners, dtype=np.int64)
     _check(images, texts, owners)
@@ -160,8 +159,8 @@ def _check(images: Floats, texts: Floats, owners: Indices) -> None:
 
 @dataclass(frozen=True, eq=False)
 class _Side:
-    """One direction: for each of Q queries how many candidates are ``above`` its best positive, and how many are
-    ``equal`` to it, of which ``own`` are positives themselves; ``low`` and ``high`` bound what is equal."""
+    """One direction. For each of Q queries: how many candidates score ``above`` its best positive, and how many are
+    ``equal`` to it, of which ``own`` are positives; scores from ``low`` to ``high`` are equal."""
 
     low: Floats
     high: Floats
@@ -171,7 +170,7 @@ class _Side:
 
     @classmethod
     def of(cls, queries: Indices, scores: Floats, count: int) -> _Side:
-        """Nothing counted yet, for the pairs of ``queries`` [M] and their ``scores`` [M]."""
+        """Before any candidate is counted; the positive pairs have ``queries`` [M] and ``scores`` [M]."""
         best = np.full(count, np.inf, dtype=np.float32)  # nothing is above a query without positives
         best[queries] = -np.inf
         np.maximum.at(best, queries, scores)
@@ -180,15 +179,17 @@ class _Side:
         return cls(low, high, own, np.zeros(count, np.int64), np.zeros(count, np.int64))
 
     def count(self, scores: Floats, queries: slice, axis: int) -> None:
-        """Add the candidates of a block of scores, which lie along ``axis``."""
+        """Count the candidates in a block of scores, which lie along ``axis``."""
         low, high = (np.expand_dims(bound[queries], axis) for bound in (self.low, self.high))
         better = (scores > high).sum(axis=axis, dtype=np.uint16)
         self.above[queries] += better
         self.equal[queries] += (scores >= low).sum(axis=axis, dtype=np.uint16) - better
 
     def expected_hits(self, k: int) -> Doubles:
-        """The probability [Q] that one of the own is among the first k when the equal come in random order: with m
-        places left for them, 1 - C(equal - own, m) / C(equal, m)."""
+        """The probability [Q] that a positive is among the first k, with tied candidates in random order.
+
+        With m places left for the tied candidates it is 1 - C(equal - own, m) / C(equal, m).
+        """
         places = np.clip(k - self.above, 0, self.equal)
         miss = np.ones(len(places))
         for place in range(int(places.max(initial=0))):
@@ -198,8 +199,11 @@ class _Side:
         return 1 - miss
 
     def expected_ranks(self, n_candidates: int) -> Doubles:
-        """The mean rank [Q] of the first of the own when the equal come in random order: own of them divide the
-        equal into own + 1 parts of the same mean length. Without positives it is behind all candidates."""
+        """The mean rank [Q] of the first positive, with tied candidates in random order.
+
+        ``own`` positives divide the tied candidates into own + 1 parts of the same mean length. A query without
+        positives ranks behind all candidates.
+        """
         return np.where(self.own > 0, self.above + (self.equal + 1) / (self.own + 1), n_candidates + 1)
 
 
@@ -215,9 +219,9 @@ def _pair_scores(images: Floats, texts: Floats, pairs: Positives) -> Floats:
 def _blocks(
     images: Floats, texts: Floats, pairs: Positives, pair_scores: Floats
 ) -> Iterator[tuple[slice, slice, Floats]]:
-    """All scores in blocks: the rows (texts) and columns (images) of each, and the block, which the next one replaces.
+    """All scores in blocks: the rows (texts), the columns (images), and the block, which the next one overwrites.
 
-    The scores of the pairs are those of ``pair_scores``, so that a pair always ties with itself.
+    The scores of positive pairs are taken from ``pair_scores``, so that a pair always ties with itself.
     """
     across = -(-len(images) // _TILE)
     home = pairs.texts // _TILE * across + pairs.images // _TILE

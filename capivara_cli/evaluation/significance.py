@@ -1,13 +1,13 @@
-"""How certain a score is: bootstrap intervals, paired tests of two models, and Holm's adjustment of many tests.
+"""The uncertainty of scores: bootstrap intervals, paired tests of two models, and Holm's adjustment for many tests.
 
-Images are the units. The captions of an image go with it, because they are not independent of each other: resampling
-captions one by one would give intervals that are too narrow.
+Images are resampled together with their captions, which depend on each other: resampling captions one by one would
+give intervals that are too narrow.
 
 Intervals are percentile intervals of the bootstrap (Efron and Tibshirani 1993, An Introduction to the Bootstrap,
 chapter 13). Tests are two-sided permutation tests (Fisher 1935, The Design of Experiments, section 21; Good 2005,
-Permutation, Parametric and Bootstrap Tests of Hypotheses): if two models are equally good, it is by chance which of
-the two gave which output for an image, so outputs are swapped at random, image by image (approximate randomisation:
-Noreen 1989, Computer-Intensive Methods for Testing Hypotheses, chapter 2).
+Permutation, Parametric and Bootstrap Tests of Hypotheses). If two models are equally good, it is random which of them
+gave which output for an image, so a permutation swaps their outputs image by image at random (approximate
+randomisation: Noreen 1989, Computer-Intensive Methods for Testing Hypotheses, chapter 2).
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ LEVEL = 0.95
 RESAMPLES = 1000
 PERMUTATIONS = 9999
 RESCORINGS = 999
-"""Permutations of a score that is no mean over images: each is scored by itself, twice."""
+"""Permutations of a score that is not a mean over images; each needs two computations of the score."""
 
 _DIFFER = "two models can only be compared on the same images, with the same captions and classes"
-_CELLS = 2**20  # resamples times images that are in memory at once: 8 MiB of weights
-_ROUNDING = 1e-9  # of the largest value there can be: sums of the same numbers in another order are equal
+_CELLS = 2**20  # resamples times images in memory at once: 8 MiB of weights
+_ROUNDING = 1e-9  # relative: sums of the same numbers in another order are equal
 
 
 @dataclass(frozen=True)
 class Paired:
-    """How much better the second model is, in the score's own unit, with an interval and a two-sided p-value."""
+    """How much better the second model is, in the unit of the score, with an interval and a two-sided p-value."""
 
     difference: float
     low: float
@@ -48,9 +48,9 @@ class Paired:
 class Contributions:
     """What each of N images adds to a score that is the mean of P ratios.
 
-    ``hits`` and ``counts`` are [P, N]; the score is the mean, over the parts that count anything, of
-    sum_i hits[p, i] / sum_i counts[p, i]. Accuracy has one part, mean per-class recall one for each class, mean
-    recall two: captions found, and images found.
+    ``hits`` and ``counts`` are [P, N]. The score is the mean over the parts p of sum_i hits[p, i] / sum_i counts[p, i],
+    without parts whose counts are 0. Accuracy has one part, mean per-class recall one per class, mean recall two: the
+    captions found, and the images found.
     """
 
     hits: Doubles
@@ -69,10 +69,10 @@ class Contributions:
 def interval(
     contributions: Contributions, *, level: float = LEVEL, resamples: int = RESAMPLES, seed: int = 0
 ) -> tuple[float, float]:
-    """Percentile bootstrap interval of a score, images drawn with replacement.
+    """Percentile bootstrap interval of a score; images are drawn with replacement.
 
-    A part that a resample leaves without anything to count (a class that was not drawn) does not count there. Memory
-    beyond the inputs: some tens of MiB, whatever N and ``resamples`` are.
+    A resample without images of a part (a class that was not drawn) has a score without this part. Memory beyond the
+    inputs: some tens of MiB for any N and ``resamples``.
     """
     n_images = contributions.hits.shape[1]
     scores = [_ratios(weights, contributions) for weights in _times_drawn(n_images, resamples, seed)]
@@ -90,9 +90,9 @@ def paired(
 ) -> Paired:
     """How much better ``second`` is than ``first`` on the same images.
 
-    The interval is the bootstrap's, of the difference. p = (1 + permutations at least as far from 0 as what was
-    observed) / (1 + permutations), where a permutation swaps the two models' hits of half the images, on average.
-    Raises ``ValueError`` unless both count the same for each image.
+    The bootstrap interval is that of the difference. p = (1 + the number of permutations whose difference is at least
+    as far from 0 as the observed one) / (1 + permutations). A permutation swaps the two models' hits for each image
+    with probability 1/2. Raises ``ValueError`` unless both have the same counts for each image.
     """
     if first.counts.shape != second.counts.shape or not (first.counts == second.counts).all():
         raise ValueError(_DIFFER)
@@ -105,7 +105,7 @@ def paired(
 
 
 def _ratios(weights: Doubles, contributions: Contributions) -> Doubles:
-    """The scores [B] when images count as often as ``weights`` [B, N] say."""
+    """The scores [B] if image n counts ``weights[b, n]`` times; ``weights`` is [B, N]."""
     hits, counts = weights @ contributions.hits.T, weights @ contributions.counts.T
     counted = counts > 0
     ratios = np.divide(hits, counts, out=np.zeros_like(hits), where=counted)
@@ -132,10 +132,10 @@ def interval_of(
     resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> tuple[float, float]:
-    """Percentile bootstrap interval of any ``score`` of images, given as their rows: one drawn twice is there twice.
+    """Percentile bootstrap interval of any ``score``, a function of the rows of images, where a row may repeat.
 
-    Resamples in which the score does not exist (NaN: an area without one of the two classes) are left out; the
-    interval is NaN when that is all of them.
+    Resamples without a score (NaN: ROC AUC without one of the two classes) are left out; the interval is NaN if no
+    resample has one.
     """
     scores = [score(rows) for block in _drawn(n_images, resamples, seed) for rows in block]
     return _bounds(np.array(scores), level)
@@ -153,8 +153,8 @@ def paired_of(
 ) -> Paired:
     """``paired`` for any ``score`` of ``first`` and ``second``, two models' outputs [N, …] for the same images.
 
-    ``score`` is given outputs [N, …] and the rows to score. A permutation swaps the two models' outputs image by
-    image and scores both mixtures anew. Raises ``ValueError`` when the outputs differ in shape.
+    ``score`` takes outputs [N, …] and the rows to score. A permutation swaps the two models' outputs image by image and
+    scores both mixtures. Raises ``ValueError`` if the outputs differ in shape.
     """
     if first.shape != second.shape:
         raise ValueError(f"{_DIFFER}: {first.shape} and {second.shape}")
@@ -176,23 +176,23 @@ def paired_of(
     return Paired(difference, low, high, (1 + reached) / (1 + permutations))
 
 
-# --- chance ---
+# --- random numbers ---
 def _drawn(n_images: int, resamples: int, seed: int) -> Iterator[Indices]:
-    """Blocks [B, N] of images drawn with replacement, N a row."""
+    """Blocks [B, N] of resamples: each row has N images drawn with replacement."""
     chance = np.random.default_rng((seed, 0))
     for rows in _blocks(n_images, resamples):
         yield chance.integers(n_images, size=(rows, n_images))
 
 
 def _times_drawn(n_images: int, resamples: int, seed: int) -> Iterator[Doubles]:
-    """Blocks [B, N] of how often each image is drawn: multinomial, N draws a row."""
+    """Blocks [B, N] of resamples as counts: how often each image is drawn in a row."""
     for drawn in _drawn(n_images, resamples, seed):
         drawn += n_images * np.arange(len(drawn))[:, None]
         yield np.bincount(drawn.ravel(), minlength=drawn.size).reshape(drawn.shape).astype(np.float64)
 
 
 def _swaps(n_images: int, permutations: int, seed: int) -> Iterator[Doubles]:
-    """Blocks [B, N] of fair coins: 1 where the two models' outputs are swapped."""
+    """Blocks [B, N] of permutations: 1, with probability 1/2, where the two models' outputs are swapped."""
     chance = np.random.default_rng((seed, 1))
     for rows in _blocks(n_images, permutations):
         coins = chance.integers(256, size=(rows, -(-n_images // 8)), dtype=np.uint8)
@@ -200,7 +200,7 @@ def _swaps(n_images: int, permutations: int, seed: int) -> Iterator[Doubles]:
 
 
 def _blocks(n_images: int, repeats: int) -> Iterator[int]:
-    """``repeats`` in parts that fit the memory."""
+    """Sizes of blocks that fit in memory and sum to ``repeats``."""
     size = max(1, _CELLS // max(1, n_images))
     for start in range(0, repeats, size):
         yield min(size, repeats - start)
@@ -215,10 +215,11 @@ def _bounds(values: Doubles, level: float) -> tuple[float, float]:
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """p-values adjusted for being several, in their order (Holm 1979, Scandinavian Journal of Statistics 6).
+    """p-values adjusted for multiple comparisons, in the given order (Holm 1979, Scandinavian Journal of Statistics 6).
 
-    The smallest of m is multiplied by m, the next by m - 1, and so on; none becomes smaller than one before it, none
-    larger than 1. Rejecting what is at most alpha then errs, anywhere, with a probability of at most alpha.
+    The smallest of m is multiplied by m, the next by m - 1, and so on; no adjusted value is smaller than the one before
+    it, or larger than 1. If every value of at most alpha is rejected, the probability of any false rejection is at most
+    alpha.
     """
     adjusted, highest = [0.0] * len(p_values), 0.0
     for rank, place in enumerate(np.argsort(p_values, kind="stable").tolist()):

@@ -1,4 +1,4 @@
-"""From a target to something to evaluate on: shards with captions, or an eval set, translated where it has to be."""
+"""Loads the data of a target: shards with captions, or an eval set, translated where it lacks a language."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ TRAIN = "train"
 
 @dataclass(frozen=True)
 class Request:
-    """What is asked of a set. No ``langs`` means all that it has; ``probes``: images to train on are needed too."""
+    """What is wanted of a set. No ``langs`` means all languages of the set; ``probes`` need training images too."""
 
     langs: Sequence[str]
     data: str
@@ -37,7 +37,7 @@ class Request:
 
 
 class ShardSet:
-    """Any shards with captions. What they lack is said before a model is loaded, where they can be read twice."""
+    """Shards with captions. If they can be read twice, a missing language is an error before a model is loaded."""
 
     def __init__(self, inputs: Sequence[str], request: Request, env: Env) -> None:
         self._source = source.Source(inputs, env)
@@ -51,12 +51,12 @@ class ShardSet:
             self._check(_count_languages(self._source.shards))
 
     def samples(self) -> Iterable[Sample] | None:
-        """The samples once more, None for a stream, which is gone."""
+        """The samples once more; None for a stream, which can be read once only."""
         shards = self._source.shards
         return source.Source(shards, Env(self._env.settings, "eval")) if all(map(_readable_twice, shards)) else None
 
     def read(self, contenders: Sequence[Contender], batch_size: int) -> EvalData:
-        """Read and embed everything. The error for a language without captions lists those there are."""
+        """Read and embed everything. Raises ``CapivaraError`` for a language without captions, and lists the others."""
         clips = [each.clip for each in contenders]
         gallery = collect(self.name, self._source, clips, self._env, batch_size)
         self._check(Counter({lang: len(each.texts) for lang, each in gallery.captions.items()}))
@@ -88,7 +88,7 @@ class ShardSet:
 
 
 class NamedSet:
-    """An eval set by name. Data and translators that cannot be had are said before a model is loaded."""
+    """An eval set by name. Missing data and translators are errors before a model is loaded."""
 
     def __init__(self, spec: str, request: Request, env: Env) -> None:
         own = tuple(catalogue.languages(spec))
@@ -110,7 +110,7 @@ class NamedSet:
         return self._load(next(iter(self._sets))).samples
 
     def read(self, contenders: Sequence[Contender], batch_size: int) -> EvalData:
-        """Images are read and embedded with the first language; a language that is only translated from goes again."""
+        """Read and embed everything: images with the first language, then the captions of other languages."""
         first, *others = self._sets.values()
         clips = [each.clip for each in contenders]
         gallery = collect(f"{self.name} {self._request.split}", _counted(first.samples, self._env), clips, self._env,
@@ -146,7 +146,7 @@ class NamedSet:
         return Translation(self._request.translator, source, target, self._env)
 
     def _prompt_languages(self) -> dict[str, EvalSet]:
-        """For each native language that has names and no templates, the set whose templates are translated for it."""
+        """For each language that has names but no templates, the set whose templates are translated for it."""
         given = self._request.templates
         bare = [lang for lang, each in self._sets.items() if each.classes and not each.templates and lang not in given]
         if not bare or self._request.classes:
@@ -155,7 +155,7 @@ class NamedSet:
         return {lang: pivot for lang in bare if pivot.templates and lang != self._pivot}
 
     def _classes(self) -> dict[str, Classes]:
-        """The set's own class names and templates, and translations where a language has none."""
+        """The set's own class names and templates, translated for a language that has none."""
         found: dict[str, Classes] = {}
         for lang in self._wanted:
             own = self._sets.get(lang)
@@ -178,7 +178,7 @@ class NamedSet:
 
 
 def _train_source(name: str, request: Request, env: Env) -> source.Source | None:
-    """The shards given to train probes on; an error where probes are asked for and nothing can train them."""
+    """The shards given with ``--train``, None without. Raises ``CapivaraError`` if no probe is wanted."""
     if not request.train:
         return None
     if not request.probes:
@@ -193,7 +193,7 @@ def _counted(samples: Iterable[Sample], env: Env) -> Iterable[Sample]:
 
 
 def _check_labels(gallery: Gallery, classes: Mapping[str, Classes], name: str) -> None:
-    """``--classes`` asks for classification: refuse images without classes, and classes without a name."""
+    """Raise ``CapivaraError`` if class names are given but no image has a class, or one has a class without a name."""
     if not classes:
         return
     if not any(gallery.labels):
@@ -221,13 +221,13 @@ def _readable_twice(shard: str) -> bool:
 
 
 def _count_languages(shards: Sequence[str]) -> Counter[str]:
-    """Captions by language, from the text alone: seconds, where embedding the images takes minutes."""
+    """Captions by language, read without the images: this takes seconds, embedding the images takes minutes."""
     counts: Counter[str] = Counter()
     for shard in shards:
         with reading(shard) as reader:
             for sample in reader:
                 try:
                     counts.update(code_of(caption.lang) for caption in sample.captions if caption.text.strip())
-                except BadSample:  # counted when it is read in earnest
+                except BadSample:  # counted as dropped when it is evaluated
                     continue
     return counts

@@ -1,6 +1,6 @@
-"""What an eval set lacks in a language: captions, class names, prompts; machine-translated, and labelled as such.
+"""Machine-translates captions, class names and templates that an eval set lacks in a language.
 
-A set is translated once: what was translated is remembered on this machine, chunk by chunk.
+A set is translated once: translations are cached on this machine, chunk by chunk.
 """
 
 from __future__ import annotations
@@ -20,12 +20,15 @@ from capivara_cli.shards.sample import Caption
 _CHUNK = 1024
 DEFAULT_TRANSLATOR = "argos"
 _PLACE = "{}"
-_STAND_INS = (_PLACE, "XYZ", "Ximene")
-"""What stands for the class name in a template under translation: braces, a word without meaning, a person's name."""
+_PLACEHOLDERS = (_PLACE, "XYZ", "Ximene")
+"""Placeholders for the class name while a template is translated: braces, a word without meaning, a person's name."""
 
 
 class Translation:
-    """From ``source`` to ``target`` by the translator ``spec`` ("auto" is Argos), loaded at once: it may be missing."""
+    """Translates from ``source`` to ``target`` by the translator ``spec``; "auto" is Argos.
+
+    The translator is loaded at once, so that a missing one raises ``CapivaraError`` here.
+    """
 
     def __init__(self, spec: str, source: str, target: str, env: Env) -> None:
         spec = DEFAULT_TRANSLATOR if spec == "auto" else spec
@@ -40,7 +43,7 @@ class Translation:
         )
 
     def of(self, captions: Captions) -> Captions:
-        """The captions in ``target``, each with its image. What translates to nothing is counted and left out."""
+        """The captions in ``target``, each with its image; empty translations are counted and left out."""
         known = self._translate(list(dict.fromkeys(captions.texts)))
         made = Captions()
         for text, owner in zip(captions.texts, captions.owners, strict=True):
@@ -52,12 +55,15 @@ class Translation:
 
     @property
     def by(self) -> str:
-        """Who translates, and by which way: what is written beside a result."""
+        """The translator, and the language it goes through, as results record it."""
         return self._translator.by
 
     def of_classes(self, classes: Classes, *, translate_templates: bool = True) -> Classes:
-        """Names and templates in ``target``. A name that translates to nothing, or to that of another class, stays
-        as it was: two classes of one name could not be told apart. How many did is counted."""
+        """Names and templates in ``target``.
+
+        A name whose translation is empty, or equals that of another class, stays untranslated and is counted: two
+        classes with the same name cannot be told apart.
+        """
         known = self._translate(list(classes.names))
         made = [known[name].strip() for name in classes.names]
         twice = {name for name in made if made.count(name) > 1}
@@ -70,9 +76,9 @@ class Translation:
         )
 
     def of_templates(self, templates: Sequence[str]) -> tuple[tuple[str, ...], str]:
-        """Templates in ``target``, and who translated them. One that loses its place for the name is left out.
+        """Templates in ``target``, and who translated them; one that loses its place for the name is left out.
 
-        Raises ``CapivaraError`` when all of them do.
+        Raises ``CapivaraError`` if no template is left.
         """
         marked = [template.replace("{c}", "{}") for template in templates]
         found = [_PLACE.join(self._halves(template)) if template.strip() != _PLACE else template for template in marked]
@@ -80,18 +86,18 @@ class Translation:
         if not made:
             raise CapivaraError(
                 f"no template can be translated to {self.target}: {self.by} loses the place of the name",
-                "give some with --templates",
+                "give templates with --templates",
             )
         if left := sum(template.count(_PLACE) != 1 for template in found):
             self._env.note(f"templates left out: lost the name in translation to {self.target}", left)
         return made, self.by
 
     def _halves(self, template: str) -> list[str]:
-        """The translation of a template, cut where the name goes; the first stand-in that survives marks the place."""
-        for stand_in in _STAND_INS:
-            translated = self._translate([template.replace(_PLACE, stand_in)]).popitem()[1]
-            if translated.count(stand_in) == 1:
-                return translated.split(stand_in)
+        """The translation of a template, cut where the name goes, which the first surviving placeholder marks."""
+        for placeholder in _PLACEHOLDERS:
+            translated = self._translate([template.replace(_PLACE, placeholder)]).popitem()[1]
+            if translated.count(placeholder) == 1:
+                return translated.split(placeholder)
         return []
 
     def _translate(self, texts: list[str]) -> dict[str, str]:

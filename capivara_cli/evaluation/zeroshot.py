@@ -1,7 +1,7 @@
 """Zero-shot classification: a class is the mean of its prompts (Radford et al. 2021, section 3.1.4).
 
-Each prompt is embedded and L2-normalised, the prompts of a class are averaged, and the mean is normalised again: as
-in open_clip and CLIP_benchmark. Ties count by expectation, as in ``retrieval``, and are as wide as there.
+Each prompt is embedded and L2-normalised, the prompts of a class are averaged, and the mean is normalised again, as in
+open_clip and CLIP_benchmark. Tied classes are in random order, and count as tied, as in ``retrieval``.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ if TYPE_CHECKING:
 
 Floats = npt.NDArray[np.float32]
 Truth = Sequence[int] | Indices | Flags
-"""The class of each image, [N], or which classes each image has, [N, C]."""
+"""The class of each image [N], or which classes each image has [N, C]."""
 
 SCALE = 100.0
-"""What CLIP multiplies cosines with before the softmax, which mAP and ROC AUC rank by in ELEVATER."""
+"""CLIP's factor on cosines before the softmax, by which ELEVATER ranks images for mAP and ROC AUC."""
 _RANKING = ("map-11-point", "roc-auc")
 _FIELD = {"accuracy": "top1", "mean-per-class": "mean_per_class", "map-11-point": "map_11_point", "roc-auc": "roc_auc"}
-_ROUNDING = 9  # decimals of scores that rank images: one dot product comes out of BLAS in several ways
+_ROUNDING = 9  # decimals of scores that rank images: BLAS computes the same dot product in several ways
 _ROWS = 4096  # images scored at a time
 _BELOW_COSINES = -2.0
 _PROMPTS = 8192  # prompts embedded at a time
@@ -40,12 +40,13 @@ _PROMPTS = 8192  # prompts embedded at a time
 class Classification:
     """Scores as fractions from 0 to 1, None where one does not apply; ``score`` is that of ``metric``.
 
-    ``top1``, ``top5`` and ``mean_per_class`` (recall of each class that occurs, averaged) need one class per image,
-    and ``top5`` at least five classes. ``map_11_point`` and ``average_precision`` are of images with several classes:
-    the first ranks by the softmax over classes, as CAPIVARA, the second by the cosine, as CLIP_benchmark.
-    ``predicted`` [N]: the class of the best score, the first of equals. ``hits`` [N]: what each image adds to top-1,
-    a part of 1 where classes tie. ``scores`` and ``truth`` [N, C]: what mAP and ROC AUC, which no image adds to by
-    itself, rank images by, and which of them are right.
+    ``top1``, ``top5`` and ``mean_per_class`` (mean recall over the classes that occur) need one class per image, and
+    ``top5`` at least five classes. ``map_11_point`` and ``average_precision`` are for images with several classes; the
+    first ranks images by the softmax over classes, as CAPIVARA does, the second by the cosine, as CLIP_benchmark.
+    ``predicted`` [N] is the class with the best score, the first of tied ones. ``labels`` [N] are the true classes.
+    ``hits`` [N] is what each image adds to top-1, a fraction where classes tie. ``scores`` and ``truth`` [N, C] are
+    kept for mAP and ROC AUC only, which are not sums over images: the scores that rank images, and the classes they
+    have.
     """
 
     metric: Metric
@@ -65,7 +66,7 @@ class Classification:
     truth: Flags | None = None
 
     def contributions(self) -> Contributions | None:
-        """What each image adds to the score: one part, or one for each class that occurs; None for mAP and AUC."""
+        """What each image adds to the score: one part, or one per class that occurs; None for mAP and ROC AUC."""
         from capivara_cli.evaluation.significance import Contributions
 
         if self.hits is None or self.labels is None or self.scores is not None:
@@ -77,14 +78,15 @@ class Classification:
 
 
 def prompt(template: str, name: str) -> str:
-    """The template with its ``{}`` or ``{c}`` replaced; any other brace stays as it is."""
+    """The template with its ``{}`` or ``{c}`` replaced by the name; other braces stay."""
     return template.replace("{c}", name) if "{c}" in template else template.replace("{}", name)
 
 
 def class_vectors(embed_texts: Callable[[list[str]], Floats], names: Sequence[str], templates: Sequence[str]) -> Floats:
-    """One L2-normalised vector per class, [C, d]: the mean of its normalised prompts, normalised.
+    """One L2-normalised vector per class [C, d]: the mean of its normalised prompts, normalised.
 
-    Some thousands of prompts are embedded at a time: 1,000 classes in 80 templates take no more memory than a few.
+    ``embed_texts`` maps P texts to unit vectors [P, d]. It gets some thousands of prompts at a time, so 1,000 classes
+    in 80 templates take no more memory than a few.
     """
     step = max(1, _PROMPTS // len(templates))
     means = [
@@ -103,11 +105,11 @@ def classify(
 ) -> Classification:
     """Zero-shot classification of ``images`` [N, d] by class vectors ``classes`` [C, d], scored by ``metric``.
 
-    ``unnamed``: so many classes follow that have no name and are never predicted: their images are misses.
+    ``unnamed`` counts further classes without a name, which are never predicted: their images are misses.
 
-    Raises ``CapivaraError`` for a label that names no class, for no images at all, for embeddings of another size or
-    that are not finite, and for a metric that does not fit the truth. Memory beyond the inputs: one block of scores,
-    and all of them, [N, C], for mAP and ROC AUC only.
+    Raises ``CapivaraError`` for a label out of range, for no images, for embeddings of different sizes or that are not
+    finite, and for a metric that does not fit the truth. Memory beyond the inputs: one block of scores; for mAP and
+    ROC AUC all scores [N, C].
     """
     if len(images) and images.shape[1] != classes.shape[1]:
         raise CapivaraError(
@@ -131,10 +133,10 @@ def classify(
 
 @dataclass(frozen=True)
 class Scale:
-    """What scores are: of how many classes, and what to multiply them with before the softmax over classes.
+    """The number of classes, and how scores are read.
 
-    ``softmax`` None: classes do not compete, and images are ranked by the scores alone. ``tie``: scores of an image
-    that are no further apart are equal.
+    ``softmax`` is the factor on scores before the softmax over classes; None ranks images by the scores themselves.
+    Scores of an image that differ by at most ``tie`` are equal.
     """
 
     n_classes: int
@@ -143,7 +145,7 @@ class Scale:
 
 
 def scored(blocks: Iterable[Scores], truth: Truth, metric: Metric, scale: Scale) -> Classification:
-    """The classification that scores, in ``blocks`` of rows of [N, C], make of images with this ``truth``."""
+    """The classification of images with this ``truth`` by their scores [N, C], given in ``blocks`` of rows."""
     answers = np.asarray(truth)
     _check(answers, scale.n_classes, metric)
     labels = answers if answers.ndim == 1 else None
@@ -161,7 +163,7 @@ def scored(blocks: Iterable[Scores], truth: Truth, metric: Metric, scale: Scale)
 def _read(
     blocks: Iterable[Scores], labels: Indices | None, tie: float, keep: bool
 ) -> tuple[Indices, Indices, Indices, Doubles]:
-    """Of all scores: the best class, how many are above and equal the own one (of labelled images), and themselves."""
+    """The predicted classes [N], how many classes score above and equal to the own one, and the scores if ``keep``."""
     predicted: list[Indices] = []
     places: list[tuple[Indices, Indices]] = []
     kept: list[Doubles] = [np.zeros((0, 0))]
@@ -190,13 +192,13 @@ def _accuracies(labels: Indices, above: Indices, equal: Indices, n_classes: int)
 def _rankings(metric: Metric, raw: Doubles, truth: Flags, scale: float | None) -> dict[str, Any]:
     scores = raw if scale is None else metrics.log_odds(raw, scale)
     found: dict[str, Any] = {"scores": scores, "truth": truth}
-    ranked = metrics.Ranked(scores, truth)
+    ranked = metrics.Rankings(scores, truth)
     if metric == "roc-auc":
         return {**found, "roc_auc": ranked.roc_auc()}
     return {
         **found,
         "map_11_point": ranked.map_11_point(),
-        "average_precision": metrics.Ranked(raw, truth).average_precision(),
+        "average_precision": metrics.Rankings(raw, truth).average_precision(),
     }
 
 
@@ -223,11 +225,11 @@ def _check(truth: npt.NDArray[Any], n_classes: int, metric: Metric) -> None:
 
 def _check_two(labels: Indices, n_classes: int) -> None:
     if n_classes != 2:
-        raise CapivaraError(f"roc-auc is of two classes, and there are {n_classes} class names")
+        raise CapivaraError(f"roc-auc needs two classes, and there are {n_classes} class names")
     if len(set(labels.tolist())) < 2:
         raise CapivaraError(
             f"roc-auc compares two classes, and all {len(labels)} images have class {labels[0]}",
-            "take a split that has images of both",
+            "take a split with images of both",
         )
 
 

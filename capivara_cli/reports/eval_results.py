@@ -11,7 +11,7 @@ from typing import Any, Protocol
 from capivara_cli.errors import CapivaraError
 from capivara_cli.evaluation import examples
 from capivara_cli.evaluation.compare import LanguageAnswers
-from capivara_cli.evaluation.examples import Queried
+from capivara_cli.evaluation.examples import QueryPool
 from capivara_cli.evaluation.measure import Contender, EvalData
 from capivara_cli.evaluation.results import EvalResults
 from capivara_cli.languages import code_of
@@ -68,7 +68,7 @@ class ResultsWriter:
         if answers.lang not in self._langs:
             return
         data, captions = self._data, answers.captions
-        asked = Queried(data.name, data.split, answers.lang, captions.texts, captions.owners, data.gallery.keys)
+        asked = QueryPool(data.name, data.split, answers.lang, captions.texts, captions.owners, data.gallery.keys)
         for run, picked in self._examples.items():
             models = {name: answers.models[name] for name in (self._first, run) if name in answers.models}
             if run in models:

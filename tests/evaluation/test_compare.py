@@ -259,7 +259,7 @@ def test_a_template_that_loses_its_place_is_left_out_or_an_error(shapes, monkeyp
 def test_probes_know_no_language_and_are_of_the_tower(shapes, here):
     env = models(base=Fake(), tuned=Fake(knows="pt"), other=Fake(tower="b"))
     options = Options(model="base", lang="en", mode="linear-probe,few-shot")
-    with pytest.raises(CapivaraError, match="6 questions each: 0 of 3 classes have images enough"):
+    with pytest.raises(CapivaraError, match="6 questions each: 0 of 3 classes have enough images"):
         evaluate.run(["shapes", "tuned", "other"], options, env)
     options = Options(model="base", lang="en", mode="linear-probe")
     found = evaluate.run(["shapes", "tuned", "other"], options, env)["classification"]

@@ -42,7 +42,7 @@ def a_choice(lang: str = "pt", **changes: Any) -> dict[str, Any]:
     }
     asked |= {name: changes.pop(name) for name in list(changes) if name in asked}
     models = {name: answers(right, texts, asked["owners"]) for name, texts in (("base", start), ("runs/pt", adapted))}
-    return examples.pick(examples.Queried(**asked), models, **{"found": 2, **changes})
+    return examples.pick(examples.QueryPool(**asked), models, **{"found": 2, **changes})
 
 
 def answers(images: Any, texts: Any, owners: Any) -> examples.Answers:
@@ -140,7 +140,7 @@ def test_a_failure_leaves_what_was_there(tmp_path: Path) -> None:
         (lambda entry: entry.pop("lang"), "'lang'"),
         (lambda entry: entry["text_to_image"][0].update(verdict="won"), "verdict 'won'"),
         (lambda entry: entry["text_to_image"][0]["rank"].clear(), "'base'"),
-        (lambda entry: entry["images"].update(k0="../../secret.jpg"), "'../../secret.jpg' is no file name"),
+        (lambda entry: entry["images"].update(k0="../../secret.jpg"), "'../../secret.jpg' is not a file name"),
     ],
 )
 def test_damaged_examples_are_named(tmp_path: Path, change: Any, reason: str) -> None:

@@ -9,9 +9,9 @@ import pytest
 
 from capivara_cli.errors import CapivaraError
 from capivara_cli.evaluation.metrics import (
-    Ranked,
-    Ranking,
-    Tally,
+    ClassRanking,
+    Rankings,
+    ScoreCounts,
     average_precision,
     average_precision_11_point,
     check_metric,
@@ -33,8 +33,8 @@ def several_labels(seed: int, n: int, n_classes: int, levels: int = 0) -> tuple[
     return scores.astype(np.float32), truth
 
 
-def counts_of(scores: list[float], truth: list[int]) -> Tally:
-    return Ranking(np.array(scores), np.array(truth, bool)).tally()
+def counts_of(scores: list[float], truth: list[int]) -> ScoreCounts:
+    return ClassRanking(np.array(scores), np.array(truth, bool)).counts()
 
 
 @pytest.mark.parametrize("levels", [0, 12, 3])
@@ -47,7 +47,7 @@ def test_11_point_map_equals_vision_evaluation(seed, levels):
     theirs.add_predictions(scores[:80], truth[:80].astype(int))
     theirs.add_predictions(scores[80:], truth[80:].astype(int))
     (expected,) = theirs.get_report().values()
-    assert Ranked(scores, truth).map_11_point() == pytest.approx(expected, abs=1e-9)
+    assert Rankings(scores, truth).map_11_point() == pytest.approx(expected, abs=1e-9)
     assert 0.2 < expected < 0.95
 
 
@@ -56,7 +56,7 @@ def test_average_precision_equals_scikit_learn_with_ties_too(levels):
     metrics = pytest.importorskip("sklearn.metrics")
     scores, truth = several_labels(5, 200, 8, levels)
     each = [metrics.average_precision_score(truth[:, k], scores[:, k]) for k in range(8)]
-    assert Ranked(scores, truth).average_precision() == pytest.approx(np.mean(each), abs=1e-9)
+    assert Rankings(scores, truth).average_precision() == pytest.approx(np.mean(each), abs=1e-9)
 
 
 def test_average_precision_equals_clip_benchmark_without_ties():
@@ -64,7 +64,7 @@ def test_average_precision_equals_clip_benchmark_without_ties():
     torch = pytest.importorskip("torch")
     scores, truth = several_labels(6, 200, 8)
     each = theirs.average_precision_per_class(torch.from_numpy(scores), torch.from_numpy(truth))
-    assert Ranked(scores, truth).average_precision() == pytest.approx(each.mean().item(), abs=1e-6)
+    assert Rankings(scores, truth).average_precision() == pytest.approx(each.mean().item(), abs=1e-6)
 
 
 def test_average_precision_differs_from_clip_benchmark_where_the_order_of_the_images_would_decide():
@@ -78,7 +78,7 @@ def test_average_precision_differs_from_clip_benchmark_where_the_order_of_the_im
     # A class that never occurs counts as 0 in CLIP_benchmark; here, as in vision_evaluation, it is left out.
     scores, truth = np.array([[0.9, 0.1], [0.2, 0.3]]), np.array([[True, False], [False, False]])
     assert theirs(torch.tensor(scores), torch.tensor(truth)).mean().item() == 0.5
-    assert Ranked(scores, truth).average_precision() == 1.0
+    assert Rankings(scores, truth).average_precision() == 1.0
 
 
 @pytest.mark.parametrize("levels", [0, 12, 2])
@@ -89,7 +89,7 @@ def test_roc_auc_equals_scikit_learn_and_vision_evaluation(levels):
     labels = truth[:, 1].astype(int)
     expected = metrics.roc_auc_score(labels, scores[:, 1])
     one_hot = np.eye(2, dtype=bool)[labels]
-    assert Ranked(scores, one_hot).roc_auc() == pytest.approx(expected, abs=1e-9)
+    assert Rankings(scores, one_hot).roc_auc() == pytest.approx(expected, abs=1e-9)
     theirs = evaluators.RocAucEvaluator()
     theirs.add_predictions(scores, labels)
     assert theirs.get_report()["roc_auc"] == pytest.approx(expected, abs=1e-9)
@@ -126,7 +126,7 @@ def test_rankings_without_positives_or_negatives_are_not_numbers():
     assert math.isnan(roc_auc(counts_of([1, 2], [1, 1])))
     assert math.isnan(roc_auc(counts_of([], [])))
     assert math.isnan(average_precision(counts_of([], [])))
-    nothing = Ranked(np.ones((3, 2)), np.zeros((3, 2), bool))
+    nothing = Rankings(np.ones((3, 2)), np.zeros((3, 2), bool))
     assert math.isnan(nothing.map_11_point())
 
 
@@ -137,7 +137,7 @@ def test_weights_are_repetitions(levels):
     for _ in range(5):
         rows = rng.integers(0, 60, 60)
         weights = np.bincount(rows, minlength=60).astype(np.float64)
-        ours, again = Ranked(scores, truth), Ranked(scores[rows], truth[rows])
+        ours, again = Rankings(scores, truth), Rankings(scores[rows], truth[rows])
         assert ours.map_11_point(weights) == pytest.approx(again.map_11_point(), abs=1e-12)
         assert ours.average_precision(weights) == pytest.approx(again.average_precision(), abs=1e-12)
         assert ours.roc_auc(weights) == pytest.approx(again.roc_auc(), abs=1e-12)

@@ -252,7 +252,7 @@ def test_classes_with_too_few_images_are_left_out_and_counted():
     assert (found.n_classes, found.left_out) == (2, 5)
     assert len(few_shot(train, None, Episodes(way=1, shot=5, queries=3, count=7)).accuracies) == 7
     with pytest.raises(
-        CapivaraError, match="of 3 classes with 5 examples and 6 questions each: 2 of 7 classes have im"
+        CapivaraError, match="of 3 classes with 5 examples and 6 questions each: 2 of 7 classes have enough im"
     ):
         few_shot(train, test, Episodes(way=3, shot=5, queries=6))
     with pytest.raises(CapivaraError, match="with 5 examples and 6 questions each: 0 of 5 classes"):

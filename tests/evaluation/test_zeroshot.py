@@ -13,7 +13,7 @@ from capivara_cli.errors import CapivaraError
 from capivara_cli.evaluation import zeroshot as module
 from capivara_cli.evaluation.disparity import disparity
 from capivara_cli.evaluation.evalset import check_names, check_templates
-from capivara_cli.evaluation.metrics import Ranked
+from capivara_cli.evaluation.metrics import Rankings
 from capivara_cli.evaluation.zeroshot import Scale, class_vectors, classify, confused, confusion, prompt, scored
 from capivara_cli.models.clip import load_clip
 from capivara_cli.pipeline.env import Env
@@ -213,7 +213,7 @@ def test_images_with_several_classes_score_as_in_vision_evaluation_and_clip_benc
     assert (found.top1, found.top5, found.mean_per_class, found.roc_auc, found.hits) == (None,) * 5
     assert found.contributions() is None
     assert found.predicted.tolist() == logits.argmax(dim=1).tolist()
-    assert Ranked(found.scores, found.truth).map_11_point() == found.score  # what a bootstrap starts from
+    assert Rankings(found.scores, found.truth).map_11_point() == found.score  # what a bootstrap starts from
 
 
 def eleven_points(evaluators, scores: np.ndarray, truth: np.ndarray) -> float:
@@ -266,7 +266,7 @@ def test_roc_auc_is_of_the_probability_of_class_1():
 
 def test_a_metric_that_does_not_fit_is_an_error():
     two, three = np.eye(2, dtype=np.float32), np.eye(3, dtype=np.float32)
-    with pytest.raises(CapivaraError, match="roc-auc is of two classes, and there are 3 class names"):
+    with pytest.raises(CapivaraError, match="roc-auc needs two classes, and there are 3 class names"):
         classify(three, [0, 1, 2], three, "roc-auc")
     with pytest.raises(CapivaraError, match="roc-auc compares two classes, and all 2 images have class 1"):
         classify(two, [1, 1], two, "roc-auc")

@@ -166,7 +166,7 @@ def with_examples(run: Path, models: Sequence[str] | None = None) -> None:
     names = list(models or ["toy", f"runs/{run.name}"])
     angles = np.pi * np.arange(4) / 2
     right = np.stack([np.cos(angles), np.sin(angles)], axis=1).astype(np.float32)
-    asked = examples.Queried(
+    asked = examples.QueryPool(
         "toy", "test", "pt", [f"texto {EVIL} {row}" for row in range(4)], range(4), [f"k{row}" for row in range(4)]
     )
     models = {}

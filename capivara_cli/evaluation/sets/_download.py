@@ -1,4 +1,4 @@
-"""Files of eval sets from the web, kept in the cache folder: all or nothing, checked, or a clear error at once."""
+"""Downloads files of eval sets into the cache folder, each file complete and checked, or raises an error at once."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _SILENCE_SECONDS = 60.0
 
 @dataclass(frozen=True)
 class Remote:
-    """One file of the web. ``what`` and ``size`` are for the reader of an error; ``sha256`` is "" where not known."""
+    """One file on the web. ``what`` and ``size`` are for error messages; ``sha256`` is "" where it is not known."""
 
     url: str
     what: str
@@ -34,12 +34,12 @@ class Remote:
 
 
 def folder(name: str) -> Path:
-    """Where what was downloaded for the set ``name`` is kept. Not created here."""
+    """The folder for the downloads of the set ``name``; it is not created here."""
     return cache.folder() / "evalsets" / name
 
 
 def fetch(remote: Remote, path: Path, layout: str) -> Path:
-    """``path``, downloaded on first use. ``CapivaraError`` when it cannot be had: ``layout`` says how to do without."""
+    """``path``, downloaded on first use. Raises ``CapivaraError`` if that fails, with the hint ``layout``."""
     if path.is_file():
         return path
     _check_online(remote, path, layout)
@@ -53,12 +53,12 @@ def fetch(remote: Remote, path: Path, layout: str) -> Path:
             digest.update(block)
         if remote.sha256 and digest.hexdigest() != remote.sha256:
             found = f"its sha256 is {digest.hexdigest()}, not {remote.sha256}"
-            raise CapivaraError(f"{remote.url}: not the file that was expected: {found}", layout)
+            raise CapivaraError(f"{remote.url}: not the expected file: {found}", layout)
     return path
 
 
 def unpack(remote: Remote, path: Path, layout: str) -> Path:
-    """The folder ``path`` with the files of a tar archive, all in one folder; downloaded on first use."""
+    """The folder ``path`` with all files of a tar archive side by side; downloaded on first use."""
     if path.is_dir():
         return path
     packed = fetch(remote, path.with_name(f"{path.name}.tar.gz"), layout)
@@ -80,7 +80,7 @@ def _extract(plain: gzip.GzipFile, into: Path) -> None:
             if source is not None:
                 with source, open(into / name, "wb") as out:
                     shutil.copyfileobj(source, out)
-    while plain.read(1 << 20):  # to the very end: gzip's checksum is there
+    while plain.read(1 << 20):  # to the end, where gzip has its checksum
         pass
 
 
@@ -91,7 +91,7 @@ def _size(remote: Remote) -> str:
 def _check_online(remote: Remote, path: Path, layout: str) -> None:
     from huggingface_hub import constants
 
-    if constants.HF_HUB_OFFLINE:  # the one switch for "no network", wherever files are from
+    if constants.HF_HUB_OFFLINE:  # the one switch for "no network", whatever the source
         raise _missing(remote, path, "HF_HUB_OFFLINE is set and the local cache does not have them", layout)
 
 
@@ -119,9 +119,9 @@ def _missing(remote: Remote, path: Path, why: str, layout: str) -> CapivaraError
 
 @dataclass(frozen=True)
 class Repository:
-    """Annotation files that a public Git repository has at one commit. ``root``: a folder that every clone of it has.
+    """Annotation files in a public Git repository at one commit. ``root``: a folder that every clone has.
 
-    ``sha256`` are the checksums of the files that are known.
+    ``sha256`` maps file names to checksums, as far as they are known.
     """
 
     name: str  # "multi30k/dataset"
@@ -133,9 +133,9 @@ class Repository:
 
 
 class Annotations:
-    """The files of a repository: from a clone in the folder of ``--data`` if it has one, else downloaded one by one.
+    """The files of a repository: from a clone in the folder of ``--data`` if there is one, else downloaded one by one.
 
-    ``checksums`` are those of the files asked for so far.
+    ``checksums`` are those of the files that were read so far.
     """
 
     def __init__(self, repository: Repository, data: str, layout: str) -> None:
@@ -153,7 +153,7 @@ class Annotations:
         return f"downloaded from github.com/{self._repository.name}@{self._repository.commit}"
 
     def path(self, name: str) -> Path:
-        """The local path of a file of the repository. ``CapivaraError`` when it cannot be had."""
+        """The local path of a file of the repository. Raises ``CapivaraError`` if it is not available."""
         path = self._downloaded(name) if self._clone is None else self._clone / name
         if not path.is_file():
             raise CapivaraError(f"{self._clone}: there is no {name} in it", self._layout)

@@ -1,4 +1,4 @@
-"""What the files of eval sets have in common: lines of text that are counted, images in folders and archives."""
+"""Readers of the files of eval sets: text with a known number of lines, images in folders and archives."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from pathlib import Path
 from capivara_cli.errors import CapivaraError, unknown
 from capivara_cli.shards.sample import IMAGE_SUFFIXES, Caption, Sample, encode_json
 
-Row = tuple[str, list[str]]
-"""The file name of an image, and its captions in one language; there may be none."""
+CaptionedImage = tuple[str, list[str]]
+"""The file name of an image, and its captions in one language, possibly none."""
 
-Read = Callable[[str], bytes | None]
-"""The bytes of an image by its file name, None when it is missing."""
+ReadImage = Callable[[str], bytes | None]
+"""Returns the bytes of an image by its file name, None if it is missing."""
 
 
 def check_choice(name: str, variant: str, variants: Sequence[str], hint: str = "") -> None:
-    """Refuse a variant that a set has not; "" is the set itself."""
+    """Raise ``CapivaraError`` for a variant that the set does not have; "" is the set itself."""
     if variant and not variants:
         raise CapivaraError(f"{name}:{variant}: {name} has no variants", hint or "the split is chosen with --split")
     if variant and variant not in variants:
@@ -38,15 +38,15 @@ def checksum(path: Path) -> str:
 
 
 def lines(path: Path, expected: int) -> list[str]:
-    """The stripped lines of a UTF-8 text file (``.gz`` is undone); CRLF and a last line without an end are fine.
+    """The stripped lines of a UTF-8 text file, which may be gzipped, have CRLF, or lack a last newline.
 
-    Raises ``CapivaraError`` when there are not as many as ``expected``: line n belongs to image n.
+    Line n belongs to image n, so there must be ``expected`` lines: another number raises ``CapivaraError``.
     """
     try:
         data = path.read_bytes()
         text = (gzip.decompress(data) if path.suffix == ".gz" else data).decode("utf-8-sig")
     except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
-        raise CapivaraError(f"{path}: cannot be read: {error}", "the file is damaged: get it anew") from error
+        raise CapivaraError(f"{path}: cannot be read: {error}", "the file is damaged: get it again") from error
     found = [line.strip() for line in text.split("\n")]  # splitlines() would also split inside of a caption, at U+2028
     if found[-1] == "":
         found.pop()
@@ -58,18 +58,21 @@ def check_count(path: Path, found: int, expected: int, what: str) -> None:
     if found != expected:
         raise CapivaraError(
             f"{path}: {found:,} {what}, and this set has {expected:,}",
-            "the file is cut or is of other data: get it anew",
+            "the file is cut off, or belongs to other data: get it again",
         )
 
 
 @dataclass(frozen=True)
 class Samples:
-    """One sample per row, each time anew; an image that is missing makes one without, which evaluation counts."""
+    """Iterates over one sample per image, any number of times.
 
-    rows: Sequence[Row]
+    A missing image gives a sample without image, which the evaluation counts as dropped.
+    """
+
+    rows: Sequence[CaptionedImage]
     lang: str
     by: str
-    read: Read
+    read: ReadImage
 
     def __iter__(self) -> Iterator[Sample]:
         for name, captions in self.rows:
@@ -81,19 +84,19 @@ class Samples:
 
 
 def key_of(name: str) -> str:
-    """The key of the sample with the image ``name``: as in WebDataset, it ends at the first dot."""
+    """The key of the sample with the image ``name``: up to the first dot, as in WebDataset."""
     return Path(name).name.partition(".")[0]
 
 
 @dataclass(frozen=True)
 class ImageFolder:
-    """Images in a folder; ``places`` are the folders below ``root`` that they may be in, in order."""
+    """Images in a folder; ``places`` are the subfolders of ``root`` to look in, in this order."""
 
     root: Path
     places: tuple[str, ...]
 
     def find(self, name: str) -> Path | None:
-        """Where an image is; only the last part of ``name`` counts, so that no name leads out of the folder."""
+        """The path of an image. Only the last part of ``name`` counts, so that no name leads out of the folder."""
         paths = (self.root / place / Path(name).name for place in self.places)
         return next((path for path in paths if path.is_file()), None)
 
@@ -101,15 +104,15 @@ class ImageFolder:
         path = self.find(name)
         return None if path is None else path.read_bytes()
 
-    def demand(self, rows: Sequence[Row], layout: str) -> Read:
-        """``read``, when at least one of the images is there; else ``CapivaraError`` with the ``layout``."""
+    def demand(self, rows: Sequence[CaptionedImage], layout: str) -> ReadImage:
+        """``read``, if at least one image exists; else raises ``CapivaraError`` with the hint ``layout``."""
         there = [place for place in self.places if (self.root / place).is_dir()]
         if not there:
             wanted = " or ".join(f"{place}/" for place in self.places)
             raise CapivaraError(f"{self.root}: there is no folder {wanted} with the images", layout)
         if not any(self.find(name) for name, _ in rows):
             looked = ", ".join(f"{place}/{Path(rows[0][0]).name}" for place in there)
-            raise CapivaraError(f"{self.root}: none of the {len(rows):,} images is there; looked for {looked}", layout)
+            raise CapivaraError(f"{self.root}: none of the {len(rows):,} images exists; looked for {looked}", layout)
         return self.read
 
 
@@ -129,8 +132,8 @@ class ImageZip:
         member = self._members.get(Path(name).name)
         return None if member is None else self._archive.read(member)
 
-    def demand_all(self, rows: Sequence[Row], layout: str) -> Read:
-        """``read``, when every image is there: for an archive of another set with the same images."""
+    def demand_all(self, rows: Sequence[CaptionedImage], layout: str) -> ReadImage:
+        """``read``, if the archive has every image; for an archive of another set with the same images."""
         missing = sum(Path(name).name not in self._members for name, _ in rows)
         if missing:
             raise CapivaraError(f"{self._path}: {missing:,} of the {len(rows):,} images are not in it", layout)

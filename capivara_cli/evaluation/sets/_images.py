@@ -1,4 +1,4 @@
-"""Where the images of a set are found, and how class names are compared: shared by the sets of labelled images."""
+"""Shared by the sets of labelled images: the images of a split, and the comparison of lists of class names."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SPLITS = ("test", "train", "val")
 
 @dataclass(frozen=True)
 class Images:
-    """Samples of one split, and what a result must say about where they come from."""
+    """Samples of one split, and their origin, which results record."""
 
     samples: Iterable[Sample]
     obtained: str
@@ -24,12 +24,12 @@ class Images:
 
 
 def folded(name: str) -> str:
-    """A class name as it is compared: ``Off-center_face`` and ``off center face`` are one."""
+    """A class name in the form that is compared: ``Off-center_face`` and ``off center face`` are the same."""
     return re.sub(r"[\W_]+", " ", name.casefold()).strip()
 
 
 def lines_of(path: Path) -> list[str]:
-    """The lines of a small text file, stripped; [] where there is no such file. Only a newline ends a line."""
+    """The stripped lines of a small text file; [] if there is no such file. Only a newline ends a line."""
     try:
         text = path.read_text("utf-8-sig")
     except FileNotFoundError:
@@ -40,10 +40,10 @@ def lines_of(path: Path) -> list[str]:
 
 
 def places(ours: Sequence[str], theirs: Sequence[str], source: str) -> list[int] | None:
-    """Which class of ours each of their class numbers is, None where the numbers mean the same.
+    """Maps their class numbers to ours; None if the numbers mean the same.
 
-    Both lists name the classes of one set. Raises ``CapivaraError`` when a name that both have has another number and
-    the lists do not hold the same names, so that nobody can say which is which.
+    Both lists name the classes of one set. Raises ``CapivaraError`` if a common name has different numbers and other
+    names differ too, so that the classes cannot be matched.
     """
     own, other = [folded(name) for name in ours], [folded(name) for name in theirs]
     if own == other or not other:
@@ -62,6 +62,6 @@ def places(ours: Sequence[str], theirs: Sequence[str], source: str) -> list[int]
 
 
 def with_language(variant: str) -> tuple[str, str]:
-    """``photos@pt`` -> ("photos", "pt"): the language a folder's names or captions are in; English where not said."""
+    """``photos@pt`` -> ("photos", "pt"): a path and the language of its names or captions, English by default."""
     path, at, lang = variant.rpartition("@")
     return (path, lang) if at and languages.knows(lang) else (variant, "en")

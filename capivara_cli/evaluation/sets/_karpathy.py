@@ -1,6 +1,6 @@
 """Flickr30k and COCO in Karpathy's splits: from a folder, or the test split from the hub.
 
-Both are on the hub in the same form: a table with a row per image, and a zip archive of the images.
+The hub has both in the same form: a table with a row per image, and a zip archive of the images.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from typing import Any
 from capivara_cli.errors import CapivaraError, unknown
 from capivara_cli.evaluation.evalset import EvalSet, Provenance
 from capivara_cli.evaluation.sets._files import (
+    CaptionedImage,
     ImageFolder,
     ImageZip,
-    Read,
-    Row,
+    ReadImage,
     Samples,
     check_choice,
     check_count,
@@ -30,7 +30,7 @@ from capivara_cli.models import hub
 
 @dataclass(frozen=True)
 class Hub:
-    """A test split on the hub: its table, its images, and what an error says of them."""
+    """A test split on the hub: its table, its archive of images, and their description for error messages."""
 
     repo: str
     table: str
@@ -41,7 +41,7 @@ class Hub:
 
 @dataclass(frozen=True)
 class Karpathy:
-    """A set of Karpathy's. ``annotations`` is his file, ``places`` the folders of images beside it."""
+    """A set with Karpathy's splits. ``annotations`` is his file, ``places`` are the folders of images beside it."""
 
     name: str
     title: str
@@ -52,7 +52,7 @@ class Karpathy:
     hub: Hub
 
     def load(self, variant: str, lang: str, data: str, split: str, counts: Mapping[str, int]) -> EvalSet:
-        """The English captions and images of one split; ``counts`` are the images of each."""
+        """The English captions and images of one split; ``counts`` maps splits to their number of images."""
         check_choice(self.name, variant, ())
         if split not in counts:
             raise unknown(f"split of {self.name}", split, counts)
@@ -70,7 +70,7 @@ class Karpathy:
         return EvalSet(self.name, lang, Samples(rows, lang, "human", read), provenance)
 
     def test_images(self, layout: str) -> ImageZip:
-        """The images of the test split on the hub, which other sets have captions of too."""
+        """The images of the test split on the hub; other sets have captions of these images too."""
         return ImageZip(self._hub_folder(layout) / self.hub.archive)
 
     def _hub_folder(self, layout: str) -> Path:
@@ -80,7 +80,7 @@ class Karpathy:
         )  # fmt: skip
         return hub.folder(need)
 
-    def _from_hub(self, split: str, count: int) -> tuple[list[Row], Read, Path]:
+    def _from_hub(self, split: str, count: int) -> tuple[list[CaptionedImage], ReadImage, Path]:
         if split != "test":
             raise CapivaraError(f"{self.name}: only the test split can be downloaded, not {split}", self.layout)
         folder = self._hub_folder(self.layout)
@@ -89,7 +89,7 @@ class Karpathy:
         check_count(table, len(rows), count, "images")
         return rows, ImageZip(folder / self.hub.archive).read, table
 
-    def _from_folder(self, folder: Path, split: str, count: int) -> tuple[list[Row], Read, Path]:
+    def _from_folder(self, folder: Path, split: str, count: int) -> tuple[list[CaptionedImage], ReadImage, Path]:
         annotations = folder / self.annotations
         if not annotations.is_file():
             raise CapivaraError(f"{folder}: there is no {self.annotations} in it", self.layout)
@@ -104,7 +104,7 @@ class Karpathy:
 
 
 def read_annotations(path: Path) -> list[dict[str, Any]]:
-    """The images of a ``dataset_*.json`` of Karpathy's."""
+    """The images in a ``dataset_*.json`` of Karpathy's."""
     try:
         images = json.loads(path.read_bytes())["images"]
     except (ValueError, KeyError, TypeError) as error:
@@ -112,21 +112,21 @@ def read_annotations(path: Path) -> list[dict[str, Any]]:
     return list(images)
 
 
-def _rows_of_table(path: Path, layout: str) -> list[Row]:
+def _rows_of_table(path: Path, layout: str) -> list[CaptionedImage]:
     """The rows of the hub's table: ``raw`` holds the captions of an image as a list."""
     try:
         with open(path, encoding="utf-8", newline="") as lines:
             return [(row["filename"], _texts(row["raw"])) for row in csv.DictReader(lines)]
     except (OSError, ValueError, KeyError, SyntaxError, csv.Error) as error:
-        raise CapivaraError(f"{path}: not the table of captions that was expected: {error!r}", layout) from error
+        raise CapivaraError(f"{path}: not the expected table of captions: {error!r}", layout) from error
 
 
 def _texts(cell: str) -> list[str]:
-    """A list of texts, written as JSON or as Python writes it."""
+    """A list of texts, written as JSON or as Python's ``repr``."""
     try:
         found = json.loads(cell)
     except ValueError:
         found = ast.literal_eval(cell)
     if not isinstance(found, list) or not all(isinstance(text, str) for text in found):
-        raise ValueError(f"{cell[:60]!r} is no list of captions")
+        raise ValueError(f"{cell[:60]!r} is not a list of captions")
     return found

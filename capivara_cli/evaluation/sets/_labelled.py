@@ -2,7 +2,7 @@
 
 The images are downloaded from CLIP_benchmark's repositories on the hub, or come from ``--data DIR``. The classes are
 in the order of those repositories, so that their class numbers fit. The Portuguese names are CAPIVARA's with its
-mistakes corrected; ``name:paper`` takes them, and its templates, as the paper had them (arXiv 2310.13683).
+mistakes corrected; ``name:paper`` has the names and templates as the paper used them (arXiv 2310.13683).
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ PAPER = "paper"
 class Labels:
     """One file of ``labels/``: a set, its class names and its templates by language.
 
-    ``hub``: the repository with the images, "" when they cannot be downloaded. ``folders``: what the folders of the
-    classes are called in the official distribution. ``reordered``: ELEVATER numbers the classes otherwise.
-    ``other_folders``: the official distribution has more classes. ``test_is``: the official split that serves as test.
-    ``paper``: language -> {"names", "templates"} as the paper had them, mistakes included.
+    ``hub``: the repository with the images, "" if they cannot be downloaded. ``folders``: the names of the class
+    folders in the official distribution. ``reordered``: ELEVATER numbers the classes differently. ``other_folders``:
+    the official distribution has more classes. ``test_is``: the official split that is used as test. ``paper``:
+    language -> {"names", "templates"} as the paper used them, mistakes included.
     """
 
     name: str
@@ -56,7 +56,7 @@ class Labels:
 
     @property
     def layouts(self) -> str:
-        """What ``--data DIR`` may look like, for the reader of an error."""
+        """The layouts of ``--data DIR``, for error messages."""
         if self.name == "hateful-memes":
             return f"--data DIR takes {_memes.LAYOUT}; get the data at {self.homepage}"
         own = _voc.LAYOUT if self.metric == "map-11-point" else "DIR/test/CLASS/*.jpg, DIR/CLASS/*.jpg"
@@ -75,7 +75,7 @@ def read(name: str) -> Labels:
 
 
 def languages(name: str, variant: str) -> tuple[str, ...]:
-    """The languages with class names; those of the paper's lists for the variant "paper"."""
+    """The languages with class names; for the variant "paper" those of the paper's lists."""
     labels = read(name)
     check_choice(labels.name, variant, [PAPER] if labels.paper else [])
     return tuple(labels.paper if variant else labels.names)
@@ -93,8 +93,8 @@ def load(name: str, variant: str, *, lang: str, data: str, split: str, env: Env)
     if len(listed["names"]) != labels.classes:
         console.warn(
             f"{_spec(labels, variant)}: the paper's list has {len(listed['names'])} names for {labels.classes} "
-            "classes; from the missing one on, every name stands for the class before its own, and the last class "
-            "cannot be found: the score is the paper's, not the model's"
+            "classes. From the missing name on, every name stands for the class before its own, and the last class is "
+            "never predicted: the score repeats the paper's mistake"
         )
     official = labels.test_is if split == "test" and labels.test_is else split
     source = f"{labels.title.partition(':')[0]} ({labels.homepage})"
@@ -116,11 +116,11 @@ def _spec(labels: Labels, variant: str) -> str:
 
 
 def images(labels: Labels, data: str, split: str) -> Images:
-    """The images of a split with class numbers of ours, from a folder or from the hub."""
+    """The images of a split with our class numbers, from a folder or from the hub."""
     if data:
         return _local(labels, Path(data), split)
     if not labels.hub:
-        raise CapivaraError(f"{labels.name}: the images cannot be downloaded for you", labels.layouts)
+        raise CapivaraError(f"{labels.name}: the images cannot be downloaded", labels.layouts)
     if split == "val" and labels.test_is != "val":
         raise CapivaraError(f"{labels.name}: only test and train can be downloaded, not val", labels.layouts)
     part = "test" if split == labels.test_is else split

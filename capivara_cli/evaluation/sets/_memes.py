@@ -1,4 +1,4 @@
-"""Hateful Memes as its authors distribute it: a line of JSON for each meme, and a folder of images."""
+"""Hateful Memes as its authors distribute it: one line of JSON per meme, and a folder of images."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Images in a folder for each class: which folder is which class, and the samples."""
+"""Images in one folder per class: matches folders to classes, and reads the samples."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from capivara_cli.evaluation.sets._images import folded, lines_of, places
 from capivara_cli.shards.sample import IMAGE_SUFFIXES, Sample
 
 NAME_LISTS = ("classnames.txt", "labelmap.txt", "labels.txt")
-"""Where a copy with numbered folders says which class a number is."""
+"""Files beside numbered folders that say which class each number is."""
 
-_KEPT_OUT = frozenset({"__MACOSX"})
+_IGNORED = frozenset({"__MACOSX"})
 
 
 def is_image(path: Path) -> bool:
@@ -20,13 +20,13 @@ def is_image(path: Path) -> bool:
 
 
 def class_folders(root: Path) -> list[Path]:
-    """The subfolders that hold images, by name."""
+    """The subfolders that hold images, sorted by name."""
     if not root.is_dir():
         return []
     return [
         path
         for path in sorted(root.iterdir())
-        if path.is_dir() and not path.name.startswith(".") and path.name not in _KEPT_OUT and _holds_images(path)
+        if path.is_dir() and not path.name.startswith(".") and path.name not in _IGNORED and _holds_images(path)
     ]
 
 
@@ -35,7 +35,7 @@ def _holds_images(folder: Path) -> bool:
 
 
 def split_folder(root: Path, names: Sequence[str], whole: bool) -> Path | None:
-    """The folder of a split: the first of ``names`` in ``root`` that has classes, or ``root`` itself if ``whole``."""
+    """The folder of a split: the first of ``names`` in ``root`` with class folders, else ``root`` if ``whole``."""
     for name in names:
         if class_folders(root / name):
             return root / name
@@ -43,7 +43,7 @@ def split_folder(root: Path, names: Sequence[str], whole: bool) -> Path | None:
 
 
 def samples(classes: Sequence[tuple[Path, int]]) -> Iterator[Sample]:
-    """The images of each (folder, class), by class and name; a key is ``folder/file``. Files are read one by one."""
+    """The images of each (folder, class), sorted by class and name; a key is ``folder/file``."""
     for folder, number in sorted(classes, key=lambda each: (each[1], each[0].name)):
         for path in sorted(path for path in folder.iterdir() if is_image(path)):
             members = {path.suffix[1:].lower(): path.read_bytes(), "cls": str(number).encode()}
@@ -53,11 +53,11 @@ def samples(classes: Sequence[tuple[Path, int]]) -> Iterator[Sample]:
 def matched(
     folders: Sequence[Path], names: Sequence[str], official: Sequence[str], *, reordered: bool, others: bool
 ) -> list[tuple[Path, int]]:
-    """Which class each folder is: by English name, by the set's official folder name, or by number.
+    """The folders with the class of each, matched by English name, by the set's official folder name, or by number.
 
-    ``reordered``: copies from elsewhere number the classes otherwise, so that numbers mean nothing without a list of
-    names beside the folders. ``others``: folders of other classes may be there, and are left out. Raises
-    ``CapivaraError`` for a folder that is no class and for a class without a folder.
+    ``reordered``: other copies of the set number the classes differently, so that numbers need a list of names beside
+    the folders. ``others``: folders of other classes are allowed and left out. Raises ``CapivaraError`` for a folder
+    that is not a class and for a class without a folder.
     """
     if all(folder.name.isdecimal() for folder in folders):
         return _numbered(folders, names, reordered)
@@ -68,7 +68,7 @@ def matched(
     where = folders[0].parent
     if strange and not others:
         raise CapivaraError(
-            f"{where}: folder {strange[0]!r}{_more(strange)} is no class of this set",
+            f"{where}: folder {strange[0]!r}{_more(strange)} is not a class of this set",
             f"classes are {', '.join(names[:3])}, … ({len(names)}); a folder may also have the number of its class",
         )
     _check_complete(dict((number, folder) for folder, number in found), names, where)
@@ -82,7 +82,7 @@ def _numbered(folders: Sequence[Path], names: Sequence[str], reordered: bool) ->
     listed = _listed_names(where)
     if reordered and listed is None:
         raise CapivaraError(
-            f"{where}: its folders are numbers, and copies of this set do not agree which class a number is",
+            f"{where}: its folders are numbers, and copies of this set number the classes differently",
             f"name the folders by class ({', '.join(names[:3])}, …), or put a {NAME_LISTS[0]} beside them",
         )
     order = places(names, listed[1], str(listed[0])) if listed else None
@@ -107,7 +107,7 @@ def _check_complete(found: Mapping[int, Path], names: Sequence[str], where: Path
     if missing:
         raise CapivaraError(
             f"{where}: no folder with images of class {missing[0]!r}{_more(missing)}",
-            "every class needs its folder: results on a part of the classes are results of another set",
+            "every class needs a folder: with fewer classes, results cannot be compared",
         )
 
 

@@ -15,7 +15,7 @@ LAYOUT = "DIR/VOCdevkit/VOC2007 with ImageSets/Main/test.txt, Annotations/*.xml 
 
 
 def root_of(folder: Path) -> Path | None:
-    """The VOC2007 folder in or under a folder, None when there is none."""
+    """The VOC2007 folder in or under a folder, None if there is none."""
     for path in (folder, folder / "VOC2007", folder / "VOCdevkit" / "VOC2007"):
         if (path / "ImageSets" / "Main").is_dir():
             return path
@@ -23,11 +23,11 @@ def root_of(folder: Path) -> Path | None:
 
 
 def images(root: Path, split: str, names: Sequence[str]) -> Images:
-    """The images of a split with every class that has an object in them, difficult ones too (as CLIP_benchmark)."""
+    """The images of a split with the classes of all their objects, difficult ones included (as in CLIP_benchmark)."""
     listing = root / "ImageSets" / "Main" / f"{split}.txt"
     for path in (listing, root / "Annotations", root / "JPEGImages"):
         if not path.exists():
-            raise CapivaraError(f"{path} is not there", LAYOUT)
+            raise CapivaraError(f"{path} does not exist", LAYOUT)
     keys = [line.split()[0] for line in lines_of(listing) if line]
     labels = {key: _classes(root / "Annotations" / f"{key}.xml", names) for key in keys}
     return Images(_samples(root / "JPEGImages", labels), f"local copy in {root}", {listing.name: checksum(listing)})
@@ -38,7 +38,7 @@ def _classes(path: Path, names: Sequence[str]) -> list[int]:
         found = {each.findtext("name", "") for each in ElementTree.parse(path).getroot().iter("object")}
         return sorted(names.index(name) for name in found)
     except FileNotFoundError:
-        raise CapivaraError(f"{path} is not there", LAYOUT) from None
+        raise CapivaraError(f"{path} does not exist", LAYOUT) from None
     except (ElementTree.ParseError, ValueError) as error:
         raise CapivaraError(f"{path}: not an annotation of VOC 2007: {error}") from error
 

@@ -1,8 +1,8 @@
 """Sets in the layout of CLIP_benchmark's webdatasets, on the hub or in a folder.
 
-``ROOT/{split}/nshards.txt`` says how many shards there are, ``ROOT/{split}/0.tar`` … hold an image with ``cls`` (a
-number), ``npy`` (one number per class) or ``txt`` (one caption per line). ``ROOT/classnames.txt``,
-``zeroshot_classification_templates.txt`` (with ``{c}``) and ``dataset_type.txt`` may be there.
+``ROOT/{split}/nshards.txt`` holds the number of shards. A sample of ``ROOT/{split}/0.tar`` … is an image with ``cls``
+(a class number), ``npy`` (one number per class) or ``txt`` (one caption per line). ``ROOT/classnames.txt``,
+``zeroshot_classification_templates.txt`` (with ``{c}``) and ``dataset_type.txt`` are optional.
 """
 
 from __future__ import annotations
@@ -24,29 +24,29 @@ LAYOUT = f"DIR/test/{COUNT} with DIR/test/0.tar … (a webdataset of CLIP_benchm
 
 
 def splits(folder: Path) -> list[str]:
-    """The splits a folder has, [] when it is no webdataset of this layout."""
+    """The splits in a folder, [] if it is not a webdataset of this layout."""
     return sorted(path.parent.name for path in folder.glob(f"*/{COUNT}"))
 
 
 def shards(folder: Path) -> list[Path]:
-    """The shards of one split's folder. Raises ``CapivaraError`` when one that is counted is not there."""
+    """The shards of one split's folder. Raises ``CapivaraError`` if one is missing."""
     count = _count(folder / COUNT)
     found = [folder / f"{number}.tar" for number in range(count)]
     if missing := [path.name for path in found if not path.is_file()]:
         more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
-        raise CapivaraError(f"{folder}: {missing[0]}{more} of {count} shards is not there", "download it again")
+        raise CapivaraError(f"{folder}: {missing[0]}{more} of {count} shards missing", "download it again")
     return found
 
 
 def _count(path: Path) -> int:
     text = path.read_text("utf-8", errors="replace").strip()
     if not text.isdecimal() or int(text) < 1:
-        raise CapivaraError(f"{path}: {text[:40]!r} is no number of shards")
+        raise CapivaraError(f"{path}: {text[:40]!r} is not a number of shards")
     return int(text)
 
 
 def from_hub(repo: str, split: str, what: str, ways: Sequence[str]) -> Path:
-    """The folder of a set of the hub that holds one split completely, downloaded on first use."""
+    """The local folder of a set on the hub with one complete split, downloaded on first use."""
     count = f"{split}/{COUNT}"
     first = hub.folder(_need(repo, [count], what, ways))
     tars = [f"{split}/{number}.tar" for number in range(_count(first / count))]
@@ -59,12 +59,12 @@ def _need(repo: str, files: Sequence[str], what: str, ways: Sequence[str]) -> hu
 
 
 def revision(folder: Path) -> str:
-    """The commit of a folder of the hub's cache, "" for any other folder."""
+    """The commit of a folder in the hub's cache, "" for any other folder."""
     return folder.name if folder.parent.name == "snapshots" else ""
 
 
 def samples(paths: Sequence[Path], places: Sequence[int] | None = None, lang: str = "en") -> Iterator[Sample]:
-    """The samples of some shards; ``places``: which class of ours each class number is, None where it is the same."""
+    """The samples of some shards; ``places`` maps their class numbers to ours, None if they are the same."""
     for path in paths:
         with reading(str(path)) as reader:
             for sample in reader:
@@ -78,13 +78,13 @@ def _converted(sample: Sample, places: Sequence[int] | None, lang: str, source: 
     if "cls" in sample.members:
         text = sample.members["cls"].decode("utf-8", "replace").strip()
         if not text.isdecimal():
-            raise CapivaraError(f"{source}.cls: {text[:40]!r} is no class number")
+            raise CapivaraError(f"{source}.cls: {text[:40]!r} is not a class number")
         members["cls"] = str(_place(int(text), places, source)).encode()
     elif "npy" in sample.members:
         found = [_place(int(index), places, source) for index in _present(sample.members["npy"], source)]
         members["json"] = encode_json({"classes": sorted(found)})
     elif "txt" in sample.members:
-        # Not splitlines: U+2028 and U+0085 inside a caption end no caption.
+        # Not splitlines, which would also split inside a caption, at U+2028 and U+0085.
         lines = sample.members["txt"].decode("utf-8", "replace").split("\n")
         captions = [Caption(line.strip(), lang, "unknown").to_json() for line in lines if line.strip()]
         members["json"] = encode_json({"captions": captions})
@@ -100,13 +100,13 @@ def _place(number: int, places: Sequence[int] | None, source: str) -> int:
 
 
 def _present(data: bytes, source: str) -> list[int]:
-    """The classes of an image, where its array is not 0."""
+    """The classes of an image: those whose number in its array is not 0."""
     import numpy as np
 
     try:
         found = np.load(io.BytesIO(data), allow_pickle=False)
     except (ValueError, EOFError, OSError) as error:
-        raise CapivaraError(f"{source}.npy: no array of numbers: {error}") from error
+        raise CapivaraError(f"{source}.npy: not an array of numbers: {error}") from error
     if found.ndim != 1:
         raise CapivaraError(f"{source}.npy: an array of shape {found.shape}, not one number for each class")
     return np.flatnonzero(found).tolist()

@@ -1,7 +1,7 @@
 """Babel-ImageNet: ImageNet's classes named in 93 languages, from 35 (Xhosa) to 1,000 of them (Geigle et al. 2023).
 
-The names come from BabelNet, whose licence is for non-commercial use: they are downloaded on first use, never part of
-capivara. So are the prompts, which were machine-translated. The images are those of ImageNet.
+The names come from BabelNet, whose licence is for non-commercial use, so they are not part of capivara: names and
+prompts, which were machine-translated, are downloaded on first use. The images are those of ImageNet.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ _LAYOUT = (
 
 @cache
 def _codes() -> dict[str, str]:
-    """BCP-47 code -> what the language is called in the files."""
+    """BCP-47 code -> the code in the files."""
     return {known_languages.get(code).code: code for code in _CODES.split()}
 
 
@@ -62,10 +62,10 @@ def languages(variant: str) -> tuple[str, ...]:
 
 
 def load(variant: str, *, lang: str, data: str, split: str, env: Env) -> EvalSet:
-    """ImageNet's images with the names that a language has; only images of these classes are classified.
+    """ImageNet's images with the class names in one language; images of classes without a name are left out.
 
-    Names that stand for two classes are kept, as in the published evaluation, and their number is said. Breton,
-    Western Frisian and Latin have names and no prompts.
+    Names that stand for two classes are kept, as in the published evaluation, with a warning. Breton, Western Frisian
+    and Latin have names but no prompts.
     """
     check_choice("babel-imagenet", variant, ())
     if split not in SPLITS:
@@ -99,7 +99,7 @@ def load(variant: str, *, lang: str, data: str, split: str, env: Env) -> EvalSet
 
 
 def _images(data: str, split: str) -> Images:
-    """From the folder that was given, where it has images, else from the hub."""
+    """The images from the folder ``data`` if it has any, else from the hub."""
     parts = ("", "test", "val", "train")
     for folder in (Path(data) / "imagenet", Path(data)) if data else ():
         if _webdataset.splits(folder) or any(_tree.class_folders(folder / part) for part in parts):
@@ -108,7 +108,7 @@ def _images(data: str, split: str) -> Images:
 
 
 def _file(name: str, data: str, checksums: dict[str, str]) -> Path:
-    """This file of ``data`` (a folder, or the file with the names), where it has it, else of the cache or the web."""
+    """A file from ``data`` (a folder, or the file with the names) if it is there, else from the cache or the web."""
     given = Path(data)
     if data and not given.exists():
         raise CapivaraError(f"{given}: no such file or folder", _LAYOUT)

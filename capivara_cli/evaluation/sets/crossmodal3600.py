@@ -1,8 +1,8 @@
 """Crossmodal-3600, 3,600 images from all over the world, captioned by people in 36 languages (Thapliyal et al. 2022).
 
-An image has one to several captions in a language, about two, written in that language and not translated; all are
-used, where clip_benchmark takes the first of each image. Filipino, Norwegian and Quechua are "tl", "nb" and "qu" here
-and "fil", "no" and "quz" in the file. Captions (17 MB) and images (302 MB) are downloaded on first use.
+An image has about two captions in each language, written in that language and not translated. All are used, while
+clip_benchmark uses the first of each image. Filipino, Norwegian and Quechua are "tl", "nb" and "qu" here, "fil", "no"
+and "quz" in the file. Captions (17 MB) and images (302 MB) are downloaded on first use.
 """
 
 from __future__ import annotations
@@ -18,7 +18,15 @@ from typing import Any
 from capivara_cli.errors import CapivaraError, unknown
 from capivara_cli.evaluation.evalset import EvalSet, Provenance
 from capivara_cli.evaluation.sets._download import Remote, fetch, folder, unpack
-from capivara_cli.evaluation.sets._files import ImageFolder, Read, Row, Samples, check_choice, check_count, checksum
+from capivara_cli.evaluation.sets._files import (
+    CaptionedImage,
+    ImageFolder,
+    ReadImage,
+    Samples,
+    check_choice,
+    check_count,
+    checksum,
+)
 from capivara_cli.pipeline.env import Env
 
 COUNT = 3_600
@@ -27,7 +35,7 @@ _LANGUAGES = (
     "en", "ar", "bn", "cs", "da", "de", "el", "es", "fa", "fi", "fr", "he", "hi", "hr", "hu", "id", "it", "ja", "ko",
     "mi", "nb", "nl", "pl", "pt", "qu", "ro", "ru", "sv", "sw", "te", "th", "tl", "tr", "uk", "vi", "zh",
 )  # fmt: skip
-_CODES = {"nb": "no", "qu": "quz", "tl": "fil"}  # as the file has them
+_CODES = {"nb": "no", "qu": "quz", "tl": "fil"}  # in the file
 _LINES = "captions.jsonl"
 _LAYOUT = (
     "--data DIR takes a copy of yours: DIR/captions.jsonl (or captions.zip with it) and DIR/images/*.jpg, "
@@ -70,7 +78,7 @@ def load(variant: str, *, lang: str, data: str, split: str, env: Env) -> EvalSet
 
 
 def _captions(data: str) -> tuple[Path, str]:
-    """The file of captions, and how it and the images were obtained."""
+    """The file of captions, and where it and the images come from."""
     if not data:
         path = fetch(CAPTIONS, folder("crossmodal3600") / "captions.zip", _LAYOUT)
         return path, f"downloaded from {CAPTIONS.url} and {IMAGES.url}"
@@ -80,7 +88,7 @@ def _captions(data: str) -> tuple[Path, str]:
     raise CapivaraError(f"{data}: there is no {_LINES} in it", _LAYOUT)
 
 
-def _images(data: str, rows: Sequence[Row]) -> Read:
+def _images(data: str, rows: Sequence[CaptionedImage]) -> ReadImage:
     root = Path(data) if data else unpack(IMAGES, folder("crossmodal3600") / "images", _LAYOUT).parent
     return ImageFolder(root, ("images",)).demand(rows, _LAYOUT)
 
@@ -107,7 +115,7 @@ class _Document:
         check_count(path, len(images), COUNT, "images")
         return cls(path, checksum(path), images)
 
-    def rows(self, code: str) -> list[Row]:
+    def rows(self, code: str) -> list[CaptionedImage]:
         try:
             return [(f"{each['image/key']}.jpg", list(each.get(code, {}).get("caption", ()))) for each in self.images]
         except (KeyError, TypeError, AttributeError) as error:

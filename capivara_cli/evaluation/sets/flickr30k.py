@@ -1,7 +1,7 @@
 """Flickr30k, Karpathy's split: 1,000 test images with 5 English captions each (Young et al. 2014).
 
 The test split is downloaded on first use; with ``--data DIR`` all three splits come from a copy of yours. The images
-are for non-commercial research and are never part of capivara.
+are for non-commercial research only and are not part of capivara.
 """
 
 from __future__ import annotations

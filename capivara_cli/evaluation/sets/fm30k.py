@@ -1,8 +1,8 @@
 """Framed Multi30K, Flickr30k images with 5 captions each written in Brazilian Portuguese (Viridiano et al. 2024).
 
-``fm30k:translated`` has instead one caption per image, the Portuguese translation of Multi30K's English one: the same
-images and sentences as ``multi30k``. The splits are Multi30K's: --split train, val and test (test_2016_flickr), which
-for Flickr30k are Karpathy's.
+``fm30k:translated`` has one caption per image instead, the Portuguese translation of Multi30K's English one: the same
+images and sentences as ``multi30k``. The splits are Multi30K's, which for Flickr30k are Karpathy's: --split train, val
+and test (test_2016_flickr).
 
 The captions are downloaded on first use, as are the images of the test split; the images of the other splits come
 from ``--data DIR``.
@@ -16,7 +16,7 @@ from capivara_cli.errors import CapivaraError, unknown
 from capivara_cli.evaluation.evalset import EvalSet, Provenance
 from capivara_cli.evaluation.sets import multi30k
 from capivara_cli.evaluation.sets._download import Annotations, Repository
-from capivara_cli.evaluation.sets._files import Row, Samples, check_choice, check_count, lines
+from capivara_cli.evaluation.sets._files import CaptionedImage, Samples, check_choice, check_count, lines
 from capivara_cli.pipeline.env import Env
 
 IMAGES, CAPTIONS = 31_783, 158_915
@@ -74,13 +74,13 @@ def load(variant: str, *, lang: str, data: str, split: str, env: Env) -> EvalSet
     return EvalSet(name, lang, Samples(rows, lang, "human", read), provenance)
 
 
-def _translations(annotations: Annotations, names: list[str], split: str) -> list[Row]:
+def _translations(annotations: Annotations, names: list[str], split: str) -> list[CaptionedImage]:
     texts = lines(annotations.path(f"data/multi30k/task1/raw/{split}.pt.gz"), len(names))
     return [(name, [text]) for name, text in zip(names, texts, strict=True)]
 
 
-def _originals(path: Path, names: list[str]) -> list[Row]:
-    """The captions of these images: the file has ``NAME.jpg#NUMBER``, a tab and a caption in each line."""
+def _originals(path: Path, names: list[str]) -> list[CaptionedImage]:
+    """The captions of these images; each line of the file is ``NAME.jpg#NUMBER``, a tab and a caption."""
     said: dict[str, list[str]] = {}
     for line in lines(path, CAPTIONS):
         place, _, text = line.partition("\t")

@@ -1,4 +1,4 @@
-"""Images in a folder for each class: folder:PATH, or folder:PATH@pt where the folders have Portuguese names."""
+"""Images in one folder per class: folder:PATH, or folder:PATH@pt if the folders have Portuguese names."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _LAYOUT = "folder:PATH takes PATH/CLASS/*.jpg, or PATH/test/CLASS/*.jpg and PATH
 
 
 def recognises(path: Path) -> bool:
-    """Whether there are folders with images in a folder, or in its splits."""
+    """Whether a folder, or one of its splits, has subfolders with images."""
     return any(_tree.class_folders(root) for root in (path, *(path / split for split in SPLITS)))
 
 
@@ -23,9 +23,9 @@ def languages(variant: str) -> tuple[str, ...]:
 
 
 def load(variant: str, *, lang: str, data: str, split: str, env: Env) -> EvalSet:
-    """The images of one split; a class is called as its folder, with spaces for underscores.
+    """The images of one split; a class has the name of its folder, with spaces for underscores.
 
-    The classes are those of the test split, in the order of their names, whatever the split.
+    The classes of every split are those of the test split, sorted by name.
     """
     path, own = with_language(variant)
     if not path:
@@ -40,7 +40,7 @@ def load(variant: str, *, lang: str, data: str, split: str, env: Env) -> EvalSet
     numbers = {folder.name: number for number, folder in enumerate(folders)}
     part = folders if split == "test" else _tree.class_folders(_part(root, split))
     if strange := [folder.name for folder in part if folder.name not in numbers]:
-        raise CapivaraError(f"{root}: {split} has a class {strange[0]!r} that {tested} has not")
+        raise CapivaraError(f"{root}: {split} has a class {strange[0]!r} that {tested} does not have")
     classes = tuple(" ".join(name.replace("_", " ").split()) for name in numbers)
     check_names(classes, str(tested))
     return EvalSet(

@@ -1,8 +1,8 @@
 """MS COCO 2014, Karpathy's split: 5,000 test images with 5 or more English captions each (Lin et al. 2014).
 
 The test split is downloaded on first use; with ``--data DIR`` the splits test, val, restval and train come from a copy
-of yours. Karpathy's test and val are both of COCO's val2014; "restval", what he left of val2014, is usually trained on
-together with "train".
+of yours. Karpathy's test and val are both from COCO's val2014; "restval", the rest of val2014, is usually part of the
+training data, together with "train".
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """Multi30K, Flickr30k images with captions in English, German, French and Czech (Elliott et al. 2016 to 2018).
 
 Task 1, the default, has one English caption per image and its translations; ``multi30k:task2`` has five descriptions
-per image that were written independently in English and in German. The splits are --split train, val,
-test_2016_flickr (= test), test_2017_flickr, test_2017_mscoco and test_2018_flickr; Czech is missing in those of 2017.
-There is no Portuguese here: see ``fm30k``.
+per image, written independently in English and in German. The splits are --split train, val, test_2016_flickr
+(= test), test_2017_flickr, test_2017_mscoco and test_2018_flickr; those of 2017 have no Czech. For Portuguese see
+``fm30k``.
 
 The captions are downloaded on first use, as are the images of test_2016_flickr; the images of the other splits come
 from ``--data DIR``.
@@ -17,7 +17,7 @@ from pathlib import Path
 from capivara_cli.errors import CapivaraError, unknown
 from capivara_cli.evaluation.evalset import EvalSet, Provenance
 from capivara_cli.evaluation.sets._download import Annotations, Repository
-from capivara_cli.evaluation.sets._files import ImageFolder, Read, Row, Samples, check_choice, lines
+from capivara_cli.evaluation.sets._files import CaptionedImage, ImageFolder, ReadImage, Samples, check_choice, lines
 from capivara_cli.evaluation.sets.flickr30k import FLICKR30K
 from capivara_cli.pipeline.env import Env
 
@@ -65,7 +65,7 @@ def load(variant: str, *, lang: str, data: str, split: str, env: Env) -> EvalSet
     annotations = Annotations(REPOSITORY, data, _LAYOUT)
     names = image_names(annotations, split)
     texts = [lines(annotations.path(file), COUNTS[split]) for file in _files(variant, split, lang)]
-    rows: list[Row] = [(name, list(said)) for name, *said in zip(names, *texts, strict=True)]
+    rows: list[CaptionedImage] = [(name, list(said)) for name, *said in zip(names, *texts, strict=True)]
     read, images = images_of(split, data, rows, _LAYOUT)
     task = "task 2, independent descriptions" if variant else "task 1, translations of one caption"
     provenance = Provenance(
@@ -81,7 +81,7 @@ def load(variant: str, *, lang: str, data: str, split: str, env: Env) -> EvalSet
 
 
 def resolve(split: str, known: Mapping[str, object], name: str) -> str:
-    """The real name of a split: ``test`` is ``test_2016_flickr``. ``CapivaraError`` for an unknown one."""
+    """The full name of a split: ``test`` is ``test_2016_flickr``. Raises ``CapivaraError`` for an unknown one."""
     found = "test_2016_flickr" if split == "test" else split
     if found not in known:
         raise unknown(f"split of {name}", split, ("test", *known))
@@ -94,8 +94,8 @@ def image_names(annotations: Annotations, split: str) -> list[str]:
     return [name.partition("#")[0] for name in found]  # "COCO_train2014_….jpg#annotation"
 
 
-def images_of(split: str, data: str, rows: list[Row], layout: str) -> tuple[Read, str]:
-    """The images of a split and where they are from: ``data``, or the hub's copy of Flickr30k's test split."""
+def images_of(split: str, data: str, rows: list[CaptionedImage], layout: str) -> tuple[ReadImage, str]:
+    """The images of a split and their origin: ``data``, or the hub's copy of Flickr30k's test split."""
     if data:
         return ImageFolder(Path(data), _places(split)).demand(rows, layout), f"local copy in {data}"
     if split != "test_2016_flickr":

@@ -1,10 +1,10 @@
-"""#PraCegoVer, images of Instagram with one caption each, written in Portuguese (dos Santos et al. 2022).
+"""#PraCegoVer, images from Instagram with one caption each, written in Portuguese (dos Santos et al. 2022).
 
-Access is by request, for non-commercial use (zenodo.org/record/7548638): nothing is downloaded here. ``--data DIR``
-takes the release as it is, pracegover_400k.json and the unpacked images. The captions average 39 words.
+Access is by request, for non-commercial use (zenodo.org/record/7548638), so nothing is downloaded. ``--data DIR`` takes
+the release as it is: pracegover_400k.json and the unpacked images. The captions average 39 words.
 
-What CAPIVARA reports is on a part of it: the images that the very baseline it compares with scores 0.20 or higher.
-This set is not filtered, unless the file given is.
+CAPIVARA reports results on the images that its own baseline scores 0.20 or higher. This set is not filtered, unless
+your file is.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 
 from capivara_cli.errors import CapivaraError, unknown
 from capivara_cli.evaluation.evalset import EvalSet, Provenance
-from capivara_cli.evaluation.sets._files import ImageFolder, Row, Samples, check_choice, checksum
+from capivara_cli.evaluation.sets._files import CaptionedImage, ImageFolder, Samples, check_choice, checksum
 from capivara_cli.pipeline.env import Env
 
 RELEASED = {"train": 242_036, "validation": 80_628, "test": 80_673}
@@ -39,7 +39,7 @@ def load(variant: str, *, lang: str, data: str, split: str, env: Env) -> EvalSet
     if lang not in languages(variant):
         raise unknown("language in pracegover", lang, languages(variant))
     if not data:
-        raise CapivaraError("pracegover: access to it is by request only: it cannot be downloaded", _LAYOUT)
+        raise CapivaraError("pracegover: access is by request only, it cannot be downloaded", _LAYOUT)
     path = Path(data) / _ANNOTATIONS
     if not path.is_file():
         raise CapivaraError(f"{data}: there is no {_ANNOTATIONS} in it", _LAYOUT)
@@ -57,7 +57,7 @@ def load(variant: str, *, lang: str, data: str, split: str, env: Env) -> EvalSet
 
 
 def _extent(count: int, split: str) -> str:
-    """What part of the release was given: the numbers of a filtered file are others."""
+    """How much of the release the file has; a filtered file gives other scores."""
     released = RELEASED[split]
     capivara = "CAPIVARA reports a part that its baseline scores 0.20 or higher"
     if count == released:
@@ -65,7 +65,7 @@ def _extent(count: int, split: str) -> str:
     return f"a file with {count:,} images, where the release has {released:,} ({capivara})"
 
 
-def _rows(path: Path, split: str) -> list[Row]:
+def _rows(path: Path, split: str) -> list[CaptionedImage]:
     try:
         document: Any = json.loads(path.read_bytes())
         rows = [(each["filename"], [each["caption"]]) for each in document[split]]

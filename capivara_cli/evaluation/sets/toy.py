@@ -24,9 +24,10 @@ def languages(variant: str) -> tuple[str, ...]:
 
 
 def load(variant: str, *, lang: str, data: str, split: str, env: Env) -> EvalSet:
-    """``toy`` or ``toy:COUNT`` scenes of a split ("test", which is "heldout", "val" or "train"), one caption each.
+    """``toy`` or ``toy:COUNT`` scenes of a split ("test", also called "heldout", "val" or "train"), one caption each.
 
-    The captions of the four languages say the same. A scene that shows one kind of thing has its shape as class.
+    The captions in the four languages say the same. The class of a scene with one kind of thing is its shape; other
+    scenes have none.
     """
     if split not in _SPLITS:
         raise unknown("split of toy", split, _SPLITS)
@@ -47,7 +48,7 @@ def load(variant: str, *, lang: str, data: str, split: str, env: Env) -> EvalSet
 
 
 def _samples(split: str, count: int, lang: str, env: Env) -> Iterator[Sample]:
-    drawn = env.once(("toy scenes", split, count), dict)  # one drawing for all languages
+    drawn = env.once(("toy scenes", split, count), dict)  # drawn once for all languages
     for index, scene in enumerate(_scenes(split, count)):
         if index not in drawn:
             drawn[index] = _png(scene)
@@ -61,7 +62,7 @@ def _samples(split: str, count: int, lang: str, env: Env) -> Iterator[Sample]:
 
 
 def _scenes(split: str, count: int) -> Iterator[scenes.Scene]:
-    """Scenes to select on ("val") are held out from training as the test's are, and are none of these."""
+    """The scenes of a split. Those of "val" are held out from training, and none of them is in the test split."""
     if split != "val":
         yield from scenes.sample_scenes(split, count)
         return

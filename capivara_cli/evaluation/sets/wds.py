@@ -1,4 +1,4 @@
-"""A webdataset in CLIP_benchmark's layout: wds:PATH, or wds:PATH@pt where names or captions are not English."""
+"""A webdataset in CLIP_benchmark's layout: wds:PATH, or wds:PATH@pt if names or captions are not in English."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from capivara_cli.pipeline.env import Env
 
 
 def recognises(path: Path) -> bool:
-    """Whether a folder is a webdataset of this layout: it, or a folder in it, says how many shards there are."""
+    """Whether a folder, or a folder in it, has the file with the number of shards of this layout."""
     return path.is_dir() and ((path / _webdataset.COUNT).is_file() or bool(_webdataset.splits(path)))
 
 
@@ -72,7 +72,7 @@ def _split_folder(root: Path, split: str) -> Path:
 
 
 def _names(root: Path) -> tuple[str, ...]:
-    """The class names; none is no error (--classes may give them), and doubles are published as they are."""
+    """The class names. No names are not an error, since --classes may give them; published lists have duplicates."""
     path = root / _webdataset.NAMES
     names = lines_of(path)
     if not names:
@@ -82,7 +82,7 @@ def _names(root: Path) -> tuple[str, ...]:
             raise CapivaraError(f"{path}: class {number} has an empty name")
     doubled = [name for name, count in Counter(names).items() if count > 1]
     if doubled:
-        console.warn(f"{path}: {len(doubled)} names stand for several classes, {doubled[0]!r} first: no model can tell")
+        console.warn(f"{path}: {len(doubled)} names stand for several classes, the first is {doubled[0]!r}")
     return tuple(names)
 
 

@@ -1,11 +1,11 @@
 """XTD10, 1,000 images of COCO with one caption each in 11 languages (Aggarwal and Kale 2020).
 
 Italian, Spanish, Korean, Russian, Polish, Turkish and Chinese are translations of the English caption; German and
-French are those of MIC (Rajendran et al. 2016); Japanese is of STAIR (Yoshikawa et al. 2017): captions of their own,
-not translations. Published numbers include a few references that are no captions ("Could not translate"): they stay in
-and are named as junk. So do equal captions of different images.
+French come from MIC (Rajendran et al. 2016); Japanese comes from STAIR (Yoshikawa et al. 2017), written and not
+translated. Published numbers include a few references that are not captions ("Could not translate") and equal captions
+of different images: they are kept, and the former are marked as junk.
 
-800 of the images are of COCO's train2014: what was trained or tuned on COCO has seen them.
+800 of the images are in COCO's train2014: a model trained on COCO has seen them.
 """
 
 from __future__ import annotations
@@ -15,13 +15,21 @@ from pathlib import Path
 from capivara_cli.errors import unknown
 from capivara_cli.evaluation.evalset import EvalSet, Provenance
 from capivara_cli.evaluation.sets._download import Annotations, Remote, Repository, folder, unpack
-from capivara_cli.evaluation.sets._files import ImageFolder, Read, Row, Samples, check_choice, key_of, lines
+from capivara_cli.evaluation.sets._files import (
+    CaptionedImage,
+    ImageFolder,
+    ReadImage,
+    Samples,
+    check_choice,
+    key_of,
+    lines,
+)
 from capivara_cli.pipeline.env import Env
 
 COUNT = 1_000
 
 _FOLDERS = {"de": "MIC", "fr": "MIC", "ja": "STAIR"}
-_CODES = {"ja": "jp"}  # as the files are named
+_CODES = {"ja": "jp"}  # in the file names
 _LANGUAGES = ("en", "de", "es", "fr", "it", "ja", "ko", "pl", "ru", "tr", "zh")
 _NAMES = "XTD10/test_image_names.txt"
 _JUNK = frozenset({"could not translate", "?", "dfgdfg"})
@@ -78,7 +86,7 @@ def load(variant: str, *, lang: str, data: str, split: str, env: Env) -> EvalSet
     names = lines(annotations.path(_NAMES), COUNT)
     file = f"{_FOLDERS.get(lang, 'XTD10')}/test_1kcaptions_{_CODES.get(lang, lang)}.txt"
     texts = lines(annotations.path(file), COUNT)
-    rows: list[Row] = [(name, [text]) for name, text in zip(names, texts, strict=True)]
+    rows: list[CaptionedImage] = [(name, [text]) for name, text in zip(names, texts, strict=True)]
     read, images = _images(data, rows)
     trained_on = sum("_train2014_" in name for name in names)
     origin = _ORIGINS.get(lang, "translations of the English captions")
@@ -94,7 +102,7 @@ def load(variant: str, *, lang: str, data: str, split: str, env: Env) -> EvalSet
     return EvalSet("xtd", lang, Samples(rows, lang, "human", read), provenance, junk=junk)
 
 
-def _images(data: str, rows: list[Row]) -> tuple[Read, str]:
+def _images(data: str, rows: list[CaptionedImage]) -> tuple[ReadImage, str]:
     if data:
         return ImageFolder(Path(data), _PLACES).demand(rows, _LAYOUT), f"local copy in {data}"
     unpacked = unpack(IMAGES, folder("xtd") / "images", _LAYOUT)

@@ -83,9 +83,7 @@ def test_xtd_is_downloaded_and_checked(tmp_path: Path, server: str, monkeypatch)
     online(monkeypatch, server)
     monkeypatch.setattr(xtd, "COUNT", 6)
     served = xtd_clone(tmp_path / "served" / xtd.REPOSITORY.name / xtd.REPOSITORY.commit)
-    hint = refused(
-        "test_image_names.txt: not the file that was expected: its sha256 is .*, not 504a472d", "xtd", lang="it"
-    )
+    hint = refused("test_image_names.txt: not the expected file: its sha256 is .*, not 504a472d", "xtd", lang="it")
     assert "DIR/XTD10" in hint
     assert not list((tmp_path / "cache").rglob("*.txt"))
     known = {path: hashlib.sha256((served / path).read_bytes()).hexdigest() for path in ("XTD10/test_image_names.txt",)}

@@ -100,7 +100,7 @@ def test_mscoco_from_the_hub_reads_lists_as_python_writes_them(tmp_path: Path, m
     assert said(load("mscoco")) == [("a", ["It's a cat", "Cat"]), ("b", ['A "dog"', "Dog"])]
     assert images(load("mscoco")) == [None, b"dog"]
     put(tmp_path / "test_5k_mscoco_2014.csv", "filename,raw\na.jpg,7\nb.jpg,[\n")
-    refused("not the table of captions that was expected", "mscoco")
+    refused("not the expected table of captions", "mscoco")
 
 
 # --- #PraCegoVer ---
@@ -130,7 +130,7 @@ def test_pracegover_says_how_much_of_the_release_was_given(gram: Path, monkeypat
 
 
 def test_pracegover_is_never_downloaded(gram: Path) -> None:
-    hint = refused("by request only: it cannot be downloaded", "pracegover", lang="pt")
+    hint = refused("by request only, it cannot be downloaded", "pracegover", lang="pt")
     assert "zenodo.org/record/7548638" in hint
     assert "DIR/pracegover_400k.json" in hint
     refused("no image of the split train", "pracegover", gram, "pt", "train")
@@ -197,7 +197,7 @@ def test_xtd_refuses_files_that_are_cut_or_missing(clone: Path) -> None:
     refused(r"test_1kcaptions_de\.txt: cannot be read", "xtd", clone, "de")
     (clone / "images/COCO_val2014_000000000005.jpg").unlink()
     (clone / "train2014/COCO_train2014_000000000001.jpg").unlink()
-    hint = refused("none of the 6 images is there; looked for images/COCO_train2014_0{12}.jpg", "xtd", clone, "it")
+    hint = refused("none of the 6 images exists; looked for images/COCO_train2014_0{12}.jpg", "xtd", clone, "it")
     assert "DIR/train2014" in hint
     (clone / "images").rmdir()
     (clone / "train2014").rmdir()

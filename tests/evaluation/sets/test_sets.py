@@ -159,7 +159,7 @@ def test_flickr30k_says_what_a_folder_lacks(copy, tmp_path):
 def test_flickr30k_says_when_the_images_are_elsewhere(copy):
     for image in (copy / "flickr30k-images").iterdir():
         image.unlink()
-    with pytest.raises(CapivaraError, match=r"none of the 2 images is there; looked for flickr30k-images/1\.jpg"):
+    with pytest.raises(CapivaraError, match=r"none of the 2 images exists; looked for flickr30k-images/1\.jpg"):
         flickr(copy)
     (copy / "flickr30k-images").rmdir()
     with pytest.raises(CapivaraError, match="there is no folder flickr30k-images/ with the images") as caught:
@@ -205,7 +205,7 @@ def test_flickr30k_from_the_files_of_the_hub(tmp_path, monkeypatch):
     with pytest.raises(CapivaraError, match=r"test_1k_flickr\.csv: 3 images, and this set has 4"):
         flickr()
     (tmp_path / "test_1k_flickr.csv").write_text("a,b\n1,2\n")
-    with pytest.raises(CapivaraError, match="not the table of captions"):
+    with pytest.raises(CapivaraError, match="not the expected table of captions"):
         flickr()
 
 
