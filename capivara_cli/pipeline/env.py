@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 
 from capivara_cli.errors import CapivaraError
 from capivara_cli.pipeline.device import resolved
-from capivara_cli.pipeline.journal import Journal
 from capivara_cli.pipeline.options import Settings
-from capivara_cli.shards.sample import Sample
 
 if TYPE_CHECKING:
     from capivara_cli.costs.costs import Costs
+    from capivara_cli.pipeline.journal import Journal
+    from capivara_cli.shards.sample import Sample
 
 Perform = Callable[[Sequence[str], Settings], dict[str, Any]]
 """Performs a command line, such as ["train", "shards"], with shared settings; returns its summary."""

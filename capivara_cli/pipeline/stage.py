@@ -14,12 +14,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from capivara_cli.pipeline.env import Env
 from capivara_cli.pipeline.options import option_fields, option_values
-from capivara_cli.shards.archive import Stream
 from capivara_cli.urls import public_url
+
+if TYPE_CHECKING:
+    from capivara_cli.shards.archive import Stream
 
 Arrays = dict[str, Any]
 """Named numpy arrays."""
