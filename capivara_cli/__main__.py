@@ -1,4 +1,4 @@
-"""The program ``capivara``, which ``python -m capivara_cli`` is too."""
+"""The program: ``capivara``, or ``python -m capivara_cli``."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from capivara_cli import __version__
 
 
 def main() -> None:
-    """Show the overview, or hand over to Typer."""
+    """Show the overview or the version, or hand over to the Typer app."""
     arguments = sys.argv[1:]
     if not arguments or arguments[0] in {"-h", "--help"}:
         from capivara_cli.cli.overview import help_page

@@ -1,4 +1,4 @@
-"""What can go wrong, in words for the person who has to mend it."""
+"""Exceptions whose messages tell the user what happened and what to try."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 
 class CapivaraError(Exception):
-    """Something the user can mend: what happened to which file or key, and a hint what to try."""
+    """An error that the user can fix: the message names the file or key, the hint says what to try."""
 
     exit_code = 1
 
@@ -23,11 +23,11 @@ class UsageError(CapivaraError):
 
 
 class TruncatedInput(CapivaraError):
-    """A stream ended before its end marker: whatever wrote it failed or was killed."""
+    """A stream ended before its end marker: its writer failed or was killed."""
 
 
 class BadSample(Exception):
-    """One sample cannot be used; whoever reads it drops it with this reason and goes on."""
+    """A sample that cannot be used; its reader drops it with this reason and continues."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
@@ -35,7 +35,7 @@ class BadSample(Exception):
 
 
 def unknown(kind: str, name: str, known: Iterable[str], hint: str = "") -> CapivaraError:
-    """The error for a name that is not there: lists the known ones and guesses which was meant."""
+    """The error for an unknown name: it lists the known ones and guesses which was meant."""
     import difflib
 
     names = sorted(known)

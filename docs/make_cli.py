@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
-from capivara_cli.cli.app import ForPrograms
+from capivara_cli.cli.app import JsonOption
 from capivara_cli.cli.parameters import plain_help
 from capivara_cli.pipeline.options import Settings, flag_of, option_fields, option_types
 from capivara_cli.pipeline.stage import Stage
@@ -22,7 +22,7 @@ Every command also takes the [options shared by all](#options-shared-by-all).
 def page() -> str:
     """The whole page."""
     parts = [HEAD, *(command(name) for name in command_names())]
-    shared = table(Settings) + "\n".join(rows(ForPrograms)) + "\n"
+    shared = table(Settings) + "\n".join(rows(JsonOption)) + "\n"
     parts.append(
         f"## Options shared by all\n\n{shared}\n`--json` is for the commands that write no tar to standard output.\n"
     )

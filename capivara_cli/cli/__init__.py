@@ -1,1 +1,1 @@
-"""The program: its help, its Typer app, and a command line performed or rehearsed."""
+"""The program: its help, its Typer app, and command lines performed or estimated."""

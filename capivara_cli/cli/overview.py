@@ -1,6 +1,6 @@
-"""What ``capivara --help`` shows: every command with the first line of its file, read without importing anything.
+"""The page of ``capivara --help``: every command with the first line of its file.
 
-Typer formats the help of each command; importing it takes longer than all of this.
+Command files are read, not imported. Typer formats the help of each command; its import takes longer than all of this.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""How much CO2e a kilowatt-hour stands for, and who says so: codecarbon's tables, read without loading codecarbon."""
+"""The CO2e of a kilowatt-hour, and the source of that figure: codecarbon's tables, read without loading codecarbon."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from typing import Any, Protocol
 from capivara_cli.errors import CapivaraError, UsageError, unknown
 
 AS_GIVEN = "as given"
-"""The place of a grid that was described by a number alone."""
+"""The place of a grid that is given by ``--intensity`` alone."""
 WORLD = "world"
 _GRAMS_PER_POUND = 453.59237
 _CANADA = {"coal": 995.725971, "petroleum": 816.6885263, "naturalGas": 743.8415916}
-"""g CO2e per kWh that codecarbon gives the sources of a Canadian province; what is not named counts as 0."""
+"""codecarbon's g CO2e per kWh for the energy sources of a Canadian province; other sources count as 0."""
 
 
 class Place(Protocol):
@@ -42,15 +42,15 @@ class Intensity:
 
     @property
     def entry(self) -> dict[str, Any]:
-        """The part of a record that says where."""
+        """The keys of a record that say where the electricity came from."""
         return {"intensity": self.grams, "country": self.place, "intensity_source": self.source}
 
 
 def of(settings: Place) -> Intensity:
-    """What ``--intensity``, or ``--country`` with ``--region``, ask for; the world average without any.
+    """The carbon intensity by ``--intensity``, or by ``--country`` and ``--region``; without them the world average.
 
-    Raises ``UsageError`` for what is no number and for a region without its country, ``CapivaraError`` for a code that
-    the table does not have: codecarbon itself would go on with the average.
+    Raises ``UsageError`` for a text that is no number and for a region without its country, and ``CapivaraError`` for a
+    code that the table lacks, where codecarbon itself would use the average.
     """
     country, region = settings.country.strip().upper(), settings.region.strip()
     if settings.intensity:
@@ -64,7 +64,7 @@ def of(settings: Place) -> Intensity:
 
 
 def world() -> Intensity:
-    """The average that codecarbon uses where it knows no better."""
+    """The world average, codecarbon's default."""
     grams = _table("carbon_intensity_per_source.json")["world_average"]
     return Intensity(float(grams), WORLD, "codecarbon's world average (IEA)")
 
@@ -93,7 +93,7 @@ def _of_region(country: str, region: str) -> Intensity:
 
 
 _Regions = dict[str, tuple[list[str], float]]
-"""By name, lower case: other names and codes, and g CO2e per kWh."""
+"""Name in lower case -> (other names and codes, g CO2e per kWh)."""
 
 
 def _states() -> _Regions:
@@ -132,7 +132,7 @@ _REGIONAL = {
     "NOR": lambda: _zones("NO"),
     "FIN": lambda: _zones("FI"),
 }
-"""The countries whose regions codecarbon knows apart."""
+"""The countries for which codecarbon has figures by region."""
 
 
 def _regions(country: str) -> _Regions:
@@ -160,6 +160,6 @@ def _table(name: str) -> Mapping[str, Any]:
 
 
 def data_folder() -> Path:
-    """Where codecarbon keeps its tables; importing it would take a second."""
+    """The folder of codecarbon's tables, found without importing codecarbon, which takes a second."""
     spec = find_spec("codecarbon")
     return Path((spec.submodule_search_locations or [""])[0] if spec else "") / "data"

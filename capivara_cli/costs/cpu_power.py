@@ -1,4 +1,4 @@
-"""What a second of this machine's processor costs, where nothing measures it: its TDP from codecarbon's table."""
+"""The power of this machine's processor where nothing measures it: its TDP, by codecarbon's table."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from pathlib import Path
 from capivara_cli.costs.carbon_intensity import data_folder
 
 WATTS_PER_THREAD = 4.0
-"""codecarbon's constant for a processor that its table does not have."""
+"""codecarbon's constant for a processor that its table lacks."""
 
 
 @dataclass(frozen=True)
 class Processor:
-    """``watts`` with all ``threads`` busy; ``source`` says how that is known."""
+    """A processor that draws ``watts`` with all its ``threads`` busy; ``source`` says how that is known."""
 
     name: str
     watts: float
@@ -32,7 +32,10 @@ class Processor:
 
 @functools.cache
 def here() -> Processor:
-    """This machine's. A virtual machine sees a part of a processor, so the TDP of the whole says nothing there."""
+    """The processor of this machine.
+
+    A virtual machine has a part of a processor only, so the TDP of the whole processor does not apply there.
+    """
     name, sockets, virtual = _described()
     threads = os.cpu_count() or 1
     found = None if virtual else table_entry(name)
@@ -47,7 +50,7 @@ def here() -> Processor:
 
 
 def _described() -> tuple[str, int, bool]:
-    """Model name, number of processors, and whether they are a hypervisor's."""
+    """Model name, number of processors, and whether this is a virtual machine."""
     try:
         text = Path("/proc/cpuinfo").read_text("utf-8", "replace")
     except OSError:
@@ -71,9 +74,9 @@ def _described_elsewhere() -> str:
 
 
 def table_entry(model: str) -> tuple[str, float] | None:
-    """The one entry of codecarbon's table that is this model: same name, or all words of one are in the other.
+    """(name, TDP in watts) of the only entry of codecarbon's table that fits this model, as codecarbon matches names.
 
-    None where several fit as well, as codecarbon decides.
+    An entry fits if the names are equal, or all words of one name are in the other. None where several fit.
     """
     wanted = re.sub(r"\(R\)|\(TM\)| CPU\b.*| @ .*", "", model)
     try:

@@ -1,9 +1,10 @@
-"""Records of what the commands of a pipe cost, handed from each to the next beside the pipe.
+"""Cost records that each command of a pipe hands to the next one, in a file beside the pipe.
 
-The head of a tar is written before the work is done, and nothing may follow its end. But both ends of a pipe know its
-inode, and a reader sees the end of its input only when the writer has ended: so the writer leaves its records in a file
-that is named after the pipe, and the reader takes them. Where pipes have no common inode (macOS), or something stands
-between the two (``tee``, ``ssh``), nothing is found, and CAPIVARA_LEDGER is the way.
+They cannot travel in the tar: its head is written before the work is done, and nothing may follow its end. But both
+ends of a pipe know its inode, and a reader sees the end of its input only after the writer has ended. So the writer
+leaves its records in a file that is named after the pipe, and the reader takes them from there. Where the two ends have
+no common inode (macOS), or a program stands between the commands (``tee``, ``ssh``), nothing is found; then set
+CAPIVARA_LEDGER.
 """
 
 from __future__ import annotations
@@ -19,13 +20,13 @@ from pathlib import Path
 from capivara_cli.storage import cache
 from capivara_cli.storage.claims import machine
 
-_FORGOTTEN = 86400.0  # s: what nobody has taken by then nobody will
+_STALE = 86400.0  # s: after a day a file belongs to no pipe that is still open
 
 
 def hand_on(text: str, descriptor: int) -> bool:
-    """Leave ``text`` for whoever reads the pipe at a descriptor; False when it is no pipe or there is no place.
+    """Leave ``text`` for the reader of the pipe at a descriptor; returns False if it is no pipe or cannot be written.
 
-    It is added to what is there: in ``(capivara a; capivara b) | capivara c`` two have written to one pipe.
+    The text is appended: in ``(capivara a; capivara b) | capivara c`` two commands write to one pipe.
     """
     path = _path(os.fstat(descriptor))
     if path is None:
@@ -41,7 +42,7 @@ def hand_on(text: str, descriptor: int) -> bool:
 
 
 def taken(inputs: Iterable[str]) -> str:
-    """What the writers of standard input, and of inputs that are pipes (``<(capivara …)``), have left for us."""
+    """The text that the writers of standard input, and of inputs that are pipes (``<(capivara …)``), have left."""
     found = ""
     for path in dict.fromkeys(filter(None, map(_path, _pipes(inputs)))):
         with contextlib.suppress(OSError):
@@ -75,5 +76,5 @@ def _path(info: os.stat_result) -> Path | None:
 def _tidy(folder: Path) -> None:
     for path in folder.glob("*.jsonl"):
         with contextlib.suppress(OSError):
-            if time.time() - path.stat().st_mtime > _FORGOTTEN:
+            if time.time() - path.stat().st_mtime > _STALE:
                 path.unlink()

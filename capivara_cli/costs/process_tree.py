@@ -1,4 +1,4 @@
-"""What the system says of this process and the commands it has started: processor time, memory, when it began."""
+"""CPU time, memory and age of this process and the commands it has started, as the system counts them."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from pathlib import Path
 
 
 def cpu_seconds(alive: Iterable[int] = ()) -> float:
-    """Of this process and of the commands it has waited for, and theirs; of ``alive``, commands still at work, too."""
+    """CPU seconds of this process, of its ended descendants, and of ``alive``, descendants that are still running."""
     own, waited = resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN)
     ended = own.ru_utime + own.ru_stime + waited.ru_utime + waited.ru_stime
     return ended + sum(_cpu_seconds(each) for each in alive if each != os.getpid())
 
 
 def _cpu_seconds(process: int) -> float:
-    """Of a process and of what it has waited for."""
+    """CPU seconds of another process and of its ended descendants."""
     import psutil
 
     try:
@@ -27,7 +27,7 @@ def _cpu_seconds(process: int) -> float:
 
 
 def busy_seconds() -> float:
-    """Processor seconds of everything that runs on this machine, since it was started."""
+    """CPU seconds of all processes since this machine was started."""
     import psutil
 
     times = psutil.cpu_times()
@@ -46,14 +46,14 @@ def age() -> float:
 
 
 def processes() -> list[int]:
-    """This process and all that descend from it and are alive."""
+    """The ids of this process and of its living descendants."""
     own = os.getpid()
     if not Path(f"/proc/{own}/task/{own}/children").exists():
         import psutil
 
         return [own, *(each.pid for each in psutil.Process().children(recursive=True))]
     found = [own]
-    for process in found:  # which grows while it is gone through
+    for process in found:  # the list grows while the loop runs
         found += _children(process)
     return found
 
@@ -69,7 +69,7 @@ def _children(process: int) -> list[int]:
 
 
 def resident_bytes(processes: Iterable[int]) -> int:
-    """Memory that these processes hold; a page that several processes share is split among them."""
+    """Bytes of memory of these processes; a page that several processes share is split among them."""
     return sum(map(_resident, processes))
 
 
@@ -86,7 +86,7 @@ def _resident(process: int) -> int:
 
 
 def _whole_resident(process: int) -> int:
-    """Shared pages counted whole: where the system does not say more."""
+    """Resident bytes with shared pages counted whole, where the system does not split them."""
     import psutil
 
     try:

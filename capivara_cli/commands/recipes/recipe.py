@@ -1,8 +1,8 @@
-"""A recipe: the steps of a plan, the training and the evaluation, each with the options that are not its defaults.
+"""A recipe: the steps of a plan, the training and the evaluation, each with its options.
 
-A TOML file. At the top what is of all commands (``Head``), then a ``[[plan]]`` table for each stage in its order
-(``step`` names it), then ``[train]`` and ``[eval]``; keys are flags without their dashes. ``{lang}``, ``{model}`` and
-``{pretrained}`` in a value stand for what is at the top or on the command line.
+It is a TOML file. At the top are the options of the whole recipe (``Head``), then comes a ``[[plan]]`` table for each
+stage in order (``step`` names it), then ``[train]`` and ``[eval]``. Keys are flags without their dashes. ``{lang}``,
+``{model}`` and ``{pretrained}`` in a value stand for the values at the top or on the command line.
 """
 
 from __future__ import annotations
@@ -30,21 +30,21 @@ else:
 DEFAULT = "default"
 HELDOUT = "heldout"
 TARGETS = "targets"
-"""The key of ``[eval]`` that is no option of the command: what is evaluated on."""
+"""The key of ``[eval]`` for the eval sets and shards, which are arguments of the command and no option."""
 _AT_THE_TOP = {
     "train": ("lang", "model", "pretrained", "name", "runs", "seeds", "separately"),
     "eval": ("model", "pretrained"),
 }
-"""Options that are decided once for the whole recipe, or by ``adapt``."""
+"""Options that are set once for the whole recipe, or by ``adapt``."""
 
 
 @dataclass(frozen=True)
 class Head:
-    """What stands at the top of a recipe. ``data`` tells people which images it is for."""
+    """The top of a recipe. ``data`` is for people: which images the recipe is for."""
 
-    about: str = opt("", "one line that says what it is")
+    about: str = opt("", "what the recipe is, in one line")
     data: str = opt("", "which images it is for, and where they are from")
-    input: tuple[str, ...] = opt((), "photos or shards, when the command line names none")
+    input: tuple[str, ...] = opt((), "photos or shards, if the command line names none")
     lang: str = opt("", "language to teach")
     model: str = opt(DEFAULT_MODEL, "the CLIP to adapt")
     pretrained: str = opt("", "its weights")
@@ -54,7 +54,7 @@ class Head:
 
 @dataclass(frozen=True)
 class Part:
-    """One command and the options it is given, by flag without dashes."""
+    """One command and its options, by flag without dashes."""
 
     command: str
     given: Mapping[str, Any]
@@ -73,7 +73,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Recipe:
-    """``file`` is named in errors; ``name`` is how ``--recipe`` calls it."""
+    """One recipe. ``name`` is its name in ``--recipe``; ``file`` is named in errors."""
 
     name: str
     file: str
@@ -84,7 +84,7 @@ class Recipe:
 
     @property
     def targets(self) -> list[str]:
-        """The eval sets and shards to evaluate on; ``heldout`` is a part of the images."""
+        """The eval sets and shards to evaluate on; ``heldout`` stands for the images held out."""
         named = self.eval.given.get(TARGETS, HELDOUT)
         return _split(named) if isinstance(named, str) else list(named)
 
@@ -96,7 +96,10 @@ class Recipe:
         return replace(self, head=replace(self.head, **changes))
 
     def with_option(self, command: str, key: str, value: Any, said: str) -> Recipe:
-        """One option of every step of that name, as ``said`` on the command line; ``UsageError`` without the step."""
+        """The recipe with one option of every step ``command`` changed. ``said`` is how the command line put it.
+
+        Raises ``UsageError`` if the recipe has no such step, or the step no such option.
+        """
         if command not in {part.command for part in self.parts}:
             steps = ", ".join(dict.fromkeys(part.command for part in self.parts))
             raise UsageError(f"{said}: recipe {self.name} has no {command}", f"it has {steps}")
@@ -111,7 +114,7 @@ class Recipe:
 
 
 def load(spec: str) -> Recipe:
-    """A recipe of our own by its name, or one of yours by its file. Raises ``CapivaraError`` naming file and key."""
+    """A recipe of capivara by its name, or one of yours by its file. Raises ``CapivaraError`` naming file and key."""
     own = recipes()
     if spec in own:
         return _read(Path(own[spec]), f"{spec}.toml")
@@ -147,7 +150,7 @@ def _read(path: Path, shown: str) -> Recipe:
 
 
 def parse(words: Sequence[str], where: str) -> Any:
-    """The options of a command line, checked one by one. ``where`` is named in errors."""
+    """The options of a command line, each one checked. ``where`` is named in errors."""
     try:
         return parse_command(words, Settings()).options
     except CapivaraError as error:
@@ -234,7 +237,7 @@ def _is_flag(command: str, key: str) -> bool:
 
 
 def _words(key: str, value: Any, each: Field[Any], values: Mapping[str, str]) -> list[str]:
-    """One option as words; none where it says what is the default anyway."""
+    """The words of one option; [] for an empty text and a flag that are the default anyway."""
     if isinstance(value, bool):
         return [] if value == each.default else [f"--{key}" if value else f"--no-{key}"]
     text = ",".join(map(str, value)) if isinstance(value, list) else str(value)
@@ -244,7 +247,7 @@ def _words(key: str, value: Any, each: Field[Any], values: Mapping[str, str]) ->
 
 
 def settings_in(text: str) -> list[tuple[str, str, str]]:
-    """``"train.lr=1e-4 caption.beams=4"`` -> [("train", "lr", "1e-4"), …]. ``UsageError`` for what is not so."""
+    """``"train.lr=1e-4 caption.beams=4"`` -> [("train", "lr", "1e-4"), …]. Raises ``UsageError`` for other forms."""
     found = []
     try:
         words = shlex.split(text)

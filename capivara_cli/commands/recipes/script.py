@@ -1,4 +1,4 @@
-"""The commands a recipe comes to for given images, and whether all of them can be carried out."""
+"""The command lines that a recipe makes for given images, and the checks before the first of them."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from capivara_cli.models.run_folder import RunDir
 from capivara_cli.pipeline.stage import Step
 
 _FORMS = ("toy", "hf-hub:", "local-dir:", "mclip:")
-"""How names of models begin that are no architecture of open_clip."""
+"""Prefixes of models that are no architectures of open_clip."""
 
 
 @dataclass(frozen=True)
 class Script:
-    """A recipe for these inputs: command lines, in order. ``runs`` is the folder of all runs."""
+    """A recipe for given inputs. ``name`` is that of the run, ``runs`` the folder of all runs."""
 
     recipe: Recipe
     inputs: Sequence[str]
@@ -49,7 +49,8 @@ class Script:
         return HELDOUT in self.recipe.targets
 
     def lines(self) -> Iterator[list[str]]:
-        """Pack what is not in our shards yet, the plan for both parts, training once per seed, evaluation."""
+        """The command lines in order: pack, unless the inputs are shards; the plan for the held-out part and for the
+        rest; training, once per seed; evaluation."""
         shards = list(self.inputs)
         if not all(_is_ours(text) for text in self.inputs):
             shards = [self._data("packed")]
@@ -76,7 +77,7 @@ class Script:
         return str(Path(self.runs) / f"{self.name}-data" / part)
 
     def _makes_queries(self, part: Part) -> bool:
-        """Whether a step translates into the language that is taught, as the held-out captions have to be."""
+        """Whether a step translates into the language that is taught: held-out captions need that step, too."""
         if part.command != "translate":
             return False
         return self.lang in {each.code for each in parse(part.words(self._values), "translate").targets}
@@ -99,7 +100,7 @@ class Script:
         return [command, *self.run_folders, *sets, *self._model, *options, *langs]
 
     def check(self) -> None:
-        """Raise at once what can be known to be wrong before hours of work."""
+        """Raise ``CapivaraError`` for whatever can be found wrong before hours of work."""
         languages.get(self.recipe.head.lang)
         for words in self.lines():
             options = parse(words, f"adapt: {words[0]}")
@@ -137,7 +138,7 @@ class Script:
                 catalogue.expand(target, str(self.recipe.eval.given.get("labels", "")))
 
     def _check_translators(self) -> None:
-        """A translator comes late in a plan; whether it has the language is asked now."""
+        """Load the translators, which come late in a plan, to see whether they have the languages."""
         for step in self._steps("translate"):
             options: Any = step.options
             source = options.source
@@ -156,7 +157,7 @@ def _plan(steps: Sequence[Sequence[str]]) -> str:
 
 
 def _is_ours(text: str) -> bool:
-    """Whether an input is shards of ours, with captions where stages look for them; remote ones are taken for such."""
+    """Whether an input is shards with captions in our form. Remote shards are taken to be."""
     from capivara_cli.stages.importers._sources import first_sample, is_tar
 
     path = Path(text)
@@ -168,11 +169,11 @@ def _is_ours(text: str) -> bool:
         first = first_sample(path)
         return first is not None and isinstance(first.document.get("captions"), list)
     except BadSample:
-        return False  # pack counts it
+        return False  # pack drops it, counted
 
 
 def _architectures() -> set[str]:
-    """The names of open_clip's architectures, from its files: importing it takes seconds."""
+    """The names of open_clip's architectures, read from its files: importing it takes seconds."""
     found = importlib.util.find_spec("open_clip")
     folders = found.submodule_search_locations if found else None
     return {path.stem for path in (Path(folders[0]) / "model_configs").glob("*.json")} if folders else set()
