@@ -108,12 +108,12 @@ def _accuracy(clip: Any, test: Test, seen: np.ndarray, lang: str) -> float:
 def _images(clip: Any, test: Test, folder: Path) -> np.ndarray:
     """The images as this image tower sees them; those of a frozen tower once per process."""
     known = _SEEN.setdefault((folder, len(test.images)), {})
-    if clip.identity["weights"] not in known:
+    if clip.identity.weights not in known:
         from PIL import Image
 
         pixels = [clip.preprocess(Image.fromarray(image)) for image in test.images]
-        known[clip.identity["weights"]] = clip.embed_images(pixels)
-    return known[clip.identity["weights"]]
+        known[clip.identity.weights] = clip.embed_images(pixels)
+    return known[clip.identity.weights]
 
 
 _SEEN: dict[tuple[Path, int], dict[str, np.ndarray]] = {}

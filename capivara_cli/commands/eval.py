@@ -6,7 +6,6 @@ per class, and run folders: the models that were trained, next to --model. Each 
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -215,8 +214,8 @@ def wanted_modes(text: str) -> list[str]:
 def _contenders(runs: Sequence[str], options: Options, env: Env) -> list[Contender]:
     """The models, ``--model`` first: what the others are compared with."""
     from capivara_cli.evaluation.measure import Contender
-    from capivara_cli.models.clip import DEFAULT_MODEL, load_clip
-    from capivara_cli.models.clip_files import check_model
+    from capivara_cli.models.clip import load_once
+    from capivara_cli.models.clip_files import DEFAULT_MODEL, check_model
 
     named = [options.model] if options.model else [] if runs else [DEFAULT_MODEL]
     contenders = []
@@ -224,8 +223,7 @@ def _contenders(runs: Sequence[str], options: Options, env: Env) -> list[Contend
         check_model(name, options.pretrained)
     for name in dict.fromkeys([*named, *runs]):
         pretrained = options.pretrained if name in named else ""
-        load = functools.partial(load_clip, name, pretrained, env.device)
-        clip = env.once(("clip", name, pretrained, env.device), load)
+        clip = load_once(env, name, pretrained)
         folder = name if (Path(name) / "run.json").is_file() else ""
         contenders.append(Contender(f"{name}/{pretrained}" if pretrained else name, clip, folder))
     return contenders

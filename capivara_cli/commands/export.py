@@ -9,10 +9,11 @@ from typing import Any
 
 from capivara_cli import console, registry
 from capivara_cli.errors import CapivaraError, UsageError
-from capivara_cli.models.run_folder import open_run, replacing_folder
+from capivara_cli.models.run_folder import open_run
 from capivara_cli.pipeline.command import command
 from capivara_cli.pipeline.env import Env
 from capivara_cli.pipeline.options import opt
+from capivara_cli.storage.files import replacing_folder
 
 
 @dataclass(frozen=True)

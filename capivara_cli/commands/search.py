@@ -57,7 +57,7 @@ class _Wanted:
     """What the command line asks for: sentences, or an image (decoded), in which shards."""
 
     texts: list[str]
-    image: Any
+    image: bytes | None
     inputs: list[str]
 
 
@@ -136,20 +136,21 @@ def _language(options: Options) -> str:
 
 
 def _model(options: Options, env: Env) -> Clip:
-    from capivara_cli.models.clip import DEFAULT_MODEL, check_model, load_clip
+    from capivara_cli.models.clip import load_once
+    from capivara_cli.models.clip_files import DEFAULT_MODEL, check_model
 
     name = options.model or DEFAULT_MODEL
     check_model(name, options.pretrained)
-    load = functools.partial(load_clip, name, options.pretrained, env.device)
-    return env.once(("clip", name, options.pretrained, env.device), load)
+    return load_once(env, name, options.pretrained)
 
 
 def _asked(wanted: _Wanted, lang: str, clip: Clip, options: Options, env: Env) -> tuple[list[Asked], Floats]:
     from capivara_cli.commands.searching.query import Asked, ask
     from capivara_cli.evaluation.translations import Translation
+    from capivara_cli.models.image_vectors import pixels
 
     if wanted.image is not None:
-        return [Asked(options.image, options.image)], clip.embed_images([clip.preprocess(wanted.image)])
+        return [Asked(options.image, options.image)], clip.embed_images([pixels(clip, wanted.image)])
 
     def translate(source: str, target: str) -> Translation:
         return Translation(options.translator, source, target, env)

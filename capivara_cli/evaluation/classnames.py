@@ -8,7 +8,7 @@ from pathlib import Path
 
 from capivara_cli.errors import CapivaraError, UsageError
 from capivara_cli.evaluation.evalset import Classes, check_names, check_templates
-from capivara_cli.evaluation.gallery import code_of
+from capivara_cli.languages import code_of
 
 UNKNOWN_LANGUAGE = "und"
 _PLAIN = ("{}",)

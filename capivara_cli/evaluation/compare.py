@@ -9,7 +9,7 @@ from typing import Any
 from capivara_cli.evaluation import significance
 from capivara_cli.evaluation.disparity import disparity
 from capivara_cli.evaluation.examples import Answers
-from capivara_cli.evaluation.gallery import Captions, identity_of
+from capivara_cli.evaluation.gallery import Captions
 from capivara_cli.evaluation.measure import (
     Contender,
     EvalData,
@@ -70,7 +70,7 @@ def compare(data: EvalData, contenders: Sequence[Contender], langs: Sequence[str
         [measure_classification(data, each, lang, protocol.queries) for each in contenders] for lang in named
     )
     spread = _disparities(retrieval) + _disparities(classification)
-    towers = {identity_of(each.clip): each for each in reversed(contenders)}
+    towers = {each.clip.identity: each for each in reversed(contenders)}
     for mode in protocol.modes:
         if mode != ZERO_SHOT and data.classes:
             classification += [measure_probe(data, each, mode, protocol.seed) for each in reversed(towers.values())]

@@ -18,9 +18,9 @@ import numpy as np
 import numpy.typing as npt
 
 from capivara_cli.errors import BadSample, CapivaraError
-from capivara_cli.models.run_folder import replacing_folder
 from capivara_cli.shards.images import decode_image
 from capivara_cli.shards.sample import Sample, encode_json
+from capivara_cli.storage.files import replacing_folder
 
 Floats = npt.NDArray[np.float32]
 Ranks = npt.NDArray[np.float64]

@@ -1,9 +1,9 @@
-"""Image embeddings of eval sets, kept on this machine: an image is computed once per image tower, ever.
+"""Image embeddings of eval sets, cached on this machine: an image is embedded only once per image tower.
 
-One folder per set and image tower (weights and preprocessing) in the cache, shared by all models that have the tower,
-all languages and all seeds. An embedding is found by the content of its image, so a set that changed, or was
-shuffled, gets no wrong one. A file is named after the sha256 of what it holds: one that was damaged is not used but
-computed again. Files are written all or nothing every half minute, so that a kill costs no more.
+The cache has one folder per set and image tower (weights and preprocessing). All models with that tower, all languages
+and all seeds share it. An embedding is found by the digest of the image file, so a set that changed or was shuffled
+gets no wrong one. A file is named after the sha256 of its content: a damaged file is not used, and its embeddings are
+computed again. New embeddings are written every half minute, each file all or nothing, so a kill loses at most that.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ import hashlib
 import io
 import json
 import time
-from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
 from capivara_cli import console
+from capivara_cli.shards.embedding import TowerIdentity
 from capivara_cli.storage import cache
 from capivara_cli.storage.files import replacing, sweep
 
@@ -29,19 +29,18 @@ _SECONDS = 30.0
 
 
 def content_digest(image: bytes) -> bytes:
-    """What an image is found by: 16 bytes of BLAKE2 over its encoded bytes."""
+    """The key of an image in the cache: BLAKE2 of its encoded bytes, 16 bytes."""
     return hashlib.blake2b(image, digest_size=16).digest()
 
 
 class FeatureCache:
-    """``recall`` the embedding of an image, ``keep`` one that was computed, ``flush`` at the end.
+    """``recall`` the embedding of an image, ``keep`` a computed one, ``flush`` at the end.
 
-    ``identity`` names the image tower as in ``Clip.identity``; embeddings are float32 [dim], L2-normalised. A cache
-    that cannot be written is said once and done without.
+    Embeddings are float32 [dim], L2-normalised. If the cache cannot be written, it warns once and is not used.
     """
 
-    def __init__(self, set_name: str, identity: Mapping[str, str], dim: int) -> None:
-        tower = hashlib.sha256(json.dumps([dict(identity), dim], sort_keys=True).encode()).hexdigest()
+    def __init__(self, set_name: str, identity: TowerIdentity, dim: int) -> None:
+        tower = hashlib.sha256(json.dumps([identity.to_json(), dim], sort_keys=True).encode()).hexdigest()
         name = hashlib.sha256(set_name.encode("utf-8", "surrogateescape")).hexdigest()
         self._folder = cache.folder() / FOLDER / tower[:24] / name[:24]
         self._row = np.dtype([("image", "V16"), ("embedding", "<f4", (dim,))])
@@ -54,16 +53,17 @@ class FeatureCache:
                 self._read(path)
 
     def recall(self, image: bytes) -> Floats | None:
-        """The embedding of the image with this digest, None when it was never computed."""
+        """The embedding of the image with this digest; None if it is not in the cache."""
         return self._known.get(image)
 
     def keep(self, image: bytes, embedding: Floats) -> None:
+        """Add the embedding of the image with this digest; it is written later."""
         self._known[image] = self._new[image] = embedding
         if time.monotonic() - self._flushed > _SECONDS:
             self.flush()
 
     def flush(self) -> None:
-        """Write what is new."""
+        """Write the new embeddings to a file."""
         self._flushed = time.monotonic()
         if not self._new or not self._writes:
             return
@@ -80,13 +80,13 @@ class FeatureCache:
                 file.write(data)
         except OSError as error:
             self._writes = False
-            console.warn(f"{self._folder}: image embeddings cannot be kept, they are computed again: {error}")
+            console.warn(f"{self._folder}: image embeddings cannot be cached, each eval computes them again: {error}")
         self._new.clear()
 
     def _read(self, path: Path) -> None:
         data = path.read_bytes()
         if _checksum(data) != path.stem:
-            console.warn(f"{path}: damaged: its image embeddings are computed again")
+            console.warn(f"{path}: damaged: the image embeddings in it are computed again")
             path.unlink(missing_ok=True)
             return
         rows = np.load(io.BytesIO(data), allow_pickle=False)

@@ -1,8 +1,8 @@
 """One pass over the samples of an eval set: image embeddings for every image tower, captions by language, labels.
 
-Images are the costly part and know no language, and adapting a text tower leaves them as they are: each image is
-embedded once per image tower, for all languages and all models that share the tower, and kept (``feature_cache``).
-An embedding that ``filter`` left in the shard is used when it is of the very same tower.
+Embedding images costs most of the time, and an adapted text tower does not change them. So each image is embedded once
+per image tower, for all languages and all models that share the tower, and cached (``feature_cache``). An embedding
+that ``filter`` stored in the shard is used if the same tower computed it.
 """
 
 from __future__ import annotations
@@ -11,29 +11,32 @@ import functools
 from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeGuard
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 import numpy as np
 import numpy.typing as npt
 
-from capivara_cli import console, languages
+from capivara_cli import console
 from capivara_cli.errors import BadSample, CapivaraError
 from capivara_cli.evaluation.feature_cache import FeatureCache, content_digest
+from capivara_cli.languages import code_of
 from capivara_cli.models.clip import Clip
+from capivara_cli.models.image_vectors import embed_to_compare, pixels
 from capivara_cli.pipeline.batches import map_batched
 from capivara_cli.pipeline.env import Env
-from capivara_cli.shards.embedding import stored_embedding, unit
-from capivara_cli.shards.images import decode_image
+from capivara_cli.shards.embedding import TowerIdentity, stored_embedding, unit
 from capivara_cli.shards.sample import Caption, Sample
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
 Floats = npt.NDArray[np.float32]
-Identity = tuple[tuple[str, str], ...]
 Labels = tuple[int, ...] | None
 
 
 @dataclass
 class Captions:
-    """The captions of one language: ``owners`` holds the image (its row) of each; ``by`` counts who wrote them."""
+    """The captions of one language. ``owners``: the row of the image of each caption; ``by``: counts by author."""
 
     texts: list[str] = field(default_factory=list)
     owners: list[int] = field(default_factory=list)
@@ -47,7 +50,7 @@ class Captions:
         self.n_translated += caption.of is not None
 
     def without(self, images: Collection[int]) -> Captions:
-        """These captions but for those of some images; the images that stay are numbered anew, in their order."""
+        """The captions without those of some images; the other images are numbered again, in their order."""
         left = (owner for owner in range(max(self.owners, default=-1) + 1) if owner not in images)
         place = {owner: number for number, owner in enumerate(left)}
         kept = [(text, place[owner]) for text, owner in zip(self.texts, self.owners, strict=True) if owner in place]
@@ -56,28 +59,30 @@ class Captions:
 
 @dataclass
 class Gallery:
-    """``features``: image tower -> [N, d] float32, L2-normalised; ``labels``: the classes of each image.
+    """The images of an eval set, with their captions and classes.
 
-    An image has one class, several, none of those there are (()), or is not labelled at all (None).
+    ``features``: image tower -> float32 [N, dim], L2-normalised. ``captions``: by language. ``labels``: the classes of
+    each image: one, several, none of the set's classes (()), or no label at all (None).
     """
 
     keys: list[str] = field(default_factory=list)
-    features: dict[Identity, Floats] = field(default_factory=dict)
+    features: dict[TowerIdentity, Floats] = field(default_factory=dict)
     captions: dict[str, Captions] = field(default_factory=dict)
     labels: list[Labels] = field(default_factory=list)
 
     def images_for(self, clip: Clip) -> Floats:
-        return self.features[identity_of(clip)]
+        """float32 [N, dim]: the embeddings of the images by the image tower of ``clip``."""
+        return self.features[clip.identity]
 
     def read_captions(self, samples: Iterable[Sample], env: Env) -> None:
-        """Add the captions of samples whose images are here already (another language of the same set)."""
+        """Add the captions of samples whose images are in the gallery already (another language of the same set)."""
         rows = {key: row for row, key in enumerate(self.keys)}
         for sample in samples:
             if (row := rows.get(sample.key)) is not None:
                 self.add(sample.captions, row, env)
 
     def add(self, captions: Iterable[Caption], row: int, env: Env) -> None:
-        """Add the captions of the image ``row``; those that say nothing are counted and left out."""
+        """Add the captions of the image ``row``; empty captions are counted and skipped."""
         for caption in captions:
             if caption.text.strip():
                 self.captions.setdefault(code_of(caption.lang), Captions()).add(caption, row)
@@ -86,36 +91,35 @@ class Gallery:
 
 
 @dataclass(frozen=True)
-class _Seen:
-    """A sample ready to be embedded: for each tower its stored embedding, or the tensor to embed."""
+class _Prepared:
+    """A sample ready to be embedded.
+
+    ``digest``: of its image. ``inputs``: for each tower the known embedding, float32 [dim], or the pixels to embed.
+    """
 
     captions: list[Caption]
     labels: Labels
-    image: bytes
-    inputs: list[Any]
+    digest: bytes
+    inputs: list[Floats | Tensor]
 
 
 @dataclass(frozen=True)
 class _Tower:
-    """An image tower: a model that has it, and the embeddings that are known of it."""
+    """An image tower: a model that has it, and its cached embeddings."""
 
     clip: Clip
     cache: FeatureCache
 
 
-def identity_of(clip: Clip) -> Identity:
-    return tuple(sorted(clip.identity.items()))
-
-
 def collect(name: str, samples: Iterable[Sample], clips: Sequence[Clip], env: Env, batch_size: int) -> Gallery:
-    """Read everything there is to know about the ``samples`` of the set ``name`` for these models.
+    """Embed the images of the set ``name`` by the image towers of ``clips``, and collect captions and labels.
 
-    Samples without a usable image fail. Raises ``CapivaraError`` when no image is left.
+    Samples without a usable image fail. Raises ``CapivaraError`` if no image is left.
     """
-    towers: dict[Identity, _Tower] = {}
+    towers: dict[TowerIdentity, _Tower] = {}
     for clip in clips:
-        if identity_of(clip) not in towers:
-            towers[identity_of(clip)] = _Tower(clip, FeatureCache(name, clip.identity, clip.dim))
+        if clip.identity not in towers:
+            towers[clip.identity] = _Tower(clip, FeatureCache(name, clip.identity, clip.dim))
     embedded: list[list[Floats]] = []
     gallery = Gallery()
     found = map_batched(
@@ -126,10 +130,10 @@ def collect(name: str, samples: Iterable[Sample], clips: Sequence[Clip], env: En
         env=env,
     )
     try:
-        for sample, (seen, vectors) in console.track(found, "eval: images"):
-            gallery.add(seen.captions, len(gallery.keys), env)
+        for sample, (prepared, vectors) in console.track(found, "eval: images"):
+            gallery.add(prepared.captions, len(gallery.keys), env)
             gallery.keys.append(sample.key)
-            gallery.labels.append(seen.labels)
+            gallery.labels.append(prepared.labels)
             embedded.append(vectors)
     finally:
         for tower in towers.values():
@@ -142,51 +146,36 @@ def collect(name: str, samples: Iterable[Sample], clips: Sequence[Clip], env: En
     return gallery
 
 
-@functools.lru_cache
-def code_of(lang: str) -> str:
-    """The BCP-47 code of a language however it is written; an unknown one stays as it is."""
-    try:
-        return languages.get(lang).code
-    except CapivaraError:
-        return lang
+def _prepare(sample: Sample, towers: list[_Tower]) -> _Prepared:
+    """Look up the embeddings of an image, or decode it; runs in threads."""
+    digest = b""
+    inputs: list[Floats | Tensor] = []
+    for tower in towers:
+        vector = stored_embedding(sample, tower.clip.identity, tower.clip.dim)
+        if vector is not None:
+            inputs.append(unit(vector))
+            continue
+        digest = digest or content_digest(sample.image)
+        known = tower.cache.recall(digest)
+        inputs.append(pixels(tower.clip, sample) if known is None else known)
+    return _Prepared(sample.captions, labels_of(sample), digest, inputs)
 
 
-def _prepare(sample: Sample, towers: list[_Tower]) -> _Seen:
-    stored = [stored_embedding(sample, tower.clip.identity, tower.clip.dim) for tower in towers]
-    inputs: list[Any] = [None if vector is None else unit(vector) for vector in stored]
-    image = b""
-    if any(vector is None for vector in inputs):
-        image = content_digest(sample.image)
-        inputs = [
-            tower.cache.recall(image) if vector is None else vector
-            for tower, vector in zip(towers, inputs, strict=True)
-        ]
-    if any(vector is None for vector in inputs):
-        pixels = decode_image(sample)
-        inputs = [
-            tower.clip.preprocess(pixels) if vector is None else vector
-            for tower, vector in zip(towers, inputs, strict=True)
-        ]
-    return _Seen(sample.captions, labels_of(sample), image, inputs)
-
-
-def _embed(batch: list[_Seen], towers: list[_Tower]) -> list[tuple[_Seen, list[Floats]]]:
-    vectors: list[list[Floats]] = [[] for _ in batch]
+def _embed(batch: list[_Prepared], towers: list[_Tower]) -> list[tuple[_Prepared, list[Floats]]]:
+    """Each sample with its embeddings, one per tower; those computed now are cached."""
+    columns: list[list[Floats]] = []
     for index, tower in enumerate(towers):
-        inputs = [seen.inputs[index] for seen in batch]
-        fresh = iter(tower.clip.embed_images([each for each in inputs if not isinstance(each, np.ndarray)]))
-        for seen, row, each in zip(batch, vectors, inputs, strict=True):
-            if isinstance(each, np.ndarray):
-                row.append(each)
-            else:
-                row.append(next(fresh))
-                tower.cache.keep(seen.image, row[-1])
-    return list(zip(batch, vectors, strict=True))
+        inputs = [prepared.inputs[index] for prepared in batch]
+        columns.append(embed_to_compare(tower.clip, inputs))
+        for prepared, item, vector in zip(batch, inputs, columns[-1], strict=True):
+            if not isinstance(item, np.ndarray):
+                tower.cache.keep(prepared.digest, vector)
+    return [(prepared, list(row)) for prepared, row in zip(batch, zip(*columns, strict=True), strict=True)]
 
 
 def labels_of(sample: Sample) -> Labels:
-    """The classes of an image: an integer in a ``cls`` member or in ``json["class"]``, or several in
-    ``json["classes"]``; None when there are none. ``BadSample`` for a label that is no class."""
+    """The classes of an image: an integer in the member ``cls`` or in ``json["class"]``, or several in
+    ``json["classes"]``; None if there are none. Raises ``BadSample`` for a label that is not a class."""
     text = sample.members.get("cls", b"").strip()
     if text.isdigit():
         return (int(text),)

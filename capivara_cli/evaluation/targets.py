@@ -9,9 +9,10 @@ from dataclasses import dataclass, replace
 from capivara_cli.errors import BadSample, CapivaraError, UsageError
 from capivara_cli.evaluation import catalogue
 from capivara_cli.evaluation.evalset import Classes, EvalSet, Provenance
-from capivara_cli.evaluation.gallery import Gallery, code_of, collect
+from capivara_cli.evaluation.gallery import Gallery, collect
 from capivara_cli.evaluation.measure import Contender, EvalData
 from capivara_cli.evaluation.translations import Translation
+from capivara_cli.languages import code_of
 from capivara_cli.pipeline import source
 from capivara_cli.pipeline.env import Env
 from capivara_cli.shards.archive import reading

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,10 +33,11 @@ from capivara_cli.models.clip_files import (
     text_tokenizer,
 )
 from capivara_cli.models.run_folder import open_run
+from capivara_cli.shards.embedding import TowerIdentity
 
 __all__ = [
     "DEFAULT_MODEL", "DEFAULT_PRETRAINED", "TOY", "Adapter", "Clip", "check_model", "find_adapter", "load_base",
-    "load_clip",
+    "load_clip", "load_once",
 ]  # fmt: skip
 
 if TYPE_CHECKING:
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from capivara_cli.models.preprocess import Pixels
+    from capivara_cli.pipeline.env import Env
 
 TOY = toy.MODELS / "clip"
 
@@ -68,7 +70,7 @@ class Clip:
     preprocess: Pixels
     tokenizer: Any
     device: str
-    identity: dict[str, str]
+    identity: TowerIdentity
     dim: int
     config: dict[str, Any]
     source: dict[str, str]
@@ -207,19 +209,24 @@ def load_clip(model: str = DEFAULT_MODEL, pretrained: str = "", device: str = "c
     return _load(*architecture_plan(model, pretrained), device)
 
 
+def load_once(env: Env, model: str, pretrained: str = "") -> Clip:
+    """``load_clip`` on the device of ``env``, once per process for each model."""
+    return env.once(("clip", model, pretrained, env.device), lambda: load_clip(model, pretrained, env.device))
+
+
 def _load(plan: Plan, source: dict[str, str], device: str) -> Clip:
     from capivara_cli.models.build import build, known_digest, padding
     from capivara_cli.models.preprocess import Pixels
 
     model = build(plan)
-    settings = model.visual.preprocess_cfg
+    preprocess = Pixels(model.visual.preprocess_cfg)
     weights = known_digest("visual", plan)
     clip = Clip(
         model=model,
-        preprocess=Pixels(settings),
+        preprocess=preprocess,
         tokenizer=plan.tokenizer,
         device=device,
-        identity={"model": plan.label, "weights": weights, "preprocess": _describe(settings)},
+        identity=TowerIdentity(plan.label, weights, preprocess.described),
         dim=plan.config["embed_dim"],
         config=plan.config,
         source=source,
@@ -228,14 +235,6 @@ def _load(plan: Plan, source: dict[str, str], device: str) -> Clip:
         _text_digest=lambda: known_digest("text", plan),
     )
     return clip.to_device()
-
-
-def _describe(preprocess: dict[str, Any]) -> str:
-    """``224 px bicubic shortest, mean …, std …``: everything that decides what the image tower is shown."""
-    size = preprocess["size"]
-    size = size if isinstance(size, int) or size[0] != size[1] else size[0]
-    mean, std = ("/".join(f"{value:.4g}" for value in preprocess[key]) for key in ("mean", "std"))
-    return f"{size} px {preprocess['interpolation']} {preprocess['resize_mode']}, mean {mean}, std {std}"
 
 
 def _load_run(path: Path, device: str) -> Clip:
@@ -304,7 +303,7 @@ def load_base(adapter: Adapter, device: str) -> Clip:
     """The model that an adapter is for. ``CapivaraError`` when it is another one now."""
     clip = load_clip(adapter.base["model"], adapter.base["pretrained"], device)
     for tower, expected in adapter.digests.items():
-        found = clip.identity["weights"] if tower == "image" else clip.text_digest
+        found = clip.identity.weights if tower == "image" else clip.text_digest
         if found != expected:
             raise CapivaraError(
                 f"{adapter.folder}: was trained on {adapter.base['model']}, whose {tower} tower is another one now "
@@ -333,7 +332,7 @@ def _take_adapter(clip: Clip, folder: Path, sha256: str) -> None:
     try:
         adapted = methods.load(clip.model.text, folder, clip.device)
         if methods.load_image_tower(clip.model.visual, folder):
-            clip.identity = {**clip.identity, "weights": digest(clip.model.visual)}
+            clip.identity = replace(clip.identity, weights=digest(clip.model.visual))
     except damage() as error:
         raise CapivaraError(f"{folder}: the adapter cannot be loaded: {shortened(error)}") from error
     clip.model.text = adapted.eval().requires_grad_(False)

@@ -31,6 +31,7 @@ class Pixels:
         if (type(to_tensor).__name__, type(normalise).__name__) != _ARITHMETIC:
             raise RuntimeError(f"open_clip's transform ends in {to_tensor}, {normalise}")
         self._geometry = geometry
+        self._settings = settings
         self._mean, self._std = (torch.tensor(settings[key]).view(3, 1, 1) for key in ("mean", "std"))
         size = settings["size"]
         self.draft = _DRAFT * (size if isinstance(size, int) else max(size))
@@ -39,6 +40,15 @@ class Pixels:
         for step in self._geometry:
             image = step(image)
         return torch.from_numpy(np.array(image).transpose(2, 0, 1).copy())
+
+    @property
+    def described(self) -> str:
+        """``JPEGs decoded to 672 px or more, 224 px bicubic shortest, mean …, std …``: all that decides the pixels."""
+        size = self._settings["size"]
+        size = size if isinstance(size, int) or size[0] != size[1] else size[0]
+        resize = f"{size} px {self._settings['interpolation']} {self._settings['resize_mode']}"
+        mean, std = ("/".join(f"{value:.4g}" for value in self._settings[key]) for key in ("mean", "std"))
+        return f"JPEGs decoded to {self.draft} px or more, {resize}, mean {mean}, std {std}"
 
     def normalised(self, pixels: Tensor) -> Tensor:
         """[…, 3, h, w] uint8 -> float32, bit by bit what open_clip's transform gives."""

@@ -8,11 +8,8 @@ A run is finished when ``run.json`` says so. That is written last, and nothing l
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
-import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +17,7 @@ from capivara_cli.errors import CapivaraError
 from capivara_cli.models import run_document
 from capivara_cli.models.run_document import Metrics, RunDocument
 from capivara_cli.pipeline.options import flag_of
-from capivara_cli.storage.files import partial_of, replace_text, replacing, sweep
+from capivara_cli.storage.files import replace_text, replacing, sweep
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -138,22 +135,6 @@ class RunDir:
         """Keep the lines of the first ``step`` steps: those after the checkpoint are trained again."""
         kept = [line for line in self.read_metrics() if line["step"] <= step]
         replace_text(self.metrics, "".join(json.dumps(line) + "\n" for line in kept))
-
-
-@contextlib.contextmanager
-def replacing_folder(path: Path) -> Iterator[Path]:
-    """Within the context, a temporary folder that then takes the place of ``path``; on any error it is removed."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = partial_of(path)
-    partial.mkdir()
-    try:
-        yield partial
-        if path.is_dir():
-            shutil.rmtree(path)
-        partial.replace(path)
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise
 
 
 def open_run(path: Path) -> RunDir:

@@ -1,8 +1,9 @@
-"""Image embeddings kept in a sample: ``clip.npy`` and, in ``json["clip"]``, whose they are."""
+"""Image embeddings stored in a sample: ``clip.npy`` and, in ``json["clip"]``, the image tower that computed it."""
 
 from __future__ import annotations
 
 import io
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 from capivara_cli.shards.sample import Sample
@@ -13,13 +14,30 @@ if TYPE_CHECKING:
 MEMBER = "clip.npy"
 
 
-def stored_embedding(sample: Sample, identity: dict[str, str], dim: int) -> np.ndarray | None:
-    """The embedding of the image tower ``identity``, float16 [dim]; None when none, or no sound one, is stored.
+@dataclass(frozen=True)
+class TowerIdentity:
+    """Everything that decides the embedding of an image.
 
-    What is stored came from a stranger: no pickle is loaded, and a vector of another tower is never taken.
+    ``model``: the name of the model; ``weights``: the sha256 of the parameters of its image tower; ``preprocess``: how
+    images are decoded, resized and normalised. Embeddings are compared only if all three are equal.
+    """
+
+    model: str
+    weights: str
+    preprocess: str
+
+    def to_json(self) -> dict[str, str]:
+        """The value of ``json["clip"]``."""
+        return asdict(self)
+
+
+def stored_embedding(sample: Sample, identity: TowerIdentity, dim: int) -> np.ndarray | None:
+    """The stored embedding of a sample, float16 [dim]; None if another tower computed it, or it is damaged.
+
+    The file may come from anyone, so no pickle is loaded.
     """
     data = sample.members.get(MEMBER)
-    if data is None or sample.document.get("clip") != identity:
+    if data is None or sample.document.get("clip") != identity.to_json():
         return None
     import numpy as np
 
@@ -32,19 +50,20 @@ def stored_embedding(sample: Sample, identity: dict[str, str], dim: int) -> np.n
     return vector.astype(np.float16, copy=False) if np.isfinite(vector).all() and vector.any() else None
 
 
-def with_embedding(sample: Sample, vector: np.ndarray, identity: dict[str, str]) -> Sample:
-    """The sample with a float16 [dim] embedding and its owner; the very same bytes when they are there already."""
+def with_embedding(sample: Sample, vector: np.ndarray, identity: TowerIdentity) -> Sample:
+    """The sample with a float16 [dim] embedding; the same object if it holds that embedding already."""
     import numpy as np
 
     buffer = io.BytesIO()
     np.save(buffer, vector)
     if sample.members.get(MEMBER) != buffer.getvalue():
         sample = sample.with_members(**{MEMBER: buffer.getvalue()})
-    return sample if sample.document.get("clip") == identity else sample.with_document(clip=identity)
+    owner = identity.to_json()
+    return sample if sample.document.get("clip") == owner else sample.with_document(clip=owner)
 
 
 def unit(vector: np.ndarray) -> np.ndarray:
-    """float16 [dim] -> float32 [dim] of length 1: storage has cost it a thousandth."""
+    """float16 [dim] -> float32 [dim] of length 1. Rounding to float16 has changed the length by up to 0.1 %."""
     import numpy as np
 
     wide = vector.astype(np.float32)

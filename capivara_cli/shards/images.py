@@ -66,6 +66,14 @@ def decode_image(source: Sample | bytes, draft: int = 0) -> Image:
         raise BadSample(f"image cannot be decoded: {_in_words(error)}") from error
 
 
+def is_drafted(source: Sample | bytes, draft: int) -> bool:
+    """Whether ``decode_image`` with this ``draft`` returns a smaller image than without."""
+    image = _open(source)
+    size = image.size
+    image.draft(None, (draft, draft))
+    return image.size != size
+
+
 def image_size(source: Sample | bytes) -> tuple[int, int]:
     """(width, height) in pixels as displayed, from the header alone; ``BadSample`` as ``decode_image``."""
     image = _open(source)

@@ -1,58 +1,169 @@
-"""Thin out captions of an image that say the same, keep one of near-duplicate images, keep out those of eval sets."""
+"""Remove captions of an image that say the same, near-duplicate images, and images that are in other sets."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
 
+from capivara_cli import languages
+from capivara_cli.errors import UsageError
+from capivara_cli.models.clip_files import DEFAULT_MODEL, check_model
 from capivara_cli.pipeline.env import Env
+from capivara_cli.pipeline.options import opt
 from capivara_cli.pipeline.stage import Arrays, Corpus, stage
 from capivara_cli.shards.archive import Stream
-from capivara_cli.stages.deduplication.options import Options
+from capivara_cli.stages.deduplication.captions import CaptionSettings, with_fewer_captions
+from capivara_cli.stages.deduplication.other_set_names import WAYS, OtherSettings, reasons, sets_of
 
-__all__ = ["Options", "dedupe"]
+if TYPE_CHECKING:
+    from capivara_cli.models.clip import Clip
+    from capivara_cli.stages.deduplication.image_facts import ImageExaminer
+    from capivara_cli.stages.deduplication.images import ImageSettings
+    from capivara_cli.stages.deduplication.other_sets import Others
+
+
+@dataclass(frozen=True)
+class Options:
+    threshold: float = opt(0.3, "captions more similar than this are near-duplicates", min=0, max=1)
+    k_min: int = opt(3, "keep at least this many captions of a language", min=1)
+    lang: str = opt("", "only captions in these languages, comma-separated [default: all]")
+    paper: bool = opt(
+        False, "Algorithm 1 exactly as published: ignores --k-min at the end, drops the most unusual captions"
+    )
+    captions: Literal["thin", "keep"] = opt("thin", "keep: leave captions as they are, compare only images")
+    images: Literal["keep", "exact", "phash", "embedding"] = opt(
+        "keep", "keep one of similar images over all shards: same bytes, near perceptual hash, or near CLIP embedding"
+    )
+    keep: Literal["first", "best"] = opt("first", "the image that stays; best: best caption score, then most pixels")
+    radius: int = opt(4, "phash: bits of the 64 that may differ", min=0, max=10)
+    similarity: float = opt(0.96, "embedding: images with a cosine above this are near-duplicates", min=0, max=1)
+    clusters: int = opt(
+        0, "embedding: compare within this many clusters; 0: compare all pairs, up to 10 million images", min=0
+    )
+    model: str = opt(DEFAULT_MODEL, "embedding: the model, as for filter; embeddings that filter stored are used")
+    pretrained: str = opt("", "open_clip weights [default: the paper's, laion5b_s13b_b90k, for its model]")
+    against: str = opt("", "remove images of these eval sets and shards, comma-separated: xtd,flickr30k,heldout/")
+    against_by: str = opt("id,bytes,phash", "how an image is recognised there: id, bytes, phash, embedding")
+    data: str = opt("", "folder with your copy of an eval set, as for eval")
+    split: str = opt("test", "split of the eval sets")
+    batch_size: int = opt(64, "images examined at once", min=1, tuning=True)
+
+    def check(self) -> None:
+        _ = self.codes, self.ways
+        if self.against:
+            sets_of(self.against)
+        if self.embeds:
+            check_model(self.model, self.pretrained)
+
+    @property
+    def codes(self) -> frozenset[str]:
+        """The languages to work on, empty for all."""
+        return frozenset(languages.get(part.strip()).code for part in self.lang.split(",") if part.strip())
+
+    @property
+    def ways(self) -> tuple[str, ...]:
+        """``--against-by`` in the order of ``WAYS``; () without ``--against``."""
+        asked = [part.strip() for part in self.against_by.split(",") if part.strip()]
+        if wrong := [way for way in asked if way not in WAYS]:
+            raise UsageError(f"--against-by {wrong[0]}: there is {', '.join(WAYS)}")
+        if self.against and not asked:
+            raise UsageError("--against-by: names no way", f"there is {', '.join(WAYS)}")
+        return tuple(way for way in WAYS if way in asked) if self.against else ()
+
+    @property
+    def needed_facts(self) -> frozenset[str]:
+        """The facts, of ``WAYS``, that are needed of each image."""
+        own = {"exact": "bytes", "phash": "phash", "embedding": "embedding"}.get(self.images)
+        return frozenset({*self.ways, own} if own else self.ways)
+
+    @property
+    def embeds(self) -> bool:
+        return "embedding" in self.needed_facts
+
+    @property
+    def caption_settings(self) -> CaptionSettings:
+        return CaptionSettings(self.captions == "thin", self.codes, self.k_min, self.threshold, self.paper)
+
+    @property
+    def image_settings(self) -> ImageSettings:
+        from capivara_cli.stages.deduplication.images import ImageSettings
+
+        return ImageSettings(self.images, self.keep == "best", self.radius, self.similarity, self.clusters)
 
 
 def _survey(samples: Stream, options: Options, env: Env) -> Arrays:
     from capivara_cli.stages.deduplication import images
 
-    return images.survey(samples, options, env)
+    return images.survey(samples, options.image_settings, _examiner(options, env), _others(options, env), env)
 
 
 def _decide(surveys: Sequence[Callable[[], Arrays]], options: Options, env: Env) -> Iterator[Arrays]:
     from capivara_cli.stages.deduplication import images
 
-    return images.decide(surveys, options, env)
+    return images.decide(surveys, options.image_settings, env.device)
 
 
 def _apply(samples: Stream, survey: Arrays, decision: Arrays, options: Options, env: Env) -> Stream:
     from capivara_cli.stages.deduplication import images
 
-    return images.apply(samples, survey, decision, options, env)
+    said = reasons(options.against)
+    for sample in images.apply(samples, survey, decision, options.image_settings, said, env):
+        yield from with_fewer_captions(sample, options.caption_settings, env)
 
 
-# `dedupe --images` looks at all shards before it decides; without it one pass over each is enough.
+# With --images all shards are examined before anything is decided; without, one pass over each shard is enough.
 CORPUS = Corpus(wanted=lambda options: options.images != "keep", survey=_survey, decide=_decide, apply=_apply)
 
 
 @stage("dedupe", Options, corpus=CORPUS)
 def dedupe(samples: Stream, options: Options, env: Env) -> Stream:
-    """Remove exact, then near-duplicate captions of each image, per language; the order of the others stays.
+    """Remove exact, then near-duplicate captions of each image, within each language; the order stays.
 
-    A near-duplicate is a caption whose character-trigram TF-IDF cosine to another is above ``--threshold``. As long
-    as there is one and more than ``--k-min`` captions are left, the caption that is most alike to all others goes.
+    Two captions are near-duplicates if the cosine of their character-trigram TF-IDF vectors is above ``--threshold``.
+    While there are any, and more than ``--k-min`` captions are left, the caption most similar to all others is removed.
 
-    ``--images`` keeps one of the images that are alike over all shards: an image goes when it is near one that stays,
-    the first or, with ``--keep best``, the one with the best caption score, then the most pixels. ``--against`` leaves
-    out images that are in eval sets or other shards.
+    ``--images`` keeps one of similar images over all shards: an image is removed if it is near one that stays, which is
+    the first or, with ``--keep best``, the one with the best caption score, then the most pixels. ``--against`` removes
+    images that are in eval sets or other shards.
     """
-    from capivara_cli.stages.deduplication.captions import with_captions_thinned
-
     if CORPUS.wanted(options):
         raise RuntimeError(f"dedupe --images {options.images} is decided over all shards, not in one pass")
-    if options.against:
+    others = _others(options, env)
+    if others is not None:
         from capivara_cli.stages.deduplication import images
 
-        yield from images.keep_out(samples, options, env)
-        return
+        samples = images.without_known(samples, _examiner(options, env), others, env)
     for sample in samples:
-        yield from with_captions_thinned(sample, options, env)
+        yield from with_fewer_captions(sample, options.caption_settings, env)
+
+
+def _examiner(options: Options, env: Env) -> ImageExaminer:
+    from capivara_cli.stages.deduplication.image_facts import ImageExaminer
+
+    rank = options.images != "keep" and options.keep == "best"
+    return ImageExaminer(options.needed_facts, _clip(options, env), options.batch_size, rank=rank)
+
+
+def _others(options: Options, env: Env) -> Others | None:
+    """The sets of ``--against``, examined once per process; None without ``--against``."""
+    if not options.against:
+        return None
+    from capivara_cli.stages.deduplication.image_facts import ImageExaminer
+    from capivara_cli.stages.deduplication.other_sets import Others
+
+    settings = OtherSettings(
+        options.against, options.ways, options.radius, options.similarity, options.data, options.split
+    )
+
+    def examined() -> Others:
+        clip = _clip(options, env) if "embedding" in options.ways else None
+        return Others(settings, ImageExaminer(frozenset(options.ways), clip, options.batch_size), env)
+
+    return env.once(("against", settings, options.model, options.pretrained), examined)
+
+
+def _clip(options: Options, env: Env) -> Clip | None:
+    from capivara_cli.models.clip import load_once
+
+    return load_once(env, options.model, options.pretrained) if options.embeds else None

@@ -1,4 +1,4 @@
-"""Leave out captions and images: by CLIP score, by rules for texts and images, by rank, threshold, diversity, share."""
+"""Remove captions and images: by CLIP score, by rules for texts and images, by rank, threshold, diversity or share."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 from capivara_cli import languages
 from capivara_cli.errors import CapivaraError
-from capivara_cli.models.clip import DEFAULT_MODEL, load_clip
-from capivara_cli.models.clip_files import check_model
+from capivara_cli.models.clip_files import DEFAULT_MODEL, check_model
 from capivara_cli.pipeline.env import Env
 from capivara_cli.pipeline.options import opt
 from capivara_cli.pipeline.stage import Arrays, Corpus, stage
@@ -19,15 +18,14 @@ from capivara_cli.shards.sample import Sample
 from capivara_cli.stages.filtering import text_rules
 from capivara_cli.stages.filtering.histogram import bin_of
 from capivara_cli.stages.filtering.image_rules import ImageRules
-from capivara_cli.stages.filtering.sample_facts import Looker
-from capivara_cli.stages.filtering.scoring import Looked, Scoring, with_key
+from capivara_cli.stages.filtering.sample_facts import SampleFacts, Scoring, with_key
 from capivara_cli.stages.filtering.selection import (
     CAPTION_FLOOR,
     IMAGE_FLOOR,
     NO_CAPTION_LEFT,
     RANK,
+    CaptionRules,
     Selected,
-    Selection,
     select,
 )
 from capivara_cli.stages.filtering.text_rules import BOILERPLATE, TextRules
@@ -40,40 +38,45 @@ if TYPE_CHECKING:
 class Options:
     model: str = opt(DEFAULT_MODEL, "open_clip model, hf-hub:ORG/NAME, local-dir:PATH, a run folder, or toy")
     pretrained: str = opt("", "open_clip weights [default: the paper's, laion5b_s13b_b90k, for its model]")
-    score: bool = opt(True, "score with the model; without: no model, select by the scores that are there")
+    score: bool = opt(True, "compute scores with the model; --no-score: select by the scores stored in the captions")
     precision: Literal["auto", "fp32", "bf16"] = opt(
-        "auto", "of texts, images are fp32; auto: bf16, scores within 0.005, where the device multiplies in it"
+        "auto", "of the text tower (images: always fp32); auto: bf16 where it is fast, scores then vary by 0.005"
     )
     select: Literal["none", "rank", "threshold", "threshold-diversity"] = opt(
-        "none", "a method of the paper, with its constants where --top-k and --min-score are not set"
+        "none", "a selection method of the paper, with its constants unless --top-k or --min-score are given"
     )
     min_score: float = opt(
-        -1.0, "leave out what scores below [default: nothing; threshold: 0.15, images 0.2]", min=-1, max=1
+        -1.0, "remove captions that score below this [default: none; threshold: 0.15, images 0.2]", min=-1, max=1
     )
-    top_k: int = opt(0, "keep the best captions of an image, this many per language; 0: all [rank: 5]", min=0)
-    k_min: int = opt(3, "threshold-diversity: never thin out below this many captions of a language", min=1)
-    max_alike: float = opt(0.3, "threshold-diversity: captions more alike than this are near-duplicates", min=0, max=1)
-    per_lang: bool = opt(True, "select within each language, or among all captions of an image")
-    lang: str = opt("", "only score and select captions in these languages, comma-separated [default: all]")
-    level: Literal["caption", "image"] = opt(
-        "caption", "what a threshold or share leaves out: captions, or whole samples"
+    top_k: int = opt(0, "keep only the best captions of an image, this many per language; 0: all [rank: 5]", min=0)
+    k_min: int = opt(3, "threshold-diversity: keep at least this many captions of a language", min=1)
+    max_alike: float = opt(
+        0.3, "threshold-diversity: captions more similar than this are near-duplicates", min=0, max=1
     )
-    on: Literal["best", "first", "mean"] = opt("best", "with --level image: the score that decides for a sample")
+    per_lang: bool = opt(True, "select within each language; --no-per-lang: among all captions of an image")
+    lang: str = opt("", "score and select only captions in these languages, comma-separated [default: all]")
+    level: Literal["caption", "image"] = opt("caption", "what a threshold or share removes: captions, or whole samples")
+    on: Literal["best", "first", "mean"] = opt("best", "with --level image: the score that decides about a sample")
     score_by: Literal["own", "original", "best"] = opt(
-        "own", "judge a caption by its score, by that of the text it is translated or rewritten from, or the better"
+        "own",
+        "judge a caption by its own score, by that of the text it was translated or rewritten from, or the better",
     )
-    top_fraction: float = opt(1.0, "keep this share of all scores in the corpus, the best", min=0, max=1)
-    quantile: float = opt(0.0, "leave out what scores below this quantile of the corpus", min=0, max=1)
+    top_fraction: float = opt(1.0, "keep this share of all scores in the corpus, the best ones", min=0, max=1)
+    quantile: float = opt(0.0, "remove what scores below this quantile of the corpus", min=0, max=1)
     rules: str = opt("", "rules for captions: all, or some of length,script,junk,language,boilerplate")
-    min_words: int = opt(2, "length: fewest words (estimated where a script does not set them apart)", min=0)
-    max_words: int = opt(80, "length: most words; 0: any number", min=0)
+    min_words: int = opt(2, "length: fewest words (estimated in scripts without spaces between words)", min=0)
+    max_words: int = opt(80, "length: most words; 0: no limit", min=0)
     min_chars: int = opt(6, "length: fewest characters (wide ones, as in Chinese, count twice)", min=0)
-    max_chars: int = opt(1000, "length: most characters; 0: any number", min=0)
-    max_images: int = opt(10, "boilerplate: a caption said of more images of the corpus than this", min=1)
-    min_side: int = opt(0, "leave out images with a side of fewer pixels; 0: none", min=0)
-    max_aspect: float = opt(0.0, "leave out images so many times as long as wide; 0: none", min=0)
-    min_entropy: float = opt(0.0, "leave out images whose grey levels hold fewer bits, of 8; 0: none", min=0, max=8)
-    batch_size: int = opt(64, "images embedded together", min=1)
+    max_chars: int = opt(1000, "length: most characters; 0: no limit", min=0)
+    max_images: int = opt(10, "boilerplate: remove a caption that more images of the corpus than this have", min=1)
+    min_side: int = opt(0, "remove images with a side of fewer pixels; 0: none", min=0)
+    max_aspect: float = opt(
+        0.0, "remove images whose longer side is more than this many times the shorter; 0: none", min=0
+    )
+    min_entropy: float = opt(
+        0.0, "remove images whose grey levels have an entropy below this, of 8 bits; 0: none", min=0, max=8
+    )
+    batch_size: int = opt(64, "images embedded at once", min=1)
 
     def check(self) -> None:
         _ = self.codes, self.text_rules
@@ -91,10 +94,14 @@ class Options:
         return TextRules(text_rules.parse(self.rules), *bounds)
 
     @property
-    def selection(self) -> Selection:
-        """What leaves out captions and samples within each sample, with the constants of the method."""
+    def image_rules(self) -> ImageRules:
+        return ImageRules(self.min_side, self.max_aspect, self.min_entropy)
+
+    @property
+    def caption_rules(self) -> CaptionRules:
+        """How captions are selected within each sample, with the constants of the paper's method."""
         default = (IMAGE_FLOOR if self.level == "image" else CAPTION_FLOOR) if "threshold" in self.select else None
-        return Selection(
+        return CaptionRules(
             floor=self.min_score if self.min_score > -1 else default,
             of_images=self.level == "image",
             on=self.on,
@@ -106,7 +113,7 @@ class Options:
 
     @property
     def shares(self) -> Shares:
-        """What only the whole corpus can tell."""
+        """What is decided over the whole corpus."""
         from capivara_cli.stages.filtering.corpus import Shares
 
         return Shares(
@@ -131,7 +138,7 @@ class Options:
 def _survey(samples: Stream, options: Options, env: Env) -> Arrays:
     from capivara_cli.stages.filtering.survey import pack
 
-    return pack(_looker(options, env).over(samples, env))
+    return pack(_examined(samples, options, env))
 
 
 def _decide(surveys: Sequence[Callable[[], Arrays]], options: Options, env: Env) -> Iterator[Arrays]:
@@ -152,75 +159,77 @@ CORPUS = Corpus(wanted=lambda options: options.needs_corpus, survey=_survey, dec
 # `filter` is also a builtin; the stage has to have the name of its file.
 @stage("filter", Options, corpus=CORPUS)
 def filter(samples: Stream, options: Options, env: Env) -> Stream:  # noqa: A001
-    """Write ``score``, the image-text cosine, into every caption, and leave out what scores or reads badly.
+    """Score every caption by its image-text cosine, and remove captions and images with low scores or bad texts.
 
-    Rules come first (``--rules``, ``--min-side`` …), then shares of the corpus (``--top-fraction``, ``--quantile``),
-    then threshold, rank and diversity within each sample. ``--rejects`` keeps the captions left out, too, each with
-    its reason.
+    Rules are applied first (``--rules``, ``--min-side`` …), then shares of the corpus (``--top-fraction``,
+    ``--quantile``), then threshold, rank and diversity within each sample. ``--rejects`` keeps the removed captions,
+    each with its reason.
 
-    The image embedding is kept as ``clip.npy`` (float16, [dim]) with ``json["clip"]`` naming the model; where they
-    are there already and the model is the same, the image is not even decoded.
+    The image embedding is stored as ``clip.npy`` (float16, [dim]), and ``json["clip"]`` names the model. If the same
+    model has stored one before, the image is not decoded again.
     """
     options.check()
     if options.needs_corpus:
-        raise CapivaraError("filter: --top-fraction, --quantile and boilerplate need all shards to be seen before one")
-    yield from _selected(_looker(options, env).over(samples, env), options, env)
+        raise CapivaraError("filter: --top-fraction, --quantile and boilerplate need all shards to be read first")
+    yield from _selected(_examined(samples, options, env), options, env)
 
 
-def _looker(options: Options, env: Env) -> Looker:
-    clip = None
-    if options.score:
-        key = ("clip", options.model, options.pretrained, env.device)
-        clip = env.once(key, lambda: load_clip(options.model, options.pretrained, env.device))
-    images = ImageRules(options.min_side, options.max_aspect, options.min_entropy)
-    return Looker(clip, options.scoring, options.text_rules, images, options.batch_size)
+def _examined(samples: Stream, options: Options, env: Env) -> Iterator[tuple[Sample, SampleFacts]]:
+    """Every sample with its facts, in order."""
+    from capivara_cli.models.clip import load_once
+    from capivara_cli.stages.filtering.examiner import SampleExaminer
+
+    clip = load_once(env, options.model, options.pretrained) if options.score else None
+    examiner = SampleExaminer(clip, options.scoring, options.text_rules, options.image_rules, options.batch_size)
+    return examiner.examine(samples, env)
 
 
-def _selected(found: Iterable[tuple[Sample, Looked]], options: Options, env: Env) -> Stream:
-    """What stays of the samples; whatever does not is counted, and kept by ``--rejects``."""
-    rule = options.selection
-    for sample, looked in found:
-        if looked.failed:
-            env.fail(sample, looked.dropped)
+def _selected(examined: Iterable[tuple[Sample, SampleFacts]], options: Options, env: Env) -> Stream:
+    """The samples that stay; what is removed is counted, and kept by ``--rejects``."""
+    rules = options.caption_rules
+    for sample, facts in examined:
+        if facts.failed:
+            env.fail(sample, facts.dropped)
             continue
-        result = select(looked, rule)
-        _count(looked, result, options, env)
+        result = select(facts, rules)
+        _count(facts, result, options, env)
         if result.dropped:
-            env.drop(_marked(sample, looked, result) if env.reject else sample, result.dropped)
+            env.drop(_marked(sample, facts, result) if env.reject else sample, result.dropped)
             continue
         if result.left_out and env.reject:
-            env.reject(_left_out(sample, looked, result), "captions left out")
-        kept = [each for place, each in enumerate(looked.captions) if place not in result.left_out]
-        if looked.vector is not None and looked.clip is not None:
-            sample = with_embedding(sample, looked.vector, looked.clip)
+            env.reject(_removed(sample, facts, result), "captions left out")
+        kept = [each for index, each in enumerate(facts.captions) if index not in result.left_out]
+        if facts.vector is not None and facts.tower is not None:
+            sample = with_embedding(sample, facts.vector, facts.tower)
         yield sample.with_captions(kept)
 
 
-def _count(looked: Looked, result: Selected, options: Options, env: Env) -> None:
-    """Note the scores, and what was left out of a sample that was not dropped before its captions were selected."""
-    known = looked.judged.keys() | looked.left_out.keys()
-    unknown = [place for place, each in enumerate(looked.captions) if options.scoring.is_wanted(each)]
-    if not options.score and (unscored := sum(place not in known for place in unknown)):
+def _count(facts: SampleFacts, result: Selected, options: Options, env: Env) -> None:
+    """Note the scores, and the captions removed from samples that stay or that lost all their captions."""
+    known = facts.scores.keys() | facts.left_out.keys()
+    wanted = [index for index, each in enumerate(facts.captions) if options.scoring.is_wanted(each)]
+    if not options.score and (unscored := sum(index not in known for index in wanted)):
         env.note("captions without a score, which stay", unscored)
-    for score in looked.judged.values():
+    for score in facts.scores.values():
         env.note(bin_of(score))
     if result.dropped in ("", NO_CAPTION_LEFT):
-        for why in result.left_out.values():
-            env.note(f"captions {why}")
+        for reason in result.left_out.values():
+            env.note(f"captions {reason}")
 
 
-def _marked(sample: Sample, looked: Looked, result: Selected) -> Sample:
-    """The sample with its captions as scored, those that were left out with the reason as ``dropped``."""
-    gone = result.left_out
+def _marked(sample: Sample, facts: SampleFacts, result: Selected) -> Sample:
+    """The sample with its scored captions; those removed have the reason as ``dropped``."""
+    removed = result.left_out
     captions = [
-        with_key(each, "dropped", gone[place]) if place in gone else each for place, each in enumerate(looked.captions)
+        with_key(each, "dropped", removed[index]) if index in removed else each
+        for index, each in enumerate(facts.captions)
     ]
     return sample.with_captions(captions)
 
 
-def _left_out(sample: Sample, looked: Looked, result: Selected) -> Sample:
-    """What the rejects keep of a sample that stays: its json alone, with the captions that were left out of it."""
-    marked = _marked(sample, looked, result)
+def _removed(sample: Sample, facts: SampleFacts, result: Selected) -> Sample:
+    """What the rejects keep of a sample that stays: its json alone, with the captions removed from it."""
+    marked = _marked(sample, facts, result)
     captions = marked.captions
-    kept = marked.with_captions([captions[place] for place in sorted(result.left_out)])
+    kept = marked.with_captions([captions[index] for index in sorted(result.left_out)])
     return Sample(sample.key, {"json": kept.members["json"]})

@@ -32,6 +32,34 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
 
 
 @contextlib.contextmanager
+def replacing_folder(path: Path) -> Iterator[Path]:
+    """Write a folder all or nothing: a temporary beside it, then a rename; on any error nothing is left."""
+    with partial_folder(path) as partial:
+        yield partial
+        move_folder(partial, path)
+
+
+@contextlib.contextmanager
+def partial_folder(path: Path) -> Iterator[Path]:
+    """A temporary folder beside a path, for ``move_folder``; on any error it is removed."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = partial_of(path)
+    partial.mkdir()
+    try:
+        yield partial
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+
+
+def move_folder(partial: Path, path: Path) -> None:
+    """Rename a folder, in place of the one that may be there."""
+    if path.is_dir():
+        shutil.rmtree(path)
+    partial.replace(path)
+
+
+@contextlib.contextmanager
 def naming(path: Path) -> Iterator[None]:
     """A full disk is said of this file: a write says what is wrong, but not where."""
     try:

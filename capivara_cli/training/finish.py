@@ -12,7 +12,8 @@ from capivara_cli import __version__, console
 from capivara_cli.models.adapters import methods
 from capivara_cli.models.clip import Clip
 from capivara_cli.models.run_document import Data, Metrics, Result
-from capivara_cli.models.run_folder import RunDir, replacing_folder
+from capivara_cli.models.run_folder import RunDir
+from capivara_cli.storage.files import replacing_folder
 from capivara_cli.training import curve
 from capivara_cli.training.data import TrainingData
 from capivara_cli.training.loop import BestValidation

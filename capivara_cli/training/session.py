@@ -138,8 +138,8 @@ class Session:
             request={**self.options.request, "seed": self.env.seed},
             base={
                 "source": clip.source,
-                "identity": clip.identity,
-                "image": clip.identity["weights"],
+                "identity": clip.identity.to_json(),
+                "image": clip.identity.weights,
                 "text": clip.text_digest,
             },
             data=finish.described(data, self.options.captions.shots),
@@ -247,7 +247,7 @@ class Session:
     def _teacher(self, clip: Clip, data: TrainingData) -> Teacher:
         name = self.options.loss.teacher
         teacher = load_clip(name, device=self.devices.device) if name else clip
-        if teacher.identity["weights"] != clip.identity["weights"]:
+        if teacher.identity.weights != clip.identity.weights:
             raise CapivaraError(
                 f"--teacher {name}: its texts are near the images of another image tower than this model's",
                 "the teacher and the model must share the image tower: what is learned would fit no image",

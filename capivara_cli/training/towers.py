@@ -41,7 +41,7 @@ def tune(clip: Clip, options: Options, start: Path | None, seed: int) -> Paramet
             clip.model.logit_scale.fill_(-math.log(options.temperature))
     torch.manual_seed(seed)
     how = methods.tuning_of(start) if start else options.tuning
-    clip.model.text = methods.tune(clip.model.text, how, clip.identity["model"]).to(clip.device)
+    clip.model.text = methods.tune(clip.model.text, how, clip.identity.model).to(clip.device)
     if start:
         methods.set_state(clip.model.text, methods.read_state(start))
     if how.peft == "full":

@@ -13,6 +13,7 @@ from support.standin import DIM, Fake, environment, make_run, png, rows, sample
 from capivara_cli.commands.eval import Options, ranks, sort_targets
 from capivara_cli.commands.eval import eval as evaluate
 from capivara_cli.errors import CapivaraError, UsageError
+from capivara_cli.shards.embedding import TowerIdentity
 from capivara_cli.shards.sample import Caption, Sample, encode_json
 
 
@@ -81,8 +82,8 @@ def stored(number: int, dim: int = DIM) -> bytes:
     return out.getvalue()
 
 
-def with_embedding(number: int, data: bytes, identity: dict[str, str]) -> Sample:
-    return sample(number, "en", **{"clip.npy": data}).with_document(clip=identity)
+def with_embedding(number: int, data: bytes, identity: TowerIdentity) -> Sample:
+    return sample(number, "en", **{"clip.npy": data}).with_document(clip=identity.to_json())
 
 
 def test_stored_embeddings_are_used_only_when_they_are_of_this_tower(shards):

@@ -10,6 +10,7 @@ import os
 import re
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +21,10 @@ from support.made import a_sample, jpeg, shard_bytes
 from capivara_cli import console
 from capivara_cli.commands.search import Options, search
 from capivara_cli.commands.searching import approximate
-from capivara_cli.commands.searching import index as search_index
 from capivara_cli.commands.searching.index import open_index
 from capivara_cli.errors import CapivaraError, TruncatedInput, UsageError
 from capivara_cli.evaluation.sets import toy
+from capivara_cli.models import image_vectors
 from capivara_cli.models.clip import Clip, load_clip
 from capivara_cli.pipeline.env import Env
 from capivara_cli.pipeline.options import Settings
@@ -111,13 +112,13 @@ def test_the_index_is_made_once_and_for_these_shards_only(
         raise AssertionError("an image was decoded")
 
     with monkeypatch.context() as patched:
-        patched.setattr(search_index, "decode_image", touched)
+        patched.setattr(image_vectors, "decode_image", touched)
         patched.setattr(clip.model.visual, "forward", touched)
         again = run(clip, "a red ball", folder, k=3)
     assert again["results"] == first["results"] and again["computed"] == 0
     shards(scenes[:12])
     assert run(clip, "a red ball", folder, k=3)["images"] == 12
-    other = Clip(**{**vars(clip), "identity": {**clip.identity, "weights": "sha256:other"}})
+    other = Clip(**{**vars(clip), "identity": replace(clip.identity, weights="sha256:other")})
     assert run(other, "a red ball", folder, k=3)["computed"] == 12
     assert len(list(own_cache.iterdir())) == 3
 
@@ -135,7 +136,7 @@ def test_stored_embeddings_are_taken_and_those_of_other_towers_are_not(
     text = clip.embed_texts(["a red ball"])[0]
     expected = {each.key: float(unit(vector) @ text) for each, vector in zip(stored, vectors, strict=True)}
     assert dict(zip(keys(found), scores(found), strict=True)) == pytest.approx(expected, abs=2e-6)
-    foreign = [with_embedding(each, vectors[0], {**clip.identity, "weights": "x"}) for each in scenes[:6]]
+    foreign = [with_embedding(each, vectors[0], replace(clip.identity, weights="x")) for each in scenes[:6]]
     assert run(clip, "a red ball", shards(foreign, name="foreign"), k=1)["computed"] == 6
 
 
@@ -344,7 +345,7 @@ def test_wrong_use_is_said(clip: Clip, scenes: list[Sample], shards: Callable[..
         (UsageError, "--queries -: standard input is the shards already", ["-"], {"queries": "-"}),
         (UsageError, "--lang is empty", ["a", folder], {"lang": " "}),
         (CapivaraError, "there is no language 'klingonish'", ["a", folder], {"lang": "klingonish"}),
-        (CapivaraError, "standard input is there only once", ["a", "-", "-"], {}),
+        (CapivaraError, "standard input can be read only once", ["a", "-", "-"], {}),
         (CapivaraError, "nowhere: no such file or folder", ["a", "nowhere"], {}),
         (CapivaraError, "--queries gone: no such file", [folder], {"queries": "gone"}),
         (CapivaraError, "no query in it", [folder], {"queries": str(tmp_path / "empty.txt")}),
@@ -468,4 +469,4 @@ def test_a_cache_that_cannot_be_written_is_done_without(
     monkeypatch.setenv("CAPIVARA_CACHE", str(tmp_path / "file"))
     found = run(clip, "a red ball", shards(scenes[:4]), k=2)
     assert len(keys(found)) == 2
-    assert "the index cannot be kept, it is made again each time: Not a directory" in capsys.readouterr().err
+    assert "the index cannot be stored, every search makes it again: Not a directory" in capsys.readouterr().err

@@ -15,9 +15,10 @@ from capivara_cli import registry
 from capivara_cli.commands.eval import Options
 from capivara_cli.commands.eval import eval as evaluate
 from capivara_cli.errors import CapivaraError, UsageError
-from capivara_cli.evaluation import catalogue, gallery, significance, translations
+from capivara_cli.evaluation import catalogue, significance, translations
 from capivara_cli.evaluation.evalset import EvalSet, Provenance
 from capivara_cli.evaluation.retrieval import retrieval
+from capivara_cli.models import image_vectors
 from capivara_cli.shards.sample import Caption, Sample, encode_json
 
 
@@ -291,7 +292,7 @@ def test_images_are_embedded_once_for_all_runs_of_eval(shards, monkeypatch, tmp_
     first, second, other = Fake(), Fake(knows="en,pt"), Fake(tower="b")
     before = evaluate.run([folder], Options(model="m", k="1"), environment(m=first))["retrieval"]
     decoded: list[Sample] = []
-    monkeypatch.setattr(gallery, "decode_image", lambda each: decoded.append(each))
+    monkeypatch.setattr(image_vectors, "decode_image", lambda *given: decoded.append(given))
     after = evaluate.run([folder], Options(model="m", k="1"), environment(m=second))["retrieval"]
     assert (first.embedded, second.embedded, decoded) == (8, 0, [])
     assert after[0]["text_to_image"] == before[0]["text_to_image"]

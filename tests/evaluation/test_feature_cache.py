@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,8 +10,9 @@ import pytest
 
 from capivara_cli.evaluation import feature_cache
 from capivara_cli.evaluation.feature_cache import FeatureCache, content_digest
+from capivara_cli.shards.embedding import TowerIdentity
 
-TOWER = {"model": "m", "weights": "sha256:a", "preprocess": "224 px"}
+TOWER = TowerIdentity("m", "sha256:a", "224 px")
 
 
 @pytest.fixture(autouse=True)
@@ -23,14 +25,14 @@ def vector(number: int) -> np.ndarray:
     return np.full(4, number + 0.1, np.float32)
 
 
-def filled(name: str = "set", tower: dict[str, str] = TOWER, count: int = 3) -> None:
+def filled(name: str = "set", tower: TowerIdentity = TOWER, count: int = 3) -> None:
     known = FeatureCache(name, tower, 4)
     for number in range(count):
         known.keep(content_digest(bytes([number])), vector(number))
     known.flush()
 
 
-def recalled(name: str = "set", tower: dict[str, str] = TOWER, dim: int = 4) -> list[np.ndarray | None]:
+def recalled(name: str = "set", tower: TowerIdentity = TOWER, dim: int = 4) -> list[np.ndarray | None]:
     known = FeatureCache(name, tower, dim)
     return [known.recall(content_digest(bytes([number]))) for number in range(4)]
 
@@ -47,7 +49,7 @@ def test_what_was_kept_is_found_bit_by_bit():
 @pytest.mark.parametrize("change", ["model", "weights", "preprocess"])
 def test_another_tower_set_or_size_finds_nothing(change):
     filled()
-    assert recalled(tower={**TOWER, change: "other"}) == [None] * 4
+    assert recalled(tower=replace(TOWER, **{change: "other"})) == [None] * 4
     assert recalled("other set") == [None] * 4
     assert recalled(dim=5) == [None] * 4
 
@@ -59,7 +61,7 @@ def test_a_damaged_file_is_said_and_not_used(cache, capsys):
     data[-3] ^= 1
     path.write_bytes(data)
     assert recalled() == [None] * 4
-    assert f"{path}: damaged: its image embeddings are computed again" in capsys.readouterr().err
+    assert f"{path}: damaged: the image embeddings in it are computed again" in capsys.readouterr().err
     assert not path.exists()
     filled()
     assert recalled()[0] is not None
@@ -95,5 +97,5 @@ def test_a_cache_that_cannot_be_written_is_said_once(tmp_path, monkeypatch, caps
     for number in range(2):
         known.keep(content_digest(bytes([number])), vector(number))
         known.flush()
-    assert capsys.readouterr().err.count("image embeddings cannot be kept") == 1
+    assert capsys.readouterr().err.count("image embeddings cannot be cached") == 1
     assert known.recall(content_digest(b"\0")) is not None

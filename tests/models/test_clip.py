@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -46,12 +47,12 @@ def test_images_are_embedded_and_normalised(tiny: Path) -> None:
 def test_a_moved_folder_loads_and_its_weights_are_the_same(tiny: Path, tmp_path: Path) -> None:
     moved = shutil.copytree(tiny, tmp_path / "elsewhere")
     first, second = load_clip(f"local-dir:{tiny}"), load_clip(f"local-dir:{moved}")
-    assert first.identity == {
+    assert first.identity.to_json() == {
         "model": "clip",
-        "weights": first.identity["weights"],
-        "preprocess": "32 px bicubic shortest, mean 0.5/0.5/0.5, std 0.25/0.25/0.25",
+        "weights": first.identity.weights,
+        "preprocess": "JPEGs decoded to 96 px or more, 32 px bicubic shortest, mean 0.5/0.5/0.5, std 0.25/0.25/0.25",
     }
-    assert second.identity == {**first.identity, "model": "elsewhere"}
+    assert second.identity == replace(first.identity, model="elsewhere")
     assert second.text_digest == first.text_digest
 
 
@@ -185,7 +186,7 @@ def test_files_in_the_cache_need_no_hub(tmp_path: Path, monkeypatch: pytest.Monk
 
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
     clip = load_clip("hf-hub:org/tiny")
-    assert clip.identity["model"] == "hf-hub:org/tiny"
+    assert clip.identity.model == "hf-hub:org/tiny"
     np.testing.assert_array_equal(clip.embed_texts(["a dog"]), load_clip(str(tiny)).embed_texts(["a dog"]))
 
 

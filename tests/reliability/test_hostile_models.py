@@ -82,7 +82,7 @@ def test_pickled_clip_weights_are_not_run(name: str, zipped: bool, folder: Path,
 def test_safetensors_are_preferred(folder: Path, good: Path, trace: Path) -> None:
     for name in ("open_clip_pytorch_model.bin", "pytorch_model.bin"):
         write_payload(folder / name, trace, True)
-    assert load_clip(str(folder)).identity["weights"] == load_clip(str(good)).identity["weights"]
+    assert load_clip(str(folder)).identity.weights == load_clip(str(good)).identity.weights
     assert not trace.exists()
 
 
@@ -108,7 +108,7 @@ def an_adapter(path: Path, base: Path, **config: Any) -> Path:
     said = {"peft_type": "LORA", "r": 2, "lora_alpha": 2, "lora_dropout": 0.0, "target_modules": ["query"], **config}
     (path / "adapter_config.json").write_text(json.dumps(said))
     source = {"model": f"local-dir:{base}", "pretrained": ""}
-    digests = {"image": clip.identity["weights"], "text": clip.text_digest}
+    digests = {"image": clip.identity.weights, "text": clip.text_digest}
     (path / "base.json").write_text(json.dumps({"source": source, **digests}))
     return path
 

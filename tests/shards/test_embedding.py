@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from support.made import a_sample
 
-from capivara_cli.shards.embedding import stored_embedding, unit, with_embedding
+from capivara_cli.shards.embedding import TowerIdentity, stored_embedding, unit, with_embedding
 
-OWNER = {"model": "m", "weights": "sha256:1", "preprocess": "p"}
+OWNER = TowerIdentity("m", "sha256:1", "p")
 
 
 def npy(array: np.ndarray) -> bytes:
@@ -23,7 +24,7 @@ def test_what_is_stored_is_found_again_and_storing_it_twice_changes_nothing() ->
     vector = np.array([0.5, -0.25], np.float16)
     sample = with_embedding(a_sample("a", id=7), vector, OWNER)
     assert list(sample.members) == ["jpg", "json", "clip.npy"]
-    assert sample.document["clip"] == OWNER and sample.document["id"] == 7
+    assert sample.document["clip"] == OWNER.to_json() and sample.document["id"] == 7
     found = stored_embedding(sample, OWNER, 2)
     assert found is not None and found.dtype == np.float16 and found.tolist() == [0.5, -0.25]
     assert with_embedding(sample, vector, OWNER) is sample
@@ -31,7 +32,7 @@ def test_what_is_stored_is_found_again_and_storing_it_twice_changes_nothing() ->
 
 def test_another_towers_embedding_is_not_taken() -> None:
     sample = with_embedding(a_sample("a"), np.array([0.5, 1.0], np.float16), OWNER)
-    assert stored_embedding(sample, {**OWNER, "weights": "sha256:2"}, 2) is None
+    assert stored_embedding(sample, replace(OWNER, weights="sha256:2"), 2) is None
     assert stored_embedding(a_sample("b"), OWNER, 2) is None
 
 
@@ -57,7 +58,7 @@ def zipped(array: np.ndarray) -> bytes:
     ids=["empty", "noise", "cut", "pickle", "nan", "zero", "integers", "matrix", "archive"],
 )
 def test_what_is_no_sound_vector_is_not_taken(data: bytes) -> None:
-    sample = a_sample("a", clip=OWNER).with_members(**{"clip.npy": data})
+    sample = a_sample("a", clip=OWNER.to_json()).with_members(**{"clip.npy": data})
     assert stored_embedding(sample, OWNER, 2) is None
 
 

@@ -72,7 +72,7 @@ def test_scores_are_the_cosines(clip: Clip) -> None:
     assert len(set(scores(out))) == len(CAPTIONS)
     assert out.members["jpg"] == sample.members["jpg"]
     assert out.document["id"] == 7
-    assert out.document["clip"] == clip.identity
+    assert out.document["clip"] == clip.identity.to_json()
     vector = np.load(io.BytesIO(out.members["clip.npy"]))
     assert (vector.shape, vector.dtype) == ((16,), np.float16)
     assert float(np.linalg.norm(vector.astype(np.float32))) == pytest.approx(1.0, abs=1e-3)
@@ -101,7 +101,7 @@ def test_a_score_does_not_flip_in_its_last_digit(clip: Clip) -> None:
 def test_an_embedding_of_another_model_or_a_broken_one_is_not_used(clip: Clip) -> None:
     sample = photo(*CAPTIONS)
     (out,), _ = run(clip, [sample])
-    other = out.with_document(clip={**clip.identity, "weights": "other"})
+    other = out.with_document(clip={**clip.identity.to_json(), "weights": "other"})
     wrong = io.BytesIO()
     np.save(wrong, np.ones(16, np.float16))
     for broken in (

@@ -15,8 +15,7 @@ from capivara_cli.pipeline.env import Env
 from capivara_cli.pipeline.options import Settings
 from capivara_cli.pipeline.stage import Arrays
 from capivara_cli.shards.sample import Caption, Sample
-from capivara_cli.stages.dedupe import CORPUS, dedupe
-from capivara_cli.stages.deduplication.options import Options
+from capivara_cli.stages.dedupe import CORPUS, Options, dedupe
 
 QUIET = Settings(quiet=True, device="cpu")
 

@@ -12,9 +12,19 @@ import numpy as np
 
 from capivara_cli.pipeline.env import Env
 from capivara_cli.pipeline.options import Settings
+from capivara_cli.shards.embedding import TowerIdentity
 from capivara_cli.shards.sample import Sample, encode_json
 
 DIM = 8
+
+
+class RedChannel:
+    """A preprocessing that reads one number from an image."""
+
+    draft = 0
+
+    def __call__(self, image) -> int:
+        return image.getpixel((0, 0))[0]
 
 
 @dataclass
@@ -29,11 +39,12 @@ class Fake:
     translate_queries: str = ""
 
     @property
-    def identity(self) -> dict[str, str]:
-        return {"model": "fake", "weights": self.tower, "preprocess": "none"}
+    def identity(self) -> TowerIdentity:
+        return TowerIdentity("fake", self.tower, "none")
 
-    def preprocess(self, image) -> int:
-        return image.getpixel((0, 0))[0]
+    @property
+    def preprocess(self) -> RedChannel:
+        return RedChannel()
 
     def embed_images(self, images: Sequence[int]) -> np.ndarray:
         self.embedded += len(images)

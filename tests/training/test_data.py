@@ -79,11 +79,12 @@ def test_a_stored_embedding_is_used_if_this_tower_made_it_and_it_is_a_vector(cli
     """The stored vector is a marker here: it comes back only if the image was not looked at."""
     marker = np.full(16, 0.25, np.float16)
     good, other, unfit, torn = pairs(4)
+    own = clip.identity.to_json()
     stored = [
-        good.with_document(clip=clip.identity).with_members(**{"clip.npy": npy(marker)}),
-        other.with_document(clip={**clip.identity, "weights": "sha256:0"}).with_members(**{"clip.npy": npy(marker)}),
-        unfit.with_document(clip=clip.identity).with_members(**{"clip.npy": npy(marker[:8])}),
-        torn.with_document(clip=clip.identity).with_members(**{"clip.npy": npy(marker)[:-3]}),
+        good.with_document(clip=own).with_members(**{"clip.npy": npy(marker)}),
+        other.with_document(clip={**own, "weights": "sha256:0"}).with_members(**{"clip.npy": npy(marker)}),
+        unfit.with_document(clip=own).with_members(**{"clip.npy": npy(marker[:8])}),
+        torn.with_document(clip=own).with_members(**{"clip.npy": npy(marker)[:-3]}),
     ]
     store, env = read(stored)
     np.testing.assert_array_equal(store.images[0, 0], marker)
@@ -189,10 +190,8 @@ def test_a_reading_that_fails_leaves_nothing(clip: Clip, shards: Callable[..., P
 
 def test_views_are_drawn_once_and_differ(clip: Clip, read: Callable) -> None:
     samples = pairs(3)
-    marked = [
-        each.with_document(clip=clip.identity).with_members(**{"clip.npy": npy(np.full(16, 0.25, np.float16))})
-        for each in samples
-    ]
+    marker = npy(np.full(16, 0.25, np.float16))
+    marked = [each.with_document(clip=clip.identity.to_json()).with_members(**{"clip.npy": marker}) for each in samples]
     store, env = read(marked, views=4)
     assert store.images.shape == (3, 4, 16)
     assert env.tally.notes == {"images embedded here": 3}  # the stored vector is of the image as it is

@@ -51,7 +51,7 @@ def save(clip: Clip, folder: Path, named_by: str) -> None:
     save_config_for_hf(clip.model, config_path, _model_config(clip, named_by))
     config = json.loads(config_path.read_bytes())
     # The image tower is the base's: embeddings stored under its name stay valid for the exported model.
-    config["capivara"] = {"base": clip.identity["model"]}
+    config["capivara"] = {"base": clip.identity.model}
     config_path.write_text(json.dumps(config, indent=2) + "\n", "utf-8")
 
 

@@ -14,8 +14,8 @@ import numpy as np
 
 from capivara_cli import console
 from capivara_cli.commands.searching.exact import Best, Floats, check_sizes, products
-from capivara_cli.commands.searching.index import checksum
 from capivara_cli.errors import CapivaraError
+from capivara_cli.storage.arrays import checksum
 from capivara_cli.storage.files import replace_text, replacing
 
 if TYPE_CHECKING:

@@ -6,16 +6,12 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from capivara_cli.commands.searching.exact import Floats
 from capivara_cli.errors import BadSample, CapivaraError
 from capivara_cli.evaluation.gallery import Captions
 from capivara_cli.evaluation.queries import Queries, Translate, embed_texts
 from capivara_cli.models.clip import Clip
-
-if TYPE_CHECKING:
-    from PIL.Image import Image
 
 
 @dataclass(frozen=True)
@@ -45,16 +41,18 @@ def read_queries(name: str) -> list[str]:
     return [line for line in lines if line]
 
 
-def read_image(name: str) -> Image:
-    """The image in a file. ``CapivaraError`` when it cannot be decoded."""
+def read_image(name: str) -> bytes:
+    """The bytes of an image file. Raises ``CapivaraError`` if it cannot be decoded."""
     from capivara_cli.shards.images import decode_image
 
     try:
-        return decode_image(Path(name).read_bytes())
+        data = Path(name).read_bytes()
+        decode_image(data)
     except FileNotFoundError as error:
         raise CapivaraError(f"--image {name}: no such file") from error
     except BadSample as error:
         raise CapivaraError(f"--image {name}: {error.reason}") from error
+    return data
 
 
 def ask(queries: Sequence[str], lang: str, clip: Clip, translate: Translate) -> tuple[list[Asked], Floats]:

@@ -14,9 +14,8 @@ from pathlib import Path, PurePosixPath
 from capivara_cli import console
 from capivara_cli.errors import CapivaraError
 from capivara_cli.evaluation.sets._files import checksum
-from capivara_cli.models.run_folder import replacing_folder
 from capivara_cli.storage import cache
-from capivara_cli.storage.files import replacing, sweep
+from capivara_cli.storage.files import replacing, replacing_folder, sweep
 
 GITHUB = "https://raw.githubusercontent.com"
 _CONNECT_SECONDS = 4.0

@@ -1,8 +1,9 @@
-"""Captions of an image that say the same: the diversity step of CAPIVARA (Algorithm 1), repaired and to the letter."""
+"""Captions of an image that say the same: Algorithm 1 of CAPIVARA (arXiv 2310.13683), corrected and as published."""
 
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import dataclass
 
 from capivara_cli import languages
 from capivara_cli.errors import BadSample
@@ -10,19 +11,35 @@ from capivara_cli.languages import similarity
 from capivara_cli.pipeline.env import Env
 from capivara_cli.shards.archive import Stream
 from capivara_cli.shards.sample import Caption, Sample
-from capivara_cli.stages.deduplication.options import Options
 
 HUMAN = frozenset({"alt", "human"})
+"""Authors (``by``) that are people."""
 
 
-def with_captions_thinned(sample: Sample, options: Options, env: Env) -> Stream:
-    """The sample with the captions that stay; nothing when it fails or has none left."""
-    if options.captions == "keep":
+@dataclass(frozen=True)
+class CaptionSettings:
+    """How the captions of an image are deduplicated.
+
+    ``enabled``: False leaves all captions. ``codes``: languages to work on, empty for all. ``k_min``: the number of
+    captions of a language that stay in any case. ``threshold``: the cosine above which two captions are
+    near-duplicates. ``paper``: Algorithm 1 exactly as published.
+    """
+
+    enabled: bool = True
+    codes: frozenset[str] = frozenset()
+    k_min: int = 3
+    threshold: float = 0.3
+    paper: bool = False
+
+
+def with_fewer_captions(sample: Sample, settings: CaptionSettings, env: Env) -> Stream:
+    """Yield the sample with the captions that stay; nothing if it fails or has no caption left."""
+    if not settings.enabled:
         yield sample
         return
     try:
         before = sample.captions
-        kept = thinned(before, options, env)
+        kept = remaining(before, settings, env)
     except BadSample as error:
         env.fail(sample, error.reason)
         return
@@ -32,51 +49,50 @@ def with_captions_thinned(sample: Sample, options: Options, env: Env) -> Stream:
     yield sample.with_captions(kept)
 
 
-def thinned(captions: list[Caption], options: Options, env: Env) -> list[Caption]:
-    """The captions that stay, in order; what goes is noted. ``BadSample`` where ``--paper`` fails."""
-    codes = options.codes
+def remaining(captions: list[Caption], settings: CaptionSettings, env: Env) -> list[Caption]:
+    """The captions that stay, in order; removed ones are noted. Raises ``BadSample`` where ``--paper`` fails."""
     groups: dict[str, list[int]] = {}
     for index, each in enumerate(captions):
         code = languages.code_of(each.lang)
-        if not codes or code in codes:
+        if not settings.codes or code in settings.codes:
             groups.setdefault(code, []).append(index)
     if not groups:
         return captions
     texts = by_text(captions)
-    gone: set[int] = set()
+    removed: set[int] = set()
     notes: Counter[str] = Counter()
     for members in groups.values():
         group = [captions[index] for index in members]
-        if options.paper:
-            stay = algorithm_1([each.text for each in group], options.k_min, options.threshold)
+        if settings.paper:
+            stay = algorithm_1([each.text for each in group], settings.k_min, settings.threshold)
             notes["captions removed (--paper)"] += len(group) - len(stay)
         else:
             rank = [_rank(captions[index], is_synthetic(captions[index], texts), index) for index in members]
             distinct = distinct_texts(group, rank)
-            stay = diverse(group, rank, distinct, options.k_min, options.threshold)
+            stay = diverse(group, rank, distinct, settings.k_min, settings.threshold)
             notes["exact duplicate captions"] += len(group) - len(distinct)
             notes["near-duplicate captions"] += len(distinct) - len(stay)
-        gone.update(set(members) - {members[place] for place in stay})
+        removed.update(set(members) - {members[place] for place in stay})
     for what, count in (+notes).items():
         env.note(what, count)
-    return [each for index, each in enumerate(captions) if index not in gone]
+    return [each for index, each in enumerate(captions) if index not in removed]
 
 
 Rank = tuple[float, bool, int]
 
 
 def _rank(caption: Caption, synthetic: bool, index: int) -> Rank:
-    """Of captions equally alike to the others the one with the greatest rank goes: low score, synthetic, late."""
+    """Of captions equally similar to the others, the one of the highest rank is removed: low score, synthetic, late."""
     return (-caption.score if caption.score is not None else 2.0, synthetic, index)
 
 
 def by_text(captions: list[Caption]) -> dict[str, Caption]:
-    """The captions of an image by their texts, of equal ones the first."""
+    """The captions of an image by text; the first one of equal texts."""
     return {each.text: each for each in reversed(captions)}
 
 
 def is_synthetic(caption: Caption, texts: dict[str, Caption]) -> bool:
-    """Whether a machine looked at the image: followed through ``of`` from a translation or rewrite to its source.
+    """Whether the caption was generated: a translation or rewrite is followed through ``of`` to its source.
 
     ``texts``: all captions of the image, see ``by_text``.
     """
@@ -89,9 +105,9 @@ def is_synthetic(caption: Caption, texts: dict[str, Caption]) -> bool:
 
 
 def distinct_texts(captions: list[Caption], rank: list[Rank]) -> list[int]:
-    """Places of the captions that stay when equal texts (but for case and white space) are one, in order.
+    """The captions, by index and in order, that stay when those with equal texts (ignoring case and space) are merged.
 
-    Of equal ones a human's stays before a machine's, then the higher score, then the earlier.
+    Of equal texts, a person's stays rather than a generated one, then the one with the higher score, then the earlier.
     """
     best: dict[str, int] = {}
     for place, each in enumerate(captions):
@@ -107,11 +123,11 @@ def _preference(rank: Rank) -> tuple[bool, float, int]:
 
 
 def diverse(captions: list[Caption], rank: list[Rank], places: list[int], k_min: int, threshold: float) -> list[int]:
-    """Algorithm 1 as it is meant: which of ``places`` stay, in order; at least ``min(k_min, len(places))`` of them.
+    """Algorithm 1, corrected: which of ``places`` stay, in order; at least ``min(k_min, len(places))`` of them.
 
-    While a pair is more alike than ``threshold`` and more than ``k_min`` are left, the caption with the largest sum
-    of cosines goes, of those in such a pair. The vectors are fitted on what is left until nothing more has to go, so
-    that a second run finds nothing to do.
+    While a pair is more similar than ``threshold`` and more than ``k_min`` captions are left, the caption with the
+    largest sum of cosines among those in such pairs is removed. The TF-IDF vectors are fitted again on the rest until
+    nothing is removed, so that a second run removes nothing.
     """
     alive = list(places)
     while len(alive) > k_min:
@@ -129,17 +145,17 @@ def _thin(cosine: list[list[float]], rank: list[Rank], k_min: int, threshold: fl
         near = [a for a in alive if any(cosine[a][b] > threshold for b in alive if b != a)]
         if not near:
             break
-        # rounded, so that equal sums are equal whatever the order they were added in, and the rank decides
+        # rounded, so that sums that differ only in the order of addition are equal, and the rank decides
         alive.remove(max(near, key=lambda a: (round(sum(sorted(cosine[a][b] for b in alive)), 9), rank[a])))
     return alive
 
 
 def algorithm_1(texts: list[str], k_min: int, threshold: float) -> list[int]:
-    """``remove_similar`` of CAPIVARA, arXiv 2310.13683, to the letter: places of the texts that stay.
+    """``remove_similar`` of CAPIVARA (arXiv 2310.13683) exactly as published: the indexes of the texts that stay.
 
-    Its last line removes every text whose summed similarity is exactly zero: the duplicates that were removed, and
-    also texts unlike all others, which float noise on the diagonal saves or not. Raises ``BadSample`` where the
-    original fails: when no text has a word of two letters.
+    Its last line removes every text whose summed similarity is exactly zero: the duplicates, and also texts unlike
+    all others, unless float noise on the diagonal saves them. Raises ``BadSample`` where the original fails: if no
+    text has a word of two letters.
     """
     import numpy as np
 

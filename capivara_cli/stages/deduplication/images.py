@@ -1,8 +1,8 @@
-"""Near-duplicate images over a whole corpus: what is known of each, one decision for all, and what it does to a shard.
+"""Near-duplicate images over a whole corpus: a survey of each shard, one decision for all, applied to each shard.
 
-What is kept beside each shard, per image: 16 bytes (``exact``), 8 (``phash``) or 2 d (``embedding``, 1 kB at 512
-numbers), 4 of bookkeeping, and 12 more with ``--keep best``. The decision holds the marks of all images in memory, with
-some 100 bytes beside while it sorts them; embeddings, which would not fit, go to a temporary file (in TMPDIR).
+A survey has, per image: 16 bytes (``exact``), 8 (``phash``) or 2 dim (``embedding``, 1 kB for 512 numbers), 4 of
+bookkeeping, and 12 more with ``--keep best``. The decision holds the marks of all images in memory, and about 100 more
+bytes each while it sorts them. Embeddings would not fit: they go to a temporary file (in TMPDIR).
 """
 
 from __future__ import annotations
@@ -10,24 +10,23 @@ from __future__ import annotations
 import json
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any, Literal
 
 import numpy as np
 
 from capivara_cli import console
-from capivara_cli.errors import BadSample
 from capivara_cli.pipeline.env import Env
 from capivara_cli.pipeline.stage import Arrays
 from capivara_cli.shards.archive import Stream
-from capivara_cli.shards.embedding import with_embedding
-from capivara_cli.shards.sample import Sample
-from capivara_cli.stages.deduplication import clusters, other_sets
-from capivara_cli.stages.deduplication.captions import with_captions_thinned
+from capivara_cli.shards.embedding import TowerIdentity, with_embedding
+from capivara_cli.stages.deduplication import clusters
 from capivara_cli.stages.deduplication.cosine import CosineSpace, Vectors
 from capivara_cli.stages.deduplication.first_of_near import first_of_near
 from capivara_cli.stages.deduplication.hamming import HashSpace
-from capivara_cli.stages.deduplication.image_facts import Look, Looker, why_not
-from capivara_cli.stages.deduplication.options import Options
+from capivara_cli.stages.deduplication.image_facts import ImageExaminer, ImageFacts, why_unusable
+from capivara_cli.stages.deduplication.other_sets import Others
 
 Load = Callable[[], Arrays]
 
@@ -38,44 +37,60 @@ REASON = {
 }
 
 
-def survey(samples: Stream, options: Options, env: Env) -> Arrays:
-    """Of one shard: ``mark`` S16 [n] (exact), uint64 [n] (phash) or float16 [n, d] (embedding) of each image.
+@dataclass(frozen=True)
+class ImageSettings:
+    """How images are deduplicated.
 
-    ``usable`` bool [n]; ``compared`` bool [n]: whether it has a mark and is in no other set; ``found`` uint16 [n]: a
-    code of ``against``; with ``--keep best`` ``score`` float32 [n] and ``pixels`` int64 [n].
+    ``by``: what is compared. ``keep_best``: the best copy stays, not the first. ``radius``: bits by which near hashes
+    may differ. ``similarity``: the cosine above which embeddings are near. ``clusters``: see ``clusters.py``, 0 to
+    compare all pairs unless there are very many.
     """
-    looker = Looker(options, env, rank=options.keep == "best")
-    looks = [look for _, look in looker.over(samples, env)]
-    usable = np.array([isinstance(look, Look) for look in looks], bool)
-    good = [look for look in looks if isinstance(look, Look)]
-    found = np.zeros(len(looks), np.uint16)
-    if options.against:
-        found[usable] = other_sets.others(options, env).codes(good)
-    marks = [_mark_of(look, options) if isinstance(look, Look) else None for look in looks]
+
+    by: Literal["keep", "exact", "phash", "embedding"]
+    keep_best: bool = False
+    radius: int = 4
+    similarity: float = 0.96
+    clusters: int = 0
+
+
+def survey(
+    samples: Stream, settings: ImageSettings, examiner: ImageExaminer, others: Others | None, env: Env
+) -> Arrays:
+    """The facts of one shard: ``mark`` S16 [n] (exact), uint64 [n] (phash) or float16 [n, dim] (embedding).
+
+    ``usable`` bool [n]; ``compared`` bool [n]: it has a mark and is in no other set; ``found`` uint16 [n]: its code in
+    ``other_sets.reasons``; with ``keep_best`` also ``score`` float32 [n] and ``pixels`` int64 [n].
+    """
+    examined = [facts for _, facts in examiner.examine(samples, env)]
+    usable = np.array([isinstance(facts, ImageFacts) for facts in examined], bool)
+    found = np.zeros(len(examined), np.uint16)
+    if others is not None:
+        found[usable] = others.codes([facts for facts in examined if isinstance(facts, ImageFacts)])
+    all_facts = [facts if isinstance(facts, ImageFacts) else ImageFacts([]) for facts in examined]
+    marks = [_mark_of(facts, settings) for facts in all_facts]
     has_mark = np.array([mark is not None for mark in marks], bool)
-    dim = looker.clip.dim if looker.clip else 0
+    clip = examiner.clip
     arrays: Arrays = {
         "usable": usable,
         "compared": has_mark & (found == 0),
         "found": found,
-        "mark": _marks(marks, options, dim),
-        "identity": np.array(json.dumps(looker.clip.identity if looker.clip else {})),
+        "mark": _marks(marks, settings, clip.dim if clip else 0),
+        "identity": np.array(json.dumps(clip.identity.to_json() if clip else {})),
     }
-    if options.keep == "best":
-        ranked = [look if isinstance(look, Look) else Look([]) for look in looks]
-        arrays["score"] = np.array([look.score for look in ranked], np.float32)
-        arrays["pixels"] = np.array([look.pixels for look in ranked], np.int64)
+    if settings.keep_best:
+        arrays["score"] = np.array([facts.score for facts in all_facts], np.float32)
+        arrays["pixels"] = np.array([facts.pixels for facts in all_facts], np.int64)
     return arrays
 
 
-def _mark_of(look: Look, options: Options) -> Any:
-    return {"exact": look.digest, "phash": look.hash, "embedding": look.vector}[options.images]
+def _mark_of(facts: ImageFacts, settings: ImageSettings) -> Any:
+    return {"exact": facts.digest, "phash": facts.hash, "embedding": facts.vector}[settings.by]
 
 
-def _marks(marks: list[Any], options: Options, dim: int) -> np.ndarray:
-    if options.images == "exact":
+def _marks(marks: list[Any], settings: ImageSettings, dim: int) -> np.ndarray:
+    if settings.by == "exact":
         return np.array([mark or b"" for mark in marks], "S16")
-    if options.images == "phash":
+    if settings.by == "phash":
         return np.array([mark or 0 for mark in marks], np.uint64)
     rows = np.zeros((len(marks), dim), np.float16)
     for place, mark in enumerate(marks):
@@ -84,53 +99,55 @@ def _marks(marks: list[Any], options: Options, dim: int) -> np.ndarray:
     return rows
 
 
-def decide(surveys: Sequence[Load], options: Options, env: Env) -> Iterator[Arrays]:
-    """``goes`` bool [n] for each shard: the images that are near one that stays, by the order of the corpus or by rank.
+def decide(surveys: Sequence[Load], settings: ImageSettings, device: str) -> Iterator[Arrays]:
+    """Yield ``goes`` bool [n] per shard: the images that are near one that stays and comes first, or ranks higher.
 
-    An image is near another with the same bytes, within ``--radius`` bits, or with a cosine above ``--similarity``.
+    Two images are near if they have the same bytes, hashes within ``radius`` bits, or a cosine above ``similarity``.
     """
-    counts, compared, order = _order(surveys, options)
+    counts, compared, order = _order(surveys, settings)
     stays = np.ones(len(compared), bool)
     if len(order):
-        stays[order] = _stays(surveys, compared, order, options, env)
+        stays[order] = _stays(surveys, compared, order, settings, device)
     for start, count in zip(np.cumsum([0, *counts]), counts, strict=False):
         yield {"goes": ~stays[start : start + count]}
 
 
-def _order(surveys: Sequence[Load], options: Options) -> tuple[list[int], np.ndarray, np.ndarray]:
-    """Images per shard, bool [N] which are compared, and int64 the places of those, the one to be kept first first."""
+def _order(surveys: Sequence[Load], settings: ImageSettings) -> tuple[list[int], np.ndarray, np.ndarray]:
+    """Images per shard; bool [N]: which are compared; int64: the indexes of those, the one to keep rather first."""
     compared, scores, pixels = [np.empty(0, bool)], [np.empty(0, np.float32)], [np.empty(0, np.int64)]
     for load in surveys:
         arrays = load()
         compared.append(arrays["compared"])
-        if options.keep == "best":
+        if settings.keep_best:
             scores.append(arrays["score"])
             pixels.append(arrays["pixels"])
     counts = [len(each) for each in compared[1:]]
     all_compared = np.concatenate(compared)
     places = np.flatnonzero(all_compared)
-    if options.keep == "best":
+    if settings.keep_best:
         places = places[np.lexsort((places, -np.concatenate(pixels)[places], -np.concatenate(scores)[places]))]
     return counts, all_compared, places
 
 
-def _stays(surveys: Sequence[Load], compared: np.ndarray, order: np.ndarray, options: Options, env: Env) -> np.ndarray:
-    """bool [len(order)]: which of the compared images stay, in the order in which they are judged."""
-    if options.images == "embedding":
-        return _stays_by_embedding(surveys, compared, order, options, env)
+def _stays(
+    surveys: Sequence[Load], compared: np.ndarray, order: np.ndarray, settings: ImageSettings, device: str
+) -> np.ndarray:
+    """bool [len(order)]: which of the compared images stay, in their order of preference."""
+    if settings.by == "embedding":
+        return _stays_by_embedding(surveys, compared, order, settings, device)
     marks = np.concatenate([arrays["mark"][arrays["compared"]] for arrays in (load() for load in surveys)])
     place_among = np.cumsum(compared) - 1
     marks = marks[place_among[order]]
     firsts = np.sort(np.unique(marks, return_index=True)[1])
-    if options.images == "phash" and options.radius:
-        firsts = firsts[first_of_near(HashSpace(marks[firsts], options.radius))]
+    if settings.by == "phash" and settings.radius:
+        firsts = firsts[first_of_near(HashSpace(marks[firsts], settings.radius))]
     stays = np.zeros(len(marks), bool)
     stays[firsts] = True
     return stays
 
 
 def _stays_by_embedding(
-    surveys: Sequence[Load], compared: np.ndarray, order: np.ndarray, options: Options, env: Env
+    surveys: Sequence[Load], compared: np.ndarray, order: np.ndarray, settings: ImageSettings, device: str
 ) -> np.ndarray:
     def shards() -> Iterator[np.ndarray]:
         for load in surveys:
@@ -140,27 +157,27 @@ def _stays_by_embedding(
     place_among = np.cumsum(compared) - 1
     judged_as = np.empty(len(order), np.int64)  # of the compared images in the order of the corpus
     judged_as[place_among[order]] = np.arange(len(order))
-    number = options.clusters or (clusters.count_for(len(order)) if len(order) > clusters.LARGE else 0)
+    number = settings.clusters or (clusters.count_for(len(order)) if len(order) > clusters.LARGE else 0)
     with tempfile.TemporaryFile(prefix="capivara-dedupe-") as file:
         if not number:
-            vectors = Vectors(_stored(file, shards(), judged_as), options.similarity, env.device)
+            vectors = Vectors(_stored(file, shards(), judged_as), settings.similarity, device)
             return first_of_near(CosineSpace(vectors))
         number = min(number, len(order))
         console.say(
             f"capivara dedupe: {len(order):,} embeddings in {number:,} clusters, each compared within the nearest "
             f"{min(number, clusters.NEAREST)}: pairs across others are missed"
         )
-        centres = clusters.centres(clusters.sample_of(shards, len(order), number), number, env.device)
-        near = np.concatenate([clusters.nearest(rows, centres, env.device) for rows in shards()])
+        centres = clusters.centres(clusters.sample_of(shards, len(order), number), number, device)
+        near = np.concatenate([clusters.nearest(rows, centres, device) for rows in shards()])
         at = np.empty(len(order), np.int64)
         at[np.lexsort((judged_as, near[:, 0]))] = np.arange(len(order))
-        vectors = Vectors(_stored(file, shards(), at), options.similarity, env.device)
+        vectors = Vectors(_stored(file, shards(), at), settings.similarity, device)
         as_judged = np.argsort(judged_as)
         return first_of_near(clusters.ClusterSpace(vectors, near[as_judged], at[as_judged]))
 
 
 def _stored(file: Any, shards: Iterator[np.ndarray], places: np.ndarray) -> np.ndarray:
-    """All embeddings in a file mapped to memory, each at its place."""
+    """All embeddings in a memory-mapped file, each at its place."""
     stored, start = np.empty((0, 0), np.float16), 0
     for rows in shards:
         if not len(rows):
@@ -172,48 +189,34 @@ def _stored(file: Any, shards: Iterator[np.ndarray], places: np.ndarray) -> np.n
     return stored
 
 
-def apply(samples: Stream, survey: Arrays, decision: Arrays, options: Options, env: Env) -> Stream:
-    """The second pass: leaves out what goes, with its reason, and does to the captions of the rest what is asked."""
-    said = other_sets.reasons(options)
-    identity = json.loads(str(survey["identity"]))
+def apply(
+    samples: Stream, survey: Arrays, decision: Arrays, settings: ImageSettings, reasons: Sequence[str], env: Env
+) -> Stream:
+    """The samples whose images stay; the others are dropped, each with its reason. ``reasons``: of ``other_sets``."""
+    owner = json.loads(str(survey["identity"]))
     columns = (survey["usable"].tolist(), survey["found"].tolist(), decision["goes"].tolist())
     for place, (sample, usable, found, goes) in enumerate(zip(samples, *columns, strict=True)):
         if not usable:
-            env.fail(sample, why_not(sample))
+            env.fail(sample, why_unusable(sample))
         elif found or goes:
-            env.drop(sample, said[found] if found else REASON[options.images])
+            env.drop(sample, reasons[found] if found else REASON[settings.by])
         else:
-            if options.images == "phash" and not survey["compared"][place]:
+            if settings.by == "phash" and not survey["compared"][place]:
                 env.note("images too flat for a perceptual hash")
-            if options.images == "embedding":
-                sample = with_embedding(sample, survey["mark"][place], identity)
-            yield from with_captions_thinned(sample, options, env)
+            if settings.by == "embedding":
+                sample = with_embedding(sample, survey["mark"][place], TowerIdentity(**owner))
+            yield sample
 
 
-def keep_out(samples: Stream, options: Options, env: Env) -> Stream:
-    """``--against`` alone: no sample has to know of another of its corpus, so one pass does."""
-    said = other_sets.reasons(options)
-    known = other_sets.others(options, env)
-    looker = Looker(options, env)
-    for batch in _batched(looker.over(samples, env), options.batch_size):
-        codes = iter(known.codes([look for _, look in batch if isinstance(look, Look)]).tolist())
-        for sample, look in batch:
-            if not isinstance(look, Look):
-                env.fail(sample, look.reason)
+def without_known(samples: Stream, examiner: ImageExaminer, others: Others, env: Env) -> Stream:
+    """The samples whose images are in none of the other sets; one pass is enough for that."""
+    examined = examiner.examine(samples, env)
+    while batch := list(islice(examined, examiner.batch_size)):
+        codes = iter(others.codes([facts for _, facts in batch if isinstance(facts, ImageFacts)]).tolist())
+        for sample, facts in batch:
+            if not isinstance(facts, ImageFacts):
+                env.fail(sample, facts.reason)
             elif code := next(codes):
-                env.drop(sample, said[code])
+                env.drop(sample, others.reasons[code])
             else:
-                yield from with_captions_thinned(sample, options, env)
-
-
-def _batched(
-    looked: Iterator[tuple[Sample, Look | BadSample]], size: int
-) -> Iterator[list[tuple[Sample, Look | BadSample]]]:
-    batch: list[tuple[Sample, Look | BadSample]] = []
-    for each in looked:
-        batch.append(each)
-        if len(batch) == size:
-            yield batch
-            batch = []
-    if batch:
-        yield batch
+                yield sample

@@ -1,7 +1,7 @@
-"""What only the whole corpus can tell: the best share of all scores, and captions said of many images; both exact.
+"""Decisions over the whole corpus: the best share of all scores, and texts that many images share; both are exact.
 
-Scores are whole ten-thousandths, so a count per value (20,001 of them) finds any threshold exactly, whatever the
-number of captions.
+Scores are whole ten-thousandths, so counting each of the 20,201 values finds any threshold exactly, for any number of
+captions.
 """
 
 from __future__ import annotations
@@ -20,17 +20,20 @@ from capivara_cli.stages.filtering.survey import MISSING, SCALE
 Survey = Callable[[], Arrays]
 
 _VALUES = 2 * SCALE + 201
-"""As many values as a rounded cosine may have, from -1.01 to 1.01: float16 vectors are not of length 1 exactly."""
+"""The values a rounded cosine can have, from -1.01 to 1.01: the length of a float16 vector is not exactly 1."""
 _AT_ONCE = 32_000_000
-"""Texts whose 64 bits are sorted together: 0.25 GB, three times that while they are sorted."""
+"""Texts whose 64-bit hashes are sorted together: 0.25 GB, three times that while sorting."""
 
 
 @dataclass(frozen=True)
 class Shares:
-    """``top``: the share of the scores that is kept, 1 for all; ``quantile``: what scores below this one is left out;
-    ``of_images``: scores of samples, judged ``on`` their captions, not of captions; ``per_lang``: of each language by
-    itself; ``max_images``: a caption said of more images is boilerplate, 0 for never. ``codes``: the languages it is
-    about, empty for all."""
+    """Which share of a corpus stays.
+
+    ``top``: the share of the scores that is kept, 1 for all. ``quantile``: scores below this quantile are removed, 0
+    for none. ``of_images``: the scores are those of samples (``on`` their best or first caption, or the mean), not of
+    captions. ``per_lang``: shares are taken within each language. ``max_images``: a text of more images than this is
+    boilerplate, 0 for never. ``codes``: the languages to decide about, empty for all.
+    """
 
     top: float = 1.0
     quantile: float = 0.0
@@ -42,19 +45,19 @@ class Shares:
 
     @property
     def wanted(self) -> bool:
-        """Whether anything has to be decided."""
+        """Whether there is anything to decide."""
         return self.top < 1 or self.quantile > 0 or self.max_images > 0
 
 
 def decide(surveys: Sequence[Survey], shares: Shares) -> Iterator[Arrays]:
-    """Per survey: ``captions`` and ``samples``, a number of ``words`` for each, 0 ("") for what stays.
+    """Yield one decision per survey: ``captions`` and ``samples``, uint8 indexes of ``words``; 0 ("") stays.
 
-    Boilerplate is found first; shares are shares of what is left. Of n scores the best ``ceil(top * n)`` are kept;
-    of equal ones at the border those that come first in the order of shards, samples and captions. The quantile is
-    the smallest score that at least ``quantile * n`` of the scores do not exceed; what equals it is kept.
+    Boilerplate is removed first; shares are taken of the rest. The best ``ceil(top * n)`` of n scores are kept; of
+    equal scores at the border, the first in the order of shards, samples and captions. The quantile is the smallest
+    score that at least ``quantile * n`` scores do not exceed; a score equal to it is kept.
 
-    Memory: one survey, 0.2 MB per language, the texts found to be boilerplate (8 bytes each), and while these are
-    sought 0.8 GB at most; every 32 million captions cost another reading of the surveys.
+    Memory: one survey, 0.2 MB per language, 8 bytes per boilerplate text, and at most 0.8 GB while these are searched.
+    The surveys are read once more for every 32 million captions.
     """
     boilerplate = repeated_texts(surveys, shares) if shares.max_images else np.zeros(0, np.uint64)
     borders: dict[str, _Border] = {}
@@ -67,14 +70,14 @@ def decide(surveys: Sequence[Survey], shares: Shares) -> Iterator[Arrays]:
         borders = {group: _Border.of(values, shares) for group, values in counts.items()}
     words = [
         "",
-        f"said of more than {shares.max_images} images",
+        f"used for more than {shares.max_images} images",
         f"not among the best {shares.top:g} of the corpus",
         f"below the {shares.quantile:g} quantile of the corpus",
     ]
     for load in surveys:
         survey = load()
-        said = np.isin(survey["texts"], boilerplate) & _counts(survey, shares)
-        decision = {"captions": said.astype(np.uint8), "samples": np.zeros(len(survey["captions"]), np.uint8)}
+        repeated = np.isin(survey["texts"], boilerplate) & _is_open(survey, shares)
+        decision = {"captions": repeated.astype(np.uint8), "samples": np.zeros(len(survey["captions"]), np.uint8)}
         target = decision["samples" if shares.of_images else "captions"]
         for group, scores in _scores(survey, boilerplate, shares).items() if borders else ():
             borders[group].mark(scores, target)
@@ -84,8 +87,8 @@ def decide(surveys: Sequence[Survey], shares: Shares) -> Iterator[Arrays]:
 _LOWEST = -SCALE - 100
 
 
-def _counts(survey: Arrays, shares: Shares) -> np.ndarray:
-    """[captions] whether it is in one of the languages and no rule has left it, or its sample, out."""
+def _is_open(survey: Arrays, shares: Shares) -> np.ndarray:
+    """bool [captions]: in one of the languages, and neither it nor its sample is removed by a rule."""
     sample_stays = ~survey["failed"] & (survey["gone"] == 0)
     return np.repeat(sample_stays, survey["captions"]) & (survey["left_out"] == 0) & _in_languages(survey, shares)
 
@@ -96,20 +99,20 @@ def _in_languages(survey: Arrays, shares: Shares) -> np.ndarray:
 
 
 def _scores(survey: Arrays, boilerplate: np.ndarray, shares: Shares) -> dict[str, np.ndarray]:
-    """Group -> int32 [captions], or [samples]: the scores that count in it, ``MISSING`` where none does."""
-    judged = np.where(_counts(survey, shares), survey["judged"], MISSING).astype(np.int32)
+    """Group -> int32 [captions] or [samples]: the scores in that group, ``MISSING`` elsewhere."""
+    judged = np.where(_is_open(survey, shares), survey["judged"], MISSING).astype(np.int32)
     if len(boilerplate):
         judged[np.isin(survey["texts"], boilerplate)] = MISSING
     if shares.of_images:
-        return {"": _verdicts(judged, survey["captions"], shares.on)}
+        return {"": _sample_scores(judged, survey["captions"], shares.on)}
     if not shares.per_lang:
         return {"": judged}
     groups = enumerate(survey["langs"].tolist())
     return {name: np.where(survey["lang"] == number, judged, MISSING) for number, name in groups}
 
 
-def _verdicts(judged: np.ndarray, captions: np.ndarray, on: On) -> np.ndarray:
-    """int32 [samples], a mean rounded to a ten-thousandth."""
+def _sample_scores(judged: np.ndarray, captions: np.ndarray, on: On) -> np.ndarray:
+    """int32 [samples]: the score of each, a mean rounded to a ten-thousandth."""
     result = np.full(len(captions), MISSING, np.int32)
     counts = judged != MISSING
     number = np.repeat(np.arange(len(captions)), captions)[counts]
@@ -128,8 +131,8 @@ def _verdicts(judged: np.ndarray, captions: np.ndarray, on: On) -> np.ndarray:
 
 @dataclass
 class _Border:
-    """``least``: the lowest score that is kept; ``equal``: how many with exactly it still are; ``quantile``: the lowest
-    that stays for its sake."""
+    """``least``: the lowest score that the share keeps; ``equal``: how many more with that score are kept;
+    ``quantile``: the lowest score that the quantile keeps."""
 
     least: int
     equal: int
@@ -137,7 +140,7 @@ class _Border:
 
     @classmethod
     def of(cls, counts: np.ndarray, shares: Shares) -> _Border:
-        """From how often each score occurs."""
+        """The border for int64 [values]: how often each score occurs."""
         total = int(counts.sum())
         if not total:
             return cls(_LOWEST, 0, _LOWEST)
@@ -150,7 +153,7 @@ class _Border:
         return cls(least + _LOWEST, keep - above, quantile + _LOWEST)
 
     def mark(self, scores: np.ndarray, target: np.ndarray) -> None:
-        """Write into ``target`` (words) what is left out of the next scores in order."""
+        """Mark in ``target`` what is removed of the next scores, in the order of the corpus."""
         counts = scores != MISSING
         equal = np.flatnonzero(scores == self.least)
         target[equal[self.equal :]] = 2
@@ -160,10 +163,10 @@ class _Border:
 
 
 def repeated_texts(surveys: Sequence[Survey], shares: Shares, at_once: int = _AT_ONCE) -> np.ndarray:
-    """uint64, sorted: the texts of the captions that are said of more than ``max_images`` images.
+    """uint64, sorted: the hashes of the texts that more than ``max_images`` images share.
 
-    The 64 bits are sorted in as many parts, by their remainder, as keep ``at_once`` of them in memory. They stand for
-    the text: of a billion captions two that differ are taken for one with a chance of 3 in 100.
+    Hashes are sorted in parts, by their remainder, so that at most ``at_once`` are in memory. Hashes stand for texts:
+    among a billion captions, the chance that two different texts share one is 3 in 100.
     """
     total = sum(len(load()["texts"]) for load in surveys)
     parts = max(1, math.ceil(total / at_once))

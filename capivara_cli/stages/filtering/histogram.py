@@ -1,17 +1,17 @@
-"""Scores counted in bins of 0.02, carried in the books of a step and shown in its summary."""
+"""Scores counted in bins of 0.02: counted in the books of a step, shown in its summary."""
 
 from __future__ import annotations
 
 from typing import Any
 
 PER_BIN = 200
-"""Scores are multiples of 0.0001, so 0.02 are 200 of them: bins are exact."""
+"""Scores are multiples of 0.0001, and a bin has 200 of them, so bins are exact."""
 _NAME = "score from "
 _BARS = "▁▂▃▄▅▆▇█"
 
 
 def bin_of(score: float) -> str:
-    """The name of the bin in the books of a step: they are added up over shards and machines, as other notes are.
+    """The name of the bin in the books of a step, where bins are added up over shards and machines like all notes.
 
     >>> bin_of(0.1599), bin_of(0.16), bin_of(-0.0001)
     ('score from 0.14', 'score from 0.16', 'score from -0.02')
@@ -20,14 +20,14 @@ def bin_of(score: float) -> str:
 
 
 def is_bin(note: str) -> bool:
-    """Whether a note of a step's books is a bin."""
+    """Whether a note in the books of a step is a bin."""
     return note.startswith(_NAME)
 
 
 def take(summary: dict[str, Any]) -> dict[str, int]:
-    """Move the bins out of the notes of a summary and of its steps, where each becomes a ``histogram``, in order.
+    """Turn the bins among the notes of a summary and of its steps into a ``histogram`` each; return the summary's.
 
-    Where several steps score, as in ``filter | rewrite | filter``, the summary's is that of the last.
+    If several steps score, as in ``filter | rewrite | filter``, the summary shows the last one's.
     """
     steps = summary["steps"] if isinstance(summary.get("steps"), list) else []  # training has a number of them
     for part in (*steps, summary):
@@ -48,7 +48,7 @@ def _split(notes: dict[str, int]) -> tuple[dict[str, int], dict[str, int]]:
 
 
 def sparkline(histogram: dict[str, int]) -> str:
-    """One line for a terminal, a bar per bin from the lowest to the highest: none for an empty bin.
+    """One line for a terminal: a bar per bin from the lowest to the highest, a space for an empty bin.
 
     >>> sparkline({"0.10": 1, "0.12": 8, "0.16": 4})
     'scores 0.10 ▁█ ▄ 0.18'

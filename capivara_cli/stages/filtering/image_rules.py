@@ -1,4 +1,4 @@
-"""What an image must be, by its header where that is enough: size, aspect, and how much there is to see in it."""
+"""Rules for images: size and aspect ratio, read from the header, and the entropy of the pixels."""
 
 from __future__ import annotations
 
@@ -12,19 +12,24 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ImageRules:
-    """``min_side`` in pixels, ``max_aspect`` longest over shortest side, ``min_entropy`` in bits; 0: no such rule."""
+    """``min_side`` in pixels, ``max_aspect`` longest over shortest side, ``min_entropy`` in bits; 0: rule is off."""
 
     min_side: int = 0
     max_aspect: float = 0.0
     min_entropy: float = 0.0
 
     @property
-    def of_size(self) -> bool:
-        """Whether the header has to be read."""
+    def needs_size(self) -> bool:
+        """Whether a rule needs the size of the image, which its header tells."""
         return self.min_side > 0 or self.max_aspect > 0
 
+    @property
+    def needs_pixels(self) -> bool:
+        """Whether a rule needs the decoded image."""
+        return self.min_entropy > 0
+
     def size_objection(self, width: int, height: int) -> str:
-        """What is wrong with an image of this size, "" when nothing is."""
+        """The rule that an image of this size breaks, "" if none."""
         shortest, longest = sorted((width, height))
         if shortest < self.min_side:
             return f"image side below {self.min_side} pixels"
@@ -33,8 +38,8 @@ class ImageRules:
         return ""
 
     def pixel_objection(self, image: Image) -> str:
-        """What is wrong with a decoded image, "" when nothing is."""
-        if self.min_entropy > 0 and entropy(image) < self.min_entropy:
+        """The rule that a decoded image breaks, "" if none."""
+        if self.needs_pixels and entropy(image) < self.min_entropy:
             return f"image entropy below {self.min_entropy:g} bits"
         return ""
 

@@ -1,82 +1,98 @@
-"""What is found out about each sample before anything is selected: rules, embeddings of images, scores of captions."""
+"""What ``filter`` knows of a sample before it selects anything: its captions, their scores, its image's embedding."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+import json
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
 
-from capivara_cli.errors import BadSample
-from capivara_cli.pipeline.batches import map_batched
-from capivara_cli.pipeline.env import Env
-from capivara_cli.shards.embedding import stored_embedding
-from capivara_cli.shards.sample import Caption, Sample
-from capivara_cli.stages.filtering.image_rules import ImageRules
-from capivara_cli.stages.filtering.scoring import Looked, Scorer, Scoring
-from capivara_cli.stages.filtering.text_rules import TextRules
+from capivara_cli import languages
+from capivara_cli.shards.sample import Caption
 
 if TYPE_CHECKING:
-    from capivara_cli.models.clip import Clip
+    import numpy as np
+    from torch import Tensor
+
+    from capivara_cli.shards.embedding import TowerIdentity
+
+DECIMALS = 4
+OF_SCORE = "of_score"
+"""The key of a caption that holds the score of its source text, which may have been removed from the sample."""
 
 
 @dataclass(frozen=True)
-class Looker:
-    """Looks at samples, ``size`` at a time; without a ``clip`` at texts, and images if rules ask for it, alone."""
+class Scoring:
+    """Which captions are scored and which score decides.
 
-    clip: Clip | None
-    scoring: Scoring
-    texts: TextRules
-    images: ImageRules
-    size: int
+    ``codes``: languages to score, empty for all; ``by``: own, original or best, see ``deciding_score``; ``precision``
+    of the text tower: auto, fp32 or bf16.
+    """
 
-    def over(self, samples: Iterable[Sample], env: Env) -> Iterator[tuple[Sample, Looked]]:
-        """Every sample with what was found, in order; one that cannot be used too. Counts nothing."""
-        if self.clip is None and self.images == ImageRules():  # threads cost more than they save where no image is read
-            return ((sample, self._prepared(sample).judge(self.scoring)) for sample in samples)
-        score = Scorer(self.clip, self.scoring) if self.clip else self._judged
-        return map_batched(samples, self._prepared, score, size=self.size, env=env)
+    codes: frozenset[str] = frozenset()
+    by: str = "own"
+    precision: str = "auto"
 
-    def _judged(self, batch: list[Looked]) -> list[Looked]:
-        return [each.judge(self.scoring) for each in batch]
+    def is_wanted(self, caption: Caption) -> bool:
+        """Whether a caption is in one of the languages."""
+        return not self.codes or languages.code_of(caption.lang) in self.codes
 
-    def _prepared(self, sample: Sample) -> Looked:
-        try:
-            return self._look(sample)
-        except BadSample as error:
-            return Looked([], dropped=error.reason, failed=True)
+    def deciding_score(self, caption: Caption) -> float | None:
+        """The score that decides about a caption: its own, that of its source text, or the better of the two.
 
-    def _look(self, sample: Sample) -> Looked:
-        looked = Looked(sample.captions)
-        if self.clip is not None:
-            looked.vector = stored_embedding(sample, self.clip.identity, self.clip.dim)
-        looked.dropped = self._size_objection(sample)
-        if not looked.dropped:
-            self._look_at_pixels(sample, looked)
-        if not looked.dropped:
-            looked.left_out = {
-                place: why for place, each in enumerate(looked.captions) if (why := self._text_objection(each))
-            }
-        return looked
+        A caption without a source text is judged by its own score. None if no score is known.
+        """
+        source = of_score(caption) if self.by != "own" and caption.of is not None else None
+        known = [score for score in (caption.score, source) if score is not None]
+        if self.by == "original" and source is not None:
+            return source
+        return max(known) if known else None
 
-    def _text_objection(self, caption: Caption) -> str:
-        return self.texts.objection(caption.text, caption.lang) if self.scoring.is_wanted(caption) else ""
 
-    def _size_objection(self, sample: Sample) -> str:
-        if not self.images.of_size:
-            return ""
-        from capivara_cli.shards.images import image_size
+@dataclass
+class SampleFacts:
+    """What is known of a sample before anything is selected.
 
-        return self.images.size_objection(*image_size(sample))
+    ``vector``: the embedding of the image, float16 [dim], and ``tower`` what computed it; None if nothing is scored.
+    ``prepared``: until the batch is embedded, the stored embedding or the pixels. ``scores``: index of a caption -> the
+    score that decides about it; ``left_out``: index of a caption -> the rule that removes it. ``dropped``: why the
+    whole sample is removed, "" if it stays; ``failed``: it is removed because it cannot be used.
+    """
 
-    def _look_at_pixels(self, sample: Sample, looked: Looked) -> None:
-        """Decode the image where it has to be embedded, or is judged by its pixels, and else not."""
-        embeds = self.clip is not None and looked.vector is None
-        judges = self.images.min_entropy > 0
-        if not (embeds or judges):
-            return
-        from capivara_cli.shards.images import decode_image
+    captions: list[Caption]
+    vector: np.ndarray | None = None
+    tower: TowerIdentity | None = None
+    scores: dict[int, float] = field(default_factory=dict)
+    left_out: dict[int, str] = field(default_factory=dict)
+    dropped: str = ""
+    failed: bool = False
+    prepared: np.ndarray | Tensor | None = None
 
-        image = decode_image(sample, self.clip.preprocess.draft if self.clip and not judges else 0)
-        looked.dropped = self.images.pixel_objection(image)
-        if self.clip is not None and embeds and not looked.dropped:
-            looked.vector = self.clip.preprocess(image)
+    def set_scores(self, scoring: Scoring) -> SampleFacts:
+        """Fill in ``scores`` from the captions; returns itself."""
+        for index in self.scored_captions(scoring):
+            score = scoring.deciding_score(self.captions[index])
+            if score is not None:
+                self.scores[index] = score
+        return self
+
+    def scored_captions(self, scoring: Scoring) -> list[int]:
+        """Indexes of the captions to score: in one of the languages, and not removed by a rule."""
+        wanted = (index for index, caption in enumerate(self.captions) if scoring.is_wanted(caption))
+        return [index for index in wanted if index not in self.left_out]
+
+
+def of_score(caption: Caption) -> float | None:
+    """The stored score of a caption's source text; None if none, or no valid score, is stored."""
+    text = dict(caption.more).get(OF_SCORE)
+    value = json.loads(text) if text is not None else None
+    return value if isinstance(value, float) and -1.01 < value < 1.01 else None
+
+
+def with_of_score(caption: Caption, score: float) -> Caption:
+    """The caption with the score of its source text."""
+    return with_key(caption, OF_SCORE, score)
+
+
+def with_key(caption: Caption, key: str, value: Any) -> Caption:
+    """The caption with a key that is not part of the shard format; a new key is appended."""
+    return replace(caption, more=tuple({**dict(caption.more), key: json.dumps(value)}.items()))

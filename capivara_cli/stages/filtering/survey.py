@@ -1,4 +1,4 @@
-"""What a first pass finds out about the samples of one shard, as arrays, so that the second computes nothing again."""
+"""The facts of the samples of one shard as arrays: written by the first pass, read by the second."""
 
 from __future__ import annotations
 
@@ -13,12 +13,13 @@ import numpy as np
 from capivara_cli import languages
 from capivara_cli.errors import BadSample, CapivaraError
 from capivara_cli.pipeline.stage import Arrays
+from capivara_cli.shards.embedding import TowerIdentity
 from capivara_cli.shards.sample import Caption, Sample
-from capivara_cli.stages.filtering.scoring import DECIMALS, Looked, Scoring, of_score, with_of_score
+from capivara_cli.stages.filtering.sample_facts import DECIMALS, SampleFacts, Scoring, of_score, with_of_score
 from capivara_cli.stages.filtering.text_rules import boilerplate_key
 
 MISSING = -32_768
-"""A score that is not there. Scores are kept as whole ten-thousandths, which is what they are rounded to."""
+"""Stands for a missing score. Scores are rounded to ten-thousandths and stored as whole numbers of them."""
 SCALE = 10**DECIMALS
 
 
@@ -41,18 +42,18 @@ class _Rows:
     words: dict[str, int] = field(default_factory=lambda: {"": 0})
     langs: dict[str, int] = field(default_factory=dict)
 
-    def add(self, sample: Sample, looked: Looked) -> None:
+    def add(self, sample: Sample, facts: SampleFacts) -> None:
         self.keys.append(sample.key.encode("utf-8", "surrogatepass"))
-        self.captions.append(len(looked.captions))
-        self.failed.append(looked.failed)
-        self.gone.append(self._word(looked.dropped))
-        if looked.vector is not None and not looked.dropped:
-            self.vectors.append(looked.vector)
-        said: set[int] = set()
-        for place, caption in enumerate(looked.captions):
-            self._add_caption(caption, looked.judged.get(place), looked.left_out.get(place, ""), said)
+        self.captions.append(len(facts.captions))
+        self.failed.append(facts.failed)
+        self.gone.append(self._word(facts.dropped))
+        if facts.vector is not None and not facts.dropped:
+            self.vectors.append(facts.vector)
+        seen: set[int] = set()
+        for index, caption in enumerate(facts.captions):
+            self._add_caption(caption, facts.scores.get(index), facts.left_out.get(index, ""), seen)
 
-    def _add_caption(self, caption: Caption, judged: float | None, left_out: str, said: set[int]) -> None:
+    def _add_caption(self, caption: Caption, judged: float | None, left_out: str, seen: set[int]) -> None:
         text = boilerplate_key(caption.text)
         self.scores.append(_whole(caption.score))
         self.of_scores.append(_whole(of_score(caption)))
@@ -60,8 +61,8 @@ class _Rows:
         self.lang.append(self.langs.setdefault(languages.code_of(caption.lang), len(self.langs)))
         self.left_out.append(self._word(left_out))
         self.texts.append(text)
-        self.repeated.append(text in said)
-        said.add(text)
+        self.repeated.append(text in seen)
+        seen.add(text)
 
     def _word(self, word: str) -> int:
         return self.words.setdefault(word, len(self.words))
@@ -86,31 +87,33 @@ class _Rows:
         }
 
 
-def pack(found: Iterable[tuple[Sample, Looked]]) -> Arrays:
-    """Samples, in order, with what is known of them -> arrays that need no pickle.
+def pack(examined: Iterable[tuple[Sample, SampleFacts]]) -> Arrays:
+    """Samples in order, with their facts -> arrays that need no pickle.
 
-    Per sample: ``keys``, ``captions`` (how many), ``failed``, ``gone`` (a word), and of those that have one, in order,
-    ``vectors`` float16 [., dim]. Per caption, in order: ``scores``, ``of_scores``, ``judged`` in ten-thousandths,
-    ``lang``, ``left_out`` (a word), ``texts`` (64 bits) and ``repeated`` (said before of the same image). ``words`` and
-    ``langs`` are what the numbers stand for; ``clip`` is the identity of the image tower as JSON.
+    Per sample: ``keys``, ``captions`` (their number), ``failed``, ``gone`` (why it is dropped, an index of ``words``);
+    ``vectors`` float16 [., dim] of the samples that have one, in order. Per caption, in order: ``scores``,
+    ``of_scores``, and ``judged`` (the deciding score) in ten-thousandths, ``lang`` (an index of ``langs``),
+    ``left_out`` (an index of ``words``), ``texts`` (64 bits) and ``repeated`` (an earlier caption of the image has this
+    text). ``clip``: the identity of the image tower as JSON.
     """
     rows = _Rows()
-    clip: dict[str, str] | None = None
-    for sample, looked in found:
-        clip = clip or looked.clip
-        rows.add(sample, looked)
-    return {**rows.arrays(), "clip": np.array(json.dumps(clip))}
+    tower: TowerIdentity | None = None
+    for sample, facts in examined:
+        tower = tower or facts.tower
+        rows.add(sample, facts)
+    return {**rows.arrays(), "clip": np.array(json.dumps(tower.to_json() if tower else None))}
 
 
 def unpack(
     samples: Iterable[Sample], survey: Arrays, decision: Arrays, scoring: Scoring
-) -> Iterator[tuple[Sample, Looked]]:
-    """What ``pack`` was given, for the same samples read again, with what was decided about them added.
+) -> Iterator[tuple[Sample, SampleFacts]]:
+    """The facts that ``pack`` was given, for the same samples read again; the decision about the corpus is added.
 
-    Raises ``CapivaraError`` when they are not the same samples.
+    Raises ``CapivaraError`` when the samples are not the same.
     """
     words, verdicts = survey["words"].tolist(), decision["words"].tolist()
-    vectors, clip = iter(survey["vectors"]), json.loads(str(survey["clip"]))
+    vectors, owner = iter(survey["vectors"]), json.loads(str(survey["clip"]))
+    tower = TowerIdentity(**owner) if owner else None
     columns = ("scores", "of_scores", "left_out")
     captions = zip(*(survey[name].tolist() for name in columns), decision["captions"].tolist(), strict=True)
     per_sample = [survey[name].tolist() for name in ("keys", "captions", "failed", "gone")]
@@ -120,16 +123,17 @@ def unpack(
         if row is None or row[0] != sample.key.encode("utf-8", "surrogatepass"):
             raise _other_samples(sample)
         _, count, failed, gone, outside = row
-        looked = Looked([], dropped=words[gone], failed=failed)
+        facts = SampleFacts([], dropped=words[gone], failed=failed)
         if not failed:
             entries = list(islice(captions, count))
-            looked.captions = [_rescored(*pair) for pair in zip(_captions(sample, count), entries, strict=True)]
-            looked.left_out = {place: words[own] for place, (*_, own, _) in enumerate(entries) if own}
-            looked.judge(scoring).left_out |= {place: verdicts[why] for place, (*_, why) in enumerate(entries) if why}
-            if not looked.dropped:
-                looked.vector, looked.clip = (next(vectors), clip) if clip else (None, None)
-                looked.dropped = verdicts[outside]
-        yield sample, looked
+            facts.captions = [_rescored(*pair) for pair in zip(_captions(sample, count), entries, strict=True)]
+            facts.left_out = {index: words[own] for index, (*_, own, _) in enumerate(entries) if own}
+            facts.set_scores(scoring)
+            facts.left_out |= {index: verdicts[why] for index, (*_, why) in enumerate(entries) if why}
+            if not facts.dropped:
+                facts.vector, facts.tower = (next(vectors), tower) if tower else (None, None)
+                facts.dropped = verdicts[outside]
+        yield sample, facts
     if next(rows, None) is not None:
         raise _other_samples(None)
 
@@ -156,6 +160,4 @@ def _whole(score: Any) -> int:
 
 def _other_samples(sample: Sample | None) -> CapivaraError:
     where = f"at sample {sample.key!r}" if sample else "at the end"
-    return CapivaraError(
-        f"filter: the shard is not the one that was surveyed ({where})", "it changed meanwhile: delete --out, run again"
-    )
+    return CapivaraError(f"filter: the shard changed between its two readings ({where})", "delete --out and run again")

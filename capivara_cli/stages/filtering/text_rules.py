@@ -1,4 +1,4 @@
-"""What a caption must not be, told from its text: each rule has a name, is switched on by it, and is counted."""
+"""Rules for the texts of captions. Each rule is switched on by its name, and what it removes is counted."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from capivara_cli.languages.caption_cleaning import goes_in_circles
 from capivara_cli.languages.scripts import mostly_written_in
 
 BOILERPLATE = "boilerplate"
-"""The one rule that needs the whole corpus: how many images a caption is said of."""
+"""The only rule that needs the whole corpus: how many images share a caption."""
 
 _LOOKED_AT = 2_000
-"""Characters of a text that the slower rules look at: what is junk shows it by then."""
+"""The number of characters that the slower rules read: junk is recognised by then."""
 
-# Letters to a word where words are not set apart: our estimates, vowel signs and tone marks not counted. They tell two
-# words from ten, not two from three.
+# Letters per word in scripts without spaces between words, vowel signs and tone marks not counted. These are our
+# estimates: they distinguish two words from ten, not two from three.
 _LETTERS_PER_WORD = {
     "CJK": 1.6,
     "HIRAGANA": 2.5,
@@ -37,13 +37,13 @@ _UNSPACED = re.compile(
     "[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
     "\U00020000-\U0003ffff]"
 )
-_TSHEG = re.compile("[\u0f0b\u0f0c\\s]+")  # sets Tibetan syllables apart, which are words or parts of them
-_NOT_SURE, _RULED_OUT = 0.9, 0.01  # as the guards of translations, where they were measured
+_TSHEG = re.compile("[\u0f0b\u0f0c\\s]+")  # separates Tibetan syllables, which are words or parts of words
+_NOT_SURE, _RULED_OUT = 0.9, 0.01  # the limits of translation_checks, where they were measured
 
 
 @dataclass(frozen=True)
 class TextRules:
-    """The rules that are on, and their bounds; a bound of 0 is none."""
+    """The names of the rules that are on, and their limits; a limit of 0 is none."""
 
     names: tuple[str, ...] = ()
     min_words: int = 2
@@ -52,7 +52,7 @@ class TextRules:
     max_chars: int = 1000
 
     def objection(self, text: str, lang: str) -> str:
-        """What is wrong with a caption, as it is counted ("captions …"); "" when nothing is.
+        """The rule that a caption breaks, as it is counted ("captions …"); "" if none.
 
         >>> TextRules(("length",)).objection("dog", "en"), TextRules(("junk",)).objection("IMG_2034.jpg", "pt")
         ('shorter than 2 words', 'that are junk: file name')
@@ -60,7 +60,7 @@ class TextRules:
         return _objection(self, text, languages.code_of(lang))
 
 
-@lru_cache(maxsize=10_000)  # captions come again and again
+@lru_cache(maxsize=10_000)  # captions repeat
 def _objection(rules: TextRules, text: str, code: str) -> str:
     for name in rules.names:
         if name in _RULES and (found := _RULES[name](rules, text, code)):
@@ -87,8 +87,8 @@ def _script(rules: TextRules, text: str, code: str) -> str:
 
 
 def _language(rules: TextRules, text: str, code: str) -> str:
-    """Beyond doubt another language than the caption says; where py3langid does not know that one, never."""
-    from capivara_cli.languages import identify  # numpy and half a second, for those who need it
+    """Objects if a caption is surely not in its language; never if py3langid does not know that language."""
+    from capivara_cli.languages import identify  # loads numpy, 0.5 s: only for those who need it
 
     if code not in identify.known():
         return ""
@@ -104,7 +104,7 @@ def _junk(rules: TextRules, text: str, code: str) -> str:
     for kind, pattern in _patterns(code):
         if pattern.search(text):
             return f"that are junk: {kind}"
-    return "that are junk: going in circles" if goes_in_circles(text) else ""
+    return "that are junk: repetitive" if goes_in_circles(text) else ""
 
 
 _RULES: dict[str, Callable[[TextRules, str, str], str]] = {
@@ -116,7 +116,7 @@ _RULES: dict[str, Callable[[TextRules, str, str], str]] = {
 
 
 def parse(text: str) -> tuple[str, ...]:
-    """``all``, "" or names separated by commas -> the rules, in the order in which they look."""
+    """``all``, "" or names separated by commas -> the names of the rules, in the order in which they are applied."""
     every = (*_RULES, BOILERPLATE)
     names = every if text == "all" else [part.strip() for part in text.split(",") if part.strip()]
     for name in names:
@@ -127,7 +127,7 @@ def parse(text: str) -> tuple[str, ...]:
 
 @cache
 def _patterns(code: str) -> list[tuple[str, re.Pattern[str]]]:
-    """(kind of junk, pattern) for a language: what no language says, its own, and English, which may be left over."""
+    """(kind of junk, pattern) for a language: of any language, its own, and English."""
     table = json.loads((Path(__file__).parent / "junk.json").read_text("utf-8"))
     own = code.partition("-")[0]
     kinds: dict[str, list[str]] = {}
@@ -138,7 +138,7 @@ def _patterns(code: str) -> list[tuple[str, re.Pattern[str]]]:
 
 
 def words(text: str) -> int:
-    """How many words a text has, in any script: between spaces, and by the letter where there are none between words.
+    """The number of words of a text in any script; in scripts without spaces, estimated from the number of letters.
 
     >>> words("a red dog, 2 cats"), words("一只红色的狗在草地上"), words("สุนัขสีแดงบนสนามหญ้า"), words("— !")
     (5, 7, 4, 0)
@@ -154,12 +154,12 @@ def words(text: str) -> int:
 
 
 def columns(text: str) -> int:
-    """Characters but for white space at the ends, those of double width (Chinese, kana, Hangul) counted twice."""
+    """The number of characters, without white space at the ends; wide ones (Chinese, kana, Hangul) count twice."""
     return sum(2 if unicodedata.east_asian_width(char) in "WF" else 1 for char in text.strip())
 
 
 def boilerplate_key(text: str) -> int:
-    """64 bits that are equal for captions equal but for case and white space (for others by chance of 2**-64)."""
+    """A 64-bit hash of a caption that ignores case and white space."""
     from hashlib import blake2b
 
     folded = " ".join(text.casefold().split()).encode("utf-8", "surrogatepass")

@@ -20,11 +20,10 @@ from capivara_cli.pipeline import engine
 from capivara_cli.pipeline.env import Env
 from capivara_cli.pipeline.options import Settings
 from capivara_cli.shards.archive import reading
-from capivara_cli.shards.embedding import with_embedding
+from capivara_cli.shards.embedding import TowerIdentity, with_embedding
 from capivara_cli.shards.sample import Caption, Sample
-from capivara_cli.stages.dedupe import CORPUS, dedupe
+from capivara_cli.stages.dedupe import CORPUS, Options, dedupe
 from capivara_cli.stages.deduplication import clusters
-from capivara_cli.stages.deduplication.options import Options
 
 
 def test_changed_photos_go_from_the_shards() -> None:
@@ -115,7 +114,7 @@ def test_of_a_chain_both_ends_stay() -> None:
     assert keys(over([samples[1:], samples[:1]], images="embedding", model="toy")[0]) == ["b"]
 
 
-def toy_identity() -> tuple[dict[str, str], int]:
+def toy_identity() -> tuple[TowerIdentity, int]:
     from capivara_cli.models.clip import load_clip
 
     clip = load_clip("toy")
@@ -130,7 +129,7 @@ def test_embeddings_are_made_where_they_are_missing_and_kept() -> None:
     results, env = over([[a_noise("new", 1), stored]], images="embedding", model="toy")
     new, old = results[0]
     assert old == stored
-    assert new.document["clip"] == identity
+    assert new.document["clip"] == identity.to_json()
     assert np.load(io.BytesIO(new.members["clip.npy"])).shape == (dim,)
     assert env.tally.dropped == {}
 

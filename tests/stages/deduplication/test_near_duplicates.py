@@ -13,6 +13,7 @@ from support.deduping import cut, encoded, photos
 
 from capivara_cli.errors import UsageError
 from capivara_cli.pipeline.options import check_bounds
+from capivara_cli.stages.dedupe import Options
 from capivara_cli.stages.deduplication import clusters, cosine, hamming
 from capivara_cli.stages.deduplication import first_of_near as search
 from capivara_cli.stages.deduplication.clusters import ClusterSpace
@@ -20,7 +21,6 @@ from capivara_cli.stages.deduplication.cosine import CosineSpace, Vectors
 from capivara_cli.stages.deduplication.first_of_near import first_of_near
 from capivara_cli.stages.deduplication.hamming import Hashes, HashSpace, distance, masks
 from capivara_cli.stages.deduplication.image_hash import perceptual_hash
-from capivara_cli.stages.deduplication.options import Options
 
 # What stays: by definition, and by comparing all
 

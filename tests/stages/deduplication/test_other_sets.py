@@ -18,10 +18,9 @@ from capivara_cli.evaluation import catalogue
 from capivara_cli.pipeline.env import Env
 from capivara_cli.pipeline.options import Settings
 from capivara_cli.shards.sample import Sample
-from capivara_cli.stages.dedupe import dedupe
+from capivara_cli.stages.dedupe import Options, dedupe
 from capivara_cli.stages.deduplication.image_ids import _names, identities
-from capivara_cli.stages.deduplication.options import Options
-from capivara_cli.stages.deduplication.other_sets import Other, sets_of
+from capivara_cli.stages.deduplication.other_set_names import Other, sets_of
 
 Shards = Callable[..., Path]
 
@@ -171,7 +170,7 @@ def test_eval_sets_by_name(capsys: pytest.CaptureFixture[str]) -> None:
     results, env = over([train], against="toy:4", against_by="id,bytes")
     assert keys(results) == ["mine"]
     assert env.tally.dropped == {"in toy:4: same id": 3, "in toy:4: same bytes": 1}
-    assert "keeping out 4 images of toy:4" in capsys.readouterr().err
+    assert "removing images that are also in toy:4 (4 images)" in capsys.readouterr().err
     results, _ = over([train], against="toy:4", against_by="id,bytes", split="val")
     assert len(keys(results)) == 5
 

@@ -17,11 +17,12 @@ from capivara_cli.errors import CapivaraError
 from capivara_cli.pipeline.env import Env
 from capivara_cli.pipeline.options import Settings
 from capivara_cli.pipeline.stage import Arrays
+from capivara_cli.shards.embedding import TowerIdentity
 from capivara_cli.shards.sample import Caption, Sample
 from capivara_cli.stages.filter import CORPUS, Options
 from capivara_cli.stages.filter import filter as filter_stage
 from capivara_cli.stages.filtering.corpus import Shares, decide, repeated_texts
-from capivara_cli.stages.filtering.scoring import Looked, Scoring, with_of_score
+from capivara_cli.stages.filtering.sample_facts import SampleFacts, Scoring, with_of_score
 from capivara_cli.stages.filtering.survey import MISSING, pack, unpack
 from capivara_cli.stages.filtering.text_rules import boilerplate_key
 
@@ -159,7 +160,7 @@ def test_boilerplate_is_what_is_said_of_many_images() -> None:
         [("a", ["two dogs"])],
         [("c", ["waves"]), ("d", ["two dogs"] * 3), ("e", ["waves"])],  # said three times of one image is said of one
     ]
-    assert env.tally.notes["captions said of more than 2 images"] == 3
+    assert env.tally.notes["captions used for more than 2 images"] == 3
     assert env.tally.dropped == {"no caption left": 1}
     again, _ = run(out, rules="boilerplate", max_images=2)
     assert [[each.members for each in shard] for shard in again] == [[each.members for each in shard] for shard in out]
@@ -192,23 +193,25 @@ def test_a_survey_brings_back_what_was_found_out() -> None:
         a_sample("none", image=b"-"),
     ]
     scoring = Scoring(frozenset({"en", "pt"}), by="original")
-    identity = {"model": "m", "weights": "w", "preprocess": "p"}
-    looks = [
-        Looked(samples[0].captions, vector, identity).judge(scoring),
-        Looked(samples[1].captions, vector, dropped="image side below 9 pixels", left_out={0: "in another script"}),
-        Looked([], dropped="image cannot be decoded: truncated", failed=True),
-        Looked([], vector + 1, identity),
+    identity = TowerIdentity("m", "w", "p")
+    examined = [
+        SampleFacts(samples[0].captions, vector, identity).set_scores(scoring),
+        SampleFacts(
+            samples[1].captions, vector, dropped="image side below 9 pixels", left_out={0: "in another script"}
+        ),
+        SampleFacts([], dropped="image cannot be decoded: truncated", failed=True),
+        SampleFacts([], vector + 1, identity),
     ]
-    survey = through_npz(pack(zip(samples, looks, strict=True)))
+    survey = through_npz(pack(zip(samples, examined, strict=True)))
     assert survey["scores"].tolist() == [3000, 2500, MISSING, MISSING]
     assert survey["judged"].tolist() == [3000, 3100, MISSING, MISSING]
     assert (survey["vectors"].shape, survey["vectors"].dtype) == ((2, 4), np.float16)
     (decision,) = decide([lambda: survey], Shares(quantile=0.1))
     back = list(unpack(samples, survey, decision, scoring))
     assert [each.key for each, _ in back] == ["é", "size", "bad", "none"]
-    assert back[0][1].captions == looks[0].captions
-    assert back[0][1].judged == {0: 0.3, 1: 0.31}
-    assert (back[0][1].vector.tolist(), back[0][1].clip) == ([0, 1, 2, 3], identity)
+    assert back[0][1].captions == examined[0].captions
+    assert back[0][1].scores == {0: 0.3, 1: 0.31}
+    assert (back[0][1].vector.tolist(), back[0][1].tower) == ([0, 1, 2, 3], identity)
     assert (back[1][1].dropped, back[1][1].left_out) == ("image side below 9 pixels", {0: "in another script"})
     assert (back[2][1].dropped, back[2][1].failed) == ("image cannot be decoded: truncated", True)
     assert back[3][1].vector.tolist() == [1, 2, 3, 4]
@@ -216,7 +219,7 @@ def test_a_survey_brings_back_what_was_found_out() -> None:
 
 def test_other_samples_than_those_surveyed_are_refused() -> None:
     shard = [a_scored("a", 0.1), a_scored("b", 0.2)]
-    survey = pack((each, Looked(each.captions).judge(Scoring())) for each in shard)
+    survey = pack((each, SampleFacts(each.captions).set_scores(Scoring())) for each in shard)
     (decision,) = decide([lambda: survey], Shares(quantile=0.1))
     for other, where in (
         ([shard[1], shard[0]], "at sample 'b'"),
@@ -225,7 +228,7 @@ def test_other_samples_than_those_surveyed_are_refused() -> None:
         ([shard[0], a_scored("b", 0.2, 0.3)], "at sample 'b'"),
         ([shard[0], Sample("b", {"json": b"{"})], "at sample 'b'"),
     ):
-        with pytest.raises(CapivaraError, match="not the one that was surveyed") as raised:
+        with pytest.raises(CapivaraError, match="changed between its two readings") as raised:
             list(unpack(other, survey, decision, Scoring()))
         assert where in raised.value.message
 

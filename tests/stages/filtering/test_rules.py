@@ -77,7 +77,7 @@ def test_length() -> None:
         ("image may contain two people outdoors", "en", "that are junk: no description"),
         ("click here for the whole gallery", "en", "that are junk: web page"),
         ("I'm sorry, but I cannot see the image", "en", "that are junk: refusal"),
-        ("a dog a dog a dog a dog a dog a dog", "en", "that are junk: going in circles"),
+        ("a dog a dog a dog a dog a dog a dog", "en", "that are junk: repetitive"),
     ],
 )
 def test_what_is_wrong_with_a_caption(text: str, lang: str, why: str) -> None:
@@ -104,7 +104,7 @@ def test_size_and_aspect() -> None:
     assert rules.size_objection(100, 300) == rules.size_objection(300, 100) == ""
     assert rules.size_objection(99, 300) == "image side below 100 pixels"
     assert rules.size_objection(301, 100) == "image more than 3 times as long as wide"
-    assert (ImageRules().of_size, rules.of_size, ImageRules(min_entropy=1).of_size) == (False, True, False)
+    assert (ImageRules().needs_size, rules.needs_size, ImageRules(min_entropy=1).needs_size) == (False, True, False)
     assert ImageRules().size_objection(1, 1000) == ""
 
 

@@ -1,0 +1,59 @@
+"""From images to embeddings, in one way for every stage and command.
+
+A sample's stored embedding is used if this image tower computed it. Otherwise the image is decoded and preprocessed
+(in threads) and embedded together with others (in a batch). Embeddings computed now are compared with stored ones, so
+all images are decoded alike: a large JPEG as a draft, see ``Clip.identity``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from capivara_cli.shards.embedding import stored_embedding, unit
+from capivara_cli.shards.images import decode_image, is_drafted
+from capivara_cli.shards.sample import Sample
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+    from torch import Tensor
+
+    from capivara_cli.models.clip import Clip
+
+
+def decoded(clip: Clip, source: Sample | bytes, whole: Image | None = None) -> Image:
+    """The image of a sample, or of encoded bytes, decoded as the image tower of ``clip`` needs it.
+
+    ``whole``: the image decoded at its full size, if the caller has it: it is used if a draft has the same pixels.
+    Raises ``BadSample`` if the image cannot be decoded.
+    """
+    draft = clip.preprocess.draft
+    return decode_image(source, draft) if whole is None or is_drafted(source, draft) else whole
+
+
+def pixels(clip: Clip, source: Sample | bytes, whole: Image | None = None) -> Tensor:
+    """What the image tower is shown of an image: uint8 [3, height, width]. Arguments as for ``decoded``."""
+    return clip.preprocess(decoded(clip, source, whole))
+
+
+def stored_or_pixels(clip: Clip, sample: Sample, whole: Image | None = None) -> np.ndarray | Tensor:
+    """The stored embedding of a sample, float16 [dim], if ``clip`` computed it; otherwise its ``pixels``."""
+    vector = stored_embedding(sample, clip.identity, clip.dim)
+    return pixels(clip, sample, whole) if vector is None else vector
+
+
+def embed_to_store(clip: Clip, items: Sequence[np.ndarray | Tensor]) -> list[np.ndarray]:
+    """Embeddings as they are stored, float16 [dim] each; pixels are embedded in one batch."""
+    return [vector.astype(np.float16, copy=False) for vector in _embedded(clip, items)]
+
+
+def embed_to_compare(clip: Clip, items: Sequence[np.ndarray | Tensor]) -> list[np.ndarray]:
+    """Embeddings of length 1, float32 [dim] each; pixels are embedded in one batch."""
+    return [unit(vector) if vector.dtype == np.float16 else vector for vector in _embedded(clip, items)]
+
+
+def _embedded(clip: Clip, items: Sequence[np.ndarray | Tensor]) -> list[np.ndarray]:
+    computed = iter(clip.embed_images([each for each in items if not isinstance(each, np.ndarray)]))
+    return [each if isinstance(each, np.ndarray) else next(computed) for each in items]
