@@ -85,6 +85,8 @@ def _eval(inputs: list[str], options: Options, env: Env) -> dict[str, Any]:
     from capivara_cli.reports.tables import files as table_files
     from capivara_cli.reports.tables import terminal
 
+    for run in [*targets.runs, *filter(None, [options.model])]:
+        eval_results.read(Path(run))  # a damaged file is an error now, and not after hours of evaluation
     opened = _opened(targets, options, langs, modes, env)
     contenders = _contenders(targets.runs, options, env)
     # What the evaluation cost is recorded in the first run folder.

@@ -16,6 +16,7 @@ import numpy.typing as npt
 from capivara_cli.errors import CapivaraError
 from capivara_cli.evaluation import metrics
 from capivara_cli.evaluation.evalset import Metric
+from capivara_cli.evaluation.metric_names import of_metric
 from capivara_cli.evaluation.metrics import Doubles, Flags, Indices, Scores
 from capivara_cli.evaluation.retrieval import TIE
 
@@ -29,7 +30,6 @@ Truth = Sequence[int] | Indices | Flags
 SCALE = 100.0
 """CLIP's factor on cosines before the softmax, by which ELEVATER ranks images for mAP and ROC AUC."""
 _RANKING = ("map-11-point", "roc-auc")
-_FIELD = {"accuracy": "top1", "mean-per-class": "mean_per_class", "map-11-point": "map_11_point", "roc-auc": "roc_auc"}
 _ROUNDING = 9  # decimals of scores that rank images: BLAS computes the same dot product in several ways
 _ROWS = 4096  # images scored at a time
 _BELOW_COSINES = -2.0
@@ -156,7 +156,7 @@ def scored(blocks: Iterable[Scores], truth: Truth, metric: Metric, scale: Scale)
     if metric in _RANKING:
         flags = answers if labels is None else np.eye(scale.n_classes, dtype=bool)[labels]
         values |= _rankings(metric, kept, flags, scale.softmax)
-    score = values[_FIELD[metric]]
+    score = values[of_metric(metric).field]
     return Classification(metric, score, len(answers), scale.n_classes, predicted, labels=labels, **values)
 
 

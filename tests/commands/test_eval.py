@@ -71,8 +71,10 @@ def test_eval_json_keeps_other_sets_and_replaces_its_own(shards):
     assert [(row["set"], row["n_images"]) for row in saved["retrieval"]] == [(str(second), 6), (str(first), 4)]
     assert [row["mean_recall"] for row in saved["retrieval"]] == [100.0, 100.0]
     (run / "eval.json").write_text("{")
+    model = Fake()
     with pytest.raises(CapivaraError, match=r"eval\.json: damaged"):
-        evaluate.run([str(run), str(first)], Options(k="1"), environment(**{str(run): Fake()}))
+        evaluate.run([str(run), str(first)], Options(k="1"), environment(**{str(run): model}))
+    assert (model.texts, model.embedded) == ([], 0)  # said before anything is evaluated
     assert (run / "eval.json").read_text() == "{"
 
 
