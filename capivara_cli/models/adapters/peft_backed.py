@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -134,10 +135,10 @@ def set_adapter_state(text: Any, state: dict[str, torch.Tensor]) -> None:
 
 def save_config(text: Any, folder: Path) -> None:
     """``adapter_config.json``, as ``PeftModel.from_pretrained`` reads it."""
-    config = text.peft_config["default"]
-    training, config.inference_mode = config.inference_mode, True
+    config = copy.copy(text.peft_config["default"])
+    config.inference_mode = True
+    config.target_modules = sorted(config.target_modules)  # a set: its order differs from process to process
     config.save_pretrained(folder)
-    config.inference_mode = training
 
 
 def save_tensors(tensors: dict[str, torch.Tensor], path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -111,10 +112,20 @@ def test_a_tuned_tower_is_saved_loaded_and_switched_off(tiny: Path, tmp_path: Pa
     loaded = methods.load(fresh, tmp_path / "adapter", "cpu").eval()
     with torch.no_grad():
         assert torch.allclose(loaded(tokens), after, atol=2e-6)
-    gone_on = tune(load_clip(f"local-dir:{tiny}").model.text, methods.tuning_of(tmp_path / "adapter"), "tiny").eval()
-    methods.set_state(gone_on, methods.read_state(tmp_path / "adapter"))
+    resumed = tune(load_clip(f"local-dir:{tiny}").model.text, methods.tuning_of(tmp_path / "adapter"), "tiny").eval()
+    methods.set_state(resumed, methods.read_state(tmp_path / "adapter"))
     with torch.no_grad():
-        assert torch.allclose(gone_on(tokens), after, atol=2e-6)
+        assert torch.allclose(resumed(tokens), after, atol=2e-6)
+
+
+def test_the_configuration_is_the_same_file_every_time(tiny: Path, tmp_path: Path) -> None:
+    """peft keeps names of modules in a set, whose order differs from process to process."""
+    tower = load_clip(f"local-dir:{tiny}").model.text
+    tower = tune(tower, Tuning("lora", lora_targets="value,dense,query,key", projection=False), "tiny")
+    methods.save(tower, tmp_path, {"source": {"model": "tiny"}})
+    names = json.loads((tmp_path / "adapter_config.json").read_text())["target_modules"]
+    assert names == ["dense", "key", "query", "value"]
+    assert methods.tuning_of(tmp_path).targets == names
 
 
 @pytest.mark.parametrize("method", TINY)
