@@ -140,8 +140,10 @@ def _ask(request: dict[str, Any]) -> tuple[list[dict[str, Any]], str]:
     """The answers that came, and why there are no more of them."""
     ended = ""
     with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryFile("w+") as out:
-        environment = {**os.environ, "CAPIVARA_CACHE": folder, "HF_HUB_OFFLINE": "1"}
+        environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
         environment.pop("CAPIVARA_LEDGER", None)
+        if request["evalset"] is None:  # an eval set is read from the user's cache; nothing else may write there
+            environment["CAPIVARA_CACHE"] = folder
         words = [sys.executable, "-m", "capivara_cli.cli.dry_run.trial_process"]
         with subprocess.Popen(
             words, stdin=subprocess.PIPE, stdout=out, stderr=subprocess.DEVNULL, env=environment, text=True

@@ -118,6 +118,16 @@ def test_an_eval_set_is_counted_and_tried(shards, here):
     assert row["seconds"] > 0 and row["memory_bytes"] > 2e7
 
 
+def test_an_eval_set_that_would_be_downloaded_is_not_known(here, monkeypatch):
+    monkeypatch.setenv("CAPIVARA_CACHE", str(here / "cache"))
+    summary = estimated("eval xtd --model toy --lang en")
+    (row,) = summary["stages"]
+    assert (row["samples"], row["seconds"], row["source"]) == (None, None, "unknown")
+    assert row["basis"].startswith("the captions of XTD10 (0.8 MB) are needed")
+    assert row["basis"].endswith("; not on this machine yet")
+    assert not (here / "cache").exists()
+
+
 def test_evaluating_by_what_was_measured(shards, tried):
     shards(bilingual(30))
     Path("run").mkdir()
