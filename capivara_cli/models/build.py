@@ -1,7 +1,7 @@
-"""open_clip models made without what they do not need: no random numbers that weights replace at once, no second copy.
+"""Build open_clip models fast and in little memory: no random initialisation, no second copy of the weights.
 
-Weights stay in their file, mapped into memory: a tower that nobody asks costs nothing, and one that is converted to
-other numbers is read once.
+The weights file is mapped into memory: a tower that is never used costs nothing, and one that is converted to another
+number type is read once.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from torch.overrides import TorchFunctionMode
 
 from capivara_cli import __version__
 from capivara_cli.errors import CapivaraError
-from capivara_cli.models.clip_files import WAYS, Plan
+from capivara_cli.models.clip_files import WAYS, ClipFiles
 from capivara_cli.storage import cache
 from capivara_cli.storage.files import replace_text
 
@@ -35,7 +35,7 @@ _FILLING = {"normal_", "uniform_", "trunc_normal_", "erfinv_", "mul_", "add_", "
 
 
 class unfilled(TorchFunctionMode):  # noqa: N801 (used as a context)
-    """Large tensors are not filled with random numbers: they keep the pages that nobody has touched."""
+    """A context in which large tensors are not filled with random numbers, so their memory is never touched."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         given = kwargs or {}
@@ -45,40 +45,39 @@ class unfilled(TorchFunctionMode):  # noqa: N801 (used as a context)
         return func(*args, **given)
 
 
-def build(plan: Plan) -> Any:
-    """The model of a plan with its weights, in evaluation mode, on the CPU, float32, nothing trainable.
+def build(files: ClipFiles) -> Any:
+    """Build a model with its weights: on the CPU, float32, in evaluation mode, no parameter trainable.
 
-    Raises ``CapivaraError`` for weights that are damaged or of another model.
+    Raises ``CapivaraError`` if the weights are damaged or belong to another model.
     """
     from open_clip.factory import create_model
 
     overrides: dict[str, Any] = {}
-    if plan.text_folder is not None:
-        text = {**plan.config["text_cfg"], "hf_model_name": str(plan.text_folder), "hf_model_pretrained": False}
+    if files.text_folder is not None:
+        text = {**files.config["text_cfg"], "hf_model_name": str(files.text_folder), "hf_model_pretrained": False}
         overrides["text_cfg"] = text
     try:
         with unfilled(), _without_warnings():
             model = create_model(
-                plan.name,
+                files.name,
                 load_weights=False,
                 force_custom_text=True,  # one shape for all: the text tower is model.text
-                force_quick_gelu=plan.quick_gelu,
-                force_preprocess_cfg=plan.preprocess,
+                force_quick_gelu=files.quick_gelu,
+                force_preprocess_cfg=files.preprocess,
                 pretrained_text=False,
                 **overrides,
             )
-        _fill(model, plan.weights)
+        _fill(model, files.weights)
     except damage() as error:
-        raise CapivaraError(f"{plan.weights}: cannot be loaded: {shortened(error)}", "\n".join(WAYS)) from error
+        raise CapivaraError(f"{files.weights}: cannot be loaded: {shortened(error)}", "\n".join(WAYS)) from error
     return model.eval().requires_grad_(False)
 
 
 def padding(text: Any, tokenizer: Any) -> int | None:
-    """The token that rows of a text tower may be padded with, to any length, without an effect on its embeddings; None
-    where every row must have the full length.
+    """The token that pads rows of a text tower without changing their embeddings; None if rows must have full length.
 
-    Hugging Face's towers mask padding. Of open_clip's own, those that look back only and give the embedding of the
-    end-of-text token never see what follows it; they are made to take shorter rows here.
+    Hugging Face towers mask padding. open_clip's causal towers embed the end-of-text token and never see what follows
+    it; they are changed here to accept shorter rows.
     """
     if (config := getattr(text, "config", None)) is not None:
         return config.pad_token_id
@@ -91,14 +90,14 @@ def padding(text: Any, tokenizer: Any) -> int | None:
 
 
 def _short_mask(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any]:
-    """The causal mask is as long as the longest text: cut it to the rows."""
+    """Cut the causal mask, made for the longest text, to the length of the rows."""
     length = args[0].shape[1]
     return args, {**kwargs, "attn_mask": kwargs["attn_mask"][:length, :length]}
 
 
 @contextlib.contextmanager
 def _without_warnings() -> Iterator[None]:
-    """open_clip warns that it has loaded no weights: they come next."""
+    """Without open_clip's warning that no weights are loaded: they are loaded next."""
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:
@@ -108,7 +107,7 @@ def _without_warnings() -> Iterator[None]:
 
 
 def _fill(model: nn.Module, weights: Path) -> None:
-    """open_clip's loading, with its conversions of old and foreign files, but tensors are taken over, not copied."""
+    """Load weights as open_clip does, with its conversions of old formats, but without copying tensors."""
     from open_clip.factory import load_checkpoint
 
     model.load_state_dict = partial(model.load_state_dict, assign=True)  # type: ignore[method-assign]
@@ -121,12 +120,12 @@ def _fill(model: nn.Module, weights: Path) -> None:
         if parameter.dtype != torch.float32:
             parameter.data = parameter.data.float()
         elif parameter.numel() < _LARGE:
-            parameter.data = parameter.data.clone()  # a temperature that lies in the file would keep all of it mapped
+            parameter.data = parameter.data.clone()  # a small tensor in the file would keep the whole file mapped
 
 
 @contextlib.contextmanager
 def _mapped() -> Iterator[None]:
-    """``torch.load`` maps files into memory, as safetensors does by itself."""
+    """Make ``torch.load`` map files into memory, as safetensors always does."""
     try:
         from torch.utils.serialization import config
     except ImportError:  # torch before 2.6
@@ -140,7 +139,7 @@ def _mapped() -> Iterator[None]:
 
 
 def damage() -> tuple[type[Exception], ...]:
-    """What loaders raise for weights that are cut, of other shapes, or no weights."""
+    """The exceptions that loaders raise for weights that are truncated, of other shapes, or no weights."""
     from pickle import UnpicklingError
 
     from safetensors import SafetensorError
@@ -151,16 +150,16 @@ def damage() -> tuple[type[Exception], ...]:
 
 
 def shortened(error: Exception) -> str:
-    """torch lists every parameter that does not fit: the first few say enough."""
+    """The start of a message: torch lists every parameter that does not fit."""
     text = " ".join(str(error).split())
     return text if len(text) <= 300 else f"{text[:300]}…"
 
 
 def digest(tower: nn.Module, *, forget: bool = False) -> str:
-    """sha256 over the parameters and buffers of a tower: the same wherever and however its files are stored.
+    """The sha256 of the parameters and buffers of a tower; it does not depend on the place or format of its files.
 
-    ``forget`` gives back the memory of what is read; the tower is of no use afterwards. Raises ``CapivaraError`` for
-    values that are not numbers.
+    ``forget``: release the memory of each tensor after reading it; the tower cannot be used afterwards. Raises
+    ``CapivaraError`` if a value is NaN.
     """
     found = hashlib.sha256()
     state = tower.state_dict()
@@ -178,13 +177,13 @@ def digest(tower: nn.Module, *, forget: bool = False) -> str:
 
 
 def _refuse(name: str, part: Tensor) -> None:
-    """Buffers may hold infinities (a causal mask does), nothing may hold what is not a number."""
+    """Raise for NaN. Infinities are fine: causal masks have them."""
     if torch.isnan(part).any():
         raise CapivaraError(f"the weights are damaged: {name!r} has values that are not numbers")
 
 
 def _forget(data: Tensor) -> None:
-    """Drop the pages that lie wholly within a tensor (Linux): they read as zeros, or from the mapped file, again."""
+    """Release the memory pages that lie completely within a tensor (Linux); they are read from the file again."""
     page = mmap.PAGESIZE
     start = -(-data.data_ptr() // page) * page
     length = (data.data_ptr() + data.numel()) // page * page - start
@@ -192,23 +191,23 @@ def _forget(data: Tensor) -> None:
         ctypes.CDLL(None).madvise(ctypes.c_void_p(start), ctypes.c_size_t(length), mmap.MADV_DONTNEED)
 
 
-def known_digest(which: str, plan: Plan) -> str:
-    """``digest`` of a plan's "visual" or "text" tower, remembered for the file it was computed from.
+def known_digest(which: str, files: ClipFiles) -> str:
+    """The ``digest`` of the "visual" or "text" tower of a model, cached for its file of weights.
 
-    It is computed on a model of its own: reading all of a file's weights brings them into memory, where they would stay
-    as long as one tensor of that file is in use.
+    It is computed on a second model: reading all weights of a file brings them into memory, where they would stay as
+    long as one tensor of the file is in use.
     """
-    info = plan.weights.stat()
-    marks = [__version__, which, plan.name, str(plan.weights.resolve()), info.st_size, info.st_mtime_ns, info.st_ino]
+    info = files.weights.stat()
+    marks = [__version__, which, files.name, str(files.weights.resolve()), info.st_size, info.st_mtime_ns, info.st_ino]
     path = cache.folder() / "digests" / hashlib.sha256(json.dumps(marks).encode()).hexdigest()[:24]
     with contextlib.suppress(OSError):
         found = path.read_text("utf-8")
         if found.startswith("sha256:") and len(found) == 71:
             return found
     try:
-        found = digest(getattr(build(plan), which), forget=True)
+        found = digest(getattr(build(files), which), forget=True)
     except CapivaraError as error:
-        raise CapivaraError(error.message.replace("the weights are", f"{plan.weights}:"), error.hint) from error
+        raise CapivaraError(error.message.replace("the weights are", f"{files.weights}:"), error.hint) from error
     with contextlib.suppress(OSError):  # a cache that cannot be written costs time, nothing else
         replace_text(path, found)
     return found

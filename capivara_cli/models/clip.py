@@ -1,6 +1,6 @@
 """CLIP models by name: open_clip architectures, hub repositories, local folders, finished runs, and the toy model.
 
-Every file is found before open_clip is asked to build anything, so open_clip and transformers never touch the network.
+All files are found before open_clip builds anything, so open_clip and transformers never use the network.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ from capivara_cli.models.clip_files import (
     HUB,
     LOCAL,
     MCLIP,
-    Plan,
-    architecture_plan,
+    ClipFiles,
     check_model,
-    folder_plan,
+    files_in_folder,
+    files_of_architecture,
     hub_folder,
     mclip_folder,
     text_tokenizer,
@@ -36,7 +36,7 @@ from capivara_cli.models.run_folder import open_run
 from capivara_cli.shards.embedding import TowerIdentity
 
 __all__ = [
-    "DEFAULT_MODEL", "DEFAULT_PRETRAINED", "TOY", "Adapter", "Clip", "check_model", "find_adapter", "load_base",
+    "DEFAULT_MODEL", "DEFAULT_PRETRAINED", "TOY", "AdapterFolder", "Clip", "check_model", "find_adapter", "load_base",
     "load_clip", "load_once",
 ]  # fmt: skip
 
@@ -50,7 +50,7 @@ if TYPE_CHECKING:
 TOY = toy.MODELS / "clip"
 
 TEXT_BATCH = 256
-"""Texts that the text tower embeds at once, when there are as many."""
+"""The number of texts that the text tower embeds at once."""
 _TOKENIZE_BATCH = 8192
 
 
@@ -58,12 +58,11 @@ _TOKENIZE_BATCH = 8192
 class Clip:
     """An open_clip model on a device, in evaluation mode; its text tower is always ``model.text``.
 
-    ``identity`` names the image tower: {"model", "weights", "preprocess"}, "weights" being the sha256 of its
-    parameters. It is what ``json["clip"]`` holds beside ``clip.npy``. A run adapts the text tower alone, so a run has
-    the identity of its base. ``config`` is open_clip's ``model_cfg``, ``source`` how to load the model again
-    ({"model", "pretrained"}), ``text_folder`` where the ``config.json`` of a Hugging Face text tower is.
-    ``pad_id``: the token that rows are padded with, None for a text tower that needs all rows at full length.
-    ``translate_queries``: the language queries have to be translated into, for a model that was trained that way.
+    ``identity``: of the image tower; a run that adapts only the text tower has the identity of its base.
+    ``config``: open_clip's ``model_cfg``. ``source``: how to load the model again ({"model", "pretrained"}).
+    ``text_folder``: the folder with the ``config.json`` of a Hugging Face text tower. ``pad_id``: the token that pads
+    rows of tokens; None for a text tower that needs all rows at full length. ``translate_queries``: the language into
+    which queries must be translated, "" for none.
     """
 
     model: Any
@@ -81,21 +80,21 @@ class Clip:
 
     @property
     def text_digest(self) -> str:
-        """What the text tower is: the sha256 of its parameters; for a run, of its base's digest and its adapter."""
+        """The sha256 of the parameters of the text tower; for a run, of its base's digest and its adapter."""
         if callable(self._text_digest):
             self._text_digest = self._text_digest()
         return self._text_digest
 
     @property
     def tokenizer_digest(self) -> str:
-        """What decides how a text is cut into tokens."""
+        """The sha256 of everything that decides how a text becomes tokens."""
         own = getattr(self.tokenizer, "tokenizer", None)
         backend = getattr(own, "backend_tokenizer", None)
         said = backend.to_str() if backend is not None else repr(own or self.tokenizer.__class__)
         return hashlib.sha256(f"{self.tokenizer.context_length} {said}".encode()).hexdigest()
 
     def to_device(self) -> Clip:
-        """The text tower and the temperature on the device; the image tower follows when an image is shown."""
+        """Move the text tower and the temperature to the device; the image tower is moved when it embeds an image."""
         for name, module in self.model.named_children():
             if name != "visual":
                 module.to(self.device)
@@ -118,7 +117,10 @@ class Clip:
     def embed_texts(
         self, texts: Sequence[str], langs: str | Sequence[str] = "", *, normalize: bool = True
     ) -> np.ndarray:
-        """[n, dim] float32, L2-normalised, in the order given; cut to the context length of the tokenizer."""
+        """[n, dim] float32, L2-normalised, in the given order. Texts are cut to the context length of the tokenizer.
+
+        ``langs``: see ``tokenize``.
+        """
         import numpy as np
         import torch
 
@@ -133,9 +135,9 @@ class Clip:
         return result
 
     def tokenize(self, texts: Sequence[str], langs: str | Sequence[str] = "") -> list[np.ndarray]:
-        """One int32 row of token ids per text, without padding where the text tower can do without it.
+        """One int32 row of token ids per text, unpadded unless the text tower needs rows of full length.
 
-        ``langs``: the language of all texts, or of each; only tokenizers that mark it (NLLB's) make use of it.
+        ``langs``: the language of all texts, or of each; only tokenizers that mark the language (NLLB's) use it.
         """
         own: Any = getattr(self.tokenizer, "tokenizer", None)
         default = getattr(own, "src_lang", None)
@@ -165,9 +167,9 @@ class Clip:
         return rows
 
     def pad(self, rows: Sequence[np.ndarray], length: int = 0) -> Tensor:
-        """Rows of token ids -> [n, longest row or ``length``] int64, padded on the right.
+        """Rows of token ids -> int64 [n, longest row or ``length``], padded on the right.
 
-        Where rows may have any length, how far one is padded does not change its embedding.
+        If the text tower takes rows of any length, padding does not change an embedding.
         """
         import numpy as np
         import torch
@@ -184,8 +186,8 @@ def load_clip(model: str = DEFAULT_MODEL, pretrained: str = "", device: str = "c
 
     ``model``: an open_clip architecture (with the tag or file ``pretrained``), ``hf-hub:org/name``,
     ``local-dir:PATH`` or such a folder's path, a peft adapter's folder or repository, ``mclip:NAME`` (a text tower of
-    M-CLIP; ``pretrained`` may name the model of its image tower), a run folder, or ``toy``. Raises ``CapivaraError``
-    for an unknown name and when files are needed that are neither here nor to be had.
+    M-CLIP; ``pretrained`` may name the model with its image tower), a run folder, or ``toy``. Raises ``CapivaraError``
+    for an unknown name, and if files are missing that cannot be downloaded.
     """
     path = Path(model.removeprefix(LOCAL))
     if (path / "run.json").is_file():
@@ -193,20 +195,20 @@ def load_clip(model: str = DEFAULT_MODEL, pretrained: str = "", device: str = "c
     if model == "toy":
         if not (TOY / CONFIG).is_file():
             raise CapivaraError(f"{TOY}: the toy model is not there", "rebuild it: python -m tools.build_toy")
-        return _load(folder_plan(TOY, "toy"), {"model": "toy", "pretrained": ""}, device)
+        return _load(files_in_folder(TOY, "toy"), {"model": "toy", "pretrained": ""}, device)
     if model.startswith(MCLIP):
         return _load_mclip(model, pretrained, device)
     if (path / ADAPTER).is_file():
         return _load_adapter(f"{LOCAL}{path.absolute()}", device)
     if model.startswith(LOCAL) or path.is_dir():
         source = {"model": f"{LOCAL}{path.absolute()}", "pretrained": ""}
-        return _load(folder_plan(path, ""), source, device)
+        return _load(files_in_folder(path, ""), source, device)
     if model.startswith(HUB):
         found = hub_folder(model.removeprefix(HUB))
         if not (found / CONFIG).is_file():
             return _load_adapter(model, device)
-        return _load(folder_plan(found, model), {"model": model, "pretrained": ""}, device)
-    return _load(*architecture_plan(model, pretrained), device)
+        return _load(files_in_folder(found, model), {"model": model, "pretrained": ""}, device)
+    return _load(*files_of_architecture(model, pretrained), device)
 
 
 def load_once(env: Env, model: str, pretrained: str = "") -> Clip:
@@ -214,25 +216,25 @@ def load_once(env: Env, model: str, pretrained: str = "") -> Clip:
     return env.once(("clip", model, pretrained, env.device), lambda: load_clip(model, pretrained, env.device))
 
 
-def _load(plan: Plan, source: dict[str, str], device: str) -> Clip:
+def _load(files: ClipFiles, source: dict[str, str], device: str) -> Clip:
     from capivara_cli.models.build import build, known_digest, padding
     from capivara_cli.models.preprocess import Pixels
 
-    model = build(plan)
+    model = build(files)
     preprocess = Pixels(model.visual.preprocess_cfg)
-    weights = known_digest("visual", plan)
+    weights = known_digest("visual", files)
     clip = Clip(
         model=model,
         preprocess=preprocess,
-        tokenizer=plan.tokenizer,
+        tokenizer=files.tokenizer,
         device=device,
-        identity=TowerIdentity(plan.label, weights, preprocess.described),
-        dim=plan.config["embed_dim"],
-        config=plan.config,
+        identity=TowerIdentity(files.label, weights, preprocess.described),
+        dim=files.config["embed_dim"],
+        config=files.config,
         source=source,
-        pad_id=padding(model.text, plan.tokenizer),
-        text_folder=plan.text_folder,
-        _text_digest=lambda: known_digest("text", plan),
+        pad_id=padding(model.text, files.tokenizer),
+        text_folder=files.text_folder,
+        _text_digest=lambda: known_digest("text", files),
     )
     return clip.to_device()
 
@@ -240,7 +242,7 @@ def _load(plan: Plan, source: dict[str, str], device: str) -> Clip:
 def _load_run(path: Path, device: str) -> Clip:
     """The base model with the adapter of a finished run merged in.
 
-    Raises ``CapivaraError`` when the base that is there now is not the one the run was trained on.
+    Raises ``CapivaraError`` if the base found now is not the one that the run was trained on.
     """
     import torch
 
@@ -260,19 +262,22 @@ def _load_run(path: Path, device: str) -> Clip:
 
 
 @dataclass(frozen=True)
-class Adapter:
-    """The folder of a saved adapter, how to load its base, and the digests {"image", "text"} that must be the base's,
-    as far as they are known."""
+class AdapterFolder:
+    """The folder of a saved adapter and its base model.
+
+    ``base``: how to load it, {"model", "pretrained"}; ``digests``: those its towers must have, {"image", "text"}, or
+    {} if unknown.
+    """
 
     folder: Path
     base: dict[str, str]
     digests: dict[str, str]
 
 
-def find_adapter(name: str) -> Adapter:
-    """The adapter of a run, of a folder in peft's form, or of ``hf-hub:org/name``.
+def find_adapter(name: str) -> AdapterFolder:
+    """The adapter of a run, of a folder in peft's format, or of ``hf-hub:org/name``.
 
-    One that does not name its base (the published ones do not) is taken for the default model's.
+    If it does not name its base, as the published ones, its base is the default model.
     """
     path = Path(name.removeprefix(LOCAL))
     if (path / "run.json").is_file():
@@ -282,7 +287,7 @@ def find_adapter(name: str) -> Adapter:
     if not (folder / ADAPTER).is_file() or not any((folder / each).is_file() for each in ADAPTER_WEIGHTS):
         raise CapivaraError(f"{name}: no adapter there", "a run folder, an adapter's folder, or hf-hub:ORG/NAME")
     if not (folder / ADAPTER_BASE).is_file():
-        return Adapter(folder, {"model": DEFAULT_MODEL, "pretrained": ""}, {})
+        return AdapterFolder(folder, {"model": DEFAULT_MODEL, "pretrained": ""}, {})
     try:
         said = json.loads((folder / ADAPTER_BASE).read_bytes())
     except ValueError as error:
@@ -290,17 +295,17 @@ def find_adapter(name: str) -> Adapter:
     return _adapter(folder, said, folder / ADAPTER_BASE)
 
 
-def _adapter(folder: Path, base: Any, file: Path) -> Adapter:
-    """The adapter in a folder, of the base that ``file`` says it has."""
+def _adapter(folder: Path, base: Any, file: Path) -> AdapterFolder:
+    """The adapter in a folder; ``base`` is what ``file`` says about its base model."""
     try:
         source = {key: str(base["source"][key]) for key in ("model", "pretrained")}
-        return Adapter(folder, source, {tower: str(base[tower]) for tower in ("image", "text")})
+        return AdapterFolder(folder, source, {tower: str(base[tower]) for tower in ("image", "text")})
     except (KeyError, TypeError) as error:
         raise CapivaraError(f"{file}: damaged: what it says of the base model lacks {error}") from error
 
 
-def load_base(adapter: Adapter, device: str) -> Clip:
-    """The model that an adapter is for. ``CapivaraError`` when it is another one now."""
+def load_base(adapter: AdapterFolder, device: str) -> Clip:
+    """Load the base model of an adapter. Raises ``CapivaraError`` if its weights are not those of the training."""
     clip = load_clip(adapter.base["model"], adapter.base["pretrained"], device)
     for tower, expected in adapter.digests.items():
         found = clip.identity.weights if tower == "image" else clip.text_digest
@@ -324,7 +329,7 @@ def _load_adapter(source: str, device: str) -> Clip:
 
 
 def _take_adapter(clip: Clip, folder: Path, sha256: str) -> None:
-    """Merge an adapter into the text tower (and take an image tower that was trained too)."""
+    """Merge an adapter into the text tower, and load the image tower if it was trained too."""
     from capivara_cli.models.adapters import methods
     from capivara_cli.models.build import damage, digest, shortened
 
@@ -340,7 +345,7 @@ def _take_adapter(clip: Clip, folder: Path, sha256: str) -> None:
 
 
 def _load_mclip(spec: str, image_model: str, device: str) -> Clip:
-    """An M-CLIP text tower beside the image tower it was taught by; ``image_model`` names another one."""
+    """An M-CLIP text tower with the image tower that it was trained for; ``image_model`` names another one."""
     from capivara_cli.models import mclip
 
     own, base = mclip_folder(spec)

@@ -1,7 +1,7 @@
-"""Where the files of a CLIP model are: every one is found, or the error says how to get it, before anything is built.
+"""Find the files of a CLIP model before anything is built; if one is missing, the error says how to get it.
 
-open_clip and transformers look up what a model names (a text tower's configuration, a tokenizer, weights) on the hub,
-by name, at load time; here all of it becomes local paths first.
+open_clip and transformers look up what a model names (the configuration of a text tower, a tokenizer, weights) on the
+hub when they load it. Here all names become local paths first, so loading needs no network.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from capivara_cli.models import hub
 DEFAULT_MODEL = "xlm-roberta-base-ViT-B-32"
 DEFAULT_PRETRAINED = "laion5b_s13b_b90k"
 DEFAULT_REPO = "laion/CLIP-ViT-B-32-xlm-roberta-base-laion5B-s13B-b90k"
-"""Where open_clip's table has the default weights; here so that an absent hub is said before torch is imported."""
+"""Where open_clip's table has the default weights; copied here because torch is not imported yet."""
 
 LOCAL = "local-dir:"
 HUB = "hf-hub:"
@@ -40,7 +40,7 @@ _LARGEST = {
     "image_size": 1 << 13, "patch_size": 1 << 13, "vocab_size": 1 << 24, "context_length": 1 << 17,
     "max_position_embeddings": 1 << 20,
 }  # fmt: skip
-"""Sizes in configurations, with several times those of the largest models there are."""
+"""The largest sizes accepted in configurations: several times those of the largest models."""
 WAYS = (
     "--model local-dir:PATH takes an open_clip folder (open_clip_config.json, weights, tokenizer)",
     "--model toy takes the small model that is part of capivara",
@@ -48,8 +48,12 @@ WAYS = (
 
 
 @dataclass(frozen=True)
-class Plan:
-    """All files found: what open_clip is to build, and from which files."""
+class ClipFiles:
+    """What open_clip has to build, and the files it needs.
+
+    ``name``: for open_clip; ``label``: for people; ``config`` and ``preprocess``: open_clip's ``model_cfg`` and
+    ``preprocess_cfg``; ``text_folder``: the folder with the ``config.json`` of a Hugging Face text tower.
+    """
 
     name: str
     label: str
@@ -62,9 +66,9 @@ class Plan:
 
 
 def check_model(model: str, pretrained: str = "") -> None:
-    """Raise at once when a model's files are neither here nor to be had, where that can be known without torch.
+    """Raise ``CapivaraError`` if files of a model are missing and cannot be downloaded; downloads those it can.
 
-    Importing torch and open_clip takes seconds; a command calls this before it does. Downloads what is to be had.
+    Commands call this first, because importing torch and open_clip takes seconds. It checks what it can without them.
     """
     path = Path(model.removeprefix(LOCAL))
     if model.startswith(LOCAL) and not path.is_dir():
@@ -77,8 +81,8 @@ def check_model(model: str, pretrained: str = "") -> None:
         _weights_in(DEFAULT_REPO, "", DEFAULT_PRETRAINED, "1.5 GB")
 
 
-def folder_plan(path: Path, label: str) -> Plan:
-    """An open_clip folder: ``open_clip_config.json``, weights, and what its Hugging Face text tower needs."""
+def files_in_folder(path: Path, label: str) -> ClipFiles:
+    """The files of an open_clip folder: ``open_clip_config.json``, weights, and those of a Hugging Face text tower."""
     config_path = path / CONFIG
     if not path.is_dir():
         raise CapivaraError(f"{path}: no such folder", "\n".join(WAYS))
@@ -98,7 +102,7 @@ def folder_plan(path: Path, label: str) -> Plan:
     if text_folder is not None:
         _check_sizes(_read(text_folder / "config.json"), text_folder / "config.json")
     tokens = path if any(path.glob("tokenizer*")) or any(path.glob("*.model")) else None
-    return Plan(
+    return ClipFiles(
         name=f"{LOCAL}{path}",
         label=label or described.get("capivara", {}).get("base") or path.absolute().name,
         config=config,
@@ -110,7 +114,7 @@ def folder_plan(path: Path, label: str) -> Plan:
 
 
 def _check_sizes(config: Any, file: Path) -> None:
-    """Raise ``CapivaraError`` for sizes of no model there is: to build one takes all memory, or does not end."""
+    """Raise ``CapivaraError`` for absurd sizes: building such a model would take all memory, or never end."""
     for key, value in config.items() if isinstance(config, dict) else ():
         if isinstance(value, dict):
             _check_sizes(value, file)
@@ -123,8 +127,8 @@ def _is_size(value: Any, largest: int) -> bool:
     return type(value) is int and 1 <= value <= largest
 
 
-def architecture_plan(model: str, pretrained: str) -> tuple[Plan, dict[str, str]]:
-    """One of open_clip's architectures with a tag of weights, or a file of weights."""
+def files_of_architecture(model: str, pretrained: str) -> tuple[ClipFiles, dict[str, str]]:
+    """The files of one of open_clip's architectures with a tag of weights, or a file of weights; and its source."""
     import open_clip
 
     config = open_clip.get_model_config(model)
@@ -144,7 +148,7 @@ def architecture_plan(model: str, pretrained: str) -> tuple[Plan, dict[str, str]
     else:
         raise unknown(f"weights for {model}", pretrained, tags, "--pretrained takes one of them, or a file")
     text = config["text_cfg"]
-    plan = Plan(
+    files = ClipFiles(
         name=model,
         label=model,
         config=config,
@@ -152,13 +156,15 @@ def architecture_plan(model: str, pretrained: str) -> tuple[Plan, dict[str, str]
         weights=weights,
         text_folder=_text_folder(text, None),
         tokenizer=_tokenizer(model, text, None),
-        quick_gelu=bool(tag.get("quick_gelu")),  # OpenAI's weights are for it, whatever the architecture's name says
+        quick_gelu=bool(
+            tag.get("quick_gelu")
+        ),  # OpenAI's weights need it, also where the name of the architecture does not say so
     )
-    return plan, {"model": model, "pretrained": pretrained}
+    return files, {"model": model, "pretrained": pretrained}
 
 
 def unknown_model(model: str) -> CapivaraError:
-    """The error for a model name that nothing here knows: a guess, not the list of all hundred and more."""
+    """The error for an unknown model name. It suggests similar names instead of listing more than a hundred."""
     import difflib
 
     import open_clip
@@ -188,7 +194,7 @@ def _tag_weights(model: str, pretrained: str, tag: dict[str, Any]) -> Path:
 
 
 def _weights_in(repo: str, name: str, pretrained: str, size: str) -> Path:
-    """The file of weights in a hub repository: the one named, or as safetensors, or the usual names."""
+    """The file of weights in a hub repository: the named one or its safetensors version, otherwise a usual name."""
     names = (f"{name.rpartition('.')[0]}.safetensors", name) if name else _WEIGHTS[:4]
     found = hub.folder(hub.Need(repo, (names,), what=f"the weights {pretrained}", size=size, ways=WAYS))
     return next(found / each for each in names if (found / each).is_file())
@@ -202,8 +208,7 @@ def hub_folder(repo: str) -> Path:
 
 
 def mclip_folder(spec: str) -> tuple[Path, Path]:
-    """The folder of an M-CLIP text tower (a path, or a name below M-CLIP/ on the hub), and that of its base's
-    configuration."""
+    """The folder of an M-CLIP text tower (a path, or a name in M-CLIP/ on the hub), and that of its base."""
     name = spec.removeprefix(MCLIP)
     what = "the M-CLIP text tower"
     if (Path(name) / "config.json").is_file():
@@ -223,15 +228,15 @@ def mclip_folder(spec: str) -> tuple[Path, Path]:
 
 
 def text_tokenizer(folder: Path, length: int) -> Any:
-    """The Hugging Face tokenizer in a folder, in open_clip's form: cut and padded to ``length``."""
+    """The Hugging Face tokenizer in a folder, wrapped by open_clip: cuts and pads texts to ``length`` tokens."""
     return _hf_tokenizer(folder, {"context_length": length})
 
 
 def _text_folder(text: dict[str, Any], own: Path | None) -> Path | None:
     """The folder with the ``config.json`` of a Hugging Face text tower; None for open_clip's own text towers.
 
-    open_clip asks the hub for it by name, so a saved folder that names ``xlm-roberta-base`` would not load offline,
-    and one that names an absolute path would not load once moved. The folder's own ``config.json`` settles both.
+    open_clip asks the hub for it by name. A saved folder that names ``xlm-roberta-base`` would not load offline, and
+    one that names an absolute path would not load after a move, so the folder's own ``config.json`` comes first.
     """
     name = text.get("hf_model_name")
     if not name:
@@ -261,7 +266,7 @@ def _is_text_config(path: Path) -> bool:
 
 
 def _tokenizer(model: str, text: dict[str, Any], own: Path | None) -> Any:
-    """open_clip's tokenizer for a model; the files of a Hugging Face one come from the model's folder or the hub."""
+    """open_clip's tokenizer for a model; files of a Hugging Face tokenizer are in the model's folder or on the hub."""
     import open_clip
 
     name = text.get("hf_tokenizer_name")

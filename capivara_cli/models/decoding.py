@@ -1,8 +1,8 @@
-"""The words of a causal language model, one after another: a shared beginning, seeds per row, rows that leave early.
+"""Decode with a causal language model: prefixes are shared, each row has its seed, finished rows leave the batch.
 
-What ``generate`` of transformers does for greedy and sampled decoding, token for token, where many rows continue the
-same few beginnings: those are read once, their keys and values copied to every row, and a row that is finished is
-taken out of the batch instead of being decoded to the length of the longest.
+Results equal those of ``generate`` of transformers for greedy and sampled decoding, token for token. It is faster where
+many rows continue the same few prefixes: a prefix is read once and its keys and values are copied to every row, and a
+finished row is removed from the batch instead of being decoded to the length of the longest.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from capivara_cli.models.generation import Decoding
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-_LEAVE = 8  # rows leave when one in so many is finished: taking them out copies the cache of those that stay
+_LEAVE = 8  # rows are removed when one in this many is finished: removal copies the cache of the others
 
 
 class RoomyLayer(DynamicLayer):
-    """Keys and values of one layer [rows, heads, length, width] in a buffer with room for the tokens to come.
+    """Keys and values of one layer [rows, heads, length, width] in a buffer with room for more tokens.
 
-    ``DynamicLayer`` copies all it holds for every token; here a token is written behind the others.
+    ``DynamicLayer`` copies everything for every token; here a token is appended in place.
     """
 
     def __init__(self, room: int) -> None:
@@ -75,7 +75,7 @@ class RoomyLayer(DynamicLayer):
 
 
 def roomy_cache(model: Any, room: int) -> DynamicCache:
-    """A cache for ``model`` whose layers have room for ``room`` more tokens whenever they have to grow."""
+    """A cache for ``model`` whose layers grow by ``room`` tokens at a time."""
     cache = DynamicCache()
     cache.layers = [RoomyLayer(room) for _ in range(model.config.get_text_config().num_hidden_layers)]
     return cache
@@ -83,9 +83,9 @@ def roomy_cache(model: Any, room: int) -> DynamicCache:
 
 @dataclass(frozen=True)
 class Prompts:
-    """Rows to be continued: ids and mask [rows, length], padded on the left, and a seed per row (None: the likeliest).
+    """Rows to continue: ids and mask [rows, length], padded on the left, and a seed per row (None: greedy).
 
-    ``ends`` are the tokens after which a row is finished.
+    ``ends``: the tokens after which a row is finished.
     """
 
     ids: torch.Tensor
@@ -95,7 +95,7 @@ class Prompts:
 
 
 def padded(rows: Sequence[Sequence[int]], pad: int, device: Any) -> tuple[torch.Tensor, torch.Tensor]:
-    """Token lists -> ids and mask [rows, longest], padded on the left, where a decoder does not continue the padding.
+    """Token lists -> ids and mask [rows, longest], padded on the left, so that a decoder continues the text.
 
     >>> [each.tolist() for each in padded([[5], [6, 7]], 0, "cpu")]
     [[[0, 5], [6, 7]], [[0, 1], [1, 1]]]
@@ -107,16 +107,17 @@ def padded(rows: Sequence[Sequence[int]], pad: int, device: Any) -> tuple[torch.
 
 
 def ends_of(model: Any) -> list[int]:
-    """The tokens that end a text, as the model's generation config has them."""
+    """The tokens that end a text, from the generation config of the model."""
     ends = model.generation_config.eos_token_id
     return list(ends) if isinstance(ends, list) else [] if ends is None else [ends]
 
 
 @torch.inference_mode()
 def continued(model: Any, cache: DynamicCache, prompts: Prompts, decoding: Decoding) -> list[list[int]]:
-    """The tokens that follow each row of ``prompts`` after what ``cache`` holds for that row, the end left out.
+    """The tokens that follow the cached prefix and the prompt of each row, without the end token.
 
-    ``cache`` has one entry per row and is used up. Greedy for rows without a seed, nucleus sampling for the others.
+    ``cache`` has one entry per row and cannot be used afterwards. Rows without a seed are decoded greedily, the others
+    by nucleus sampling.
     """
     rows, width = prompts.ids.shape
     past, room = cache.get_seq_length(), width + decoding.max_tokens
@@ -141,7 +142,7 @@ def continued(model: Any, cache: DynamicCache, prompts: Prompts, decoding: Decod
         done = torch.isin(tokens, choose.ends) | choose.finished[live]
         choose.finished[live] = done
         texts[live, step] = tokens.masked_fill(done, -1)
-        staying = int((~done).sum())  # the one thing that a GPU is waited for
+        staying = int((~done).sum())  # the only wait for the GPU
         if not staying:
             break
         ids, start = tokens[:, None], until
@@ -153,7 +154,7 @@ def continued(model: Any, cache: DynamicCache, prompts: Prompts, decoding: Decod
 
 
 class _Choice:
-    """Chooses the next token of every row, and remembers what was said where a guard needs it."""
+    """Chooses the next token of every row; keeps the tokens so far if a guard needs them."""
 
     def __init__(self, prompts: Prompts, decoding: Decoding) -> None:
         device = prompts.ids.device
@@ -184,7 +185,7 @@ class _Choice:
 
 
 def guards(decoding: Decoding) -> list[LogitsProcessor]:
-    """What keeps a text from going round in circles, as ``generate`` has it: over the prompt and what was said."""
+    """The processors of ``generate`` against repetition, over the prompt and the tokens so far."""
     found: list[LogitsProcessor] = []
     if decoding.repetition_penalty != 1.0:
         found.append(RepetitionPenaltyLogitsProcessor(decoding.repetition_penalty))
@@ -194,7 +195,7 @@ def guards(decoding: Decoding) -> list[LogitsProcessor]:
 
 
 def uniforms(seeds: Sequence[int | None], count: int) -> torch.Tensor:
-    """Numbers in [0, 1), [rows, count], each row drawn from its own seed: the same in any batch and on any device."""
+    """Numbers in [0, 1), [rows, count]; each row is drawn from its own seed, so batch and device do not matter."""
     rows = []
     for seed in seeds:
         source = random.Random(seed or 0)
@@ -203,10 +204,10 @@ def uniforms(seeds: Sequence[int | None], count: int) -> torch.Tensor:
 
 
 def sampled(logits: torch.Tensor, uniform: torch.Tensor, decoding: Decoding) -> torch.Tensor:
-    """Temperature and nucleus sampling (Holtzman et al. 2020), one number per row: [rows, words], [rows] -> [rows].
+    """Temperature and nucleus sampling (Holtzman et al. 2020): logits [rows, tokens], numbers [rows] -> tokens [rows].
 
-    The words of a row from the likeliest on, up to and with the one that reaches ``top_p``; the one taken is that in
-    whose share of the probability the number falls.
+    The candidates of a row are its most likely tokens, up to the one with which they reach ``top_p``. The number falls
+    into the share of the probability of the chosen one.
     """
     ordered, index = (logits.float() / decoding.temperature).sort(dim=-1, descending=True, stable=True)
     shares = ordered.softmax(-1).cumsum(-1)
@@ -217,10 +218,10 @@ def sampled(logits: torch.Tensor, uniform: torch.Tensor, decoding: Decoding) -> 
 
 
 class SeededSampling(LogitsProcessor):
-    """``sampled`` for ``generate``: leaves each row one possible word, so that the greedy choice takes it.
+    """``sampled`` for ``generate``: leaves each row one possible token, which the greedy choice takes.
 
-    ``generate``'s own sampling draws all rows from one generator, so that a text would depend on its neighbours. A row
-    without a seed keeps its likeliest word. For ``num_beams=1``; put it after the other processors.
+    ``generate`` itself samples all rows from one generator, so a text would depend on its neighbours in the batch. A
+    row without a seed keeps its most likely token. Use it with ``num_beams=1``, after the other processors.
     """
 
     def __init__(self, seeds: Sequence[int | None], decoding: Decoding) -> None:
@@ -230,7 +231,7 @@ class SeededSampling(LogitsProcessor):
         self.step = 0
 
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
-        """Scores [rows, vocabulary] -> the same with all but one word of every row at minus infinity."""
+        """Scores [rows, vocabulary] -> the same with all but one token of every row at minus infinity."""
         words = sampled(scores, self.uniform[:, self.step].to(scores.device), self.decoding)
         words = torch.where(self.drawn.to(scores.device), words, scores.argmax(-1))
         self.step += 1
@@ -238,13 +239,13 @@ class SeededSampling(LogitsProcessor):
 
 
 class Halving:
-    """Work on as many items at once as fit into memory: out of memory halves the number for good, and goes on."""
+    """Process as many items at once as fit into memory: running out of memory halves the number permanently."""
 
     def __init__(self, size: int) -> None:
         self.size = size
 
     def __call__(self, items: Sequence[Item], work: Callable[[Sequence[Item]], list[Result]]) -> list[Result]:
-        """``work`` on all items, at most ``size`` at a time, its results in order; ``work`` may be called again."""
+        """The results of ``work`` on all items, in order, at most ``size`` at a time; work that fails is repeated."""
         results: list[Result] = []
         while len(results) < len(items):
             chunk = items[len(results) : len(results) + self.size]
@@ -254,7 +255,7 @@ class Halving:
             except (RuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error) or len(chunk) == 1:
                     raise
-            self.size = len(chunk) // 2  # outside of except: the traceback holds the tensors that did not fit
+            self.size = len(chunk) // 2  # outside of except, where the traceback would keep the tensors in memory
             if torch.cuda.is_available():
                 torch.cuda.empty_cache()
             console.warn(f"out of memory: going on with {self.size} at a time")
@@ -262,14 +263,14 @@ class Halving:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """CUDA says it with a class of its own, a CPU and some libraries in words only."""
+    """Whether an error means out of memory: CUDA has a class for it, CPUs and some libraries only a message."""
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return True
     return any(words in str(error).lower() for words in ("out of memory", "can't allocate memory", "cannot allocate"))
 
 
 def within(costs: Sequence[int], budget: int) -> Iterator[slice]:
-    """Consecutive items in batches whose number times largest cost stays within a budget; one at least.
+    """Split items into consecutive batches whose size times largest cost stays within a budget; at least one item each.
 
     >>> [(each.start, each.stop) for each in within([2, 3, 3, 9], 9)]
     [(0, 3), (3, 4)]

@@ -1,4 +1,4 @@
-"""What a plugin that runs a generating model is told besides its name: where, and how the next word is chosen."""
+"""Settings of generating models: the device or service, and how the next token is chosen."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from typing import NamedTuple
 
 @dataclass(frozen=True)
 class Decoding:
-    """How a text is generated. ``temperature`` 0 takes the likeliest word; ``beams`` is for that case only.
+    """How a text is generated.
 
-    ``top_p`` keeps the likeliest words that together have this probability; ``repetition_penalty`` above 1 makes words
-    that were said less likely; ``no_repeat_ngram`` forbids any run of so many tokens to come twice, 0: allows it.
+    ``temperature`` 0 takes the most likely token, and only then ``beams`` count. ``top_p``: sample from the most likely
+    tokens that together have this probability. ``repetition_penalty`` above 1 makes tokens less likely that occurred
+    before. ``no_repeat_ngram``: no sequence of this many tokens occurs twice, 0: no limit.
     """
 
     max_tokens: int = 50
@@ -23,16 +24,15 @@ class Decoding:
     no_repeat_ngram: int = 0
 
     def sampled(self) -> Decoding:
-        """The same where it samples already; else at temperature 1 and without beams."""
+        """Settings that sample: these if they do, otherwise with temperature 1 and without beams."""
         return self if self.temperature else replace(self, temperature=1.0, beams=1)
 
 
 @dataclass(frozen=True)
 class Setup:
-    """Where and how a model runs. ``base_url`` and ``concurrency`` are for services, the rest for local models.
+    """Where and how a model runs. ``base_url`` and ``concurrency`` are for services, the others for local models.
 
-    ``bits`` 8 or 4 loads the weights quantised (bitsandbytes), 0 as they are; ``compile`` passes them through
-    ``torch.compile``.
+    ``bits``: 8 or 4 quantises the weights (bitsandbytes), 0 does not; ``compile``: use ``torch.compile``.
     """
 
     device: str = "auto"
@@ -44,16 +44,16 @@ class Setup:
 
 
 class Draw(NamedTuple):
-    """One caption to be made: the ``prompt`` to continue or answer, and the seed of its words, None: without chance."""
+    """One caption to generate: the ``prompt`` to continue or answer, and the seed; None: no sampling."""
 
     prompt: str
     seed: int | None = None
 
 
 class Ask(NamedTuple):
-    """One rewrite to be made: of which text, with which seed, and the how-manieth of this text it is (from 0).
+    """One rewrite to generate: of ``text``, with ``seed``; ``number``: its index among the rewrites of this text.
 
-    One that is asked for again has the next number and another seed.
+    A rewrite that is requested again has the next number and another seed.
     """
 
     text: str
@@ -62,6 +62,6 @@ class Ask(NamedTuple):
 
 
 def seed_of(*identity: object) -> int:
-    """A seed of 48 bits from everything that identifies one text: the same in any batch, order and process."""
+    """A 48-bit seed from everything that identifies a text; it does not depend on batch, order or process."""
     text = "\0".join(map(str, identity)).encode("utf-8", "surrogatepass")
     return int.from_bytes(hashlib.sha256(text).digest()[:6], "big")

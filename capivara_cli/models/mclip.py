@@ -1,6 +1,6 @@
 """Text towers of M-CLIP (LREC 2022): a Hugging Face encoder, the mean over its tokens, one linear layer.
 
-The package that published them does not load on current transformers; the files are simple enough to be read here.
+The original package does not work with current transformers; the files are simple enough to be read here.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _IMAGES = {
 
 
 class MultilingualText(nn.Module):
-    """[n, length] token ids to [n, dim]; padding is masked."""
+    """Token ids [n, length] -> embeddings [n, dim]; padding is masked."""
 
     def __init__(self, config: Any, width: int, dim: int) -> None:
         from transformers import AutoModel
@@ -41,7 +41,7 @@ class MultilingualText(nn.Module):
 
 
 def images_for(folder: Path) -> tuple[str, str]:
-    """The open_clip architecture and weights whose image tower a published text tower belongs to, by its name."""
+    """The open_clip architecture and weights of the image tower that a published text tower was trained for."""
     name = folder.name if "snapshots" not in folder.parts else folder.parent.parent.name
     for suffix, found in _IMAGES.items():
         if name.lower().endswith(suffix):
@@ -53,7 +53,7 @@ def images_for(folder: Path) -> tuple[str, str]:
 
 
 def load(own: Path, base: Path) -> MultilingualText:
-    """The tower in a folder of M-CLIP; ``base`` has the configuration of its encoder. On the CPU, to be evaluated."""
+    """Load an M-CLIP text tower, on the CPU, in evaluation mode; ``base``: the folder of its encoder."""
     from transformers import AutoConfig
 
     from capivara_cli.models.build import damage, shortened, unfilled

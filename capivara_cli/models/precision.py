@@ -1,4 +1,4 @@
-"""Which numbers a tower computes with: bfloat16 where that is faster, float32 elsewhere."""
+"""The number type a tower computes with: bfloat16 where that is faster, otherwise float32."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ from torch import nn
 from capivara_cli.errors import UsageError
 
 _SMALL = 256
-"""Towers narrower than this gain nothing from bfloat16: converting costs more than multiplying."""
+"""Narrower towers are not faster in bfloat16: the conversion takes longer than the multiplication."""
 
 
 def precision(asked: str, device: str, tower: nn.Module) -> torch.dtype:
-    """bfloat16 when it is asked for, or for ``auto`` where the device multiplies in it and the tower is wide.
+    """The number type for ``asked``: auto, fp32 or bf16.
 
-    ``asked``: auto, fp32 or bf16. Raises ``UsageError`` for bf16 on a graphics processor that does not compute in it.
+    auto is bfloat16 if the device multiplies in it and the tower is wide. Raises ``UsageError`` for
+    bf16 on a GPU without it.
     """
     if asked == "fp32":
         return torch.float32

@@ -1,8 +1,8 @@
-"""From an image to what an image tower is shown: geometry on 8-bit pixels in threads, arithmetic on the device.
+"""Preprocess images for an image tower: resize and crop 8-bit pixels in threads, normalise batches on the device.
 
-open_clip's transform cut in two. What is behind the cut (division by 255, mean, standard deviation) is done for a
-whole batch where the tower is, with the same float32 operations: the numbers are the same, a quarter of the bytes is
-moved, and the threads that decode do not hold Python's lock for it.
+This is open_clip's transform in two parts. The second part (division by 255, mean, standard deviation) runs on the
+tower's device, with the same float32 operations. The results are identical, a quarter of the bytes is copied, and the
+decoding threads do not hold Python's lock for it.
 """
 
 from __future__ import annotations
@@ -19,12 +19,17 @@ if TYPE_CHECKING:
 
 _ARITHMETIC = ("MaybeToTensor", "Normalize")
 _DRAFT = 3
-"""A JPEG may be decoded at an eighth, a quarter or half of its size if that leaves so many times the pixels that are
-needed: the resizing that follows hides the difference (cosine of embeddings 0.9999 and more, tests/test_pixels.py)."""
+"""A JPEG is decoded at an eighth, a quarter or half of its size if its sides stay this many times the tower's input.
+
+The difference is small after resizing: the cosine of the two embeddings is above 0.9999, see test_preprocess.py.
+"""
 
 
 class Pixels:
-    """``preprocess_cfg`` of open_clip as a function: an RGB image -> uint8 [3, height, width], for ``normalised``."""
+    """open_clip's ``preprocess_cfg`` as a function: an RGB image -> uint8 [3, height, width], see ``normalised``.
+
+    ``draft``: the least side in pixels of a JPEG decoded at a reduced size, for ``decode_image``.
+    """
 
     def __init__(self, settings: dict[str, Any]) -> None:
         *geometry, to_tensor, normalise = image_transform_v2(PreprocessCfg(**settings), is_train=False).transforms
@@ -43,7 +48,7 @@ class Pixels:
 
     @property
     def described(self) -> str:
-        """``JPEGs decoded to 672 px or more, 224 px bicubic shortest, mean …, std …``: all that decides the pixels."""
+        """``JPEGs decoded to 672 px or more, 224 px bicubic shortest, mean …``: everything that decides the pixels."""
         size = self._settings["size"]
         size = size if isinstance(size, int) or size[0] != size[1] else size[0]
         resize = f"{size} px {self._settings['interpolation']} {self._settings['resize_mode']}"
@@ -51,5 +56,5 @@ class Pixels:
         return f"JPEGs decoded to {self.draft} px or more, {resize}, mean {mean}, std {std}"
 
     def normalised(self, pixels: Tensor) -> Tensor:
-        """[…, 3, h, w] uint8 -> float32, bit by bit what open_clip's transform gives."""
+        """uint8 […, 3, height, width] -> float32, bit by bit as open_clip's transform."""
         return pixels.float().div(255).sub(self._mean.to(pixels.device)).div(self._std.to(pixels.device))

@@ -1,4 +1,4 @@
-"""Models of transformers by name: a folder, or a repository of the Hugging Face hub that is downloaded on first use."""
+"""transformers models by name: a folder, or a repository of the Hugging Face hub, downloaded on first use."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ LOAD_ERRORS = (
     OSError, ValueError, KeyError, IndexError, RuntimeError, TypeError, AttributeError, ImportError, EOFError,
     ArithmeticError, AssertionError, MemoryError, UnpicklingError, SafetensorError,
 )  # fmt: skip
-"""What transformers raises for a folder that is damaged, incomplete, hostile or of another kind."""
+"""The exceptions of transformers for a folder that is damaged, incomplete, hostile or of another kind."""
 
 _FILES = (("config.json",), ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "model.bin"))
 _EXTRAS = (*hub.TOKENIZER_FILES, "*.json", "*.jinja", "model-*-of-*.safetensors")
@@ -26,7 +26,7 @@ _EXTRAS = (*hub.TOKENIZER_FILES, "*.json", "*.jinja", "model-*-of-*.safetensors"
 
 @dataclass(frozen=True)
 class Wanted:
-    """A model and what to say when it cannot be had: ``size`` to download, ``ways`` to go on without."""
+    """A model and what the error says if it is missing: ``size`` of the download, ``ways`` to continue without it."""
 
     name: str
     what: str
@@ -35,7 +35,7 @@ class Wanted:
 
 
 def folder(wanted: Wanted) -> Path:
-    """The folder of a model: a path as it is, else the hub's. ``CapivaraError`` when it is not to be had."""
+    """The folder of a model: a local path, or downloaded from the hub. Raises ``CapivaraError`` if that fails."""
     name = wanted.name
     path = Path(name).expanduser()
     if path.is_dir():
@@ -48,12 +48,12 @@ def folder(wanted: Wanted) -> Path:
 
 
 def label(name: str, folder: Path) -> str:
-    """What is stored in a caption's ``by``: ORG/NAME, of a local model the name of its folder."""
+    """The name of a model for ``by`` of captions: ORG/NAME, or the name of a local folder."""
     return folder.resolve().name if Path(name).expanduser().is_dir() else name
 
 
 def number_type(device: str, half: str = "float16") -> Any:
-    """``half`` on a CUDA device, or float16 where it has no bfloat16; float32 elsewhere: half is slow there."""
+    """The number type of weights: ``half`` on CUDA (float16 if it lacks bfloat16), float32 elsewhere."""
     import torch
 
     if not device.startswith("cuda"):
@@ -63,11 +63,11 @@ def number_type(device: str, half: str = "float16") -> Any:
 
 
 def load_model(kind: Any, folder: Path, setup: Setup, half: str = "float16") -> Any:
-    """``kind.from_pretrained(folder)`` where and how the setup says, ready to be asked.
+    """Load ``kind.from_pretrained(folder)`` on the device and in the form of ``setup``, in evaluation mode.
 
-    ``half`` is the number type on CUDA: float16 has the finer steps, bfloat16 the range that language models trained
-    in it need (Gemma, Qwen). ``CapivaraError`` when the folder holds something else or is damaged, or when quantised
-    weights cannot be had.
+    ``half``: the number type on CUDA. float16 is finer; language models trained in bfloat16 (Gemma, Qwen) need its
+    range. Raises ``CapivaraError`` if the folder is damaged or holds another model, or if ``setup.bits`` cannot
+    be used.
     """
     device = resolved(setup.device)
     given: dict[str, Any] = {"dtype": number_type(device, half), "local_files_only": True}
@@ -78,7 +78,7 @@ def load_model(kind: Any, folder: Path, setup: Setup, half: str = "float16") -> 
         model, report = kind.from_pretrained(folder, output_loading_info=True, **given)
     except LOAD_ERRORS as error:
         raise CapivaraError(f"{folder}: cannot be loaded as {kind.__name__}: {error}") from error
-    missing = report["missing_keys"]  # a pooler that is not used may be; but transformers fills in all with chance
+    missing = report["missing_keys"]  # one for an unused pooler may be; transformers fills in all at random
     if 2 * len(missing) > len(model.state_dict()):
         raise CapivaraError(
             f"{folder}: holds weights of another form than {type(model).__name__} has: {len(missing)} are missing",
@@ -86,13 +86,13 @@ def load_model(kind: Any, folder: Path, setup: Setup, half: str = "float16") -> 
         )
     model = (model if setup.bits else model.to(device)).eval()
     if setup.compile:
-        for part in model.children():  # a part may be called without the whole: the image encoder, the text decoder
-            part.compile(dynamic=True)  # texts grow: one program for all lengths, or it stops after eight
+        for part in model.children():  # parts are also called alone: the image encoder, the text decoder
+            part.compile(dynamic=True)  # texts grow: without dynamic shapes it stops compiling after eight lengths
     return model
 
 
 def _quantised(bits: int, device: str) -> Any:
-    """What transformers needs to load weights in 8 or 4 bits; without bitsandbytes or CUDA it says so late and long."""
+    """The settings for weights in 8 or 4 bits. Checked here because transformers' own errors come late and are long."""
     from importlib.util import find_spec
 
     if find_spec("bitsandbytes") is None or not device.startswith("cuda"):
@@ -106,7 +106,7 @@ def _quantised(bits: int, device: str) -> Any:
 
 
 def without_bars() -> None:
-    """transformers draws a bar for every model it loads from disk, over the lines of the other commands of a pipe."""
+    """Turn off the progress bars of transformers: they overwrite the lines of other commands in a pipe."""
     from transformers.utils import logging
 
     logging.disable_progress_bar()

@@ -1,8 +1,8 @@
-"""Near-duplicates among very many embeddings: compared within k-means clusters, not with all.
+"""Near-duplicates among very many embeddings: each is compared within k-means clusters, not with all others.
 
 SemDeDup (Abbas et al. 2023, arXiv 2303.09540) compares within each cluster alone. Here each image is also compared with
-the images of the ``NEAREST`` clusters, because near-duplicates fall on both sides of a border; what stays is decided in
-the order of the corpus as for smaller ones. Pairs in clusters that are far from each other are missed.
+the images of the ``NEAREST`` clusters, because near-duplicates may be on both sides of a border. The order in which
+images are decided is that of smaller corpora. Pairs in clusters far from each other are missed.
 """
 
 from __future__ import annotations
@@ -16,24 +16,24 @@ from capivara_cli.stages.deduplication.cosine import Vectors, exact_products, ti
 from capivara_cli.stages.deduplication.first_of_near import Pairs, Rows, too_many
 
 LARGE = 10_000_000
-"""Embeddings beyond which all pairs are no longer compared: 10¹⁴ of them."""
+"""The largest number of embeddings of which all pairs are compared, 5 x 10¹³ of them."""
 
 NEAREST = 4
 BLOCK = 1 << 20
-_PER_CLUSTER = 64  # embeddings that a centre is fitted on
+_PER_CLUSTER = 64  # embeddings per centre to fit the centres
 _ROUNDS = 10
 _TILE = 4096
 
 
 def count_for(images: int) -> int:
-    """2 sqrt(n) clusters: what is compared and what is assigned then cost about the same."""
+    """2 sqrt(n) clusters: then comparing and assigning to clusters take about the same time."""
     return max(1, int(2 * images**0.5))
 
 
 def centres(sample: np.ndarray, count: int, device: str) -> Any:
     """Spherical k-means (Dhillon and Modha 2001) of float16 [n, d]: a float32 tensor [count, d] of unit vectors.
 
-    It starts from embeddings spread evenly over the sample. An empty cluster keeps its centre.
+    The first centres are embeddings at equal distances in the sample. An empty cluster keeps its centre.
     """
     import torch
 
@@ -50,7 +50,7 @@ def centres(sample: np.ndarray, count: int, device: str) -> Any:
 
 
 def nearest(embeddings: np.ndarray, found: Any, device: str) -> np.ndarray:
-    """int32 [n, up to ``NEAREST``]: the clusters of float16 [n, d], the nearest first."""
+    """int32 [n, up to ``NEAREST``]: the nearest clusters of float16 [n, d], nearest first."""
     vectors = Vectors(embeddings, 0.0, device)
     wide = min(NEAREST, len(found))
     parts = [_closest(vectors.tensor(rows), found, wide).cpu().numpy() for rows in tiles(len(embeddings), _TILE)]
@@ -65,7 +65,7 @@ def _closest(unit: Any, found: Any, wide: int) -> Any:
 
 
 def sample_of(shards: Callable[[], Iterator[np.ndarray]], total: int, clusters: int) -> np.ndarray:
-    """Embeddings spread evenly over all shards, 64 for each cluster."""
+    """Embeddings at equal distances over all shards, 64 for each cluster."""
     step = max(1, total // (_PER_CLUSTER * clusters))
     parts, seen = [], 0
     for embeddings in shards():
@@ -75,11 +75,10 @@ def sample_of(shards: Callable[[], Iterator[np.ndarray]], total: int, clusters: 
 
 
 class ClusterSpace:
-    """Embeddings in the order in which they are judged, each compared with the earlier ones whose own
-    cluster is among its nearest.
+    """Embeddings in order of preference; each is compared with the earlier ones in its nearest clusters.
 
-    ``near`` int32 [n, c]: the clusters of each, its own first. The embeddings are stored cluster by cluster: ``at`` [n]
-    says where. Memory: 60 bytes for each embedding, and a block's vectors in one cluster at a time.
+    ``near`` int32 [n, c]: the nearest clusters of each embedding, its own first. The embeddings are stored cluster by
+    cluster; ``at`` [n]: their places. Memory: 60 bytes per embedding, and the vectors of a block in one cluster.
     """
 
     def __init__(self, vectors: Vectors, near: np.ndarray, at: np.ndarray) -> None:
@@ -112,7 +111,7 @@ class ClusterSpace:
         return np.concatenate(earlier), np.concatenate(later)
 
     def _meetings(self, rows: Rows, others: Rows) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """For each cluster the places in ``rows`` of what is near it, and in ``others`` of what is in it."""
+        """For each cluster: the places in ``rows`` of embeddings near it, and in ``others`` of embeddings in it."""
         homes = self.near[others, 0]
         by_home = np.argsort(homes, kind="stable")
         asked = self.near[rows]

@@ -1,7 +1,7 @@
-"""All embeddings whose cosine is above a threshold: products tile by tile, or within clusters where there are millions.
+"""All pairs of embeddings whose cosine is above a threshold.
 
-Tiles are multiplied on the device, in bfloat16 where it multiplies in that. What comes as near to the threshold as
-rounding can take it is computed again in float64, one pair at a time: no device, tile or thread count decides.
+Tiles are multiplied on the device, in bfloat16 if it supports that. Pairs so near the threshold that rounding could
+decide are computed again in float64, so the result does not depend on device, tiles or threads.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from capivara_cli.stages.deduplication.first_of_near import Pairs, Rows, too_man
 BLOCK = 2048
 _TILE = 8192
 _DOUBT = {"float32": 1e-4, "bfloat16": 8e-3}
-"""How far a product of unit vectors can be off. bfloat16: 2⁻⁹ for each factor and for the result is 0.006."""
+"""The largest error of a product of unit vectors. bfloat16: 2⁻⁹ for each factor and for the result is 0.006."""
 
 _EXACT = 1 << 14  # pairs computed in float64 at once: 128 MB at 512 numbers
 
 
 class Vectors:
-    """Embeddings, float16 [n, d], a file or an array, and their products as unit vectors."""
+    """Embeddings, float16 [n, d], in memory or a mapped file, and the cosines between them."""
 
     def __init__(self, stored: Any, similarity: float, device: str) -> None:
         self.stored = stored
@@ -32,13 +32,13 @@ class Vectors:
         self._number = _number(device)
 
     def above(self, left: Rows, right: Rows) -> tuple[np.ndarray, np.ndarray]:
-        """Places (in ``left``, in ``right``) of the pairs whose cosine is above the threshold."""
+        """The pairs whose cosine is above the threshold, as places in ``left`` and in ``right``."""
         if not len(left) or not len(right):
             return np.empty(0, np.int64), np.empty(0, np.int64)
         return self.above_of(self.factors(left), left, right)
 
     def above_of(self, factors: Any, left: Rows, right: Rows) -> tuple[np.ndarray, np.ndarray]:
-        """The same where the ``factors`` of ``left`` are on the device already."""
+        """``above`` with the ``factors`` of ``left``, which are on the device already."""
         import torch
 
         doubt = _DOUBT[self._number]
@@ -55,7 +55,7 @@ class Vectors:
         return one[near], other[near]
 
     def factors(self, rows: Rows) -> Any:
-        """``tensor`` in the number type that products are made in."""
+        """``tensor`` in the number type of the multiplication."""
         import torch
 
         return self.tensor(rows).to(getattr(torch, self._number))
@@ -74,7 +74,7 @@ class Vectors:
 
 
 def _number(device: str) -> str:
-    """``bfloat16`` where the device multiplies in it; emulated it would be slower than float32."""
+    """``bfloat16`` if the device multiplies in it; emulated, it is slower than float32."""
     import torch
 
     if device.startswith("cuda"):
@@ -86,7 +86,7 @@ def _number(device: str) -> str:
 
 @contextlib.contextmanager
 def exact_products() -> Iterator[None]:
-    """float32 products in float32: TF32 would be wrong in the fourth digit."""
+    """A context in which float32 products are not computed in TF32, which is wrong in the fourth digit."""
     import torch
 
     before = torch.get_float32_matmul_precision()
@@ -98,10 +98,10 @@ def exact_products() -> Iterator[None]:
 
 
 class CosineSpace:
-    """Embeddings in the order in which they are judged, each compared with all that stay.
+    """Embeddings in order of preference; each is compared with all earlier ones that stay.
 
-    n²·d/2 multiplications at most. Memory: a tile of 2,048 by 8,192 products and its rows, some 300 MB at 512 numbers;
-    the embeddings are a file.
+    At most n² d / 2 multiplications. Memory: a tile of 2,048 by 8,192 products and its rows, about 300 MB for 512
+    numbers; the embeddings are in a file.
     """
 
     def __init__(self, vectors: Vectors) -> None:
@@ -128,13 +128,13 @@ class CosineSpace:
 
 
 class Known:
-    """Embeddings that others are compared with again and again, in memory: 2 d bytes for each."""
+    """Embeddings in memory with which others are compared repeatedly; 2 d bytes each."""
 
     def __init__(self, stored: np.ndarray, similarity: float, device: str) -> None:
         self._stored, self._similarity, self._device = stored, similarity, device
 
     def beside(self, asked: np.ndarray) -> np.ndarray:
-        """bool [n]: which of float16 [n, d] have a cosine above the threshold with one of them."""
+        """bool [n]: whether each of float16 [n, d] has a cosine above the threshold with one of these."""
         near = np.zeros(len(asked), bool)
         for start in range(0, len(self._stored), _TILE):
             tile = self._stored[start : start + _TILE]
@@ -145,6 +145,6 @@ class Known:
 
 
 def tiles(count: int, size: int) -> Iterator[np.ndarray]:
-    """Places 0 to count - 1, ``size`` at a time."""
+    """The integers 0 to count - 1, ``size`` at a time."""
     for start in range(0, count, size):
         yield np.arange(start, min(start + size, count))

@@ -1,8 +1,8 @@
-"""Which of many things stay when those near an earlier one go: exactly, without the list of all near pairs.
+"""Keep the first of near items, exactly, without a list of all near pairs.
 
-The first stays; each of the others stays unless it is near one that stays. So of a chain a-b-c whose ends are not near
-each other a and c stay, nothing that stays is near another that stays (a second run finds nothing), and everything
-that goes is near something that stays. Connected components would lose c, though nothing like it is left.
+The first item stays; each other item stays unless it is near an earlier one that stays. So of a chain a-b-c whose ends
+are not near each other, a and c stay. No two items that stay are near (a second run removes nothing), and each removed
+item is near one that stays. Connected components would remove c, although nothing similar to it stays.
 """
 
 from __future__ import annotations
@@ -12,35 +12,35 @@ from typing import Any, Protocol
 import numpy as np
 
 Rows = np.ndarray
-"""int64 [n], ascending: places in the order in which things are judged."""
+"""int64 [n], ascending: items by their place in the order of preference."""
 
 Pairs = tuple[np.ndarray, np.ndarray]
-"""int64 [p] and [p]: the earlier and the later of each near pair, as places in the rows that were asked about."""
+"""int64 [p] and [p]: the earlier and the later item of each near pair, as places in the given rows."""
 
 MOST_PAIRS = 1 << 20
-"""Near pairs held at once, or one for each row: more are not listed, the rows are halved instead."""
+"""The largest number of near pairs in a list (or the number of rows); beyond it the rows are halved."""
 
 _AT_ONCE = 1 << 18
 
 SMALL = 1024
-"""Rows whose pairs are listed however many they are."""
+"""The number of rows whose pairs are always listed."""
 
 
 class Space(Protocol):
-    """Things with a nearness: what is known of them, and how to find what is near without comparing all."""
+    """Items in order of preference, and how to find near ones without comparing all."""
 
     count: int
     block: int
 
     def beside(self, rows: Rows, kept: Rows) -> np.ndarray:
-        """bool [len(rows)]: which are near one of ``kept``, all of which come earlier."""
+        """bool [len(rows)]: whether each is near one of ``kept``, which are all earlier."""
 
     def pairs(self, rows: Rows) -> Pairs | None:
-        """All near pairs among ``rows``; None when there are ``too_many``."""
+        """All near pairs among ``rows``; None if there are ``too_many``."""
 
 
 def first_of_near(space: Space) -> np.ndarray:
-    """bool [count]: what stays. Memory beside the space's own: 9 bytes for each thing, and 40 for each of a block."""
+    """bool [count]: the items that stay. Memory beside that of ``space``: 9 bytes per item, 40 per item of a block."""
     stays = np.zeros(space.count, bool)
     kept, found = np.empty(space.count, np.int64), 0
     for start in range(0, space.count, space.block):
@@ -55,9 +55,9 @@ def first_of_near(space: Space) -> np.ndarray:
 
 
 def _solved(space: Space, rows: Rows) -> Rows:
-    """Those of ``rows``, none of which is near anything kept before, that stay.
+    """The items of ``rows`` that stay; none of ``rows`` is near an item kept before.
 
-    A crowd of n has n²/2 pairs; halved until it is small, it leaves one or a few that find all others at once.
+    n similar items have n²/2 pairs. They are halved until few are left, which then find all others at once.
     """
     pairs = space.pairs(rows)
     if pairs is not None:
@@ -73,11 +73,11 @@ def _first(count: int, earlier: np.ndarray, later: np.ndarray) -> np.ndarray:
     order = np.argsort(earlier, kind="stable")
     for part in np.array_split(order, 1 + len(order) // _AT_ONCE):
         for one, other in zip(earlier[part].tolist(), later[part].tolist(), strict=True):
-            if stays[one]:  # all that could have removed it came before
+            if stays[one]:  # every item that could remove it was handled before
                 stays[other] = 0
     return np.frombuffer(stays, bool)
 
 
 def too_many(pairs: int, rows: Any) -> bool:
-    """Whether a space should stop listing pairs: half a million, those of ``SMALL`` rows, are always listed."""
+    """Whether to stop listing pairs. Those of ``SMALL`` rows, half a million, are always listed."""
     return pairs > max(MOST_PAIRS, len(rows)) and len(rows) > SMALL

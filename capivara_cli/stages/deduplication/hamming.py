@@ -1,9 +1,9 @@
 """All 64-bit hashes within a Hamming radius, found exactly and without comparing all.
 
-The bits are dealt to ``b`` bands. Two hashes that differ in at most r bits differ in at most r bands, so they agree in
-all bits of some ``b - r`` bands (the pigeonhole principle): sorted by each choice of so many bands, they meet once.
-More bands are more choices, C(b, r) sorts, and fewer strangers that meet by chance. As multi-index hashing
-(Norouzi, Punjani and Fleet 2012, arXiv 1307.2982), which probes one band at a time.
+The bits are divided into ``b`` bands. Two hashes that differ in at most r bits differ in at most r bands, so they agree
+in some ``b - r`` bands (the pigeonhole principle): sorted by each choice of ``b - r`` bands, they are neighbours once.
+More bands need more sorts, C(b, r), and compare fewer hashes that agree by chance. Multi-index hashing (Norouzi,
+Punjani and Fleet 2012, arXiv 1307.2982) is similar and uses one band at a time.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from capivara_cli.stages.deduplication.first_of_near import Pairs, Rows, too_man
 
 BITS = 64
 MAX_RADIUS = 10
-"""Of 19,900 pairs of unrelated photos of Flickr the nearest are 14 bits apart, and what is searched for grows fast."""
+"""The nearest of 19,900 pairs of unrelated Flickr photos are 14 bits apart, and the work grows fast with the radius."""
 
 _CHUNK = 1 << 20  # pairs compared at once: some 40 MB
 _SORT, _COMPARE, _PLAIN = 120.0, 12.0, 2.0  # nanoseconds: a hash in a sort, a pair gathered, a pair in a block
@@ -26,9 +26,9 @@ _MOST_CHOICES = 500
 
 
 def masks(count: int, radius: int) -> list[int]:
-    """The bits that near hashes may agree in, one mask for each choice of bands; [] when comparing all costs less.
+    """The bits in which near hashes may agree, one mask for each choice of bands; [] if comparing all is faster.
 
-    Bits are dealt round-robin: neighbouring coefficients of an image go together, so their bits would make bad bands.
+    Bits are divided round-robin, because neighbouring bits are correlated and would make bad bands.
     """
     best, cost = 0, _PLAIN * count * count / 2
     for bands in range(radius + 1, BITS + 1):
@@ -46,7 +46,7 @@ def masks(count: int, radius: int) -> list[int]:
 
 
 def distance(left: np.ndarray, right: np.ndarray) -> np.ndarray:
-    """Bits that differ, uint8, of uint64 arrays that broadcast."""
+    """The number of differing bits, uint8, of uint64 arrays that broadcast."""
     different = np.bitwise_xor(left, right)
     if hasattr(np, "bitwise_count"):  # since numpy 2.0
         return np.bitwise_count(different)
@@ -58,9 +58,9 @@ _BITS_OF = np.array([bin(value).count("1") for value in range(1 << 16)], np.uint
 
 
 class Hashes:
-    """Hashes that others are compared with again and again.
+    """Hashes with which others are compared repeatedly.
 
-    Memory: 8 bytes for each and 16 for each mask; for radius 4 those are 5, from some hundred thousand on 15.
+    Memory per hash: 8 bytes, and 16 for each mask; radius 4 has 5 masks, 15 beyond a few hundred thousand hashes.
     """
 
     def __init__(self, hashes: np.ndarray, radius: int) -> None:
@@ -69,12 +69,12 @@ class Hashes:
         self._tables = list(_tables(self.hashes, masks(len(self.hashes), radius)))
 
     def beside(self, asked: np.ndarray) -> np.ndarray:
-        """bool [n]: which of uint64 [n] are within the radius of one of the hashes."""
+        """bool [n]: whether each of uint64 [n] is within the radius of one of the hashes."""
         return _beside(asked, self.hashes, self.radius, iter(self._tables))
 
 
 class HashSpace:
-    """Distinct hashes, uint64 [n], in the order in which they are judged. Memory: some 90 bytes for each."""
+    """Distinct hashes, uint64 [n], in order of preference. Memory: about 90 bytes each."""
 
     def __init__(self, hashes: np.ndarray, radius: int) -> None:
         self.hashes = hashes
@@ -108,7 +108,7 @@ class HashSpace:
 
 
 Table = tuple[np.uint64, np.ndarray, np.ndarray]
-"""A mask, the hashes under it in ascending order, and whose they are."""
+"""A mask, the masked hashes in ascending order, and the places of the hashes."""
 
 
 def _tables(hashes: np.ndarray, chosen: list[int]) -> Iterator[Table]:
@@ -119,7 +119,7 @@ def _tables(hashes: np.ndarray, chosen: list[int]) -> Iterator[Table]:
 
 
 def _beside(asked: np.ndarray, hashes: np.ndarray, radius: int, tables: Iterator[Table]) -> np.ndarray:
-    """bool [len(asked)]: which are within the radius of one of the hashes; without tables all are compared."""
+    """bool [len(asked)]: whether each is within the radius of one of the hashes; without tables, all are compared."""
     near = np.zeros(len(asked), bool)
     table = None
     for table in tables:
@@ -143,7 +143,7 @@ def _beside(asked: np.ndarray, hashes: np.ndarray, radius: int, tables: Iterator
 
 
 def _parts(sizes: np.ndarray) -> Iterator[np.ndarray]:
-    """Places of what has a size, in runs that together have ``_CHUNK`` or are one."""
+    """The places of nonzero sizes, in runs whose sizes add up to at most ``_CHUNK``, or of one place."""
     places = np.flatnonzero(sizes)
     ends = np.cumsum(sizes[places])
     start = 0
@@ -155,7 +155,7 @@ def _parts(sizes: np.ndarray) -> Iterator[np.ndarray]:
 
 
 Candidates = tuple[np.ndarray, np.ndarray, Sequence[np.uint64]]
-"""Pairs, as ``Pairs``, and the masks under which some of them may have been seen already."""
+"""Pairs, as ``Pairs``, and the masks under which some of them may have been found before."""
 
 
 def _all_pairs(count: int) -> Iterator[Candidates]:
@@ -165,7 +165,7 @@ def _all_pairs(count: int) -> Iterator[Candidates]:
 
 
 def _alike(hashes: np.ndarray, chosen: list[int]) -> Iterator[Candidates]:
-    """Pairs that agree under a mask."""
+    """All pairs that agree under a mask."""
     for number, (_, keys, order) in enumerate(_tables(hashes, chosen)):
         before = [np.uint64(mask) for mask in chosen[:number]]
         here = np.arange(len(keys) - 1)

@@ -1,4 +1,4 @@
-"""What an image is known by: the digest of its bytes, and 64 bits that stay when it is resized or compressed anew."""
+"""The digest of an image file, and a perceptual hash that stays similar when the image is resized or recompressed."""
 
 from __future__ import annotations
 
@@ -14,26 +14,26 @@ if TYPE_CHECKING:
 SIDE = 32
 LOW = 8
 FLAT = 2.0
-"""Standard deviation, of 255 grey levels, below which an image has no hash: its bits would be noise."""
+"""The standard deviation of grey levels (0 to 255) below which an image has no hash: its bits would be noise."""
 
 
 def digest(data: bytes) -> bytes:
-    """The first 16 bytes of the sha256: of 10¹² images two would share them with a chance of 10⁻¹⁵."""
+    """The first 16 bytes of the sha256; two of 10¹² images share them with a probability of 10⁻¹⁵."""
     return hashlib.sha256(data).digest()[:16]
 
 
 def short(text: str) -> int:
-    """64 bits of a text: 8 bytes stand for a name."""
+    """A 64-bit hash of a text."""
     return int.from_bytes(hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "big")
 
 
 def perceptual_hash(image: Image) -> int | None:
-    """The 64-bit DCT hash (Zauner 2010, as ``imagehash.phash`` has it); None for an image that is flat.
+    """The 64-bit DCT hash (Zauner 2010, as in ``imagehash.phash``); None for a flat image.
 
-    Grey, 32 x 32, two-dimensional DCT-II; the 8 x 8 lowest frequencies, each a bit: is it above their median. The first
-    coefficient is the highest bit. Half of the bits are set, so distances are even. Of 200 photos all are within 4 bits
-    when halved or compressed to quality 30, 96 % when 2 % of each side is cut off, 69 % at 4 %; of the 19,900 pairs of
-    different photos the nearest are 14 apart.
+    The image becomes grey and 32 x 32, then a two-dimensional DCT-II. Each of the 8 x 8 lowest frequencies gives a bit:
+    whether it is above their median; the first is the highest bit. Half of the bits are set, so distances are even. All
+    of 200 photos stay within 4 bits when halved or compressed to quality 30, 96 % of them when 2 % of each side is cut
+    off, 69 % at 4 %. The nearest of the 19,900 pairs of different photos are 14 bits apart.
     """
     from PIL.Image import Resampling
 

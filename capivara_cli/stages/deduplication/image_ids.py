@@ -1,4 +1,4 @@
-"""Names that identify an image wherever it turns up: numbers of COCO and Flickr, addresses, telling file names."""
+"""Ids that identify an image in any data set: numbers of COCO and Flickr, URLs, distinctive file names."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ _COUNTER = re.compile(
 
 
 def identities(sample: Sample, document: dict[str, Any]) -> list[int]:
-    """64 bits for each name of an image that no other image should have, from its key and its json.
+    """A 64-bit hash of each id of an image that no other image should have, from its key and its json.
 
-    A running number or a word identifies nothing: "00017", "img_0017", "s0000017" and "beach" are images of any set.
-    Known again are COCO's numbers ("COCO_val2014_000000391895", "000000391895.jpg"), Flickr's
-    ("1007129816_e794419615.jpg", and bare from eight digits on), other file names of ten characters with a digit among
-    them, and addresses without scheme and query. A key of digits alone beside an address is a downloader's counter.
+    A counter or a word identifies nothing: "00017", "img_0017", "s0000017" and "beach" occur in any set. Ids are COCO's
+    numbers ("COCO_val2014_000000391895", "000000391895.jpg"), Flickr's ("1007129816_e794419615.jpg", or eight and more
+    digits alone), other file names of at least ten characters with a digit, and URLs without scheme and query. A key of
+    digits is ignored if the sample has a URL: it is the counter of a downloader.
     """
     return sorted({short(name) for name in _names(sample.key, document)})
 
@@ -52,7 +52,7 @@ def _names(key: str, document: dict[str, Any]) -> Iterator[str]:
 
 
 def _of_address(text: str) -> Iterator[str]:
-    """The address itself, and the number in it where it is of Flickr or COCO; the file name "large" is of no image."""
+    """The URL itself, and the number in it if it is Flickr's or COCO's; other names in URLs ("large") are no ids."""
     try:
         parts = urlsplit(text.strip())
     except ValueError:
