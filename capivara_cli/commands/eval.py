@@ -40,16 +40,16 @@ class Options:
     classes: str = opt("", "file of class names: one per line, or JSON {lang: [names]}")
     templates: str = opt("", "file of prompts with {} or {c} for the name: one per line, or JSON {lang: [prompts]}")
     labels: str = opt(
-        "", "paper: the Portuguese class names and prompts as CAPIVARA's authors used them, slips included"
+        "", "paper: the Portuguese class names and prompts as CAPIVARA's authors used them, mistakes included"
     )
     prompt: str = opt("", "hard prompt: a text with {} where each caption goes, such as 'a photo of {}'")
-    translate_queries: bool = opt(False, "translate captions and prompts into English before they are asked")
+    translate_queries: bool = opt(False, "translate captions and prompts into English before they are embedded")
     translator: str = opt("auto", "for what a set lacks in a language, and for translated queries; auto: argos")
     table: str = opt("", "write the results to these files too, separated by commas: .csv, .md or .tex")
     batch_size: int = opt(64, "images embedded at a time", min=1)
 
     def check(self) -> None:
-        """Raise at once what can be known to be wrong before a model is loaded."""
+        """Raise ``UsageError`` for wrong options before a model is loaded."""
         from capivara_cli.reports.tables import files as table_files
 
         if self.translator != "auto":
@@ -103,7 +103,7 @@ def _eval(inputs: list[str], options: Options, env: Env) -> dict[str, Any]:
         data = each.read(contenders, options.batch_size)
         _warn_small(data, ks)
         writer = eval_results.ResultsWriter(data, contenders)
-        protocol = compare.Protocol(ks, queries, modes, env.seed, writer.watch)
+        protocol = compare.EvalProtocol(ks, queries, modes, env.seed, writer.watch)
         of_set = compare.compare(data, contenders, langs or list(data.gallery.captions), protocol)
         results += of_set
         writer.write(of_set, each)
@@ -147,7 +147,7 @@ eval = command("eval", Options, "TARGET", estimate=_estimate)(_eval)  # noqa: A0
 def _opened(
     targets: _Targets, options: Options, langs: list[str], modes: Sequence[str], env: Env
 ) -> Iterable[NamedSet | ShardSet]:
-    """Every set, with what it lacks said before a model is loaded."""
+    """Every set. Raises ``CapivaraError`` for missing data before a model is loaded."""
     from capivara_cli.evaluation import classnames
     from capivara_cli.evaluation.targets import NamedSet, Request, ShardSet
 
@@ -155,14 +155,14 @@ def _opened(
     train = [part.strip() for part in options.train.split(",") if part.strip()]
     probes = any(mode != "zero-shot" for mode in modes)
     request = Request(langs, options.data, options.split, options.translator, classes, templates, probes, train)
-    opened: list[Any] = [NamedSet(spec, request, env) for spec in targets.sets]
+    opened: list[NamedSet | ShardSet] = [NamedSet(spec, request, env) for spec in targets.sets]
     if targets.shards or not targets.sets:
         opened.insert(0, ShardSet(targets.shards, request, env))
     return opened
 
 
 def sort_targets(inputs: Sequence[str], labels: str = "") -> _Targets:
-    """Tell eval sets, shards and run folders apart. Raises the error that lists the sets for a name nobody knows."""
+    """Tell eval sets, shards and run folders apart. For an unknown name, raises an error that lists the sets."""
     from capivara_cli.evaluation import catalogue
 
     targets = _Targets([], [], [])
@@ -214,7 +214,7 @@ def wanted_modes(text: str) -> list[str]:
 
 
 def _contenders(runs: Sequence[str], options: Options, env: Env) -> list[Contender]:
-    """The models, ``--model`` first: what the others are compared with."""
+    """The models, first ``--model``, with which the others are compared."""
     from capivara_cli.evaluation.measure import Contender
     from capivara_cli.models.clip import load_once
     from capivara_cli.models.clip_files import DEFAULT_MODEL, check_model
@@ -238,4 +238,4 @@ def _warn_small(data: EvalData, ks: Sequence[int]) -> None:
     if images < 2:
         raise CapivaraError(f"{data.name}: one image cannot be told from others", "evaluate on more images")
     if images <= max(ks):
-        console.warn(f"{data.name}: only {images} images: R@{max(ks)} says nothing, every image is among the first")
+        console.warn(f"{data.name}: only {images} images: R@{max(ks)} is meaningless, since every image is found")

@@ -44,7 +44,7 @@ class LanguageAnswers:
 
 
 @dataclass(frozen=True)
-class Protocol:
+class EvalProtocol:
     """How models are measured: ``ks`` of recall at k, how captions become queries, ``modes`` of classification.
 
     ``watch`` is called with the embeddings of each language.
@@ -57,7 +57,9 @@ class Protocol:
     watch: Callable[[LanguageAnswers], None] | None = None
 
 
-def compare(data: EvalData, contenders: Sequence[Contender], langs: Sequence[str], protocol: Protocol) -> EvalResults:
+def compare(
+    data: EvalData, contenders: Sequence[Contender], langs: Sequence[str], protocol: EvalProtocol
+) -> EvalResults:
     """The rows of all models in all ``langs``, each row compared with the first model's of its set and language.
 
     ``p_holm`` is adjusted for all comparisons of this set and task. A probe sees images only, so models with the same
@@ -78,7 +80,7 @@ def compare(data: EvalData, contenders: Sequence[Contender], langs: Sequence[str
 
 
 def _retrieve(
-    data: EvalData, contenders: Sequence[Contender], lang: str, protocol: Protocol
+    data: EvalData, contenders: Sequence[Contender], lang: str, protocol: EvalProtocol
 ) -> list[Measured[RetrievalRow]]:
     measured = [measure_retrieval(data, each, lang, protocol.ks, protocol.queries) for each in contenders]
     if protocol.watch is not None:

@@ -273,6 +273,6 @@ def test_targets_and_ranks(shards, tmp_path):
 def test_few_images_are_warned_about(shards, capsys):
     folder = shards([sample(n, "en") for n in range(3)])
     evaluate.run([str(folder)], Options(model="fake"), environment(fake=Fake()))
-    assert "only 3 images: R@10 says nothing" in capsys.readouterr().err
+    assert "only 3 images: R@10 is meaningless" in capsys.readouterr().err
     with pytest.raises(CapivaraError, match="one image cannot be told from others"):
         evaluate.run([str(shards([sample(0, "en")], name="one"))], Options(model="fake"), environment(fake=Fake()))
