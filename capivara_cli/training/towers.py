@@ -50,7 +50,7 @@ def tune(clip: Clip, options: Options, start: Path | None, seed: int) -> Paramet
     count = sum(parts.values())
     percent = round(100 * count / total, 4)
     rows = [[name, f"{number:,}", f"{100 * number / total:.4f} %"] for name, number in parts.items() if number]
-    rows.append(["all that is trained", f"{count:,}", f"{percent:.4f} %"])
+    rows.append(["trained in all", f"{count:,}", f"{percent:.4f} %"])
     console.say(console.table(rows, ["", "parameters", "of the model"]))
     return {
         "method": how.peft,

@@ -36,7 +36,7 @@ def test_sizes(text: str, size: int) -> None:
 
 
 @pytest.mark.parametrize("text", ["much", "-2GB", "0", "1.2.3GB", "2XB", "GB"])
-def test_what_is_no_size(text: str) -> None:
+def test_not_a_size(text: str) -> None:
     with pytest.raises(UsageError, match="not a size"):
         parse_size(text)
 
@@ -103,7 +103,7 @@ def options(tiny: Path, tmp_path: Path) -> Options:
     )  # fmt: skip
 
 
-def test_a_run_that_goes_on_has_the_chunks_it_had(
+def test_a_resumed_run_has_the_chunks_it_had(
     options: Options, shards: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """With more memory than before: the same dropout. With less: other chunks, and it is said."""

@@ -210,7 +210,7 @@ def test_shots_are_named_and_reported(options: Options, data: Path) -> None:
     assert summary["batch_size"] == 12
 
 
-def test_a_run_goes_on_from_another(options: Options, data: Path) -> None:
+def test_a_run_starts_from_another(options: Options, data: Path) -> None:
     first = run(options, data, name="one", lora_r=4)
     second = run(options, data, name="two", continue_from=first["run"], lr=0.0, min_lr=0.0, temperature=0.0)
     one, two = (load_clip(each["run"]) for each in (first, second))
@@ -222,7 +222,7 @@ def test_a_run_goes_on_from_another(options: Options, data: Path) -> None:
         run(options, data, name="four", continue_from=first["run"], model="toy")
 
 
-def test_going_on_from_a_run_of_both_towers_trains_both(options: Options, data: Path) -> None:
+def test_starting_from_a_run_of_both_towers_trains_both(options: Options, data: Path) -> None:
     first = run(options, data, name="one", peft="full")
     second = run(options, data, name="two", continue_from=first["run"])
     assert second["trainable"] == first["trainable"]

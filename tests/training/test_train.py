@@ -152,7 +152,7 @@ def test_killed_and_resumed_is_the_uninterrupted_run_bit_for_bit(
     assert RunDir(killed).document["logit_scale"] == RunDir(clean).document["logit_scale"]
 
 
-def test_ctrl_c_saves_and_goes_on_up(
+def test_ctrl_c_saves_a_checkpoint_and_is_raised(
     options: Options, shards: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from capivara_cli.training.loop import Trainer
@@ -230,7 +230,7 @@ def test_an_unfinished_run_refuses_other_data(options: Options, shards: Callable
         run(options, shards(pairs(20, seed=5), name="others"))
 
 
-def test_a_run_that_never_kept_a_step_is_no_hindrance(
+def test_a_run_without_a_saved_step_is_started_anew(
     options: Options, shards: Callable[..., Path], tmp_path: Path
 ) -> None:
     data = shards(pairs(20))

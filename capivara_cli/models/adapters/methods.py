@@ -196,7 +196,7 @@ def set_state(tower: Any, values: dict[str, Tensor]) -> None:
     own = {name: each for name, each in tower.named_parameters() if each.requires_grad}
     if own.keys() != values.keys():
         odd = sorted(own.keys() ^ values.keys())[0]
-        raise CapivaraError(f"an adapter of another tuning or tower: {odd} is not in both")
+        raise CapivaraError(f"the adapter belongs to another method or text tower: {odd} is not in both")
     with torch.no_grad():
         for name, value in values.items():
             own[name].copy_(value)

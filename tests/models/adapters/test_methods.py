@@ -137,7 +137,7 @@ def test_only_what_is_tuned_gets_a_gradient(tiny: Path, method: str) -> None:
 
 
 @pytest.mark.parametrize("method", TINY)
-def test_a_lean_tower_computes_the_same(tiny: Path, method: str) -> None:
+def test_a_tower_in_less_memory_computes_the_same(tiny: Path, method: str) -> None:
     """Only the words that occur, plain attention, no dropout in evaluation: equal but for rounding."""
     clip, tokens = tuned(tiny, method)
     with torch.no_grad():
@@ -174,7 +174,7 @@ def test_dropout_keeps_the_mean_and_its_share() -> None:
 
 
 @pytest.mark.parametrize("boolean", [True, False])
-def test_short_attention_is_torchs(boolean: bool) -> None:
+def test_matmul_attention_equals_torchs(boolean: bool) -> None:
     torch.manual_seed(0)
     query, key, value = torch.randn(3, 2, 4, 7, 16).unbind()
     allowed = torch.arange(7).expand(2, 1, 7, 7) < torch.tensor([7, 4]).view(2, 1, 1, 1)
