@@ -1,15 +1,14 @@
-"""Kill work at random, again and again, and compare with a run that nobody killed.
+"""Kill runs at random many times, and compare the result with an uninterrupted run.
 
 python benchmarks/kills.py one     [KILLS] [SHARDS] [SAMPLES]   one process, captioning and translating
 python benchmarks/kills.py workers [KILLS] [SHARDS] [SAMPLES]   four workers, one of them at a time, and once everything
 python benchmarks/kills.py ray     [KILLS] [SHARDS] [SAMPLES]   the same with the actors of --engine ray
-python benchmarks/kills.py disk    [RUNS]  [SHARDS] [SAMPLES]   four workers on a disk that is full again and again
+python benchmarks/kills.py disk    [RUNS]  [SHARDS] [SAMPLES]   four workers on a disk that fills up many times
 
-``one`` is about the inside of a shard: no sample that was finished before a kill is captioned or translated after it;
-its processes are forked from one that has torch loaded, so that a hundred deaths take minutes. The others are about a
-folder that processes share, in a plan with a stage that has to see all samples: the folder equals a clean run's byte
-for byte, nothing else is left in it, and every sample is there once. If it is complete before all the kills, another
-is begun.
+``one`` tests the inside of a shard: a sample that was finished before a kill is not captioned or translated again. Its
+processes are forked from one that has torch loaded, so a hundred kills take minutes. The others test a folder that
+processes share, in a plan with a stage that must see all samples: the folder equals that of a clean run byte for byte,
+holds nothing else, and has every sample once. If it is complete before the last kill, another one is started.
 """
 
 from __future__ import annotations

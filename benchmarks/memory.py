@@ -1,8 +1,8 @@
-"""Peak memory of stages over a stream of 1,000 and of 1,000,000 samples, made as they are read.
+"""Peak memory of stages over a stream of 1,000 and of 1,000,000 samples, generated while they are read.
 
 python benchmarks/memory.py [SAMPLES …]   a Markdown table: peak resident MB of each stage, and how much it grew
 
-codecarbon is kept out: it is loaded once work has lasted ten seconds, whatever the data, and takes 100 MB.
+Without codecarbon: it is loaded after ten seconds of work, whatever the data, and takes 100 MB.
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
-"""A simulation of 100 million images on 64 GPUs: time, cost, storage, and what is exhausted first.
+"""A simulation of 100 million images on 64 GPUs: time, cost, storage, and the bottleneck.
 
 python -m benchmarks.simulate            prints docs/simulation.md
 python -m benchmarks.simulate --write    writes it
 
 Shards of 1,000 samples are claimed by 64 workers, as ``capivara run`` does on a shared folder. Every stage needs its
-GPU, its share of the processor cores and of the shared file system at the same time, so the scarcest decides; workers
-die at random, and what they had not finished is done again by whoever is free. Rates: MEASURED and ASSUMED below.
+GPU, its share of the processor cores and of the shared file system at the same time, so the scarcest decides. Workers
+die at random, and free workers do their unfinished shards again. Rates: MEASURED and ASSUMED below.
 """
 
 from __future__ import annotations
@@ -250,14 +250,15 @@ def page() -> str:
     ]
     return f"""# 100 million images on 64 GPUs: a simulation
 
-Nothing here was run at this size. `python -m benchmarks.simulate --write` makes this page from rates: those of
-processors were measured by our benchmarks on two cores, **those of GPUs, networks and prices are assumptions**, since
-no GPU was at hand. They are at the top of that file, to be changed.
+Nothing here was run at this size. `python -m benchmarks.simulate --write` makes this page from rates. Our benchmarks
+measured those of processors, on two cores. **Those of GPUs, networks and prices are assumptions**, since we had no GPU.
+You can change them at the top of that file.
 
 ## What it says
 
-`{scarcest.name}` takes the most: its GPU is what is exhausted first by far, while reading and writing shards, decoding
-and the text stages idle. The reduce of `dedupe --images embedding`, all pairs exactly, takes {reduce} on {GPUS} GPUs.
+`{scarcest.name}` takes most of the time: its GPU is the bottleneck by far, while reading and writing shards, decoding
+and the text stages are idle. The reduce of `dedupe --images embedding`, all pairs exactly, takes {reduce} on {GPUS}
+GPUs.
 An epoch of training the text tower on one caption of each image would take {minutes:.0f} minutes more, if it divided as
 well.
 
@@ -281,7 +282,7 @@ Beyond that GPUs wait for the shared file system. Shards on local disks or in an
 
 ## Failures
 
-A worker that dies loses the shard it was at, which is claimed again. That batches kept in the journal save most of it
+A worker that dies loses its current shard, which another one claims. That batches kept in the journal save most of it
 is left out.
 
 {of_failures(w)}

@@ -1,7 +1,7 @@
 """Does it learn? Every method, routine and objective on the toy world, three seeds each, and the optimised step beside
 the plain padded one.
 
-    python benchmarks/toy_training.py OUT          # about 20 minutes on two cores; killed, it goes on
+    python benchmarks/toy_training.py OUT          # about 20 minutes on two cores; it resumes after a kill
     python benchmarks/toy_training.py OUT --only lora "lora, dora" --seeds 1
 
 1,000 drawn scenes, each with a clean caption in English and in Portuguese, and the translation of each into the other

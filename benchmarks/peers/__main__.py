@@ -1,9 +1,9 @@
 """Compare our speed with that of others, and write docs/benchmarks.md.
 
-python -m benchmarks.peers                  # what there is
-python -m benchmarks.peers stream filter    # measure these, and keep the results
+python -m benchmarks.peers                  # list the comparisons
+python -m benchmarks.peers stream filter    # measure these, and store the results
 python -m benchmarks.peers all --write      # measure all, and make the page
-python -m benchmarks.peers stream --small   # try one out; nothing is kept
+python -m benchmarks.peers stream --small   # try one out; nothing is stored
 """
 
 from __future__ import annotations

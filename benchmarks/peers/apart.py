@@ -1,4 +1,4 @@
-"""Work in a process of its own: one that starts with no memory, caches or threads of another's."""
+"""Run work in a new process, which shares no memory, caches or threads with others."""
 
 from __future__ import annotations
 

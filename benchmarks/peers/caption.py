@@ -24,7 +24,7 @@ TEXT = """
 The paper's ten prefixes for every one of {images} images, by a model of BLIP-2's classes with random weights, {size},
 with all of its {patches} patches and {queries} queries; captions of {words:.0f} words after the prefix; batches of
 {batch}. The original's way, in our own words, on transformers: for each prefix the processor, the vision tower, the
-Q-Former and `generate`. Ours encodes an image once for all prefixes, and takes rows out when they are finished.
+Q-Former and `generate`. Ours encodes an image once for all prefixes, and removes finished rows from the batch.
 
 {ways}
 

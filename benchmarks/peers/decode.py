@@ -1,7 +1,7 @@
-"""From JPEG bytes to what the image tower is shown: open_clip's own transform, and ours.
+"""From JPEG bytes to the input of the image tower: open_clip's own transform, and ours.
 
-Photos as they are, and sheets of 36 of them, as large and as detailed as a camera's. "Whole" is ours as ``eval`` reads
-images, "draft" as ``filter``, ``train`` and ``search`` do.
+Photos, and sheets of 36 of them, as large and as detailed as a camera's. "Draft" is how every command decodes an image
+for the image tower; "whole" decodes all its pixels.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ the fastest of {rounds} rounds.
 
 {ratios}
 
-Whole is how `eval` reads images: pixels differ from the transform's by {differ:.1e} at most, and the arithmetic is
-done on the device. Draft is how `filter`, `train` and `search` do: a JPEG of more than three times the pixels that
-are needed is decoded at half, a quarter or an eighth of its size; embeddings of the sheets by a ViT-B/32 with random
-weights have a cosine of at least {cosine:.6f} to the whole image's.
+Whole decodes every pixel: these differ from the transform's by {differ:.1e} at most, and the arithmetic runs on the
+device. Draft is how every command decodes an image for the image tower: a JPEG of more than three times the pixels that
+are needed is decoded at half, a quarter or an eighth of its size. Embeddings of the sheets by a ViT-B/32 with random
+weights have a cosine of at least {cosine:.6f} to those of the whole images.
 """
 SETTINGS: dict[str, Any] = {
     "size": 224, "mode": "RGB", "mean": (0.4814, 0.4578, 0.4082), "std": (0.2686, 0.2613, 0.2757),

@@ -32,15 +32,15 @@ COLUMNS = {
 TEXT = """
 Which of many images are near-duplicates of one that stays: 64-bit perceptual hashes within {radius} bits, embeddings
 of {dim} numbers with a cosine of {similarity} and more. A tenth are near another; "crowded" has half of the hashes
-alike in 40 bits and crowds of thousands within the radius. faiss's exact indexes find the pairs and do not yet say
-what stays. Each in a process of its own.
+alike in 40 bits and crowds of thousands within the radius. faiss's exact indexes find the pairs but do not
+choose which images stay. Each runs in a process of its own.
 
 {cases}
 
 {ratios}
 
-In clusters (what `dedupe` does from a size on): {recall:.2%} of the near-duplicates that comparing all finds go, and
-{too_few:.0f} images that need not.
+Within clusters (which `dedupe` uses beyond a certain size): it removes {recall:.2%} of the near-duplicates that a
+comparison of all pairs finds, and {too_few:.0f} other images.
 """
 DIM = 512
 RADIUS = 4

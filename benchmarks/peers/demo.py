@@ -14,7 +14,7 @@ TITLE = "The whole method on the toy world"
 PACKAGES = ("torch", "transformers", "ctranslate2")
 COLUMNS = {"runs": {"command": ("command", ""), "seconds": ("seconds", ",.0f")}}
 TEXT = """
-Scenes packed, captioned twice, translated, filtered and thinned out, three runs trained, and evaluated in four
+Scenes packed, captioned twice, translated, filtered and de-duplicated, three runs trained, and evaluated in four
 languages. The recalls are in [toy-world.md](toy-world.md).
 
 {runs}

@@ -37,8 +37,8 @@ COLUMNS = {
 TEXT = """
 {captions} captions of each image, {tokens:.1f} tokens on average, at most {longest}; {images};
 xlm-roberta-base-ViT-B-32 at full size with random weights. The original's way, in our own words: one image and its
-captions, padded to 77 tokens, per forward, float32. data-juicer's `image_text_similarity_filter` has to have Hugging
-Face's CLIP, with towers of the same sizes, and runs them for every caption again. The ways take turns, each on images
+captions, padded to 77 tokens, per forward, float32. data-juicer's `image_text_similarity_filter` needs Hugging
+Face's CLIP, here with towers of the same sizes, and runs both for every caption. The ways take turns, each on images
 of its own; the median of {rounds} rounds. Scores and decisions (at the median of all scores) are compared with the
 original's on {agree} images, {scores} scores.
 
@@ -46,8 +46,8 @@ original's on {agree} images, {scores} scores.
 
 {ratios}
 
-`filter` takes bf16 for texts by default where the processor multiplies in it. Of its {other} other decisions {far}
-are more than 0.005 from the threshold.
+`filter` uses bf16 for texts by default where the processor multiplies in it. {other} of its decisions differ; {far} of
+these are more than 0.005 from the threshold.
 """
 WAYS = {
     "original": (6, "the original's way"),

@@ -1,4 +1,4 @@
-"""Work that is killed at random, again and again, beside a run that nobody killed: ``benchmarks/kills.py``."""
+"""Runs killed at random many times, compared with an uninterrupted run: ``benchmarks/kills.py``."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ TITLE = "Killed again and again"
 PACKAGES = ("psutil",)
 COLUMNS: dict[str, dict[str, tuple[str, str]]] = {}
 TEXT = """
-Shards captioned (three prefixes) and translated to two languages in one plan, by a process killed at random (`python
--m benchmarks.kills one {one}`, {one_seconds:.0f} s), then once to the end:
+One plan captions shards (three prefixes) and translates them into two languages. Its process is killed at random
+(`python -m benchmarks.kills one {one}`, {one_seconds:.0f} s), then runs to the end:
 
 ```text
 {said_one}
 ```
 
-Four workers that share a folder, in a plan with a stage that has to see all samples first, killed one at a time, and
+Four workers share a folder, in a plan with a stage that must see all samples first. They are killed one at a time, and
 once all together (`python -m benchmarks.kills workers {workers}`, {workers_seconds:.0f} s):
 
 ```text

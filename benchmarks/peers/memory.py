@@ -17,8 +17,8 @@ COLUMNS = {
     }
 }
 TEXT = """
-Stages over {few:,} and over {many:,} samples of 2.5 KB, made as they are read, through a pipe. codecarbon is kept
-out: it is loaded once work has lasted ten seconds, whatever the data.
+Stages over {few:,} and over {many:,} samples of 2.5 KB, generated while they are read, through a pipe. Without
+codecarbon, which is loaded after ten seconds of work, whatever the data.
 
 {stages}
 

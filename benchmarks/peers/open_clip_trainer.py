@@ -25,16 +25,16 @@ PACKAGES = ("open_clip_torch", "torch", "transformers", "peft")
 COLUMNS = STEP_COLUMNS
 TEXT = """
 `open_clip_train.train.train_one_epoch` with the image tower locked (`--lock-image`), `xlm-roberta-base-ViT-B-32` at
-full size with random weights, {batch} pairs of 16 tokens, which open_clip's tokenizer pads to 77. It gets tensors
-that are ready: the decoding of images, which it does anew in every epoch, is not counted. Its loop cannot train less
-than the text tower; `--peft lit` trains the same parameters with image embeddings kept from before, `--peft lora` is
-our default. Every case in a process of its own on the same batches, median of {steps} steps after the first.
+full size with random weights, {batch} pairs of 16 tokens, which open_clip's tokenizer pads to 77. It gets ready
+tensors, so its decoding of images in every epoch is not counted. Its loop cannot train less than the text tower.
+`--peft lit` trains the same parameters on stored image embeddings; `--peft lora` is our default. Every case runs in a
+process of its own on the same batches, median of {steps} steps after the first.
 
 {cases}
 
 {ratios}
 
-The losses of the first batch before anything is learnt, without dropout: {losses}.
+The losses of the first batch before any training, without dropout: {losses}.
 """
 CASES = {
     "theirs": Case("open_clip fp32", steps=3, says="open_clip, float32"),

@@ -1,4 +1,4 @@
-"""What a comparison found, on which machine and with which versions, and the file that keeps it."""
+"""The results of a comparison, with machine and versions, and the file that stores them."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def kept(name: str) -> dict[str, Any]:
 
 
 def rounded(value: Any) -> Any:
-    """Numbers to six digits: more were not measured."""
+    """Numbers rounded to six digits."""
     if isinstance(value, dict):
         return {key: rounded(each) for key, each in value.items()}
     if isinstance(value, list):
@@ -98,7 +98,7 @@ def hardware() -> dict[str, Any]:
 
 
 def processor() -> str:
-    """Its name, and whether it multiplies matrices of bfloat16 in units of their own, which decides for some."""
+    """Its name, and whether it has matrix units for bfloat16, which some results depend on."""
     path = Path("/proc/cpuinfo")
     lines = path.read_text().splitlines() if path.exists() else []
     named = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
@@ -126,7 +126,7 @@ def commit() -> str:
 
 
 def said_by(*words: str) -> str:
-    """What a program prints; nothing where it fails or is not there."""
+    """The output of a program; "" where it fails or is not installed."""
     if shutil.which(words[0]) is None:
         return ""
     done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True)

@@ -32,8 +32,8 @@ COLUMNS = {
 }
 TEXT = """
 `capivara translate` of toy captions, {shards} shards of {samples:,} samples, one thread per process; {rounds} rounds,
-the kinds taking turns, medians. "Whole" is the time of the command, "work" what appears from the first shards to the
-last one, so without start-up.
+the kinds taking turns, medians. "Whole" is the time of the command. "Work" is the time from the first shards to the
+last one, without start-up.
 
 {kinds}
 

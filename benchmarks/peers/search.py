@@ -30,14 +30,14 @@ COLUMNS = {
     }
 }
 TEXT = """
-The {k} best of {images:,} images of {dim} numbers that lie around {topics:,} topics: queries per second, the fastest
-of {repeats} batches, ways taking turns.
+The {k} best of {images:,} images of {dim} numbers around {topics:,} topics: queries per second, the fastest of
+{repeats} batches, with the ways taking turns.
 
 {rates}
 
 {ratios}
 
-One query reads all {megabytes:,.0f} MB of embeddings: it is memory that is asked. On vectors without any structure,
+One query reads all {megabytes:,.0f} MB of embeddings, so memory bandwidth limits it. On vectors without any structure,
 which no images have, the inverted file finds {chance_recall:.3f} of the {k} best at {chance_rate:,.0f} queries per
 second.
 """

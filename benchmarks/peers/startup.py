@@ -1,4 +1,4 @@
-"""How long the program takes to say something: --help, and what is missing when no hub can be asked."""
+"""Seconds until the program answers: --help, and the message about missing files without a network."""
 
 from __future__ import annotations
 

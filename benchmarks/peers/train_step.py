@@ -32,9 +32,9 @@ COLUMNS = {
     }
 }
 TEXT = """
-`xlm-roberta-base-ViT-B-32` at full size with random weights; LoRA on query and value and the projection learn. The
-original recipe, in our own words: captions padded to 77 tokens, the frozen image tower run at every step, gradient
-checkpointing, float32. Ours: image embeddings kept from before, captions in chunks of similar length. Every case in a
+`xlm-roberta-base-ViT-B-32` at full size with random weights; LoRA on query and value and the projection are trained.
+The original recipe, in our own words: captions padded to 77 tokens, the frozen image tower run at every step, gradient
+checkpointing, float32. Ours: stored image embeddings, captions in chunks of similar length. Every case runs in a
 process of its own on the same batches, {batch} pairs of 16 tokens, and {large} of 6 to 40; median of 3 to 5 steps
 after the first one or two; peak resident memory with the model's construction (GB are 10⁹ bytes).
 
@@ -42,10 +42,10 @@ after the first one or two; peak resident memory with the model's construction (
 
 {ratios}
 
-With `--memory 2.5GB`, {recomputed} chunks are computed twice. The losses of the first batch before anything is
-learnt, without dropout: {loss_original:.4f} by the original, {loss_fp32:.4f} by ours in float32, {loss_bf16:.4f} in
+With `--memory 2.5GB`, {recomputed} chunks are computed twice. The losses of the first batch before any
+training, without dropout: {loss_original:.4f} by the original, {loss_fp32:.4f} by ours in float32, {loss_bf16:.4f} in
 bfloat16. The peaks of the 16-token cases include the image tower, which makes their image vectors here.
-`torch.compile` is off; nothing here was measured on a GPU. What is learnt by it:
+`torch.compile` is off; nothing here was measured on a GPU. What it learns:
 [toy-world.md](toy-world.md#training-compared) has the plain padded recipe and this one side by side.
 """
 WORDS = 40_000

@@ -1,7 +1,7 @@
 """Translating captions: ours beside argostranslate's API, text by text, and beside a bare CTranslate2.
 
-The captions are sentences about toy scenes as the captioner writes them, so that they come again as synthetic captions
-do; ratios are also given over the distinct ones alone. argostranslate's sentence splitter is left out: it would be
+The captions are sentences about toy scenes as the captioner writes them, so they repeat as often as synthetic captions
+do. Ratios are also given over the distinct ones alone. argostranslate's sentence splitter is left out: it would be
 downloaded, and a caption is one sentence.
 """
 
@@ -26,9 +26,9 @@ _COLUMNS = {"way": ("", ""), "seconds": ("seconds", ",.1f"), "rate": ("captions/
 COLUMNS = {"large": _COLUMNS, "toy": _COLUMNS}
 TEXT = """
 {captions:,} captions of toy scenes, {words:.0f} words each, {distinct:,} of them distinct, English to Portuguese,
-beam {beam}. argostranslate runs without its sentence splitter, which would have to be downloaded, with its defaults
-and, since threads that share one short caption can cost more than they give, with one thread
-(`ARGOS_INTRA_THREADS=1`); its seconds are those of the texts it did within {api_seconds:.0f} s, extrapolated.
+beam {beam}. argostranslate runs without its sentence splitter, which would need a download. It runs with its
+defaults, and with one thread (`ARGOS_INTRA_THREADS=1`), because several threads can be slower on a short caption. Its
+seconds are extrapolated from the texts it did within {api_seconds:.0f} s.
 
 A package of real size (6 + 6 layers, width 480, inner width 2,048, int8), made so that it translates exactly as the
 toy package does ({equal:,} of {captions:,}):

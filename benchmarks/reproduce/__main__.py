@@ -1,5 +1,5 @@
-"""python -m benchmarks.reproduce        every cell, three seeds; killed and run again, it goes on
-python -m benchmarks.reproduce --write        docs/reproduction.md from what was kept"""
+"""python -m benchmarks.reproduce        every cell, three seeds; run it again after a kill, and it resumes
+python -m benchmarks.reproduce --write        docs/reproduction.md from the stored results"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One cell: train as the plan says, by ``capivara train`` itself, and score; what comes out is kept as a small JSON."""
+"""One cell: train as the plan says, by ``capivara train`` itself, and score; the result is stored as a small JSON."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Job:
 
 
 def run(job: Job) -> Result:
-    """The result of a cell: as it was kept, else trained and scored now."""
+    """The stored result of a cell; if there is none, train and score now."""
     if job.path.is_file():
         return json.loads(job.path.read_text("utf-8"))
     clip, found = _trained(job)

@@ -17,7 +17,7 @@ METHODS: dict[str, dict[str, Any]] = {
     "lora-0.01": {"lr": 1e-2},
 }
 """All but the last with the best of five learning rates for Portuguese on other scenes, by benchmarks/toy_training.py;
-the last shows what hangs on it where there are few images."""
+the last shows how much the rate matters with few images."""
 ROUTINES = {"none": "native", "native": "native", "mt-source": "aligned", "mt-pivot": "aligned"}
 """Alignment routines, and the captions each needs."""
 LIT = METHODS["lit"]

@@ -41,7 +41,7 @@ class Plan:
 
 
 def do(plan: Plan, only: Sequence[str] | None = None) -> bool:
-    """Run what is not kept yet, after all that it needs; False when something failed, which is told."""
+    """Run the cells without a stored result, after what they need; False when one failed, which is reported."""
     jobs = [Job(where, cell) for cell in plan.cells(only) for where in plan.worlds]
     open_jobs = [job for job in jobs if not job.path.is_file()]
     if not open_jobs:
@@ -74,7 +74,7 @@ def _cell(job: Job) -> None:
 
 
 def _all(pool: ProcessPoolExecutor, tasks: Sequence[tuple[Any, ...]], out: Path) -> bool:
-    """Do them all; a task that fails is told and does not keep the others from being done."""
+    """Run all tasks. A failed task is reported, and the others still run."""
     began, done, failed = time.monotonic(), 0, 0
     waiting = {pool.submit(_timed, *task): task[0] for task in tasks}
     for future in as_completed(waiting):

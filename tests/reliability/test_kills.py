@@ -21,15 +21,15 @@ def kills(shards: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.Monke
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    shards(*[toy_like(30, 30 * number) for number in range(8)])
+    shards(*[toy_like(16, 16 * number) for number in range(8)])
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     return module
 
 
 def test_workers_killed_again_and_again(kills: ModuleType) -> None:
-    seen = kills.kill_workers(12, PLAN, wait=0.5)
-    assert seen.startswith("12 workers killed one by one, ")
+    seen = kills.kill_workers(6, PLAN, wait=0.3)
+    assert seen.startswith("6 workers killed one by one, ")
     assert "9 files equal a clean run's byte for byte, 0 hidden; 28 samples, each there once" in seen
 
 
