@@ -1,1 +1,1 @@
-"""What our claims about speed, memory and robustness were measured with; not installed."""
+"""The measurements behind our claims about speed, memory and robustness; not installed."""

@@ -58,7 +58,7 @@ def main() -> None:
 
 
 def kill_workers(kills: int, plan: str, engine: Sequence[str] = (), wait: float = 2.0) -> str:
-    """Kill workers of runs over ./shards into ./out until it is complete; returns what was seen, raises if it is wrong.
+    """Kill workers of runs over ./shards into ./out until it is complete; returns a report, raises if it is wrong.
 
     The pace follows the work, so that the kills are spread over all of it. In the middle everything is killed at once.
     """
@@ -93,7 +93,7 @@ def kill_workers(kills: int, plan: str, engine: Sequence[str] = (), wait: float 
 
 
 def full_disk(runs: int, plan: str) -> str:
-    """Run on a disk that has room for a little more each time, until it has enough."""
+    """Run on a disk that grows a little each time, until it is large enough."""
     clean = clean_run(plan)
     needed = sum(path.stat().st_size for path in Path("shards").rglob("*"))
     Path("out").mkdir()
@@ -115,7 +115,7 @@ def full_disk(runs: int, plan: str) -> str:
 
 
 def clean_run(plan: str) -> dict[str, str]:
-    """The digests of what one process makes that nobody disturbs, into ./clean."""
+    """The digests of the files of an uninterrupted run, in ./clean."""
     began = time.monotonic()
     if (run := start(plan, "clean", [])).wait() != 0:
         raise SystemExit(f"the clean run ended with {run.returncode}:\n{Path('log').read_text()}")
@@ -153,7 +153,7 @@ def kill_one(run: subprocess.Popen[bytes], source: random.Random) -> bool:
 
 
 def kill_all(run: subprocess.Popen[bytes]) -> list[psutil.Process]:
-    """SIGKILL to the run and to all that it has started."""
+    """Send SIGKILL to the run and to all processes that it has started."""
     doomed = [psutil.Process(run.pid), *psutil.Process(run.pid).children(recursive=True)]
     for process in doomed:
         try:
@@ -188,7 +188,7 @@ def keys_in(folder: Path) -> list[str]:
 
 
 def content(folder: str) -> dict[str, str]:
-    """File name -> sha256; the costs have a clock in them and are left out."""
+    """File name -> sha256; without the costs, which hold times."""
     files = [file for file in Path(folder).rglob("*") if file.name != "footprint.jsonl"]
     return {
         str(file.relative_to(folder)): hashlib.sha256(file.read_bytes()).hexdigest() if file.is_file() else "a folder"
@@ -269,7 +269,7 @@ def in_child(out: str, log: str) -> Callable[[float | None], int]:
 
 
 def watch(work: Any, step: int, log: Path) -> None:
-    """Note every sample whose captions were made, after they were."""
+    """Log every sample after its captions are made."""
     original = work.__call__
 
     def logging(self: Any, batch: list[Any]) -> Any:

@@ -70,7 +70,7 @@ def ours(url: str) -> None:
 
 
 def downloaded_first(url: str) -> None:
-    """The same work, begun when the file is here."""
+    """The same work, started after the download."""
     with httpx.stream("GET", url) as answer, tempfile.TemporaryFile() as file:
         for block in answer.iter_raw():
             file.write(block)

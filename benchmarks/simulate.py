@@ -85,7 +85,7 @@ def world(**changed: float) -> World:
 
 
 def passes(w: World) -> list[Pass]:
-    """The chain of the paper: caption, translate to one language, embed and score, thin out, drop equal images."""
+    """The chain of the paper: caption, translate to one language, embed, score, filter, remove equal images."""
     us = 1e-6
     sample = w["image_bytes"]
     captioned = sample + w["captions"] * w["caption_bytes"]
@@ -151,7 +151,7 @@ def pairs_hours(w: World, workers: int) -> float:
 
 
 def total_hours(w: World, workers: int = GPUS) -> float:
-    """Hours of the fused pass and both of dedupe, without the simulation's luck."""
+    """Hours of the fused pass and both of dedupe, without random failures."""
     steps = [fused(w), *passes(w)[3:]]
     return sum(max(needs(step, w, workers).values()) * IMAGES / workers for step in steps) / 3600 + pairs_hours(
         w, workers

@@ -60,7 +60,7 @@ EQUAL: dict[str, dict[str, Any]] = {
 }
 CASES = METHODS | OBJECTIVES | EQUAL
 LIKE = {name: "optimised, float32" for name in EQUAL}
-"""Whose learning rate a case takes: those that are to be equal must have one."""
+"""The case whose learning rate another one takes: cases that should agree need the same."""
 
 
 def make_data(folder: Path) -> Path:
@@ -151,7 +151,7 @@ def trained(folder: Path, case: str, rate: float, seed: int) -> Any:
 
 
 def padded(folder: Path, options: Any, seed: int) -> Any:
-    """The same batches, captions padded to 77, one graph for the whole batch: nothing of ours but the data."""
+    """The same batches, captions padded to 77, one graph for the whole batch: only the data is ours."""
     import numpy as np
     import torch
     from torch.nn import functional as F  # noqa: N812
@@ -198,7 +198,7 @@ def _name(case: str, rate: float, seed: int) -> str:
 
 
 def measured(folder: Path, case: str, rate: float, seed: int, split: str) -> dict[str, float]:
-    """``score`` of one run, remembered in the folder."""
+    """``score`` of one run, stored in the folder."""
     import torch
 
     from capivara_cli import console

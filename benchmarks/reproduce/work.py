@@ -59,7 +59,9 @@ def do(plan: Plan, only: Sequence[str] | None = None) -> bool:
         (f"captions {data}, seed {where.seed}", cells.prepare, where, data, model) for where, data, model in pairs
     ]
     trained = [(f"{job.cell.name}, seed {job.world.seed}", _cell, job) for job in open_jobs]
-    with ProcessPoolExecutor(plan.processes, get_context("spawn"), initializer=cells.quiet) as pool:
+    forking = get_context("forkserver")
+    forking.set_forkserver_preload(["torch", "open_clip", "transformers"])  # imported once, not in every process
+    with ProcessPoolExecutor(min(plan.processes, len(open_jobs)), forking, initializer=cells.quiet) as pool:
         stages = (builders, made, chosen, trained)
         return all(_all(pool, stage, plan.out) for stage in stages)
 

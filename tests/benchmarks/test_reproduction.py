@@ -1,4 +1,4 @@
-"""The reproduction of the papers in miniature: its page is what its results say, and its directions hold again."""
+"""The papers in miniature: the page matches the results, and a smaller run shows the same directions."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ PAGE = ROOT / "docs" / "reproduction.md"
 
 
 # --- the committed results ---
-def test_the_page_is_what_the_results_say() -> None:
+def test_the_page_matches_the_results() -> None:
     assert page.page(RESULTS) == PAGE.read_text("utf-8"), "run: python -m benchmarks.reproduce --write"
 
 
@@ -78,7 +78,7 @@ def test_reduced_the_directions_hold(reduced: tuple[Path, str]) -> None:
     assert taught["pt"] > found["english-capivara"]["pt"] + 8
 
 
-def test_reduced_goes_on_with_what_is_missing(reduced: tuple[Path, str]) -> None:
+def test_reduced_resumes_with_the_missing_cell(reduced: tuple[Path, str]) -> None:
     out, said = reduced
     folder = out / "seed0" / "cells"
     before = {path.name: path.stat().st_mtime_ns for path in folder.iterdir()}
@@ -158,7 +158,7 @@ def test_where_a_curve_reaches_english() -> None:
     assert tables.reached([(50, 60.0), (100, 70.0)], 50.0) == "fewer than 50"
 
 
-def test_a_kept_cell_is_not_trained_again(tmp_path: Path) -> None:
+def test_a_stored_cell_is_not_trained_again(tmp_path: Path) -> None:
     job = cells.Job(world.World(tmp_path, 0, world.REDUCED), plan.cells()["opt-pt"])
     job.path.parent.mkdir(parents=True)
     job.path.write_text('{"recall": {"pt": [1, 2]}}')

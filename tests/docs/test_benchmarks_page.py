@@ -1,4 +1,4 @@
-"""docs/benchmarks.md is what the kept results make, and every comparison that is promised is there."""
+"""docs/benchmarks.md matches the stored results, and has every promised comparison."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ PEERS = {
     "decode": "open_clip's transform",
     "scaling": "Ray",
 }
-"""Comparisons that are promised, and how their section names the other."""
+"""The promised comparisons, and the name of each peer in its section."""
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +42,7 @@ def sections() -> dict[str, str]:
     return {part.splitlines()[0].strip(): part for part in parts}
 
 
-def test_the_page_is_what_the_results_make(peers):
+def test_the_page_matches_the_results(peers):
     page = (ROOT / "docs" / "benchmarks.md").read_text("utf-8")
     assert peers.page() == page, "run: python -m benchmarks.peers --write"
 

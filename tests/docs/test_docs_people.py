@@ -74,7 +74,7 @@ def test_every_flag_and_set_in_a_sentence_exists(name: str) -> None:
 
 
 def strings_of_the_program() -> set[str]:
-    """The literal texts of the package, neighbouring ones joined as Python does."""
+    """The string constants of the package; Python joins adjacent ones."""
     found = set()
     for path in (ROOT / "capivara_cli").rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text("utf-8"))):
@@ -98,7 +98,7 @@ def test_every_quoted_message_is_one_of_the_program() -> None:
 
 
 def test_the_tutorial_runs(tmp_path: Path) -> None:
-    """Rehearsal and all that needs no download, in one folder, as one would type it."""
+    """The rehearsal and everything else that needs no download, in one folder, as typed."""
     if not PHOTOS.is_dir():
         pytest.skip("needs the photos of ../shared")
     (tmp_path / "photos").symlink_to(PHOTOS)

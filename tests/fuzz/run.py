@@ -21,7 +21,7 @@ with atheris.instrument_imports(include=["capivara_cli", "json"]):
 
 
 def mutated(data: bytes, max_size: int, seed: int) -> bytes:
-    """libFuzzer's mutation; of tars three in four have their checksums mended, else all would end at the first one."""
+    """libFuzzer's mutation; three in four tars get correct checksums, else all would be refused at the first one."""
     changed = atheris.Mutate(data, max_size)
     return targets.mended(changed)[:max_size] if random.Random(seed).random() < 0.75 else changed
 

@@ -1,4 +1,4 @@
-"""What must hold of any bytes: the targets that hypothesis and the coverage-guided fuzzer share."""
+"""What must hold for any bytes: the targets of hypothesis and of the coverage-guided fuzzer."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Piecemeal(io.BytesIO):
 
 
 def tar(data: bytes) -> None:
-    """A stream is read or refused with a message, and what is read can be written and read again, the same."""
+    """A stream is read, or refused with a message. Writing and reading it again gives the same samples."""
     found = _samples(io.BytesIO(data))
     assert found == _samples(Piecemeal(data)), "it matters how the bytes arrive"
     if isinstance(found, str):
@@ -57,7 +57,7 @@ def _written(samples: list[Sample]) -> bytes:
 
 
 def document(data: bytes) -> None:
-    """Any bytes as a json member: captions, or a reason; and captions that are written are read again, the same."""
+    """Any bytes as a json member give captions or a reason. Writing and reading captions again gives the same."""
     sample = Sample("k", {"json": data})
     try:
         parsed = sample.document

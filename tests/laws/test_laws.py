@@ -1,4 +1,4 @@
-"""The laws of the stream, over every stage: what makes shell pipes safe to use for work that matters."""
+"""The laws of the stream, over every stage: they make shell pipes safe for real work."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def test_law_2_a_stage_with_nothing_left_to_do_returns_every_byte(step: str, tmp
 
 
 @pytest.mark.parametrize("step", ALL.values(), ids=ALL)
-def test_images_and_strange_members_pass_untouched(step: str, tmp_path: Path) -> None:
+def test_images_and_unknown_members_pass_unchanged(step: str, tmp_path: Path) -> None:
     given = [
         Sample(each.key, {**each.members, "txt": b"\xff\x00 as found", "X.bin": bytes(range(256))})
         for each in toy_like(4)
@@ -175,7 +175,7 @@ def test_law_7_only_the_tar_reaches_standard_output(shards: Callable[..., Path],
     assert b"raw chatter" in result.stderr and b"chatter\n" in result.stderr
 
 
-def test_law_8_strangers_read_our_output(shards: Callable[..., Path], tmp_path: Path) -> None:
+def test_law_8_other_programs_read_our_output(shards: Callable[..., Path], tmp_path: Path) -> None:
     folder = shards(toy_like(6))
     shell(f"capivara run 'filter --model toy | dedupe' {folder} --out done", tmp_path)
     path = tmp_path / "done" / "00000.tar"
@@ -237,7 +237,7 @@ def _finished(folder: Path) -> int:
 
 
 def _digests(folder: Path) -> dict[str, str]:
-    """Every file but the costs, which no two runs share; a hidden temporary left behind would show."""
+    """The digest of every file but the costs, which differ between runs. A leftover temporary file shows, too."""
     return {
         path.name: hashlib.sha256(path.read_bytes()).hexdigest()
         for path in folder.iterdir()
@@ -245,9 +245,7 @@ def _digests(folder: Path) -> dict[str, str]:
     }
 
 
-def test_downstream_of_a_killed_command_nothing_pretends_to_be_complete(
-    shards: Callable[..., Path], tmp_path: Path
-) -> None:
+def test_a_failed_command_makes_the_next_one_fail(shards: Callable[..., Path], tmp_path: Path) -> None:
     folder = shards(toy_like(3))
     (folder / "00001.tar").write_bytes(shard_bytes(toy_like(2, 3))[:-700])
     result = shell(f"capivara split {folder} --fraction 0 | capivara dedupe --out done", tmp_path, check=False)
@@ -265,7 +263,7 @@ def test_several_tars_on_standard_input(shards: Callable[..., Path], tmp_path: P
     assert keys == ["00000", "00001", "00002", "00003", "00004"]
 
 
-def test_every_plugin_says_in_one_line_what_it_is() -> None:
+def test_every_plugin_has_a_description_of_one_line() -> None:
     for kind in registry.KINDS:
         assert registry.names(kind), kind
         for name in registry.names(kind):

@@ -1,4 +1,4 @@
-"""Command lines that ask for what does not exist or cannot be."""
+"""Command lines with unknown names or impossible values."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ def _damaged_index(folder: Path) -> None:
 
 
 def _damaged_memory(folder: Path) -> None:
-    """A file of remembered translations that is none."""
+    """A translation memory that is not a database."""
     shards(folder)
     file("cache/translations.sqlite", b"not a database" * 100)(folder)
 

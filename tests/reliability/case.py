@@ -1,4 +1,4 @@
-"""One bad input and what is promised of it."""
+"""One bad input, and what must happen with it."""
 
 from __future__ import annotations
 

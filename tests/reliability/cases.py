@@ -1,4 +1,4 @@
-"""Every way in which an input may be bad: what is wrong, how it is made, the command, and what is promised of it.
+"""All bad inputs: what is wrong, how it is made, the command, and what must happen.
 
 The rows of docs/reliability.md are these cases as they ran; ``python docs/make_reliability.py`` writes them.
 """

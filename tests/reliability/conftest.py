@@ -1,4 +1,4 @@
-"""What the messages on the page may not depend on: keys, the width of the terminal, a ledger of the user's."""
+"""An environment without keys, ledger or terminal width: messages on the page must not depend on them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One command line, run in this process as if it had been typed: its exit code, what it said, its summary."""
+"""One command line, run in this process as if it had been typed: its exit code, messages and summary."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ ENVIRONMENT = {"COLUMNS": "120", "NO_COLOR": "1", "HF_HUB_OFFLINE": "1", "OMP_NU
 
 @dataclass(frozen=True)
 class Ran:
-    """What came of it: ``said`` is standard error, ``shown`` the bytes of standard output."""
+    """The result: ``said`` is standard error, ``shown`` the bytes of standard output."""
 
     code: int
     said: str
@@ -42,7 +42,7 @@ class Ran:
 
 
 def run(words: list[str], folder: Path, stdin: Path | None = None) -> Ran:
-    """Run ``capivara WORDS`` in a folder; ``stdin`` is a file, and nothing without one."""
+    """Run ``capivara WORDS`` in a folder; ``stdin`` is a file; without one, standard input is empty."""
     said, shown = io.StringIO(), folder.parent / f"{folder.name}.stdout"
     code = 0
     with _elsewhere(folder, stdin, shown), contextlib.redirect_stderr(said), contextlib.redirect_stdout(io.StringIO()):
@@ -78,7 +78,7 @@ def _elsewhere(folder: Path, stdin: Path | None, shown: Path) -> Iterator[None]:
 
 
 def run_case(case: Case, folder: Path) -> Ran:
-    """Run the command line of a case in its folder, with a summary where that can be."""
+    """Run the command line of a case in its folder, with a summary where the command has one."""
     words = shlex.split(case.line)
     if "--summary" not in words and "--" not in words:
         words += ["--summary", SUMMARY]

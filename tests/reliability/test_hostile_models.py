@@ -1,4 +1,4 @@
-"""Model folders of strangers: nothing in them is run, nothing outside them is touched, and what is odd is refused."""
+"""Model folders by strangers: no code in them runs, no file outside them is touched, and malformed ones are refused."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ SAFE = "open_clip_model.safetensors"
 
 
 class Payload:
-    """Unpickled, it makes a file: whoever loads it has run a stranger's code."""
+    """Creates a file when it is unpickled: loading it has run a stranger's code."""
 
     def __init__(self, trace: Path) -> None:
         self.trace = trace
@@ -169,7 +169,7 @@ def test_the_text_tower_is_the_folders_own_wherever_the_configuration_points(fol
         assert load_clip(str(folder)).text_digest == load_clip(str(good)).text_digest
 
 
-def test_without_its_own_text_tower_what_it_names_is_refused(folder: Path) -> None:
+def test_a_folder_without_its_own_text_tower_is_refused(folder: Path) -> None:
     (folder / "config.json").unlink()
     for place, message in (("/etc", "no name of a hub"), ("../../etc", "no name of a hub"), ("a/b", "HF_HUB_OFFLINE")):
         names = {"hf_model_name": place}
@@ -256,8 +256,8 @@ def test_the_configuration_of_an_adapter(config: dict[str, Any], message: str, f
     assert str(adapter) in caught.value.message
 
 
-def test_what_an_adapter_says_of_its_classes_is_not_followed(folder: Path, tmp_path: Path) -> None:
-    """The base is the one of ``base.json`` with its checksums; peft imports what ``auto_mapping`` names for no one."""
+def test_classes_that_an_adapter_names_are_not_imported(folder: Path, tmp_path: Path) -> None:
+    """The base is the one of ``base.json`` with its checksums; peft imports no class that ``auto_mapping`` names."""
     named = {"base_model_class": "system", "parent_library": "os"}
     adapter = an_adapter(tmp_path / "adapter", folder, base_model_name_or_path="../../etc", auto_mapping=named)
     (adapter / "adapter_model.safetensors").write_bytes(b"\x02\0\0\0\0\0\0\0{}")
@@ -302,7 +302,7 @@ def test_a_translation_package_that_points_outside_is_refused(name: str, tmp_pat
     assert not list(tmp_path.rglob("evil"))
 
 
-def test_a_link_in_a_translation_package_is_no_link(tmp_path: Path) -> None:
+def test_a_link_in_a_translation_package_is_not_followed(tmp_path: Path) -> None:
     from capivara_cli.stages.translators._package import unpack
 
     with zipfile.ZipFile(tmp_path / "x.argosmodel", "w") as archive:

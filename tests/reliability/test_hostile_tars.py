@@ -1,4 +1,4 @@
-"""Tars made to do harm: each is refused with a message and exit code 1, or what it hides is passed over and counted."""
+"""Malicious tars: each is refused with a message and exit code 1, or its hidden members are ignored and counted."""
 
 from __future__ import annotations
 
@@ -332,7 +332,7 @@ def outcome_of(data: bytes) -> tuple[str, object]:
 
 @pytest.mark.parametrize("name", small_tars())
 def test_every_flipped_bit_of_a_header_is_refused_or_changes_nothing(name: str) -> None:
-    """All 4,096 bits of each header. What is accepted are other spellings of the same checksum.
+    """All 4,096 bits of each header. The accepted ones are other spellings of the same checksum.
 
     A leading zero of it may be a blank, its zero byte a blank and its blank a zero byte: 1 + 1 bits where it ends, and
     one for each leading zero. Every other bit is under the checksum, those of the padding too.

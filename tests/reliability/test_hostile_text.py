@@ -1,4 +1,4 @@
-"""Captions, keys, names and records that strangers wrote to be obeyed: they are shown, everywhere, and nothing more."""
+"""Captions, keys, names and records that try to inject code: they are shown everywhere as text."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def evil_shards(folder: Path, clean: bool = False) -> Path:
 
 
 def on_a_terminal(words: list[str], cwd: Path) -> bytes:
-    """The bytes that a terminal is sent, by standard output and standard error together."""
+    """The bytes that standard output and standard error send to a terminal."""
     master, slave = pty.openpty()
     process = subprocess.Popen([*CAPIVARA, *words], cwd=cwd, stdin=subprocess.DEVNULL, stdout=slave, stderr=slave)
     os.close(slave)
@@ -68,7 +68,7 @@ def on_a_terminal(words: list[str], cwd: Path) -> bytes:
 
 
 def assert_harmless(sent: bytes) -> None:
-    """Nothing but text: no escape sequence, no control character, nothing that turns the direction of what follows."""
+    """Nothing but text: no escape sequence, no control character, nothing that changes the direction of text."""
     text = sent.decode("utf-8")  # strictly: no half of a character
     odd = {char for char in text if not char.isprintable() and char not in "\r\n\t\u200c\u200d"}
     assert odd == set(), [f"U+{ord(char):04X} {unicodedata.name(char, '')}" for char in sorted(odd)]
@@ -92,7 +92,7 @@ class Structure(HTMLParser):
 
 @pytest.fixture(scope="module")
 def evil(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with ``evil/`` and ``clean/``: the same shards, once with texts that want to be obeyed."""
+    """A folder with ``evil/`` and ``clean/``: the same shards, once with texts that try to inject code."""
     folder = tmp_path_factory.mktemp("hostile")
     evil_shards(folder / "evil")
     evil_shards(folder / "clean", clean=True)

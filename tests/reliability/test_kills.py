@@ -16,7 +16,7 @@ PLAN = "dedupe | translate --translator toy --lang pt,xh --no-cache | dedupe --i
 
 @pytest.fixture
 def kills(shards: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    """The benchmark, in a folder with shards; every second image is the one of a sample before."""
+    """The benchmark, in a folder with shards; many images are the same as an earlier one."""
     spec = importlib.util.spec_from_file_location("kills", ROOT / "benchmarks" / "kills.py")
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -27,13 +27,13 @@ def kills(shards: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.Monke
     return module
 
 
-def test_workers_killed_again_and_again(kills: ModuleType) -> None:
+def test_workers_killed_many_times(kills: ModuleType) -> None:
     seen = kills.kill_workers(6, PLAN, wait=0.3)
     assert seen.startswith("6 workers killed one by one, ")
     assert "9 files equal a clean run's byte for byte, 0 hidden; 28 samples, each there once" in seen
 
 
-def test_a_disk_that_is_full_again_and_again(kills: ModuleType, tmp_path: Path) -> None:
+def test_a_disk_that_fills_up_many_times(kills: ModuleType, tmp_path: Path) -> None:
     if os.geteuid() != 0 or not _can_mount(tmp_path):
         pytest.skip("needs to mount a small file system")
     seen = kills.full_disk(2, PLAN)

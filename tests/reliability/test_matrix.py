@@ -1,4 +1,4 @@
-"""Every bad input: its message, exit code and counts, nothing lost, nothing half done left; and the page says so."""
+"""Every bad input: its message, exit code and counts, nothing lost, no incomplete output; and the page agrees."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def page() -> list[str]:
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.wrong)
-def test_what_is_bad_is_said_and_nothing_is_lost(
+def test_bad_input_is_reported_and_nothing_is_lost(
     case: Case, tmp_path: Path, make_reliability: ModuleType, page: list[str]
 ) -> None:
     folder = tmp_path / "work"
@@ -80,14 +80,14 @@ def assert_as_promised(case: Case, ran: Ran) -> None:
 
 
 def assert_untouched(case: Case, before: dict[str, str], folder: Path) -> None:
-    """No input is another one after, whatever went wrong."""
+    """No input has changed, whatever went wrong."""
     after = files(folder)
     kept = {name for name in before if name.partition("/")[0] not in case.changes}
     assert {name: after.get(name) for name in kept} == {name: before[name] for name in kept}
 
 
 def assert_nothing_half_done(case: Case, before: dict[str, str], folder: Path, ran: Ran) -> None:
-    """No temporary stays, and no folder that a failed command began passes for a whole one."""
+    """No temporary file is left, and the folder of a failed command is not taken for finished."""
     assert [name for name in files(folder) if "partial-" in name] == []
     begun = {name for name in ("out", "next") if (folder / name).is_dir()} - {each.partition("/")[0] for each in before}
     for name in begun - {*case.changes}:
@@ -97,7 +97,7 @@ def assert_nothing_half_done(case: Case, before: dict[str, str], folder: Path, r
 
 
 def assert_again_is_the_same(case: Case, folder: Path) -> None:
-    """The same command once more has nothing to do and changes nothing but the account of what it cost."""
+    """The same command once more has nothing to do, and changes only the costs."""
     first = files(folder, but="footprint.jsonl")
     again = run_case(case, folder)
     assert (again.code, again.summary["read"], again.summary["written"]) == (0, 0, 0)

@@ -1,4 +1,4 @@
-"""Keys and passwords come from the environment and from URLs, and are in nothing that is said or written."""
+"""Keys and passwords come from the environment and from URLs, and appear in no message and no file."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ def capivara(folder: Path, *words: str, **environment: str) -> subprocess.Comple
 
 
 def assert_kept_secret(folder: Path, *done: subprocess.CompletedProcess[bytes]) -> None:
-    """No secret in what was said, nor in any file that was written: manifests, tars, ledgers, caches, cards."""
+    """No secret in the messages, nor in any written file: manifests, tars, ledgers, caches, cards."""
     said = b"".join(each.stderr + each.stdout for each in done)
     assert [secret for secret in SECRETS if secret.encode() in said] == [], said.decode()
     told = [
@@ -197,5 +197,5 @@ def test_a_list_of_urls_that_cannot_be_reached(service: Service, tmp_path: Path)
         ("http://host/a.jpg", "http://host/a.jpg"),
     ],
 )
-def test_what_is_stored_of_where_an_image_was_found(given: str, stored: str) -> None:
+def test_the_stored_url_of_an_image(given: str, stored: str) -> None:
     assert Photo(given, [given]).document()["file"] == stored
