@@ -6,7 +6,7 @@ Where a run departs from what was asked, as with a smaller batch, it says so.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +26,7 @@ from capivara_cli.pipeline.env import Env
 from capivara_cli.pipeline.source import Source
 from capivara_cli.shards.archive import Stream
 from capivara_cli.shards.history import History
+from capivara_cli.shards.sample import Sample
 from capivara_cli.storage.files import sweep
 from capivara_cli.training import finish, towers
 from capivara_cli.training.data import Batches, Pool, TrainingData, select
@@ -48,7 +49,7 @@ T = TypeVar("T")
 class _EvalSource:
     """The samples of an eval set in the form of a ``Source`` that, like standard input, has no files to compare."""
 
-    samples: Any
+    samples: Iterable[Sample]
     shards: tuple[str, ...] = ("-",)
     history: History = ()  # type: ignore[assignment]
 
@@ -158,15 +159,17 @@ class Session:
         return self.run_dir.path.parent / FOLDER
 
     @property
-    def _kind(self) -> dict[str, Any]:
-        return {"views": self.options.captions.views, "pixels": self.method == "full"}
+    def _pixels(self) -> bool:
+        """Whether the image tower trains too, and needs images instead of vectors."""
+        return self.method == "full"
 
     def _store(self, clip: Clip) -> Store:
         """The feature store of the input; sessions that need the same features share it."""
-        name = f"{clip.identity} {clip.tokenizer_digest} {self._features} {self._kind}"
+        views = self.options.captions.views
+        name = f"{clip.identity} {clip.tokenizer_digest} {self._features} {views} {self._pixels}"
         if name not in self.stores:
             self.stores[name] = self._together(
-                lambda: features(self.source, clip, self._features, self.env, **self._kind)
+                lambda: features(self.source, clip, self._features, self.env, views=views, pixels=self._pixels)
             )
             return_freed_memory()
         return self.stores[name]
@@ -221,7 +224,7 @@ class Session:
             source: Any = _EvalSource(found.samples)
         else:
             source = Source([name], env)
-        store = self._together(lambda: features(source, clip, self._features, env, pixels=self._kind["pixels"]))
+        store = self._together(lambda: features(source, clip, self._features, env, pixels=self._pixels))
         return store, select(store, [lang]).target
 
     def _objective(self, clip: Clip, data: TrainingData) -> Objective:
