@@ -5,10 +5,14 @@ capivara pack photos/captions.csv --out shards. The format is recognised; --form
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from pathlib import Path
+
+from capivara_cli.errors import BadSample
 from capivara_cli.pipeline.env import Env
 from capivara_cli.pipeline.stage import stage
 from capivara_cli.shards.archive import Stream
-from capivara_cli.stages.importers import _packing
+from capivara_cli.stages.importers import _columns, _packing, _sources
 
 
 @stage("pack", _packing.PackOptions, begins=True)
@@ -16,3 +20,25 @@ def pack(samples: Stream, options: _packing.PackOptions, env: Env) -> Stream:
     """Yield one sample for each image of the sources, its bytes untouched; bad rows and images are counted."""
     for source in env.inputs:
         yield from _packing.samples(source, options, env)
+
+
+def importer_of(source: str, wanted: str = "auto") -> str:
+    """The name of the importer that reads a source. Raises ``CapivaraError`` if none does, or ``wanted`` is unknown."""
+    return _packing.importer_of(source, wanted)
+
+
+def columns_of(names: Iterable[str], table: str) -> tuple[str, tuple[str, ...]]:
+    """The column of images and the columns of captions of a table; ``table`` is named in errors."""
+    found = _columns.find_columns(names, table)
+    return found.image, tuple(found.captions)
+
+
+def is_packed(path: Path) -> bool:
+    """Whether a file or folder is shards whose samples have captions in our form."""
+    if not _sources.is_tar(path):
+        return False
+    try:
+        first = _sources.first_sample(path)
+    except BadSample:
+        return False  # pack drops it, counted
+    return first is not None and isinstance(first.document.get("captions"), list)

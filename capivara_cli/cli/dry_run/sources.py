@@ -14,8 +14,7 @@ from capivara_cli import registry
 from capivara_cli.cli.dry_run.census import Census, Kind, Origin, census_of
 from capivara_cli.shards.inputs import find_shards
 from capivara_cli.shards.sample import IMAGE_SUFFIXES
-from capivara_cli.stages.importers import _packing
-from capivara_cli.stages.importers._columns import find_columns
+from capivara_cli.stages.pack import columns_of, importer_of
 
 _PHOTO_BYTES = 60_000.0
 """Bytes of a sample where the sizes of photos are not known."""
@@ -44,7 +43,7 @@ def _in_shards(samples: float, size: int) -> tuple[float, ...]:
 
 
 def _census(source: str, options: Any) -> Census:
-    importer = _packing.importer_of(source, options.format)
+    importer = importer_of(source, options.format)
     count = _COUNTERS.get(importer)
     if count is None:
         return census_of(find_shards([source]))
@@ -84,9 +83,9 @@ def _named(path: Path, importer: str) -> Counted:
     columns, images, captions = None, set[str](), 0
     with open(table, encoding="utf-8-sig", errors="replace", newline="") as lines:
         for row in _rows_of(table, lines):
-            columns = columns or find_columns(row, str(table))
-            images.add(str(row.get(columns.image)))
-            cells = [row.get(name) for name in columns.captions]
+            columns = columns or columns_of(row, str(table))
+            images.add(str(row.get(columns[0])))
+            cells = [row.get(name) for name in columns[1]]
             captions += sum(len(cell) if isinstance(cell, list) else bool(cell) for cell in cells)
     return Counted(len(images), captions)
 

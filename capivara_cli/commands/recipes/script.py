@@ -12,7 +12,7 @@ from typing import Any
 from capivara_cli import languages, registry
 from capivara_cli.cli.parameters import parse_plan
 from capivara_cli.commands.recipes.recipe import HELDOUT, Part, Recipe, parse
-from capivara_cli.errors import BadSample, CapivaraError
+from capivara_cli.errors import CapivaraError
 from capivara_cli.models.clip_files import DEFAULT_MODEL, check_model, unknown_model
 from capivara_cli.models.generation import Setup
 from capivara_cli.models.run_folder import RunDir
@@ -158,18 +158,10 @@ def _plan(steps: Sequence[Sequence[str]]) -> str:
 
 def _is_ours(text: str) -> bool:
     """Whether an input is shards with captions in our form. Remote shards are taken to be."""
-    from capivara_cli.stages.importers._sources import first_sample, is_tar
+    from capivara_cli.stages.pack import is_packed
 
     path = Path(text)
-    if not path.exists():
-        return ".tar" in text
-    if not is_tar(path):
-        return False
-    try:
-        first = first_sample(path)
-        return first is not None and isinstance(first.document.get("captions"), list)
-    except BadSample:
-        return False  # pack drops it, counted
+    return is_packed(path) if path.exists() else ".tar" in text
 
 
 def _architectures() -> set[str]:
