@@ -29,7 +29,7 @@ class Options:
     k_min: int = opt(3, "keep at least this many captions of a language", min=1)
     lang: str = opt("", "only captions in these languages, comma-separated [default: all]")
     paper: bool = opt(
-        False, "Algorithm 1 exactly as published: ignores --k-min at the end, drops the most unusual captions"
+        False, "Algorithm 1 as published: compares words, may keep fewer than --k-min, loses unusual captions"
     )
     captions: Literal["thin", "keep"] = opt("thin", "keep: leave captions as they are, compare only images")
     images: Literal["keep", "exact", "phash", "embedding"] = opt(
