@@ -64,9 +64,11 @@ capivara report runs/lora --shards captioned,translated,ready
 capivara list languages > languages.txt
 capivara list captioners > captioners.txt
 """
-_CLOCK = re.compile(r'"(seconds|samples_per_second|cpu_seconds|pairs_per_second|peak_memory|date|time|id)": [^,}\n]+')
-_SKIPPED = {"footprint.json", "footprint.jsonl", "MODEL_CARD.md", "report.html"}
-"""Files with times or measured costs; of those that are pages, the text without numbers is hashed."""
+_MEASURED = re.compile(
+    r'"(seconds|search_seconds|samples_per_second|pairs_per_second|mtime_ns|corpus|peak_bytes|date)": [^,}\n]+|"timing": \{[^}]*\}'
+)
+_COSTS = {"footprint.json", "footprint.jsonl", "MODEL_CARD.md", "report.html"}
+"""Files that hold measured costs: their bytes differ in every run, so only their names are recorded."""
 
 
 def main() -> None:
@@ -86,20 +88,20 @@ def main() -> None:
         if done.returncode:
             sys.stderr.write(f"exit {done.returncode}: {command}\n")
     found = {
-        str(path.relative_to(folder)): digest(path)
+        str(path.relative_to(folder)): digest(path, folder)
         for path in sorted(folder.rglob("*"))
         if path.is_file() and not any(part.startswith(".") for part in path.relative_to(folder).parts)
     }
     sys.stdout.write(json.dumps(found, indent=1) + "\n")
 
 
-def digest(path: Path) -> str:
-    """The sha256 of a file; of text with clocks in it, of what is left without them."""
+def digest(path: Path, root: Path) -> str:
+    """The sha256 of a file, without what is measured or names ``root`` in it; "" for a file of costs."""
+    if path.name in _COSTS:
+        return ""
     content = path.read_bytes()
-    if path.name in _SKIPPED:
-        content = re.sub(rb"[\d.,:TZ+-]+", b"#", content)
-    elif path.suffix in {".json", ".jsonl"}:
-        content = _CLOCK.sub("", content.decode()).encode()
+    if path.suffix in {".json", ".jsonl"}:
+        content = _MEASURED.sub("", content.decode().replace(str(root.resolve()), "FOLDER")).encode()
     return hashlib.sha256(content).hexdigest()
 
 
