@@ -95,7 +95,7 @@ def a_processor(vocabulary: int) -> Any:
     from tokenizers import Tokenizer, models, pre_tokenizers, processors
     from transformers import Blip2Processor, BlipImageProcessor, PreTrainedTokenizerFast
 
-    from capivara_cli.stages.captioners._prompts import PREFIXES
+    from capivara_cli.languages.prompts import PREFIXES
 
     words = dict.fromkeys(" ".join(PREFIXES).split())
     known = {"<unk>": 0, "<pad>": 1, "</s>": 2, "<image>": vocabulary - 1}
@@ -115,7 +115,7 @@ def naive(describe: Any, images: Sequence[Any]) -> list[list[str]]:
     """The original's loop: for every prefix the processor and the whole model, over the whole batch of images."""
     import torch
 
-    from capivara_cli.stages.captioners._prompts import PREFIXES
+    from capivara_cli.languages.prompts import PREFIXES
 
     model, processor = describe.model, describe.processor
     ends = set(model.language_model.generation_config.eos_token_id)  # "\n" in the real one, which strip takes off
@@ -133,8 +133,8 @@ def naive(describe: Any, images: Sequence[Any]) -> list[list[str]]:
 
 
 def ours(describe: Any, images: Sequence[Any]) -> list[list[str]]:
+    from capivara_cli.languages.prompts import PREFIXES
     from capivara_cli.models.generation import Draw
-    from capivara_cli.stages.captioners._prompts import PREFIXES
 
     draws = [Draw(prefix) for prefix in PREFIXES]
     return describe([describe.prepare(image) for image in images])([draws] * len(images))
@@ -185,9 +185,9 @@ def timed(work: Callable[..., list[list[str]]], *given: Any) -> tuple[float, lis
 def measure(setup: Setup) -> Found:
     import torch
 
+    from capivara_cli.languages.prompts import PREFIXES
     from capivara_cli.models.generation import Setup as Generation
     from capivara_cli.stages.captioners._blip2 import Blip2Captioner
-    from capivara_cli.stages.captioners._prompts import PREFIXES
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
     size = FULL if device == "cuda" else REDUCED

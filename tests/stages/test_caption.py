@@ -14,6 +14,7 @@ from support.made import a_sample, jpeg
 from capivara_cli import languages
 from capivara_cli.errors import CapivaraError, UsageError
 from capivara_cli.languages.caption_cleaning import Cleaner, goes_in_circles
+from capivara_cli.languages.prompts import PREFIXES
 from capivara_cli.models.generation import Decoding, Draw, Setup
 from capivara_cli.pipeline.env import Env
 from capivara_cli.pipeline.options import Settings, check_bounds
@@ -21,7 +22,6 @@ from capivara_cli.shards.sample import Caption, Sample
 from capivara_cli.stages.caption import Options, caption
 from capivara_cli.stages.captioners import blip2
 from capivara_cli.stages.captioners._blip2 import Blip2Captioner, rows_that_fit
-from capivara_cli.stages.captioners._prompts import PREFIXES
 
 from support.tiny_models import tiny_blip2  # isort: skip
 

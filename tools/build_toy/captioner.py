@@ -25,7 +25,7 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from capivara_cli.stages.captioners._prompts import PREFIXES
+from capivara_cli.languages.prompts import PREFIXES
 from capivara_cli.toy import grammar, scenes
 from tools.build_toy import sight
 from tools.build_toy.fit import fit

@@ -23,7 +23,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase, XLMRobertaConfig
 
-from capivara_cli.stages.captioners._prompts import PREFIXES
+from capivara_cli.languages.prompts import PREFIXES
 from capivara_cli.toy.grammar import LANGUAGES, brief, describe, noun_phrase
 from capivara_cli.toy.scenes import Scene, draw, sample_scenes
 from tools.build_toy import vocabulary

@@ -19,7 +19,7 @@ from safetensors.torch import load_file, save_file
 from tokenizers import ByteLevelBPETokenizer, Tokenizer
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from capivara_cli.stages.captioners._prompts import PREFIXES
+from capivara_cli.languages.prompts import PREFIXES
 from capivara_cli.toy import grammar, scenes
 from tools.build_toy.captioner import caption, habit
 from tools.build_toy.fit import fit

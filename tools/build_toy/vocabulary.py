@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
-from capivara_cli.stages.captioners._prompts import PREFIXES
+from capivara_cli.languages.prompts import PREFIXES
 from capivara_cli.toy.grammar import LANGUAGES, brief, noisy, parallel
 from capivara_cli.toy.scenes import sample_scenes
 

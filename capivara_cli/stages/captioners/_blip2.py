@@ -11,11 +11,11 @@ from transformers import LogitsProcessorList
 
 from capivara_cli.errors import CapivaraError
 from capivara_cli.languages import Language
-from capivara_cli.languages.prompts import is_request
+from capivara_cli.languages.prompts import PREFIXES, is_request
 from capivara_cli.models.decoding import Halving, Prompts, SeededSampling, continued, ends_of, padded, roomy_cache
 from capivara_cli.models.generation import Draw, Setup
 from capivara_cli.models.transformers_models import LOAD_ERRORS, load_model, without_bars
-from capivara_cli.stages.captioners._prompts import PREFIXES, in_english, only_english
+from capivara_cli.stages.captioners._prompts import in_english, only_english
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -11,10 +11,10 @@ from transformers.modeling_outputs import BaseModelOutput
 
 from capivara_cli.errors import CapivaraError
 from capivara_cli.languages import Language
-from capivara_cli.languages.prompts import is_request
+from capivara_cli.languages.prompts import PREFIXES, is_request
 from capivara_cli.models.generation import Setup
 from capivara_cli.stages.captioners._generating import GeneratingCaptioner, Row
-from capivara_cli.stages.captioners._prompts import PREFIXES, in_english, only_english
+from capivara_cli.stages.captioners._prompts import in_english, only_english
 
 _BLANK = Image.new("RGB", (64, 64))
 

@@ -12,11 +12,11 @@ from PIL import Image as Pillow
 
 from capivara_cli.errors import CapivaraError
 from capivara_cli.languages import Language
-from capivara_cli.languages.prompts import is_request
+from capivara_cli.languages.prompts import PREFIXES, is_request, unquoted
 from capivara_cli.models.generation import Setup
 from capivara_cli.stages.captioners._generating import GeneratingCaptioner, Row
-from capivara_cli.stages.captioners._prompts import PREFIXES, in_english
-from capivara_cli.stages.captioners._requests import REQUEST, requests, unquoted
+from capivara_cli.stages.captioners._prompts import in_english
+from capivara_cli.stages.captioners._requests import REQUEST, requests
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -5,20 +5,6 @@ from __future__ import annotations
 from capivara_cli.errors import CapivaraError
 from capivara_cli.languages import Language
 
-PREFIXES = (
-    "the foreground features",
-    "a photo of",
-    "a picture of",
-    "this is a scene depicting",
-    "an image of",
-    "portrait of a",
-    "this image captures a moment of",
-    "a painting of",
-    "an art of",
-    "the picture shows",
-)
-"""The ten prefixes of CAPIVARA (arXiv 2310.13683), in its order; one caption is made to continue each."""
-
 
 def in_english(language: Language) -> bool:
     return language.code == "en"

@@ -7,6 +7,7 @@ from capivara_cli.languages import Language
 REQUEST = "Write a one-sentence caption of this image."
 """What a chat model is asked before it is made to begin its answer with a prefix."""
 
+
 _REQUESTS = (
     "Write a one-sentence caption of this image in {language}.",
     "Describe this image in {language}, in one short sentence.",
@@ -14,7 +15,6 @@ _REQUESTS = (
     "What is happening in this image? Answer with one sentence in {language}.",
     "Write an alternative text for this image, one sentence in {language}.",
 )
-_QUOTES = {'"': '"', "'": "'", "“": "”", "«": "»", "„": "“", "「": "」", "*": "*"}  # fmt: skip
 
 
 def requests(language: Language) -> tuple[str, ...]:
@@ -36,16 +36,3 @@ def asking_for(prefix: str) -> str:
     return (
         f'Write a one-sentence caption of this image in the language of the words "{prefix}", and begin it with them.'
     )
-
-
-def unquoted(answer: str) -> str:
-    """An answer without the quotation marks (or asterisks) around the whole of it.
-
-    >>> unquoted('"A dog."'), unquoted('"Stop" says a sign'), unquoted('"Stop" and "Go"')
-    ('A dog.', '"Stop" says a sign', '"Stop" and "Go"')
-    """
-    text = answer.strip()
-    closing = _QUOTES.get(text[:1])
-    if closing and len(text) > 2 and text.endswith(closing) and closing not in text[1:-1]:
-        return text[1:-1].strip()
-    return text

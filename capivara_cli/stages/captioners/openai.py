@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 from capivara_cli import console
 from capivara_cli.errors import CapivaraError, UsageError
 from capivara_cli.languages import Language
-from capivara_cli.languages.prompts import is_request
+from capivara_cli.languages.prompts import PREFIXES, is_request, unquoted
 from capivara_cli.models.generation import Draw, Setup
 from capivara_cli.models.http_service import Chat, Refused
-from capivara_cli.stages.captioners._prompts import PREFIXES, in_english
-from capivara_cli.stages.captioners._requests import asking_for, requests, unquoted
+from capivara_cli.stages.captioners._prompts import in_english
+from capivara_cli.stages.captioners._requests import asking_for, requests
 
 if TYPE_CHECKING:
     from PIL.Image import Image

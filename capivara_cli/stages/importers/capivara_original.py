@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from capivara_cli.errors import BadSample
+from capivara_cli.languages.prompts import PREFIXES
 from capivara_cli.pipeline.env import Env
 from capivara_cli.shards.sample import Caption, Sample
-from capivara_cli.stages.captioners._prompts import PREFIXES
 from capivara_cli.stages.importers._columns import language_code
 from capivara_cli.stages.importers._packing import PackOptions
 from capivara_cli.stages.importers._photos import ALT

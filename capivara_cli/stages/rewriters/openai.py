@@ -8,9 +8,9 @@ from typing import Any
 from capivara_cli import console
 from capivara_cli.errors import CapivaraError
 from capivara_cli.languages import Language
+from capivara_cli.languages.prompts import unquoted
 from capivara_cli.models.generation import Ask, Setup
 from capivara_cli.models.http_service import Chat, Refused
-from capivara_cli.stages.captioners._requests import unquoted
 from capivara_cli.stages.rewriters._exemplars import Exemplars, exemplars
 
 

@@ -12,11 +12,11 @@ from PIL import Image
 
 from capivara_cli import languages
 from capivara_cli.errors import CapivaraError
+from capivara_cli.languages.prompts import PREFIXES
 from capivara_cli.models import transformers_models
 from capivara_cli.models.generation import Decoding, Draw, Setup
 from capivara_cli.stages.captioners import hf
 from capivara_cli.stages.captioners._blip2 import Blip2Captioner
-from capivara_cli.stages.captioners._prompts import PREFIXES
 from capivara_cli.stages.captioners._requests import REQUEST
 
 from support.tiny_models import tiny_blip2, tiny_gpt2  # isort: skip

@@ -21,11 +21,11 @@ from support.made import a_sample, jpeg
 
 from capivara_cli import languages
 from capivara_cli.errors import CapivaraError, UsageError
+from capivara_cli.languages.prompts import PREFIXES
 from capivara_cli.models.generation import Decoding, Draw, Setup
 from capivara_cli.models.http_service import Endpoint, Refused
 from capivara_cli.shards.images import decode_image
 from capivara_cli.stages.captioners import openai
-from capivara_cli.stages.captioners._prompts import PREFIXES
 
 ENGLISH, PORTUGUESE = languages.get("en"), languages.get("pt")
 REQUEST = "Describe the image."

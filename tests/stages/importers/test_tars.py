@@ -14,8 +14,8 @@ from support.made import jpeg
 from support.packed import pack, said
 
 from capivara_cli.errors import CapivaraError, TruncatedInput
+from capivara_cli.languages.prompts import PREFIXES
 from capivara_cli.shards.sample import Caption, encode_json
-from capivara_cli.stages.captioners._prompts import PREFIXES
 from capivara_cli.stages.importers._packing import importer_of
 
 RED = jpeg((255, 0, 0))
