@@ -16,8 +16,8 @@ from capivara_cli import console
 from capivara_cli.errors import CapivaraError, UsageError
 from capivara_cli.pipeline.command import command
 from capivara_cli.pipeline.env import Env
-from capivara_cli.shards.manifest import MANIFEST, Manifest
-from capivara_cli.storage.claims import Seen, clock, look
+from capivara_cli.shards.manifest import MANIFEST, Manifest, ShardEntry
+from capivara_cli.storage.claims import ClaimSeen, clock, look
 
 _LATELY = 50
 """Shards that the rate is of: the last ones that were finished."""
@@ -51,15 +51,15 @@ def _status(folder: Path) -> dict[str, Any]:
     done = manifest.done
     rate = _rate(folder, done, now)
     left = None if manifest.shards is None else max(0, manifest.shards - len(done))
-    read = sum(int(entry.get("read", 0)) for entry in done.values())
+    read = sum(entry.read or 0 for entry in done.values())
     return {
         "folder": str(folder),
-        "plan": " | ".join(str(step.get("step", "?")) for step in manifest.plan),
+        "plan": manifest.steps,
         "shards": manifest.shards,
         "done": len(done),
         "left": left,
         "read": read,
-        "written": sum(int(entry.get("written", 0)) for entry in done.values()),
+        "written": sum(entry.written or 0 for entry in done.values()),
         "dropped": dict(_dropped(done)),
         "passes": _passes(folder),
         "claims": claims,
@@ -68,12 +68,12 @@ def _status(folder: Path) -> dict[str, Any]:
     }
 
 
-def _claims(folder: Path) -> list[Seen]:
+def _claims(folder: Path) -> list[ClaimSeen]:
     paths = [*sorted(folder.glob(".*.claim")), *sorted(folder.glob(".corpus-*/.*.claim"))]
     return [seen for path in paths if (seen := look(path)) is not None]
 
 
-def _claim(seen: Seen) -> dict[str, Any]:
+def _claim(seen: ClaimSeen) -> dict[str, Any]:
     """A claim as a row; an unreadable one has no process."""
     holder = seen.holder
     return {
@@ -91,18 +91,18 @@ def _alive(claims: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     return [claim for claim in claims if not claim["stale"]]
 
 
-def _dropped(done: dict[str, dict[str, Any]]) -> Counter[str]:
-    steps = [step for entry in done.values() for step in entry.get("steps", ())]
-    return sum((Counter(step["dropped"]) for step in steps), Counter())
+def _dropped(done: dict[str, ShardEntry]) -> Counter[str]:
+    steps = [step for entry in done.values() for step in entry.steps or ()]
+    return sum((Counter(step.dropped) for step in steps), Counter())
 
 
-def _rate(folder: Path, done: dict[str, dict[str, Any]], now: float) -> float | None:
+def _rate(folder: Path, done: dict[str, ShardEntry], now: float) -> float | None:
     """Samples a second, of the shards finished last: what they read, over the time since the first of them."""
     times = []
     for name, entry in done.items():
         path = folder / name
         if path.is_file():
-            times.append((path.stat().st_mtime, int(entry.get("read", 0))))
+            times.append((path.stat().st_mtime, entry.read or 0))
     first, *last = sorted(times)[-_LATELY:] or [(now, 0)]
     seconds = now - first[0]
     return round(sum(read for _, read in last) / seconds, 2) if last and seconds > 0 else None

@@ -1,14 +1,13 @@
-"""HTTP services: many requests at once, failures tried again with growing pauses, answers in order.
+"""HTTP services: many requests at once, failed ones repeated with growing pauses, answers in order.
 
-What is wrong with one request (400, 413, 422) is that request's; what is wrong with all of them (no key, no such model,
-nobody there) is a ``CapivaraError``, after which no request is tried again. Keys come from the environment and are in
-no message, also where a service repeats them.
+A request that the service refuses (400, 413, 422) fails alone. A failure of all requests (no key, no such model, no
+server) is a ``CapivaraError``, after which no request is repeated. Keys come from the environment and appear in no
+message, even where a service repeats them.
 """
 
 from __future__ import annotations
 
 import os
-import random
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -17,21 +16,20 @@ from typing import Any
 
 from capivara_cli import __version__, console
 from capivara_cli.errors import CapivaraError
+from capivara_cli.storage.retry import HttpStatus, Retry, is_refusal
 from capivara_cli.urls import public_url, without_secrets
 
-TRIES = 7
-LONGEST_PAUSE = 60.0  # seconds
-TIMEOUT = 300.0
+TIMEOUT = 300.0  # seconds
+LONGEST_PAUSE = 60.0
 
-_AGAIN = frozenset({408, 409, 425, 429})
 _REFUSED = frozenset({400, 413, 415, 422})
 
 
 @dataclass(frozen=True)
 class Refused:
-    """The service will not answer this request, however often it is asked.
+    """The answer to a request that the service refuses, and would refuse again.
 
-    ``parameter`` is what the service does not take, where it says that this is all.
+    ``parameter`` is the only thing wrong with the request, where the service says so: it does not take this parameter.
     """
 
     why: str
@@ -39,7 +37,7 @@ class Refused:
 
 
 class Endpoint:
-    """A service at a base URL. ``key_variable`` is the environment variable with the key, if it needs one."""
+    """A service at a base URL. ``key_variable`` is the environment variable with its key, if it needs one."""
 
     def __init__(
         self,
@@ -48,7 +46,7 @@ class Endpoint:
         key_variable: str = "",
         scheme: str = "Bearer",
         concurrency: int = 16,
-        tries: int = TRIES,
+        tries: int = 0,
     ) -> None:
         import httpx
 
@@ -68,39 +66,39 @@ class Endpoint:
         self._given_up = Event()
 
     def post_all(self, path: str, bodies: Sequence[dict[str, Any]]) -> list[Any]:
-        """POST every body as JSON; the parsed answers in order, ``Refused`` where there is none to be had."""
+        """POST every body as JSON; returns the parsed answers in order, ``Refused`` for a request that has none."""
         pending = [self._pool.submit(self.post, path, body) for body in bodies]
         try:
             return [each.result() for each in pending]
-        except BaseException:  # Ctrl-C as well: the program would wait for what the others still try
+        except BaseException:  # Ctrl-C as well: the program would wait for the tries of the others
             self._given_up.set()
             for each in pending:
                 each.cancel()
             raise
 
     def post(self, path: str, body: dict[str, Any]) -> Any:
-        """One request, tried again while the service is busy or away. Raises ``CapivaraError`` when it stays so."""
+        """The answer to one request, repeated while the service is busy or away.
+
+        Raises ``CapivaraError`` when it stays so, or when every request would fail.
+        """
         import httpx
 
         url, shown = (f"{base}/{path.lstrip('/')}" for base in (self.base_url, self.shown_url))
-        why, pause = "", 0.0
-        for attempt in range(self.tries):
-            if self._given_up.wait(pause):
-                break
-            pause = min(LONGEST_PAUSE, 0.5 * 2**attempt) * random.uniform(0.5, 1.0)
-            try:
-                answer = self._client.post(url, json=body)
-            except httpx.TransportError as error:
-                why = self._without_key(str(error)) or type(error).__name__
-                continue
-            if answer.status_code in _AGAIN or answer.status_code >= 500:
-                why = f"HTTP {answer.status_code}: {self._said(answer)}"
-                pause = _asked_to_wait(answer) or pause
-                continue
-            return self._understood(shown, answer)
-        raise CapivaraError(
-            f"{shown}: no answer after {self.tries} tries: {why}", "run the same command again: with --out, it goes on"
-        )
+
+        def asked() -> Any:
+            if self._given_up.is_set():
+                raise CapivaraError(f"{shown}: another request has failed")
+            answer = self._client.post(url, json=body)
+            if answer.status_code >= 400 and not is_refusal(answer.status_code):
+                raise HttpStatus.of(answer, self._said(answer))
+            return answer
+
+        def why(error: BaseException) -> str:
+            return self._without_key(str(error)) or type(error).__name__
+
+        caught = (httpx.TransportError, HttpStatus)
+        retry = Retry(shown, lambda: caught, why, tries=self.tries, longest=LONGEST_PAUSE, pause=self._given_up.wait)
+        return self._understood(shown, retry.over(asked))
 
     def _understood(self, url: str, answer: Any) -> Any:
         status = answer.status_code
@@ -119,7 +117,7 @@ class Endpoint:
             raise CapivaraError(f"{url}: the answer is not JSON", "is --base-url right?") from error
 
     def _said(self, answer: Any) -> str:
-        """What a service says went wrong, in one short line."""
+        """The service's own account of an error, in one short line."""
         error = _error(answer)
         said = error.get("message", error) if isinstance(error, dict) else error
         return self._without_key(" ".join(str(said).split()))[:300]
@@ -129,7 +127,7 @@ class Endpoint:
 
 
 def _error(answer: Any) -> Any:
-    """What a service sent instead of an answer: the ``error`` of its JSON, else all of it."""
+    """The ``error`` in the JSON of an answer, else all of its text."""
     try:
         said = answer.json()
     except ValueError:
@@ -138,22 +136,14 @@ def _error(answer: Any) -> Any:
 
 
 def _not_taken(answer: Any) -> str:
-    """The parameter that is all that is wrong with a request, in the words of OpenAI; else ""."""
+    """The only parameter that is wrong with a request, as OpenAI names it; else ""."""
     error = _error(answer)
     if isinstance(error, dict) and str(error.get("code", "")).startswith("unsupported_"):
         return str(error.get("param") or "")
     return ""
 
 
-def _asked_to_wait(answer: Any) -> float:
-    """Seconds of a ``Retry-After`` header, 0 where there is none; a date is not waited for."""
-    try:
-        return min(LONGEST_PAUSE, max(0.0, float(answer.headers.get("retry-after", ""))))
-    except ValueError:
-        return 0.0
-
-
-# Without these a request still means the same, and what OpenAI's newer models take instead.
+# A request means the same without these. OpenAI's newer models take one of them under another name.
 _DISPENSABLE = frozenset({"max_tokens", "temperature", "top_p", "seed", "repetition_penalty"})
 _NEWER = {"max_tokens": "max_completion_tokens"}
 
@@ -171,12 +161,12 @@ class Chat:
                 "OPENAI_API_KEY is not set", "set it, or name another service: --base-url http://localhost:8000/v1"
             )
         self.endpoint = Endpoint(url, key_variable="OPENAI_API_KEY", concurrency=concurrency)
-        self._names: dict[str, str] = {}  # what the service calls a parameter, "" for one that it does not take
+        self._names: dict[str, str] = {}  # the service's name of a parameter, "" for one that it does not take
 
     def ask_all(self, requests: Sequence[dict[str, Any]]) -> list[str | Refused]:
         """The text of the first choice for each request (messages, temperature, seed …), in order.
 
-        What the model does not take is left out from then on, which is said once.
+        A parameter that the model does not take is left out from then on, with one warning.
         """
         answers = self._asked(requests)
         while news := self._not_taken(answers):
@@ -193,7 +183,7 @@ class Chat:
         return self.endpoint.post_all("chat/completions", bodies)
 
     def _not_taken(self, answers: Sequence[Any]) -> set[str]:
-        """What requests were refused for and is from now on called otherwise or left out."""
+        """The parameters that requests were refused for; from now on they get another name, or are left out."""
         refused = {answer.parameter: answer.why for answer in answers if isinstance(answer, Refused)}
         news = (refused.keys() & _DISPENSABLE) - self._names.keys()
         for name in sorted(news):

@@ -1,7 +1,7 @@
-"""Files from the Hugging Face hub: the local cache first, a quick look whether the hub is there, then the download.
+"""Files from the Hugging Face hub: from the local cache, else downloaded.
 
-``huggingface_hub`` alone retries for 23 seconds per file when there is no network; here one probe decides in at most
-four, and the error says what was needed, from where, how large it is, and how to go on without.
+``huggingface_hub`` alone retries for 23 seconds per file when there is no network. Here one request finds out within
+four seconds, and the error names the files, their size, where they come from, and what to do without the hub.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 
 from capivara_cli.errors import CapivaraError
+from capivara_cli.storage.retry import GivenUp, Retry
 
 _PROBE_SECONDS = 4.0
 
@@ -20,11 +21,11 @@ TOKENIZER_FILES = ("tokenizer*", "*.model", "vocab.*", "merges.txt", "special_to
 
 @dataclass(frozen=True)
 class Need:
-    """What is wanted of one repository.
+    """The files that are needed of one repository.
 
-    ``choices``: of each group, the first file that the repository has is taken, and it must have one.
-    ``extras``: patterns of files that are taken where present. ``what`` and ``size`` are for the reader of an error
-    ("the CLIP weights", "1.5 GB"); ``ways`` are lines that say how to go on without the hub.
+    ``choices``: groups of names; the first file of each group that the repository has is taken, and it must have one.
+    ``extras``: patterns of files that are taken where present. ``what`` and ``size`` are for error messages ("the CLIP
+    weights", "1.5 GB"); ``ways`` are lines that say what to do without the hub.
     """
 
     repo: str
@@ -37,9 +38,9 @@ class Need:
 
 
 def folder(need: Need) -> Path:
-    """The local folder that holds what is needed, downloaded on first use. ``CapivaraError`` when it cannot be had."""
+    """The local folder with the files, downloaded on first use. Raises ``CapivaraError`` when they cannot be had."""
     from huggingface_hub import constants, snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+    from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
 
     try:
         cached = Path(snapshot_download(need.repo, repo_type=need.kind, local_files_only=True))
@@ -54,14 +55,29 @@ def folder(need: Need) -> Path:
     if (problem := _unreachable(constants.ENDPOINT)) is not None:
         raise _missing(need, f"{constants.ENDPOINT} cannot be reached: {problem}")
     try:
-        names = _wanted(need)
-        return Path(snapshot_download(need.repo, repo_type=need.kind, allow_patterns=names))
-    except (HfHubHTTPError, OSError) as error:  # no such repository, no permission, connection lost, disk full
-        raise _missing(need, str(error).splitlines()[0]) from error
+        return _retry(need).over(lambda: _download(need))
+    except GivenUp as error:
+        raise _missing(need, error.message) from error
+
+
+def _download(need: Need) -> Path:
+    from huggingface_hub import snapshot_download
+
+    return Path(snapshot_download(need.repo, repo_type=need.kind, allow_patterns=_wanted(need)))
+
+
+def _retry(need: Need) -> Retry:
+    """For a connection that breaks during a download, which ``huggingface_hub`` resumes when it is called again."""
+    from capivara_cli.storage.remote.filesystems import is_final, trouble, why
+
+    def final(error: BaseException) -> CapivaraError | None:  # no such repository, no permission, no space
+        return _missing(need, str(error).splitlines()[0]) if is_final(error) else None
+
+    return Retry(need.repo, trouble, why, final)
 
 
 def is_here(repo: str) -> bool:
-    """Whether the local cache has a repository; nothing is asked of the hub."""
+    """Whether the local cache has a repository. The hub is not asked."""
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
 
@@ -86,7 +102,7 @@ def _wanted(need: Need) -> list[str]:
 
 
 def _unreachable(endpoint: str) -> str | None:
-    """Why the hub does not answer, None when it does; a refused certificate is an answer (the client may know it)."""
+    """Why the hub does not answer, None when it does. A refused certificate is an answer: the client may know it."""
     import ssl  # 40 ms together, for those who ask the hub
     import urllib.error
     import urllib.request
@@ -104,7 +120,7 @@ def _unreachable(endpoint: str) -> str | None:
 
 
 class NotHere(CapivaraError):
-    """Files that are needed are neither in the local cache nor to be had now."""
+    """Files are neither in the local cache nor on a hub that can be reached now."""
 
 
 def _missing(need: Need, why: str) -> NotHere:
@@ -113,7 +129,7 @@ def _missing(need: Need, why: str) -> NotHere:
 
 
 def hints(ways: Sequence[str]) -> list[str]:
-    """``ways``, and those that help with any repository."""
+    """``ways``, and the ways that help with any repository."""
     return [
         *ways,
         "set HF_HOME (or HF_HUB_CACHE) to a cache that has the files, copied from a machine with a connection",

@@ -1,10 +1,10 @@
-"""The books of a run: what each step read, wrote and dropped, kept by shard and over all of them."""
+"""The books of a run: the samples that each step read, wrote and dropped, in each shard and in all of them."""
 
 from __future__ import annotations
 
 import contextlib
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -14,13 +14,14 @@ from capivara_cli.errors import CapivaraError
 from capivara_cli.pipeline.chain import Chain
 from capivara_cli.pipeline.env import Tally
 from capivara_cli.shards.archive import ShardWriter
+from capivara_cli.shards.manifest import StepCounts
 from capivara_cli.shards.sample import Sample, encode_json
 from capivara_cli.storage.files import replacing
 
 
 @dataclass
 class Report:
-    """What a run did: per step and over all shards."""
+    """What a run did: the tally of each step over all shards, the shards it made, and those done before."""
 
     name: str
     out: str
@@ -36,8 +37,10 @@ class Report:
         self.shards += 1
 
     def summary(self) -> dict[str, Any]:
-        """Machine-readable: read by the first step, written by the last, dropped by all with reasons."""
-        books = [{"step": name, **counts(tally)} for name, tally in zip(self.steps, self.tallies, strict=True)]
+        """The report as JSON: samples read by the first step, written by the last, and dropped by all, with reasons."""
+        books = [
+            {"step": name, **counts_of(tally).to_json()} for name, tally in zip(self.steps, self.tallies, strict=True)
+        ]
         return {
             "command": self.name,
             "out": self.out,
@@ -52,22 +55,22 @@ class Report:
         }
 
     def refuse_if_nothing_worked(self) -> None:
-        """Raise when every sample that reached a step failed there: that is no result."""
+        """Raise ``CapivaraError`` when every sample that reached a step failed there."""
         for name, tally in zip(self.steps, self.tallies, strict=True):
             if tally.failed and tally.failed == tally.read:
                 reasons = ", ".join(f"{reason} ({count})" for reason, count in tally.dropped.most_common(3))
                 raise CapivaraError(f"{name}: none of the {tally.read} samples can be used: {reasons}")
 
 
-def tally_of(entry: dict[str, Any]) -> Tally:
-    """The books that an entry of a manifest tells of."""
-    return Tally(
-        entry["read"], entry["written"], entry.get("failed", 0), Counter(entry["dropped"]), Counter(entry["notes"])
-    )
+def tally_of(counts: StepCounts) -> Tally:
+    """The tally of a step from its counts in a manifest."""
+    return Tally(counts.read, counts.written, counts.failed or 0, Counter(counts.dropped), Counter(counts.notes))
 
 
-def counts(tally: Tally) -> dict[str, Any]:
-    return {"read": tally.read, "written": tally.written, "dropped": dict(tally.dropped), "notes": dict(tally.notes)}
+def counts_of(tally: Tally, with_failed: bool = False) -> StepCounts:
+    """The counts of a tally for a manifest."""
+    failed = tally.failed if with_failed else None
+    return StepCounts(tally.read, tally.written, dict(tally.dropped), dict(tally.notes), failed)
 
 
 def new_report(chain: Chain, out: str) -> Report:
@@ -77,7 +80,7 @@ def new_report(chain: Chain, out: str) -> Report:
 
 @contextlib.contextmanager
 def keeping_rejects(chain: Chain, name: str) -> Iterator[None]:
-    """With ``--rejects DIR``: every dropped sample in DIR/<number>-<step>/<shard>, its reason in ``dropped.json``."""
+    """With ``--rejects DIR``, keep dropped samples in DIR/<number>-<step>/<shard>, the reason in ``dropped.json``."""
     folder = chain.settings.rejects
     if not folder:
         yield
@@ -96,32 +99,32 @@ def keeping_rejects(chain: Chain, name: str) -> Iterator[None]:
             env.reject = None
 
 
-def _rejecting(writer: ShardWriter, step: str) -> Any:
+def _rejecting(writer: ShardWriter, step: str) -> Callable[[Sample, str], None]:
     def reject(sample: Sample, reason: str) -> None:
         writer.write(sample.with_members(**{"dropped.json": encode_json({"step": step, "reason": reason})}))
 
     return reject
 
 
-class Watch(Protocol):
-    """Who wants to know how the work goes."""
+class Books(Protocol):
+    """Where the progress of the work is entered: shards that begin and end, and samples."""
 
     def started(self, name: str) -> None: ...
 
-    def advance(self) -> None: ...
+    def advance(self, count: int = 1) -> None: ...
 
     def finished(self, name: str, tallies: Sequence[Tally]) -> None: ...
 
 
 @dataclass
-class Books:
-    """What this process, or the workers it started, did: for the summary and on the screen."""
+class RunBooks:
+    """The books of this process and of the workers it started: for the summary, and on the progress line."""
 
     report: Report
     progress: console.Progress
 
     def started(self, name: str) -> None:
-        """A shard is begun."""
+        """Nothing to enter."""
 
     def advance(self, count: int = 1) -> None:
         self.progress.advance(count)

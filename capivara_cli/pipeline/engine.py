@@ -1,12 +1,12 @@
-"""A plan over a stream or a folder of shards: reading, the chain of stages, the books, resume.
+"""Runs a plan over a stream or a folder of shards: reading, the chain of stages, the books, resume.
 
-``capivara a | capivara b`` and ``capivara run 'a | b'`` go through the same chain and write the same bytes.
+``capivara a | capivara b`` and ``capivara run 'a | b'`` use the same chain and write the same bytes.
 """
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import BinaryIO
 
@@ -14,22 +14,22 @@ from capivara_cli import console, registry
 from capivara_cli.costs.costs import Costs
 from capivara_cli.errors import CapivaraError, UsageError
 from capivara_cli.pipeline import partition
-from capivara_cli.pipeline.books import Books, Report, new_report
+from capivara_cli.pipeline.books import Report, RunBooks, new_report
 from capivara_cli.pipeline.chain import Chain
 from capivara_cli.pipeline.fingerprint import fingerprint
 from capivara_cli.pipeline.options import Settings
-from capivara_cli.pipeline.output_folder import output_names
+from capivara_cli.pipeline.output_folder import alone, output_names
 from capivara_cli.pipeline.passes import Passes
 from capivara_cli.pipeline.source import DEFAULT_INPUT, default_inputs, together
 from capivara_cli.pipeline.stage import Step
-from capivara_cli.pipeline.stream import rotate, run_stream
+from capivara_cli.pipeline.stores import store_of
+from capivara_cli.pipeline.stream import rotate, rotate_remote, run_stream
 from capivara_cli.pipeline.workers.job import Job
 from capivara_cli.shards.inputs import find_shards
-from capivara_cli.shards.manifest import MANIFEST
 from capivara_cli.storage.claims import Claims
 from capivara_cli.urls import is_url, public_url
 
-_PATIENCE = 2.0  # s: that a run which was stopped waits to put its work down
+_PATIENCE = 2.0  # s: that an interrupted run waits to enter its work in the manifest
 
 
 def run(
@@ -47,22 +47,25 @@ def run(
         check_alone(chain)
         with together(shards, chain.envs[0]) as (history, samples):
             return run_stream(chain, history, samples, out)
-    if is_url(settings.out):
-        return _to_remote(chain, shards, settings.out)
-    folder = Path(settings.out or default_folder(sources, chain.steps))
+    place = settings.out or default_folder(sources, chain.steps)
     if not settings.out:
-        console.say(f"capivara {chain.name}: writing to {folder}/")
-    check_not_input(folder, shards)
-    if begins or shards == ["-"]:
-        check_alone(chain)
-        with together(shards, chain.envs[0]) as (history, samples), _alone(folder):
-            chain.costs.record_result_at(out=str(folder))
-            return rotate(chain, history, samples, folder)
-    return run_folder(chain, shards, folder)
+        console.say(f"capivara {chain.name}: writing to {place}/")
+    remote = is_url(place)
+    place = place if remote else str(Path(place))
+    _check_remote(chain, shards, place) if remote else check_not_input(Path(place), shards)
+    if not begins and shards != ["-"]:
+        return run_folder(chain, shards, place)
+    check_alone(chain)
+    with together(shards, chain.envs[0]) as (history, samples):
+        if remote:
+            return rotate_remote(chain, history, samples, place)
+        with alone(Claims(Path(place)), place):
+            chain.costs.record_result_at(out=place)
+            return rotate(chain, history, samples, Path(place))
 
 
 def sources_of(chain: Chain, inputs: Sequence[str]) -> list[str]:
-    """What a plan reads. Raises ``UsageError`` when it begins a stream and nothing is named."""
+    """The inputs of a plan. Raises ``UsageError`` for a plan that begins a stream from nothing."""
     if not chain.steps[0].stage.begins:
         return default_inputs(inputs)
     if not inputs:
@@ -71,13 +74,13 @@ def sources_of(chain: Chain, inputs: Sequence[str]) -> list[str]:
 
 
 def check_not_input(folder: Path, shards: Sequence[str]) -> None:
-    """Raise when a plan would write among the shards that it reads."""
+    """Raise ``CapivaraError`` for an output folder that holds the input shards."""
     if folder.resolve() in {Path(shard).resolve().parent for shard in shards if "://" not in shard and shard != "-"}:
         raise CapivaraError(f"--out {folder}: is also the input", "name another folder")
 
 
 def check_alone(chain: Chain) -> None:
-    """A stream is one piece of work: say so to who asked for several workers."""
+    """Raise ``UsageError`` for several workers: a stream is one piece of work."""
     settings = chain.settings
     if settings.workers > 1 or settings.engine != "local" or settings.share:
         raise UsageError(
@@ -86,28 +89,15 @@ def check_alone(chain: Chain) -> None:
         )
 
 
-@contextlib.contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Keep others from writing a stream into the same folder."""
-    claims = Claims(folder)
-    try:
-        with claims.waiting(MANIFEST, patience=0) as claim:
-            if claim is None:
-                raise CapivaraError(f"{folder}: another process is writing it", "name another --out, or wait")
-            yield
-    finally:
-        claims.close()
+def _check_remote(chain: Chain, shards: Sequence[str], out: str) -> None:
+    """Raise ``CapivaraError`` for a remote folder that cannot be written to, or that holds the input shards."""
+    from capivara_cli.storage.remote.upload import check_writable  # the network's libraries, for those who need them
 
-
-def _to_remote(chain: Chain, shards: Sequence[str], out: str) -> Report:
-    from capivara_cli.pipeline import remote_folder as remote  # the network's libraries, for those who need them
-
-    if any(remote.is_in(shard, out) for shard in shards):
+    check_writable(out)
+    if any(public_url(shard).rpartition("/")[0] == out.rstrip("/") for shard in shards):
         raise CapivaraError(f"--out {out}: is also the input", "name another folder")
-    if chain.steps[0].stage.begins or shards == ["-"]:
-        with together(shards, chain.envs[0]) as (history, samples):
-            return remote.rotate(chain, history, samples, out)
-    return remote.run_folder(chain, shards, out)
+    if is_url(chain.settings.rejects):
+        raise CapivaraError(f"--rejects {chain.settings.rejects}: is kept on this machine", "name a local folder")
 
 
 def default_folder(sources: Sequence[str], steps: Sequence[Step]) -> str:
@@ -120,15 +110,21 @@ def default_folder(sources: Sequence[str], steps: Sequence[Step]) -> str:
     return f"{base}-{steps[0].name if len(steps) == 1 else 'run'}"
 
 
-def run_folder(chain: Chain, shards: Sequence[str], folder: Path) -> Report:
-    """Each shard to one of the same name, all or nothing; those that are done are skipped, and others may help."""
+def run_folder(chain: Chain, shards: Sequence[str], out: str) -> Report:
+    """Make a shard from each shard, of the same name, in the folder ``out``, a path or a URL.
+
+    Shards that are done are skipped; other processes may make some of them at the same time.
+    """
     settings = chain.settings
-    report = new_report(chain, str(folder))
-    books = Books(report, console.Progress(chain.name))
-    passes = Passes(chain, shards, output_names(shards), folder, books, fingerprint(chain))
+    mark = fingerprint(chain)
+    store = store_of(out, mark)
+    report = new_report(chain, store.shown)
+    books = RunBooks(report, console.Progress(chain.name))
+    passes = Passes(chain, shards, output_names(shards), store, books, mark)
     share = partition.of(settings.share, len(shards))
     report.resumed = passes.open()
-    chain.costs.record_result_at(lambda: report.tallies[0].read, out=str(folder))
+    if not is_url(out):
+        chain.costs.record_result_at(lambda: report.tallies[0].read, out=out)
     complete = False
     try:
         if settings.workers > 1 or settings.engine != "local":
@@ -138,7 +134,7 @@ def run_folder(chain: Chain, shards: Sequence[str], folder: Path) -> Report:
         complete = passes.settle()
     finally:
         if not complete:
-            with contextlib.suppress(OSError, CapivaraError):  # what stopped the work is the error to show
+            with contextlib.suppress(OSError, CapivaraError):  # the error that stopped the work is the one to show
                 passes.settle(patience=_PATIENCE)
         books.progress.close()
     if not complete:

@@ -1,4 +1,4 @@
-"""Is this the same work as before? Hashes of a plan and of the files it depends on, for resume."""
+"""Hashes of a plan and of the files it depends on, by which a run finds out what it can resume."""
 
 from __future__ import annotations
 
@@ -7,16 +7,17 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from capivara_cli.pipeline.chain import Chain
+from capivara_cli.shards.manifest import Identity
 from capivara_cli.urls import is_url
 
 _MODEL_SUFFIXES = {".safetensors", ".bin", ".pt", ".argosmodel", ".txt", ".jsonl", ".model", ".tar"}
 
 
 def fingerprint(chain: Chain) -> str:
-    """A hash of the plan, its options, our version, and the size and time of every file they depend on."""
+    """A hash of the plan, its options, the version of capivara, and the size and time of every file they depend on."""
     files: list[Any] = [_file_marks(value) for step in chain.steps for value in asdict(step.options).values()]
     if chain.steps[0].stage.begins:
         files += [[source, *_every_file(Path(source))] for source in chain.envs[0].inputs]
@@ -24,13 +25,13 @@ def fingerprint(chain: Chain) -> str:
 
 
 def _file_marks(value: Any) -> list[list[Any]]:
-    """Size and time of the files an option names, one or a comma-separated list; of a folder, of the models in it."""
+    """Size and time of the files that an option names, one or a comma-separated list; for a folder, of its models."""
     files = [file for part in value.split(",") for file in _files(part.strip())] if isinstance(value, str) else []
     return [[each.name, (info := each.stat()).st_size, info.st_mtime_ns] for each in files]
 
 
 def _files(name: str) -> list[Path]:
-    """The files that ``PATH`` or ``plugin:PATH`` stands for: retrained means changed."""
+    """The files that ``PATH`` or ``plugin:PATH`` names: a model that is trained again is another one."""
     path = Path(name.partition(":")[2] or name).expanduser()
     if name and path.is_file():
         return [path]
@@ -44,8 +45,8 @@ def _every_file(path: Path) -> list[list[Any]]:
     return [[str(each), (info := each.stat()).st_size, info.st_mtime_ns] for each in files]
 
 
-def input_identities(shards: Sequence[str]) -> list[dict[str, Any]]:
-    """``input_identity`` of each; servers are asked about several at a time."""
+def input_identities(shards: Sequence[str]) -> list[Identity]:
+    """The ``input_identity`` of each shard; several requests to servers run at the same time."""
     if not any(map(is_url, shards)):
         return [input_identity(shard) for shard in shards]
     from concurrent.futures import ThreadPoolExecutor
@@ -54,10 +55,11 @@ def input_identities(shards: Sequence[str]) -> list[dict[str, Any]]:
         return list(pool.map(input_identity, shards))
 
 
-def input_identity(shard: str) -> dict[str, Any]:
+def input_identity(shard: str) -> Identity:
+    """The name of a shard with its size, and its time or tag. Raises for a shard that is not there."""
     if is_url(shard):
         from capivara_cli.storage.remote.read import identity_of
 
-        return identity_of(shard)
+        return cast("Identity", identity_of(shard))
     info = Path(shard).stat()
     return {"name": Path(shard).name, "size": info.st_size, "mtime_ns": info.st_mtime_ns}

@@ -1,11 +1,11 @@
-"""One shard through the steps of a plan into a file that appears when it is complete."""
+"""One shard through the steps of a plan, into a file that appears when it is complete."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
 
-from capivara_cli.pipeline.books import Watch, keeping_rejects
+from capivara_cli.pipeline.books import Books, keeping_rejects
 from capivara_cli.pipeline.chain import Chain
 from capivara_cli.pipeline.env import Tally
 from capivara_cli.pipeline.source import counted
@@ -15,27 +15,32 @@ from capivara_cli.storage.claims import Claim
 from capivara_cli.storage.files import replacing
 
 Known = tuple[Arrays, Arrays]
-"""The survey and the decision of a shard."""
+"""The survey of a shard, and the decision about it."""
 
 
 @dataclass(frozen=True)
-class Made:
-    """One shard that was written."""
+class WrittenShard:
+    """A shard that was written: the tally of every step, and its size in bytes."""
 
     tallies: list[Tally]
     size: int
 
 
-def one_shard(chain: Chain, shard: str, target: Path, claim: Claim, watch: Watch, known: Known | None = None) -> Made:
-    """A shard through the steps into a file that appears when it is whole and still ours to make."""
+def one_shard(
+    chain: Chain, shard: str, target: Path, claim: Claim, books: Books, known: Known | None = None
+) -> WrittenShard:
+    """Run a shard through the steps into ``target``, which appears when it is whole and still claimed.
+
+    ``known`` is for a first step that has seen all samples. Raises ``Lost`` when another process has taken the claim.
+    """
     with reading(shard) as reader, keeping_rejects(chain, target.name), replacing(target) as out:
         writer = ShardWriter(out, reader.history + chain.described)
         for sample in chain.over(counted(reader, chain.envs[0]), known):
             writer.write(sample)
-            watch.advance()
+            books.advance()
             if claim.lost:
                 claim.confirm()
         tallies = chain.close_books()
         writer.finish()
         claim.confirm()
-        return Made(tallies, out.tell())
+        return WrittenShard(tallies, out.tell())

@@ -1,106 +1,171 @@
-"""A folder that several processes fill, each a file at a time: what is to do, what is done, what is left over."""
+"""A folder that several processes fill, each making one file at a time, and resume: one logic over two stores."""
 
 from __future__ import annotations
 
 import contextlib
-import json
-import os
-import shutil
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import BinaryIO, Protocol
 
 from capivara_cli.errors import CapivaraError
-from capivara_cli.pipeline import journal
+from capivara_cli.pipeline import journal, leftovers
 from capivara_cli.shards.history import History
-from capivara_cli.shards.manifest import MANIFEST, Manifest, logs_of
-from capivara_cli.storage import claims
-from capivara_cli.storage.claims import STALE, Claim, Claims, Holder, Lost, claim_of, look
+from capivara_cli.shards.manifest import MANIFEST, Identity, Manifest, ShardEntry
+from capivara_cli.storage.claims import Claim, Claims, Lost
 from capivara_cli.urls import base_name, public_url
 
-Entry = dict[str, Any]
-_POLL = (0.02, 2.0)  # s: between two looks at what others are doing, at first and at most
+_POLL = (0.02, 2.0)  # s: between two looks at the work of others, at first and at most
 
 
 @dataclass(frozen=True)
 class Done:
-    """A file that was made: its line of the manifest, and whom to tell once that is written."""
+    """A file that was made: its entry in the manifest, and what to call once that is written."""
 
-    entry: Entry
+    entry: ShardEntry
     tell: Callable[[], None] | None = None
 
 
 Make = Callable[[int, Claim], Done]
-"""Makes the file of a number, and confirms the claim before it appears."""
+"""Makes the file of a number in the workshop of its store, and confirms the claim before the file appears."""
 
 
 @dataclass(frozen=True)
 class Contents:
-    """What a folder is to hold: ``names`` of files, and ``inputs``, what identifies what each is made from."""
+    """The files that a folder is to hold: their ``names``, and the identities of what each is made from."""
 
     plan: History
     fingerprint: str
     names: Sequence[str]
-    inputs: Sequence[Entry]
+    inputs: Sequence[Identity | None]
     file: str = MANIFEST
 
 
-class SharedFolder:
-    """The folder as one of the processes sees it.
+class Store(Protocol):
+    """Where an output folder is: on a file system (``LocalStore``), or behind a URL (``RemoteStore``).
 
-    A file is done when the manifest, or the log of a living or dead process, says so for its present input.
+    Files are made and claimed in ``workshop``, a folder of this machine (or one that machines share).
+    ``shown`` names the folder.
     """
 
-    def __init__(self, folder: Path, contents: Contents, dead: frozenset[str] = frozenset()) -> None:
-        self.folder = folder
-        self.contents = contents
-        self.claims = Claims(folder, dead)
-        self.manifest = Manifest(folder, contents.plan, contents.fingerprint, None)
-        self._inputs = dict(zip(contents.names, contents.inputs, strict=True))
-        self._log: Path | None = None
-        self._seen: list[tuple[str, int, int]] = []
+    shown: str
+    workshop: Path
+    claims: Claims
 
-    def open(self) -> None:
-        """Begin the manifest, or go on with the same plan's; anything else in the folder is an error."""
+    def child(self, name: str, file: str = MANIFEST) -> Store:
+        """A folder in this one, with a manifest named ``file``."""
+
+    def place(self, name: str) -> str:
+        """The path or URL to read a file by."""
+
+    def opened(self, name: str) -> BinaryIO:
+        """A small file, open to read at any position."""
+
+    def exists(self, name: str) -> bool:
+        """Whether a file is there now."""
+
+    def is_whole(self, entry: ShardEntry) -> bool:
+        """Whether the file of an entry is there, as far as was known at the last ``load``."""
+
+    def holds_shards(self) -> bool:
+        """Whether there are tar files in the folder."""
+
+    def state(self) -> object:
+        """What changes whenever another process records a file."""
+
+    def load(self, inputs: dict[str, Identity | None]) -> Manifest | None:
+        """The manifest with the entries of all processes; of several for one file the one made from ``inputs``."""
+
+    def begin(self, manifest: Manifest, names: Sequence[str], finished: Sequence[str]) -> None:
+        """Write the manifest before work begins; ``finished`` are those of ``names`` that need not be made."""
+
+    def put(self, name: str) -> None:
+        """Bring a file from the workshop to its place."""
+
+    def record(self, entry: ShardEntry) -> None:
+        """Say, durably, that a file is finished."""
+
+    def submit(self, work: Callable[[], None]) -> None:
+        """Do ``work``, which puts and records a file: now, or while this process makes the next file."""
+
+    def wait(self, patience: float = float("inf")) -> None:
+        """Wait for the submitted work, ``patience`` seconds at most. Raises what it raised."""
+
+    def end(self, manifest: Manifest, complete: bool) -> None:
+        """Write the manifest after the work; when ``complete``, remove what others have recorded beside it."""
+
+    def remove_folder(self, name: str) -> None:
+        """Delete a folder in this one."""
+
+    def close(self, complete: bool) -> None:
+        """Remove what is of no use any more from the workshop."""
+
+
+class OutputFolder:
+    """A folder as one of the processes that fill it sees it.
+
+    A file is done when the manifest, or the record of any process, has an entry for its present input.
+    """
+
+    def __init__(self, store: Store, contents: Contents) -> None:
+        self.store = store
+        self.contents = contents
+        self.manifest = Manifest(contents.plan, contents.fingerprint, None)
+        self._inputs = dict(zip(contents.names, contents.inputs, strict=True))
+        self._state: object = None
+        self._submitted: set[str] = set()
+
+    def open(self, afresh: bool = False) -> None:
+        """Begin the manifest, or resume that of the same plan. Raises ``CapivaraError`` for any other content.
+
+        With ``afresh`` no file counts as done.
+        """
         self.check()
-        with self.claims.waiting(self.contents.file):
-            self._merge(logs_of(self.folder, self.contents.file), final=False)
+        with self.store.claims.waiting(self.contents.file):
+            manifest = self._loaded()
+            names = self.contents.names
+            finished = [] if afresh else [name for index, name in enumerate(names) if self.is_done(index)]
+            self.store.begin(manifest, names, finished)
         self.tidy(final=False)
 
-    def check(self) -> None:
-        """Raise when something else is in the folder."""
-        self._check(found := self._load())
-        strange = found is None and self.contents.file == MANIFEST and any(self.folder.glob("*.tar"))
-        if strange and self._load() is None:
+    def check(self) -> Manifest | None:
+        """The manifest that is there. Raises ``CapivaraError`` when the folder holds something else."""
+        self._check(found := self.store.load(self._inputs))
+        strange = found is None and self.contents.file == MANIFEST and self.store.holds_shards()
+        if strange and self.store.load(self._inputs) is None:
             raise CapivaraError(
-                f"{self.folder}: holds shards and no manifest.jsonl, so not made by capivara", "name another --out"
+                f"{self.store.shown}: holds shards and no {MANIFEST}, so not made by capivara", "name another --out"
             )
-
-    def _load(self) -> Manifest | None:
-        return Manifest.load(self.folder, self.contents.file, self._inputs)
+        return found
 
     def _check(self, found: Manifest | None) -> None:
         if found is not None and found.fingerprint != self.contents.fingerprint:
-            names = " | ".join(step.get("step", "?") for step in found.plan)
             raise CapivaraError(
-                f"{self.folder}: holds the result of another plan or other options ({names})",
+                f"{self.store.shown}: holds the result of another plan or other options ({found.steps})",
                 "name another --out, or delete that folder first",
             )
 
+    def _loaded(self) -> Manifest:
+        """The manifest that is there, or a new one."""
+        self._check(found := self.store.load(self._inputs))
+        self.manifest = found or Manifest(self.contents.plan, self.contents.fingerprint, None)
+        self.manifest.shards = len(self.contents.names)
+        return self.manifest
+
     def refresh(self) -> None:
-        """Learn what others have done since."""
-        seen = _state([self.folder / self.contents.file, *logs_of(self.folder, self.contents.file)])
-        if seen != self._seen and (found := self._load()) is not None:
+        """Learn what other processes have finished since."""
+        state = self.store.state()
+        if state != self._state and (found := self.store.load(self._inputs)) is not None:
             self._check(found)
-            self._seen, self.manifest = seen, found
+            self._state, self.manifest = state, found
 
     def is_done(self, index: int) -> bool:
         name = self.contents.names[index]
         entry = self.manifest.done.get(name)
-        return entry is not None and entry["input"] == self._inputs[name] and (self.folder / name).is_file()
+        return entry is not None and entry.input == self._inputs[name] and self.store.is_whole(entry)
 
     @property
     def done(self) -> int:
@@ -112,168 +177,116 @@ class SharedFolder:
         return all(map(self.is_done, range(len(self.contents.names))))
 
     def fill(self, make: Make, indices: Iterable[int], enough: Callable[[], bool] = lambda: False) -> None:
-        """Make what is neither done nor claimed, and wait for what is claimed; until ``enough``."""
-        pending = [index for index in indices if not self.is_done(index)]
+        """Make the files that are neither done nor claimed, and wait for the claimed ones, until ``enough()``."""
+        pending = self._left(indices)
         doubtful: set[int] = set()
         pause = _POLL[0]
         while pending and not enough():
             before = len(pending), len(doubtful)
             for index in pending:
-                # A file that appeared: its line may, too. If it does not, its process was killed between the two.
-                if (self.folder / self.contents.names[index]).exists() and index not in doubtful:
+                # The file is there: its entry may follow. If it does not, its process was killed between the two.
+                if index not in doubtful and self.store.exists(self.contents.names[index]):
                     doubtful.add(index)
                 else:
                     self.attempt(make, index)
             self.refresh()
-            pending = [index for index in pending if not self.is_done(index)]
+            pending = self._left(pending)
             if (len(pending), len(doubtful)) == before:
                 time.sleep(pause)
                 pause = min(1.5 * pause, _POLL[1])
             else:
                 pause = _POLL[0]
+        self.store.wait()
+
+    def _left(self, indices: Iterable[int]) -> list[int]:
+        names = self.contents.names
+        return [index for index in indices if names[index] not in self._submitted and not self.is_done(index)]
 
     def attempt(self, make: Make, index: int) -> bool:
-        """Make one file unless it is done or another process is at it; returns whether it was made."""
+        """Make one file unless it is done, or claimed by another process; returns whether it was made."""
         name = self.contents.names[index]
-        claim = self.claims.take(name)
+        claim = self.store.claims.take(name)
         if claim is None:
             return False
-        with claim:
-            if (self.folder / name).exists():
+        with contextlib.ExitStack() as held:
+            held.enter_context(claim)
+            if self.store.exists(name):
                 self.refresh()
             if self.is_done(index):
                 return False
             try:
-                made = make(index, claim)
-                self.record(made.entry)
+                done = make(index, claim)
             except Lost:
                 return False
             except FileNotFoundError:
                 if claim.held():
                     raise
-                return False  # our temporary was swept: we seemed to be dead
-            journal.remove(self.folder / name)
-        if made.tell:
-            made.tell()
+                return False  # another process took this one for dead, and removed its temporary
+            self.store.wait()  # for the file before this one
+            self._submitted.add(name)
+            self.store.submit(partial(self._finish, done, held.pop_all()))
         return True
 
-    def entry(self, name: str) -> Entry:
-        """What the manifest says of a file that is done."""
+    def _finish(self, done: Done, held: contextlib.ExitStack) -> None:
+        name = done.entry.shard
+        with held:
+            self.store.put(name)
+            self.store.record(done.entry)
+            self.manifest.done[name] = done.entry
+            journal.remove(self.store.workshop / name)
+        if done.tell:
+            done.tell()
+
+    def entry(self, name: str) -> ShardEntry:
+        """The entry of a file that is done."""
         if name not in self.manifest.done:
             self.refresh()
         return self.manifest.done[name]
 
-    def record(self, entry: Entry) -> None:
-        """Say, durably, that a file is done."""
-        if self._log is None:
-            holder = Holder.here()
-            name = f".{self.contents.file}.log-{holder.host}-{holder.pid}-{os.urandom(3).hex()}"
-            self._log = self.folder / name
-            self._log.write_text(json.dumps({"writer": asdict(holder)}) + "\n", "utf-8")
-        self.manifest.finish(entry, self._log)
-
     def settle(self, patience: float = float("inf")) -> bool:
-        """Bring what this process has done into the manifest; returns whether everything is done.
+        """Enter in the manifest what this process has recorded; returns whether every file is done.
 
-        Then the manifest is in the order of the inputs, and nothing is left of how it was made. With ``patience``
-        (seconds) the log stays where it is if the manifest is not free by then.
+        Then the manifest is in the order of the inputs, and nothing is left of how it was made. When others keep the
+        manifest for ``patience`` seconds, the record of this process stays as it is.
         """
         try:
-            with self.claims.waiting(self.contents.file, patience) as claim:
+            self.store.wait(patience)
+            with self.store.claims.waiting(self.contents.file, patience) as claim:
                 if claim is None:
                     return False
-                logs = logs_of(self.folder, self.contents.file)
-                complete = self._merge(logs, final=True)
+                manifest, complete = self._loaded(), self.complete
+                if complete and manifest.done.keys() == set(self.contents.names):
+                    manifest.done = {name: manifest.done[name] for name in self.contents.names}
+                self.store.end(manifest, complete)
             if complete:
                 self.tidy(final=True)
             return complete
         finally:
-            self.claims.close()
-
-    def _merge(self, logs: list[Path], final: bool) -> bool:
-        """Write the manifest with what all logs say, in order when all is done; remove logs nobody writes any more."""
-        found = self._load()
-        self._check(found)
-        manifest = found or Manifest(
-            self.folder, self.contents.plan, self.contents.fingerprint, None, file=self.contents.file
-        )
-        manifest.shards = len(self.contents.names)
-        self.manifest = manifest
-        complete = final and self.complete
-        if complete and manifest.done.keys() == set(self.contents.names):
-            manifest.done = {name: manifest.done[name] for name in self.contents.names}
-        path = self.folder / self.contents.file
-        if not path.is_file() or path.read_bytes() != manifest.text().encode():
-            manifest.save()
-        for log in logs:
-            if complete or log == self._log or _is_dead(log):
-                log.unlink(missing_ok=True)
-        if complete or final:
-            self._log = None
-        return complete
+            self.store.claims.close()
 
     def tidy(self, final: bool, beside: Sequence[Path] = ()) -> None:
-        """Remove what killed processes left here and in the folders ``beside``; nothing that a living one uses."""
-        for folder in (self.folder, *beside):
-            for path in list(folder.glob(".*")) if folder.is_dir() else []:
-                target, dot, kind = path.name[1:].rpartition(".")
-                if ".partial-" in path.name:
-                    self._tidy_partial(path, final)
-                elif folder is self.folder and dot and kind == "claim" and self._known_done(target):
-                    if (seen := look(path)) is not None and seen.stale:
-                        claims.bury(seen)
-                elif folder is self.folder and dot and kind == "journal" and self._known_done(target):
-                    path.unlink(missing_ok=True)
+        """Remove what killed processes left here and in the folders ``beside``, and nothing that a living one uses."""
+        leftovers.remove(self.store.workshop, self._known_done, final, beside)
 
     def _known_done(self, name: str) -> bool:
         entry = self.manifest.done.get(name)
-        return entry is not None and entry["input"] == self._inputs.get(name, entry["input"])
-
-    def _tidy_partial(self, partial: Path, final: bool) -> None:
-        """A temporary goes when its process is dead; on another machine, when it has no claim on what it is for."""
-        target, _, writer = partial.name[1:].rpartition(".partial-")
-        host, _, rest = writer.rpartition("-")[0].rpartition("-")
-        seen = look(claim_of(self.folder / target))
-        if seen and not seen.stale and seen.holder and seen.holder.name == f"{host}:{rest}":
-            return
-        if host == claims.host() and rest.isdigit():
-            gone = not claims.started(int(rest))
-        else:
-            gone = final or time.time() - _modified(partial) > STALE
-        if gone and partial.is_dir():
-            shutil.rmtree(partial, ignore_errors=True)
-        elif gone:
-            partial.unlink(missing_ok=True)
+        return entry is not None and entry.input == self._inputs.get(name, entry.input)
 
 
-def _modified(path: Path) -> float:
-    with contextlib.suppress(FileNotFoundError):
-        return path.stat().st_mtime
-    return 0.0
-
-
-def _state(paths: Iterable[Path]) -> list[tuple[str, int, int]]:
-    found = []
-    for path in paths:
-        with contextlib.suppress(FileNotFoundError):
-            info = path.stat()
-            found.append((path.name, info.st_size, info.st_mtime_ns))
-    return found
-
-
-def _is_dead(log: Path) -> bool:
-    """Whether the process that writes a log is known to be dead; of one on another machine nobody can tell."""
+@contextlib.contextmanager
+def alone(claims: Claims, shown: str) -> Iterator[None]:
+    """Keep other processes from writing a stream into the folder of ``claims``."""
     try:
-        with open(log, "rb") as lines:
-            writer = json.loads(next(lines, b"{}")).get("writer", {})
-    except (OSError, ValueError):
-        return False
-    holder = Holder.parse(json.dumps(writer).encode())
-    return holder is not None and holder.local and claims.started(holder.pid) != holder.started
+        with claims.waiting(MANIFEST, patience=0) as claim:
+            if claim is None:
+                raise CapivaraError(f"{shown}: another process is writing it", "name another --out, or wait")
+            yield
+    finally:
+        claims.close()
 
 
 def output_names(shards: Sequence[str]) -> list[str]:
-    """The base names of the shards; where two folders have the same name, led by the folder's."""
+    """The base names of the shards; where two folders hold the same name, with that of their folder before it."""
     names = [base_name(shard).removesuffix(".gz") for shard in shards]
     names = [name if name.endswith(".tar") else f"{name}.tar" for name in names]
     if len(set(names)) < len(names):

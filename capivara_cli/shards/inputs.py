@@ -61,13 +61,8 @@ def _shards_of(pattern: str) -> list[str]:
 
 def _shards_in(folder: Path) -> list[str]:
     manifest = Manifest.load(folder)
-    if manifest is not None and not manifest.complete:
-        total = "an unknown number of" if manifest.shards is None else manifest.shards
-        names = " | ".join(step.get("step", "?") for step in manifest.plan)
-        raise CapivaraError(
-            f"{folder}: unfinished: {len(manifest.done)} of {total} shards are there",
-            f"run the command that makes it again, it goes on where it stopped ({names})",
-        )
+    if manifest is not None:
+        manifest.check_complete(str(folder))
     shards = sorted(str(path) for path in folder.glob("*.tar") if not path.name.startswith("."))
     if manifest is not None and (gone := manifest.done.keys() - {Path(shard).name for shard in shards}):
         raise CapivaraError(

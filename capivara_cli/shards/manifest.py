@@ -1,89 +1,183 @@
-"""What a folder of shards is: the plan that makes it, and one line for each finished shard."""
+"""The manifest of a folder of shards: the plan that makes the folder, and one line for each finished shard."""
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict, cast
 
 from capivara_cli.errors import CapivaraError
 from capivara_cli.shards.history import History
 from capivara_cli.shards.sample import encode_json
-from capivara_cli.storage.files import naming, replace_text
+from capivara_cli.storage.files import naming
 
 MANIFEST = "manifest.jsonl"
 
 
-@dataclass
-class Manifest:
-    """What a folder of shards is: the plan that makes it, and one line for each shard that is finished.
+class Identity(TypedDict, total=False):
+    """What tells an input file from another one of the same name; ``corpus`` is the digest of all inputs together."""
 
-    ``manifest.jsonl``, first line {"plan", "fingerprint", "shards"} (``shards``: how many there will be, null while
-    unknown), then {"shard", "input", "read", "written", "dropped", …}. No clock and no machine in it: two runs of the
-    same plan write the same manifest. While several processes fill a folder each has a log of its own beside it,
-    ``.manifest.jsonl.log-…``, whose lines count as the manifest's; they are gone when the folder is complete.
+    name: str
+    size: int
+    mtime_ns: int
+    etag: str
+    modified: str
+    corpus: str
+
+
+@dataclass(frozen=True)
+class StepCounts:
+    """The samples of one shard that one step read and wrote; those it dropped, by reason; and what it noted."""
+
+    read: int
+    written: int
+    dropped: Mapping[str, int] = field(default_factory=dict)
+    notes: Mapping[str, int] = field(default_factory=dict)
+    failed: int | None = None
+
+    @classmethod
+    def from_json(cls, given: Mapping[str, Any]) -> StepCounts:
+        """Raises ``KeyError``, ``TypeError`` or ``ValueError`` for anything else."""
+        failed = given.get("failed")
+        dropped, notes = dict(given["dropped"]), dict(given["notes"])
+        return cls(int(given["read"]), int(given["written"]), dropped, notes, None if failed is None else int(failed))
+
+    def to_json(self) -> dict[str, Any]:
+        counts = {"read": self.read, "written": self.written, "dropped": dict(self.dropped), "notes": dict(self.notes)}
+        return counts if self.failed is None else {**counts, "failed": self.failed}
+
+
+@dataclass(frozen=True)
+class ShardEntry:
+    """A finished file of a folder: its name, what it was made from, and the counts of the steps that made it.
+
+    ``size`` is in bytes. A shard cut from a stream has no ``input`` and no ``steps``; a survey has only an ``input``.
     """
 
-    folder: Path
+    shard: str
+    input: Identity | None
+    read: int | None = None
+    written: int | None = None
+    size: int | None = None
+    steps: tuple[StepCounts, ...] | None = None
+
+    @classmethod
+    def from_json(cls, given: Any) -> ShardEntry:
+        """The entry of one line of a manifest. Raises ``ValueError`` for a line that is none."""
+        try:
+            if not isinstance(given["shard"], str):
+                raise ValueError("'shard' is no name")
+            read, written, size = (given.get(key) for key in ("read", "written", "bytes"))
+            if not all(each is None or type(each) is int for each in (read, written, size)):
+                raise ValueError("'read', 'written' and 'bytes' are numbers")
+            steps = given.get("steps")
+            parsed = None if steps is None else tuple(map(StepCounts.from_json, steps))
+            return cls(given["shard"], cast("Identity | None", given.get("input")), read, written, size, parsed)
+        except (KeyError, TypeError, AttributeError) as error:
+            raise ValueError(f"not an entry of a manifest: {error!r}") from None
+
+    def to_json(self) -> dict[str, Any]:
+        known = {"read": self.read, "written": self.written, "bytes": self.size}
+        counts = {key: value for key, value in known.items() if value is not None}
+        steps = {} if self.steps is None else {"steps": [step.to_json() for step in self.steps]}
+        return {"shard": self.shard, "input": self.input, **counts, **steps}
+
+    @property
+    def line(self) -> bytes:
+        return _line(self.to_json())
+
+
+@dataclass
+class Manifest:
+    """The plan that makes a folder, and the entry of each shard that is finished.
+
+    As text: the first line is {"plan", "fingerprint", "shards"} (``shards``: how many there will be, null while
+    unknown), each other line a ``ShardEntry``. It holds no time and no machine: two runs of the same plan write the
+    same manifest. While several processes fill a folder each keeps a log of its own, ``.manifest.jsonl.log-…``, whose
+    lines count as lines of the manifest; the logs are removed when the folder is complete.
+    """
+
     plan: History
     fingerprint: str
     shards: int | None
-    done: dict[str, dict[str, Any]] = field(default_factory=dict)
-    file: str = MANIFEST
+    done: dict[str, ShardEntry] = field(default_factory=dict)
 
     @property
     def complete(self) -> bool:
         return self.shards is not None and len(self.done) >= self.shards
 
+    @property
+    def steps(self) -> str:
+        """The plan for a message: "caption | filter"."""
+        return " | ".join(str(step.get("step", "?")) for step in self.plan)
+
+    @classmethod
+    def parse(
+        cls, text: bytes, more: Iterable[ShardEntry] = (), inputs: Mapping[str, Identity | None] | None = None
+    ) -> Manifest:
+        """The manifest in ``text`` with ``more`` entries. Raises ``ValueError`` when the first line names no plan.
+
+        An incomplete or damaged line counts as not written. Where several entries name one shard the last counts, but
+        an entry for the present input of the shard, which ``inputs`` knows by its name, goes before the others.
+        """
+        lines = _parsed(text)
+        if not lines or not _is_head(lines[0]):
+            raise ValueError("its first line names no plan")
+        head, *rest = lines
+        done: dict[str, ShardEntry] = {}
+        for entry in [*_entries(rest), *more]:
+            known, wanted = done.get(entry.shard), (inputs or {}).get(entry.shard)
+            if known is None or wanted is None or known.input != wanted or entry.input == wanted:
+                done[entry.shard] = entry
+        return cls(head["plan"], head["fingerprint"], head["shards"], done)
+
     @classmethod
     def load(
-        cls, folder: Path, file: str = MANIFEST, inputs: Mapping[str, dict[str, Any]] | None = None
+        cls, folder: Path, file: str = MANIFEST, inputs: Mapping[str, Identity | None] | None = None
     ) -> Manifest | None:
-        """The manifest of a folder, None when it has none. A line torn by a kill counts as not written.
+        """The manifest of a folder on this machine, its logs included; None when there is none.
 
-        Of several lines about a shard the last counts, but one that was made from what ``inputs`` has for it (its
-        name -> what identifies the input) stands against others.
+        Raises ``CapivaraError`` when it is damaged.
         """
-        logged = [line for log in logs_of(folder, file) for line in _parse_lines(log)]
-        path = folder / file  # read after the logs: one that is gone by now is in it
+        logged = [entry for log in logs_of(folder, file) for entry in _entries(_parsed(_content(log)))]
+        path = folder / file  # read after the logs: the lines of a log that is gone by now are in it
         if not path.is_file():
             return None
-        lines = _parse_lines(path)
-        if not lines or not _is_head(lines[0]):
-            raise CapivaraError(f"{path}: damaged: its first line names no plan", "delete the folder and make it again")
-        head, *rest = lines
-        done: dict[str, dict[str, Any]] = {}
-        for line in (line for line in [*rest, *logged] if _is_shard(line)):
-            name, known = line["shard"], done.get(line["shard"])
-            wanted = (inputs or {}).get(name)
-            if known is None or wanted is None or known.get("input") != wanted or line.get("input") == wanted:
-                done[name] = line
-        return cls(folder, head["plan"], head["fingerprint"], head["shards"], done, file)
+        try:
+            return cls.parse(path.read_bytes(), logged, inputs)
+        except ValueError as error:
+            raise CapivaraError(f"{path}: damaged: {error}", "delete the folder and make it again") from None
 
-    def save(self) -> None:
-        """Write all of it, all or nothing."""
-        replace_text(self.folder / self.file, self.text())
-
-    def text(self) -> str:
-        """What ``save`` writes."""
+    def text(self) -> bytes:
         head = {"plan": self.plan, "fingerprint": self.fingerprint, "shards": self.shards}
-        return "".join(_line(entry) for entry in [head, *self.done.values()])
+        return b"".join([_line(head), *(entry.line for entry in self.done.values())])
 
-    def finish(self, entry: dict[str, Any], log: Path | None = None) -> None:
-        """Record one finished shard, durably, after its file has its final name; where others write, in a log."""
-        self.done[entry["shard"]] = entry
-        path = log or self.folder / self.file
-        with naming(path), open(path, "ab") as out:
-            out.write(_line(entry).encode())
-            out.flush()
-            os.fsync(out.fileno())
+    def check_complete(self, shown: str, finished: int = 0) -> None:
+        """Raise ``CapivaraError`` for a folder that a plan has begun and not finished.
+
+        ``shown`` names the folder in the message; ``finished`` counts shards that are recorded elsewhere.
+        """
+        if not self.complete:
+            total = "an unknown number of" if self.shards is None else self.shards
+            raise CapivaraError(
+                f"{shown}: unfinished: {max(finished, len(self.done))} of {total} shards are there",
+                f"run the command that makes it again, it resumes where it stopped ({self.steps})",
+            )
+
+
+def append(path: Path, entry: ShardEntry) -> None:
+    """Add a line to a manifest or to a log, on the disk when this returns: the shard already has its final name."""
+    with naming(path), open(path, "ab") as out:
+        out.write(entry.line)
+        out.flush()
+        os.fsync(out.fileno())
 
 
 def logs_of(folder: Path, file: str = MANIFEST) -> list[Path]:
-    """The logs of the processes that fill a folder, or filled it and were killed."""
+    """The logs of the processes that fill a folder, or were killed while they filled it."""
     return sorted(folder.glob(f".{file}.log-*"))
 
 
@@ -94,20 +188,28 @@ def _is_head(line: dict[str, Any]) -> bool:
     return steps and isinstance(line.get("fingerprint"), str) and (shards is None or type(shards) is int)
 
 
-def _is_shard(line: dict[str, Any]) -> bool:
-    """Whether a line of a manifest is about a finished shard."""
-    return isinstance(line.get("shard"), str)
+def _entries(lines: Sequence[dict[str, Any]]) -> list[ShardEntry]:
+    found = []
+    for line in lines:
+        try:
+            found.append(ShardEntry.from_json(line))
+        except ValueError:  # the head of a log, or damaged
+            continue
+    return found
 
 
-def _line(entry: dict[str, Any]) -> str:
-    return encode_json(entry).decode() + "\n"
+def _line(entry: dict[str, Any]) -> bytes:
+    return encode_json(entry) + b"\n"
 
 
-def _parse_lines(path: Path) -> list[dict[str, Any]]:
+def _content(path: Path) -> bytes:
     try:
-        text = path.read_bytes()
+        return path.read_bytes()
     except FileNotFoundError:  # a log that was there a moment ago
-        return []
+        return b""
+
+
+def _parsed(text: bytes) -> list[dict[str, Any]]:
     return [parsed for line in text.split(b"\n") if (parsed := _parse_line(line)) is not None]
 
 

@@ -1,1 +1,1 @@
-"""Files that appear whole or not at all, claims on them, the cache of this machine, and remote stores."""
+"""Files that appear only when they are complete, claims on them, the cache of this machine, and remote stores."""

@@ -1,4 +1,4 @@
-"""The folder on this machine for what can be made again: unpacked packages, translations, features."""
+"""The folder on this machine for files that can be made again: unpacked packages, translations, features."""
 
 from __future__ import annotations
 

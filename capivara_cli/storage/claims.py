@@ -1,9 +1,9 @@
-"""Claims on the files of a folder: which process makes which, known on every machine that sees the folder.
+"""Claims on the files of a folder: which process makes which file. Every machine that shares the folder sees them.
 
 A claim is the file ``.NAME.claim``, created with ``O_EXCL`` and kept fresh by a thread. It is stale when its process is
-dead (on this machine), or was not seen for ``STALE`` seconds (on another); then anybody may take it over. A claim saves
-work and decides nothing else: what is made under it is the same whoever makes it, and appears by a rename, so even two
-that hold the same claim, one of them back from a long sleep, leave one result.
+dead (on this machine), or showed no sign of life for ``STALE`` seconds (on another machine); then any process may take
+it over. Claims only save work. Every process makes the same bytes, and a file appears by a rename: two processes that
+hold the same claim, one of them back from a long sleep, still leave one result.
 """
 
 from __future__ import annotations
@@ -26,17 +26,17 @@ from capivara_cli.urls import without_secrets
 HEARTBEAT = 10.0
 """Seconds between two signs of life."""
 STALE = 90.0
-"""Seconds without one after which a claim of another machine may be taken over."""
+"""Seconds without a sign of life after which a claim of another machine may be taken over."""
 _UNREADABLE = 5.0  # s: a claim is empty between two system calls, and stays so if its process is killed there
 
 
 class Lost(Exception):
-    """Another process has taken over what this one was working on: it seemed to be dead."""
+    """Another process has taken over the claim of this one, which seemed to be dead."""
 
 
 @dataclass(frozen=True)
 class Holder:
-    """The process that holds a claim. ``machine`` tells apart what has the same name: containers, before a reboot."""
+    """The process that holds a claim. ``machine`` tells apart machines of one name: containers, or before a reboot."""
 
     host: str
     machine: str
@@ -47,14 +47,15 @@ class Holder:
     token: str
 
     @classmethod
-    def here(cls) -> Holder:
+    def here(cls, command: str = "") -> Holder:
+        """This process; ``command`` is the command line that its claims show, by default its own."""
         pid = os.getpid()
-        command = without_secrets(" ".join(sys.argv))[:300]
+        command = without_secrets(command or " ".join(sys.argv))[:300]
         return cls(host(), machine(), pid, started(pid), round(time.time(), 3), command, os.urandom(8).hex())
 
     @classmethod
     def parse(cls, content: bytes) -> Holder | None:
-        """What a claim says; None when it is empty or torn."""
+        """The holder in the content of a claim; None when that is empty or incomplete."""
         try:
             entry = json.loads(content)
             return cls(**{each.name: entry[each.name] for each in fields(cls)})
@@ -63,7 +64,7 @@ class Holder:
 
     @property
     def local(self) -> bool:
-        """Whether its process is, or was, one of this machine."""
+        """Whether it is, or was, a process of this machine."""
         return self.machine == machine()
 
     @property
@@ -77,16 +78,16 @@ def host() -> str:
 
 @functools.cache
 def machine() -> str:
-    """What process ids are unique in: a machine between two boots, a container in it."""
+    """The scope in which process ids are unique: a machine between two boots, or a container in it."""
     marks = [host()]
-    with contextlib.suppress(OSError):  # Linux only; elsewhere the name has to do
+    with contextlib.suppress(OSError):  # elsewhere than on Linux the name must do
         marks.append(Path("/proc/sys/kernel/random/boot_id").read_text().strip())
         marks.append(str(Path("/proc/self/ns/pid").readlink()))
     return " ".join(marks)
 
 
 def started(pid: int) -> str:
-    """When a process of this machine began, in its own units; "" when there is none, or only its zombie."""
+    """When a process of this machine began, in the units of the system; "" when there is none, or only its zombie."""
     if not Path("/proc/self/stat").exists():
         return _started_elsewhere(pid)
     try:
@@ -111,7 +112,7 @@ def claim_of(path: Path) -> Path:
 
 
 @dataclass(frozen=True)
-class Seen:
+class ClaimSeen:
     """A claim as it was found: its holder, None when unreadable, and the seconds since its last sign of life."""
 
     path: Path
@@ -134,8 +135,8 @@ class Seen:
         return self.silent > STALE
 
 
-def look(path: Path) -> Seen | None:
-    """The claim at a path, None when there is none. Opening it makes network file systems ask the server."""
+def look(path: Path) -> ClaimSeen | None:
+    """The claim at a path, None when there is none. The file is opened, so that network file systems ask the server."""
     try:
         with open(path, "rb") as file:
             content, info = file.read(), os.fstat(file.fileno())
@@ -143,11 +144,11 @@ def look(path: Path) -> Seen | None:
         return None
     holder = Holder.parse(content)
     now = time.time() if holder and holder.local else clock(path.parent)
-    return Seen(path, content, info.st_ino, now - info.st_mtime)
+    return ClaimSeen(path, content, info.st_ino, now - info.st_mtime)
 
 
 def clock(folder: Path) -> float:
-    """The time by the clock that stamps the files of a folder, which on a network is the server's."""
+    """The time of the clock that stamps the files of a folder; on a network file system that is the server's."""
     probe = partial_of(folder / "clock")
     try:
         probe.touch()
@@ -160,7 +161,7 @@ def clock(folder: Path) -> float:
 
 
 class Claim:
-    """One file that this process may make; use it in a ``with``, which lets go of it."""
+    """One file that this process may make. A ``with`` block releases it."""
 
     def __init__(self, path: Path, content: bytes, owner: Claims) -> None:
         self.path = path
@@ -169,7 +170,7 @@ class Claim:
         self._owner = owner
 
     def held(self) -> bool:
-        """Whether it is still ours; once lost, lost for good."""
+        """Whether this process still has it. A lost claim stays lost."""
         try:
             self.lost = self.lost or self.path.read_bytes() != self._content
         except FileNotFoundError:
@@ -179,7 +180,7 @@ class Claim:
         return not self.lost
 
     def confirm(self) -> None:
-        """Raise ``Lost`` if somebody else has it by now."""
+        """Raise ``Lost`` if another process has it by now."""
         if not self.held():
             raise Lost(self.path.name)
 
@@ -194,35 +195,46 @@ class Claim:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._owner.let_go(self)
+        self._owner.release(self)
+
+
+@dataclass(frozen=True)
+class Claimant:
+    """Who claims: the command line that the claims show, by default this process's own.
+
+    ``dead`` are holders ("host:pid") that the process which started this one knows to be dead, on any machine.
+    """
+
+    command: str = ""
+    dead: frozenset[str] = frozenset()
+
+
+THIS_PROCESS = Claimant()
 
 
 class Claims:
-    """The claims of this process in a folder, with the thread that keeps them fresh while there are any.
+    """The claims of this process in a folder. While there are any, a thread keeps them fresh."""
 
-    ``dead`` are holders ("host:pid") that whoever started us knows to be dead, on other machines, too.
-    """
-
-    def __init__(self, folder: Path, dead: frozenset[str] = frozenset()) -> None:
+    def __init__(self, folder: Path, who: Claimant = THIS_PROCESS) -> None:
         self.folder = folder
-        self.dead = dead
+        self.who = who
         self._held: list[Claim] = []
         self._lock = threading.Lock()
         self._idle = threading.Event()
         self._thread: threading.Thread | None = None
 
     def take(self, name: str) -> Claim | None:
-        """The claim on a file, None while another living process has it."""
+        """Claim a file; None while another living process has it."""
         path = claim_of(self.folder / name)
-        content = json.dumps(asdict(Holder.here())).encode()
+        content = json.dumps(asdict(Holder.here(self.who.command))).encode()
         while not _create(path, content):
             seen = look(path)
             if seen is None:
                 continue
-            known_dead = seen.holder is not None and seen.holder.name in self.dead
+            known_dead = seen.holder is not None and seen.holder.name in self.who.dead
             if not (seen.stale or known_dead):
                 return None
-            bury(seen)
+            remove_stale(seen)
         claim = Claim(path, content, self)
         with self._lock:
             self._held.append(claim)
@@ -240,7 +252,7 @@ class Claims:
             for claim in held:
                 claim.beat()
 
-    def let_go(self, claim: Claim) -> None:
+    def release(self, claim: Claim) -> None:
         with self._lock:
             self._held.remove(claim)
         if claim.held():
@@ -253,7 +265,7 @@ class Claims:
 
     @contextlib.contextmanager
     def waiting(self, name: str, patience: float = float("inf")) -> Iterator[Claim | None]:
-        """The claim on a file, waited for; None when ``patience`` seconds were not enough."""
+        """Wait for the claim on a file; None when it is not free within ``patience`` seconds."""
         until = time.monotonic() + patience
         pause = 0.005
         while (claim := self.take(name)) is None and time.monotonic() < until:
@@ -286,26 +298,26 @@ def _create(path: Path, content: bytes) -> bool:
     return True
 
 
-def bury(seen: Seen) -> None:
-    """Remove a stale claim. Of several who try, one moves it; who has moved a fresh one by mistake puts it back."""
-    grave = partial_of(seen.path)
+def remove_stale(seen: ClaimSeen) -> None:
+    """Remove a stale claim. One of several processes moves it; one that moved a fresh claim by mistake puts it back."""
+    moved = partial_of(seen.path)
     try:
-        seen.path.rename(grave)
+        seen.path.rename(moved)
     except FileNotFoundError:
         return
     try:
-        with open(grave, "rb") as file:
+        with open(moved, "rb") as file:
             same = file.read() == seen.content and os.fstat(file.fileno()).st_ino == seen.inode
         if not same:
-            _put_back(grave, seen.path)
+            _put_back(moved, seen.path)
     finally:
-        grave.unlink(missing_ok=True)
+        moved.unlink(missing_ok=True)
 
 
-def _put_back(grave: Path, path: Path) -> None:
+def _put_back(moved: Path, path: Path) -> None:
     try:
-        os.link(grave, path)
+        os.link(moved, path)
     except FileExistsError:
-        pass  # taken in the meantime: its holder will see that it has lost it
+        pass  # taken in the meantime: the holder of the moved claim will see that it has lost it
     except OSError:  # no hard links here
-        grave.rename(path)
+        moved.rename(path)

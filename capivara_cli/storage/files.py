@@ -1,4 +1,4 @@
-"""Files that appear only when they are complete, and what killed processes left of others."""
+"""Files that appear only when they are complete, and the temporaries that killed processes left."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from typing import BinaryIO
 
 _BUFFER = 1 << 20
 FULL = (errno.ENOSPC, errno.EDQUOT)
-"""What the system answers when there is no room for what is written."""
+"""The errors of a write that there is no room for."""
 
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[BinaryIO]:
-    """Write a file all or nothing: a temporary beside it, fsync, rename; on any error nothing is left."""
+    """Write a file all or nothing: a temporary beside it, fsync, rename. An error leaves nothing."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = partial_of(path)
     try:
@@ -61,7 +61,7 @@ def move_folder(partial: Path, path: Path) -> None:
 
 @contextlib.contextmanager
 def naming(path: Path) -> Iterator[None]:
-    """A full disk is said of this file: a write says what is wrong, but not where."""
+    """Name this file in the error of a full disk: the error of a write does not name its file."""
     try:
         yield
     except OSError as error:
@@ -71,7 +71,7 @@ def naming(path: Path) -> Iterator[None]:
 
 
 def partial_of(path: Path) -> Path:
-    """A temporary beside a path, named so that ``sweep`` knows whose it is."""
+    """A temporary beside a path. Its name says which process it belongs to, for ``sweep``."""
     return path.with_name(f".{path.name}.partial-{_host()}-{os.getpid()}-{os.urandom(3).hex()}")
 
 
@@ -82,12 +82,12 @@ def replace_text(path: Path, text: str) -> None:
 
 
 def _encoded(text: str) -> bytes:
-    """UTF-8; what it cannot hold (a file name in another encoding) is escaped, as JSON does it."""
+    """UTF-8; characters that it cannot hold (of a file name in another encoding) are escaped, as in JSON."""
     return text.encode("utf-8", "backslashreplace")
 
 
 def sweep(folder: Path) -> None:
-    """Remove temporaries that killed processes of this machine left in a folder."""
+    """Remove the temporaries that killed processes of this machine left in a folder."""
     for partial in folder.glob(f".*.partial-{_host()}-*"):
         process = partial.name.rsplit("-", 2)[1]
         if process.isdigit() and _alive(int(process)):

@@ -25,7 +25,7 @@ from capivara_cli.pipeline.stage import Stage, Step
 from capivara_cli.shards.manifest import Manifest
 from capivara_cli.shards.sample import Sample
 from capivara_cli.storage import claims
-from capivara_cli.storage.claims import Claim, Claims, Holder, claim_of, look
+from capivara_cli.storage.claims import Claim, Claimant, Claims, Holder, claim_of, look
 
 WORK = Step(work, WorkOptions())
 
@@ -99,7 +99,7 @@ def test_a_claim_that_says_nothing_is_left_a_moment(tmp_path: Path) -> None:
 def test_who_was_declared_dead_is_not_waited_for(tmp_path: Path) -> None:
     leave(tmp_path, "a.tar", holder(machine="another", host="far", pid=7))
     assert Claims(tmp_path).take("a.tar") is None
-    assert Claims(tmp_path, frozenset({"far:7"})).take("a.tar") is not None
+    assert Claims(tmp_path, Claimant(dead=frozenset({"far:7"}))).take("a.tar") is not None
 
 
 def test_a_fresh_claim_moved_by_mistake_is_put_back(tmp_path: Path) -> None:
@@ -109,7 +109,7 @@ def test_a_fresh_claim_moved_by_mistake_is_put_back(tmp_path: Path) -> None:
     path.unlink()
     fresh = Claims(tmp_path).take("a.tar")  # another was faster
     assert fresh is not None
-    claims.bury(seen)
+    claims.remove_stale(seen)
     assert fresh.held()
     assert [each.name for each in tmp_path.iterdir()] == [".a.tar.claim"]
 
@@ -141,8 +141,8 @@ def test_of_many_who_take_over_one_has_it(tmp_path: Path) -> None:
 
 def test_a_heartbeat_keeps_a_claim_fresh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(claims, "HEARTBEAT", 0.02)
-    taken = Claims(tmp_path)
-    claim = taken.take("a.tar")
+    own = Claims(tmp_path)
+    claim = own.take("a.tar")
     assert claim is not None
     os.utime(claim.path, (1, 1))
     deadline = time.monotonic() + 30
@@ -153,8 +153,8 @@ def test_a_heartbeat_keeps_a_claim_fresh(tmp_path: Path, monkeypatch: pytest.Mon
     while not claim.lost and time.monotonic() < deadline:
         time.sleep(0.01)
     assert claim.lost
-    taken.close()
-    taken.let_go(claim)
+    own.close()
+    own.release(claim)
     assert claim.path.exists()  # it is another's now
 
 

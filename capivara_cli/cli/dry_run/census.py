@@ -13,7 +13,7 @@ from capivara_cli.errors import BadSample, CapivaraError
 from capivara_cli.languages import code_of
 from capivara_cli.pipeline.stage import Step
 from capivara_cli.shards.archive import reading
-from capivara_cli.shards.manifest import MANIFEST, Manifest
+from capivara_cli.shards.manifest import Manifest
 from capivara_cli.shards.sample import Caption, Sample, encode_json
 from capivara_cli.shards.tar import BLOCK
 from capivara_cli.urls import is_url
@@ -199,24 +199,20 @@ def _listed(shards: Sequence[str]) -> dict[str, int]:
     for folder in dict.fromkeys(shard.rpartition("/")[0] for shard in shards):
         manifest = _manifest(folder)
         for shard in (each for each in shards if each.rpartition("/")[0] == folder) if manifest else ():
-            entry = manifest.done.get(shard.partition("?")[0].rpartition("/")[2], {}) if manifest else {}
-            known = isinstance(entry.get("written"), int)
-            if known and (is_url(shard) or entry.get("bytes", 0) == Path(shard).stat().st_size):
-                found[shard] = entry["written"]
+            entry = manifest.done.get(shard.partition("?")[0].rpartition("/")[2]) if manifest else None
+            if entry is None or entry.written is None:
+                continue
+            if is_url(shard) or entry.size == Path(shard).stat().st_size:
+                found[shard] = entry.written
     return found
 
 
 def _manifest(folder: str) -> Manifest | None:
     if not is_url(folder):
         return Manifest.load(Path(folder))
-    from capivara_cli.shards.remote_inputs import child, load_manifest, manifest_in
-    from capivara_cli.storage.remote.filesystems import on_the_web
-    from capivara_cli.storage.remote.read import WebFile, contents
+    from capivara_cli.shards.remote_inputs import load_manifest
 
     try:
-        if on_the_web(folder):
-            place = child(folder, MANIFEST)
-            return manifest_in(b"".join(contents(place, WebFile(place))), folder)
         return load_manifest(folder)
     except (CapivaraError, OSError):
         return None  # a folder that others made has none

@@ -18,8 +18,9 @@ from capivara_cli.pipeline import engine, output_folder, partition
 from capivara_cli.pipeline.chain import Chain
 from capivara_cli.pipeline.corpus_stages import parts_of, wants_all
 from capivara_cli.pipeline.fingerprint import fingerprint
+from capivara_cli.pipeline.local_store import LocalStore
 from capivara_cli.pipeline.options import Settings
-from capivara_cli.pipeline.output_folder import Contents, SharedFolder
+from capivara_cli.pipeline.output_folder import Contents, OutputFolder
 from capivara_cli.pipeline.passes import Passes
 from capivara_cli.pipeline.stage import Step
 from capivara_cli.shards.inputs import find_shards
@@ -79,7 +80,7 @@ def _work(
         engine.check_alone(chain)
     out = "-" if streams else settings.out or engine.default_folder(sources, steps)
     if begins and out != "-" and not is_url(out):
-        SharedFolder(Path(out), Contents(chain.described, fingerprint(chain), [], [])).check()
+        OutputFolder(LocalStore(Path(out)), Contents(chain.described, fingerprint(chain), [], [])).check()
     census = planned or (census_of_sources(sources, steps[0].options) if begins else census_of(shards))
     if streams or is_url(out) or planned:
         return Work(chain, sources, census, out)
@@ -97,7 +98,9 @@ def _remaining(work: Work, shards: Sequence[str], settings: Settings) -> Work:
             return replace(work, census=replace(census, shards=()), done=census.samples, done_census=census)
         return work
     share = partition.of(settings.share, len(shards))
-    passes = Passes(chain, shards, output_folder.output_names(shards), folder, _Nobody(), fingerprint(chain))
+    passes = Passes(
+        chain, shards, output_folder.output_names(shards), LocalStore(folder), _Nobody(), fingerprint(chain)
+    )
     passes.out.check()
     passes.out.refresh()
     finished = [passes.out.is_done(index) for index in range(len(shards))]
@@ -111,7 +114,7 @@ class _Nobody:
 
     def started(self, name: str) -> None: ...
 
-    def advance(self) -> None: ...
+    def advance(self, count: int = 1) -> None: ...
 
     def finished(self, name: str, tallies: Any) -> None: ...
 

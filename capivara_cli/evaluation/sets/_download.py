@@ -19,8 +19,6 @@ from capivara_cli.storage import cache
 from capivara_cli.storage.files import replacing, replacing_folder, sweep
 
 GITHUB = "https://raw.githubusercontent.com"
-_CONNECT_SECONDS = 4.0
-_SILENCE_SECONDS = 60.0
 
 
 @dataclass(frozen=True)
@@ -96,20 +94,21 @@ def _check_online(remote: Remote, path: Path, layout: str) -> None:
 
 
 def _blocks(remote: Remote, path: Path, layout: str) -> Iterator[bytes]:
-    import httpx
+    """The bytes of a file; a broken connection is resumed, a server that is not there is an error at once."""
+    from capivara_cli.storage.remote.filesystems import trouble, why
+    from capivara_cli.storage.remote.read import WebFile, contents
+    from capivara_cli.storage.retry import HttpStatus
 
-    # Neither side may pack or unpack: the bytes are to be those of the file.
-    headers = {"User-Agent": "capivara", "Accept-Encoding": "identity"}
-    timeout = httpx.Timeout(_SILENCE_SECONDS, connect=_CONNECT_SECONDS)
+    file = WebFile(remote.url)
     try:
-        with httpx.stream("GET", remote.url, headers=headers, timeout=timeout, follow_redirects=True) as answer:
-            answer.raise_for_status()
-            yield from answer.iter_raw(1 << 20)
-    except httpx.HTTPStatusError as error:
-        why = f"the server answers HTTP {error.response.status_code}"
-        raise _missing(remote, path, why, layout) from error
-    except httpx.HTTPError as error:
-        raise _missing(remote, path, f"the download failed: {error or type(error).__name__}", layout) from error
+        file.version()
+        yield from contents(remote.url, file)
+    except HttpStatus as error:
+        raise _missing(remote, path, str(error), layout) from error
+    except trouble() as error:
+        raise _missing(remote, path, f"the download failed: {why(error)}", layout) from error
+    except CapivaraError as error:
+        raise _missing(remote, path, f"the download failed: {error.message}", layout) from error
 
 
 def _missing(remote: Remote, path: Path, why: str, layout: str) -> NotHere:

@@ -1,1 +1,1 @@
-"""Start the worker processes that share a plan: one file, one way (``--engine``)."""
+"""Start the worker processes that share a plan. Each file is one way to do so (``--engine``)."""

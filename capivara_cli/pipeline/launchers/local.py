@@ -1,4 +1,4 @@
-"""Processes on this machine (--workers N), which share its cores and GPUs."""
+"""Processes on this machine (--workers N) that share its cores and GPUs."""
 
 from __future__ import annotations
 
@@ -13,13 +13,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, Any, cast
 
+from capivara_cli.pipeline.books import Books
 from capivara_cli.pipeline.options import Settings
 from capivara_cli.pipeline.passes import Passes
-from capivara_cli.pipeline.workers.events import Accounts, Books
+from capivara_cli.pipeline.workers.events import Accounts
 from capivara_cli.pipeline.workers.job import Job
 
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
-_GRACE = 20.0  # s: for a worker that was told to end
+_GRACE = 20.0  # s: that a worker may take to end
 
 
 def load(variant: str = "") -> Local:
@@ -27,10 +28,10 @@ def load(variant: str = "") -> Local:
 
 
 class Local:
-    """Starts ``--workers`` processes, starts again those that are killed, and shows what they do as one."""
+    """Starts ``--workers`` processes, replaces those that are killed, and shows their progress as one."""
 
     def run(self, job: Job, passes: Passes, books: Books, settings: Settings) -> None:
-        """Until all are done. Raises what went wrong in one of them, after the others were told to stop."""
+        """Run the job. Raises the error of the first worker that fails, after the others have ended."""
         accounts = Accounts(passes, books, settings.max_failures)
         workers = settings.workers
         with selectors.DefaultSelector() as waiting:
@@ -78,7 +79,7 @@ def _cause(code: int) -> str:
 
 
 class _Worker:
-    """One process and the pipe that its events come from."""
+    """One worker process, and the pipe of its events."""
 
     def __init__(self, number: int, of: int, job: Job) -> None:
         self.number, self._of, self._job = number, of, job
@@ -91,18 +92,18 @@ class _Worker:
         self.events = cast(IO[bytes], self.process.stdout)
         self._rest = b""
         given = cast(IO[bytes], self.process.stdin)
-        with contextlib.suppress(BrokenPipeError):  # killed already: its end is noticed as that of any other
+        with contextlib.suppress(BrokenPipeError):  # killed already, which ``_listen`` notices
             given.write(job.text().encode() + b"\n")
             given.flush()
 
     def read(self) -> tuple[list[dict[str, Any]], bool]:
-        """The events that are there, and whether these were the last."""
+        """The events that have arrived, and whether these were the last."""
         data = os.read(self.events.fileno(), 1 << 16)
         *lines, self._rest = (self._rest + data).split(b"\n")
         return [json.loads(line) for line in lines], not data
 
     def end(self) -> int:
-        """Wait for its end, which must not take for ever; returns its exit code."""
+        """Wait for the process to end, and kill it when that takes too long; returns its exit code."""
         for pipe in (self.process.stdin, self.process.stdout):
             if pipe is not None:
                 with contextlib.suppress(BrokenPipeError):
@@ -114,12 +115,12 @@ class _Worker:
             return self.process.wait()
 
     def again(self) -> _Worker:
-        """Another one in its place."""
+        """Start another worker in its place."""
         return _Worker(self.number, self._of, self._job)
 
 
 def environment(given: Mapping[str, str], number: int, of: int, device: str) -> dict[str, str]:
-    """A worker's: its part of the cores as threads, one of the GPUs, and the modules that this process can import."""
+    """The environment of a worker: its part of the cores, one of the GPUs, and the import path of this process."""
     made = dict(given)
     threads = str(max(1, cores() // of))
     for name in _THREADS:
@@ -133,7 +134,7 @@ def environment(given: Mapping[str, str], number: int, of: int, device: str) -> 
 
 
 def cores() -> int:
-    """The cores that this process may use."""
+    """How many cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 

@@ -1,4 +1,4 @@
-"""Ray actors that keep their models loaded (--engine ray), on this machine or a cluster that shares the folder."""
+"""Ray actors that keep their models loaded (--engine ray), on this machine or on a cluster that reaches the folder."""
 
 from __future__ import annotations
 
@@ -16,11 +16,12 @@ from typing import Any
 
 from capivara_cli import console
 from capivara_cli.errors import CapivaraError
+from capivara_cli.pipeline.books import Books
 from capivara_cli.pipeline.chain import Chain
 from capivara_cli.pipeline.launchers.local import cores
 from capivara_cli.pipeline.options import Settings
 from capivara_cli.pipeline.passes import Pass, Passes
-from capivara_cli.pipeline.workers.events import Accounts, Books
+from capivara_cli.pipeline.workers.events import Accounts
 from capivara_cli.pipeline.workers.job import Job
 
 _POLL = 0.5  # s: between two tries at a shard that another process has claimed
@@ -31,10 +32,10 @@ def load(variant: str = "") -> Ray:
 
 
 class Ray:
-    """Gives shards to actors, one after the other, as JSON; what an actor was at when it died is given to another."""
+    """Gives shards to actors as JSON, one at a time; the shard of an actor that dies goes to another."""
 
     def run(self, job: Job, passes: Passes, books: Books, settings: Settings) -> None:
-        """Until all are done. Raises ``CapivaraError`` without Ray, and what went wrong in an actor."""
+        """Run the job. Raises ``CapivaraError`` without Ray, and the error of the first actor that fails."""
         with _cluster(settings) as ray:
             accounts = Accounts(passes, books, settings.max_failures)
             team = _Team(ray, job, accounts, settings)
@@ -55,7 +56,7 @@ class Ray:
 
 @contextlib.contextmanager
 def _cluster(settings: Settings) -> Iterator[Any]:
-    """Ray, connected to the cluster at ``--address`` or to one of its own that only this machine can reach."""
+    """Ray, connected to the cluster at ``--address``, else to a new one that only this machine can reach."""
     try:
         import ray
     except ImportError as error:
@@ -82,7 +83,7 @@ def _cluster(settings: Settings) -> Iterator[Any]:
         hint = "start one with: ray start --head" if settings.address else "is the machine busy? run it again"
         raise CapivaraError(f"{where}: {error}", hint) from error
     with contextlib.suppress(ValueError):  # not the main thread
-        signal.signal(signal.SIGTERM, on_terminate)  # Ray's own would leave without tidying up
+        signal.signal(signal.SIGTERM, on_terminate)  # Ray's own handler would end the program before it tidies up
     try:
         yield ray
     finally:
@@ -90,34 +91,33 @@ def _cluster(settings: Settings) -> Iterator[Any]:
 
 
 class Actor:
-    """The worker in an actor: a plan with its models, and the tasks it is given."""
+    """The worker in an actor: it keeps a plan with its models, and does the tasks it is given."""
 
     def __init__(self, job: str, paths: list[str]) -> None:
-        sys.path += [path for path in paths if path not in sys.path]  # where the driver found its stages
+        sys.path += [path for path in paths if path not in sys.path]  # where the driver finds its stages
         from capivara_cli.pipeline.workers.worker import Collected
 
         self._job = Job.parse(job)
-        sys.argv = self._job.command  # what claims say of this process
         self._events = Collected()
         self._meter = self._events.costs.meter("actor", modelled=True)
         if self._job.settings["energy"]:
-            self._meter.__enter__()  # until it is killed
+            self._meter.__enter__()  # until this process is killed
         self._chain: Chain | None = None
         self._passes: Passes | None = None
         self._dead: frozenset[str] = frozenset()
 
     def who(self) -> str:
-        """What claims call this process."""
+        """The name of this process in claims."""
         from capivara_cli.storage.claims import Holder
 
         return Holder.here().name
 
     def do(self, task: str) -> str:
-        """One file of one pass; returns the events as JSON, the last one whether it was made."""
+        """Make one file of one pass; returns the events as JSON, then whether the file was made."""
         return self._events.answer(lambda: self._do(**json.loads(task)), self._cost)
 
     def _cost(self) -> None:
-        """Tell what this process has cost so far: who kills it cannot know."""
+        """Send what this process has cost so far: the driver that kills it cannot measure it."""
         from capivara_cli.storage.claims import machine
 
         if self._job.settings["energy"]:
@@ -133,7 +133,9 @@ class Actor:
             self._passes = self._job.passes(self._chain, self._events, self._dead)
         each = self._passes.list[number]
         each.files.refresh()
-        return each.attempt(index)
+        made = each.attempt(index)
+        each.files.store.wait()
+        return made
 
 
 @dataclass
@@ -146,7 +148,7 @@ class _Member:
 
 
 class _Team:
-    """The actors, and what each is at."""
+    """The actors, and the file that each is making."""
 
     def __init__(self, ray: Any, job: Job, accounts: Accounts, settings: Settings) -> None:
         self._ray, self._job, self._accounts = ray, job, accounts
@@ -163,7 +165,7 @@ class _Team:
         return member
 
     def fill(self, number: int, each: Pass, indices: Iterable[int]) -> None:
-        """Have every file of a pass made that is not; wait for those that other processes make."""
+        """Have the missing files of a pass made, and wait for those that other processes make."""
         files = each.files
         files.refresh()
         todo = deque(index for index in indices if not files.is_done(index))
@@ -191,7 +193,7 @@ class _Team:
         self._at[member.actor.do.remote(task)] = member, index
 
     def _take(self, future: Any) -> tuple[int, bool]:
-        """The end of a task: its events are entered, or its actor is replaced."""
+        """End a task: enter its events, or replace its actor. Returns the file's number, and whether it was made."""
         member, index = self._at.pop(future)
         try:
             *events, made = json.loads(self._ray.get(future))

@@ -1,33 +1,26 @@
-"""What workers report, summed up: samples on one progress line, books, warnings once, errors and deaths."""
+"""The events of workers, summed up: samples, finished shards, messages, costs, errors and deaths."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any
 
 from capivara_cli import console
 from capivara_cli.costs.per_step import StepCost
 from capivara_cli.errors import CapivaraError, UsageError
-from capivara_cli.pipeline.books import tally_of
+from capivara_cli.pipeline.books import Books, tally_of
 from capivara_cli.pipeline.env import Tally
 from capivara_cli.pipeline.passes import Passes
+from capivara_cli.shards.manifest import StepCounts
 from capivara_cli.storage.claims import machine
 
 DEATHS = 3
-"""Workers that one shard may kill before it is blamed."""
-
-
-class Books(Protocol):
-    """Where the sums go."""
-
-    def advance(self, count: int = 1) -> None: ...
-
-    def finished(self, name: str, tallies: Sequence[Tally]) -> None: ...
+"""Workers that must die at one shard before the run stops with an error that names it."""
 
 
 class Accounts:
-    """The events of all workers, each a dict as ``worker.Sender`` writes them."""
+    """Enters the events of all workers, dicts as ``worker.Sender`` writes them, into ``books``."""
 
     def __init__(self, passes: Passes, books: Books, max_failures: int) -> None:
         self._passes, self._books, self._max_failures = passes, books, max_failures
@@ -40,14 +33,14 @@ class Accounts:
         self._shown: Counter[str] = Counter()
 
     def enter(self, worker: int, event: dict[str, Any]) -> None:
-        """Take one event in. Raises the error that it tells of."""
+        """Enter one event. Raises the error that it reports."""
         if "started" in event:
             self._working[worker] = event["started"]
         elif "advanced" in event:
             self._books.advance(event["advanced"])
         elif "finished" in event:
             self._working.pop(worker, None)
-            self.finished(event["finished"], [tally_of(step) for step in event["steps"]])
+            self.finished(event["finished"], [tally_of(StepCounts.from_json(step)) for step in event["steps"]])
         elif "said" in event:
             self._say(worker, event["said"])
         elif "spent" in event:
@@ -61,7 +54,7 @@ class Accounts:
             raise _error(event)
 
     def finished(self, name: str, tallies: Sequence[Tally]) -> None:
-        """Enter a shard, once; raises past ``--max-failures``."""
+        """Enter a shard, once. Raises ``CapivaraError`` past ``--max-failures``."""
         if name in self._told:
             return
         self._told.add(name)
@@ -75,7 +68,7 @@ class Accounts:
             )
 
     def _say(self, worker: int, line: str) -> None:
-        """Show a line unless another worker has said it as often."""
+        """Show a line, unless another worker has already said it as often."""
         said = self._said.setdefault(worker, Counter())
         said[line] += 1
         if said[line] > self._shown[line]:
@@ -83,7 +76,7 @@ class Accounts:
             console.say(line)
 
     def died(self, worker: int, cause: str) -> None:
-        """A worker has gone without a word. Raises when the shard it was at has killed several."""
+        """Enter the death of a worker. Raises ``CapivaraError`` when several died at the same shard."""
         name = self._working.pop(worker, "")
         self._said.pop(worker, None)
         self._unsure.add(name)
@@ -97,15 +90,15 @@ class Accounts:
         console.warn(f"worker {worker + 1} was {cause}{where}; another takes its place")
 
     def close(self) -> None:
-        """Enter what workers had finished when they were killed before they could say so."""
+        """Enter the shards that workers finished, and were killed before they could report them."""
         self._passes.out.refresh()
         for name in self._unsure - self._told:
             if entry := self._passes.out.manifest.done.get(name):
-                self.finished(name, [tally_of(step) for step in entry["steps"]])
+                self.finished(name, [tally_of(step) for step in entry.steps or ()])
 
 
 def _error(event: dict[str, Any]) -> Exception:
-    """The exception that ended a worker, as good as new."""
+    """The exception that ended a worker, made again in this process."""
     if "error" in event:
         kind = UsageError if event["code"] == UsageError.exit_code else CapivaraError
         return kind(event["error"], event["hint"])

@@ -1,4 +1,4 @@
-"""A run as JSON: what a worker in another process or on another machine needs to know to do its part."""
+"""A run as JSON: all that a worker in another process or on another machine needs to do its part."""
 
 from __future__ import annotations
 
@@ -6,23 +6,27 @@ import importlib
 import json
 import sys
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 from typing import Any
 
 from capivara_cli.costs.costs import Costs
 from capivara_cli.errors import CapivaraError
 from capivara_cli.pipeline import partition
-from capivara_cli.pipeline.books import Watch
+from capivara_cli.pipeline.books import Books
 from capivara_cli.pipeline.chain import Chain
 from capivara_cli.pipeline.options import Settings, build, option_values
 from capivara_cli.pipeline.partition import Share
 from capivara_cli.pipeline.passes import Passes
 from capivara_cli.pipeline.stage import Stage, Step
+from capivara_cli.pipeline.stores import store_of
+from capivara_cli.storage.claims import Claimant
 
 
 @dataclass(frozen=True)
 class Job:
-    """The plan, the shards, the names of what is made of them, and the folder. Stages are named, never sent."""
+    """The plan, the input shards, the names of the output shards, and their folder. Stages are sent as names.
+
+    ``command`` is the command line of the run, which the claims of workers show.
+    """
 
     steps: list[dict[str, Any]]
     settings: dict[str, Any]
@@ -35,7 +39,7 @@ class Job:
 
     @classmethod
     def of(cls, passes: Passes, share: Share) -> Job:
-        """What is left to do of ``passes``."""
+        """The job of the workers that do ``passes``."""
         chain = passes.chain
         steps = [{"stage": _name_of(step.stage), "options": option_values(step.options)} for step in chain.steps]
         settings = replace(chain.settings, workers=1, engine="local")
@@ -44,15 +48,15 @@ class Job:
             asdict(settings),
             list(passes.shards),
             list(passes.names),
-            str(passes.folder),
+            passes.out.store.shown,
             share.text,
-            passes.mark,
+            passes.fingerprint,
             sys.argv,
         )
 
     @property
     def indices(self) -> range:
-        """The shards that are to be made."""
+        """The numbers of the shards to make."""
         number, of = partition.parse(self.share)
         return Share(number, of, len(self.shards)).indices
 
@@ -65,15 +69,16 @@ class Job:
         return cls(**json.loads(text))
 
     def chain(self, costs: Costs) -> Chain:
-        """The plan, ready to run in this process."""
+        """The plan, loaded in this process and checked."""
         steps = [_step(each["stage"], each["options"]) for each in self.steps]
         chain = Chain(steps, Settings(**self.settings), costs)
         chain.check()
         return chain
 
-    def passes(self, chain: Chain, watch: Watch, dead: frozenset[str] = frozenset()) -> Passes:
-        """What is to be made, with the models of ``chain``."""
-        return Passes(chain, self.shards, self.names, Path(self.folder), watch, self.fingerprint, dead)
+    def passes(self, chain: Chain, books: Books, dead: frozenset[str] = frozenset()) -> Passes:
+        """The passes over the shards, with the models of ``chain``; ``dead`` are holders of claims, as "host:pid"."""
+        store = store_of(self.folder, self.fingerprint, Claimant(" ".join(self.command), dead))
+        return Passes(chain, self.shards, self.names, store, books, self.fingerprint)
 
 
 def _name_of(stage: Stage) -> str:

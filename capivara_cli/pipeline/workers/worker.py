@@ -1,7 +1,7 @@
 """One worker process: ``python -m capivara_cli.pipeline.workers.worker``, a job on stdin, events on stdout.
 
-It ends when standard input does, so none outlives the process that started it. What it says to people it sends as
-events, too: of several workers that say the same, the starter shows one.
+It ends when standard input does, so it does not outlive the process that started it. Its messages to people are
+events, too: when several workers say the same, the starter shows it once.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from typing import Any, TextIO, TypeVar, cast
 from capivara_cli import console
 from capivara_cli.costs.costs import Costs
 from capivara_cli.errors import CapivaraError
-from capivara_cli.pipeline.books import counts
+from capivara_cli.pipeline.books import counts_of
 from capivara_cli.pipeline.env import Tally
 from capivara_cli.pipeline.workers.job import Job
 
@@ -32,7 +32,7 @@ _EVERY = 0.5  # s: between two counts of samples
 
 
 class Sender:
-    """The ``Watch`` of a worker: events to whoever started it. ``costs`` are those of this process."""
+    """The ``Books`` of a worker: sends events to the process that started it, with ``costs`` of this one."""
 
     def __init__(self, out: TextIO) -> None:
         self.costs = Costs()
@@ -49,8 +49,8 @@ class Sender:
     def started(self, name: str) -> None:
         self.send(started=name)
 
-    def advance(self) -> None:
-        self._advanced += 1
+    def advance(self, count: int = 1) -> None:
+        self._advanced += count
         now = time.monotonic()
         if now >= self._next:
             self._next = now + _EVERY
@@ -63,7 +63,7 @@ class Sender:
 
     def finished(self, name: str, tallies: Sequence[Tally]) -> None:
         self.flush()
-        self.send(finished=name, steps=[{**counts(tally), "failed": tally.failed} for tally in tallies])
+        self.send(finished=name, steps=[counts_of(tally, with_failed=True).to_json() for tally in tallies])
 
 
 class _Said(io.TextIOBase):
@@ -76,7 +76,7 @@ class _Said(io.TextIOBase):
     def write(self, text: str) -> int:
         *lines, self._begun = (self._begun + text).split("\n")
         for line in lines:
-            with contextlib.suppress(OSError):  # nobody listens any more: the end is near
+            with contextlib.suppress(OSError):  # the starter has gone, and this process ends
                 self._sender.send(said=line)
         return len(text)
 
@@ -90,16 +90,15 @@ def main() -> int:
     os.dup2(2, 1)
     sender = Sender(open(data, "w", encoding="utf-8"))  # noqa: SIM115  open as long as the process
     sys.stderr = cast(TextIO, _Said(sender))
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # whoever started us passes it on
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the starter passes it on
     signal.signal(signal.SIGTERM, _terminate)
     job = Job.parse(sys.stdin.buffer.readline())
-    sys.argv = job.command  # what claims say of this process
     threading.Thread(target=_end_with_starter, name="capivara-starter", daemon=True).start()
     return guarded(lambda: work(job, sender), sender)[0]
 
 
 def guarded(work: Callable[[], Result], sender: Sender) -> tuple[int, Result | None]:
-    """Do some work; returns an exit code and its result. What goes wrong is sent as an event."""
+    """Do some work; returns an exit code and its result. An error is sent as an event."""
     try:
         result = work()
     except CapivaraError as error:
@@ -120,7 +119,7 @@ def guarded(work: Callable[[], Result], sender: Sender) -> tuple[int, Result | N
 
 
 class Collected(Sender):
-    """The events of one task after the other, for a worker that is asked and answers."""
+    """Collects the events of one task after another, for a worker that answers each task with its events."""
 
     def __init__(self) -> None:
         self._lines = io.StringIO()
@@ -128,7 +127,7 @@ class Collected(Sender):
         sys.stderr = cast(TextIO, _Said(self))
 
     def answer(self, work: Callable[[], bool], after: Callable[[], None]) -> str:
-        """The events since the last answer, with those of ``after``, and whether the work was done, as a JSON list."""
+        """A JSON list: the events of ``work`` and ``after``, then whether ``work`` was done."""
         _, done = guarded(work, self)
         after()
         events = [json.loads(line) for line in self._lines.getvalue().splitlines()]

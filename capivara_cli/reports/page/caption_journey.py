@@ -275,9 +275,9 @@ def _tallies(stage: Stage) -> list[Count]:
     read: Counter[str] = Counter()
     counted: Counter[tuple[str, str]] = Counter()
     for shard in manifest.done.values():
-        for step, tally in zip(manifest.plan, shard.get("steps", ()), strict=False):
+        for step, tally in zip(manifest.plan, shard.steps or (), strict=False):
             name = str(step.get("step", "?"))
-            read[name] += tally["read"]
-            said = {**tally["dropped"], **tally["notes"]}.items()
+            read[name] += tally.read
+            said = {**tally.dropped, **tally.notes}.items()
             counted.update({(name, what): number for what, number in said if not histogram.is_bin(what)})
     return [(name, read[name], what, number) for (name, what), number in counted.items()]

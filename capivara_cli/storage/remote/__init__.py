@@ -1,1 +1,1 @@
-"""Remote stores: read with resume, uploaded whole."""
+"""Remote stores: reading resumes where it was interrupted; a file appears only when it is whole."""

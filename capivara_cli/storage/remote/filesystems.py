@@ -1,24 +1,18 @@
-"""Where remote files are: the file system of a URL, what goes wrong there, and how long we bear it."""
+"""The file system of a URL, and which of its errors are worth another try."""
 
 from __future__ import annotations
 
 import errno
 import functools
 import os
-import random
 import sys
-import time
-from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any
 
 from capivara_cli.errors import CapivaraError, unknown
+from capivara_cli.storage.files import FULL
+from capivara_cli.storage.retry import HttpStatus, Retry, is_refusal
 from capivara_cli.urls import public_url, without_secrets
 
-Result = TypeVar("Result")
-
-TRIES = 8
-FIRST_WAIT = 0.5
-LONGEST_WAIT = 30.0
 CONNECT_SECONDS = 10.0
 SILENCE_SECONDS = 60.0
 
@@ -44,33 +38,20 @@ _TROUBLE = {
 }
 
 
-class HttpStatus(OSError):
-    """The server's answer is a refusal, or that it cannot now. ``wait``: how many seconds it asks for."""
-
-    def __init__(self, status: int, wait: float = 0.0) -> None:
-        super().__init__(f"the server answers HTTP {status}")
-        self.status = status
-        self.wait = wait
-
-
-class Interrupted(OSError):
-    """The connection ended before the file did."""
-
-
 def scheme_of(url: str) -> str:
     return url.partition("://")[0].lower()
 
 
 def on_the_web(url: str) -> bool:
-    """Whether the file behind a URL is asked of a web server: no listing, no writing."""
+    """Whether a web server has the file: it can be read, and neither listed nor written."""
     return scheme_of(url) in _WEB
 
 
 def check_scheme(url: str) -> None:
-    """Raise ``CapivaraError`` for a URL of a kind that is not read here."""
+    """Raise ``CapivaraError`` for a kind of URL that cannot be read."""
     scheme = scheme_of(url)
     if "::" in url.partition("?")[0]:
-        raise CapivaraError(f"{public_url(url)}: chained URLs (::) are not read", "name the tar file itself")
+        raise CapivaraError(f"{public_url(url)}: chained URLs (::) cannot be read", "name the tar file itself")
     if scheme not in _KNOWN:
         raise unknown("kind of URL", scheme, _KNOWN - {"memory"}, f"it is in {public_url(url)}")
 
@@ -90,7 +71,7 @@ def filesystem(url: str) -> tuple[Any, str]:
 
 @functools.cache
 def shared(scheme: str, process: int) -> Any:
-    """One for all threads of a process: fsspec would make a client, 100 ms of work, for each of them."""
+    """One file system for all threads of a process: fsspec would make a client for each thread, 100 ms of work."""
     return _new(scheme)
 
 
@@ -100,77 +81,52 @@ def _new(scheme: str) -> Any:
     options: dict[str, Any] = {}
     if scheme in _PACKAGES:
         options["use_listings_cache"] = False
-    if scheme in {"s3", "s3a"}:  # trying again is done here, where it is counted and said
+    if scheme in {"s3", "s3a"}:  # ``Retry`` counts the tries, and says when it gives up
         waits = {"connect_timeout": CONNECT_SECONDS, "read_timeout": SILENCE_SECONDS}
         options["config_kwargs"] = {"retries": {"total_max_attempts": 1}, **waits}
     return fsspec.filesystem(scheme, **options)
 
 
 def trouble() -> tuple[type[BaseException], ...]:
-    """What file systems raise, of the packages that are loaded."""
+    """The exceptions of file systems, of the packages that are loaded."""
     return (
         OSError,
         *(getattr(sys.modules[module], name) for module, name in _TROUBLE.items() if module in sys.modules),
     )
 
 
+def patience(url: str) -> Retry:
+    """The retry loop for one piece of work on a URL."""
+    shown = public_url(url)
+
+    def final(error: BaseException) -> CapivaraError | None:
+        return CapivaraError(f"{shown}: {why(error)}", _hint(error)) if is_final(error) else None
+
+    return Retry(shown, trouble, why, final)
+
+
 def is_final(error: BaseException) -> bool:
-    """Whether trying again is no use."""
+    """Whether another try cannot succeed."""
     if isinstance(error, HttpStatus):
         status: int | None = error.status
     else:
         answer = getattr(error, "response", None)
         status = getattr(answer, "status_code", None) or getattr(error, "code", None)
     if isinstance(status, int) and 400 <= status < 500:
-        return status not in {408, 425, 429}
+        return is_refusal(status)
     return (
         isinstance(error, _FINAL)
         or type(error).__name__ in _FINAL_NAMES
-        or (isinstance(error, OSError) and error.errno == errno.EINVAL)
+        or (isinstance(error, OSError) and error.errno in {errno.EINVAL, *FULL})
     )
 
 
 def why(error: BaseException) -> str:
-    """One line, without secrets."""
+    """An error in one line, without secrets."""
     lines = without_secrets(str(error)).strip().splitlines()
     text = lines[0] if lines else type(error).__name__
     bare = isinstance(error, FileNotFoundError) and " " not in text.removeprefix("[Errno 2] ")  # nothing but the path
     return "there is no such file" if bare or "[Errno 2]" in text else text
-
-
-class Patience:
-    """Bears the failures of one piece of work: waits longer after each, and gives up after ``TRIES`` in a row."""
-
-    def __init__(self, url: str) -> None:
-        self._shown = public_url(url)
-        self._failed = 0
-
-    def progress(self) -> None:
-        """Something was achieved: count anew."""
-        self._failed = 0
-
-    def bear(self, error: BaseException, so_far: str = "") -> None:
-        """Wait and return, or raise ``CapivaraError``; ``so_far`` says how far the work came."""
-        if is_final(error):
-            raise CapivaraError(f"{self._shown}: {why(error)}", _hint(error)) from None
-        self._failed += 1
-        if self._failed >= TRIES:
-            after = f"{so_far}, " if so_far else ""
-            raise CapivaraError(
-                f"{self._shown}: {after}given up after {TRIES} tries: {why(error)}",
-                "run the same command again when the server can be reached: what is finished stays finished",
-            ) from None
-        wait = min(LONGEST_WAIT, FIRST_WAIT * 2 ** (self._failed - 1))
-        asked = min(LONGEST_WAIT, getattr(error, "wait", 0.0))
-        time.sleep(max(asked, wait * random.uniform(0.75, 1.25)))  # many workers must not come back all at once
-
-    def over(self, work: Callable[[], Result]) -> Result:
-        """The result of ``work``, done again until it succeeds."""
-        while True:
-            try:
-                return work()
-            except trouble() as error:
-                self.bear(error)
 
 
 def _hint(error: BaseException) -> str:

@@ -1,4 +1,4 @@
-"""Remote shards as streams: broken connections are resumed where they broke, and a thread reads ahead."""
+"""Remote files as streams: a broken connection is resumed where it broke, and a thread reads ahead."""
 
 from __future__ import annotations
 
@@ -14,18 +14,17 @@ from capivara_cli.errors import CapivaraError
 from capivara_cli.storage.remote.filesystems import (
     CONNECT_SECONDS,
     SILENCE_SECONDS,
-    HttpStatus,
-    Interrupted,
-    Patience,
     check_scheme,
     filesystem,
     on_the_web,
+    patience,
     trouble,
 )
+from capivara_cli.storage.retry import HttpStatus, Interrupted
 from capivara_cli.urls import public_url
 
 AHEAD = 32 << 20
-"""Bytes of a remote file held in memory before they are asked for."""
+"""The most bytes of a remote file that are held in memory before they are read."""
 
 _RANGE = 8 << 20  # what one request to an object store asks for
 _TAGS = ("ETag", "etag", "md5Hash", "blob_id")
@@ -34,14 +33,14 @@ _TIMES = ("LastModified", "last_modified", "updated", "mtime", "created")
 
 @dataclass(frozen=True)
 class Version:
-    """Which contents a remote file has: size in bytes, and its tag or time as the server tells them."""
+    """What tells the contents of a remote file from others: size in bytes, and the tag or time from the server."""
 
     size: int | None = None
     etag: str = ""
     modified: str = ""
 
     def differs(self, other: Version) -> bool:
-        """Whether they cannot be the same; a tag says more than a time."""
+        """Whether the contents must differ; where both have a tag, times are not compared."""
         if self.size is not None and other.size is not None and self.size != other.size:
             return True
         if self.etag and other.etag:
@@ -54,7 +53,7 @@ class Version:
 
 
 class RemoteFile(Protocol):
-    """A file that can be read from any byte on, if its version is still the one that was begun."""
+    """A file that can be read from any byte on, while it is still the version ``known``."""
 
     def version(self) -> Version: ...
 
@@ -62,7 +61,11 @@ class RemoteFile(Protocol):
 
 
 class WebFile:
-    """A file of a web server, with or without range requests."""
+    """A file of a web server, with or without range requests.
+
+    fsspec's http file system is not used: it asks for the version with HEAD, which signed URLs refuse, sends no
+    ``If-Range``, so that a file that changes is glued together from two versions, and cannot resume without ranges.
+    """
 
     def __init__(self, url: str) -> None:
         import logging
@@ -70,7 +73,7 @@ class WebFile:
         import httpx
 
         logging.getLogger("httpx").setLevel(logging.WARNING)  # it would log whole URLs, signatures and all
-        # Neither side may pack or unpack: a resumed file has to be counted in its own bytes.
+        # No compression on the way: positions in a resumed file are counted in its own bytes.
         headers = {"User-Agent": "capivara", "Accept-Encoding": "identity"}
         timeout = httpx.Timeout(SILENCE_SECONDS, connect=CONNECT_SECONDS)
         try:
@@ -81,7 +84,7 @@ class WebFile:
         self._url = url
 
     def version(self) -> Version:
-        """Asked with a request for one byte: a signed URL is good for GET and refuses HEAD."""
+        """The version, from a request for one byte: a signed URL allows GET and refuses HEAD."""
         with self._client.stream("GET", self._url, headers={"Range": "bytes=0-0"}) as answer:
             if answer.status_code != 416:  # an empty file has no byte 0
                 _check(answer)
@@ -110,8 +113,7 @@ class WebFile:
 
 def _check(answer: Any) -> None:
     if answer.status_code not in {200, 206}:
-        wait = answer.headers.get("Retry-After", "")
-        raise HttpStatus(answer.status_code, float(wait) if wait.isdigit() else 0.0)
+        raise HttpStatus.of(answer)
 
 
 def _version_of(answer: Any) -> Version:
@@ -120,7 +122,7 @@ def _version_of(answer: Any) -> Version:
 
 
 def _content_range(answer: Any) -> tuple[int | None, int | None]:
-    """``bytes 5-9/10`` -> (5, 10): where an answer begins and how long the whole is; None for what is not said."""
+    """``bytes 5-9/10`` -> (5, 10): the first byte of an answer and the size of the file; None for what is not given."""
     span, _, total = answer.headers.get("Content-Range", "").removeprefix("bytes ").partition("/")
     first = span.partition("-")[0]
     return int(first) if first.isdigit() else None, int(total) if total.isdigit() else None
@@ -132,7 +134,7 @@ def _number(headers: Any, name: str) -> int | None:
 
 
 def _after(skip: int, blocks: Iterator[bytes]) -> Iterator[bytes]:
-    """The blocks without their first ``skip`` bytes: what a server without ranges sends again."""
+    """The blocks without their first ``skip`` bytes, which a server without ranges sends again."""
     for block in blocks:
         if skip < len(block):
             yield block[skip:]
@@ -140,7 +142,7 @@ def _after(skip: int, blocks: Iterator[bytes]) -> Iterator[bytes]:
 
 
 class StoredFile:
-    """A file of an object store, by fsspec."""
+    """A file that fsspec reads: of an object store, the hub or a disk."""
 
     def __init__(self, url: str) -> None:
         self._files, self._path = filesystem(url)
@@ -166,7 +168,7 @@ class StoredFile:
 
 
 def version_in(info: dict[str, Any]) -> Version:
-    """What an fsspec listing tells of a file."""
+    """The version of a file in an fsspec listing."""
     tag = next((str(info[key]).strip('"') for key in _TAGS if info.get(key)), "")
     time = next((str(info[key]) for key in _TIMES if info.get(key)), "")
     return Version(info.get("size"), tag, time)
@@ -184,40 +186,40 @@ def remote_file(url: str) -> RemoteFile:
 def version_of(url: str) -> Version:
     """The version of a remote file. Raises ``CapivaraError`` when there is none, or the server cannot be reached."""
     file = remote_file(url)
-    return Patience(url).over(file.version)
+    return patience(url).over(file.version)
 
 
 def identity_of(url: str) -> dict[str, Any]:
-    """What tells a remote shard from another one of the same name: its public URL, size, and tag or time."""
+    """What tells a remote shard from others of the same name: its public URL, size, and tag or time."""
     return {"name": public_url(url), **version_of(url).to_json()}
 
 
 def contents(url: str, file: RemoteFile, start: int = 0) -> Iterator[bytes]:
-    """All bytes of a file from ``start`` on, through however many connections that takes.
+    """All bytes of a file from ``start`` on, over as many connections as that takes.
 
-    Raises ``CapivaraError`` when it changes meanwhile, and when tries in a row bring nothing new.
+    Raises ``CapivaraError`` when the file changes meanwhile, and when several tries in a row bring no new byte.
     """
-    patience = Patience(url)
-    known = patience.over(file.version)
+    retry = patience(url)
+    known = retry.over(file.version)
     at = start
     while True:
         try:
             for block in file.blocks(at, known):
                 at += len(block)
-                patience.progress()
+                retry.progress()
                 yield block
             if known.size is None or at >= known.size:
                 break
             raise Interrupted("the connection was closed")
         except trouble() as error:
             of = "" if known.size is None else f" of {known.size:,}"
-            patience.bear(error, f"{at:,}{of} bytes read")
-    if known.differs(patience.over(file.version)):
+            retry.wait_or_raise(error, f"{at:,}{of} bytes read")
+    if known.differs(retry.over(file.version)):
         raise changed(url)
 
 
 class Ahead:
-    """Blocks that a thread takes from their source before they are asked for, ``limit`` bytes of them at most."""
+    """Takes blocks from their source in a thread before they are needed, and holds at most ``limit`` bytes of them."""
 
     def __init__(self, blocks: Iterator[bytes], limit: int) -> None:
         self._blocks = blocks
@@ -241,7 +243,7 @@ class Ahead:
                     self._waiting.append(memoryview(block))
                     self._held += len(block)
                     self._moved.notify_all()
-        except BaseException as error:  # noqa: BLE001  it belongs to whoever reads
+        except BaseException as error:  # noqa: BLE001  raised where the blocks are read
             self._error = error
         finally:
             with self._moved:
@@ -249,7 +251,7 @@ class Ahead:
                 self._moved.notify_all()
 
     def take(self, buffer: Any) -> int:
-        """Fill what can be filled of a buffer without waiting twice; 0 at the end. Raises what the source raised."""
+        """Copy from the first block into a buffer; returns how many bytes, 0 at the end. Raises the source's error."""
         with self._moved:
             while not self._waiting and not self._finished:
                 self._moved.wait()
@@ -269,7 +271,7 @@ class Ahead:
             return count
 
     def stop(self) -> None:
-        """The thread ends with the block it is at; nothing waits for it."""
+        """Let the thread end after its present block, without waiting for it."""
         with self._moved:
             self._stopped = True
             self._waiting.clear()
@@ -277,7 +279,7 @@ class Ahead:
 
 
 class RemoteStream(io.RawIOBase):
-    """A remote file, read ahead from wherever it is read; ``blocks_from`` gives its bytes from a position on."""
+    """A remote file that is read ahead from any position; ``blocks_from(position)`` gives its bytes from there on."""
 
     def __init__(self, blocks_from: Callable[[int], Iterator[bytes]], limit: int) -> None:
         self._blocks_from = blocks_from
@@ -296,7 +298,7 @@ class RemoteStream(io.RawIOBase):
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
         if whence == io.SEEK_END:
-            raise io.UnsupportedOperation("the end of a remote file is not looked for")
+            raise io.UnsupportedOperation("a remote file cannot be read from its end")
         target = offset + (self._position if whence == io.SEEK_CUR else 0)
         if target != self._position:
             self._let_go()
@@ -322,7 +324,7 @@ class RemoteStream(io.RawIOBase):
 
 @contextlib.contextmanager
 def opened(url: str, ahead: int | None = None) -> Iterator[io.BufferedReader]:
-    """The bytes of a remote file, read ahead. Raises ``CapivaraError`` for all that goes wrong."""
+    """The bytes of a remote file, read ahead. Raises ``CapivaraError`` when they cannot be had."""
     file = remote_file(url)
     raw = RemoteStream(lambda start: contents(url, file, start), ahead or AHEAD)
     with cast("io.BufferedReader", io.BufferedReader(raw, 1 << 20)) as stream:

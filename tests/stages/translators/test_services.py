@@ -120,10 +120,12 @@ def test_a_busy_service_is_asked_again(server: Server) -> None:
 def test_a_service_that_stays_away(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(http_service, "LONGEST_PAUSE", 0.01)
     server.reply = lambda path, body, number: (503, {"error": "gone fishing"}, {})
-    with pytest.raises(CapivaraError, match="no answer after 7 tries: HTTP 503: gone fishing") as caught:
+    with pytest.raises(
+        CapivaraError, match="given up after 8 tries: the server answers HTTP 503: gone fishing"
+    ) as caught:
         libretranslate.load("", source="en", target="pt", setup=setup(server))(["a"])
-    assert "with --out, it goes on" in caught.value.hint
-    assert len(server.asked) == 7
+    assert "what is finished stays finished" in caught.value.hint
+    assert len(server.asked) == 8
 
 
 def test_a_refused_text_costs_no_other(server: Server, capsys: pytest.CaptureFixture[str]) -> None:

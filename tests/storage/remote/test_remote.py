@@ -18,7 +18,7 @@ from capivara_cli.pipeline import engine
 from capivara_cli.pipeline.options import Settings
 from capivara_cli.shards.archive import open_source, reading
 from capivara_cli.shards.inputs import find_shards
-from capivara_cli.storage.remote import filesystems
+from capivara_cli.storage import retry
 from capivara_cli.storage.remote import read as remote_reading
 from capivara_cli.storage.remote.read import RemoteStream, identity_of, opened
 from capivara_cli.urls import base_name, public_url, without_secrets
@@ -32,8 +32,8 @@ pytest.importorskip("moto")
 
 @pytest.fixture(autouse=True)
 def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(filesystems, "FIRST_WAIT", 0.001)
-    monkeypatch.setattr(filesystems, "LONGEST_WAIT", 0.002)
+    monkeypatch.setattr(retry, "FIRST_WAIT", 0.001)
+    monkeypatch.setattr(retry, "LONGEST_WAIT", 0.002)
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
 
 
@@ -162,7 +162,7 @@ def test_a_shard_that_changes_while_it_is_read_is_an_error(
 
 
 def test_tries_are_counted_anew_after_each_byte_that_is_new(server: web.Web) -> None:
-    server.files["/a.tar"], server.drops = DATA, [100] * (2 * filesystems.TRIES)
+    server.files["/a.tar"], server.drops = DATA, [100] * (2 * retry.TRIES)
     assert read_all(f"{server.address}/a.tar") == DATA
 
 

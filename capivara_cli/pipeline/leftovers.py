@@ -1,0 +1,51 @@
+"""What killed processes leave in a folder that several fill: claims, journals and temporaries."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from capivara_cli.storage import claims
+from capivara_cli.storage.claims import STALE, claim_of, look, remove_stale
+
+
+def remove(folder: Path, is_done: Callable[[str], bool], final: bool, beside: Sequence[Path] = ()) -> None:
+    """Remove stale claims and journals of files that are done, and the temporaries of dead processes.
+
+    The temporaries in the folders ``beside`` go, too. With ``final`` the work is over: no other machine needs one.
+    """
+    for place in (folder, *beside):
+        for path in list(place.glob(".*")) if place.is_dir() else []:
+            target, dot, kind = path.name[1:].rpartition(".")
+            if ".partial-" in path.name:
+                _remove_partial(path, claim_of(folder / path.name[1:].rpartition(".partial-")[0]), final)
+            elif place is folder and dot and kind == "claim" and is_done(target):
+                if (seen := look(path)) is not None and seen.stale:
+                    remove_stale(seen)
+            elif place is folder and dot and kind == "journal" and is_done(target):
+                path.unlink(missing_ok=True)
+
+
+def _remove_partial(partial: Path, claim: Path, final: bool) -> None:
+    """Remove a temporary when its process is dead or, on another machine, has no claim on the file and is silent."""
+    host, _, process = partial.name.rpartition(".partial-")[2].rpartition("-")[0].rpartition("-")
+    seen = look(claim)
+    if seen and not seen.stale and seen.holder and seen.holder.name == f"{host}:{process}":
+        return
+    if host == claims.host() and process.isdigit():
+        gone = not claims.started(int(process))
+    else:
+        gone = final or time.time() - _modified(partial) > STALE
+    if gone and partial.is_dir():
+        shutil.rmtree(partial, ignore_errors=True)
+    elif gone:
+        partial.unlink(missing_ok=True)
+
+
+def _modified(path: Path) -> float:
+    with contextlib.suppress(FileNotFoundError):
+        return path.stat().st_mtime
+    return 0.0

@@ -1,0 +1,119 @@
+"""An output folder on a file system, which processes and machines may share."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import BinaryIO
+
+from capivara_cli.shards.manifest import MANIFEST, Identity, Manifest, ShardEntry, append, logs_of
+from capivara_cli.storage import claims
+from capivara_cli.storage.claims import THIS_PROCESS, Claimant, Claims, Holder
+from capivara_cli.storage.files import replacing
+
+
+class LocalStore:
+    """A ``Store``: files are made in their place, and each process records what it has finished in a log of its own."""
+
+    def __init__(self, folder: Path, who: Claimant = THIS_PROCESS, file: str = MANIFEST) -> None:
+        self.workshop = folder
+        self.shown = str(folder)
+        self.claims = Claims(folder, who)
+        self._file = file
+        self._log: Path | None = None
+        self._logs: list[Path] = []
+
+    def child(self, name: str, file: str = MANIFEST) -> LocalStore:
+        return LocalStore(self.workshop / name, self.claims.who, file)
+
+    def place(self, name: str) -> str:
+        return str(self.workshop / name)
+
+    def opened(self, name: str) -> BinaryIO:
+        return open(self.workshop / name, "rb")
+
+    def exists(self, name: str) -> bool:
+        return (self.workshop / name).exists()
+
+    def is_whole(self, entry: ShardEntry) -> bool:
+        return (self.workshop / entry.shard).is_file()
+
+    def holds_shards(self) -> bool:
+        return any(self.workshop.glob("*.tar"))
+
+    def state(self) -> object:
+        return _state([self.workshop / self._file, *logs_of(self.workshop, self._file)])
+
+    def load(self, inputs: dict[str, Identity | None]) -> Manifest | None:
+        self._logs = logs_of(self.workshop, self._file)
+        return Manifest.load(self.workshop, self._file, inputs)
+
+    def begin(self, manifest: Manifest, names: Sequence[str], finished: Sequence[str]) -> None:
+        """Entries of files that have to be made again stay until the new ones replace them, as the files do."""
+        self._save(manifest)
+        self._remove_logs(_is_dead)
+
+    def put(self, name: str) -> None:
+        """Nothing to do: the file was made here."""
+
+    def record(self, entry: ShardEntry) -> None:
+        if self._log is None:
+            holder = Holder.here(self.claims.who.command)
+            name = f".{self._file}.log-{holder.host}-{holder.pid}-{os.urandom(3).hex()}"
+            self._log = self.workshop / name
+            self._log.write_text(json.dumps({"writer": asdict(holder)}) + "\n", "utf-8")
+        append(self._log, entry)
+
+    def submit(self, work: Callable[[], None]) -> None:
+        work()
+
+    def wait(self, patience: float = float("inf")) -> None:
+        """Nothing to wait for."""
+
+    def end(self, manifest: Manifest, complete: bool) -> None:
+        self._save(manifest)
+        self._remove_logs(lambda log: complete or log == self._log or _is_dead(log))
+        self._log = None
+
+    def _save(self, manifest: Manifest) -> None:
+        path, text = self.workshop / self._file, manifest.text()
+        if not path.is_file() or path.read_bytes() != text:
+            with replacing(path) as out:
+                out.write(text)
+
+    def _remove_logs(self, over: Callable[[Path], bool]) -> None:
+        """Remove logs whose lines the manifest has: those that were there when it was loaded."""
+        for log in self._logs:
+            if over(log):
+                log.unlink(missing_ok=True)
+
+    def remove_folder(self, name: str) -> None:
+        shutil.rmtree(self.workshop / name, ignore_errors=True)
+
+    def close(self, complete: bool) -> None:
+        """Nothing to remove."""
+
+
+def _state(paths: Iterable[Path]) -> list[tuple[str, int, int]]:
+    found = []
+    for path in paths:
+        with contextlib.suppress(FileNotFoundError):
+            info = path.stat()
+            found.append((path.name, info.st_size, info.st_mtime_ns))
+    return found
+
+
+def _is_dead(log: Path) -> bool:
+    """Whether the process that writes a log is known to be dead; nobody knows that of one on another machine."""
+    try:
+        with open(log, "rb") as lines:
+            writer = json.loads(next(lines, b"{}")).get("writer", {})
+    except (OSError, ValueError):
+        return False
+    holder = Holder.parse(json.dumps(writer).encode())
+    return holder is not None and holder.local and claims.started(holder.pid) != holder.started

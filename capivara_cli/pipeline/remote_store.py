@@ -1,0 +1,170 @@
+"""An output folder in a remote store: files are made on this machine, and uploaded when they are whole."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import io
+import json
+import shutil
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from pathlib import Path
+from typing import BinaryIO
+
+from capivara_cli.shards.manifest import MANIFEST, Identity, Manifest, ShardEntry
+from capivara_cli.shards.remote_inputs import child, content_of, entries_url, is_there, listing, load_manifest
+from capivara_cli.storage import cache
+from capivara_cli.storage.claims import THIS_PROCESS, Claimant, Claims
+from capivara_cli.storage.remote.read import Version
+from capivara_cli.storage.remote.upload import put_bytes, put_file, remove, remove_folder
+
+_ASKING = 16
+"""Threads that ask a server about one small thing each."""
+
+
+class RemoteStore:
+    """A ``Store``: ``manifest.jsonl`` says from the start which plan the folder is for.
+
+    Every finished file adds one object ``manifest/NAME.json``, which no other process writes; in the end these become
+    the lines of ``manifest.jsonl``. The workshop is a folder in the cache, one for each plan and URL, that the
+    processes of this machine share: they claim files there. Machines do not see each other's claims.
+    """
+
+    def __init__(
+        self, url: str, fingerprint: str, who: Claimant = THIS_PROCESS, file: str = MANIFEST,
+        workshop: Path | None = None,
+    ) -> None:  # fmt: skip
+        self.shown = url.rstrip("/")
+        self.workshop = workshop or _workshop(self.shown, fingerprint)
+        self.claims = Claims(self.workshop, who)
+        self._fingerprint, self._file = fingerprint, file
+        self._files: dict[str, Version] = {}
+        self._entries: dict[str, tuple[Version, ShardEntry | None]] = {}
+        self._upload: Future[None] | None = None
+
+    def child(self, name: str, file: str = MANIFEST) -> RemoteStore:
+        return RemoteStore(self.place(name), self._fingerprint, self.claims.who, file, self.workshop / name)
+
+    def place(self, name: str) -> str:
+        return child(self.shown, name)
+
+    def opened(self, name: str) -> BinaryIO:
+        data = content_of(self.place(name))
+        if data is None:
+            raise FileNotFoundError(f"{self.place(name)}: there is no such file")
+        return io.BytesIO(data)
+
+    def exists(self, name: str) -> bool:
+        return is_there(self.place(name))
+
+    def is_whole(self, entry: ShardEntry) -> bool:
+        found = self._files.get(entry.shard)
+        return found is not None and (entry.size is None or entry.size == found.size)
+
+    def holds_shards(self) -> bool:
+        return any(name.endswith(".tar") for name in self._files)
+
+    def state(self) -> object:
+        return listing(entries_url(self.shown, self._file)), listing(self.shown)
+
+    def load(self, inputs: dict[str, Identity | None]) -> Manifest | None:
+        # Entries first: one that is gone when it is read is a line of the manifest by then. The files last: whoever
+        # wrote an entry had put the file there before.
+        self._read_entries()
+        manifest = None
+        if self._file in listing(self.shown):
+            entries = [entry for _, entry in self._entries.values() if entry is not None]
+            manifest = load_manifest(self.shown, self._file, entries, inputs)
+        self._files = listing(self.shown)
+        return manifest
+
+    def _read_entries(self) -> None:
+        found = listing(entries_url(self.shown, self._file))
+        known = {
+            key: self._entries[key] for key, version in found.items() if self._entries.get(key, ("",))[0] == version
+        }
+        new = [key for key in found if key not in known]
+        with ThreadPoolExecutor(_ASKING) as pool:
+            read = zip(new, pool.map(self._entry, new), strict=True)
+            self._entries = {**known, **{key: (found[key], entry) for key, entry in read}}
+
+    def _entry(self, key: str) -> ShardEntry | None:
+        try:
+            found = json.loads(content_of(self._entry_url(key)) or b"")
+            return ShardEntry.from_json(found["entry"]) if found["fingerprint"] == self._fingerprint else None
+        except (ValueError, KeyError, TypeError):  # removed by now, or not written by capivara
+            return None
+
+    def _entry_url(self, key: str) -> str:
+        return child(entries_url(self.shown, self._file), key)
+
+    def begin(self, manifest: Manifest, names: Sequence[str], finished: Sequence[str]) -> None:
+        """Only entries of finished files stay, so that no reader takes the folder for complete; other shards go."""
+        manifest.done = {name: manifest.done[name] for name in finished}
+        self._save(manifest)
+        if self._file == MANIFEST:
+            for name in self._files.keys() - set(names):
+                if name.endswith(".tar"):
+                    remove(self.place(name))
+        self._remove_entries(self._entries.keys() - {f"{name}.json" for name in finished})
+
+    def put(self, name: str) -> None:
+        made = self.workshop / name
+        put_file(self.place(name), made)
+        self._files[name] = Version(made.stat().st_size)
+        made.unlink()
+
+    def record(self, entry: ShardEntry) -> None:
+        record = {"fingerprint": self._fingerprint, "entry": entry.to_json()}
+        put_bytes(self._entry_url(f"{entry.shard}.json"), json.dumps(record).encode())
+
+    def submit(self, work: Callable[[], None]) -> None:
+        """Upload in a thread that does not keep an interrupted program from ending."""
+        upload = self._upload = Future()
+
+        def run() -> None:
+            try:
+                work()
+            except BaseException as error:  # noqa: BLE001  raised by ``wait``
+                upload.set_exception(error)
+            else:
+                upload.set_result(None)
+
+        threading.Thread(target=run, name="capivara-upload", daemon=True).start()
+
+    def wait(self, patience: float = float("inf")) -> None:
+        upload, self._upload = self._upload, None
+        if upload is not None and upload in wait([upload], None if patience == float("inf") else patience).done:
+            upload.result()
+
+    def end(self, manifest: Manifest, complete: bool) -> None:
+        if complete:
+            self._save(manifest)
+            self._remove_entries(set(self._entries))
+
+    def _save(self, manifest: Manifest) -> None:
+        place, text = self.place(self._file), manifest.text()
+        if content_of(place) != text:
+            put_bytes(place, text)
+
+    def _remove_entries(self, keys: set[str]) -> None:
+        with ThreadPoolExecutor(_ASKING) as pool:
+            list(pool.map(lambda key: remove(self._entry_url(key)), sorted(keys)))
+
+    def remove_folder(self, name: str) -> None:
+        remove_folder(self.place(name))
+        shutil.rmtree(self.workshop / name, ignore_errors=True)
+
+    def close(self, complete: bool) -> None:
+        if complete:
+            shutil.rmtree(self.workshop, ignore_errors=True)
+        for folder in (*self.workshop.glob("*"), self.workshop):
+            with contextlib.suppress(OSError):  # work that can be resumed keeps it
+                folder.rmdir()
+
+
+def _workshop(url: str, fingerprint: str) -> Path:
+    name = hashlib.sha256(f"{url} {fingerprint}".encode()).hexdigest()[:16]
+    return cache.folder() / "uploads" / name
