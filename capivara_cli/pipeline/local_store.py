@@ -13,7 +13,7 @@ from typing import BinaryIO
 
 from capivara_cli.shards.manifest import MANIFEST, Identity, Manifest, ShardEntry, append, logs_of
 from capivara_cli.storage import claims
-from capivara_cli.storage.claims import THIS_PROCESS, Claimant, Claims, Holder
+from capivara_cli.storage.claims import THIS_PROCESS, Claim, Claimant, Claims, Holder
 from capivara_cli.storage.files import replacing
 
 
@@ -69,7 +69,7 @@ class LocalStore:
             self._log.write_text(json.dumps({"writer": asdict(holder)}) + "\n", "utf-8")
         append(self._log, entry)
 
-    def submit(self, work: Callable[[], None]) -> None:
+    def submit(self, work: Callable[[], None], claim: Claim) -> None:
         work()
 
     def wait(self, patience: float = float("inf")) -> None:

@@ -88,8 +88,8 @@ class Store(Protocol):
     def record(self, entry: ShardEntry) -> None:
         """Say, durably, that a file is finished."""
 
-    def submit(self, work: Callable[[], None]) -> None:
-        """Do ``work``, which puts and records a file: now, or while this process makes the next file."""
+    def submit(self, work: Callable[[], None], claim: Claim) -> None:
+        """Do ``work``, which puts and records a claimed file: now, or while this process makes the next file."""
 
     def wait(self, patience: float = float("inf")) -> None:
         """Wait for the submitted work, ``patience`` seconds at most. Raises what it raised."""
@@ -208,8 +208,7 @@ class OutputFolder:
         claim = self.store.claims.take(name)
         if claim is None:
             return False
-        with contextlib.ExitStack() as held:
-            held.enter_context(claim)
+        with claim:
             if self.store.exists(name):
                 self.refresh()
             if self.is_done(index):
@@ -224,16 +223,15 @@ class OutputFolder:
                 return False  # another process took this one for dead, and removed its temporary
             self.store.wait()  # for the file before this one
             self._submitted.add(name)
-            self.store.submit(partial(self._finish, done, held.pop_all()))
+            self.store.submit(partial(self._finish, done), claim)
         return True
 
-    def _finish(self, done: Done, held: contextlib.ExitStack) -> None:
+    def _finish(self, done: Done) -> None:
         name = done.entry.shard
-        with held:
-            self.store.put(name)
-            self.store.record(done.entry)
-            self.manifest.done[name] = done.entry
-            journal.remove(self.store.workshop / name)
+        self.store.put(name)
+        self.store.record(done.entry)
+        self.manifest.done[name] = done.entry
+        journal.remove(self.store.workshop / name)
         if done.tell:
             done.tell()
 

@@ -16,7 +16,7 @@ from typing import BinaryIO
 from capivara_cli.shards.manifest import MANIFEST, Identity, Manifest, ShardEntry
 from capivara_cli.shards.remote_inputs import child, content_of, entries_url, is_there, listing, load_manifest
 from capivara_cli.storage import cache
-from capivara_cli.storage.claims import THIS_PROCESS, Claimant, Claims
+from capivara_cli.storage.claims import THIS_PROCESS, Claim, Claimant, Claims
 from capivara_cli.storage.remote.read import Version
 from capivara_cli.storage.remote.upload import put_bytes, put_file, remove, remove_folder
 
@@ -120,18 +120,21 @@ class RemoteStore:
         record = {"fingerprint": self._fingerprint, "entry": entry.to_json()}
         put_bytes(self._entry_url(f"{entry.shard}.json"), json.dumps(record).encode())
 
-    def submit(self, work: Callable[[], None]) -> None:
+    def submit(self, work: Callable[[], None], claim: Claim) -> None:
         """Upload in a thread that does not keep an interrupted program from ending."""
         upload = self._upload = Future()
 
         def run() -> None:
             try:
-                work()
+                with contextlib.ExitStack() as held:
+                    held.callback(claim.release)
+                    work()
             except BaseException as error:  # noqa: BLE001  raised by ``wait``
                 upload.set_exception(error)
             else:
                 upload.set_result(None)
 
+        claim.handed_on = True
         threading.Thread(target=run, name="capivara-upload", daemon=True).start()
 
     def wait(self, patience: float = float("inf")) -> None:

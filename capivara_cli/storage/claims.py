@@ -161,11 +161,12 @@ def clock(folder: Path) -> float:
 
 
 class Claim:
-    """One file that this process may make. A ``with`` block releases it."""
+    """One file that this process may make. A ``with`` block releases it, unless it is ``handed_on`` to a thread."""
 
     def __init__(self, path: Path, content: bytes, owner: Claims) -> None:
         self.path = path
         self.lost = False
+        self.handed_on = False
         self._content = content
         self._owner = owner
 
@@ -195,6 +196,10 @@ class Claim:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if not self.handed_on:
+            self.release()
+
+    def release(self) -> None:
         self._owner.release(self)
 
 

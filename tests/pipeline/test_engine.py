@@ -37,7 +37,7 @@ def test_a_folder_mirrors_the_input_and_says_so_in_its_manifest(shards: Callable
     assert report.summary()["read"] == 5
     manifest = Manifest.load(tmp_path / "out")
     assert manifest is not None and manifest.complete
-    assert [(line["shard"], line["read"], line["written"]) for line in manifest.done.values()] == [
+    assert [(entry.shard, entry.read, entry.written) for entry in manifest.done.values()] == [
         ("00000.tar", 3, 3),
         ("00001.tar", 2, 2),
     ]

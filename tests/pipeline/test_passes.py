@@ -48,7 +48,7 @@ def test_a_corpus_stage_sees_all_shards(shards: Callable[..., Path], tmp_path: P
     assert sorted(content(tmp_path / "out")) == ["00000.tar", "00001.tar", "00002.tar", "manifest.jsonl"]
     manifest = Manifest.load(tmp_path / "out")
     assert manifest is not None
-    assert [len(line["steps"]) for line in manifest.done.values()] == [3, 3, 3]
+    assert [len(entry.steps or ()) for entry in manifest.done.values()] == [3, 3, 3]
     alone = fill([WORK, Step(unique, UniqueOptions(everywhere=False)), WORK], folder, tmp_path / "alone")
     assert alone.summary()["written"] > 7
 

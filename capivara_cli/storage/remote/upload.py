@@ -10,6 +10,7 @@ from typing import Any
 from capivara_cli.errors import CapivaraError
 from capivara_cli.storage.files import replacing
 from capivara_cli.storage.remote.filesystems import filesystem, on_the_web, patience, scheme_of, trouble
+from capivara_cli.storage.retry import Interrupted
 from capivara_cli.urls import public_url
 
 PART = 16 << 20
@@ -53,13 +54,23 @@ def put_file(url: str, local: Path) -> None:
     elif scheme_of(url) in _BUCKETS:
         _abort_left_over(files, path)
         parts = {"chunksize": max(PART, -(-size // _MOST_PARTS)), "max_concurrency": _SENDERS}
-        retry.over(lambda: files.put_file(str(local), path, **parts))
+        retry.over(lambda: _put_parts(files, str(local), path, parts))
     else:
         retry.over(lambda: files.put_file(str(local), path))
     files.invalidate_cache()
     found = retry.over(lambda: files.info(path))["size"]
     if found != size:
         raise CapivaraError(f"{public_url(url)}: {found:,} bytes arrived of {size:,}")
+
+
+def _put_parts(files: Any, local: str, path: str, parts: dict[str, int]) -> None:
+    try:
+        files.put_file(local, path, **parts)
+    except FileNotFoundError as error:
+        # s3fs aborts an upload after any error. One whose last answer was lost is complete: there is none to abort.
+        if getattr(error.__cause__, "response", {}).get("Error", {}).get("Code") == "NoSuchUpload":
+            raise Interrupted(str(error)) from error
+        raise
 
 
 def _abort_left_over(files: Any, path: str) -> None:

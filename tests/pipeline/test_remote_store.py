@@ -1,4 +1,4 @@
-"""Results in a remote folder: the bytes of a local run, kills in the middle, other plans, uploads left behind."""
+"""Results in a remote folder: the bytes of a local run with workers, shares and corpus stages; kills; other plans."""
 
 from __future__ import annotations
 
@@ -13,14 +13,19 @@ from pathlib import Path
 import pytest
 from support import s3
 from support.made import shard_bytes, toy_like
+from support.made_stages import UniqueOptions, WorkOptions, unique, work
 
 from capivara_cli.cli.parameters import parse_plan
-from capivara_cli.errors import CapivaraError, UsageError
+from capivara_cli.errors import CapivaraError
 from capivara_cli.pipeline import engine, stream
+from capivara_cli.pipeline.books import Report
 from capivara_cli.pipeline.options import Settings
+from capivara_cli.pipeline.remote_store import RemoteStore
+from capivara_cli.pipeline.stage import Step
 from capivara_cli.shards.inputs import find_shards
-from capivara_cli.storage import cache
-from capivara_cli.storage.remote import filesystems, upload
+from capivara_cli.shards.manifest import Identity, Manifest
+from capivara_cli.storage import cache, retry
+from capivara_cli.storage.remote import upload
 
 KEEP_ALL = parse_plan("split --fraction 0")
 
@@ -36,7 +41,7 @@ def store() -> Iterator[str]:
 
 @pytest.fixture
 def bucket(store: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> s3.Bucket:
-    monkeypatch.setattr(filesystems, "FIRST_WAIT", 0.001)
+    monkeypatch.setattr(retry, "FIRST_WAIT", 0.001)
     monkeypatch.setattr(upload, "PART", 4000)
     monkeypatch.setenv("CAPIVARA_CACHE", str(tmp_path / "cache"))
     made = s3.new_bucket(store)
@@ -100,8 +105,6 @@ def test_what_is_not_this_plans_is_refused(bucket: s3.Bucket) -> None:
         engine.run(KEEP_ALL, [f"{bucket.url}/in/0.tar"], settings_for("https://host/out"), None)
     with pytest.raises(CapivaraError, match=r"--out s3://bucket/out: credentials belong into the environment"):
         engine.run(KEEP_ALL, [f"{bucket.url}/in/0.tar"], settings_for("s3://me:deadbeef@bucket/out"), None)
-    with pytest.raises(UsageError, match="--workers and --engine share a folder of this machine"):
-        engine.run(KEEP_ALL, [f"{bucket.url}/in/0.tar"], settings_for(out, workers=2), None)
     with pytest.raises(CapivaraError, match="is kept on this machine"):
         engine.run(KEEP_ALL, [f"{bucket.url}/in/0.tar"], settings_for(out, rejects="s3://bucket/r"), None)
     assert bucket.files() == before
@@ -126,21 +129,58 @@ def test_shares_make_one_folder(bucket: s3.Bucket, tmp_path: Path) -> None:
 def test_what_another_share_finishes_meanwhile_stays(
     bucket: s3.Bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from capivara_cli.pipeline.remote_folder import RemoteFolder
-
     def share(text: str) -> None:
         engine.run(KEEP_ALL, [f"{bucket.url}/in/"], settings_for(f"{bucket.url}/out", share=text), None)
 
-    def learn(self: RemoteFolder) -> set[str]:
-        monkeypatch.setattr(RemoteFolder, "learn", learns)
+    def load(self: RemoteStore, inputs: dict[str, Identity | None]) -> Manifest | None:
+        monkeypatch.setattr(RemoteStore, "load", loads)
         share("2/4")
-        return learns(self)
+        return loads(self, inputs)
 
-    learns = RemoteFolder.learn
+    loads = RemoteStore.load
     share("1/4")
-    monkeypatch.setattr(RemoteFolder, "learn", learn)
+    monkeypatch.setattr(RemoteStore, "load", load)
     share("3/4")
     share("4/4")
+    assert bucket.files("out/") == local_run(bucket, tmp_path / "out")
+
+
+def test_workers_write_what_one_process_writes(bucket: s3.Bucket, tmp_path: Path) -> None:
+    report = engine.run(KEEP_ALL, [f"{bucket.url}/in/"], settings_for(f"{bucket.url}/out", workers=2), None)
+    assert (report.summary()["read"], report.shards) == (24, 4)
+    assert bucket.files("out/") == local_run(bucket, tmp_path / "out")
+    assert left_in_the_cache() == []
+
+
+@pytest.mark.parametrize("settings", [{}, {"workers": 2}, {"share": "1/2"}])
+def test_a_corpus_stage_writes_what_it_writes_to_a_local_folder(
+    settings: dict[str, object], bucket: s3.Bucket, tmp_path: Path
+) -> None:
+    plan = [Step(work, WorkOptions()), Step(unique, UniqueOptions()), Step(work, WorkOptions())]
+    source, out = [f"{bucket.url}/in/"], f"{bucket.url}/out"
+    local = engine.run(plan, source, settings_for(tmp_path / "out"), None).summary()
+    found = engine.run(plan, source, settings_for(out, **settings), None).summary()
+    if "share" in settings:
+        assert any(name.startswith(".corpus-1/") for name in bucket.files("out/"))
+        engine.run(plan, source, settings_for(out, share="2/2"), None)
+    else:
+        assert {**found, "out": ""} == {**local, "out": ""}
+    assert bucket.files("out/") == {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
+    assert left_in_the_cache() == []
+
+
+def test_processes_of_one_machine_make_each_shard_once(bucket: s3.Bucket, tmp_path: Path) -> None:
+    reports: list[Report] = []
+
+    def run() -> None:
+        reports.append(engine.run(KEEP_ALL, [f"{bucket.url}/in/"], settings_for(f"{bucket.url}/out"), None))
+
+    threads = [threading.Thread(target=run) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sum(report.shards for report in reports) == 4
     assert bucket.files("out/") == local_run(bucket, tmp_path / "out")
 
 
@@ -180,7 +220,8 @@ RUN = """
 import os, signal, sys
 from capivara_cli.pipeline import engine
 from capivara_cli.cli.parameters import parse_plan
-from capivara_cli.storage.remote import filesystems, upload
+from capivara_cli.storage.remote import upload
+from capivara_cli.pipeline import remote_store
 from capivara_cli.pipeline.options import Settings
 upload.PART = 4000
 place, count = sys.argv[3], int(sys.argv[4])
@@ -198,19 +239,18 @@ if place == "sample":
     from capivara_cli.shards.archive import ShardWriter
     ShardWriter.write = killing(ShardWriter.write)
 elif place == "call":
-    upload.BucketUpload._call = killing(upload.BucketUpload._call)
+    from s3fs import S3FileSystem
+    S3FileSystem._call_s3 = killing(S3FileSystem._call_s3)
 elif place == "entry":
-    from capivara_cli.pipeline import remote_folder as folder
-    folder.put_bytes = killing(folder.put_bytes)
+    remote_store.put_bytes = killing(remote_store.put_bytes)
 elif place == "remove":
-    from capivara_cli.pipeline import remote_folder as folder
-    folder.remove = killing(folder.remove)
+    remote_store.remove = killing(remote_store.remove)
 engine.run(parse_plan("split --fraction 0"), [sys.argv[1]], Settings(out=sys.argv[2], quiet=True, energy=False), None)
 """
 
 
-@pytest.mark.parametrize(("place", "counts"), [("sample", [8]), ("call", [1, 5]), ("entry", [1, 5]), ("remove", [2])])
-def test_a_killed_run_is_gone_on_with(place: str, counts: list[int], bucket: s3.Bucket, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("place", "counts"), [("sample", [8]), ("call", [45, 60]), ("entry", [1, 4]), ("remove", [2])])
+def test_a_killed_run_is_resumed(place: str, counts: list[int], bucket: s3.Bucket, tmp_path: Path) -> None:
     wanted = local_run(bucket, tmp_path / "out")
     out = f"{bucket.url}/out"
     for count in counts:
@@ -228,31 +268,14 @@ def test_a_killed_run_is_gone_on_with(place: str, counts: list[int], bucket: s3.
     assert bucket.pending() == [] and left_in_the_cache() == []
 
 
-def test_an_upload_goes_on_with_the_parts_that_arrived(bucket: s3.Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
-    sent: list[int] = []
-    whole = upload.BucketUpload._call
-
-    def call(self: upload.BucketUpload, method: str, **arguments: object) -> dict[str, object]:
-        if method == "upload_part":
-            if len(sent) == 2:
-                raise CapivaraError("the network is gone")
-            sent.append(int(str(arguments["PartNumber"])))
-        return whole(self, method, **arguments)
-
-    monkeypatch.setattr(upload, "_SENDERS", 1)
-    monkeypatch.setattr(upload.BucketUpload, "_call", call)
-    stranger = bucket.client.create_multipart_upload(Bucket=bucket.name, Key="out/0.tar")["UploadId"]
-    neighbour = bucket.client.create_multipart_upload(Bucket=bucket.name, Key="out/0.tar.old")["UploadId"]
-    with pytest.raises(CapivaraError, match="the network is gone"):
-        engine.run(KEEP_ALL, [f"{bucket.url}/in/0.tar"], settings_for(f"{bucket.url}/out"), None)
-    assert sent == [1, 2]
-    sent.append(0)  # from here on the network is back
-    again = engine.run(KEEP_ALL, [f"{bucket.url}/in/0.tar"], settings_for(f"{bucket.url}/out"), None)
-    size = len(bucket.files("out/")["0.tar"])
-    assert sent == [1, 2, 0, *range(3, -(-size // 4000) + 1)]
-    assert (again.resumed, again.summary()["read"]) == (1, 0)
-    uploads = bucket.client.list_multipart_uploads(Bucket=bucket.name).get("Uploads", [])
-    assert [each["UploadId"] for each in uploads] == [neighbour] and stranger != neighbour
+def test_an_upload_that_a_killed_process_began_is_aborted(bucket: s3.Bucket, tmp_path: Path) -> None:
+    for key in ("a.tar", "a.tar.old"):
+        bucket.client.create_multipart_upload(Bucket=bucket.name, Key=key)
+    data = os.urandom(20_000)
+    (tmp_path / "a.tar").write_bytes(data)
+    upload.put_file(f"{bucket.url}/a.tar", tmp_path / "a.tar")
+    assert bucket.files() | {"a.tar": data} == bucket.files()
+    assert bucket.pending() == ["a.tar.old"]
 
 
 @pytest.mark.parametrize("arrived", [True, False])
@@ -261,38 +284,23 @@ def test_the_answer_to_the_last_request_may_be_lost(
 ) -> None:
     from s3fs import S3FileSystem
 
-    call, lost = S3FileSystem.call_s3, []
+    call, lost = S3FileSystem._call_s3, []
 
-    def losing(self: S3FileSystem, method: str, **arguments: object) -> object:
+    async def losing(self: S3FileSystem, method: str, *arguments: object, **named: object) -> object:
         if method == "complete_multipart_upload" and not lost:
             lost.append(method)
-            parts = {} if arrived else {"MultipartUpload": None}
-            call(self, method if arrived else "abort_multipart_upload", **{**arguments, **parts})
+            if arrived:
+                await call(self, method, *arguments, **named)
             raise ConnectionResetError("reset by peer")
-        return call(self, method, **arguments)
+        return await call(self, method, *arguments, **named)
 
-    monkeypatch.setattr(S3FileSystem, "call_s3", losing)
+    monkeypatch.setattr(S3FileSystem, "_call_s3", losing)
     new, old = os.urandom(9000), bytes(9000)
     (tmp_path / "a.tar").write_bytes(new)
     bucket.put("a.tar", old)
-    if arrived:
-        upload.put_file(f"{bucket.url}/a.tar", tmp_path / "a.tar", threading.Event())
-    else:
-        with pytest.raises(CapivaraError, match=r"/a\.tar: "):
-            upload.put_file(f"{bucket.url}/a.tar", tmp_path / "a.tar", threading.Event())
-        assert bucket.files()["a.tar"] == old
-        upload.put_file(f"{bucket.url}/a.tar", tmp_path / "a.tar", threading.Event())
+    upload.put_file(f"{bucket.url}/a.tar", tmp_path / "a.tar")
     assert bucket.files()["a.tar"] == new
     assert lost == ["complete_multipart_upload"] and bucket.pending() == []
-
-
-def test_two_processes_of_one_machine_do_not_share_a_spool(bucket: s3.Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
-    from capivara_cli.pipeline import remote_folder as folder
-
-    out = f"{bucket.url}/out"
-    refused = pytest.raises(CapivaraError, match="another process of this machine")
-    with folder._spool(out, "mark"), refused, folder._spool(out, "mark"):
-        pass
 
 
 def test_the_program_says_nothing_secret(bucket: s3.Bucket, tmp_path: Path) -> None:
