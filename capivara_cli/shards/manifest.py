@@ -164,7 +164,7 @@ class Manifest:
             total = "an unknown number of" if self.shards is None else self.shards
             raise CapivaraError(
                 f"{shown}: unfinished: {max(finished, len(self.done))} of {total} shards are there",
-                f"run the command that makes it again, it resumes where it stopped ({self.steps})",
+                f"run the command that makes it again, it goes on where it stopped ({self.steps})",
             )
 
 
