@@ -1,8 +1,8 @@
-"""Hash what a fixed set of commands writes, to show that a change of the code leaves every result as it was.
+"""Hash the output of a fixed set of commands, to show that a change of the code changes no result.
 
 python -m tools.output_hashes FOLDER > hashes.json
 
-FOLDER is new and gets the outputs. Two hashes files of one machine are compared with ``diff``; the numbers of training
+FOLDER is new and gets the outputs. Compare two files of hashes from one machine with ``diff``; the numbers of training
 depend on the processor, so files of two machines differ. ``PYTHONPATH=OTHER_CHECKOUT`` hashes another checkout.
 """
 

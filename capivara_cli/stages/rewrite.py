@@ -102,11 +102,11 @@ def rewrite(samples: Stream, options: Options, env: Env) -> Stream:
     options.check()
     work = _Work(options, env)
     for sample, item, made in map_texts(samples, work.item, work, size=options.batch_size, env=env):
-        captions = work.judged(item, [Made(*each) for each in made])
+        captions = work.judged(item, [Rewrite(*each) for each in made])
         yield sample if captions == item.captions else sample.with_captions(captions, item.document)
 
 
-class Made(NamedTuple):
+class Rewrite(NamedTuple):
     """One wish and how it ended: the rewrite, or why the last answer was none; ``tries`` answers were heard."""
 
     text: str
@@ -176,9 +176,9 @@ class _Work:
         """What is said of a text in its own language."""
         return [each for each in captions if each.of == text and self._is_ours(each)]
 
-    def __call__(self, batch: list[_Item]) -> list[list[Made]]:
+    def __call__(self, batch: list[_Item]) -> list[list[Rewrite]]:
         """How every wish ended. The wishes of a text are always all made, so that a second run ends as the first."""
-        results: list[list[Made]] = [[] for _ in batch]
+        results: list[list[Rewrite]] = [[] for _ in batch]
         if not any(item.texts for item in batch):
             return results
         rewriter = self._rewriter()
@@ -190,7 +190,7 @@ class _Work:
             for wish, answer in zip(waiting, rewriter(asks) if asks else (), strict=True):
                 self._hear(wish, answer, shown)
         for wish in wishes:
-            results[wish.place].append(Made(wish.text, rewriter.by, wish.rewrite, wish.objection, wish.tries))
+            results[wish.place].append(Rewrite(wish.text, rewriter.by, wish.rewrite, wish.objection, wish.tries))
         return results
 
     def _wishes(self, place: int, item: _Item, rewriter: Rewriter) -> Iterator[_Wish]:
@@ -226,7 +226,7 @@ class _Work:
             lambda: registry.load("rewriters", options.rewriter, language=self.language, setup=setup, options=options),
         )
 
-    def judged(self, item: _Item, made: list[Made]) -> list[Caption]:
+    def judged(self, item: _Item, made: list[Rewrite]) -> list[Caption]:
         """The captions of a sample and the rewrites that it lacks."""
         captions = list(item.captions)
         for each in made:

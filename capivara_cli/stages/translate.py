@@ -22,7 +22,7 @@ AUTO = "auto"
 ONLY = ("all", "original", "synthetic")
 
 
-class Made(NamedTuple):
+class Translation(NamedTuple):
     """One answer: from and to which language, by whom, of which text; by whom it was taken back, and as what."""
 
     source: str
@@ -158,13 +158,15 @@ class _Way:
             and (not self.back or (text, self.back_by, self.source) in there)
         )
 
-    def walk(self, texts: list[str]) -> list[Made]:
+    def walk(self, texts: list[str]) -> list[Translation]:
         if self.there is None:
-            return [Made(self.source, self.target, "", text, "", "", "", False) for text in texts]
+            return [Translation(self.source, self.target, "", text, "", "", "", False) for text in texts]
         translations = self.there(texts) if texts else []
         returned = self.back(translations) if self.back and texts else [""] * len(texts)
         return [
-            Made(self.source, self.target, self.there.by, text, translation, self.back_by, back, self.there.guarded)
+            Translation(
+                self.source, self.target, self.there.by, text, translation, self.back_by, back, self.there.guarded
+            )
             for text, translation, back in zip(texts, translations, returned, strict=True)
         ]
 
@@ -193,9 +195,9 @@ class _Work:
         there = {(each.of, each.by, code_of(each.lang)) for each in captions if each.of is not None}
         return _Item(sample.key, document, captions, list(wanted), there)
 
-    def __call__(self, batch: list[_Item]) -> list[list[Made]]:
+    def __call__(self, batch: list[_Item]) -> list[list[Translation]]:
         """What is to be added to each sample, target by target, in the order of its captions."""
-        results: list[list[Made]] = [[] for _ in batch]
+        results: list[list[Translation]] = [[] for _ in batch]
         for target in self.targets:
             sources = dict.fromkeys(source for item in batch for source, _ in item.wanted)
             ways = {source: self._way(source, target.code) for source in sources}
@@ -203,7 +205,7 @@ class _Work:
                 [wish for wish in item.wanted if (way := ways[wish[0]]) and not way.is_there(wish[1], item.there)]
                 for item in batch
             ]
-            made: dict[tuple[str, str], Made] = {}
+            made: dict[tuple[str, str], Translation] = {}
             for source, way in ways.items():
                 texts = dict.fromkeys(text for wishes in lacking for code, text in wishes if code == source)
                 made |= {(source, each.text): each for each in way.walk(list(texts))} if way else {}
@@ -258,7 +260,7 @@ class _Work:
             ),
         )
 
-    def judged(self, item: _Item, made: list[Made]) -> list[Caption]:
+    def judged(self, item: _Item, made: list[Translation]) -> list[Caption]:
         """The captions of a sample with what was made for it, as far as the guards let it pass."""
         captions, there = list(item.captions), set(item.there)
 
@@ -269,7 +271,7 @@ class _Work:
 
         if not item.wanted:
             self.env.note(f"samples without a caption to translate from {self.source.code if self.source else 'any'}")
-        for each in (Made(*answer) for answer in made):
+        for each in (Translation(*answer) for answer in made):
             if not each.by:
                 self.env.note(f"captions left alone: no translator from {each.source} to {each.target}")
                 continue

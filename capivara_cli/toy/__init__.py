@@ -1,7 +1,7 @@
 """The toy world: a seeded miniature in which the whole method runs with no download.
 
-It is for checking and teaching, and says nothing about real photos. `scenes` samples symbolic scenes and draws
-them, `grammar` puts them into English, Portuguese, Hindi and Xhosa, `build` trains the small models shipped in
+It is for checking and teaching; its results say nothing about real photos. `scenes` samples symbolic scenes and draws
+them, `grammar` puts them into English, Portuguese, Hindi and Xhosa, `tools/build_toy` trains the small models in
 `MODELS`. Importing this package loads neither torch nor Pillow.
 """
 

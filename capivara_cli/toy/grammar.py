@@ -30,20 +30,20 @@ __all__ = [
 ]
 
 NOISE = {"vague": 0.18, "truncated": 0.16, "other": 0.10, "clean": 0.56}
-"""How often alt-text is vague, cut short, about another scene, or right."""
+"""The shares of alt-text that is vague, cut short, about another scene, or correct."""
 
 _MIRROR = {"left": "right", "above": "below"}
 
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """How to say it: an index into the frames, an index (0 or 1) for each pair of synonyms, the order of the groups."""
+    """The wording: an index into the frames, an index (0 or 1) for each pair of synonyms, the order of the groups."""
 
     frame: int
     size: int
     pattern: int
     relation: int
-    mirrored: bool  # tell "B right of A" instead of "A left of B"
+    mirrored: bool  # say "B right of A" instead of "A left of B"
 
 
 def choose(rng: random.Random, frames: tuple[int, ...] = tuple(range(len(lexicon.FRAMES["en"])))) -> Choice:
@@ -104,7 +104,7 @@ def noisy(scene: Scene, rng: random.Random) -> tuple[str, str]:
 
 
 def alt_text(scene: Scene, rng: random.Random) -> str:
-    """English text as found beside images on the web: right in `NOISE["clean"]` of the cases only."""
+    """English text as found beside images on the web: correct in a share of `NOISE["clean"]` only."""
     return noisy(scene, rng)[0]
 
 

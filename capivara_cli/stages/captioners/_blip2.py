@@ -1,4 +1,4 @@
-"""BLIP-2 with the image looked at once: vision tower, Q-Former and what the language model makes of them, shared."""
+"""BLIP-2 that encodes each image once: all captions of an image share the vision tower's and the Q-Former's output."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ if TYPE_CHECKING:
 Draws = Sequence[Sequence[Draw]]
 
 ROWS = 1024
-"""Captions written at once, at most; on a GPU as many as its free memory has room for."""
+"""The most captions generated in one batch; on a GPU fewer when its free memory has no room for them."""
 
 
 class _Row(NamedTuple):
-    """One caption to be written: of which image, what, and the tokens it begins with."""
+    """One caption to generate: the index of its image, its draw, and the tokens of its prompt."""
 
     image: int
     draw: Draw
@@ -37,8 +37,8 @@ class _Row(NamedTuple):
 class Blip2Captioner:
     """Continuations of prefixes, token for token those of ``Blip2ForConditionalGeneration.generate``.
 
-    An image is seen once, and the language model reads what was seen once: ten prefixes cost 2.7 instead of 17.4 TFLOP
-    per image with the paper's model. Prefixes are padded on the left and the padding is masked; the original pads on
+    Each image is processed once for all its prefixes: ten prefixes cost 2.7 instead of 17.4 TFLOP per image with the
+    paper's model. Prefixes are padded on the left and the padding is masked; the original pads on
     the right, and OPT then continues after padding ("a photo of of a man").
     """
 
@@ -51,7 +51,7 @@ class Blip2Captioner:
         self._fit_images, self._fit_rows = Halving(1 << 30), Halving(ROWS)
 
     def prompts(self, language: Language) -> tuple[str, ...]:
-        """The paper's prefixes; another language is asked for, which multilingual models of this class (mBLIP) know."""
+        """The paper's prefixes for English; a request for another language, as multilingual mBLIP understands."""
         if not in_english(language) and self.model.config.text_config.is_encoder_decoder:
             return (f"Caption the image in {language.name}.",)
         return PREFIXES if in_english(language) else only_english(self.by, language)
@@ -61,20 +61,20 @@ class Blip2Captioner:
         return self.processor.image_processor(images=image, return_tensors="pt")["pixel_values"][0]
 
     def __call__(self, pixels: Sequence[torch.Tensor]) -> Callable[[Draws], list[list[str]]]:
-        """Look at prepared images; what is returned tells of each image the texts of its draws, as often as asked."""
+        """Encode prepared images; return a function from draws to texts, which can be called several times."""
         seen = self._fit_images(pixels, lambda some: list(self.see(torch.stack(list(some))))) if pixels else []
 
-        def tell(draws: Draws) -> list[list[str]]:
+        def texts_of(draws: Draws) -> list[list[str]]:
             rows = [self._row(image, draw) for image, wanted in enumerate(draws) for draw in wanted]
             self._fit_rows.size = min(self._fit_rows.size, self._room(rows))
             texts = iter(self._fit_rows(rows, lambda some: self._texts(seen, some)))
             return [[next(texts) for _ in wanted] for wanted in draws]
 
-        return tell
+        return texts_of
 
     @torch.inference_mode()
     def see(self, pixels: torch.Tensor) -> torch.Tensor:
-        """Pixels [n, 3, height, width] -> what the language model is shown: [n, queries, its width]."""
+        """Pixels [n, 3, height, width] -> input embeddings of the language model [n, queries, width]."""
         model = self.model
         patches = model.vision_model(pixel_values=pixels.to(model.device, model.dtype)).last_hidden_state
         told = model.qformer(
@@ -88,7 +88,7 @@ class Blip2Captioner:
         return _Row(image, draw, self.processor.tokenizer(draw.prompt)["input_ids"])
 
     def _room(self, rows: Sequence[_Row]) -> int:
-        """How many of these rows can be written at once."""
+        """How many of these rows fit in memory together."""
         if self.model.device.type != "cuda" or not rows:
             return ROWS
         longest = self.model.config.num_query_tokens + max(len(row.ids) for row in rows) + self.decoding.max_tokens
@@ -96,7 +96,7 @@ class Blip2Captioner:
         return min(ROWS, rows_that_fit(self.model.config.text_config, longest, self.model.dtype.itemsize, free))
 
     def _texts(self, seen: Sequence[torch.Tensor], rows: Sequence[_Row]) -> list[str]:
-        """One text per row; by the loop of our own where it can, by ``generate`` where it has to be."""
+        """One text per row. Beam search and encoder-decoders use ``generate``; all else uses ``continued``."""
         encodes = self.model.config.text_config.is_encoder_decoder
         beams = self.decoding.beams > 1
         searched = [place for place, row in enumerate(rows) if encodes or (beams and row.draw.seed is None)]
@@ -124,7 +124,7 @@ class Blip2Captioner:
 
     @torch.inference_mode()
     def _searched(self, seen: Sequence[torch.Tensor], rows: Sequence[_Row]) -> list[list[int]]:
-        """Beam search, and models with an encoder: through ``generate``, prompts of one length together."""
+        """New tokens by ``generate``, for beam search and encoder-decoders; prompts of one length form a batch."""
         tokens: list[list[int]] = [[] for _ in rows]
         alike: dict[tuple[int, bool], list[int]] = {}
         for place, row in enumerate(rows):
@@ -144,7 +144,7 @@ class Blip2Captioner:
         shown = torch.cat([shown, model.get_input_embeddings()(ids).to(shown.dtype)], dim=1)
         given: dict[str, Any] = {"inputs_embeds": shown, "attention_mask": shown.new_ones(shown.shape[:2]).long()}
         skipped = 0
-        if not config.text_config.is_encoder_decoder:  # the guards against repetition look at the prompt as well
+        if not config.text_config.is_encoder_decoder:  # the repetition penalties also read the prompt
             queries = ids.new_full((len(rows), config.num_query_tokens), config.image_token_id)
             given["input_ids"] = torch.cat([queries, ids], dim=1)
             skipped = shown.shape[1]
@@ -168,7 +168,7 @@ class Blip2Captioner:
 
 
 def rows_that_fit(config: Any, tokens: int, itemsize: int, free: int) -> int:
-    """Rows whose keys and values of so many tokens take two thirds of ``free`` bytes, one at least.
+    """How many rows of ``tokens`` tokens have keys and values that fit in two thirds of ``free`` bytes; at least one.
 
     A token of OPT-2.7b has 32 layers of two times 2,560 numbers: 328 kB in float16, a caption of 90 tokens 29 MB.
     """
@@ -177,7 +177,7 @@ def rows_that_fit(config: Any, tokens: int, itemsize: int, free: int) -> int:
 
 
 def open_folder(folder: Path, by: str, setup: Setup) -> Blip2Captioner:
-    """Load the model and the processor in a folder; ``CapivaraError`` when they are no BLIP-2."""
+    """Load the model and the processor in a folder; ``CapivaraError`` when they are not BLIP-2."""
     from transformers import AutoConfig, Blip2ForConditionalGeneration, Blip2Processor
 
     without_bars()

@@ -1,4 +1,4 @@
-"""Models whose picture is encoded apart from the text: BLIP, GIT, encoder-decoders, Florence-2. Seen once per image."""
+"""Models with a separate image encoder, run once per image: BLIP, GIT, encoder-decoders, Florence-2."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class _Continuing(GeneratingCaptioner):
 
 
 class BlipCaptioner(_Continuing):
-    """BLIP (Li et al., arXiv 2201.12086): the text decoder looks at the patches of the image in every layer."""
+    """BLIP (Li et al., arXiv 2201.12086): every layer of the text decoder attends to the image patches."""
 
     @property
     def writer(self) -> Any:
@@ -60,13 +60,13 @@ class BlipCaptioner(_Continuing):
 class GitCaptioner(_Continuing):
     """GIT (Wang et al., arXiv 2205.14100): one transformer reads patches and words.
 
-    Its prompt opens with [CLS] and is not closed with [SEP], or the caption would be over.
+    The prompt begins with [CLS] and has no [SEP] at its end, because [SEP] ends a caption.
     """
 
     def __init__(self, model: Any, processor: Any, by: str, setup: Setup) -> None:
         super().__init__(model, processor, by, setup)
         self.eyes = model.git.image_encoder
-        model.git.image_encoder = _Seen()
+        model.git.image_encoder = _PassThrough()
 
     def see(self, prepared: Sequence[torch.Tensor]) -> list[torch.Tensor]:
         return list(self.eyes(self.placed(torch.stack(list(prepared)))).last_hidden_state)
@@ -80,8 +80,8 @@ class GitCaptioner(_Continuing):
         return {"input_ids": ids, "attention_mask": torch.ones_like(ids), "pixel_values": patches[:, None]}
 
 
-class _Seen(torch.nn.Module):
-    """Takes the place of GIT's image encoder: what the model is given as pixels has been encoded already."""
+class _PassThrough(torch.nn.Module):
+    """Replaces GIT's image encoder: returns its input, which is already encoded."""
 
     def forward(self, pixel_values: torch.Tensor, **_: Any) -> BaseModelOutput:
         """[rows, 1, patches, width] -> the output of an encoder, [rows, patches, width]."""
@@ -89,7 +89,7 @@ class _Seen(torch.nn.Module):
 
 
 class EncoderDecoderCaptioner(_Continuing):
-    """An image encoder and a text decoder that takes no prompt (ViT-GPT2); a prefix of the user's begins its text."""
+    """An image encoder and a text decoder that takes no prompt (ViT-GPT2); a prefix from the user begins the text."""
 
     def prompts(self, language: Language) -> tuple[str, ...]:
         return ("",) if in_english(language) else only_english(self.by, language)
@@ -112,10 +112,10 @@ class EncoderDecoderCaptioner(_Continuing):
 
 
 class Florence2Captioner(_Continuing):
-    """Florence-2 (Xiao et al., arXiv 2311.06242): a task in the encoder beside the image, the caption in the decoder.
+    """Florence-2 (Xiao et al., arXiv 2311.06242): the encoder reads image and task, the decoder writes the caption.
 
-    A prompt that is a task (``<CAPTION>``) or another request goes into the encoder; a prefix begins the text of the
-    first task.
+    A task (``<CAPTION>``) or another request is encoded with the image; a prefix is the beginning of the answer to
+    the first task.
     """
 
     TASKS = ("<CAPTION>", "<DETAILED_CAPTION>", "<MORE_DETAILED_CAPTION>")
@@ -155,7 +155,7 @@ class Florence2Captioner(_Continuing):
         }
 
     def _encoded(self, seen: torch.Tensor, asked: tuple[int, ...]) -> torch.Tensor:
-        """Image and task through the encoder, [image places + task, width]."""
+        """Encode an image and a task: [image tokens + task tokens, width]."""
         ids = torch.tensor([asked], device=seen.device)
         words = self.model.get_input_embeddings()(ids)
         places = (ids == self.processor.image_token_id)[..., None]
@@ -163,7 +163,7 @@ class Florence2Captioner(_Continuing):
         return self.model.get_encoder()(inputs_embeds=shown).last_hidden_state[0]
 
     def _asked(self, prompt: str) -> tuple[int, ...]:
-        """The tokens of the encoder: places for the image, then the words that the task stands for."""
+        """The encoder's input ids: placeholders for the image, then the words that the task stands for."""
         task = prompt if is_request(prompt) else self.TASKS[0]
         if task not in self._tasks:
             try:

@@ -1,4 +1,4 @@
-"""What captioners on ``generate`` of transformers share: rows that go together, seeds, guards, memory, words."""
+"""The base of captioners that use ``generate`` of transformers: batches, seeds, repetition penalties, decoding."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 Draws = Sequence[Sequence[Draw]]
 
-# What of a checkpoint's generation config stays: with which tokens a text begins and ends. The rest of it chooses words
-# (Qwen-VL samples, Florence-2 has three beams, ViT-GPT2 ends after 16 tokens), and that is for ``Decoding`` to say.
+# Kept from a checkpoint's generation config: the tokens that begin and end a text. The rest sets how words are chosen
+# (Qwen-VL samples, Florence-2 has three beams, ViT-GPT2 ends after 16 tokens), which ``Decoding`` sets here.
 _OF_THE_MODEL = (
     "bos_token_id",
     "eos_token_id",
@@ -35,7 +35,7 @@ _OF_THE_MODEL = (
 
 
 class Row(NamedTuple):
-    """One caption to be written: what was seen of its image, its draw, and the tokens its text begins after."""
+    """One caption to generate: its encoded image, its draw, and the tokens of its prompt."""
 
     seen: Any
     draw: Draw
@@ -43,9 +43,9 @@ class Row(NamedTuple):
 
 
 class GeneratingCaptioner(ABC):
-    """Images are prepared in threads, seen once, and told about as often as asked.
+    """Prepares images in threads, encodes each once, and generates any number of captions for it.
 
-    A family of models says how: ``see``, ``ids`` and ``given`` are what differs.
+    A family of models defines ``see``, ``ids`` and ``given``.
     """
 
     half = "float16"
@@ -69,7 +69,7 @@ class GeneratingCaptioner(ABC):
 
     @abstractmethod
     def prompts(self, language: Language) -> tuple[str, ...]:
-        """What an image is captioned with where the user does not say."""
+        """The default prompts for a language."""
 
     def prepare(self, image: Image) -> Any:
         """One RGB image -> what ``see`` takes of it. Called in threads."""
@@ -78,26 +78,26 @@ class GeneratingCaptioner(ABC):
 
     @abstractmethod
     def see(self, prepared: Sequence[Any]) -> list[Any]:
-        """Look at prepared images together: per image what its rows share."""
+        """Encode prepared images in one batch: one encoding per image, which its rows share."""
 
     @abstractmethod
     def ids(self, seen: Any, prompt: str) -> list[int]:
-        """The tokens that a text about an image begins after."""
+        """The tokens of a prompt, which the text continues."""
 
     @abstractmethod
     def given(self, rows: Sequence[Row]) -> dict[str, Any]:
-        """What ``generate`` is given for rows that are alike."""
+        """The arguments of ``generate`` for rows of one batch."""
 
     def alike(self, row: Row) -> Hashable:
-        """Rows for which this is the same are written together: by default those of one length, so none is padded."""
+        """Rows with the same value form a batch: by default rows of one length, so none is padded."""
         return len(row.ids)
 
     def __call__(self, prepared: Sequence[Any]) -> Callable[[Draws], list[list[str]]]:
-        """Look at prepared images; what is returned tells of each image the texts of its draws, as often as asked."""
+        """Encode prepared images; return a function from draws to texts, which can be called several times."""
         with torch.inference_mode():
             seen = self._fit_images(prepared, self.see)
 
-        def tell(draws: Draws) -> list[list[str]]:
+        def texts_of(draws: Draws) -> list[list[str]]:
             rows = [
                 Row(each, draw, self.ids(each, draw.prompt))
                 for each, wanted in zip(seen, draws, strict=True)
@@ -106,7 +106,7 @@ class GeneratingCaptioner(ABC):
             texts = iter(self._texts(rows))
             return [[next(texts) for _ in wanted] for wanted in draws]
 
-        return tell
+        return texts_of
 
     def _texts(self, rows: Sequence[Row]) -> list[str]:
         together: dict[Hashable, list[int]] = {}
@@ -116,13 +116,13 @@ class GeneratingCaptioner(ABC):
         texts = [""] * len(rows)
         for places in together.values():
             chosen = [rows[place] for place in places]
-            for place, row, tokens in zip(places, chosen, self._fit_rows(chosen, self._written), strict=True):
+            for place, row, tokens in zip(places, chosen, self._fit_rows(chosen, self._generated), strict=True):
                 texts[place] = self._text(row.draw.prompt, tokens)
         return texts
 
     @torch.inference_mode()
-    def _written(self, rows: Sequence[Row]) -> list[list[int]]:
-        """The new tokens of rows that are alike, all with a seed where there are beams, or all without."""
+    def _generated(self, rows: Sequence[Row]) -> list[list[int]]:
+        """The new tokens of one batch. With beam search, either all rows have a seed or none has."""
         decoding, seeds = self.decoding, [row.draw.seed for row in rows]
         sampling = any(seed is not None for seed in seeds)
         given = self.given(rows)
@@ -139,27 +139,27 @@ class GeneratingCaptioner(ABC):
         return [until(row[self.skipped(given) :], ends) for row in generated.tolist()]
 
     def skipped(self, given: dict[str, Any]) -> int:
-        """How many of the tokens that ``generate`` returns were given to it."""
+        """The number of prompt tokens at the start of each row that ``generate`` returns."""
         return given["decoder_input_ids" if "decoder_input_ids" in given else "input_ids"].shape[1]
 
     def _text(self, prompt: str, tokens: list[int]) -> str:
-        """The words of tokens: an answer alone, or after a prefix, with a space between where the model has one."""
+        """The text of tokens: the answer to a request, or a prefix and its continuation joined."""
         if is_request(prompt) or not prompt:
             return self.tokenizer.decode(tokens, skip_special_tokens=True).strip()
         before = self.tokenizer(prompt, add_special_tokens=False)["input_ids"]
         start = self.tokenizer.decode(before, skip_special_tokens=True)
         said = self.tokenizer.decode([*before, *tokens], skip_special_tokens=True)[len(start) :]
-        space = "" if start else " "  # a prefix of words that are all unknown has no text to join
+        space = "" if start else " "  # a prefix of unknown words only decodes to nothing
         return f"{prompt}{space}{said}".rstrip()
 
     def placed(self, value: torch.Tensor) -> torch.Tensor:
-        """A tensor where the model is, pixels in its number type."""
+        """A tensor on the model's device; floating point in the model's type."""
         model = self.model
         return value.to(model.device, model.dtype) if value.is_floating_point() else value.to(model.device)
 
 
 def until(tokens: Sequence[int], ends: set[int]) -> list[int]:
-    """The tokens before the first that ends a text.
+    """The tokens before the first end token.
 
     >>> until([5, 6, 2, 0, 0], {2})
     [5, 6]
@@ -168,5 +168,5 @@ def until(tokens: Sequence[int], ends: set[int]) -> list[int]:
 
 
 def only_tokens(config: GenerationConfig) -> GenerationConfig:
-    """A generation config with nothing but the tokens that a model's texts begin and end with."""
+    """A generation config reduced to the tokens that begin and end a text."""
     return GenerationConfig(**{name: getattr(config, name, None) for name in _OF_THE_MODEL})

@@ -22,23 +22,23 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 Inputs = dict[str, torch.Tensor]
-"""What a processor makes of one image and one text; every tensor begins with a dimension of rows (or of patches)."""
+"""A processor's output for one image and one text; the first dimension of every tensor is rows (or patches)."""
 
 _BLANKS = [Pillow.new("RGB", size, "gray") for size in ((96, 64), (400, 640))]
 
 
 class _Ending(NamedTuple):
-    """How the inputs for a prompt differ from those for the first one: what is cut off their end, and what is added."""
+    """How the inputs for a prompt differ from those for the first prompt: tokens cut off the end, tokens added."""
 
     cut: int
     added: Inputs
 
 
 class PromptedCaptioner(GeneratingCaptioner):
-    """An image goes through the processor once, in a thread, with the first prompt; others differ in how the text ends.
+    """Processes each image once, in a thread, with the first prompt; other prompts replace the end of its text.
 
-    Rows of several lengths are padded on the left with their first token, which says nothing new to the guards against
-    repetition; where that is one of an image (PaliGemma), rows of one length go together.
+    Rows of different lengths are padded on the left with their first token, which does not affect the repetition
+    penalties. Where the first token is an image token (PaliGemma), only rows of one length form a batch.
     """
 
     half = "bfloat16"
@@ -64,8 +64,8 @@ class PromptedCaptioner(GeneratingCaptioner):
         return self._inputs(seen, prompt)["input_ids"][0].tolist()
 
     def alike(self, row: Row) -> Hashable:
-        """Tensors that fit one below the other."""
-        paddable = row.ids[0] != row.ids[1]  # a token that comes in a run is an image's
+        """Rows whose tensors can be concatenated form a batch."""
+        paddable = row.ids[0] != row.ids[1]  # a repeated first token is an image token
         shapes = tuple(
             (name, value.shape[1:]) for name, value in sorted(row.seen.items()) if name not in _per_token(row.seen)
         )
@@ -83,7 +83,7 @@ class PromptedCaptioner(GeneratingCaptioner):
         return {name: value for name, value in inputs.items() if isinstance(value, torch.Tensor) and name != "labels"}
 
     def _inputs(self, seen: Inputs, prompt: str) -> Inputs:
-        """The inputs of an image for a prompt, from those for the first."""
+        """The inputs of an image for a prompt, derived from those for the first prompt."""
         if prompt not in self._endings:
             self._endings[prompt] = self._ending(prompt)
         ending, length = self._endings[prompt], seen["input_ids"].shape[1]
@@ -93,7 +93,7 @@ class PromptedCaptioner(GeneratingCaptioner):
         }
 
     def _ending(self, prompt: str) -> _Ending:
-        """What a prompt changes, found on two blank images of other sizes: it may not depend on the image."""
+        """What a prompt changes in the inputs. Blank images of two sizes must agree, so it holds for any image."""
         text = self.text(prompt)
         asked = [self._processed(blank, text) for blank in _BLANKS]
         first, second = (_difference(*pair) for pair in zip(self._blank, asked, strict=True))
@@ -103,7 +103,7 @@ class PromptedCaptioner(GeneratingCaptioner):
 
 
 def _difference(before: Inputs, after: Inputs) -> _Ending:
-    """What has to be done to the end of ``before`` to make it ``after``."""
+    """The change at the end of ``before`` that makes it ``after``."""
     old, new = before["input_ids"][0].tolist(), after["input_ids"][0].tolist()
     alike = (one == other for one, other in zip(old, new, strict=False))
     common = next((place for place, same in enumerate(alike) if not same), min(len(old), len(new)))
@@ -117,7 +117,7 @@ def _per_token(inputs: Inputs) -> set[str]:
 
 
 def _padded(inputs: Inputs, width: int) -> Inputs:
-    """What one row has per token, padded on the left to a width: ids with the first of them, all else with zeros."""
+    """The inputs per token, padded on the left to ``width``: ids with the first id, all others with zeros."""
     padded = {}
     for name in _per_token(inputs):
         value = inputs[name]
@@ -127,9 +127,9 @@ def _padded(inputs: Inputs, width: int) -> Inputs:
 
 
 class ChatCaptioner(PromptedCaptioner):
-    """A request is the user's turn, and its answer the caption; a prefix begins the assistant's turn.
+    """A request is the user's turn and the answer is the caption; a prefix begins the assistant's turn.
 
-    In English the paper's prefixes are continued; another language is asked for by name.
+    English captions continue the paper's prefixes; for other languages the request names the language.
     """
 
     def prompts(self, language: Language) -> tuple[str, ...]:
@@ -147,13 +147,13 @@ class ChatCaptioner(PromptedCaptioner):
         return unquoted(text) if is_request(prompt) else text
 
 
-# What PaliGemma's training data call these languages, as Crossmodal-3600 does.
+# Language codes in PaliGemma's training data, which are those of Crossmodal-3600.
 _CODES = {"he": "iw", "nb": "no", "tl": "fil"}
 
 
 class PaliGemmaCaptioner(PromptedCaptioner):
-    """PaliGemma (Beyer et al., arXiv 2407.07726): every prompt is a task, ``caption pt`` by default; its answer alone
-    is the caption."""
+    """PaliGemma (Beyer et al., arXiv 2407.07726): every prompt is a task, for example ``caption pt``; the
+    caption is the answer without the prompt."""
 
     def prompts(self, language: Language) -> tuple[str, ...]:
         return (f"caption {_CODES.get(language.code, language.code)}",)

@@ -40,7 +40,7 @@ def load(variant: str, *, setup: Setup) -> GeneratingCaptioner | _blip2.Blip2Cap
 
 
 def open_folder(folder: Path, by: str, setup: Setup) -> GeneratingCaptioner | _blip2.Blip2Captioner:
-    """Load the model and the processor in a folder; ``CapivaraError`` when they are none that captions."""
+    """Load the model and the processor in a folder; ``CapivaraError`` when the model cannot caption."""
     from transformers import AutoConfig, AutoModelForImageTextToText
 
     transformers_models.without_bars()
@@ -62,7 +62,7 @@ def open_folder(folder: Path, by: str, setup: Setup) -> GeneratingCaptioner | _b
 
 
 def _processor(folder: Path, kind: str) -> Any:
-    """A model's processor; a model made of two others has none, but a tokenizer and an image processor."""
+    """A model's processor. An encoder-decoder has none: its tokenizer gets the image processor as an attribute."""
     from transformers import AutoImageProcessor, AutoProcessor, AutoTokenizer
 
     if kind != "vision-encoder-decoder":

@@ -20,17 +20,17 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 LONGEST_SIDE = 1024
-"""Larger images are scaled down to it: services do so themselves, or bill by the pixel."""
+"""Larger images are scaled down to this many pixels: services do so themselves, or bill by the pixel."""
 QUALITY = 90
 
 Draws = Sequence[Sequence[Draw]]
 
 
 class ChatCaptioner:
-    """One request per draw, those of a batch at once; what the service refuses comes back empty.
+    """One request per draw, sent in parallel within a batch; a refused request gives an empty text.
 
-    A service answers and cannot be made to continue: a prefix is asked for in words, and a text begins with it as far
-    as the model does what it is asked.
+    A service cannot be made to continue a prefix, so the request asks the model to begin with it. The model may not
+    comply.
     """
 
     def __init__(self, chat: Chat, setup: Setup) -> None:
@@ -48,13 +48,13 @@ class ChatCaptioner:
         return data_url(image)
 
     def __call__(self, images: Sequence[str]) -> Callable[[Draws], list[list[str]]]:
-        def tell(draws: Draws) -> list[list[str]]:
+        def texts_of(draws: Draws) -> list[list[str]]:
             asked = [(url, draw) for url, wanted in zip(images, draws, strict=True) for draw in wanted]
             answers = self.chat.ask_all([self._request(url, draw) for url, draw in asked])
             texts = (self._text(draw.prompt, answer) for (_, draw), answer in zip(asked, answers, strict=True))
             return [[next(texts) for _ in wanted] for wanted in draws]
 
-        return tell
+        return texts_of
 
     def _request(self, url: str, draw: Draw) -> dict[str, Any]:
         decoding = self.decoding

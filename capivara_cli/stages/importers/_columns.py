@@ -1,4 +1,4 @@
-"""Which column of somebody's table holds the image, which the captions, and in which language: found by their names."""
+"""Finds a table's columns by their names: the image, the captions and their languages."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ URL = ("url", "image_url")
 CAPTION = ("caption", "captions", "text", "sentence", "sentences", "title")
 LANG = ("lang", "language")
 RESERVED = frozenset({"clip", "captions", "file"})
-"""Keys of a sample's ``json`` that mean something to us: a column of that name is not copied there."""
+"""Keys of a sample's ``json`` that capivara uses: columns with these names are not copied."""
 
 _CAPTION_IN = re.compile(r"(?:captions?|text|sentences?|title)[-_ ]([a-z]{2,3}(?:[-_][a-z0-9]+)*)")
 
 
 @dataclass(frozen=True)
 class Columns:
-    """The roles of columns: ``captions`` maps a column to its language, "" where the row or ``--lang`` says it."""
+    """The roles of columns. ``captions`` maps a column to its language; "" means the row or ``--lang`` gives it."""
 
     image: str
     captions: dict[str, str]
@@ -44,13 +44,13 @@ class Columns:
         return found
 
     def extra_of(self, row: Mapping[str, Any]) -> dict[str, Any]:
-        """What the other columns say, where it is plain: text, numbers, truth values."""
+        """The cells of the other columns that are text, numbers or booleans."""
         cells = ((name, row.get(name)) for name in self.others)
         return {name: cell for name, cell in cells if isinstance(cell, (str, int, float, bool)) and cell != ""}
 
 
 def language_code(name: str) -> str:
-    """The code of a language somebody wrote in a cell; ``BadSample`` for one that is not in the table."""
+    """The code of a language named in a cell; ``BadSample`` for an unknown language."""
     try:
         return languages.get(name.strip()).code
     except CapivaraError as error:

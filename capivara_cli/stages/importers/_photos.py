@@ -1,7 +1,7 @@
 """Photos named by a list (a table, a JSON file, a folder) -> samples: unique keys, the file's own bytes, captions.
 
-Importers that read a list yield one ``Photo`` per image; what is missing, unreadable or not to be had from the network
-is counted, named and left out.
+Importers that read a list yield one ``Photo`` per image. Images that are missing, unreadable or cannot be downloaded
+are counted, named and dropped.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ from capivara_cli.urls import public_url, stored_url
 ALT = "alt"
 """``by`` of a caption that came with the image."""
 
-MAX_FILE = 256 << 20  # bytes; no photo is larger, and a path may name anything
+MAX_FILE = 256 << 20  # bytes; larger files are not photos; a path may name any file
 _NAMED_FAILURES = 5
 _AT_ONCE = 16
 _TIMEOUT = 10.0  # seconds
-_IN_URLS = "%/:=&?~#+!$,;'@()*[]"  # what has a meaning in a URL; all else (spaces, other scripts) is quoted
+_IN_URLS = "%/:=&?~#+!$,;'@()*[]"  # characters with a meaning in a URL; all others (spaces, other scripts) are quoted
 
 
 @dataclass
 class Photo:
-    """One image of a list: its file as the list names it, the places to look (paths or one URL), what is said of it."""
+    """One image of a list: its name in the list, the paths to try (or one URL), its captions and other fields."""
 
     file: str
     places: Sequence[str]
@@ -41,19 +41,19 @@ class Photo:
     extra: dict[str, Any] = field(default_factory=dict)
 
     def document(self) -> dict[str, Any]:
-        """The ``json`` of the sample. What the list calls "captions" never hides the captions."""
+        """The ``json`` of the sample. A field named "captions" in the list does not replace the captions."""
         file = stored_url(self.file) if is_url(self.file) else self.file
         return {**self.extra, "file": file, "captions": [caption.to_json() for caption in self.captions]}
 
 
 class Keys:
-    """Keys that no two samples share and that survive WebDataset, which ends a key at the first dot."""
+    """Gives out unique keys without dots, because WebDataset ends a key at the first dot."""
 
     def __init__(self) -> None:
         self._taken: set[str] = set()
 
     def of_path(self, path: str) -> str:
-        """``./a/b.c.JPG`` -> ``a/b_c``; when that is taken ``a/b_c_JPG``, then ``a/b_c_JPG_2``."""
+        """``./a/b.c.JPG`` -> ``a/b_c``; if that is taken ``a/b_c_JPG``, then ``a/b_c_JPG_2``."""
         parts = [part for part in path.replace("\\", "/").split("/") if part not in ("", ".", "..")]
         stem, _, suffix = (parts.pop() if parts else "").rpartition(".")
         base = _safe(stem or suffix).replace(".", "_")
@@ -61,7 +61,7 @@ class Keys:
         return self.unique(key, suffix if stem else "")
 
     def unique(self, key: str, distinction: str) -> str:
-        """The key, made different by the distinction, then by a number, when it is taken."""
+        """The key; if it is taken, with the distinction added, then with a number."""
         candidate = key
         if candidate in self._taken and distinction:
             candidate = key = f"{key}_{_safe(distinction).replace('.', '_').replace('/', '_')}"
@@ -79,7 +79,7 @@ def _safe(name: str) -> str:
 
 
 def keys_of(env: Env) -> Keys:
-    """The keys this run has given out, over all its inputs."""
+    """The keys of this run, shared by all its inputs."""
     return env.once(Keys, Keys)
 
 
@@ -93,7 +93,7 @@ def complain(env: Env, sample: Sample, name: str, reason: str) -> None:
 
 
 def caption(text: Any, lang: str, env: Env) -> list[Caption]:
-    """The text as one caption by ``ALT``; an empty one is noted and left out."""
+    """The text as one caption by ``ALT``; an empty text is counted and gives none."""
     text = text.strip() if isinstance(text, str) else ""
     if not text:
         env.note("empty captions")
@@ -102,7 +102,7 @@ def caption(text: Any, lang: str, env: Env) -> list[Caption]:
 
 
 def samples_of(photos: Iterable[Photo], env: Env) -> Stream:
-    """Read or download every photo: its bytes untouched, then ``json`` with its captions. Counts every photo read."""
+    """Read or download every photo: its unchanged bytes and a ``json`` with its captions. Counts every photo read."""
     keys = keys_of(env)
     downloads = Downloads()
     pending: dict[str, Photo] = {}
@@ -149,7 +149,7 @@ def _first_file(places: Sequence[str]) -> Path:
 def _is_file(place: str) -> bool:
     try:
         return Path(place).is_file()
-    except (OSError, ValueError):  # a name too long for the file system, or with a zero byte
+    except (OSError, ValueError):  # a name that is too long for the file system, or has a zero byte
         return False
 
 
@@ -174,7 +174,7 @@ def _path_of(url: str) -> str:
 
 
 class Downloads:
-    """Images from the web, for several threads. When nothing at all can be reached, says so early."""
+    """Downloads images, in several threads. Stops early when no image can be reached."""
 
     def __init__(self, patience: int = 12) -> None:
         self._patience = patience
@@ -217,7 +217,7 @@ class Downloads:
 
 
 def refuse_if_images_are_elsewhere(photos: Sequence[Photo], source: Path) -> None:
-    """Raise when none of the first hundred photos exists: one wrong folder is not a hundred bad images."""
+    """Raise ``CapivaraError`` when none of the first hundred photos exists: the folder is wrong, not the images."""
     first = [photo for photo in photos[:100] if not is_url(photo.places[0])]
     if first and not any(_is_file(place) for photo in first for place in photo.places):
         raise CapivaraError(

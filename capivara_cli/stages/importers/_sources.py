@@ -1,4 +1,4 @@
-"""A first look at what is on disk, and the ways several importers open it."""
+"""Recognises sources on disk and opens them; shared by several importers."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def first_sample(source: Path) -> Sample | None:
 
 
 def samples_in_tars(source: Path, convert: Callable[[Sample], Sample], env: Env) -> Stream:
-    """Every sample of the tars, converted; ``BadSample`` from ``convert`` counts it out. Keys stay unless taken."""
+    """Every sample of the tars, converted; one for which ``convert`` raises ``BadSample`` is counted as bad."""
     keys = keys_of(env)
     for shard in find_shards([str(source)]):
         with reading(shard) as reader:

@@ -1,8 +1,8 @@
 """The shards of the original CAPIVARA: captions-en, captions-pt, generated-captions-*, similarities-* in json.
 
-Their lists are told apart by length, as the original's readers do: ``captions-pt`` holds for every English caption the
-translations of two engines in turn, Marian then Google, and after scoring also the generated captions behind them
-(the "12-entry form", a side effect of ``generated_caps_sim_score.py``), in line with ``similarities-pt``.
+The length of a list tells its form, as in the original's readers: ``captions-pt`` holds two translations of each
+English caption, by Marian then by Google, and after scoring also the generated captions
+(the "12-entry form", a side effect of ``generated_caps_sim_score.py``), in the order of ``similarities-pt``.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from capivara_cli.stages.importers._packing import PackOptions
 from capivara_cli.stages.importers._photos import ALT
 from capivara_cli.stages.importers._sources import first_sample, is_tar, samples_in_tars
 
-Made = list[tuple[str, str | None]]
-"""Who wrote each caption, and the text it was translated from: ``by`` and ``of``."""
+Origins = list[tuple[str, str | None]]
+"""The origin of each caption: who wrote it (``by``) and the text it was translated from (``of``)."""
 
 CAPTIONER = "Salesforce/blip2-opt-2.7b-coco"
 SOURCE = "en"
@@ -48,7 +48,7 @@ def _converted(sample: Sample, env: Env) -> Sample:
     document = sample.document
     langs = [name.removeprefix(_ORIGINAL) for name in document if name.startswith(_ORIGINAL)]
     langs += [name.removeprefix(_GENERATED) for name in document if name.startswith(_GENERATED)]
-    langs = sorted(dict.fromkeys(langs), key=lambda lang: lang != SOURCE)  # English first, then as they come
+    langs = sorted(dict.fromkeys(langs), key=lambda lang: lang != SOURCE)  # English first, then in their order
     english = _texts(document, _ORIGINAL + SOURCE)
     described = _texts(document, _GENERATED + SOURCE)
     captions: list[Caption] = []
@@ -73,13 +73,13 @@ def _of_language(
     if generated and len(originals) > len(generated) and originals[-len(generated) :] == generated:
         originals = originals[: -len(generated)]
     if lang == SOURCE:
-        made = _first_hand(ALT, originals) + _first_hand(CAPTIONER, generated)
+        origins = _first_hand(ALT, originals) + _first_hand(CAPTIONER, generated)
     else:
-        made = _translators(originals, english, code) + _engine(generated, described, code, "google")
+        origins = _translators(originals, english, code) + _engine(generated, described, code, "google")
     texts = originals + generated
     scores = _scores(document, lang, len(texts), env)
     captions = [
-        Caption(text.strip(), code, by, of, score) for text, (by, of), score in zip(texts, made, scores, strict=True)
+        Caption(text.strip(), code, by, of, score) for text, (by, of), score in zip(texts, origins, scores, strict=True)
     ]
     if lang == SOURCE:
         begins = PREFIXES if len(generated) == len(PREFIXES) else ("",) * len(generated)
@@ -88,20 +88,20 @@ def _of_language(
     return captions
 
 
-def _first_hand(by: str, texts: list[str]) -> Made:
+def _first_hand(by: str, texts: list[str]) -> Origins:
     return [(by, None) for _ in texts]
 
 
-def _translators(texts: list[str], english: list[str], code: str) -> Made:
-    """(``by``, ``of``) of the originals in another language, from how many there are for each English caption."""
+def _translators(texts: list[str], english: list[str], code: str) -> Origins:
+    """The origins of captions in another language, told from how many there are for each English caption."""
     if english and len(texts) == 2 * len(english):
         engines = ("marian", "google")
         return [(f"{engines[i % 2]}:{SOURCE}-{code}", english[i // 2]) for i in range(len(texts))]
     return _engine(texts, english, code, "machine")
 
 
-def _engine(texts: list[str], sources: list[str], code: str, engine: str) -> Made:
-    """Line by line by one engine; without a source to match, somebody wrote them in that language (PraCegoVer)."""
+def _engine(texts: list[str], sources: list[str], code: str, engine: str) -> Origins:
+    """The origins of one engine's translations; without English captions the texts are originals (PraCegoVer)."""
     if not sources:
         return _first_hand(ALT, texts)
     by = f"{engine}:{SOURCE}-{code}"

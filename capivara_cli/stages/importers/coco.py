@@ -22,7 +22,7 @@ def recognise(source: Path) -> bool:
 
 
 def read(source: Path, options: PackOptions, env: Env) -> Iterator[Sample]:
-    """One sample per image, captions in the order of the annotations. An annotation of no listed image is counted."""
+    """One sample per image, captions in the order of the annotations. Annotations without an image are counted."""
     document = load_json(source)
     images, annotations = document.get("images"), document.get("annotations")
     if not isinstance(images, list) or not isinstance(annotations, list):

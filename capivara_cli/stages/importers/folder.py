@@ -1,6 +1,6 @@
 """A folder of images, each with a .txt of the same name (one caption per line) or with no captions at all.
 
-Searched with all its subfolders, in the order of names; hidden files are passed over.
+Subfolders are included, in the order of names; hidden files are ignored.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ def recognise(source: Path) -> bool:
 
 
 def read(source: Path, options: PackOptions, env: Env) -> Iterator[Sample]:
-    """One sample per image. A sidecar that is not UTF-8 costs its image: a caption must not vanish unseen."""
+    """One sample per image. An image whose .txt is not UTF-8 is dropped and counted: no caption is lost silently."""
     if not recognise(source):
         kinds = ", ".join(sorted(IMAGE_SUFFIXES))
         raise CapivaraError(f"{source}: no images in this folder", f"image files end in one of {kinds}")
@@ -62,7 +62,7 @@ def _captions(sidecar: Path, options: PackOptions, env: Env) -> list[Caption]:
 
 
 def _files(folder: Path) -> Iterator[Path]:
-    """Every file under a folder, in the order of names; links to folders are not followed: they may go in circles."""
+    """Every file under a folder, in the order of names; links to folders are not followed, as they can form loops."""
     for place, folders, files in os.walk(folder):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         yield from (Path(place, name) for name in sorted(files) if not name.startswith("."))

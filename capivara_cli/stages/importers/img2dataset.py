@@ -1,7 +1,7 @@
 """WebDataset tars as img2dataset writes them (jpg, txt, json with "caption"), and any other WebDataset tars.
 
-Every member stays as it is but ``json``, which gains "captions". A sample that has them already, as those of this
-program do, is not touched.
+Members stay unchanged except ``json``, which gets "captions". A sample that already has "captions" in capivara's
+form stays unchanged.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ def recognise(source: Path) -> bool:
 
 
 def read(source: Path, options: PackOptions, env: Env) -> Iterator[Sample]:
-    """One sample per key, keys kept. The caption is ``json["caption"]``, without it the ``txt`` member."""
+    """One sample per key, keys kept. The caption is ``json["caption"]``, else the ``txt`` member."""
     return samples_in_tars(source, lambda sample: _with_captions(sample, options, env), env)
 
 

@@ -1,7 +1,7 @@
 """Karpathy's dataset_*.json (Flickr8k, Flickr30k, COCO): images with sentences and splits, see --split.
 
 Published with "Deep Visual-Semantic Alignments" (Karpathy and Fei-Fei, 2015). COCO has a split "restval" that is
-usually trained on together with "train": --split train,restval.
+usually added to "train" for training: --split train,restval.
 """
 
 from __future__ import annotations

@@ -92,7 +92,7 @@ def _sample(
 
 
 def _beside(path: Path, name: str, options: PackOptions) -> bytes:
-    """The file a row names instead of holding it, relative to ``--images`` or to the parquet file."""
+    """The bytes of an image file that a row names, relative to ``--images`` or to the parquet file."""
     if not name:
         raise BadSample("no image")
     try:

@@ -1,7 +1,7 @@
 """A CSV, TSV or JSON-lines file that names image files or URLs and their captions, or a folder with one in it.
 
-Columns are found by name (see ``columns``). Several rows that name one image are several captions of it; images come in
-the order in which they are first named. Paths are relative to the table's folder, or to ``--images``.
+Columns are found by name (see ``columns``). Rows that name the same image give it several captions; images keep the
+order in which they are first named. Paths are relative to the table's folder, or to ``--images``.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from capivara_cli.stages.importers._packing import PackOptions
 from capivara_cli.stages.importers._photos import Photo, complain, is_url, refuse_if_images_are_elsewhere, samples_of
 
 Row = tuple[int, dict[str, Any] | str]
-"""A line number, and the cells by column name or the reason why there are none."""
+"""A line number, and the cells by column name, or the reason why the row is bad."""
 
 _DELIMITERS = {".csv": "", ".tsv": "\t", ".tab": "\t"}
 _JSON_LINES = (".jsonl", ".ndjson")
-_LONGEST_ROW = 1000  # lines; a quote that is still open after so many was never meant to open
+_LONGEST_ROW = 1000  # lines; a quote that stays open for longer is taken as a literal character
 
 
 def recognise(source: Path) -> bool:
@@ -33,10 +33,10 @@ def recognise(source: Path) -> bool:
 
 
 def read(source: Path, options: PackOptions, env: Env) -> Iterator[Sample]:
-    """One sample per image named. The whole table is held in memory: its rows may name the images in any order.
+    """One sample per image named. The whole table is held in memory, because rows may name the images in any order.
 
-    A row that is not UTF-8, cannot be parsed, names no image or an unknown language is counted on its own. Raises
-    ``CapivaraError`` when a column is missing, listing those there are.
+    A row that is not UTF-8, cannot be parsed, names no image or an unknown language is counted. Raises
+    ``CapivaraError`` that lists the columns when one is missing.
     """
     table = _table_of(source) or source
     rows = _json_rows(table) if table.suffix.lower() in _JSON_LINES else _csv_rows(table, env)
@@ -46,7 +46,7 @@ def read(source: Path, options: PackOptions, env: Env) -> Iterator[Sample]:
 
 
 def _table_of(source: Path) -> Path | None:
-    """The table itself; of a folder the only one in it, or the one called metadata or captions."""
+    """The source if it is a table; in a folder, its only table or the one named metadata or captions."""
     known = (*_DELIMITERS, *_JSON_LINES)
     if source.is_file():
         return source if source.suffix.lower() in known else None
@@ -79,7 +79,8 @@ def _grouped(rows: Iterator[Row], table: Path, options: PackOptions, env: Env) -
 
 
 def _columns_of(row: Mapping[str, Any], known: dict[tuple[str, ...], Columns], table: Path) -> Columns:
-    """The columns of a row; JSON lines may differ. Wrong ones in the first row are an error, later a bad row."""
+    """The columns of a row, which may differ in JSON lines. Missing columns stop the run in the first row; later they
+    make the row bad."""
     names = tuple(row)
     if names not in known:
         try:
@@ -112,7 +113,7 @@ def _places(name: str, folder: Path) -> list[str]:
 
 
 def _short(name: str, folder: Path) -> str:
-    """An absolute path without its folder: a key names the image, not the machine."""
+    """An absolute path relative to the folder, so that keys do not depend on the machine."""
     path = Path(name)
     if is_url(name) or not path.is_absolute():
         return name
@@ -120,7 +121,7 @@ def _short(name: str, folder: Path) -> str:
 
 
 def _text_of(table: Path) -> str:
-    """The text of a file: UTF-8 with or without BOM, UTF-16 with one. Bytes that are not become lone surrogates."""
+    """The text of a file: UTF-8 with or without BOM, UTF-16 with one. Invalid bytes become lone surrogates."""
     data = table.read_bytes()
     if data.startswith((b"\xff\xfe", b"\xfe\xff")):
         return data.decode("utf-16", "replace")
@@ -144,7 +145,7 @@ def _csv_rows(table: Path, env: Env) -> Iterator[Row]:
         else:
             yield start + 1, _row(header, cells, env)
     if header is not None and not any(line.strip() for line in lines[1:]):
-        find_columns(header, str(table))  # a table without rows: say first if its columns are wrong as well
+        find_columns(header, str(table))  # in a table without rows, report wrong columns first
 
 
 def _row(header: list[str], cells: list[str], env: Env) -> dict[str, Any] | str:
@@ -158,10 +159,10 @@ def _row(header: list[str], cells: list[str], env: Env) -> dict[str, Any] | str:
 
 
 def _parse(lines: list[str], start: int, delimiter: str, columns: int) -> tuple[list[str] | str, int]:
-    """The cells of the row that starts at a line (or why there are none), and the line after it.
+    """The cells of the row that starts at a line (or why it is bad), and the number of the line after it.
 
-    A quote that is never closed would swallow every row behind it: then the line is taken literally, if that gives as
-    many cells as there are columns.
+    A quote that is never closed would include all rows after it. Such a line is read literally if that gives as many
+    cells as there are columns.
     """
     line = lines[start]
     several = line.count('"') % 2 == 1
@@ -176,7 +177,7 @@ def _parse(lines: list[str], start: int, delimiter: str, columns: int) -> tuple[
 
 
 def _delimiter_of(line: str) -> str:
-    """The one of comma, semicolon and tab that the first line has most of."""
+    """The most frequent of comma, semicolon and tab in the first line."""
     return max(",;\t", key=line.count)
 
 

@@ -17,12 +17,12 @@ DEFAULT_SCENES = 1000
 
 
 def recognise(path: Path) -> bool:
-    """Whether this is ``toy`` or ``toy:COUNT``, which is no file."""
+    """Whether this is ``toy`` or ``toy:COUNT`` and not a file."""
     return path.name.partition(":")[0] == "toy" and not path.exists()
 
 
 def read(path: Path, options: PackOptions, env: Env) -> Iterator[Sample]:
-    """One sample for each scene of the train split: a PNG, and a caption that is right in about half of the cases."""
+    """One sample per scene of the train split: a PNG and a caption that is correct in about half of the samples."""
     count = path.name.partition(":")[2] or str(DEFAULT_SCENES)
     if not count.isdecimal() or not int(count):
         raise CapivaraError(f"{path}: {count!r} is no number of scenes", "toy:1000, for example")

@@ -1,4 +1,4 @@
-"""Pairs of captions that say the same in two ways: what a language model is shown before it is asked."""
+"""Exemplars: pairs of captions with the same meaning, shown to a language model before the caption to rewrite."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ _SUFFIXES = (".json", ".jsonl", ".tsv")
 
 @dataclass(frozen=True)
 class Exemplars:
-    """Sets of pairs. Each rewrite of a text is shown pairs of one set, the next rewrite those of the next.
+    """Sets of pairs. The prompt of a rewrite holds pairs of one set; the next rewrite of the text uses the next set.
 
-    LaCLIP's four rewrites of a caption come after exemplars of four different sources.
+    LaCLIP makes four rewrites of a caption with exemplars of four different sources.
     """
 
     sets: Sequence[Pairs]
 
     def drawn(self, ask: Ask, shots: int) -> Pairs:
-        """``shots`` pairs for one rewrite, all there are if there are fewer; its seed says which and in which order."""
+        """``shots`` pairs for one rewrite, or all if there are fewer; its seed chooses the pairs and their order."""
         pairs = self.sets[ask.number % len(self.sets)]
         return random.Random(ask.seed).sample(pairs, min(shots, len(pairs)))
 
@@ -41,7 +41,7 @@ class Exemplars:
 
 
 def exemplars(spec: str, language: Language) -> Exemplars:
-    """The pairs in a file, or our own for a language: all sets, or those named. ``CapivaraError`` where there are none.
+    """The pairs in a file, or our own for a language: all sets, or those named. ``CapivaraError`` when there are none.
 
     >>> from capivara_cli.languages import get
     >>> [len(pairs) for pairs in exemplars("plain,alt", get("en")).sets]
@@ -64,7 +64,7 @@ def exemplars(spec: str, language: Language) -> Exemplars:
 
 
 def read_pairs(file: Path) -> Pairs:
-    """Pairs from a ``.json``, ``.jsonl`` or ``.tsv`` file; ``CapivaraError`` naming the line that is none."""
+    """Pairs from a ``.json``, ``.jsonl`` or ``.tsv`` file; ``CapivaraError`` that names the first bad line."""
     try:
         text = file.read_text("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
@@ -84,7 +84,7 @@ def _is_plain(text: Any) -> bool:
 
 
 def _entries(file: Path, text: str) -> Iterator[tuple[str, Any]]:
-    """What a file lists, each with its place in words."""
+    """The entries of a file, each with its place for error messages."""
     if file.suffix == ".json":
         listed = _parsed(file, text, "")
         if not isinstance(listed, list):

@@ -19,7 +19,7 @@ from capivara_cli.stages.rewriters._exemplars import Exemplars, Pairs
 INSTRUCTION = "write image captions differently,\n\n"
 TOKENS_AT_ONCE = 16_384
 CONTEXT = 2048
-"""Tokens a prompt and its answer may have where the model's config names no limit."""
+"""The most tokens of a prompt and its answer when the model's config has no limit."""
 
 
 class _Row(NamedTuple):
@@ -28,9 +28,9 @@ class _Row(NamedTuple):
 
 
 class InContextRewriter:
-    """Continues a list of pairs with the line that is missing, one seed per rewrite; "" where there is no room for it.
+    """Completes the last pair of a list; one seed per rewrite. The rewrite is "" when the prompt does not fit.
 
-    The longest prompts that fit are those of ``room`` tokens: what the model can read, less the answer.
+    A prompt has at most ``room`` tokens: the model's context less the answer.
     """
 
     def __init__(self, model: Any, tokenizer: Any, pairs: Exemplars, by: str, setup: Setup, shots: int) -> None:
@@ -52,7 +52,7 @@ class InContextRewriter:
         return len(self._ids([], text)) > self.room
 
     def __call__(self, asks: Sequence[Ask]) -> list[str]:
-        """The line after the arrow for each text; the seed draws both the exemplars and the words."""
+        """The rewrite of each text; the seed of an ask draws both the exemplars and the words."""
         prompts = [self._prompt_ids(ask) for ask in asks]
         answers = [""] * len(asks)
         order = sorted((place for place, ids in enumerate(prompts) if ids), key=lambda place: len(prompts[place]))
@@ -64,7 +64,7 @@ class InContextRewriter:
         return answers
 
     def _prompt_ids(self, ask: Ask) -> list[int]:
-        """The tokens of a prompt, with fewer exemplars where they do not all fit; [] where none would help."""
+        """The tokens of a prompt, with as many exemplars as fit; [] when the text alone does not fit."""
         drawn = self.pairs.drawn(ask, self.shots)
         for count in range(len(drawn), -1, -1):
             ids = self._ids(drawn[:count], ask.text)
@@ -94,7 +94,7 @@ class InContextRewriter:
 
     @cached_property
     def _ends(self) -> list[int]:
-        """Every token with a line break in it, and the model's own end: an answer is one line."""
+        """All tokens with a line break and the model's end tokens: an answer is one line."""
         breaks = {
             index
             for token, index in self.tokenizer.get_vocab().items()
@@ -104,7 +104,7 @@ class InContextRewriter:
 
 
 def prompt(pairs: Sequence[tuple[str, str]], text: str) -> str:
-    """The instruction, the exemplars, and a text with an arrow to be answered.
+    """The instruction, the exemplars, and the text with an arrow, which the model completes.
 
     >>> prompt([("a cat", "one cat")], "a dog")
     'write image captions differently,\\n\\na cat => one cat\\n\\na dog =>'
@@ -113,12 +113,12 @@ def prompt(pairs: Sequence[tuple[str, str]], text: str) -> str:
 
 
 def parse(answer: str) -> str:
-    """The line after the arrow. One that goes on with a pair of its own is left as it is, for the stage to reject."""
+    """The first line of an answer. One that contains another pair stays unchanged; the stage rejects it."""
     return answer.partition("\n")[0].strip()
 
 
 def open_folder(folder: Path, pairs: Exemplars, by: str, setup: Setup, shots: int) -> InContextRewriter:
-    """Load the language model in a folder; ``CapivaraError`` when it is none."""
+    """Load the language model in a folder; ``CapivaraError`` when there is none."""
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     without_bars()

@@ -1,4 +1,4 @@
-"""Words that say nothing of an image by themselves, by language."""
+"""Stop words by language: words that say nothing about an image on their own."""
 
 from __future__ import annotations
 
@@ -13,11 +13,10 @@ OWN = Path(__file__).with_name("stop_words.json")
 
 @cache
 def stop_words(language: Language) -> frozenset[str]:
-    """Function words in small letters; none where no list is known.
+    """Lower-case function words; an empty set for a language without a list.
 
-    The lists of stopwords-iso (57 languages) are made for web search: those of large languages hold "man", "small",
-    "group", "two". Where we have our own, of articles, prepositions, pronouns, conjunctions and auxiliaries, it is
-    used instead.
+    The lists of stopwords-iso (57 languages) are made for web search and contain "man", "small", "group", "two".
+    Our own lists hold only articles, prepositions, pronouns, conjunctions and auxiliaries, and take precedence.
     """
     own: dict[str, str] = json.loads(OWN.read_text("utf-8"))
     if language.code in own:

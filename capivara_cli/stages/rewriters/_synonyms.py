@@ -1,4 +1,4 @@
-"""Words that may stand for another: from a file, or from a WordNet database that is on the machine (English)."""
+"""Synonyms from a file, or from a WordNet database on the machine (English)."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from capivara_cli.languages import Language
 
 _SHAPE = "lines WORD<tab>SYNONYM,SYNONYM"
 _KINDS = ("adj", "noun", "verb", "adv")
-"""The parts of speech, files of a WordNet database; between equals the first wins, as "red" does in captions."""
+"""The parts of speech (file suffixes of a WordNet database); at a tie the first wins: "red" is an adjective."""
 
 
 class Synonyms(Protocol):
-    """Called with a word in small letters, gives its synonyms, none of them itself.
+    """Maps a lower-case word to its synonyms, without the word itself.
 
-    ``words`` are those to be looked for where no spaces tell the words of a text apart.
+    ``words`` are the known words, needed to find words in a script without spaces.
     """
 
     words: Collection[str]
@@ -29,7 +29,7 @@ class Synonyms(Protocol):
 
 
 def synonyms(file: str, language: Language) -> Synonyms | None:
-    """From a file if one is given, else from WordNet for English; None where there is nothing."""
+    """Synonyms from a file if one is given, else from WordNet for English; None when there are none."""
     if file:
         return Table(read_table(Path(file).expanduser()))
     database = wordnet() if language.code == "en" else None
@@ -37,7 +37,7 @@ def synonyms(file: str, language: Language) -> Synonyms | None:
 
 
 class Table:
-    """Synonyms of one's own: word -> synonyms."""
+    """Synonyms from a table of the user: word -> synonyms."""
 
     def __init__(self, table: dict[str, list[str]]) -> None:
         self._table = table
@@ -48,7 +48,7 @@ class Table:
 
 
 def read_table(file: Path) -> dict[str, list[str]]:
-    """Word -> synonyms, of a file with a line for each word; ``CapivaraError`` naming the line that is none."""
+    """Word -> synonyms, from a file with one line per word; ``CapivaraError`` that names the first bad line."""
     try:
         lines = file.read_text("utf-8-sig").split("\n")
     except (OSError, UnicodeDecodeError) as error:
@@ -67,7 +67,7 @@ def read_table(file: Path) -> dict[str, list[str]]:
 
 
 def wordnet() -> Path | None:
-    """A WordNet database: the folder ``$WNSEARCHDIR``, Debian's, or what NLTK has downloaded, a zip perhaps."""
+    """The path of a WordNet database: ``$WNSEARCHDIR``, Debian's folder, or NLTK's download (a folder or a zip)."""
     given = [Path(part) for part in os.environ.get("NLTK_DATA", "").split(os.pathsep) if part]
     homes = [*given, Path.home() / "nltk_data", Path("/usr/share/nltk_data"), Path("/usr/local/share/nltk_data")]
     own = [Path(os.environ.get("WNSEARCHDIR") or "/usr/share/wordnet")]
@@ -84,17 +84,17 @@ def _is_database(place: Path) -> bool:
 
 
 class _Entry(NamedTuple):
-    """A word as one part of speech: how many of its senses were met in texts, and where its first sense is."""
+    """A word as one part of speech: how many of its senses occur in tagged texts, and the offset of its first sense."""
 
     met: int
     place: int
 
 
 class WordNet:
-    """The synonyms in the first, commonest sense of a word, as the part of speech that it mostly is.
+    """The synonyms of a word in its first, most common sense, as its most common part of speech.
 
-    ``index.KIND`` has a line per word with the places of its senses in ``data.KIND`` (wndb(5WN)). Only words as they
-    are in a dictionary are found: the synonyms of "dogs" would be one dog.
+    ``index.KIND`` has a line per word with the offsets of its senses in ``data.KIND`` (wndb(5WN)). Only dictionary
+    forms are found: the synonyms of "dogs" would be singular.
     """
 
     words: Collection[str] = ()
@@ -136,7 +136,7 @@ class WordNet:
 
 
 def _index(data: bytes) -> dict[str, _Entry]:
-    """``word kind senses pointers … senses met place place …`` by line, after a licence that is indented."""
+    """``word kind senses pointers … senses met place place …`` per line, after an indented licence."""
     found: dict[str, _Entry] = {}
     for line in data.decode("ascii", "replace").splitlines():
         if line and not line.startswith(" "):

@@ -1,4 +1,4 @@
-"""There and back again: translated to another language (--via) and back (--translator), a paraphrase by two models."""
+"""Translation to another language (--via) and back (--translator): a paraphrase by two models."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from capivara_cli.models.generation import Ask, Decoding, Setup
 
 
 class Way(NamedTuple):
-    """To a language and back; each is a translator that remembers."""
+    """A language with its translators there and back; both cache their translations."""
 
     via: Language
     there: Remembering
@@ -20,9 +20,9 @@ class Way(NamedTuple):
 
 
 class BackTranslator:
-    """The ``number``-th rewrite of a text goes through the ``number``-th language, over and over.
+    """Rewrite ``number`` of a text goes through language ``number``, modulo the number of languages.
 
-    There is no chance in it: the same way leads to the same text, and one that is asked for again takes the next way.
+    There is no randomness: a language always gives the same text, so another attempt uses the next language.
     """
 
     def __init__(self, language: Language, ways: Sequence[Way]) -> None:
@@ -32,7 +32,7 @@ class BackTranslator:
         self.ways = ways
 
     def __call__(self, asks: Sequence[Ask]) -> list[str]:
-        """All texts that go one way in one go."""
+        """Translate all texts of one language in one call."""
         results = [""] * len(asks)
         for number, way in enumerate(self.ways):
             places = [place for place, ask in enumerate(asks) if ask.number % len(self.ways) == number]
@@ -44,14 +44,14 @@ class BackTranslator:
 
 def load(variant: str, *, language: Language, setup: Setup, options: Any) -> BackTranslator:
     """``back-translation`` with ``--via`` and ``--translator``, or ``back-translation:TRANSLATOR``."""
-    # The decoding of rewrites is not the translator's: 0 beams stands for as many as it is used to.
+    # The decoding options of rewrites do not apply to translators: 0 beams means the translator's default.
     own = Setup(setup.device, Decoding(beams=0), setup.base_url, setup.concurrency, setup.bits, setup.compile)
     memory = TranslationMemory() if options.cache else None
 
     def translator(source: Language, target: Language) -> Remembering:
         spec = variant or options.translator
-        made = registry.load("translators", spec, source=source.code, target=target.code, setup=own)
-        return Remembering(made, memory)
+        loaded = registry.load("translators", spec, source=source.code, target=target.code, setup=own)
+        return Remembering(loaded, memory)
 
     return BackTranslator(
         language, [Way(via, translator(language, via), translator(via, language)) for via in options.ways]

@@ -17,19 +17,19 @@ from capivara_cli.stages.rewriters._stop_words import stop_words
 from capivara_cli.stages.rewriters._synonyms import Synonyms, synonyms
 
 ALPHA = 0.1
-"""The share of words that an operation changes (Wei & Zou 2019, arXiv 1901.11196), one at least."""
-_FEWEST = 2  # a deletion leaves so many words that are no stop words
+"""The share of words that an operation changes (Wei & Zou 2019, arXiv 1901.11196); at least one word."""
+_FEWEST = 2  # a deletion leaves at least this many words that are not stop words
 _NOUNS_WITH_CAPITALS = frozenset({"de", "lb"})
 
-# A word from its first letter or digit to its last, with the marks on it: what Devanagari writes vowels with is no \w.
+# A word, from its first letter or digit to its last, with combining marks: \w does not match Devanagari vowel signs.
 _WORD = regex.compile(r"[\p{L}\p{N}](?:.*[\p{L}\p{N}\p{M}])?", regex.DOTALL)
-_CHARACTER = r"[\p{Latin}\p{N}]+|\s+|\X"  # what is written in Latin letters is a word among characters too
+_CHARACTER = r"[\p{Latin}\p{N}]+|\s+|\X"  # a run of Latin letters or digits is one word
 
 
 class Unit(NamedTuple):
-    """A word, or a character where there are no spaces, and the punctuation before and after it.
+    """A word (a character in scripts without spaces) with the punctuation before and after it.
 
-    ``word`` is "" where there is punctuation only: that stays where it is.
+    ``word`` is "" for punctuation alone, which stays in place.
     """
 
     before: str
@@ -42,10 +42,10 @@ Edit = Callable[[Units, random.Random], Units]
 
 
 class Eda:
-    """One of the four operations per rewrite, drawn by its seed; another one where that one changes nothing.
+    """Applies one of four operations per rewrite, drawn by its seed; the next one if it changes nothing.
 
-    Stop words are neither replaced nor inserted. Without synonyms there are only swaps and deletions. Punctuation and
-    the capital at the beginning stay where they are.
+    Stop words are neither replaced nor inserted. Without synonyms there are only swaps and deletions. Punctuation
+    and the capital at the beginning stay in place.
     """
 
     by = "rewrite:eda"
@@ -62,7 +62,7 @@ class Eda:
         self._parts = regex.compile("|".join([*map(re.escape, words), _CHARACTER]), regex.IGNORECASE)
 
     def __call__(self, asks: Sequence[Ask]) -> list[str]:
-        """One edited text each; the text itself where there is nothing to edit."""
+        """One edited text per ask; the text itself when nothing can be edited."""
         return [self._edited(ask) for ask in asks]
 
     def _edited(self, ask: Ask) -> str:
@@ -75,25 +75,25 @@ class Eda:
         return ask.text
 
     def units(self, text: str) -> Units:
-        """What spaces part; in scripts without spaces, characters as they are read, with their marks.
+        """Split a text at spaces; in scripts without spaces, into characters with their combining marks.
 
-        There, the words of ``--synonyms`` and what is written in Latin letters or digits are units too.
+        In those scripts the words of ``--synonyms`` and runs of Latin letters or digits are units too.
         """
         return [_unit(part) for part in (self._parts.findall(text) if self.unspaced else text.split())]
 
     def replace(self, units: Units, source: random.Random) -> Units:
-        """Synonyms for a tenth of the words."""
+        """Replace a tenth of the words by synonyms."""
         for place, other in self._synonyms_of_some(units, source):
             capital = units[place].word[:1].isupper()
             units[place] = units[place]._replace(word=_capitalised(other) if capital else other)
         return units
 
     def insert(self, units: Units, source: random.Random) -> Units:
-        """Synonyms of a tenth of the words, anywhere."""
+        """Insert synonyms of a tenth of the words at random places."""
         for _, other in self._synonyms_of_some(units, source):
             place = source.randrange(len(units) + 1)
             last = units[-1]
-            if place == len(units):  # what ends the sentence comes after it
+            if place == len(units):  # the punctuation at the end stays last
                 units[-1] = last._replace(after="")
                 units.append(Unit("", other, last.after))
             else:
@@ -111,7 +111,7 @@ class Eda:
         return () if self.known is None or small in self.stop_words else self.known(small)
 
     def swap(self, units: Units, source: random.Random) -> Units:
-        """Two words change places, as often as a tenth of the words."""
+        """Swap two random words; repeat for a tenth of the words."""
         places = _words(units)
         for _ in range(_count(units) if len(places) > 1 else 0):
             here, there = source.sample(places, 2)
@@ -120,7 +120,7 @@ class Eda:
         return units
 
     def delete(self, units: Units, source: random.Random) -> Units:
-        """A tenth of the words less, but never so many that nothing is said."""
+        """Delete a tenth of the words, but keep at least two that are not stop words."""
         places = _words(units)
         for place in sorted(source.sample(places, min(_count(units), len(places))), reverse=True):
             rest = _without(units, place)
@@ -132,7 +132,7 @@ class Eda:
         return bool(word) and word.casefold() not in self.stop_words
 
     def _recased(self, before: Units, after: Units) -> Units:
-        """The capital that begins a sentence stays at its beginning, and does not go with the word."""
+        """Keep the capital at the beginning of the sentence; the word that had it may move."""
         first = next((unit.word for unit in before if unit.word), "")
         leads = next((place for place, unit in enumerate(after) if unit.word), None)
         if leads is None or not first[:1].isupper() or after[leads].word == first:
@@ -159,7 +159,7 @@ def _count(units: Iterable[Unit]) -> int:
 
 
 def _without(units: Units, place: int) -> Units:
-    """Without a word; what ended a part of the sentence after it does so after the word before."""
+    """Remove a word; punctuation after it moves to the word before it."""
     unit, rest = units[place], units[:place] + units[place + 1 :]
     if unit.after and not unit.before and place and not units[place - 1].after:
         rest[place - 1] = rest[place - 1]._replace(after=unit.after)

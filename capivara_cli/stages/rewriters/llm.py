@@ -20,7 +20,7 @@ WAYS = (
 
 
 def load(variant: str, *, language: Language, setup: Setup, options: Any) -> InContextRewriter:
-    """A base model does: it is not asked, it continues a list. Code that comes with a model is never run."""
+    """Load a causal model; a base model is enough, as it only continues a list. No code from the model is run."""
     name = variant or DEFAULT
     pairs = exemplars(options.exemplars, language)
     folder = transformers_models.folder(

@@ -15,7 +15,7 @@ from capivara_cli.stages.rewriters._exemplars import Exemplars, exemplars
 
 
 class ChatRewriter:
-    """Shows the pairs as earlier turns of the conversation; takes the first line of the answer, after any thinking."""
+    """Sends the pairs as earlier turns of the conversation; the rewrite is the first line after ``</think>``."""
 
     def __init__(self, chat: Chat, pairs: Exemplars, language: Language, setup: Setup, shots: int) -> None:
         self.by = f"rewrite:openai:{chat.model}"

@@ -15,7 +15,7 @@ MODEL = toy.MODELS / "rewriter"
 
 
 def load(variant: str, *, language: Language, setup: Setup, options: Any) -> InContextRewriter:
-    """The rewriter that is part of capivara, asked as a large one is. Neither ``variant`` nor ``language`` is used."""
+    """Load the shipped toy rewriter with the code of large ones. Neither ``variant`` nor ``language`` is used."""
     if not (MODEL / "config.json").is_file():
         raise CapivaraError(f"{MODEL}: the toy rewriter is not there", "rebuild it: python -m tools.build_toy")
     pairs = Exemplars([read_pairs(MODEL / "examples.json")])

@@ -1,4 +1,4 @@
-"""Models converted for CTranslate2: which they are, and where they run."""
+"""Models converted for CTranslate2: loading, device settings and checksums."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _EDGE = 1 << 20
 
 
 def translator_in(folder: Path, device: str) -> Any:
-    """The model in a folder, ready; ``CapivaraError`` when it is damaged or none."""
+    """Load the model in a folder; ``CapivaraError`` when it is missing or damaged."""
     import ctranslate2
 
     try:
@@ -25,10 +25,10 @@ def translator_in(folder: Path, device: str) -> Any:
 
 
 def place_of(device: str) -> dict[str, Any]:
-    """How ``ctranslate2.Translator`` is to use the machine, for many short texts.
+    """Arguments of ``ctranslate2.Translator`` for many short texts on this machine.
 
     On a CPU one worker per core with one thread each: batches go to the workers, which share the weights. Two threads
-    in one worker are slower than one, as captions are short. ``OMP_NUM_THREADS`` limits them together, as usual.
+    in one worker are slower than one, as captions are short. ``OMP_NUM_THREADS`` limits the total.
     """
     import ctranslate2
 
@@ -46,16 +46,16 @@ def place_of(device: str) -> dict[str, Any]:
 
 
 def count_operations(folder: Path, read: int, written: int, beams: int) -> None:
-    """Count what translating has taken, which no layer of PyTorch has seen: about 2 operations per weight and token.
+    """Count the operations of a translation outside PyTorch: about 2 per weight and token.
 
-    Half of the weights belong to the encoder, which goes over what is ``read``, half to the decoder, which goes over
-    what is ``written`` by every beam. A weight is taken for a byte, as in the int8 models that are usual.
+    Half of the weights belong to the encoder, which processes the tokens ``read``; half to the decoder, which
+    processes the tokens ``written`` once per beam. One weight is assumed to be one byte, as in int8 models.
     """
     COUNTED.add((folder / "model.bin").stat().st_size * (read + written * beams))
 
 
 def tokens_at_once(translator: Any) -> int:
-    """The best ``max_batch_size`` in tokens. On a CPU small batches stay in its caches and spread over the workers.
+    """The fastest ``max_batch_size`` in tokens. On a CPU, small batches fit its caches and spread over the workers.
 
     With a package of real size, 256 tokens were a fifth faster than 1,024 and a quarter faster than 2,048.
     """
@@ -71,9 +71,9 @@ def _cores() -> int:
 
 
 def checksum(folder: Path) -> str:
-    """Which weights these are: names and sizes of all files, and the first and last megabyte of each.
+    """A hash that identifies the weights: names and sizes of all files, and the first and last megabyte of each.
 
-    Two trainings of one model differ everywhere, so the edges tell them apart; reading a gigabyte would cost a second.
+    Two trainings of one model differ in all weights, so these parts differ; reading a gigabyte would take a second.
     """
     digest = hashlib.sha256()
     for file in sorted(path for path in folder.iterdir() if path.is_file()):

@@ -1,8 +1,8 @@
-"""One Argos Translate package: SentencePiece, CTranslate2 and back, without the sentence splitter Argos downloads.
+"""One Argos Translate package, run with SentencePiece and CTranslate2, without the sentence splitter Argos downloads.
 
 An ``.argosmodel`` is a zip of one folder: ``metadata.json``, ``model/`` (CTranslate2) and ``sentencepiece.model``. The
 decoding is that of ``argostranslate.translate.apply_packaged_translation`` (beam 4, length penalty 0.2, unknown words
-copied); what differs is that captions are batched by the thousand tokens, where Argos translates one text at a time.
+copied), but texts are translated in batches, where Argos translates one text at a time.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from capivara_cli.storage import cache
 BEAM_SIZE = 4
 LENGTH_PENALTY = 0.2
 MAX_PIECE = 200
-"""Tokens translated at once: the models have seen sentences, and CTranslate2 stops writing after 256 tokens."""
+"""The longest input in tokens: the models were trained on sentences, and CTranslate2 stops after 256 output tokens."""
 
 _MAX_UNPACKED = 4 << 30
 
@@ -46,7 +46,7 @@ class ArgosPackage:
 
     @property
     def version(self) -> str:
-        """All that decides a translation: the package, its weights, and how many beams look for the best."""
+        """Identifies everything that decides a translation: the package, its weights and the number of beams."""
         named = "-".join(str(self.metadata.get(key, "")) for key in ("from_code", "to_code", "package_version"))
         return f"{named} {checksum(self.folder / 'model')} beams={self.beams}"
 
@@ -95,7 +95,7 @@ class ArgosPackage:
 
     @cached_property
     def _script(self) -> str:
-        """Of the target language; packages made by others may have codes of their own."""
+        """The script of the target language; "" for a code that is not in the table."""
         try:
             return get(self.metadata["to_code"]).script
         except CapivaraError:
@@ -103,7 +103,7 @@ class ArgosPackage:
 
 
 class ArgosChain:
-    """Packages one after another: ``en-es`` then ``es-pt``. ``by`` names every language on the way."""
+    """Packages applied in sequence: ``en-es`` then ``es-pt``. ``by`` names every language of the chain."""
 
     def __init__(self, name: str, folders: dict[Pair, Path], chain: list[Pair], setup: Setup) -> None:
         self.by = by_chain(name, chain)
@@ -111,7 +111,7 @@ class ArgosChain:
         self.version = " | ".join(package.version for package in self.packages)
 
     def __call__(self, texts: Sequence[str]) -> list[str]:
-        """Translate, in order; distinct texts once."""
+        """Translate texts, in order; equal texts are translated once."""
         distinct = list(dict.fromkeys(texts))
         translated = distinct
         for package in self.packages:
@@ -135,7 +135,7 @@ def _pieces(tokenizer: Any, text: str) -> list[list[str]]:
 
 
 def read_metadata(folder: Path) -> dict[str, Any]:
-    """``metadata.json`` of an unpacked package; ``CapivaraError`` when it is none."""
+    """``metadata.json`` of an unpacked package; ``CapivaraError`` when the folder is not a package."""
     try:
         metadata = json.loads((folder / "metadata.json").read_text("utf-8"))
         pair_there = isinstance(metadata["from_code"], str) and isinstance(metadata["to_code"], str)
@@ -159,7 +159,7 @@ def pairs_in(folder: Path) -> dict[Pair, Path]:
 def unpack(file: Path) -> Path:
     """Unpack an ``.argosmodel`` into the private cache, once per content; returns the folder of the package.
 
-    Raises ``CapivaraError`` when the file is missing, no zip, no package, or has a member that points outside.
+    Raises ``CapivaraError`` when the file is missing, is not a zip or a package, or has a member that points outside.
     """
     try:
         digest = hashlib.sha256(file.read_bytes()).hexdigest()[:16]

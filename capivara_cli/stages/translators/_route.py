@@ -1,4 +1,4 @@
-"""The way from one language to another through the pairs there are: direct, or over as few others as possible."""
+"""The shortest chain of language pairs from one language to another: direct, or through as few pivots as possible."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ Pair = tuple[str, str]
 def route(pairs: Iterable[Pair], sources: Iterable[str], targets: Iterable[str], max_hops: int = 3) -> list[Pair]:
     """The shortest chain of ``pairs`` from a code in ``sources`` to one in ``targets``; ``[]`` when there is none.
 
-    Between chains of one length English as pivot wins, as most training data has it, then the order of ``sources``
-    and ``targets``, then the alphabet. Every hop loses meaning: at most ``max_hops``.
+    Among chains of equal length, English as pivot comes first (most training data is English), then the order of
+    ``sources`` and ``targets``, then the alphabet. ``max_hops`` limits the length, because every hop loses meaning.
 
     >>> route([("en", "es"), ("es", "pt"), ("en", "gl")], ["en"], ["pt"])
     [('en', 'es'), ('es', 'pt')]
@@ -47,12 +47,12 @@ def _shortest(onward: dict[str, list[str]], start: str, wanted: list[str], max_h
 
 
 def by_chain(translator: str, chain: list[Pair]) -> str:
-    """What is recorded in a caption's ``by``: ``argos:en-pt``, with pivots ``apertium:eng-spa-pt``."""
+    """The ``by`` of a caption: ``argos:en-pt``, with pivots ``apertium:eng-spa-pt``."""
     return f"{translator}:{'-'.join([chain[0][0], *[end for _, end in chain]])}"
 
 
 def languages_reached(pairs: Iterable[Pair], language: Language, codes: Iterable[str]) -> str:
-    """For an error: which pairs start at this language, or which there are at all."""
+    """For an error message: the pairs that start at this language, or all pairs if none does."""
     known = sorted(set(pairs))
     own = [pair for pair in known if pair[0] in set(codes)]
     text = ", ".join(f"{start}-{end}" for start, end in (own or known))

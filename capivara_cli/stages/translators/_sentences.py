@@ -1,4 +1,4 @@
-"""Long captions in sentences: translation models have seen sentences, and cut off what is longer."""
+"""Splits captions into sentences: translation models are trained on sentences and cut off longer texts."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from capivara_cli.languages.scripts import is_unspaced
 _STOPS = ".!?…।॥؟۔።"
 _WIDE_STOPS = "。！？｡"
 _CLOSING = "\"'”’»)\\]}」』）"
-# A stop after a word, what closes after it, then space and anything but a small letter or a figure: "approx. two" and
-# "No. 5" go on. Chinese and Japanese stops need no space after them.
+# A sentence ends with a stop, closing quotes or brackets, and a space, unless a small letter or a digit follows:
+# "approx. two" and "No. 5" do not end. Chinese and Japanese stops need no space after them.
 _END = re.compile(
     rf"(?<=[{_STOPS}])([{_CLOSING}]*)\s+(?=[^\Wa-zà-öø-ÿ\d]|[\"'“‘«(\[¿¡「『])|(?<=[{_WIDE_STOPS}])([{_CLOSING}]*)\s*(?=\S)"
 )
-# What a full stop behind it does not end: titles and the abbreviations that stand before a name.
+# Words whose full stop does not end a sentence: titles and common abbreviations.
 _ABBREVIATION = re.compile(
     r"(?:^|[\s(])(?:Mr|Mrs|Ms|Dr|Prof|St|Sr|Sra|Jr|Mt|Ft|No|Nr|vs|etc|approx|ca|cf|e\.g|i\.e|[A-Za-z]|(?:[A-Za-z]\.)+[A-Za-z])\.$"
 )
 
 
 def split(text: str) -> list[str]:
-    """The sentences of a text, in order; a text of one sentence comes back as it is.
+    """The sentences of a text, in order; a text of one sentence is returned unchanged.
 
     >>> split("A dog. Two cats!"), split("Dr. Smith, approx. 3.5 m")
     (['A dog.', 'Two cats!'], ['Dr. Smith, approx. 3.5 m'])
@@ -42,5 +42,5 @@ def split(text: str) -> list[str]:
 
 
 def join(sentences: Sequence[str], script: str) -> str:
-    """Translated sentences as one text, in a script of ISO 15924: without spaces where it has none."""
+    """Join translated sentences; without spaces when the script (ISO 15924) has none."""
     return ("" if is_unspaced(script) else " ").join(" ".join(each.split()) for each in sentences if each.strip())

@@ -1,4 +1,4 @@
-"""Many-language translation models: of transformers, or converted for CTranslate2, with their tokens for languages."""
+"""Translation models of transformers, or converted for CTranslate2, and their language tokens."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from capivara_cli.stages.translators._ctranslate2 import checksum, count_operati
 from capivara_cli.stages.translators._sentences import join, split
 
 BEAMS = 4
-"""As Argos and Opus-MT search; ``--beams 1`` is about twice as fast."""
+"""The default of Argos and Opus-MT; ``--beams 1`` is about twice as fast."""
 LONGEST = 256
-"""Tokens of a sentence, and of its translation, at most."""
+"""The most tokens of a sentence, and of its translation."""
 TOKENS_AT_ONCE = 4096
 
 WAYS = (
@@ -28,9 +28,9 @@ WAYS = (
 
 @dataclass(frozen=True)
 class Direction:
-    """How a model is told the languages: ``src_lang`` of its tokenizer, a token before the text, the first token out.
+    """How a model gets its languages: ``src_lang`` of its tokenizer, a token before the text, the first output token.
 
-    ``needs`` are the tokens its vocabulary has where it knows both languages.
+    ``needs`` are the tokens that a model of both languages has in its vocabulary.
     """
 
     source: str = ""
@@ -40,13 +40,13 @@ class Direction:
 
 
 class Model(Protocol):
-    """Token lists in, the best token list for each out, without the ``first`` token and the end."""
+    """Maps token lists to their best translations, without the ``first`` token and the end token."""
 
     def __call__(self, rows: Sequence[list[int]], /) -> list[list[int]]: ...
 
 
 class Seq2Seq:
-    """Translates texts by the sentence, sentences of like length together."""
+    """Translates texts sentence by sentence, in batches of similar length."""
 
     def __init__(self, by: str, version: str, tokenizer: Any, model: Model, direction: Direction, script: str) -> None:
         self.by = by
@@ -67,9 +67,9 @@ class Seq2Seq:
             return []
         rows = [self._ids(sentence) for sentence in sentences]
         order = sorted(range(len(rows)), key=lambda place: len(rows[place]))
-        made = self._model([rows[place] for place in order])
+        translated = self._model([rows[place] for place in order])
         texts = [""] * len(rows)
-        for place, ids in zip(order, made, strict=True):
+        for place, ids in zip(order, translated, strict=True):
             texts[place] = self._tokenizer.decode(ids, skip_special_tokens=True).strip()
         return texts
 
@@ -79,7 +79,7 @@ class Seq2Seq:
 
 
 class TransformersModel:
-    """``generate`` of transformers; batches are bounded by tokens, and by memory where that is less."""
+    """``generate`` of transformers; batches hold at most ``TOKENS_AT_ONCE`` tokens, fewer when memory runs out."""
 
     def __init__(self, model: Any, pad: int, first: int | None, beams: int) -> None:
         from capivara_cli.models.decoding import Halving
@@ -93,10 +93,10 @@ class TransformersModel:
     def __call__(self, rows: Sequence[list[int]]) -> list[list[int]]:
         from capivara_cli.models.decoding import within
 
-        made: list[list[int]] = []
+        translated: list[list[int]] = []
         for batch in within([len(row) for row in rows], TOKENS_AT_ONCE):
-            made += self._fit(rows[batch], self._generated)
-        return made
+            translated += self._fit(rows[batch], self._generated)
+        return translated
 
     def _generated(self, rows: Sequence[list[int]]) -> list[list[int]]:
         import torch
@@ -111,13 +111,13 @@ class TransformersModel:
                 forced_bos_token_id=self.first,
                 num_beams=self.beams,
                 do_sample=False,
-                max_new_tokens=LONGEST,  # not by the batch's width: a text must not depend on its neighbours
+                max_new_tokens=LONGEST,  # a constant: a translation must not depend on the other texts of its batch
             )
         return [[token for token in row[1:] if token != self.first] for row in generated.tolist()]
 
 
 class CTranslate2Model:
-    """The same model converted (``ct2-transformers-converter``): three to ten times as fast on a CPU."""
+    """A model converted with ``ct2-transformers-converter``: three to ten times as fast on a CPU."""
 
     def __init__(self, folder: Path, tokenizer: Any, first: str, setup: Setup, beams: int) -> None:
         self.model = translator_in(folder, setup.device)
@@ -144,7 +144,7 @@ class CTranslate2Model:
 
 @dataclass(frozen=True)
 class Family:
-    """What the models of one kind share: the plugin, and the default model with what it takes to download."""
+    """A kind of models: the plugin's name, the default model and its download size."""
 
     name: str
     default: str
@@ -183,7 +183,7 @@ def vocabulary(family: Family, variant: str) -> set[str]:
 
 
 def _folder(family: Family, variant: str) -> tuple[Path, str]:
-    """Where the model is, and what it is called in a version."""
+    """The model's folder, and its label in ``version``."""
     name = variant or family.default
     size = "" if variant else family.size
     folder = transformers_models.folder(transformers_models.Wanted(name, "the translator's weights", size, WAYS))

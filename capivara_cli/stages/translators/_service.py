@@ -1,4 +1,4 @@
-"""Translation by a service over HTTP: texts in requests of a few dozen, answers in order."""
+"""Translation by a service over HTTP: several texts per request, answers in order."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ PER_REQUEST = 25
 
 
 class Service:
-    """Calling it translates texts. ``body`` makes a request of some texts, ``texts_in`` takes an answer apart.
+    """Calling it translates texts. ``body`` makes a request from texts, ``texts_in`` reads the texts of an answer.
 
-    A request that is refused is made again text by text, so that one text costs no other; what is refused alone comes
-    back empty, and why is said once.
+    A refused request is repeated text by text, so that one text does not affect the others. A text that is refused
+    alone gives "", and the first reason is printed.
     """
 
-    version = ""  # nobody says which model a service runs today, so nothing is remembered
+    version = ""  # a service does not report its model version, so translations are not cached
 
     def __init__(
         self,

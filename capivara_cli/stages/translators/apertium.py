@@ -12,11 +12,11 @@ from capivara_cli.languages import Language, get
 from capivara_cli.models.generation import Setup
 from capivara_cli.stages.translators._route import Pair, by_chain, languages_reached, route
 
-# A blank line ends a sentence for Apertium, a single line break does not: captions a line apart would be read as one
-# text, agreement and all. (Its own line format loses the full stop at the end of a line.)
+# Apertium ends a sentence at a blank line, not at a single line break: captions on consecutive lines would be
+# translated as one text. (Its own line format loses the full stop at the end of a line.)
 _BETWEEN = "\n\n"
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")  # a zero byte flushes Apertium's pipe
-_TEXTS_PER_PROCESS = 5000  # bounds what a failure costs and what is held in memory; a start takes a tenth of a second
+_TEXTS_PER_PROCESS = 5000  # limits memory and the loss at a failure; starting a process takes 0.1 s
 
 
 class Apertium:
@@ -25,10 +25,10 @@ class Apertium:
     def __init__(self, modes: Sequence[str], by: str) -> None:
         self.modes = list(modes)
         self.by = by
-        self.version = ""  # its language data cannot be asked for theirs, so nothing is remembered
+        self.version = ""  # Apertium does not report the version of its language data, so translations are not cached
 
     def __call__(self, texts: Sequence[str]) -> list[str]:
-        """Translate; distinct texts once. White space is collapsed: a caption is one line."""
+        """Translate texts; equal texts once. White space is collapsed: a caption is one line."""
         flat = [" ".join(_CONTROL.sub(" ", text).split()) for text in texts]
         distinct = [text for text in dict.fromkeys(flat) if text]
         translated = distinct
@@ -39,10 +39,10 @@ class Apertium:
 
 
 def load(variant: str, *, source: str, target: str, setup: Setup) -> Apertium:
-    """The modes installed for a pair of languages, over other languages when there is no direct one.
+    """The installed modes for a pair of languages, through pivot languages when there is no direct mode.
 
     ``variant`` names a mode to use ("eng-cat_valencia"), empty for the plain one. Raises ``CapivaraError`` when
-    Apertium or the pair is not installed, with the packages that bring it. ``setup`` is not used.
+    Apertium or the pair is not installed; the error names the packages to install. ``setup`` is not used.
     """
     start, end = get(source), get(target)
     modes = _installed_modes(start, end)
@@ -50,7 +50,7 @@ def load(variant: str, *, source: str, target: str, setup: Setup) -> Apertium:
         if variant not in modes:
             raise CapivaraError(f"apertium: there is no mode {variant!r}; there are {', '.join(sorted(modes))}")
         return Apertium([variant], f"apertium:{variant}")
-    # A mode with a suffix ("eng-cat_valencia") is a variety somebody has to ask for.
+    # A mode with a suffix ("eng-cat_valencia") is a variety, used only when the user names it.
     plain = {pair: mode for mode, pair in modes.items() if "_" not in mode}
     chain = _over_spellings(plain, start, end)
     if not chain:
@@ -65,7 +65,7 @@ def load(variant: str, *, source: str, target: str, setup: Setup) -> Apertium:
 
 
 def hops(start: Language, end: Language) -> int:
-    """Over how many installed modes a pair goes, 0 when they do not lead there or Apertium is not installed."""
+    """How many installed modes translate the pair in sequence; 0 when none do or Apertium is not installed."""
     if shutil.which("apertium") is None:
         return 0
     plain = {pair: mode for mode, pair in _installed_modes(start, end).items() if "_" not in mode}
@@ -73,7 +73,7 @@ def hops(start: Language, end: Language) -> int:
 
 
 def _over_spellings(plain: dict[Pair, str], start: Language, end: Language) -> list[Pair]:
-    """A chain of pairs that are installed, though ``eng-spa`` and ``es-pt`` spell the language between differently."""
+    """A chain of installed pairs; pairs may spell a language differently (``eng-spa``, ``es-pt``)."""
     spelled = {(_two_letters(pair[0]), _two_letters(pair[1])): pair for pair in sorted(plain, reverse=True)}
     sources = dict.fromkeys(_two_letters(code) for code in _codes(start))
     targets = dict.fromkeys(_two_letters(code) for code in _codes(end))
@@ -81,7 +81,7 @@ def _over_spellings(plain: dict[Pair, str], start: Language, end: Language) -> l
 
 
 def _two_letters(code: str) -> str:
-    """``eng`` and ``en`` -> "en"; a code that is in no table stays as it is (``hbs`` means three languages)."""
+    """``eng`` and ``en`` -> "en"; an unknown code stays unchanged (``hbs`` means three languages)."""
     if code == "hbs":
         return code
     try:
@@ -121,7 +121,7 @@ def _translate(mode: str, texts: list[str]) -> list[str]:
 
 
 def _one_process(mode: str, texts: list[str]) -> list[str]:
-    """Translate with one process; should the answer not have as many paragraphs, find the text that is to blame."""
+    """Translate in one process; if the number of paragraphs changes, translate halves until the cause is one text."""
     if not texts:
         return []
     answer = _run(mode, _BETWEEN.join(texts) + _BETWEEN)

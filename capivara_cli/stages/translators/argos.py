@@ -1,4 +1,4 @@
-"""Argos Translate packages, straight through CTranslate2: open models, offline once downloaded."""
+"""Argos Translate packages, run by CTranslate2: open models, offline once downloaded."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ _SECONDS = 10.0
 
 
 def load(variant: str, *, source: str, target: str, setup: Setup) -> ArgosChain:
-    """A translator over installed packages, or over those ``variant`` names.
+    """A translator made of the installed packages, or of those that ``variant`` names.
 
     ``variant`` is empty or a comma-separated list of ``.argosmodel`` files and folders of packages. A pair that is not
-    installed is downloaded; when there is no direct pair, the chain over other languages is used and recorded. Raises
-    ``CapivaraError`` naming the package to bring when neither is possible.
+    installed is downloaded; when there is no direct pair, a chain through other languages is used and recorded. Raises
+    ``CapivaraError`` that names the package to install when neither is possible.
     """
     start, end = get(source), get(target)
     if not start.argos and not variant:
@@ -52,7 +52,7 @@ def load(variant: str, *, source: str, target: str, setup: Setup) -> ArgosChain:
 
 
 def packages_folder() -> Path:
-    """Where Argos Translate installs, found without importing it: importing makes folders and takes a second."""
+    """Where Argos Translate installs, found without importing it: its import creates folders and takes a second."""
     settings = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "argos-translate" / "settings.json"
     chosen = os.environ.get("ARGOS_PACKAGES_DIR")
     if not chosen and settings.is_file():
@@ -65,7 +65,7 @@ def packages_folder() -> Path:
 
 
 def _codes(language: Language) -> tuple[str, ...]:
-    """What packages may call the language: its Argos codes, else its own (packages made by others)."""
+    """Codes of the language in packages: its Argos codes, else its own code (packages by other authors)."""
     return language.argos or (language.code,)
 
 
@@ -97,7 +97,7 @@ def _install(start: Language, end: Language) -> None:
 
     console.say(f"argos: {start.code}-{end.code} is not installed; asking the Argos package index")
     with _patience():
-        package.update_package_index()  # logs what goes wrong and returns
+        package.update_package_index()  # logs failures and returns
     if not _index_file().is_file():  # without it get_available_packages recurses for ever
         raise _missing(start, end, "the Argos package index cannot be reached")
     available = {
@@ -133,7 +133,7 @@ def _download(available: Any, start: Language, end: Language) -> None:
 
 @contextlib.contextmanager
 def _patience() -> Iterator[None]:
-    """argostranslate opens its URLs without a timeout, and logs the exceptions that an error here puts into words."""
+    """Set a timeout, which argostranslate does not, and silence its log: errors here say the same."""
     before, logger = socket.getdefaulttimeout(), logging.getLogger("argostranslate.utils")
     socket.setdefaulttimeout(_SECONDS)
     logger.disabled = True
@@ -168,5 +168,5 @@ def _no_code(language: Language) -> CapivaraError:
 
 
 def hops(start: Language, end: Language) -> int:
-    """Over how many installed packages a pair goes, 0 when they do not lead there."""
+    """How many installed packages translate the pair in sequence; 0 when none do."""
     return len(_chain(pairs_in(packages_folder()), start, end))

@@ -1,4 +1,4 @@
-"""The best of the translators that are there for a pair of languages; says which it took."""
+"""The best available translator for a pair of languages; prints which one it uses."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ Load = Callable[..., Any]
 
 
 def load(variant: str, *, source: str, target: str, setup: Setup) -> Any:
-    """The first that works of: what is on this machine, the direct ways first, then what can be downloaded.
+    """The first translator that works: those on this machine, direct ones first, then those that can be downloaded.
 
-    An Argos package of the pair is small, fast and made for it; then models that know the pair directly, those for one
-    pair before those for many; Apertium's rules; then ways over a third language, where meaning is lost twice. Raises
-    ``CapivaraError`` with every translator's own reason when none works. ``variant`` is not used.
+    The order: an Argos package of the pair, which is small and fast; models that translate the pair directly, those
+    for one pair before those for many; Apertium; then chains through a third language, which lose meaning twice.
+    Raises ``CapivaraError`` with every translator's reason when none works. ``variant`` is not used.
     """
     start, end = get(source), get(target)
     reasons: list[str] = []

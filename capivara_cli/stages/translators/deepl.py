@@ -13,12 +13,12 @@ from capivara_cli.models.http_service import Endpoint
 from capivara_cli.stages.translators._service import Service
 
 URL, FREE_URL = "https://api.deepl.com", "https://api-free.deepl.com"
-# Targets have to say which variety is meant.
+# DeepL requires the variety of these target languages.
 _TARGETS = {"en": "EN-US", "pt": "PT-BR", "zh": "ZH-HANS", "zh-Hant": "ZH-HANT"}
 
 
 def load(variant: str, *, source: str, target: str, setup: Setup) -> Service:
-    """``deepl:PT-PT`` names the variety of the target. Keys of free accounts end in ``:fx``, and go elsewhere."""
+    """``deepl:PT-PT`` names the variety of the target. Keys that end in ``:fx`` use the URL of free accounts."""
     start, end = get(source), get(target)
     key = os.environ.get("DEEPL_API_KEY", "")
     if not key and not setup.base_url:

@@ -7,9 +7,9 @@ from capivara_cli.models.generation import Setup
 
 
 class Identity:
-    """Gives back what it is given. The guards would find copies, so they do not look."""
+    """Returns its input. The translation checks reject copies, so they are off."""
 
-    version = ""  # remembering would take longer than doing it again
+    version = ""  # not cached: a look-up takes longer
     guarded = False
 
     def __init__(self, by: str) -> None:

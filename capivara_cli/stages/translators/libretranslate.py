@@ -16,7 +16,7 @@ _CODES = {"zh-Hant": "zt"}
 
 
 def load(variant: str, *, source: str, target: str, setup: Setup) -> Service:
-    """The service at ``--base-url``; its key, if it wants one, is ``$LIBRETRANSLATE_API_KEY``."""
+    """The service at ``--base-url``; its key, if it needs one, is ``$LIBRETRANSLATE_API_KEY``."""
     start, end = get(source), get(target)
     endpoint = Endpoint(setup.base_url or DEFAULT_URL, concurrency=setup.concurrency)
     key = os.environ.get("LIBRETRANSLATE_API_KEY", "")

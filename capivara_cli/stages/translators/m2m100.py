@@ -12,7 +12,7 @@ _CODES = {"nb": "no", "fil": "tl", "zh-Hant": "zh"}
 
 
 def load(variant: str, *, source: str, target: str, setup: Setup) -> Seq2Seq:
-    """``m2m100`` or ``m2m100:MODEL``; the languages are told by tokens as ``__xh__``."""
+    """``m2m100`` or ``m2m100:MODEL``; tokens such as ``__xh__`` name the languages."""
     start, end = get(source), get(target)
     here, there = (_CODES.get(each.code, each.code) for each in (start, end))
     direction = Direction(source=here, first=f"__{there}__", needs=(f"__{here}__", f"__{there}__"))

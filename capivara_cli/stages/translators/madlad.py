@@ -12,7 +12,7 @@ _CODES = {"nb": "no", "he": "iw", "zh-Hant": "zh_Hant", "sr-Latn": "sr_Latn"}
 
 
 def load(variant: str, *, source: str, target: str, setup: Setup) -> Seq2Seq:
-    """``madlad`` or ``madlad:MODEL``; a T5 that is told the target by a token before the text (``<2xh>``)."""
+    """``madlad`` or ``madlad:MODEL``; a T5; a token before the text names the target (``<2xh>``)."""
     start, end = get(source), get(target)
     token = f"<2{_CODES.get(end.code, end.code)}>"
     direction = Direction(prefix=token, needs=(token,))

@@ -12,7 +12,7 @@ FAMILY = Family("nllb", "facebook/nllb-200-distilled-600M", "about 2.5 GB")
 
 
 def load(variant: str, *, source: str, target: str, setup: Setup) -> Seq2Seq:
-    """``nllb`` or ``nllb:MODEL``; the languages are told by their codes in FLORES-200 (``xho_Latn``)."""
+    """``nllb`` or ``nllb:MODEL``; FLORES-200 codes (``xho_Latn``) name the languages."""
     start, end = get(source), get(target)
     here, there = _code(start), _code(end)
     direction = Direction(source=here, first=there, needs=(here, there))

@@ -9,14 +9,14 @@ from capivara_cli.stages.translators._seq2seq import load as load_model
 
 
 def load(variant: str, *, source: str, target: str, setup: Setup) -> Seq2Seq:
-    """``opus`` takes Helsinki-NLP/opus-mt-SOURCE-TARGET; a model with several targets is told which (``>>por<<``)."""
+    """``opus`` takes Helsinki-NLP/opus-mt-SOURCE-TARGET; ``>>por<<`` names the target if there are several."""
     start, end = get(source), get(target)
     family = Family("opus", default(start, end), "about 300 MB")
     known = vocabulary(family, variant)
     names = [*([end.flores.partition("_")[0], end.flores] if end.flores else []), *end.apertium, end.code]
     token = next((f">>{name}<<" for name in names if f">>{name}<<" in known), "")
     if not token and any(word.startswith(">>") and word.endswith("<<") for word in known):
-        token = f">>{names[0]}<<"  # which it lacks, and the error will say so
+        token = f">>{names[0]}<<"  # the model lacks it, and the error names it
     direction = Direction(prefix=token, needs=(token,) if token else ())
     return load_model(family, variant, f"opus:{start.code}-{end.code}", direction, end, setup)
 
