@@ -1,4 +1,8 @@
-"""Write a finished run in the form others load: open_clip, peft, Hugging Face's classes, ONNX, or a hub repository."""
+"""Write a finished run in the form that others load: capivara export runs/pt --out clip-pt
+
+--format open-clip (the default), peft, hf for Hugging Face's classes, or onnx; --hf DIR writes a repository that is
+ready to push to the Hugging Face hub.
+"""
 
 from __future__ import annotations
 
@@ -15,10 +19,12 @@ from capivara_cli.pipeline.env import Env
 from capivara_cli.pipeline.options import opt
 from capivara_cli.storage.files import replacing_folder
 
+_EXAMPLE = "capivara export runs/hi --out clip-hi"
+
 
 @dataclass(frozen=True)
 class Options:
-    to: str = opt("", "folder to write; it must not exist yet")
+    to: str = opt("", "the same as --out, its name in older versions")
     format: str = opt(
         "open-clip",
         "open-clip: merged weights; peft: the adapter; hf: both towers in Hugging Face's form; hub: as --hf; onnx",
@@ -31,19 +37,22 @@ class Options:
     repo: str = opt("", "with --hf: its name on the hub, ORG/NAME")
 
     @property
-    def target(self) -> str:
-        return self.hf or self.to
-
-    @property
     def form(self) -> str:
+        """The name of the exporter."""
         return "hub" if self.hf else self.format
 
+    def target(self, out: str) -> Path:
+        """The folder to write. Raises ``UsageError`` unless exactly one option names it; ``out`` is that of --out."""
+        named = {"--out": out, "--to": self.to, "--hf": self.hf}
+        given = [flag for flag, folder in named.items() if folder]
+        if not given:
+            raise UsageError("export: one run and --out are needed", _EXAMPLE)
+        if len(given) > 1:
+            raise UsageError(f"export: {' and '.join(given)} both name the folder", "give one of them")
+        return Path(named[given[0]])
+
     def check(self) -> None:
-        """Raise ``UsageError`` for options that do not go together."""
-        if self.hf and self.to:
-            raise UsageError("export: --to and --hf both name the folder", "capivara export runs/hi --hf clip-hi")
-        if not self.target:
-            raise UsageError("export: one run and --to are needed", "capivara export runs/hi --to clip-hi")
+        """Raise ``UsageError`` for a ``--repo`` without ``--hf``, or one that is no name on the hub."""
         if self.repo and self.form != "hub":
             raise UsageError("--repo is the name on the hub: it goes with --hf", "--hf clip-hi --repo ORG/clip-hi")
         if self.repo and not re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*", self.repo):
@@ -52,16 +61,16 @@ class Options:
 
 @command("export", Options, "RUN")
 def export(inputs: list[str], options: Options, env: Env) -> dict[str, Any]:
-    """Write one run to a folder, all or nothing."""
+    """Write one run to a new folder; if anything fails, no folder is left."""
     if len(inputs) != 1:
-        raise UsageError("export: one run and --to are needed", "capivara export runs/hi --to clip-hi")
+        raise UsageError("export: one run and --out are needed", _EXAMPLE)
+    target = options.target(env.settings.out)
     options.check()
     registry.check("exporters", options.form)
     from capivara_cli.reports import card
 
-    target = Path(options.target)
     if target.exists():
-        raise CapivaraError(f"{target}: exists", f"choose another {'--hf' if options.hf else '--to'}, or delete it")
+        raise CapivaraError(f"{target}: exists", f"choose another {'--hf' if options.hf else '--out'}, or delete it")
     run = open_run(Path(inputs[0]))
     run.check_adapter()
     further = {"repo": options.repo} if options.repo else {}

@@ -1,4 +1,4 @@
-"""List what there is: languages, captioners, translators, rewriters, models, evalsets, recipes and so on."""
+"""List the choices: languages, captioners, translators, rewriters, models, evalsets, recipes and so on."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ MODEL_FORMS = {
     "toy": "the small model that is part of capivara",
     "hf-hub:ORG/NAME": "an open_clip model on the Hugging Face hub",
     "local-dir:PATH": "a folder with open_clip_config.json and weights",
-    "mclip:NAME": "a text tower of M-CLIP, beside the image tower it was taught by",
+    "mclip:NAME": "a text tower of M-CLIP, with the image tower it was trained on",
     "RUN": "a run folder of capivara train: its base model and its adapter",
 }
 _MULTILINGUAL = ("xlm", "mt5", "nllb", "siglip2", "i18n")  # in the name of a text tower or its tokenizer
@@ -31,11 +31,11 @@ _MULTILINGUAL = ("xlm", "mt5", "nllb", "siglip2", "i18n")  # in the name of a te
 
 @dataclass(frozen=True)
 class Options:
-    """There are none: the kind to list is the argument."""
+    """No options: the argument names the kind to list."""
 
 
 def run(inputs: Sequence[str], options: Options, env: Env) -> dict[str, Any]:
-    """Print one table for each kind named; without a name, every kind with its names."""
+    """Print one table for each kind named; without a name, a table for every kind."""
     for kind in inputs:
         if kind not in KINDS:
             error = unknown("kind", kind, KINDS)
@@ -59,7 +59,7 @@ def _plugins(kind: str) -> Callable[[], Rows]:
 
 
 def _evalsets() -> Rows:
-    """Every set, the languages it has captions or class names in, and the groups that stand for several."""
+    """Every eval set with the languages of its captions or class names, then the names of groups of sets."""
     from capivara_cli.evaluation import catalogue
 
     sets = [
@@ -67,7 +67,7 @@ def _evalsets() -> Rows:
         for name in catalogue.names()
     ]
     groups = [
-        {"name": name, "languages": "", "what it is": f"{len(members)} sets, {members[0]} to {members[-1]}, one by one"}
+        {"name": name, "languages": "", "what it is": f"{len(members)} sets: {members[0]} to {members[-1]}"}
         for name, members in catalogue.groups().items()
     ]
     return [*sets, *groups]
@@ -78,11 +78,13 @@ def _some(codes: Sequence[str]) -> str:
 
 
 def _languages() -> Rows:
-    """Every language, and the languages an installed Argos package or Apertium mode translates into it from."""
-    pairs = [("argos", pair) for pair in _argos_pairs()] + [("apertium", pair) for pair in _apertium_pairs()]
+    """Every language, and the installed translators into it with the language they translate from."""
     into: dict[str, dict[str, None]] = {}
-    for translator, (start, end) in pairs:
-        into.setdefault(_code(end), {})[f"{translator} from {_code(start)}"] = None
+    for translator in registry.names("translators"):
+        # A translator that installs language pairs has a function that lists them.
+        pairs = getattr(registry.module("translators", translator), "installed", tuple)()
+        for start, end in pairs:
+            into.setdefault(_code(end), {})[f"{translator} from {_code(start)}"] = None
     known = (languages.get(code) for code in languages.codes())
     return [
         {
@@ -99,34 +101,15 @@ def _languages() -> Rows:
 
 
 def _code(name: str) -> str:
+    """The code of a language as capivara writes it; the name itself for a language it does not know."""
     try:
         return languages.get(name).code
     except CapivaraError:
         return name
 
 
-def _argos_pairs() -> Sequence[tuple[str, str]]:
-    from capivara_cli.stages.translators._package import pairs_in
-    from capivara_cli.stages.translators.argos import packages_folder
-
-    return [*pairs_in(packages_folder())]
-
-
-def _apertium_pairs() -> Sequence[tuple[str, str]]:
-    """The plain modes ``apertium -l`` lists, as pairs; none when the program is not installed."""
-    import shutil
-    import subprocess
-
-    program = shutil.which("apertium")
-    if program is None:
-        return []
-    listing = subprocess.run([program, "-l"], capture_output=True, text=True, encoding="utf-8", check=False)
-    halves = (mode.split("-") for mode in listing.stdout.split() if "_" not in mode)
-    return [(half[0], half[1]) for half in halves if len(half) == 2]
-
-
 def _recipes() -> Rows:
-    """Every recipe of ``capivara adapt --recipe``, and the language it is for where it names one."""
+    """Every recipe of ``capivara adapt --recipe``, with its language if it names one."""
     from pathlib import Path
 
     heads = {name: tomllib.loads(Path(file).read_text("utf-8")) for name, file in registry.recipes().items()}
@@ -134,7 +117,7 @@ def _recipes() -> Rows:
 
 
 def _models() -> Rows:
-    """The forms ``--model`` takes, then open_clip's architectures whose text tower or tokenizer is multilingual."""
+    """The forms that ``--model`` accepts, then open_clip's architectures with a multilingual text tower."""
     forms = [{"model": name, "text": text, "tokens": "", "image": ""} for name, text in MODEL_FORMS.items()]
     return [*forms, *_architectures()]
 

@@ -96,11 +96,22 @@ def _codes(language: Language) -> tuple[str, ...]:
 
 def _installed_modes(start: Language, end: Language) -> dict[str, Pair]:
     """The output of ``apertium -l``: mode -> pair."""
+    if shutil.which("apertium") is None:
+        raise CapivaraError("apertium: the program is not installed", _how_to_install(start, end))
+    return _modes()
+
+
+def installed() -> list[Pair]:
+    """The (from, to) pairs of the plain modes, for ``capivara list languages``; none without the program."""
+    return [pair for mode, pair in _modes().items() if "_" not in mode]
+
+
+def _modes() -> dict[str, Pair]:
     program = shutil.which("apertium")
     if program is None:
-        raise CapivaraError("apertium: the program is not installed", _how_to_install(start, end))
+        return {}
     listing = subprocess.run([program, "-l"], capture_output=True, text=True, encoding="utf-8", check=False)
-    modes = {}
+    modes: dict[str, Pair] = {}
     for mode in listing.stdout.split():
         if match := re.fullmatch(r"([a-z]{2,3})(?:_\w+)?-([a-z]{2,3})(?:_\w+)?", mode):
             modes[mode] = (match[1], match[2])

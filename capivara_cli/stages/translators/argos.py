@@ -51,6 +51,11 @@ def load(variant: str, *, source: str, target: str, setup: Setup) -> ArgosChain:
     return ArgosChain("argos", folders, chain, setup)
 
 
+def installed() -> list[Pair]:
+    """The (from, to) pairs of the installed packages, for ``capivara list languages``."""
+    return [*pairs_in(packages_folder())]
+
+
 def packages_folder() -> Path:
     """Where Argos Translate installs, found without importing it: its import creates folders and takes a second."""
     settings = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "argos-translate" / "settings.json"

@@ -48,7 +48,7 @@ def trained(tiny: Path, shards: Callable[..., Path], tmp_path: Path, peft: Any =
 
 
 def write(run: Path, to: Path, form: str = "open-clip") -> dict:
-    return export.run([str(run)], Options(to=str(to), format=form), Env(Settings(), "export"))  # type: ignore[arg-type]
+    return export.run([str(run)], Options(format=form), Env(Settings(out=str(to)), "export"))  # type: ignore[arg-type]
 
 
 def push(run: Path, to: Path, repo: str = "") -> dict:
@@ -120,8 +120,17 @@ def test_nothing_is_overwritten_and_nothing_is_left_half_done(
     assert [path.name for path in target.parent.iterdir()] == ["seen"]
 
 
+def test_the_older_to_names_the_folder_too(a_run: Path, tmp_path: Path) -> None:
+    write(a_run, tmp_path / "new", "peft")
+    summary = export.run([str(a_run)], Options(to=str(tmp_path / "old"), format="peft"), Env(Settings(), "export"))
+    assert summary["to"] == str(tmp_path / "old")
+    new, old = (sorted(path.name for path in (tmp_path / name).rglob("*")) for name in ("new", "old"))
+    assert old == new
+    assert {"adapter_config.json", "adapter_model.safetensors"} <= {*old}
+
+
 def test_only_a_finished_run_is_exported(a_run: Path, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="one run and --to are needed"):
+    with pytest.raises(UsageError, match="one run and --out are needed"):
         export.run([], Options(to="x"), Env(Settings(), "export"))
     with pytest.raises(CapivaraError, match=r"no run.json: not a run folder"):
         write(tmp_path, tmp_path / "x")
@@ -340,9 +349,15 @@ def test_an_adapter_that_cannot_be_merged_is_not_for_the_hub(
         ({"hf": "a", "to": "b"}, "--to and --hf both name the folder"),
         ({"to": "b", "repo": "me/x"}, "--repo is the name on the hub"),
         ({"hf": "a", "repo": "x"}, "--repo x: a name on the hub is ORG/NAME"),
-        ({}, "one run and --to are needed"),
+        ({}, "one run and --out are needed"),
     ],
 )
 def test_options_that_do_not_go_together(options: dict[str, str], message: str) -> None:
     with pytest.raises(UsageError, match=message):
         export.run(["runs/x"], Options(**options), Env(Settings(), "export"))
+
+
+@pytest.mark.parametrize(("option", "folder"), [("hf", "a"), ("to", "b")])
+def test_out_and_another_option_for_the_folder_do_not_go_together(option: str, folder: str) -> None:
+    with pytest.raises(UsageError, match=f"--out and --{option} both name the folder"):
+        export.run(["runs/x"], Options(**{option: folder}), Env(Settings(out="c"), "export"))
