@@ -61,7 +61,8 @@ def _of_run(run: dict[str, Any]) -> list[str]:
     if method not in UNMERGEABLE:
         ways.append(
             "- open_clip: `capivara export THIS_FOLDER --out DIR`, then "
-            "`create_model_and_transforms('local-dir:DIR')`; `capivara export THIS_FOLDER --hf DIR` writes a folder for the Hugging Face hub"
+            "`create_model_and_transforms('local-dir:DIR')`; "
+            "`capivara export THIS_FOLDER --hf DIR` writes a folder for the Hugging Face hub"
         )
     return ["\n".join(ways)]
 
