@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -82,7 +82,7 @@ def _languages() -> Rows:
     into: dict[str, dict[str, None]] = {}
     for translator in registry.names("translators"):
         # A translator that installs language pairs has a function that lists them.
-        pairs = getattr(registry.module("translators", translator), "installed", tuple)()
+        pairs: Iterable[tuple[str, str]] = getattr(registry.module("translators", translator), "installed", tuple)()
         for start, end in pairs:
             into.setdefault(_code(end), {})[f"{translator} from {_code(start)}"] = None
     known = (languages.get(code) for code in languages.codes())
