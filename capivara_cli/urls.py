@@ -1,16 +1,19 @@
-"""URLs as they may be shown and stored: without the secrets that are in them."""
+"""Remove secrets from URLs: user, password, signature and keys, before a URL is shown or stored."""
 
 from __future__ import annotations
 
 import re
 
 _IN_TEXT = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^\s'\"<>]+")
-_VALUE = re.compile(r"([?&][\w.~%-]+=)[^&\s'\"<>]+")
 _QUERY = re.compile(r"\?[\w.~%-]+=")  # in s3:// and the like a bare "?" stands for any character
+_USER = re.compile(r"://[^/@\s]*@")
+_PARAMETER = re.compile(r"([?&]([\w.~%-]+)=)[^&\s'\"<>]+")
+# The name of a parameter that signs or opens a URL. "author", "design", "keyword" and "monkey" only look like one.
 _SECRET = re.compile(
-    r"(?i)x-(amz|goog)-|(.*[_-])?(sig|signature|token|secret|passw\w*|credential|key|auth)$|awsaccesskeyid$|s[eprv]$|expires$"
+    r"(?i)x-(amz|goog)-|.*(token|secret|passw|credential|(?<!de)sig|(?<!mon)key(?!words?(?![a-z]))|auth(?!ors?(?![a-z])))"
+    r"|s[eprv]$|expires$"
 )
-_PASSWORD = re.compile(r"[^/@:]*:(?!\d+(?:/|$))[^@]*@")  # it may have a slash in it, though it should not
+_PASSWORD = re.compile(r"[^/@:]*:(?!\d+(?:/|$))[^@]*@")  # some passwords contain a slash
 
 
 def is_url(text: str) -> bool:
@@ -18,10 +21,9 @@ def is_url(text: str) -> bool:
 
 
 def public_url(url: str) -> str:
-    """The URL without user, password, query and fragment; what is no URL stays as it is.
+    """Return the URL without user, password, query and fragment; text that is no URL is returned unchanged.
 
-    A signed URL is another one every day. What is left names the same file every day, so that a folder is gone on with
-    under a fresh signature.
+    A signed URL changes every day, its public part does not: an interrupted run can be resumed with a fresh signature.
     """
     scheme, mark, rest = url.partition("://")
     if not mark:
@@ -32,11 +34,11 @@ def public_url(url: str) -> str:
         rest = _QUERY.split(rest, maxsplit=1)[0]
     rest = _PASSWORD.sub("", rest, count=1) if _PASSWORD.match(rest) else rest
     authority, slash, path = rest.partition("/")
-    return f"{scheme}://{authority.rpartition('@')[2]}{slash}{path}"
+    return f"{scheme}{mark}{authority.rpartition('@')[2]}{slash}{path}"
 
 
 def stored_url(url: str) -> str:
-    """The URL without user and password, and without what a query says to sign or to open it; the rest names the file.
+    """Return the URL without user, password and secret parameters; the other parameters name the file and stay.
 
     >>> stored_url("https://me:pw@host/photo?id=7&X-Amz-Signature=f00&token=x")
     'https://host/photo?id=7'
@@ -47,10 +49,25 @@ def stored_url(url: str) -> str:
 
 
 def base_name(url: str) -> str:
-    """The last part of what a URL or path names."""
+    """Return the last part of the path of a URL, or of a path."""
     return public_url(url).rstrip("/").rpartition("/")[2]
 
 
 def without_secrets(text: str) -> str:
-    """A message of someone else's, every URL in it made public and every value of a query cut."""
-    return _VALUE.sub(r"\1…", _IN_TEXT.sub(lambda found: public_url(found.group()), text))
+    """Shorten every URL in a message to its public part, and cut the value of every query parameter."""
+    return _PARAMETER.sub(r"\1…", _IN_TEXT.sub(lambda found: public_url(found[0]), text))
+
+
+def redacted(text: str) -> str:
+    """Cut user and password from every URL in a text, and the value of every secret parameter; the rest stays.
+
+    >>> redacted("from https://me:pw@host/photo?id=7&api_key=x")
+    'from https://host/photo?id=7&api_key=…'
+    """
+    text = _IN_TEXT.sub(lambda found: _without_user(found[0]), _USER.sub("://", text))
+    return _PARAMETER.sub(lambda found: f"{found[1]}…" if _SECRET.match(found[2]) else found[0], text)
+
+
+def _without_user(url: str) -> str:
+    address, mark, query = url.partition("?")
+    return public_url(address) + mark + query

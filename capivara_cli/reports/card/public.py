@@ -1,4 +1,4 @@
-"""What may leave this machine: names without the folders they lie in, addresses without passwords."""
+"""Prepare results for publishing: paths shortened to file names, secrets removed from URLs."""
 
 from __future__ import annotations
 
@@ -6,20 +6,20 @@ import re
 from pathlib import Path
 from typing import Any
 
+from capivara_cli.urls import redacted
+
 _PATH = re.compile(
     r"""(?:(?<=^)|(?<=[\s'"=:(\[]))  # a path begins a text, or follows a space, a quote or a sign
     (?:/(?![/\s])|~[\w.-]*/|\.\.?/|[A-Za-z]:[\\/]|\\\\)  # /, ~/, ~user/, ./, ../, C:\ or \\server
     [^\n'",;]*""",
     re.VERBOSE,
 )
-_USER = re.compile(r"://[^/@\s]*@")
-_SECRET = re.compile(r"([?&][\w-]*(?:key|token|sig|signature|secret|password|auth)[\w-]*=)[^&\s'\"]+", re.IGNORECASE)
 _TEXTS = ("confusion", "confused")
-"""Names of classes: no places, and nothing in them is to change."""
+"""Keys whose values are names of classes: they contain no paths, and stay as they are."""
 
 
 def public(value: Any) -> Any:
-    """JSON with every text in it made public, those that are keys too.
+    """Return JSON data with paths and secrets removed from all its texts, also from keys.
 
     >>> public({"obtained": "local copy in /home/me/flickr", "model": "local-dir:/data/clip"})
     {'obtained': 'local copy in flickr', 'model': 'local-dir:clip'}
@@ -39,7 +39,7 @@ def _text(text: str) -> str:
     if len(home) > 1:
         text = text.replace(home, "~")
     text = _PATH.sub(lambda found: _last(found[0]), text)
-    return _SECRET.sub(r"\1…", _USER.sub("://", text))
+    return redacted(text)
 
 
 def _last(path: str) -> str:
