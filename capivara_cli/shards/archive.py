@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import sys
 import zlib
 from collections import Counter
@@ -13,7 +14,7 @@ from typing import BinaryIO, cast
 from capivara_cli.errors import CapivaraError, TruncatedInput
 from capivara_cli.shards.history import History, decode_history, encode_history
 from capivara_cli.shards.sample import Sample
-from capivara_cli.shards.tar import TarReader, TarWriter, shown
+from capivara_cli.shards.tar import END, TarReader, TarWriter, shown
 from capivara_cli.urls import is_url, public_url
 
 Stream = Iterator[Sample]
@@ -43,6 +44,9 @@ class ShardReader:
     WebDataset. A member that repeats a suffix of its own sample cannot be told from the first one by any reader:
     it and what follows under that key is kept out and counted as "duplicate key". Raises ``CapivaraError`` for a
     sample that would not fit into memory.
+
+    ``start`` and ``end`` are the bytes of the sample that was yielded last, in the (decompressed) stream: the headers
+    and contents of its members. ``read_back`` reads it from there.
     """
 
     def __init__(self, stream: BinaryIO, name: str) -> None:
@@ -50,6 +54,7 @@ class ShardReader:
         self.name = name
         self.history = decode_history(self._tar.comment)
         self.duplicates = 0
+        self.start = self.end = 0
 
     @property
     def ignored(self) -> Counter[str]:
@@ -62,13 +67,15 @@ class ShardReader:
         members: dict[str, bytes] = {}
         room = MAX_SAMPLE
         doubled = False
+        start = end = 0
         for name, data in self._tar:
             if not name.startswith(stem) or "/" in (suffix := name[len(stem) :]):
                 found, suffix = split_name(name)
                 if found != key:
                     if key is not None:
+                        self.start, self.end = start, end
                         yield Sample(key, members)
-                    key, members, room, doubled = found, {}, MAX_SAMPLE, False
+                    key, members, room, doubled, start = found, {}, MAX_SAMPLE, False, end
                 stem = f"{found}." if suffix else "/"
             if suffix in members and not doubled:
                 self.duplicates += 1
@@ -77,12 +84,14 @@ class ShardReader:
                 members[suffix] = data
                 room -= len(data)
                 if room < 0 or len(members) > MAX_MEMBERS or len(name) > MAX_NAME:
-                    raise oversized(self.name, name, key)
+                    raise _oversized(self.name, name, key)
+            end = self._tar.offset
         if key is not None:
+            self.start, self.end = start, end
             yield Sample(key, members)
 
 
-def oversized(source: str, name: str, key: str | None) -> CapivaraError:
+def _oversized(source: str, name: str, key: str | None) -> CapivaraError:
     """What is said of a sample that would not fit into memory, or of a member whose name is too long."""
     if len(name) > MAX_NAME:
         return CapivaraError(f"{source}: refused member {shown(name)}: its name has more than {MAX_NAME:,} letters")
@@ -118,14 +127,55 @@ class ShardWriter:
 
 
 @contextlib.contextmanager
-def reading(source: str) -> Iterator[ShardReader]:
-    """Open a shard by path, URL or ``-`` (standard input) and read its head."""
+def reading(source: str, copy: BinaryIO | None = None) -> Iterator[ShardReader]:
+    """Open a shard by path, URL or ``-`` (standard input) and read its head.
+
+    What is read is also written to ``copy``, for a stream that cannot be read twice.
+    """
+    with _opened(source) as stream:
+        yield ShardReader(stream if copy is None else cast(BinaryIO, _Copied(stream, copy)), _shown(source))
+
+
+def read_back(source: str, start: int, end: int, key: str) -> Sample:
+    """Read one sample from its bytes in a shard; of a compressed shard, what is before them is decompressed.
+
+    ``start`` and ``end`` are those of ``ShardReader``. Raises ``CapivaraError`` if another sample is there now.
+    """
+    with _opened(source) as stream:
+        stream.seek(start)
+        data = stream.read(end - start)
+    for sample in ShardReader(io.BytesIO(data + END), _shown(source)):
+        if sample.key == key:
+            return sample
+        break
+    message = f"{_shown(source)}: {key!r} is not where it was"
+    raise CapivaraError(message, "the shard changed while it was searched: try again")
+
+
+class _Copied:
+    """A stream whose bytes are written to ``copy`` as they are read."""
+
+    def __init__(self, stream: BinaryIO, copy: BinaryIO) -> None:
+        self._stream, self._copy = stream, copy
+
+    def read(self, size: int) -> bytes:
+        data = self._stream.read(size)
+        self._copy.write(data)
+        return data
+
+
+def _shown(source: str) -> str:
+    return "standard input" if source == "-" else public_url(source)
+
+
+@contextlib.contextmanager
+def _opened(source: str) -> Iterator[BinaryIO]:
+    """``open_source``, where damage of the compression is ``TruncatedInput``."""
     with open_source(source) as stream:
-        name = "standard input" if source == "-" else public_url(source)
         try:
-            yield ShardReader(stream, name)
+            yield stream
         except (EOFError, zlib.error) as error:
-            raise TruncatedInput(f"{name}: the compressed stream is damaged or cut off: {error}") from error
+            raise TruncatedInput(f"{_shown(source)}: the compressed stream is damaged or cut off: {error}") from error
 
 
 @contextlib.contextmanager

@@ -40,7 +40,7 @@ class TarReader:
     def __init__(self, stream: BinaryIO, name: str) -> None:
         self._read = stream.read
         self._name = name
-        self._offset = BLOCK
+        self.offset = BLOCK
         self._global: dict[bytes, bytes] = {}
         self.ignored: Counter[str] = Counter()
         first = self._rest(b"", BLOCK)
@@ -137,7 +137,7 @@ class TarReader:
     def _next_archive(self) -> bool:
         """Skip the padding after an end marker; True when another tar follows."""
         while block := self._read(BLOCK):
-            self._offset += BLOCK
+            self.offset += BLOCK
             if len(block) < BLOCK:
                 block = self._rest(block, BLOCK)
             if block.count(0) != len(block):
@@ -149,7 +149,7 @@ class TarReader:
 
     def _block(self) -> bytes:
         block = self._read(BLOCK)
-        self._offset += BLOCK
+        self.offset += BLOCK
         if len(block) < BLOCK and len(block := self._rest(block, BLOCK)) < BLOCK:
             raise self._cut("before the end marker")
         return block
@@ -161,12 +161,12 @@ class TarReader:
                 f"{self._name}: member {shown(member)} claims {size:,} bytes, more than the limit of {limit:,}"
             )
         data = self._read(size)
-        self._offset += size
+        self.offset += size
         if len(data) < size and len(data := self._rest(data, size)) < size:
             raise self._cut(f"inside {shown(member)}")
         if padding := -size % BLOCK:
             skipped = self._read(padding)
-            self._offset += padding
+            self.offset += padding
             if len(skipped) < padding and len(self._rest(skipped, padding)) < padding:
                 raise self._cut(f"inside {shown(member)}")
         return data
@@ -178,11 +178,11 @@ class TarReader:
         while have < size and (more := self._read(size - have)):
             parts.append(more)
             have += len(more)
-        self._offset -= size - have
+        self.offset -= size - have
         return b"".join(parts)
 
     def _cut(self, where: str) -> TruncatedInput:
-        return TruncatedInput(f"{self._name}: cut off at byte {self._offset}, {where}", _UPSTREAM)
+        return TruncatedInput(f"{self._name}: cut off at byte {self.offset}, {where}", _UPSTREAM)
 
     def _extension(self, kind: int, size: int) -> dict[bytes, bytes]:
         """What a header says about the member that follows: ``path``, ``size`` and ``sparse``, of pax or of GNU."""
@@ -246,7 +246,7 @@ class TarReader:
         return int(digits)
 
     def _broken(self, what: str) -> CapivaraError:
-        return CapivaraError(f"{self._name}: {what}, at byte {max(0, self._offset - BLOCK)}")
+        return CapivaraError(f"{self._name}: {what}, at byte {max(0, self.offset - BLOCK)}")
 
     def _sparse(self, name: str) -> CapivaraError:
         return CapivaraError(

@@ -24,8 +24,7 @@ from capivara_cli.models.clip import Clip
 from capivara_cli.models.image_vectors import embed_to_compare, stored_or_pixels
 from capivara_cli.pipeline.batches import map_batched
 from capivara_cli.pipeline.env import Env
-from capivara_cli.shards.archive import Stream
-from capivara_cli.shards.places import Place, read_back, reading_places
+from capivara_cli.shards.archive import Stream, read_back, reading
 from capivara_cli.shards.sample import Sample
 from capivara_cli.storage import cache
 from capivara_cli.storage.arrays import (
@@ -82,7 +81,7 @@ class Index:
         """The sample of an image, read from its shard."""
         number = int(self.shard[row])
         start, end = self.span[row].tolist()
-        return read_back(self.paths[number], Place(number, start, end), self.key(row))
+        return read_back(self.paths[number], start, end, self.key(row))
 
 
 @contextlib.contextmanager
@@ -145,7 +144,7 @@ class _Builder:
 
     def __init__(self, arrays: ArrayWriter, clip: Clip, env: Env) -> None:
         self._arrays, self._clip, self._env = arrays, clip, env
-        self._read: deque[tuple[Sample, Place]] = deque()
+        self._read: deque[tuple[Sample, int, int, int]] = deque()
         self._count = self._computed = 0
 
     def build(self, shards: Sequence[str], paths: Sequence[str]) -> dict[str, Any]:
@@ -175,10 +174,10 @@ class _Builder:
         for number, (shard, path) in enumerate(zip(shards, paths, strict=True)):
             with contextlib.ExitStack() as stack:
                 copy = stack.enter_context(open(path, "wb")) if shard == _STREAM else None
-                reader = stack.enter_context(reading_places(shard, number, copy))
-                for sample, place in reader:
+                reader = stack.enter_context(reading(shard, copy))
+                for sample in reader:
                     self._env.tally.read += 1
-                    self._read.append((sample, place))
+                    self._read.append((sample, number, reader.start, reader.end))
                     yield sample
                 if reader.duplicates:
                     self._env.tally.read += reader.duplicates
@@ -189,13 +188,13 @@ class _Builder:
         return embed_to_compare(self._clip, items)
 
     def _add(self, sample: Sample, vector: np.ndarray) -> None:
-        read, place = self._read.popleft()
+        read, shard, start, end = self._read.popleft()
         while read is not sample:  # those before it could not be used
-            read, place = self._read.popleft()
+            read, shard, start, end = self._read.popleft()
         if not np.isfinite(vector).all():
             raise CapivaraError(f"{sample.key}: the model gives an embedding that is not finite", "take another model")
         self._count += 1
         self._arrays.put("features", vector)
-        self._arrays.put("shard", [place.shard])
-        self._arrays.put("span", [place.start, place.end])
+        self._arrays.put("shard", [shard])
+        self._arrays.put("span", [start, end])
         self._arrays.put_word("keys", "key_bounds", sample.key.encode("utf-8", "surrogateescape"))

@@ -12,8 +12,7 @@ from support.made import a_sample, shard_bytes
 
 from capivara_cli.commands.searching import exact, terminal_images
 from capivara_cli.errors import CapivaraError
-from capivara_cli.shards.archive import ShardReader
-from capivara_cli.shards.places import read_back, reading_places
+from capivara_cli.shards.archive import read_back, reading
 
 
 def strange_tar() -> bytes:
@@ -35,20 +34,26 @@ def strange_tar() -> bytes:
     return out.getvalue() + pax.getvalue() + shard_bytes([a_sample("last")])
 
 
-def test_samples_and_their_places_are_those_of_the_shard_reader(tmp_path: Path) -> None:
-    path = tmp_path / "strange.tar"
+def test_every_sample_is_read_back_from_its_bytes(tmp_path: Path) -> None:
+    path, copy = tmp_path / "strange.tar", io.BytesIO()
     path.write_bytes(strange_tar())
-    reader = ShardReader(io.BytesIO(path.read_bytes()), "strange")
-    expected = list(reader)
-    with reading_places(str(path), 3) as places:
-        found = list(places)
-    assert [sample for sample, _ in found] == expected and len(expected) == 7
-    assert places.duplicates == reader.duplicates == 1
-    for sample, place in found:
-        assert place.shard == 3
-        assert read_back(str(path), place, sample.key) == sample
+    with reading(str(path), copy) as reader:
+        found = [(sample, reader.start, reader.end) for sample in reader]
+    assert [sample.key for sample, _, _ in found] == [
+        "d/one",
+        "README",
+        "x" * 140,
+        "two",
+        "three",
+        f"é{'y' * 120}",
+        "last",
+    ]
+    assert found[0][1:] == (0, 2560)  # a directory, and two members of a header and a block each
+    assert copy.getvalue() == path.read_bytes()
+    for sample, start, end in found:
+        assert read_back(str(path), start, end, sample.key) == sample
     with pytest.raises(CapivaraError, match="'two' is not where it was"):
-        read_back(str(path), found[0][1], "two")
+        read_back(str(path), *found[0][1:], "two")
 
 
 def units(count: int, dim: int, seed: int) -> np.ndarray:
