@@ -17,7 +17,7 @@ from capivara_cli.pipeline.command import Invocation
 from capivara_cli.pipeline.options import (
     Settings,
     build,
-    check_bounds,
+    check_options,
     default_of,
     flag_of,
     option_fields,
@@ -55,7 +55,7 @@ def typer_function(
             build(cls, **{each.name: values[each.name] for each in option_fields(cls)}) for cls in classes
         ]
         for each in built:
-            check_bounds(each)
+            check_options(each)
         call(*([values["inputs"] or []] if argument is not None else []), *built)
 
     function.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]

@@ -11,12 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from capivara_cli import console, languages, registry
+from capivara_cli import console, registry
 from capivara_cli.errors import CapivaraError, UsageError, unknown
 from capivara_cli.models.clip_files import DEFAULT_MODEL
 from capivara_cli.pipeline.command import command
 from capivara_cli.pipeline.env import Env
-from capivara_cli.pipeline.options import opt
+from capivara_cli.pipeline.option_kinds import Languages, Names
+from capivara_cli.pipeline.options import opt, parsed
 from capivara_cli.pipeline.source import default_inputs
 
 if TYPE_CHECKING:
@@ -29,14 +30,18 @@ if TYPE_CHECKING:
 class Options:
     model: str = opt("", "model to evaluate [default: xlm-roberta-base-ViT-B-32, or the run folders among the targets]")
     pretrained: str = opt("", "its weights, for an open_clip architecture")
-    lang: str = opt("all", "languages, separated by commas; all: those there are captions in")
+    lang: str = opt("all", "languages, separated by commas; all: those there are captions in", kind=Languages("all"))
     data: str = opt("", "folder of an eval set that you have a copy of")
     split: str = opt("test", "split of an eval set")
     k: str = opt("1,5,10", "ranks of recall at k, separated by commas")
     mode: str = opt(
-        "zero-shot", "classification: zero-shot, linear-probe, few-shot (of 5 classes by 5 images), by commas"
+        "zero-shot",
+        "classification: zero-shot, linear-probe, few-shot (of 5 classes by 5 images), by commas",
+        kind=Names(("zero-shot", "linear-probe", "few-shot"), "mode"),
     )
-    train: str = opt("", "shards with classes to fit a linear probe on [default: the train split of the eval set]")
+    train: str = opt(
+        "", "shards with classes to fit a linear probe on [default: the train split of the eval set]", kind=Names()
+    )
     classes: str = opt("", "file of class names: one per line, or JSON {lang: [names]}")
     templates: str = opt("", "file of prompts with {} or {c} for the name: one per line, or JSON {lang: [prompts]}")
     labels: str = opt(
@@ -45,7 +50,7 @@ class Options:
     prompt: str = opt("", "hard prompt: a text with {} where each caption goes, such as 'a photo of {}'")
     translate_queries: bool = opt(False, "translate captions and prompts into English before they are embedded")
     translator: str = opt("auto", "for what a set lacks in a language, and for translated queries; auto: argos")
-    table: str = opt("", "write the results to these files too, separated by commas: .csv, .md or .tex")
+    table: str = opt("", "write the results to these files too, separated by commas: .csv, .md or .tex", kind=Names())
     batch_size: int = opt(64, "images embedded at a time", min=1)
 
     def check(self) -> None:
@@ -61,7 +66,7 @@ class Options:
 
     @property
     def table_files(self) -> list[Path]:
-        return [Path(name.strip()) for name in self.table.split(",") if name.strip()]
+        return [Path(name) for name in parsed(self, "table")]
 
 
 @dataclass(frozen=True)
@@ -73,8 +78,8 @@ class _Targets:
 
 def _eval(inputs: list[str], options: Options, env: Env) -> dict[str, Any]:
     """Recall both ways, its mean, classification, and the disparity between languages, with their intervals."""
-    targets, ks, langs = sort_targets(inputs, options.labels), ranks(options.k), wanted_languages(options.lang)
-    modes = wanted_modes(options.mode)
+    targets, ks, langs = sort_targets(inputs, options.labels), ranks(options.k), list(parsed(options, "lang"))
+    modes = parsed(options, "mode")
     options.check()
 
     from capivara_cli.evaluation import compare
@@ -126,8 +131,8 @@ def _estimate(inputs: list[str], options: Options, env: Env, rehearsal: Rehearsa
 
     there = [text for text in inputs if text not in rehearsal.runs and text not in rehearsal.made]
     planned = [text for text in inputs if text in rehearsal.runs]
-    targets, langs = sort_targets(there, options.labels), wanted_languages(options.lang)
-    _ = ranks(options.k), wanted_modes(options.mode)
+    targets, langs = sort_targets(there, options.labels), list(parsed(options, "lang"))
+    ranks(options.k)
     options.check()
     shards = targets.shards + [text for text in inputs if text in rehearsal.made]
     runs = [*targets.runs, *planned]
@@ -152,7 +157,7 @@ def _opened(
     from capivara_cli.evaluation.targets import NamedSet, Request, ShardSet
 
     classes, templates = classnames.read(options.classes, options.templates, langs)
-    train = [part.strip() for part in options.train.split(",") if part.strip()]
+    train = list(parsed(options, "train"))
     probes = any(mode != "zero-shot" for mode in modes)
     request = Request(langs, options.data, options.split, options.translator, classes, templates, probes, train)
     opened: list[NamedSet | ShardSet] = [NamedSet(spec, request, env) for spec in targets.sets]
@@ -188,29 +193,6 @@ def ranks(text: str) -> list[int]:
     if not all(part.isdecimal() and int(part) > 0 for part in parts) or len(set(parts)) < len(parts):
         raise UsageError(f"--k {text}: must be different whole numbers above 0, separated by commas, such as 1,5,10")
     return sorted(int(part) for part in parts)
-
-
-def wanted_languages(text: str) -> list[str]:
-    """``pt,hi`` -> ["pt", "hi"]; [] for ``all``."""
-    if text.strip() == "all":
-        return []
-    names = [part.strip() for part in text.split(",") if part.strip()]
-    if not names:
-        raise UsageError("--lang is empty: give languages such as pt,hi, or all")
-    return list(dict.fromkeys(languages.get(name).code for name in names))
-
-
-def wanted_modes(text: str) -> list[str]:
-    """``zero-shot,few-shot`` -> ["zero-shot", "few-shot"]."""
-    known = ("zero-shot", "linear-probe", "few-shot")
-    modes = [part.strip() for part in text.split(",") if part.strip()]
-    for mode in modes:
-        if mode not in known:
-            error = unknown("mode", mode, known)
-            raise UsageError(error.message)
-    if not modes:
-        raise UsageError("--mode is empty", ", ".join(known))
-    return list(dict.fromkeys(modes))
 
 
 def _contenders(runs: Sequence[str], options: Options, env: Env) -> list[Contender]:

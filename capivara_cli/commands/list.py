@@ -85,7 +85,7 @@ def _languages() -> Rows:
         pairs: Iterable[tuple[str, str]] = getattr(registry.module("translators", translator), "installed", tuple)()
         for start, end in pairs:
             into.setdefault(_code(end), {})[f"{translator} from {_code(start)}"] = None
-    known = (languages.get(code) for code in languages.codes())
+    known = (languages.get(code) for code in languages.all_codes())
     return [
         {
             "code": each.code,

@@ -19,7 +19,8 @@ from capivara_cli import console, languages, registry
 from capivara_cli.errors import CapivaraError, UsageError
 from capivara_cli.pipeline.command import command
 from capivara_cli.pipeline.env import Env
-from capivara_cli.pipeline.options import opt
+from capivara_cli.pipeline.option_kinds import Languages
+from capivara_cli.pipeline.options import opt, parsed
 from capivara_cli.shards.inputs import find_shards
 from capivara_cli.storage.files import replace_text
 
@@ -38,7 +39,11 @@ _STREAM = "-"
 class Options:
     model: str = opt("", "model, or run folder [default: xlm-roberta-base-ViT-B-32]")
     pretrained: str = opt("", "its weights, for an open_clip architecture")
-    lang: str = opt("auto", "language of the query; auto: that of the run, else not told to the model")
+    lang: str = opt(
+        "auto",
+        "language of the query; auto: that of the run, else not told to the model",
+        kind=Languages("auto", one=True),
+    )
     k: int = opt(10, "images to show for each query", min=1)
     image: str = opt("", "look for images like this file instead")
     queries: str = opt("", "file with one query per line; -: standard input")
@@ -123,16 +128,14 @@ def _holds_shards(text: str) -> bool:
 
 def _language(options: Options) -> str:
     """The code of the query's language, "" when it is not known."""
-    if not options.lang.strip():
-        raise UsageError("--lang is empty: give the language of the query, such as pt, or leave it out")
-    if options.lang != "auto":
-        return languages.get(options.lang.strip()).code
+    if found := parsed(options, "lang"):
+        return found[0]
     if not (Path(options.model) / "run.json").is_file():
         return ""
     from capivara_cli.models.run_folder import open_run
 
-    taught = str(open_run(Path(options.model)).document["request"].get("lang", "")).split(",")
-    return taught[0].strip() if len(taught) == 1 else ""
+    taught = languages.codes(str(open_run(Path(options.model)).document["request"].get("lang", "")))
+    return taught[0] if len(taught) == 1 else ""
 
 
 def _model(options: Options, env: Env) -> Clip:

@@ -11,11 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from capivara_cli import console, languages
+from capivara_cli import console
 from capivara_cli.errors import BadSample
 from capivara_cli.pipeline.command import command
 from capivara_cli.pipeline.env import Env
-from capivara_cli.pipeline.options import opt
+from capivara_cli.pipeline.option_kinds import Languages
+from capivara_cli.pipeline.options import opt, parsed
 from capivara_cli.pipeline.typed import steps_of
 from capivara_cli.reports.samples_page import View, by_language, html_page
 from capivara_cli.shards.sample import Caption, Sample
@@ -30,12 +31,12 @@ class Options:
     """What to show of which samples."""
 
     n: int = opt(5, "samples to show, from the first on", min=1)
-    lang: str = opt("", "only captions in these languages, comma-separated [default: all]")
+    lang: str = opt("", "only captions in these languages, comma-separated [default: all]", kind=Languages("all"))
     html: str = opt("", "write one HTML page with thumbnails to this file")
 
     @property
     def codes(self) -> set[str]:
-        return {languages.get(name).code for name in self.lang.split(",") if name.strip()}
+        return set(parsed(self, "lang"))
 
 
 @command("show", Options)

@@ -7,6 +7,7 @@ ISO 639-3, which Apertium's mode names follow.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Container
 from dataclasses import dataclass
 from functools import cache
@@ -74,9 +75,17 @@ def _fold(name: str) -> str:
     return " ".join(name.casefold().replace("_", "-").split())
 
 
-def codes() -> list[str]:
-    """Every BCP-47 code, sorted."""
+def all_codes() -> list[str]:
+    """The BCP-47 code of every language in the table, sorted."""
     return sorted(_languages())
+
+
+def codes(text: str) -> tuple[str, ...]:
+    """``"Hindi, xho, kgp"`` -> ("hi", "xh", "kgp"): the codes of a list, each once; a name nobody knows stays as it is.
+
+    For lists that were checked when they were typed, as in a ``run.json``. "" gives ().
+    """
+    return tuple(dict.fromkeys(code_of(name) for item in text.split(",") if (name := item.strip())))
 
 
 def knows(code: str) -> bool:
@@ -110,6 +119,19 @@ def code_of(lang: str) -> str:
         return get(lang).code
     except CapivaraError:
         return lang
+
+
+def code_or_unlisted(name: str) -> str:
+    """The code of a language; a well-formed code that is not in the table (``kgp``) as it is.
+
+    Raises ``CapivaraError`` for anything else.
+    """
+    try:
+        return get(name).code
+    except CapivaraError:
+        if not re.fullmatch(r"[a-z]{2,3}(-\w+)*", name):
+            raise
+        return name
 
 
 def _is_region(part: str) -> bool:

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 
-from capivara_cli.errors import UsageError
 from capivara_cli.languages import Language, get
 from capivara_cli.languages.scripts import written_in
 
@@ -101,25 +100,16 @@ _GUARDS: dict[str, tuple[str, Callable[[Pair], bool]]] = {
     "junk": ("junk that translators are known for", _is_junk),
     "language": ("in another language", _in_another_language),
 }
-
-
-def parse(text: str) -> tuple[str, ...]:
-    """``all``, ``none`` or names separated by commas -> the guards, in the order in which they look."""
-    if text in ("all", "none"):
-        return tuple(_GUARDS) if text == "all" else ()
-    names = [part.strip() for part in text.split(",") if part.strip()]
-    for name in names:
-        if name not in _GUARDS:
-            raise UsageError(f"--guards: there is no guard {name!r}", f"all, none, or some of {','.join(_GUARDS)}")
-    return tuple(name for name in _GUARDS if name in names)
+NAMES = tuple(_GUARDS)
+"""The checks in the order in which they are made."""
 
 
 @lru_cache(maxsize=10_000)  # captions come again and again
 def objection(text: str, translation: str, source: str, target: str, names: tuple[str, ...]) -> str | None:
     """What is wrong with a translation between two languages, in words for a count; None when nothing is.
 
-    >>> objection("a dog on a beach", "a dog on a beach", "en", "pt", parse("all"))
+    >>> objection("a dog on a beach", "a dog on a beach", "en", "pt", NAMES)
     'a copy of the source'
     """
     pair = Pair(text, translation, get(source), get(target))
-    return next((words for words, look in (_GUARDS[name] for name in names) if look(pair)), None)
+    return next((words for name, (words, fails) in _GUARDS.items() if name in names and fails(pair)), None)

@@ -9,9 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import MISSING, Field, dataclass, field, fields, replace
-from typing import Any, TypeVar, get_type_hints
+from typing import Any, Protocol, TypeVar, get_type_hints
 
-from capivara_cli.errors import UsageError
+from capivara_cli.errors import CapivaraError, UsageError
+
+
+class Kind(Protocol):
+    """What an option's text means, see ``option_kinds``: ``parse`` raises ``CapivaraError`` for a text it refuses."""
+
+    def parse(self, text: str, /) -> tuple[str, ...]: ...
+
 
 T = TypeVar("T")
 
@@ -25,12 +32,16 @@ def opt(
     metavar: str = "",
     envvar: str = "",
     tuning: bool = False,
+    kind: Kind | None = None,
 ) -> Any:
     """A field of an options dataclass: the one place that knows its default, help and bounds; its name is the flag.
 
     ``tuning`` marks an option that changes speed or memory, not results: it may differ when a run is resumed.
+    ``kind`` is for a text that holds a list: the field keeps the text, ``parsed`` gives the list.
     """
-    metadata = {"help": help, "min": min, "max": max, "metavar": metavar, "envvar": envvar, "tuning": tuning}
+    metadata = {
+        "help": help, "min": min, "max": max, "metavar": metavar, "envvar": envvar, "tuning": tuning, "kind": kind
+    }  # fmt: skip
     return field(default=default, metadata=metadata)
 
 
@@ -93,6 +104,21 @@ def _by_group(options: Any, values: dict[str, Any]) -> tuple[dict[str, Any], dic
     return own, inside
 
 
+def parsed(options: Any, name: str) -> tuple[str, ...]:
+    """The list that an option holds, parsed by its kind; () for an empty text where that is the default.
+
+    Raises ``UsageError`` that names the flag.
+    """
+    each = next(each for each in option_fields(options) if each.name == name)
+    text = option_values(options)[name]
+    if text == each.default == "":
+        return ()
+    try:
+        return each.metadata["kind"].parse(text)  # type: ignore[no-any-return]
+    except CapivaraError as error:
+        raise UsageError(f"{flag_of(name)}: {error.message}", error.hint) from error
+
+
 @dataclass(frozen=True)
 class Settings:
     """Options that every stage and command shares; only the seed changes what a sample becomes."""
@@ -119,10 +145,12 @@ class Settings:
     summary: str = opt("", "write the summary as JSON to this file")
 
 
-def check_bounds(options: Any) -> None:
-    """Raise ``UsageError`` for a value outside the bounds its field declares."""
+def check_options(options: Any) -> None:
+    """Raise ``UsageError`` for a number outside the bounds of its field, or a list that the field's kind refuses."""
     values = option_values(options)
     for each in option_fields(options):
+        if each.metadata.get("kind"):
+            parsed(options, each.name)
         value, low, high = values[each.name], each.metadata.get("min"), each.metadata.get("max")
         flag = flag_of(each.name)
         if isinstance(value, bool) or not isinstance(value, (int, float)):

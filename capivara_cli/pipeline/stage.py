@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from capivara_cli.pipeline.env import Env
-from capivara_cli.pipeline.options import option_fields, option_values
+from capivara_cli.pipeline.options import check_options, option_fields, option_values
 from capivara_cli.urls import public_url
 
 if TYPE_CHECKING:
@@ -61,7 +61,8 @@ class Stage:
     keeps: Callable[[Any], float] | None = None
 
     def check(self, options: Any) -> None:
-        """Raise at once what can be known to be wrong before any sample is read."""
+        """Raise ``CapivaraError`` for options that are wrong, before any sample is read."""
+        check_options(options)
         check = getattr(options, "check", None)
         if check is not None:
             check()

@@ -8,13 +8,13 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
+from capivara_cli import languages
 from capivara_cli.errors import CapivaraError
 from capivara_cli.evaluation import examples
 from capivara_cli.evaluation.compare import LanguageAnswers
 from capivara_cli.evaluation.examples import QueryPool
 from capivara_cli.evaluation.measure import Contender, EvalData
 from capivara_cli.evaluation.results import EvalResults
-from capivara_cli.languages import code_of
 from capivara_cli.models.run_folder import RunDir
 from capivara_cli.shards.sample import Sample
 from capivara_cli.storage.files import replace_text
@@ -83,6 +83,6 @@ class ResultsWriter:
                 examples.save(folder / "examples", picked, functools.partial(iter, again))
 
 
-def _trained_languages(contender: Contender) -> list[str]:
+def _trained_languages(contender: Contender) -> tuple[str, ...]:
     request = RunDir(Path(contender.folder)).document.get("request", {})
-    return [code_of(lang.strip()) for lang in str(request.get("lang", "")).split(",") if lang.strip()]
+    return languages.codes(str(request.get("lang", "")))

@@ -14,6 +14,7 @@ from capivara_cli.languages.caption_cleaning import Cleaner
 from capivara_cli.models.generation import Decoding, Draw, Setup, seed_of
 from capivara_cli.pipeline.batches import map_batched
 from capivara_cli.pipeline.env import Env
+from capivara_cli.pipeline.option_kinds import Languages
 from capivara_cli.pipeline.options import opt
 from capivara_cli.pipeline.stage import stage
 from capivara_cli.shards.archive import Stream
@@ -49,7 +50,7 @@ class Captioner(Protocol):
 class Options:
     n: int = opt(10, "captions per image: one per prefix; more than there are prefixes are sampled", min=1)
     captioner: str = opt("blip2", "blip2, blip2:MODEL, hf:MODEL, openai:MODEL or toy; MODEL is ORG/NAME or a folder")
-    lang: str = opt("en", "language of the captions, for a captioner that writes it")
+    lang: str = opt("en", "language of the captions, for a captioner that writes it", kind=Languages(one=True))
     prefixes: str = opt(
         "", "file with a prefix (or a request) per line, instead of the captioner's own", metavar="FILE"
     )
@@ -71,7 +72,6 @@ class Options:
 
     def check(self) -> None:
         registry.check("captioners", self.captioner)
-        languages.get(self.lang)
         if self.bits not in (0, 4, 8):
             raise UsageError(f"--bits {self.bits}: 8 or 4, or 0 for the weights as they are")
         if self.beams > 1 and self.temperature:

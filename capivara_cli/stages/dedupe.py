@@ -6,11 +6,10 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from capivara_cli import languages
-from capivara_cli.errors import UsageError
 from capivara_cli.models.clip_files import DEFAULT_MODEL, check_model
 from capivara_cli.pipeline.env import Env
-from capivara_cli.pipeline.options import opt
+from capivara_cli.pipeline.option_kinds import Languages, Names
+from capivara_cli.pipeline.options import opt, parsed
 from capivara_cli.pipeline.stage import Arrays, Corpus, stage
 from capivara_cli.shards.archive import Stream
 from capivara_cli.stages.deduplication.captions import CaptionSettings, with_fewer_captions
@@ -27,7 +26,7 @@ if TYPE_CHECKING:
 class Options:
     threshold: float = opt(0.3, "captions more similar than this are near-duplicates", min=0, max=1)
     k_min: int = opt(3, "keep at least this many captions of a language", min=1)
-    lang: str = opt("", "only captions in these languages, comma-separated [default: all]")
+    lang: str = opt("", "only captions in these languages, comma-separated [default: all]", kind=Languages("all"))
     paper: bool = opt(
         False, "Algorithm 1 as published: compares words, may keep fewer than --k-min, loses unusual captions"
     )
@@ -44,13 +43,16 @@ class Options:
     model: str = opt(DEFAULT_MODEL, "embedding: the model, as for filter; embeddings that filter stored are used")
     pretrained: str = opt("", "open_clip weights [default: the paper's, laion5b_s13b_b90k, for its model]")
     against: str = opt("", "remove images of these eval sets and shards, comma-separated: xtd,flickr30k,heldout/")
-    against_by: str = opt("id,bytes,phash", "how an image is recognised there: id, bytes, phash, embedding")
+    against_by: str = opt(
+        "id,bytes,phash",
+        "how an image is recognised there: id, bytes, phash, embedding",
+        kind=Names(tuple(WAYS), "way"),
+    )
     data: str = opt("", "folder with your copy of an eval set, as for eval")
     split: str = opt("test", "split of the eval sets")
     batch_size: int = opt(64, "images examined at once", min=1, tuning=True)
 
     def check(self) -> None:
-        _ = self.codes, self.ways
         if self.against:
             sets_of(self.against)
         if self.embeds:
@@ -59,17 +61,13 @@ class Options:
     @property
     def codes(self) -> frozenset[str]:
         """The languages to work on, empty for all."""
-        return frozenset(languages.get(part.strip()).code for part in self.lang.split(",") if part.strip())
+        return frozenset(parsed(self, "lang"))
 
     @property
     def ways(self) -> tuple[str, ...]:
         """``--against-by`` in the order of ``WAYS``; () without ``--against``."""
-        asked = [part.strip() for part in self.against_by.split(",") if part.strip()]
-        if wrong := [way for way in asked if way not in WAYS]:
-            raise UsageError(f"--against-by {wrong[0]}: there is {', '.join(WAYS)}")
-        if self.against and not asked:
-            raise UsageError("--against-by: names no way", f"there is {', '.join(WAYS)}")
-        return tuple(way for way in WAYS if way in asked) if self.against else ()
+        asked = parsed(self, "against_by") if self.against else ()
+        return tuple(way for way in WAYS if way in asked)
 
     @property
     def needed_facts(self) -> frozenset[str]:

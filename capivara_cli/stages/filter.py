@@ -6,11 +6,11 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from capivara_cli import languages
 from capivara_cli.errors import CapivaraError
 from capivara_cli.models.clip_files import DEFAULT_MODEL, check_model
 from capivara_cli.pipeline.env import Env
-from capivara_cli.pipeline.options import opt
+from capivara_cli.pipeline.option_kinds import Languages, Names
+from capivara_cli.pipeline.options import opt, parsed
 from capivara_cli.pipeline.stage import Arrays, Corpus, stage
 from capivara_cli.shards.archive import Stream
 from capivara_cli.shards.embedding import with_embedding
@@ -54,7 +54,9 @@ class Options:
         0.3, "threshold-diversity: captions more similar than this are near-duplicates", min=0, max=1
     )
     per_lang: bool = opt(True, "select within each language; --no-per-lang: among all captions of an image")
-    lang: str = opt("", "score and select only captions in these languages, comma-separated [default: all]")
+    lang: str = opt(
+        "", "score and select only captions in these languages, comma-separated [default: all]", kind=Languages("all")
+    )
     level: Literal["caption", "image"] = opt("caption", "what a threshold or share removes: captions, or whole samples")
     on: Literal["best", "first", "mean"] = opt("best", "with --level image: the score that decides about a sample")
     score_by: Literal["own", "original", "best"] = opt(
@@ -63,7 +65,11 @@ class Options:
     )
     top_fraction: float = opt(1.0, "keep this share of all scores in the corpus, the best ones", min=0, max=1)
     quantile: float = opt(0.0, "remove what scores below this quantile of the corpus", min=0, max=1)
-    rules: str = opt("", "rules for captions: all, or some of length,script,junk,language,boilerplate")
+    rules: str = opt(
+        "",
+        "rules for captions: all, or some of length,script,junk,language,boilerplate",
+        kind=Names(text_rules.NAMES, "rule", all=True),
+    )
     min_words: int = opt(2, "length: fewest words (estimated in scripts without spaces between words)", min=0)
     max_words: int = opt(80, "length: most words; 0: no limit", min=0)
     min_chars: int = opt(6, "length: fewest characters (wide ones, as in Chinese, count twice)", min=0)
@@ -79,19 +85,18 @@ class Options:
     batch_size: int = opt(64, "images embedded at once", min=1)
 
     def check(self) -> None:
-        _ = self.codes, self.text_rules
         if self.score:
             check_model(self.model, self.pretrained)
 
     @property
     def codes(self) -> frozenset[str]:
         """The languages to work on, empty for all."""
-        return frozenset(languages.get(part.strip()).code for part in self.lang.split(",") if part.strip())
+        return frozenset(parsed(self, "lang"))
 
     @property
     def text_rules(self) -> TextRules:
         bounds = self.min_words, self.max_words, self.min_chars, self.max_chars
-        return TextRules(text_rules.parse(self.rules), *bounds)
+        return TextRules(parsed(self, "rules"), *bounds)
 
     @property
     def image_rules(self) -> ImageRules:

@@ -12,7 +12,8 @@ from capivara_cli.languages import Language, code_of, scripts
 from capivara_cli.models.generation import Ask, Decoding, Setup, seed_of
 from capivara_cli.pipeline.batches import map_texts
 from capivara_cli.pipeline.env import Env
-from capivara_cli.pipeline.options import opt
+from capivara_cli.pipeline.option_kinds import Languages
+from capivara_cli.pipeline.options import opt, parsed
 from capivara_cli.pipeline.stage import stage
 from capivara_cli.shards.archive import Stream
 from capivara_cli.shards.sample import Caption, Sample, captions_in
@@ -45,7 +46,7 @@ class Options:
 
     n: int = opt(1, "rewrites per caption (LaCLIP: 4)", min=1)
     rewriter: str = opt("llm", "llm, llm:MODEL, openai:MODEL, eda, back-translation or toy")
-    lang: str = opt("en", "language of the captions that are rewritten")
+    lang: str = opt("en", "language of the captions that are rewritten", kind=Languages(one=True))
     tries: int = opt(3, "how often to ask before a caption stays without this rewrite", min=1)
     exemplars: str = opt(
         "",
@@ -56,7 +57,9 @@ class Options:
     temperature: float = opt(0.9, "of the sampling (LaCLIP's)", min=0.01)
     top_p: float = opt(0.95, "of the sampling (LaCLIP's)", min=0.01, max=1)
     max_tokens: int = opt(77, "tokens of a rewrite (LaCLIP's)", min=1)
-    via: str = opt("de,fr,es,it", "back-translation: the languages to go through, one per rewrite, in turn")
+    via: str = opt(
+        "de,fr,es,it", "back-translation: the languages to go through, one per rewrite, in turn", kind=Languages()
+    )
     translator: str = opt("argos", "back-translation: who translates")
     synonyms: str = opt(
         "", "eda: a file with lines WORD<tab>SYNONYM,SYNONYM [default: WordNet, if found]", metavar="FILE"
@@ -77,8 +80,6 @@ class Options:
             synonyms(self.synonyms, language)
         if name == "back-translation":
             registry.check("translators", self.rewriter.partition(":")[2] or self.translator)
-            if not self.ways:
-                raise UsageError("--via: through which language?", "--via de,fr")
             if language in self.ways:
                 raise UsageError(f"--via {self.via}: the captions are in {language.name} already; see --lang")
         if self.bits not in (0, 4, 8):
@@ -87,8 +88,7 @@ class Options:
     @property
     def ways(self) -> list[Language]:
         """The languages of ``--via``, in turn."""
-        named = filter(None, (part.strip() for part in self.via.split(",")))
-        return list(dict.fromkeys(languages.get(name) for name in named))
+        return [languages.get(code) for code in parsed(self, "via")]
 
 
 @stage("rewrite", Options)

@@ -7,13 +7,14 @@ from typing import Any, NamedTuple, Protocol
 
 from capivara_cli import console, languages, registry
 from capivara_cli.errors import CapivaraError, UsageError
-from capivara_cli.languages import Language, code_of
+from capivara_cli.languages import code_of
 from capivara_cli.languages import translation_checks as guards
 from capivara_cli.languages.translation_memory import Remembering, TranslationMemory
 from capivara_cli.models.generation import Decoding, Setup
 from capivara_cli.pipeline.batches import map_texts
 from capivara_cli.pipeline.env import Env
-from capivara_cli.pipeline.options import opt
+from capivara_cli.pipeline.option_kinds import Languages, Names
+from capivara_cli.pipeline.options import opt, parsed
 from capivara_cli.pipeline.stage import stage
 from capivara_cli.shards.archive import Stream
 from capivara_cli.shards.sample import Caption, Sample, captions_in
@@ -50,8 +51,12 @@ class Translator(Protocol):
 
 @dataclass(frozen=True)
 class Options:
-    lang: str = opt("pt", "target languages, comma-separated: pt,hi,xh")
-    from_: str = opt("en", "language of the captions to translate; auto: each from its own, found out where unknown")
+    lang: str = opt("pt", "target languages, comma-separated: pt,hi,xh", kind=Languages())
+    from_: str = opt(
+        "en",
+        "language of the captions to translate; auto: each from its own, found out where unknown",
+        kind=Languages(AUTO, one=True),
+    )
     translator: str = opt(
         "argos", "auto, argos, nllb, opus, apertium … or NAME:VARIANT; see: capivara list translators"
     )
@@ -60,7 +65,11 @@ class Options:
     back_translate: bool = opt(
         False, "also translate each translation back, as one more caption in its source language"
     )
-    guards: str = opt("all", "what is left out: all, none, or some of empty,script,copy,repetition,junk,language")
+    guards: str = opt(
+        "all",
+        "what is left out: all, none, or some of empty,script,copy,repetition,junk,language",
+        kind=Names(guards.NAMES, "guard", all=True, none=True),
+    )
     beams: int = opt(0, "beams of the search; 0: as many as the translator is used to", min=0)
     cache: bool = opt(True, "remember translations on this machine, across runs", tuning=True)
     batch_size: int = opt(256, "samples translated together", min=1, tuning=True)
@@ -70,9 +79,6 @@ class Options:
 
     def check(self) -> None:
         registry.check("translators", self.translator)
-        guards.parse(self.guards)
-        if not self.targets:
-            raise UsageError("--lang: name at least one language")
         if self.source in self.targets:
             raise UsageError(f"--lang {self.from_}: the captions are translated from it; see --from")
         if self.package and self.translator != "argos":
@@ -81,14 +87,14 @@ class Options:
             raise UsageError(f"--only {self.only}: one of {', '.join(ONLY)}")
 
     @property
-    def source(self) -> Language | None:
-        """None: each caption has its own."""
-        return None if self.from_ == AUTO else languages.get(self.from_)
+    def source(self) -> str | None:
+        """The code of ``--from``; None for ``auto``: each caption has its own."""
+        return next(iter(parsed(self, "from_")), None)
 
     @property
-    def targets(self) -> list[Language]:
-        named = filter(None, (part.strip() for part in self.lang.split(",")))
-        return list(dict.fromkeys(languages.get(name) for name in named))
+    def targets(self) -> tuple[str, ...]:
+        """The codes of ``--lang``."""
+        return parsed(self, "lang")
 
 
 @stage("translate", Options)
@@ -114,10 +120,10 @@ def translate(samples: Stream, options: Options, env: Env) -> Stream:
 
 def _refuse_if_nothing_to_translate(options: Options, seen: dict[str, None]) -> None:
     source = options.source
-    wanted = {source.code} if source else seen.keys() - {target.code for target in options.targets}
-    if wanted & seen.keys() or all(target.code in seen for target in options.targets):
+    wanted = {source} if source else seen.keys() - set(options.targets)
+    if wanted & seen.keys() or all(target in seen for target in options.targets):
         return
-    name = f"{source.name} ({source.code})" if source else "a language to translate from"
+    name = f"{languages.get(source).name} ({source})" if source else "a language to translate from"
     raise CapivaraError(
         f"translate: no caption is in {name}; the captions are in {', '.join(seen) or 'no language: there are none'}",
         f"--from {next(iter(seen))} translates those" if seen else "capivara caption makes English ones",
@@ -179,7 +185,7 @@ class _Work:
         self.env = env
         self.source = options.source
         self.targets = options.targets
-        self.guards = guards.parse(options.guards)
+        self.guards = parsed(options, "guards")
         self.memory: TranslationMemory | None = (
             env.once("translation memory", TranslationMemory) if options.cache else None
         )
@@ -200,7 +206,7 @@ class _Work:
         results: list[list[Translation]] = [[] for _ in batch]
         for target in self.targets:
             sources = dict.fromkeys(source for item in batch for source, _ in item.wanted)
-            ways = {source: self._way(source, target.code) for source in sources}
+            ways = {source: self._way(source, target) for source in sources}
             lacking = [
                 [wish for wish in item.wanted if (way := ways[wish[0]]) and not way.is_there(wish[1], item.there)]
                 for item in batch
@@ -224,7 +230,7 @@ class _Work:
         """The language a caption is translated from; None when it is not the one asked for, or nobody can tell."""
         code = code_of(caption.lang)
         if self.source is not None:
-            return code if code == self.source.code else None
+            return code if code == self.source else None
         if languages.knows(code):
             return code
         from capivara_cli.languages import identify
@@ -270,7 +276,7 @@ class _Work:
                 captions.append(Caption(text, lang, by, of))
 
         if not item.wanted:
-            self.env.note(f"samples without a caption to translate from {self.source.code if self.source else 'any'}")
+            self.env.note(f"samples without a caption to translate from {self.source or 'any'}")
         for each in (Translation(*answer) for answer in made):
             if not each.by:
                 self.env.note(f"captions left alone: no translator from {each.source} to {each.target}")
@@ -298,7 +304,7 @@ class _Work:
         done = {
             (code, text)
             for code, text in wanted
-            if all((text, target.code) in there for target in self.targets if target.code != code)
+            if all((text, target) in there for target in self.targets if target != code)
         }
         return [each for each in captions if (code_of(each.lang), each.text) not in done or each.of is not None]
 

@@ -5,15 +5,14 @@ No module here imports torch: ``capivara train --help`` reads this file.
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from capivara_cli import languages
-from capivara_cli.errors import CapivaraError, UsageError
+from capivara_cli.errors import UsageError
 from capivara_cli.models.adapters.tuning import Tuning
 from capivara_cli.models.clip_files import DEFAULT_MODEL
-from capivara_cli.pipeline.options import group, opt, option_fields, option_values
+from capivara_cli.pipeline.option_kinds import Languages, Names
+from capivara_cli.pipeline.options import group, opt, option_fields, option_values, parsed
 from capivara_cli.training.schedule import Schedule
 
 _TERMS = ("clip", "siglip", "distill")
@@ -66,7 +65,9 @@ class CaptionChoice:
     """
 
     text_sampling: Literal["uniform", "weighted", "all"] = opt("uniform", "captions of an image per visit: one, or all")
-    text_weights: str = opt("", "for weighted: authors and weights, as in human=2,argos=1,*blip2*=0.5; others 1")
+    text_weights: str = opt(
+        "", "for weighted: authors and weights, as in human=2,argos=1,*blip2*=0.5; others 1", kind=Names()
+    )
     views: int = opt(0, "augmented views of each image, computed once; 0: the image as it is", min=0)
     shots: int = opt(0, "few-shot: number of images to train on; 0: all", min=0)
     split_seed: int = opt(42, "decides which images are held out, and which are the shots", min=0)
@@ -75,7 +76,7 @@ class CaptionChoice:
     def weights(self) -> dict[str, float]:
         """Weights by the author of a caption, patterns allowed. Raises ``UsageError`` for what is no weight."""
         found = {}
-        for part in split(self.text_weights):
+        for part in parsed(self, "text_weights"):
             name, equals, weight = part.rpartition("=")
             number = _number(weight)
             if not equals or number is None or number < 0:
@@ -102,7 +103,7 @@ class ModelSelection:
 class KeptLanguages:
     """Captions in languages that the model knows already and should not forget."""
 
-    keep_lang: str = opt("en", "languages that the model should not forget")
+    keep_lang: str = opt("en", "languages that the model should not forget", kind=Languages(unlisted=True))
     keep_share: float = opt(0.15, "share of each batch in those languages; 0: none, as in the paper", min=0, max=0.9)
     keep_weight: float = opt(
         4.0, "weight of the term that keeps those captions' embeddings as the base model has them", min=0
@@ -122,11 +123,16 @@ class Resources:
         False, "let torch.compile build the layers: a slow start; on a CPU slower steps too", tuning=True
     )
     checkpoint_every: int = opt(100, "steps between checkpoints; 0: never", min=0, tuning=True)
-    log: str = opt("", "trackers that get the metrics too: tensorboard, wandb, or both", tuning=True)
+    log: str = opt(
+        "",
+        "trackers that get the metrics too: tensorboard, wandb, or both",
+        tuning=True,
+        kind=Names(_TRACKERS, "tracker"),
+    )
 
     @property
     def trackers(self) -> list[str]:
-        return split(self.log)
+        return list(parsed(self, "log"))
 
 
 @dataclass(frozen=True)
@@ -137,7 +143,7 @@ class Options:
     matrices alone, where the paper's code has an L2 penalty on everything.
     """
 
-    lang: str = opt("", "language to learn, or several: hi or hi,xh")
+    lang: str = opt("", "language to learn, or several: hi or hi,xh", kind=Languages(unlisted=True))
     separately: bool = opt(False, "one run for each of the languages, instead of one for all")
     model: str = opt(DEFAULT_MODEL, "open_clip model, hf-hub:ORG/NAME, local-dir:PATH, mclip:NAME, a run, or toy")
     pretrained: str = opt("", "weights of an open_clip model: a tag or a file [default: laion5b_s13b_b90k]")
@@ -169,9 +175,6 @@ class Options:
             )
         if self.selection.patience and not self.selection.val:
             raise UsageError("--patience: there is nothing to wait for without --val", "as in: --val 0.05 --patience 5")
-        for name in self.resources.trackers:
-            if name not in _TRACKERS:
-                raise UsageError(f"--log {name}: there are {' and '.join(_TRACKERS)}")
         self.check_method(self.tuning.peft)
         if self.loss.align_weight and self.loss.align != "none" and set(terms) == {"distill"}:
             raise UsageError("--align: a term beside images; distill alone has none", "as in: --objective clip+distill")
@@ -184,13 +187,13 @@ class Options:
     @property
     def languages(self) -> list[str]:
         """BCP-47 codes of the languages to learn."""
-        return _languages(self.lang)
+        return list(parsed(self, "lang"))
 
     @property
     def kept(self) -> list[str]:
         """Languages of the kept share of a batch, without those that are learned anyway."""
         keep = self.keep
-        return [each for each in _languages(keep.keep_lang) if each not in self.languages] if keep.keep_share else []
+        return [each for each in parsed(keep, "keep_lang") if each not in self.languages] if keep.keep_share else []
 
     @property
     def request(self) -> dict[str, Any]:
@@ -200,26 +203,8 @@ class Options:
         return {key: value for key, value in option_values(self).items() if key not in aside}
 
 
-def split(text: str) -> list[str]:
-    """The items of a comma-separated list, each once."""
-    return list(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
-
-
 def _number(text: str) -> float | None:
     try:
         return float(text)
     except ValueError:
         return None
-
-
-def _languages(text: str) -> list[str]:
-    """BCP-47 codes of a comma-separated list. A code that no translator knows is taken as given."""
-    found = []
-    for name in split(text):
-        try:
-            found.append(languages.get(name).code)
-        except CapivaraError:
-            if not re.fullmatch(r"[a-z]{2,3}(-\w+)*", name):
-                raise
-            found.append(name)
-    return list(dict.fromkeys(found))

@@ -66,7 +66,7 @@ def test_every_command_has_help_version_and_quiet(name: str, tmp_path: Path) -> 
         (["split", "zip.tar"], 1, "zip.tar: not a tar"),
         (["split", "void.tar"], 1, "void.tar: empty"),
         (["caption", "good.tar", "--captioner", "stib"], 1, "there is no captioner 'stib'"),
-        (["translate", "good.tar", "--lang", "ptt"], 1, "ptt"),
+        (["translate", "good.tar", "--lang", "ptt"], 2, "--lang: there is no language 'ptt'"),
         (["filter", "good.tar", "--model", "no-such-model"], 1, "no-such-model"),
         (["run", "split | dedup", "good.tar"], 2, "did you mean dedupe?"),
         (["run"], 2, "what is the plan"),

@@ -262,7 +262,7 @@ def test_targets_and_ranks(shards, tmp_path):
     for wrong in ("", "0", "1,x", "5,5", "-1"):
         with pytest.raises(UsageError, match="--k"):
             ranks(wrong)
-    with pytest.raises(UsageError, match="--lang is empty"):
+    with pytest.raises(UsageError, match="--lang: a language is empty"):
         evaluate.run(["toy"], Options(lang=" , "), environment())
     with pytest.raises(CapivaraError, match="there is no language 'portugese' — did you mean pt"):
         evaluate.run(["toy"], Options(lang="portugese"), environment())

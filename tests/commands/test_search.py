@@ -343,7 +343,7 @@ def test_wrong_use_is_said(clip: Clip, scenes: list[Sample], shards: Callable[..
         (UsageError, "the query is empty", ["  ", folder], {}),
         (UsageError, "--image and --queries: one of them", [folder], {"image": "a", "queries": "b"}),
         (UsageError, "--queries -: standard input is the shards already", ["-"], {"queries": "-"}),
-        (UsageError, "--lang is empty", ["a", folder], {"lang": " "}),
+        (UsageError, "--lang: a language is empty", ["a", folder], {"lang": " "}),
         (CapivaraError, "there is no language 'klingonish'", ["a", folder], {"lang": "klingonish"}),
         (CapivaraError, "standard input can be read only once", ["a", "-", "-"], {}),
         (CapivaraError, "nowhere: no such file or folder", ["a", "nowhere"], {}),

@@ -10,7 +10,7 @@ from capivara_cli.languages.scripts import written_in
 
 
 def test_the_table_is_whole() -> None:
-    known = [languages.get(code) for code in languages.codes()]
+    known = [languages.get(code) for code in languages.all_codes()]
     assert len(known) == 213
     assert sum(bool(each.flores) for each in known) == 204  # FLORES-200 has 204 columns
     assert len({each.flores for each in known if each.flores}) == 204

@@ -13,7 +13,7 @@ from capivara_cli.pipeline.options import (
     Settings,
     build,
     changed,
-    check_bounds,
+    check_options,
     group,
     opt,
     option_fields,
@@ -51,7 +51,7 @@ def test_options_are_built_and_changed_by_name_whichever_group_they_are_in() -> 
 
 def test_bounds_hold_inside_groups() -> None:
     with pytest.raises(UsageError, match="--steps 0: must be at least 1"):
-        check_bounds(build(Options, steps=0))
+        check_options(build(Options, steps=0))
 
 
 def test_flags_of_groups_are_parsed_into_them_and_recorded_flat() -> None:

@@ -29,7 +29,7 @@ NAMES = [
     _named("a device that does not exist", "filter shards --model toy --device cudda", "--device cudda: cannot be used"),
     _named("a device that is not there", "caption shards --captioner toy --device cuda:7", "--device cuda:7: cannot be used"),
     _use("a guard that does not exist", "translate shards --translator toy --guards foo", "there is no guard 'foo'", shards),
-    _use("a logger that does not exist", "train shards --lang pt --model toy --log foo", "--log foo: there are", shards),
+    _use("a logger that does not exist", "train shards --lang pt --model toy --log foo", "--log: there is no tracker 'foo'; there are", shards),
 ]  # fmt: skip
 
 BOUNDS = [
@@ -48,7 +48,7 @@ BOUNDS = [
 ]  # fmt: skip
 
 LANGUAGES = [
-    _named("a language that does not exist: translate", "translate shards --lang klingon --translator toy",
+    _use("a language that does not exist: translate", "translate shards --lang klingon --translator toy",
            r"there is no language 'klingon' — did you mean kg \(Kongo\)"),
     _named("a language the translator lacks", "translate shards --lang es --translator toy",
            "no translator from en to es; from English there are en-hi, en-pt, en-xh"),

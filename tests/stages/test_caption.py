@@ -17,7 +17,7 @@ from capivara_cli.languages.caption_cleaning import Cleaner, goes_in_circles
 from capivara_cli.languages.prompts import PREFIXES
 from capivara_cli.models.generation import Decoding, Draw, Setup
 from capivara_cli.pipeline.env import Env
-from capivara_cli.pipeline.options import Settings, check_bounds
+from capivara_cli.pipeline.options import Settings, check_options
 from capivara_cli.shards.sample import Caption, Sample
 from capivara_cli.stages.caption import Options, caption
 from capivara_cli.stages.captioners import blip2
@@ -369,7 +369,7 @@ def test_going_in_circles() -> None:
 def test_mistakes_are_found_before_anything_is_read(options: dict[str, Any], message: str) -> None:
     given = Options(**options)
     with pytest.raises((CapivaraError, UsageError), match=message):
-        check_bounds(given)
+        check_options(given)
         given.check()
 
 

@@ -17,7 +17,7 @@ from capivara_cli.errors import CapivaraError
 from capivara_cli.models.clip import Clip, load_clip
 from capivara_cli.pipeline import engine
 from capivara_cli.pipeline.env import Env
-from capivara_cli.pipeline.options import Settings
+from capivara_cli.pipeline.options import Settings, check_options
 from capivara_cli.shards.archive import ShardReader
 from capivara_cli.shards.images import decode_image
 from capivara_cli.shards.sample import Caption, Sample, encode_json
@@ -181,7 +181,7 @@ def test_what_cannot_be_used_is_dropped_alone(clip: Clip) -> None:
 
 def test_an_unknown_language_is_said_first() -> None:
     with pytest.raises(CapivaraError, match="there is no language 'portugese'"):
-        Options(lang="portugese").check()
+        check_options(Options(lang="portugese"))
 
 
 def rejecting(clip: Clip, samples: list[Sample], **options: object) -> tuple[list[Sample], list[tuple[Sample, str]]]:

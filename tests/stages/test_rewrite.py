@@ -16,7 +16,7 @@ from capivara_cli.errors import CapivaraError
 from capivara_cli.models.generation import Ask
 from capivara_cli.pipeline.env import Env
 from capivara_cli.pipeline.journal import Journal
-from capivara_cli.pipeline.options import Settings
+from capivara_cli.pipeline.options import Settings, check_options
 from capivara_cli.shards.sample import Caption, Sample
 from capivara_cli.stages.rewrite import Answer, Options, loaded_as, objection, rewrite
 
@@ -237,7 +237,7 @@ def test_steps_that_differ_in_how_often_they_ask_share_a_rewriter() -> None:
         ({"exemplars": "plane"}, "there is no file or English set of exemplars 'plane'; there are alt, plain, short"),
         ({"rewriter": "eda", "synonyms": "/nowhere.tsv"}, "--synonyms /nowhere.tsv: cannot be read"),
         ({"rewriter": "back-translation", "via": "klingon"}, "there is no language 'klingon'"),
-        ({"rewriter": "back-translation", "via": ", "}, "--via: through which language"),
+        ({"rewriter": "back-translation", "via": ", "}, "--via: a language is empty"),
         ({"rewriter": "back-translation", "via": "de,eng"}, "--via de,eng: the captions are in English already"),
         ({"rewriter": "back-translation", "translator": "argus"}, "there is no translator 'argus'"),
         ({"rewriter": "back-translation:argus"}, "there is no translator 'argus'"),
@@ -245,6 +245,7 @@ def test_steps_that_differ_in_how_often_they_ask_share_a_rewriter() -> None:
 )
 def test_mistakes_are_found_before_anything_is_read(options: dict[str, Any], message: str) -> None:
     with pytest.raises(CapivaraError, match=message):
+        check_options(Options(**options))
         Options(**options).check()
 
 

@@ -13,7 +13,7 @@ from capivara_cli.languages import translation_memory
 from capivara_cli.languages.translation_memory import Remembering, TranslationMemory
 from capivara_cli.models.generation import Decoding, Setup
 from capivara_cli.pipeline.env import Env
-from capivara_cli.pipeline.options import Settings
+from capivara_cli.pipeline.options import Settings, check_options
 from capivara_cli.shards.sample import Caption, Sample
 from capivara_cli.stages.translate import Options, translate
 from capivara_cli.stages.translators._sentences import join, split
@@ -310,9 +310,9 @@ def test_sentences() -> None:
     ("options", "kind", "message"),
     [
         ({"translator": "argus"}, CapivaraError, "there is no translator 'argus'"),
-        ({"lang": "portugese"}, CapivaraError, "did you mean pt"),
-        ({"from_": "englisch"}, CapivaraError, "there is no language 'englisch'"),
-        ({"lang": " , "}, UsageError, "name at least one language"),
+        ({"lang": "portugese"}, UsageError, "did you mean pt"),
+        ({"from_": "englisch"}, UsageError, "--from: there is no language 'englisch'"),
+        ({"lang": " , "}, UsageError, "--lang: a language is empty"),
         ({"lang": "en,pt"}, UsageError, "--lang en: the captions are translated from it"),
         ({"guards": "copy,scripts"}, UsageError, "there is no guard 'scripts'"),
         ({"only": "human"}, UsageError, "--only human: one of all, original, synthetic"),
@@ -321,4 +321,5 @@ def test_sentences() -> None:
 )
 def test_mistakes_are_found_before_anything_is_read(options: dict[str, str], kind: type, message: str) -> None:
     with pytest.raises(kind, match=message):
-        Options(**options).check()  # type: ignore[arg-type]
+        check_options(found := Options(**options))  # type: ignore[arg-type]
+        found.check()

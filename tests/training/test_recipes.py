@@ -28,7 +28,7 @@ from capivara_cli.models.clip import load_clip
 from capivara_cli.models.generation import Decoding, Setup
 from capivara_cli.models.run_folder import RunDir
 from capivara_cli.pipeline.env import Env
-from capivara_cli.pipeline.options import Settings, build, changed
+from capivara_cli.pipeline.options import Settings, build, changed, check_options
 from capivara_cli.reports import card as cards
 from capivara_cli.shards.archive import reading
 from capivara_cli.shards.images import decode_image
@@ -273,13 +273,14 @@ def test_seeds_and_languages_apart(options: Options, data: Path, capsys: pytest.
         ({"text_weights": "human=2"}, "belong together"),
         ({"text_sampling": "weighted", "text_weights": "human"}, "not AUTHOR=WEIGHT"),
         ({"patience": 3}, "without --val"),
-        ({"log": "tensorbored"}, "--log tensorbored"),
+        ({"log": "tensorbored"}, "--log: there is no tracker 'tensorbored'; .* did you mean tensorboard"),
         ({"peft": "full", "views": 2}, "--peft full"),
         ({"objective": "distill", "align": "native"}, "a term beside images"),
     ],
 )
 def test_what_does_not_go_together_is_said_at_once(options: Options, changes: dict[str, Any], says: str) -> None:
     with pytest.raises(UsageError, match=says):
+        check_options(changed(options, **changes))
         changed(options, **changes).check()
 
 

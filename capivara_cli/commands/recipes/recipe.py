@@ -18,7 +18,7 @@ from typing import Any, NoReturn, get_type_hints
 from capivara_cli.cli.parameters import parse_command
 from capivara_cli.errors import CapivaraError, UsageError, unknown
 from capivara_cli.models.clip_files import DEFAULT_MODEL
-from capivara_cli.pipeline.options import Settings, check_bounds, flag_of, opt, option_fields, option_types
+from capivara_cli.pipeline.options import Settings, check_options, flag_of, opt, option_fields, option_types
 from capivara_cli.pipeline.stage import Stage
 from capivara_cli.registry import load_command, recipes
 
@@ -175,7 +175,7 @@ def _head(found: dict[str, Any], shown: str) -> Head:
     given: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in found.items()}
     head = Head(**given)
     try:
-        check_bounds(head)
+        check_options(head)
     except UsageError as error:
         raise CapivaraError(f"{shown}: {error.message.removeprefix('--')}") from error
     return head

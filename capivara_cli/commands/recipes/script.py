@@ -80,7 +80,7 @@ class Script:
         """Whether a step translates into the language that is taught: held-out captions need that step, too."""
         if part.command != "translate":
             return False
-        return self.lang in {each.code for each in parse(part.words(self._values), "translate").targets}
+        return self.lang in parse(part.words(self._values), "translate").targets
 
     @property
     def _model(self) -> list[str]:
@@ -145,7 +145,7 @@ class Script:
             for target in options.targets if source else []:
                 spec = f"argos:{options.package}" if options.package else options.translator
                 setup = Setup("cpu", base_url=options.base_url)
-                registry.load("translators", spec, source=source.code, target=target.code, setup=setup)
+                registry.load("translators", spec, source=source, target=target, setup=setup)
 
     def _steps(self, name: str) -> list[Step]:
         plan = _plan([part.words(self._values) for part in self.recipe.plan if part.command == name])

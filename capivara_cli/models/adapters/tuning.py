@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from capivara_cli.pipeline.options import opt
+from capivara_cli.pipeline.option_kinds import Names
+from capivara_cli.pipeline.options import opt, parsed
 
 _NAMES = {
     "method": "peft", "rank": "lora_r", "alpha": "lora_alpha", "dropout": "lora_dropout", "targets": "lora_targets",
@@ -30,9 +31,11 @@ class Tuning:
     lora_r: int = opt(8, "rank of LoRA", min=1)
     lora_alpha: float = opt(8.0, "alpha of LoRA: its output is scaled by alpha / rank", min=0)
     lora_dropout: float = opt(0.0, "dropout before LoRA", min=0, max=1)
-    lora_targets: str = opt("", "linear modules that get LoRA [default: query,value, or the tower's names for them]")
+    lora_targets: str = opt(
+        "", "linear modules that get LoRA [default: query,value, or the tower's names for them]", kind=Names()
+    )
     lora_init: str = opt("", "initial values of LoRA, by peft's name: pissa, olora, loftq, … [default: peft's own]")
-    lora_use: str = opt("", "variants of LoRA, by peft's names: dora, rslora, or several")
+    lora_use: str = opt("", "variants of LoRA, by peft's names: dora, rslora, or several", kind=Names())
     projection: bool | None = opt(None, "train the projection of the text tower too [default: with lora]")
     layernorm: bool | None = opt(None, "train the layers' LayerNorms too [default: with adapter and compacter]")
     adapter_dim: int = opt(24, "width of the adapters' bottleneck", min=1)
@@ -51,12 +54,12 @@ class Tuning:
     @property
     def targets(self) -> list[str]:
         """The linear modules named for LoRA; none for the tower's usual ones."""
-        return _names(self.lora_targets)
+        return list(parsed(self, "lora_targets"))
 
     @property
     def peft_options(self) -> dict[str, Any]:
         """Further fields of peft's LoraConfig: ``use_dora``, ``use_rslora``, ``init_lora_weights`` …"""
-        variants: dict[str, Any] = {f"use_{name}": True for name in _names(self.lora_use)}
+        variants: dict[str, Any] = {f"use_{name}": True for name in parsed(self, "lora_use")}
         return variants | ({"init_lora_weights": self.lora_init} if self.lora_init else {})
 
     def to_json(self) -> dict[str, Any]:
@@ -80,7 +83,3 @@ def lora_extras(config: dict[str, Any]) -> dict[str, Any]:
     names = [name.removeprefix("use_") for name in ("use_dora", "use_rslora") if config.get(name)]
     moves = isinstance(how, str) and how not in ("gaussian", "orthogonal")
     return {"lora_use": ",".join(names), "lora_init": str(how) if moves else ""}
-
-
-def _names(text: str) -> list[str]:
-    return list(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))

@@ -36,8 +36,7 @@ class Run:
     @property
     def languages(self) -> list[str]:
         """The codes of the languages that were taught."""
-        named = str(self.request.get("lang", "")).split(",")
-        return list(dict.fromkeys(languages.code_of(part.strip()) for part in named if part.strip()))
+        return list(languages.codes(str(self.request.get("lang", ""))))
 
     @property
     def base(self) -> str:

@@ -12,7 +12,6 @@ from functools import cache, lru_cache
 from pathlib import Path
 
 from capivara_cli import languages
-from capivara_cli.errors import UsageError
 from capivara_cli.languages.caption_cleaning import goes_in_circles
 from capivara_cli.languages.scripts import mostly_written_in
 
@@ -62,8 +61,8 @@ class TextRules:
 
 @lru_cache(maxsize=10_000)  # captions repeat
 def _objection(rules: TextRules, text: str, code: str) -> str:
-    for name in rules.names:
-        if name in _RULES and (found := _RULES[name](rules, text, code)):
+    for name, rule in _RULES.items():
+        if name in rules.names and (found := rule(rules, text, code)):
             return found
     return ""
 
@@ -113,16 +112,8 @@ _RULES: dict[str, Callable[[TextRules, str, str], str]] = {
     "junk": _junk,
     "language": _language,
 }
-
-
-def parse(text: str) -> tuple[str, ...]:
-    """``all``, "" or names separated by commas -> the names of the rules, in the order in which they are applied."""
-    every = (*_RULES, BOILERPLATE)
-    names = every if text == "all" else [part.strip() for part in text.split(",") if part.strip()]
-    for name in names:
-        if name not in every:
-            raise UsageError(f"--rules: there is no rule {name!r}", f"all, or some of {','.join(every)}")
-    return tuple(name for name in every if name in names)
+NAMES = (*_RULES, BOILERPLATE)
+"""The rules in the order in which they are applied."""
 
 
 @cache

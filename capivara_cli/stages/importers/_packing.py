@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from capivara_cli import languages, registry
+from capivara_cli import registry
 from capivara_cli.errors import BadSample, CapivaraError
 from capivara_cli.pipeline.batches import map_batched
 from capivara_cli.pipeline.env import Env
-from capivara_cli.pipeline.options import opt
+from capivara_cli.pipeline.option_kinds import Languages, Names
+from capivara_cli.pipeline.options import opt, parsed
 from capivara_cli.shards.archive import Stream
 from capivara_cli.shards.images import decode_image
 from capivara_cli.shards.sample import Sample
@@ -24,16 +25,15 @@ ORDER = ("toy", "capivara-original", "img2dataset", "parquet", "karpathy", "coco
 class PackOptions:
     """What ``pack`` may be told."""
 
-    lang: str = opt("en", "language of captions that do not say theirs")
+    lang: str = opt("en", "language of captions that do not say theirs", kind=Languages(one=True))
     format: str = opt("auto", "importer to use, see: capivara list importers [default: the one that recognises it]")
     images: str = opt("", "folder the listed image files are in [default: beside the list]")
-    split: str = opt("", "only these splits, comma-separated (karpathy, parquet) [default: all]")
+    split: str = opt("", "only these splits, comma-separated (karpathy, parquet) [default: all]", kind=Names())
     shard_size: int = opt(1000, "samples per shard", min=1)
     verify: bool = opt(True, "decode every image once and leave out those that cannot be")
 
     def check(self) -> None:
-        """Raise for an unknown language or format, or an image folder that is not there."""
-        languages.get(self.lang)
+        """Raise ``CapivaraError`` for an unknown format, or an image folder that is not there."""
         if self.format != "auto":
             registry.check("importers", self.format)
         if self.images and not Path(self.images).is_dir():
@@ -42,11 +42,11 @@ class PackOptions:
     @property
     def code(self) -> str:
         """The BCP-47 code of ``lang``."""
-        return languages.get(self.lang).code
+        return parsed(self, "lang")[0]
 
     @property
-    def splits(self) -> list[str]:
-        return [name.strip() for name in self.split.split(",") if name.strip()]
+    def splits(self) -> tuple[str, ...]:
+        return parsed(self, "split")
 
 
 def samples(source: str, options: PackOptions, env: Env) -> Stream:

@@ -6,7 +6,7 @@ name begins with it (``test-00000-of-00001.parquet``).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +42,7 @@ def _files_of(source: Path) -> list[Path]:
     return sorted(source.rglob("*.parquet")) if source.is_dir() else [source]
 
 
-def _chosen(source: Path, splits: list[str]) -> list[Path]:
+def _chosen(source: Path, splits: Sequence[str]) -> list[Path]:
     files = _files_of(source)
     if not splits or not source.is_dir():
         return files

@@ -12,7 +12,7 @@ from PIL import Image
 from support.deduping import cut, encoded, photos
 
 from capivara_cli.errors import UsageError
-from capivara_cli.pipeline.options import check_bounds
+from capivara_cli.pipeline.options import check_options
 from capivara_cli.stages.dedupe import Options
 from capivara_cli.stages.deduplication import clusters, cosine, hamming
 from capivara_cli.stages.deduplication import first_of_near as search
@@ -250,5 +250,5 @@ def test_changed_photos_are_found_and_different_ones_are_not() -> None:
 
 def test_bounds() -> None:
     with pytest.raises(UsageError, match="--radius 11: must be at least 0 and at most 10"):
-        check_bounds(Options(radius=11))
+        check_options(Options(radius=11))
     assert Options.__dataclass_fields__["radius"].metadata["max"] == hamming.MAX_RADIUS

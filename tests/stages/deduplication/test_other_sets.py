@@ -16,7 +16,7 @@ from support.made import a_sample, jpeg
 from capivara_cli.errors import CapivaraError, UsageError
 from capivara_cli.evaluation import catalogue
 from capivara_cli.pipeline.env import Env
-from capivara_cli.pipeline.options import Settings
+from capivara_cli.pipeline.options import Settings, check_options
 from capivara_cli.shards.sample import Sample
 from capivara_cli.stages.dedupe import Options, dedupe
 from capivara_cli.stages.deduplication.image_ids import _names, identities
@@ -198,10 +198,10 @@ def test_wrong_names_are_refused_before_anything_is_read() -> None:
         Options(against="nowhere/").check()
     with pytest.raises(CapivaraError, match="0 sets"):
         Options(against=",").check()
-    with pytest.raises(UsageError, match="--against-by md5: there is id, bytes, phash, embedding"):
-        Options(against="toy", against_by="id,md5").check()
-    with pytest.raises(UsageError, match="names no way"):
-        Options(against="toy", against_by=",").check()
+    with pytest.raises(UsageError, match="--against-by: there is no way 'md5'; there are bytes, embedding, id, phash"):
+        check_options(Options(against="toy", against_by="id,md5"))
+    with pytest.raises(UsageError, match="--against-by: a name is empty"):
+        check_options(Options(against="toy", against_by=","))
 
 
 def test_a_set_nothing_of_which_can_be_read_is_an_error(shards: Shards) -> None:

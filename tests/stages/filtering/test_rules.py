@@ -8,20 +8,23 @@ import pytest
 from PIL import Image
 
 from capivara_cli.errors import UsageError
+from capivara_cli.pipeline.options import check_options
+from capivara_cli.stages.filter import Options
 from capivara_cli.stages.filtering.histogram import bin_of, sparkline, take
 from capivara_cli.stages.filtering.image_rules import ImageRules, entropy
-from capivara_cli.stages.filtering.text_rules import BOILERPLATE, TextRules, boilerplate_key, columns, parse, words
+from capivara_cli.stages.filtering.text_rules import BOILERPLATE, NAMES, TextRules, boilerplate_key, columns, words
 
-ALL = TextRules(parse("all"))
+ALL = TextRules(NAMES)
 
 
 def test_rules_are_named() -> None:
-    assert parse("all") == ("length", "script", "junk", "language", BOILERPLATE)
-    assert parse("") == ()
-    assert parse(" junk, length") == ("length", "junk")
-    with pytest.raises(UsageError, match="there is no rule 'lenght'") as raised:
-        parse("lenght")
-    assert raised.value.hint == "all, or some of length,script,junk,language,boilerplate"
+    assert NAMES == ("length", "script", "junk", "language", BOILERPLATE)
+    assert Options(rules="all").text_rules.names == NAMES
+    assert Options(rules="").text_rules.names == ()
+    both = Options(rules=" junk, length").text_rules  # applied in the order of NAMES
+    assert both.objection("IMG_2034.jpg", "pt") == "shorter than 2 words"
+    with pytest.raises(UsageError, match=r"--rules: there is no rule 'lenght'; there are .* did you mean length"):
+        check_options(Options(rules="lenght"))
 
 
 @pytest.mark.parametrize(

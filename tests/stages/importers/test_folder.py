@@ -10,7 +10,7 @@ from support.packed import pack, said
 
 from capivara_cli.errors import CapivaraError
 from capivara_cli.pipeline.env import Env
-from capivara_cli.pipeline.options import Settings
+from capivara_cli.pipeline.options import Settings, check_options
 from capivara_cli.stages.importers._packing import PackOptions, importer_of, samples
 
 RED = jpeg((255, 0, 0))
@@ -103,6 +103,7 @@ def test_nothing_to_pack(tmp_path: Path) -> None:
 )
 def test_options_are_checked_before_anything_is_read(options: PackOptions, message: str) -> None:
     with pytest.raises(CapivaraError) as caught:
+        check_options(options)
         options.check()
     assert message in caught.value.message
 
