@@ -22,7 +22,7 @@ from capivara_cli.errors import CapivaraError, TruncatedInput
 from capivara_cli.pipeline import engine
 from capivara_cli.pipeline.options import Settings
 from capivara_cli.reports.samples_page import escaped
-from capivara_cli.shards import archive, places
+from capivara_cli.shards import archive
 from capivara_cli.shards.archive import MAX_MEMBERS, MAX_NAME, ShardReader
 from capivara_cli.shards.tar import BLOCK, END, MAX_MEMBER, TarReader, TarWriter
 
@@ -286,14 +286,6 @@ def test_a_sample_larger_than_memory_is_refused(monkeypatch: pytest.MonkeyPatch)
     assert len(list(ShardReader(io.BytesIO(member(b"a.jpg", b"x" * 1000) + END), "x"))) == 1
     with pytest.raises(CapivaraError, match="sample 'a' has more than"):
         list(ShardReader(io.BytesIO(member(b"a.jpg", b"x" * 999) + member(b"a.txt", b"xx") + END), "x"))
-
-
-def test_a_search_refuses_it_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(places, "MAX_SAMPLE", 1000)
-    shard = tmp_path / "x.tar"
-    shard.write_bytes(member(b"a.jpg", b"x" * 999) + member(b"a.txt", b"xx") + END)
-    with pytest.raises(CapivaraError, match="sample 'a' has more than"), places.reading_places(str(shard), 0) as reader:
-        list(reader)
 
 
 def small_tars() -> dict[str, bytes]:
