@@ -53,10 +53,10 @@ class Cleaner:
                     note(f"captions cleaned: {rule}")
                 text = mended
         if not text or text.casefold() == prompt.casefold():
-            note("captions left out: empty")
+            note("captions dropped: empty")
             return ""
         if self.enabled and goes_in_circles(text):
-            note("captions left out: going in circles")
+            note("captions dropped: repetitive")
             return ""
         return text
 

@@ -176,7 +176,7 @@ class _Work:
             if not cleaned:
                 continue
             if cleaned.casefold() in kept:
-                note("captions left out: equal to another")
+                note("captions dropped: same as another")
             else:
                 kept[cleaned.casefold()] = (prompt, cleaned)
         return list(kept.values())

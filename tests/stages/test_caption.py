@@ -241,8 +241,8 @@ def test_captions_are_appended_and_a_second_run_changes_nothing() -> None:
     assert env.tally.notes == {
         "captions cleaned: stock-photo tail": 1,
         "captions cleaned: doubled word": 1,
-        "captions left out: equal to another": 1,
-        "captions left out: empty": 2,
+        "captions dropped: same as another": 1,
+        "captions dropped: empty": 2,
     }
     assert b'"prefix": "a photo of"' in out.members["json"]
     scored = a_caption("the foreground features a cat", "the foreground features", 0.25)
@@ -293,7 +293,7 @@ def test_distinct_goes_on_until_there_are_enough() -> None:
 def test_without_cleaning_the_words_stay() -> None:
     (out,), env = run([a_sample("k")], Fixed("a photo of of a cat - stock image", "a photo of"), n=2, clean=False)
     assert [each.text for each in out.captions] == ["a photo of of a cat - stock image"]
-    assert env.tally.notes == {"captions left out: empty": 1}
+    assert env.tally.notes == {"captions dropped: empty": 1}
 
 
 def test_a_real_model_twice_gives_the_same_bytes(folder: Path) -> None:
@@ -341,7 +341,7 @@ def test_a_request_is_taken_off_its_answer() -> None:
     assert Cleaner(ENGLISH)("describe the image. A cat", request) == "A cat"
     notes: list[str] = []
     assert Cleaner(ENGLISH)(request, request, notes.append) == ""
-    assert notes == ["captions cleaned: echo of the prompt", "captions left out: empty"]
+    assert notes == ["captions cleaned: echo of the prompt", "captions dropped: empty"]
 
 
 def test_going_in_circles() -> None:
@@ -352,7 +352,7 @@ def test_going_in_circles() -> None:
     assert not goes_in_circles("wow!!!!!! a cat ----- 1000000")
     notes: list[str] = []
     assert Cleaner(ENGLISH)("cat cat cat cat cat cat cat cat", "", notes.append) == ""
-    assert notes == ["captions left out: going in circles"]
+    assert notes == ["captions dropped: repetitive"]
 
 
 @pytest.mark.parametrize(

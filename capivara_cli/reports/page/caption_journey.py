@@ -33,8 +33,8 @@ HELD_OUT = "held out"
 
 
 @dataclass(frozen=True, eq=False)
-class Stage:
-    """Shards of one point of the way: the steps that led there."""
+class DataFolder:
+    """A folder of shards between two steps, with the steps that made it."""
 
     folder: Path
     shards: tuple[str, ...]
@@ -68,7 +68,7 @@ class Journey:
         return sum(bool(fate.dropped) for fate in self.fates)
 
 
-def find_stages(run: Run, given: Sequence[str]) -> list[Stage]:
+def find_stages(run: Run, given: Sequence[str]) -> list[DataFolder]:
     """The stages on the way to a run's data, earliest first; those of ``given`` folders, or those found beside it.
 
     Given shards are taken as they are, rejects included; found ones must have the run's own history or a beginning of
@@ -91,7 +91,7 @@ def _candidates(run: Run) -> Iterator[Path]:
             yield from sorted(each for each in folder.iterdir() if each.is_dir() and not each.name.startswith("."))
 
 
-def _found(folder: Path, run: Run) -> Stage | None:
+def _found(folder: Path, run: Run) -> DataFolder | None:
     history = run.document.get("history") or []
     if not any(folder.glob("*.tar")):
         return None
@@ -104,7 +104,7 @@ def _found(folder: Path, run: Run) -> Stage | None:
     return stage if stage.history == history[: len(stage.history)] else None
 
 
-def _given(path: Path) -> list[Stage]:
+def _given(path: Path) -> list[DataFolder]:
     """The shards of a folder, or of the folders in it: ``--rejects`` makes one for each step."""
     if path.is_dir() and not any(path.glob("*.tar")):
         inner = sorted(each for each in path.iterdir() if each.is_dir() and any(each.glob("*.tar")))
@@ -114,23 +114,23 @@ def _given(path: Path) -> list[Stage]:
     return [] if stage is None else [stage]
 
 
-def _stage(path: Path) -> Stage | None:
+def _stage(path: Path) -> DataFolder | None:
     """None for shards without a sample, as ``--rejects`` leaves of a step that dropped nothing."""
     shards = tuple(find_shards([str(path)]))
     for shard in shards:
         with reading(shard) as reader:
             for sample in reader:
-                return Stage(path, shards, reader.history, REJECT in sample.members)
+                return DataFolder(path, shards, reader.history, REJECT in sample.members)
     return None
 
 
-def _samples(stage: Stage) -> Iterator[Sample]:
+def _samples(stage: DataFolder) -> Iterator[Sample]:
     for shard in stage.shards:
         with reading(shard) as reader:
             yield from reader
 
 
-def journeys(stages: Sequence[Stage], count: int, taught: Sequence[str]) -> list[Journey]:
+def journeys(stages: Sequence[DataFolder], count: int, taught: Sequence[str]) -> list[Journey]:
     """Up to ``count`` images of the earliest stage, those with the most to see first; the same ones every time."""
     if not stages:
         return []
@@ -157,7 +157,7 @@ def journeys(stages: Sequence[Stage], count: int, taught: Sequence[str]) -> list
     return _worth_seeing(found, count, taught)
 
 
-def _matching(stage: Stage, wanted: dict[str, Sample]) -> dict[str, Sample]:
+def _matching(stage: DataFolder, wanted: dict[str, Sample]) -> dict[str, Sample]:
     found: dict[str, Sample] = {}
     for sample in itertools.islice(_samples(stage), _SEARCHED):
         if sample.key in wanted:
@@ -181,7 +181,7 @@ def _reason(sample: Sample | None) -> str:
 Name = tuple[str, str, str]
 
 
-def _left_out(reached: Stage, last: Stage) -> str:
+def _left_out(reached: DataFolder, last: DataFolder) -> str:
     """Why a sample got no further than a stage; "" when that is the last one."""
     if reached is last:
         return ""
@@ -189,7 +189,7 @@ def _left_out(reached: Stage, last: Stage) -> str:
     return HELD_OUT if "split" in names else f"by {' | '.join(names)}"
 
 
-def _fates(path: Sequence[tuple[Stage, Sample]], gone_whole: bool) -> list[Fate]:
+def _fates(path: Sequence[tuple[DataFolder, Sample]], gone_whole: bool) -> list[Fate]:
     """Every caption once, as the latest stage that has it knows it, in the order they came up."""
     latest: dict[Name, tuple[Caption, int]] = {}
     for number, (_, sample) in enumerate(path):
@@ -210,7 +210,7 @@ def _name(caption: Caption) -> Name:
     return caption.text, caption.lang, caption.by
 
 
-def _why(caption: Caption, group: Sequence[Caption], before: Stage, after: Stage) -> str:
+def _why(caption: Caption, group: Sequence[Caption], before: DataFolder, after: DataFolder) -> str:
     """Which step left a caption out: where its score tells, or nothing else was left out; else what may have."""
     steps = _between(before, after)
     for step in steps:
@@ -230,7 +230,7 @@ def _why(caption: Caption, group: Sequence[Caption], before: Stage, after: Stage
     return f"by {' or '.join(removing or names)}"
 
 
-def _between(before: Stage, after: Stage) -> History:
+def _between(before: DataFolder, after: DataFolder) -> History:
     """The steps that made the one from what both have in common."""
     pairs = itertools.takewhile(lambda pair: pair[0] == pair[1], zip(before.history, after.history, strict=False))
     return after.history[len(list(pairs)) :]
@@ -259,7 +259,7 @@ def _worth_seeing(found: Iterable[Journey], count: int, taught: Sequence[str]) -
 Count = tuple[str, int, str, int]
 
 
-def counts_of(stages: Sequence[Stage]) -> list[Count]:
+def counts_of(stages: Sequence[DataFolder]) -> list[Count]:
     """(step, samples read, what was left out or noted, how many), of the stages on the way to the last one."""
     kept = [stage for stage in stages if not stage.rejects]
     on_the_way = [stage for stage in kept if stage.history == kept[-1].history[: len(stage.history)]]
@@ -267,7 +267,7 @@ def counts_of(stages: Sequence[Stage]) -> list[Count]:
 
 
 @cache
-def _tallies(stage: Stage) -> list[Count]:
+def _tallies(stage: DataFolder) -> list[Count]:
     """What the manifest of a folder counted."""
     manifest = Manifest.load(stage.folder) if stage.folder.is_dir() else None
     if manifest is None:

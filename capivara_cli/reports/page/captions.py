@@ -7,7 +7,7 @@ from itertools import groupby
 
 from capivara_cli.errors import BadSample
 from capivara_cli.pipeline.typed import typed
-from capivara_cli.reports.page.caption_journey import Fate, Journey, Stage, counts_of, journeys
+from capivara_cli.reports.page.caption_journey import DataFolder, Fate, Journey, counts_of, journeys
 from capivara_cli.reports.page.markup import Section, Table, code, escaped, language, missing, picture
 from capivara_cli.reports.page.read_run import Run
 from capivara_cli.shards.images import decode_image
@@ -16,7 +16,7 @@ _IMAGES = 6
 _MOST = 12  # captions of one language that are listed
 
 
-def captions(run: Run, stages: Sequence[Stage]) -> Section:
+def captions(run: Run, stages: Sequence[DataFolder]) -> Section:
     """Images from the shards that led to the run; how to get them where there are none."""
     title = "From captions to training data"
     found = journeys(stages, _IMAGES, run.languages)
@@ -32,7 +32,7 @@ def captions(run: Run, stages: Sequence[Stage]) -> Section:
     return Section("captions", title, intro, body)
 
 
-def _stages(stages: Sequence[Stage]) -> str:
+def _stages(stages: Sequence[DataFolder]) -> str:
     items = "".join(
         f"<li><code>{escaped(stage.folder.name)}</code> {escaped(' → '.join(stage.names) or 'as they came')}"
         f"{' <b>left out</b>' if stage.rejects else ''}</li>"
@@ -70,7 +70,7 @@ def _item(fate: Fate) -> str:
     return f"<li{kind}>{text}<small>{number}{escaped(each.by)}{why}</small></li>"
 
 
-def _counts(stages: Sequence[Stage]) -> str:
+def _counts(stages: Sequence[DataFolder]) -> str:
     rows = counts_of(stages)
     if not rows:
         return ""
@@ -80,7 +80,7 @@ def _counts(stages: Sequence[Stage]) -> str:
     return f"<h3>Over all images</h3>{table.to_html()}"
 
 
-def _more(run: Run, stages: Sequence[Stage]) -> str:
+def _more(run: Run, stages: Sequence[DataFolder]) -> str:
     """How to see what one command did in one go: keep the captions from before they are filtered."""
     history = run.document.get("history") or []
     names = [step.get("step") for step in history]

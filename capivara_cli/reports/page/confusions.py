@@ -1,4 +1,4 @@
-"""What classes are taken for each other, before and after (the paper's Figures A2 to A5)."""
+"""Confusion matrices: the true classes and what the model answered, before and after (the paper's Figures A2 to A5)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _FAINT = 0.02
 
 def confusions(found: Findings) -> Section:
     """A heat map of the base model beside one of the run for each set, in the language that was taught."""
-    title = "What is taken for what"
+    title = "Confusion matrix"
     shown = [each for each in found.classification if any(_has_confusions(row) for row in each.rows)]
     taught = [each for each in shown if each.lang in found.taught] or shown
     if not taught:

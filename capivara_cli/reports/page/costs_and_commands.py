@@ -71,7 +71,7 @@ def commands(found: Findings) -> Section:
         "<p class='note'>Options that have their default are left out. What stands in capitals is not recorded; the "
         "evaluation is put together from the rows of eval.json.</p>"
     )
-    return Section("commands", "How to do it again", "", body)
+    return Section("commands", "How to reproduce it", "", body)
 
 
 def provenance(found: Findings) -> Section:
@@ -94,7 +94,7 @@ def provenance(found: Findings) -> Section:
         for place, langs, known in rows.values():
             table.add([escaped(place), escaped(", ".join(map(language, langs))), *_cells(known)])
         body += f"<h3>Eval sets</h3>{table.to_html()}"
-    return Section("provenance", "Where it comes from", "", body)
+    return Section("provenance", "Provenance", "", body)
 
 
 def _facts(document: dict[str, Any]) -> list[tuple[str, str]]:

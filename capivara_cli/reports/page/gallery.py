@@ -1,4 +1,4 @@
-"""What is found for the same queries before and after, with the images (the paper's Figures A6 and A7)."""
+"""Retrieval examples: the images found for the same queries before and after (the paper's Figures A6 and A7)."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _WORDS = {
 
 def gallery(found: Findings) -> Section:
     """Successes and failures both ways, in the language that was taught."""
-    run, title = found.variant.first, "What is found"
+    run, title = found.variant.first, "Retrieval examples"
     adapted = found.variant.runs
     entries = [entry for entry in run.examples if entry["lang"] in found.taught] or run.examples
     if not entries:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from capivara_cli import __version__
-from capivara_cli.reports.page.caption_journey import Stage
+from capivara_cli.reports.page.caption_journey import DataFolder
 from capivara_cli.reports.page.captions import captions
 from capivara_cli.reports.page.confusions import confusions
 from capivara_cli.reports.page.costs_and_commands import commands, footprint, provenance
@@ -18,7 +18,7 @@ from capivara_cli.reports.page.tables import tables
 from capivara_cli.reports.page.training import ablation, curves
 
 
-def sections(found: Findings, stages: Sequence[Stage]) -> list[Section]:
+def sections(found: Findings, stages: Sequence[DataFolder]) -> list[Section]:
     """Every part in its order; what is missing says so in its place."""
     made = [
         per_language(found),
