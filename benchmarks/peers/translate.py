@@ -96,7 +96,7 @@ def timed(work: Callable[..., Any], *given: Any) -> tuple[float, Any]:
 
 def with_us(package: str, texts: Sequence[str]) -> dict[str, Any]:
     """Seconds of all captions, of the distinct ones, and of a bare CTranslate2; and the translations."""
-    from capivara_cli.languages.translation_memory import Remembering
+    from capivara_cli.languages.translation_memory import CachedTranslator
     from capivara_cli.models.generation import Decoding, Setup
     from capivara_cli.stages.translators import argos
 
@@ -110,7 +110,7 @@ def with_us(package: str, texts: Sequence[str]) -> dict[str, Any]:
         for _ in range(2):
             bare = min(bare, with_ctranslate2(chain, distinct))
             ours = min(ours, timed(chain, distinct)[0])
-            seconds, results = timed(Remembering(chain, None), texts)
+            seconds, results = timed(CachedTranslator(chain, None), texts)
             whole = min(whole, seconds)
         return {"bare": bare, "ours": ours, "whole": whole, "results": results}
 

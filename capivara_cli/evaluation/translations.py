@@ -12,7 +12,7 @@ from capivara_cli import console, registry
 from capivara_cli.errors import CapivaraError
 from capivara_cli.evaluation.evalset import Classes
 from capivara_cli.evaluation.gallery import Captions
-from capivara_cli.languages.translation_memory import Remembering, TranslationMemory
+from capivara_cli.languages.translation_memory import CachedTranslator, TranslationMemory
 from capivara_cli.models.generation import Decoding, Setup
 from capivara_cli.pipeline.env import Env
 from capivara_cli.shards.sample import Caption
@@ -35,9 +35,9 @@ class Translation:
         self.target = target
         self._env = env
         setup = Setup(env.settings.device, Decoding(beams=0))
-        self._translator: Remembering = env.once(
+        self._translator: CachedTranslator = env.once(
             ("translator", spec, source, target),
-            lambda: Remembering(
+            lambda: CachedTranslator(
                 registry.load("translators", spec, source=source, target=target, setup=setup), TranslationMemory()
             ),
         )

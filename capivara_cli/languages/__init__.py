@@ -1,8 +1,9 @@
-"""One line per language in ``table.tsv``: its BCP-47 code, name, script, and its codes in FLORES, Argos and Apertium.
+"""Look up a language by any of its codes or names.
 
-The captions of a sample carry the BCP-47 code; every translator looks up its own code here. ``aliases.tsv`` has other
-names that people and data sets use. Sources: the FLORES-200 list of languages, the Argos Translate package index, and
-ISO 639-3, which Apertium's mode names follow.
+``table.tsv`` has one line per language: its BCP-47 code, name, script, and its codes in FLORES, Argos and Apertium.
+``aliases.tsv`` has other names that people and data sets use. Captions store the BCP-47 code; a translator looks up its
+own code here. Sources: the FLORES-200 list of languages, the Argos Translate package index, and ISO 639-3, which
+Apertium's mode names follow.
 """
 
 from __future__ import annotations
@@ -18,10 +19,10 @@ from capivara_cli.errors import CapivaraError
 
 @dataclass(frozen=True, slots=True)
 class Language:
-    """``code`` is BCP-47, ``script`` ISO 15924, ``flores`` "" where FLORES-200 lacks the language.
+    """A language of the table: ``code`` is BCP-47, ``script`` is ISO 15924.
 
-    ``argos`` and ``apertium`` hold every code these translators use for it, the usual one first; an entry says what
-    the language would be called, not that a package exists.
+    ``flores`` is "" if FLORES-200 lacks the language. ``argos`` and ``apertium`` hold every code that these translators
+    use for it, the usual one first. A code does not mean that a translation package exists.
     """
 
     code: str
@@ -36,7 +37,7 @@ _FOLDER = Path(__file__).parent
 
 
 def _rows(file: str) -> list[list[str]]:
-    """The lines of a table beside this file, without its head."""
+    """The lines of a table in this folder, without the header."""
     lines = (_FOLDER / file).read_text("utf-8").splitlines()
     return [line.split("\t") for line in lines[1:]]
 
@@ -52,22 +53,22 @@ def _languages() -> dict[str, Language]:
 
 @cache
 def _names() -> dict[str, str]:
-    """Every name a language answers to, folded -> its code; where two claim one, the more specific kind wins."""
+    """Every code and name, folded -> the BCP-47 code. If two languages share a name, the more specific kind wins."""
     known: dict[str, str] = {}
 
-    def claim(name: str, code: str) -> None:
+    def add(name: str, code: str) -> None:
         known.setdefault(_fold(name), code)
 
     for code in _languages():
-        claim(code, code)
+        add(code, code)
     for alias, code in _rows("aliases.tsv"):
-        claim(alias, code)
+        add(alias, code)
     for language in _languages().values():
-        claim(language.name, language.code)
-        claim(language.flores or language.code, language.code)
+        add(language.name, language.code)
+        add(language.flores or language.code, language.code)
     for language in _languages().values():
         for name in (*language.argos, *language.apertium, language.flores.partition("_")[0] or language.code):
-            claim(name, language.code)
+            add(name, language.code)
     return known
 
 
@@ -81,23 +82,23 @@ def all_codes() -> list[str]:
 
 
 def codes(text: str) -> tuple[str, ...]:
-    """``"Hindi, xho, kgp"`` -> ("hi", "xh", "kgp"): the codes of a list, each once; a name nobody knows stays as it is.
+    """``"Hindi, xho, kgp"`` -> ("hi", "xh", "kgp"): the distinct codes of a list. An unknown name stays unchanged.
 
-    For lists that were checked when they were typed, as in a ``run.json``. "" gives ().
+    For lists that were validated earlier, as in ``run.json``. "" gives ().
     """
     return tuple(dict.fromkeys(code_of(name) for item in text.split(",") if (name := item.strip())))
 
 
 def knows(code: str) -> bool:
-    """Whether this is the BCP-47 code of a language in the table, and not another of its names."""
+    """Whether the text is the BCP-47 code of a language in the table; its other names do not count."""
     return code in _languages()
 
 
 def get(code: str) -> Language:
-    """The language a code or name means: ``pt``, ``por``, ``pt-BR``, ``por_Latn`` and ``Portuguese`` are one.
+    """The language of a code or name: ``pt``, ``por``, ``pt-BR``, ``por_Latn`` and ``Portuguese`` are the same.
 
-    A region is ignored, a script is not (``sr-Latn`` is no ``sr``, which is Cyrillic). Raises ``CapivaraError`` with a
-    guess for a language that is not in the table.
+    A region is ignored. A script is not: ``sr-Latn`` does not match ``sr``, which is Cyrillic. Raises ``CapivaraError``
+    with a suggestion if the language is not in the table.
     """
     folded = _fold(code)
     names = _names()
@@ -114,7 +115,7 @@ def get(code: str) -> Language:
 
 @cache
 def code_of(lang: str) -> str:
-    """The BCP-47 code of whatever a caption says its language is ("por", "pt-BR"); unknown ones stay as they are."""
+    """The BCP-47 code of a caption's language ("por", "pt-BR"); an unknown language is returned unchanged."""
     try:
         return get(lang).code
     except CapivaraError:
@@ -122,7 +123,7 @@ def code_of(lang: str) -> str:
 
 
 def code_or_unlisted(name: str) -> str:
-    """The code of a language; a well-formed code that is not in the table (``kgp``) as it is.
+    """The BCP-47 code of a language; a well-formed code that is not in the table (``kgp``) is returned unchanged.
 
     Raises ``CapivaraError`` for anything else.
     """
@@ -135,16 +136,16 @@ def code_or_unlisted(name: str) -> str:
 
 
 def _is_region(part: str) -> bool:
-    """A BCP-47 region (``BR``, ``419``) or a script, which ``get`` has compared already."""
+    """Whether a subtag is a BCP-47 region (``BR``, ``419``), or a script, which ``get`` has already compared."""
     return (len(part) in (2, 4) and part.isalpha()) or (len(part) == 3 and part.isdigit())
 
 
 def _unknown(code: str, folded: str) -> CapivaraError:
-    """Not ``errors.unknown``: a list of two hundred codes hides the guess."""
+    """The error for an unknown language. ``errors.unknown`` would list two hundred codes and hide the suggestion."""
     import difflib
 
     message = f"there is no language {code!r}"
-    # A close name outranks a close code: every two letters are one step from some language's code.
+    # A similar name is tried before a similar code: any two letters are one edit away from some code.
     named = {name: known for name, known in _names().items() if len(name) > 3}
     if close := difflib.get_close_matches(folded, named, n=1, cutoff=0.7):
         language = _languages()[named[close[0]]]
@@ -156,7 +157,7 @@ def _unknown(code: str, folded: str) -> CapivaraError:
 
 
 def flores(code: str, *, among: Container[str], default: str) -> str:
-    """The Flores-200 code of a language, where ``among`` has it; else ``default``."""
+    """The FLORES-200 code of a language if it is in ``among``, else ``default``."""
     try:
         found = get(code).flores
     except CapivaraError:

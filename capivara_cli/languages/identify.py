@@ -1,31 +1,34 @@
-"""Which language a text is in, by py3langid: 140 languages, offline, 20 µs a caption."""
+"""Language identification by py3langid: 140 languages, offline, 20 µs per caption."""
 
 from __future__ import annotations
 
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING
 
 from capivara_cli.languages import code_of
 
-SURE = 0.8
-"""A caption with no language is taken to be in the likeliest one from this probability on."""
+if TYPE_CHECKING:
+    from py3langid.langid import LanguageIdentifier
+
+MIN_PROBABILITY = 0.8
+"""``language_of`` returns the likeliest language only if its probability is at least this."""
 
 
 @cache
-def _identifier() -> Any:
-    from py3langid.langid import MODEL_FILE, LanguageIdentifier  # numpy, and a model of 4 MB to unpack
+def _identifier() -> LanguageIdentifier:
+    from py3langid.langid import MODEL_FILE, LanguageIdentifier  # slow: imports numpy and unpacks a model of 4 MB
 
     return LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)
 
 
 @cache
-def known() -> frozenset[str]:
-    """The BCP-47 codes that can be told apart."""
+def supported_codes() -> frozenset[str]:
+    """The BCP-47 codes of the languages that can be identified."""
     return frozenset(code_of(label) for label in _identifier().labels)
 
 
 def probabilities(text: str) -> dict[str, float]:
-    """BCP-47 code -> probability, the likeliest first. Short texts are spread over many languages.
+    """BCP-47 code -> probability, the likeliest first. The probability of a short text spreads over many languages.
 
     >>> next(iter(probabilities("um homem surfando uma onda na praia")))
     'pt'
@@ -38,12 +41,12 @@ def probabilities(text: str) -> dict[str, float]:
 
 
 def likeliest(text: str) -> tuple[str, float]:
-    """The first of ``probabilities``, several times as fast."""
+    """The first entry of ``probabilities``, computed several times as fast."""
     label, probability = _identifier().classify(text)
     return code_of(label), float(probability)
 
 
 def language_of(text: str) -> str | None:
-    """The language of a text where that is beyond doubt, else None."""
+    """The language of a text; None if its probability is under ``MIN_PROBABILITY`` or the text is not in a language."""
     code, probability = likeliest(text)
-    return code if probability >= SURE and code != "zxx" else None
+    return code if probability >= MIN_PROBABILITY and code != "zxx" else None

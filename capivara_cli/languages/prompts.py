@@ -1,4 +1,4 @@
-"""Prompts that captioners share: the paper's prefixes, what counts as a request, and the quotation marks of answers."""
+"""Prompts that several stages share: the paper's prefixes, tests for requests, and removal of quotation marks."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ PREFIXES = (
     "an art of",
     "the picture shows",
 )
-"""The ten prefixes of CAPIVARA (arXiv 2310.13683), in its order. The captioner continues each of them once."""
+"""The ten prefixes of CAPIVARA (arXiv 2310.13683), in the paper's order. The captioner continues each once."""
 _QUOTES = {'"': '"', "'": "'", "“": "”", "«": "»", "„": "“", "「": "」", "*": "*"}  # fmt: skip
 
 
 def is_request(prompt: str) -> bool:
-    """Whether the model answers a prompt (it ends as a sentence or a tag does) instead of continuing it.
+    """Whether a model answers a prompt instead of continuing it: the prompt ends like a sentence or a tag.
 
     >>> is_request("Describe the image."), is_request("<CAPTION>"), is_request("a photo of")
     (True, True, False)

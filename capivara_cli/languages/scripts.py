@@ -1,4 +1,4 @@
-"""Scripts by their ISO 15924 codes: which letters are theirs, and whether they put spaces between words."""
+"""Scripts by ISO 15924 code: the letters that belong to a script, and whether it puts spaces between words."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import unicodedata
 
 
 def written_in(text: str, script: str) -> bool:
-    """Whether a text has a letter of a script, or no letter at all.
+    """Whether a text has a letter of a script. True if the text has no letters or the script is unknown.
 
     >>> written_in("um gato", "Latn"), written_in("um gato", "Deva"), written_in("2 × 4", "Deva")
     (True, False, True)
@@ -19,7 +19,7 @@ def written_in(text: str, script: str) -> bool:
 
 
 def mostly_written_in(text: str, script: str) -> bool:
-    """Whether at least half of the letters of a text are of a script.
+    """Whether at least half of the letters of a text belong to a script. True if the script is unknown.
 
     >>> mostly_written_in("a cat 猫", "Latn"), mostly_written_in("猫 ネコ cat 猫がいる", "Latn")
     (True, False)
@@ -32,13 +32,13 @@ def mostly_written_in(text: str, script: str) -> bool:
 
 
 def is_unspaced(script: str) -> bool:
-    """Whether words are written without spaces between them in a script."""
+    """Whether a script writes words without spaces between them."""
     return script in _UNSPACED
 
 
 _UNSPACED = frozenset({"Hans", "Hant", "Jpan", "Thai", "Khmr", "Laoo", "Mymr", "Tibt"})
 
-# ISO 15924 -> how the Unicode names of its letters begin.
+# ISO 15924 code -> the beginnings of the Unicode names of its letters.
 _NAMES: dict[str, tuple[str, ...]] = {
     "Arab": ("ARABIC",), "Armn": ("ARMENIAN",), "Beng": ("BENGALI",), "Cyrl": ("CYRILLIC",), "Deva": ("DEVANAGARI",),
     "Ethi": ("ETHIOPIC",), "Geor": ("GEORGIAN",), "Grek": ("GREEK",), "Gujr": ("GUJARATI",), "Guru": ("GURMUKHI",),

@@ -1,7 +1,8 @@
-"""How alike captions are: cosine of TF-IDF vectors over character n-grams (any script) or words (as the paper).
+"""Similarity of captions: the cosine of TF-IDF vectors over character n-grams (any script) or words (as in the paper).
 
-Weights as scikit-learn's ``TfidfVectorizer``: raw counts times ``ln((1 + n) / (1 + df)) + 1``, L2-normalised, fitted on
-the captions compared. Sums are exact (``math.fsum``), so the order of the captions cannot change a result.
+The weights are those of scikit-learn's ``TfidfVectorizer``: raw counts times ``ln((1 + n) / (1 + df)) + 1``,
+L2-normalised, fitted on the captions that are compared. Sums are exact (``math.fsum``), so the order of the captions
+cannot change a result.
 """
 
 from __future__ import annotations
@@ -14,17 +15,19 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 
 Vector = dict[str, float]
-Total = Callable[[Iterable[float]], float]
+"""A sparse vector: term -> weight."""
+Sum = Callable[[Iterable[float]], float]
 
 _EAST_ASIAN = "\u2e80"
-_WORD = re.compile(r"(?u)\b\w\w+\b")  # TfidfVectorizer's default, which cuts Hindi at every vowel sign
+_WORD = re.compile(r"(?u)\b\w\w+\b")  # the default of TfidfVectorizer; it splits Hindi at every vowel sign
 
 
 def ngrams(text: str) -> list[str]:
-    """Character trigrams inside the words of a text, a space on both sides of each: no word is too short to count.
+    """Character trigrams of each word of a text. A word has a space on both sides, so even one letter is a trigram.
 
-    Of the lengths tried on Flickr captions and templated variants of them, trigrams follow the cosine over words best
-    (correlation 0.97); 0.30 there is 0.37 here. East Asian characters, a syllable or a word each, go in pairs.
+    East Asian words give pairs, because one character is a syllable or a word. Trigrams were chosen on Flickr captions
+    and templated variants: their cosine follows the cosine over words best (correlation 0.97; 0.30 over words is 0.37
+    over trigrams).
 
     >>> ngrams("A cat")
     [' a ', ' ca', 'cat', 'at ']
@@ -33,34 +36,35 @@ def ngrams(text: str) -> list[str]:
     for word in text.casefold().split():
         size = 2 if word[0] >= _EAST_ASIAN else 3
         padded = f" {word} "
-        grams += [padded[at : at + size] for at in range(len(padded) - size + 1)]
+        grams += [padded[start : start + size] for start in range(len(padded) - size + 1)]
     return grams
 
 
 def words(text: str) -> list[str]:
-    """Words of two letters and more, lower-cased, as ``TfidfVectorizer`` finds them by default."""
+    """Lower-cased words of at least two letters, as ``TfidfVectorizer`` finds them by default."""
     return _WORD.findall(text.lower())
 
 
-def tfidf(terms: Sequence[Sequence[str]], total: Total = math.fsum) -> list[Vector]:
-    """One L2-normalised TF-IDF vector per list of terms; ``{}`` for an empty list."""
-    place = {term: None for each in terms for term in each}  # in order of appearance, as scikit-learn stores a row
-    counts = [Counter(each) for each in terms]
+def tfidf(documents: Sequence[Sequence[str]], total: Sum = math.fsum) -> list[Vector]:
+    """One L2-normalised TF-IDF vector per document, a list of terms; ``{}`` for an empty document."""
+    vocabulary = dict.fromkeys(term for terms in documents for term in terms)  # the order of scikit-learn's rows
+    counts = [Counter(terms) for terms in documents]
     frequency = Counter(term for count in counts for term in count)
-    weight = {term: math.log((1 + len(terms)) / (1 + frequency[term])) + 1 for term in place}
+    weight = {term: math.log((1 + len(documents)) / (1 + frequency[term])) + 1 for term in vocabulary}
     return [
-        normalised({term: count[term] * weight[term] for term in place if term in count}, total) for count in counts
+        normalised({term: count[term] * weight[term] for term in vocabulary if term in count}, total)
+        for count in counts
     ]
 
 
-def normalised(vector: Vector, total: Total = math.fsum) -> Vector:
+def normalised(vector: Vector, total: Sum = math.fsum) -> Vector:
     """The vector divided by its L2 norm."""
     norm = math.sqrt(total(value * value for value in vector.values()))
     return {term: value / norm for term, value in vector.items()}
 
 
-def cosines(vectors: Sequence[Vector], total: Total = math.fsum) -> list[list[float]]:
-    """[n, n] scalar products of normalised vectors, symmetric, the diagonal included; 0 beside an empty vector."""
+def cosines(vectors: Sequence[Vector], total: Sum = math.fsum) -> list[list[float]]:
+    """The symmetric [n, n] matrix of scalar products of n normalised vectors; 0 for an empty vector."""
     matrix = [[0.0] * len(vectors) for _ in vectors]
     for row, left in enumerate(vectors):
         for column in range(row, len(vectors)):
@@ -71,9 +75,9 @@ def cosines(vectors: Sequence[Vector], total: Total = math.fsum) -> list[list[fl
 
 
 def cosines_as_published(texts: Sequence[str]) -> list[list[float]]:
-    """What the original computes: ``cosine_similarity(TfidfVectorizer().fit_transform(texts))``, bit by bit.
+    """``cosine_similarity(TfidfVectorizer().fit_transform(texts))``, as in the paper's code: equal to the last bit.
 
-    Its last bit decides there whether a text is kept. Normalised twice, as the original does.
+    The last bit can decide whether the paper's code keeps a text. It normalises twice, so this function does too.
     """
     vectors = tfidf([words(text) for text in texts], _in_order)
     return cosines([normalised(vector, _in_order) for vector in vectors], _in_order)

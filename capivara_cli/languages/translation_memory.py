@@ -1,7 +1,7 @@
-"""Translations that were made before, on any run: one file on this machine, keyed by translator and text.
+"""A translation memory: the translations of all runs, in one SQLite file on this machine, keyed by translator and text.
 
-SQLite with a write-ahead log: several processes may use it at once, and a kill costs the last batch at most. It grows
-by about two hundred bytes a caption and is never needed: deleting it costs time only.
+It has a write-ahead log: several processes can use it at once, and a killed process loses its last batch at most. It
+grows by about two hundred bytes per caption. It can be deleted at any time, which costs only time.
 """
 
 from __future__ import annotations
@@ -11,14 +11,14 @@ import sqlite3
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Protocol
 
 from capivara_cli import console
 from capivara_cli.storage import cache
 
-_MOST_RECENT = 100_000
-_FIRST, _FEWEST, _SECONDS = 1024, 64, 10.0
-_AT_ONCE = 500  # SQLite takes so many values in one question
+_MAX_RECENT = 100_000
+_FIRST_BATCH, _MIN_BATCH, _BATCH_SECONDS = 1024, 64, 10.0
+_QUERY_TEXTS = 500  # SQLite limits the values of a query; some builds allow only 999
 _TABLES = """
 CREATE TABLE IF NOT EXISTS translator (id INTEGER PRIMARY KEY, version TEXT UNIQUE NOT NULL);
 CREATE TABLE IF NOT EXISTS said (
@@ -28,111 +28,121 @@ CREATE TABLE IF NOT EXISTS said (
 
 
 class TranslationMemory:
-    """``recall`` what a translator made of some texts before, ``keep`` what it makes now.
+    """Stores and looks up translations.
 
-    ``version`` is everything that decides a translation (package, its checksum, beams). A file that cannot be used is
-    said once and done without.
+    ``version`` is everything that decides a translation (package, its checksum, beams). If the file cannot be used,
+    a warning is printed once and no translation is found or stored.
     """
 
     def __init__(self, path: Path | None = None) -> None:
         self.path = path or cache.folder() / "translations.sqlite"
-        self._base: sqlite3.Connection | None = None
+        self._database: sqlite3.Connection | None = None
         self._ids: dict[str, int] = {}
-        with self._trouble_is_said():
+        with self._disabled_on_error():
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            base = sqlite3.connect(self.path, timeout=20, isolation_level=None)
-            base.execute("PRAGMA journal_mode=WAL")
-            base.execute("PRAGMA synchronous=NORMAL")  # with WAL: nothing is synced per batch, nothing is damaged
-            base.executescript(_TABLES)
-            self._base = base
+            database = sqlite3.connect(self.path, timeout=20, isolation_level=None)
+            database.execute("PRAGMA journal_mode=WAL")
+            database.execute("PRAGMA synchronous=NORMAL")  # with WAL: no sync per batch, and a kill damages nothing
+            database.executescript(_TABLES)
+            self._database = database
 
-    def recall(self, version: str, texts: Sequence[str]) -> dict[str, str]:
-        """Those of ``texts`` that are known, with their translations."""
+    def find(self, version: str, texts: Sequence[str]) -> dict[str, str]:
+        """The stored translations: text -> translation, for those of ``texts`` that have one."""
         found: dict[str, str] = {}
-        with self._trouble_is_said():
-            if self._base is None:
+        with self._disabled_on_error():
+            if self._database is None:
                 return {}
             translator = self._id(version)
-            for some in _chunks(texts):
-                marks = ",".join("?" * len(some))
-                rows = self._base.execute(
+            for chunk in _chunks(texts):
+                marks = ",".join("?" * len(chunk))
+                rows = self._database.execute(
                     f"SELECT text, translation FROM said WHERE translator = ? AND text IN ({marks})",
-                    [translator, *map(_bytes, some)],
+                    [translator, *map(_bytes, chunk)],
                 )
                 found |= {_text(text): _text(translation) for text, translation in rows}
         return found
 
-    def keep(self, version: str, made: dict[str, str]) -> None:
-        """Add translations; those that another process was faster with stay as they are."""
-        with self._trouble_is_said():
-            if self._base is None or not made:
+    def store(self, version: str, translations: dict[str, str]) -> None:
+        """Store translations: text -> translation. A text that another process stored first keeps its translation."""
+        with self._disabled_on_error():
+            if self._database is None or not translations:
                 return
             translator = self._id(version)
-            rows = [(translator, _bytes(text), _bytes(translation)) for text, translation in made.items()]
-            self._base.execute("BEGIN IMMEDIATE")
-            self._base.executemany("INSERT OR IGNORE INTO said VALUES (?, ?, ?)", rows)
-            self._base.execute("COMMIT")
+            rows = [(translator, _bytes(text), _bytes(translation)) for text, translation in translations.items()]
+            self._database.execute("BEGIN IMMEDIATE")
+            self._database.executemany("INSERT OR IGNORE INTO said VALUES (?, ?, ?)", rows)
+            self._database.execute("COMMIT")
 
     def _id(self, version: str) -> int:
         if version not in self._ids:
-            base = self._base
-            if base is None:
+            database = self._database
+            if database is None:
                 raise sqlite3.Error("closed")
-            base.execute("INSERT OR IGNORE INTO translator (version) VALUES (?)", [version])
-            self._ids[version] = base.execute("SELECT id FROM translator WHERE version = ?", [version]).fetchone()[0]
+            database.execute("INSERT OR IGNORE INTO translator (version) VALUES (?)", [version])
+            row = database.execute("SELECT id FROM translator WHERE version = ?", [version]).fetchone()
+            self._ids[version] = row[0]
         return self._ids[version]
 
     @contextlib.contextmanager
-    def _trouble_is_said(self) -> Iterator[None]:
+    def _disabled_on_error(self) -> Iterator[None]:
+        """Turn an error inside into a warning, and do without the file from then on."""
         try:
             yield
         except (sqlite3.Error, OSError) as error:
-            if self._base is not None:
-                self._base.close()
-                self._base = None
+            if self._database is not None:
+                self._database.close()
+                self._database = None
             console.warn(f"{self.path}: cannot be used, translating without memory: {error}")
 
 
-class Remembering:
-    """A translator that is asked each distinct text once, over a run and, with a memory, over all runs.
+class Translator(Protocol):
+    """The part of a translator that ``CachedTranslator`` needs; ``version`` and ``guarded`` are optional attributes."""
 
-    Texts go to the translator by as many as take some seconds, and are remembered then: a kill costs no more. They are
-    compared with their white space collapsed, as they are given to the translator; case is left alone, as translators
-    keep it.
+    by: str
+
+    def __call__(self, texts: list[str]) -> list[str]: ...
+
+
+class CachedTranslator:
+    """Translates each distinct text once per run, and with a ``memory`` once in all runs.
+
+    The translator gets texts in batches of about ten seconds, which are then stored: a killed run loses one batch. Two
+    texts are the same if they are equal with collapsed white space; case counts, because translators preserve it.
     """
 
-    def __init__(self, translator: Any, memory: TranslationMemory | None) -> None:
+    def __init__(self, translator: Translator, memory: TranslationMemory | None) -> None:
         self.by: str = translator.by
         self.guarded: bool = getattr(translator, "guarded", True)
         self._translator = translator
         self._version: str = getattr(translator, "version", "")
         self._memory = memory if self._version else None
         self._recent: dict[str, str] = {}
-        self._at_once = _FIRST if self._memory else _MOST_RECENT
+        self._batch = _FIRST_BATCH if self._memory else _MAX_RECENT
 
     def __call__(self, texts: Sequence[str]) -> list[str]:
         """One translation per text, in order."""
         flat = [" ".join(text.split()) for text in texts]
         new = list(dict.fromkeys(text for text in flat if text not in self._recent))
-        if len(self._recent) > _MOST_RECENT:
+        if len(self._recent) > _MAX_RECENT:
             self._recent.clear()
             new = list(dict.fromkeys(flat))
         if new and self._memory:
-            self._recent |= self._memory.recall(self._version, new)
+            self._recent |= self._memory.find(self._version, new)
             new = [text for text in new if text not in self._recent]
         while new:
-            some, new = new[: self._at_once], new[self._at_once :]
+            batch, new = new[: self._batch], new[self._batch :]
             start = time.monotonic()
-            made = dict(zip(some, self._translator(some), strict=True))
-            self._recent |= made
+            translations = dict(zip(batch, self._translator(batch), strict=True))
+            self._recent |= translations
             if self._memory:
-                self._memory.keep(self._version, made)
-                self._at_once = max(_FEWEST, int(len(some) * _SECONDS / max(time.monotonic() - start, 1e-3)))
+                self._memory.store(self._version, translations)
+                seconds = max(time.monotonic() - start, 1e-3)
+                self._batch = max(_MIN_BATCH, int(len(batch) * _BATCH_SECONDS / seconds))
         return [self._recent[text] for text in flat]
 
 
 def _chunks(texts: Sequence[str]) -> Iterable[Sequence[str]]:
-    return (texts[start : start + _AT_ONCE] for start in range(0, len(texts), _AT_ONCE))
+    return (texts[start : start + _QUERY_TEXTS] for start in range(0, len(texts), _QUERY_TEXTS))
 
 
 def _bytes(text: str) -> bytes:

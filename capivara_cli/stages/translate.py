@@ -9,7 +9,7 @@ from capivara_cli import console, languages, registry
 from capivara_cli.errors import CapivaraError, UsageError
 from capivara_cli.languages import code_of
 from capivara_cli.languages import translation_checks as guards
-from capivara_cli.languages.translation_memory import Remembering, TranslationMemory
+from capivara_cli.languages.translation_memory import CachedTranslator, TranslationMemory
 from capivara_cli.models.generation import Decoding, Setup
 from capivara_cli.pipeline.batches import map_texts
 from capivara_cli.pipeline.env import Env
@@ -149,8 +149,8 @@ class _Way:
 
     source: str
     target: str
-    there: Remembering | None
-    back: Remembering | None
+    there: CachedTranslator | None
+    back: CachedTranslator | None
 
     @property
     def back_by(self) -> str:
@@ -254,14 +254,14 @@ class _Work:
             return _Way(source, target, None, None)
         return _Way(source, target, there, self._translator(target, source) if self.options.back_translate else None)
 
-    def _translator(self, source: str, target: str) -> Remembering:
+    def _translator(self, source: str, target: str) -> CachedTranslator:
         options = self.options
         spec = f"argos:{options.package}" if options.package else options.translator
         # "auto" is left to the translator: resolving it here would import torch, which few of them need
         setup = Setup(self.env.settings.device, Decoding(beams=options.beams), options.base_url, options.concurrency)
         return self.env.once(
             ("translator", spec, source, target, setup),
-            lambda: Remembering(
+            lambda: CachedTranslator(
                 registry.load("translators", spec, source=source, target=target, setup=setup), self.memory
             ),
         )

@@ -13,7 +13,7 @@ from support.made import a_sample, jpeg
 
 from capivara_cli import languages
 from capivara_cli.errors import CapivaraError, UsageError
-from capivara_cli.languages.caption_cleaning import Cleaner, goes_in_circles
+from capivara_cli.languages.caption_cleaning import Cleaner, is_repetitive
 from capivara_cli.languages.prompts import PREFIXES
 from capivara_cli.models.generation import Decoding, Draw, Setup
 from capivara_cli.pipeline.env import Env
@@ -345,11 +345,11 @@ def test_a_request_is_taken_off_its_answer() -> None:
 
 
 def test_going_in_circles() -> None:
-    assert goes_in_circles("an art of, a, a, a, a, a, a, a, a, a")
-    assert goes_in_circles("一只狗狗狗狗狗狗")
-    assert goes_in_circles("a big big big big big dog")
-    assert not goes_in_circles("a man and a woman and a dog and a cat")
-    assert not goes_in_circles("wow!!!!!! a cat ----- 1000000")
+    assert is_repetitive("an art of, a, a, a, a, a, a, a, a, a")
+    assert is_repetitive("一只狗狗狗狗狗狗")
+    assert is_repetitive("a big big big big big dog")
+    assert not is_repetitive("a man and a woman and a dog and a cat")
+    assert not is_repetitive("wow!!!!!! a cat ----- 1000000")
     notes: list[str] = []
     assert Cleaner(ENGLISH)("cat cat cat cat cat cat cat cat", "", notes.append) == ""
     assert notes == ["captions dropped: repetitive"]

@@ -10,7 +10,7 @@ from support.made import a_sample
 
 from capivara_cli.errors import CapivaraError, UsageError
 from capivara_cli.languages import translation_memory
-from capivara_cli.languages.translation_memory import Remembering, TranslationMemory
+from capivara_cli.languages.translation_memory import CachedTranslator, TranslationMemory
 from capivara_cli.models.generation import Decoding, Setup
 from capivara_cli.pipeline.env import Env
 from capivara_cli.pipeline.options import Settings, check_options
@@ -37,7 +37,7 @@ def run(samples: list[Sample], translators: dict[str, Dictionary], **options: An
     given = Options(**{"translator": "toy", "cache": False, **options})
     setup = Setup("cpu", Decoding(beams=given.beams))
     models = {
-        ("translator", "toy", *(way.split("-") if "-" in way else ("en", way)), setup): Remembering(each, None)
+        ("translator", "toy", *(way.split("-") if "-" in way else ("en", way)), setup): CachedTranslator(each, None)
         for way, each in translators.items()
     }
     env = Env(Settings(device="cpu"), "translate", models)
@@ -243,24 +243,24 @@ def test_the_memory_is_shared_by_runs_and_kept_apart_by_version(tmp_path: Path) 
     table = portuguese()
     for version, calls in (("1", 1), ("1", 1), ("2", 2), ("1", 2)):
         table.version = version
-        remembering = Remembering(table, TranslationMemory(tmp_path / "memory"))
-        assert remembering(["a cat", "two  dogs", "a cat"]) == ["um gato", "dois cães", "um gato"]
+        cached = CachedTranslator(table, TranslationMemory(tmp_path / "memory"))
+        assert cached(["a cat", "two  dogs", "a cat"]) == ["um gato", "dois cães", "um gato"]
         assert len(table.calls) == calls
-    assert Remembering(table, TranslationMemory(tmp_path / "memory"))(["taxi", "a cat"]) == ["Taxi", "um gato"]
+    assert CachedTranslator(table, TranslationMemory(tmp_path / "memory"))(["taxi", "a cat"]) == ["Taxi", "um gato"]
     assert table.calls[2:] == [["taxi"]]
 
 
 def test_what_is_translated_is_remembered_every_few_seconds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(translation_memory, "_FIRST", 2)
-    monkeypatch.setattr(translation_memory, "_FEWEST", 1)
-    monkeypatch.setattr(translation_memory, "_SECONDS", 0.0)
+    monkeypatch.setattr(translation_memory, "_FIRST_BATCH", 2)
+    monkeypatch.setattr(translation_memory, "_MIN_BATCH", 1)
+    monkeypatch.setattr(translation_memory, "_BATCH_SECONDS", 0.0)
     table = portuguese()
     table.version = "1"
-    remembering = Remembering(table, TranslationMemory(tmp_path / "memory"))
+    cached = CachedTranslator(table, TranslationMemory(tmp_path / "memory"))
     with pytest.raises(KeyError):  # the table lacks it: the end of this run
-        remembering(["a cat", "two dogs", "taxi", "unknown", "hm"])
+        cached(["a cat", "two dogs", "taxi", "unknown", "hm"])
     assert table.calls == [["a cat", "two dogs"], ["taxi"], ["unknown"]]
-    known = TranslationMemory(tmp_path / "memory").recall("1", ["a cat", "two dogs", "taxi", "hm"])
+    known = TranslationMemory(tmp_path / "memory").find("1", ["a cat", "two dogs", "taxi", "hm"])
     assert known == {"a cat": "um gato", "two dogs": "dois cães", "taxi": "Taxi"}
 
 
@@ -269,8 +269,8 @@ def test_a_memory_that_cannot_be_used_is_done_without(tmp_path: Path, capsys: py
     table = portuguese()
     table.version = "1"
     memory = TranslationMemory(tmp_path / "memory")
-    assert Remembering(table, memory)(["a cat"]) == ["um gato"]
-    assert memory.recall("1", ["a cat"]) == {}
+    assert CachedTranslator(table, memory)(["a cat"]) == ["um gato"]
+    assert memory.find("1", ["a cat"]) == {}
     assert capsys.readouterr().err.count("cannot be used, translating without memory") == 1
     assert (tmp_path / "memory").read_bytes() == b"no database" * 999
 
@@ -278,9 +278,9 @@ def test_a_memory_that_cannot_be_used_is_done_without(tmp_path: Path, capsys: py
 def test_many_texts_and_odd_ones_are_remembered(tmp_path: Path) -> None:
     memory = TranslationMemory(tmp_path / "memory")
     made = {f"text {number}": f"texto {number}" for number in range(1700)} | {"\ud800": "é\0'\""}
-    memory.keep("1", made)
-    memory.keep("1", {"text 1": "other"})
-    assert TranslationMemory(tmp_path / "memory").recall("1", [*made, "unknown"]) == made
+    memory.store("1", made)
+    memory.store("1", {"text 1": "other"})
+    assert TranslationMemory(tmp_path / "memory").find("1", [*made, "unknown"]) == made
 
 
 def test_identity_is_not_guarded() -> None:

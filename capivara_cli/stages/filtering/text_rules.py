@@ -12,7 +12,7 @@ from functools import cache, lru_cache
 from pathlib import Path
 
 from capivara_cli import languages
-from capivara_cli.languages.caption_cleaning import goes_in_circles
+from capivara_cli.languages.caption_cleaning import is_repetitive
 from capivara_cli.languages.scripts import mostly_written_in
 
 BOILERPLATE = "boilerplate"
@@ -89,7 +89,7 @@ def _language(rules: TextRules, text: str, code: str) -> str:
     """Objects if a caption is surely not in its language; never if py3langid does not know that language."""
     from capivara_cli.languages import identify  # loads numpy, 0.5 s: only for those who need it
 
-    if code not in identify.known():
+    if code not in identify.supported_codes():
         return ""
     text = text[:_LOOKED_AT]
     found, share = identify.likeliest(text)
@@ -103,7 +103,7 @@ def _junk(rules: TextRules, text: str, code: str) -> str:
     for kind, pattern in _patterns(code):
         if pattern.search(text):
             return f"that are junk: {kind}"
-    return "that are junk: repetitive" if goes_in_circles(text) else ""
+    return "that are junk: repetitive" if is_repetitive(text) else ""
 
 
 _RULES: dict[str, Callable[[TextRules, str, str], str]] = {

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from capivara_cli import registry
 from capivara_cli.languages import Language
-from capivara_cli.languages.translation_memory import Remembering, TranslationMemory
+from capivara_cli.languages.translation_memory import CachedTranslator, TranslationMemory
 from capivara_cli.models.generation import Ask, Decoding, Setup
 
 
@@ -15,8 +15,8 @@ class Way(NamedTuple):
     """A language with its translators there and back; both cache their translations."""
 
     via: Language
-    there: Remembering
-    back: Remembering
+    there: CachedTranslator
+    back: CachedTranslator
 
 
 class BackTranslator:
@@ -48,10 +48,10 @@ def load(variant: str, *, language: Language, setup: Setup, options: Any) -> Bac
     own = Setup(setup.device, Decoding(beams=0), setup.base_url, setup.concurrency, setup.bits, setup.compile)
     memory = TranslationMemory() if options.cache else None
 
-    def translator(source: Language, target: Language) -> Remembering:
+    def translator(source: Language, target: Language) -> CachedTranslator:
         spec = variant or options.translator
         loaded = registry.load("translators", spec, source=source.code, target=target.code, setup=own)
-        return Remembering(loaded, memory)
+        return CachedTranslator(loaded, memory)
 
     return BackTranslator(
         language, [Way(via, translator(language, via), translator(via, language)) for via in options.ways]
