@@ -195,18 +195,19 @@ def _drawing(options: Options, env: Env) -> Callable[[Any], str] | None:
 def _show(
     answers: Iterable[Answer], options: Options, draw: Callable[[Any], str] | None, env: Env
 ) -> list[dict[str, Any]]:
-    """Show one answer after the other, so that the images of one alone are in memory; for programs, all of them."""
+    """Show one answer after the other, so that only one answer's images are in memory. Return all of them as JSON."""
     from capivara_cli.commands.searching import results
+    from capivara_cli.reports.samples_page import html_page
 
-    shown, pages = [], []
+    shown, parts = [], []
     for answer in answers:
         shown.append(answer.to_json())
         if options.html:
-            pages.append(results.page(answer, _described(answer, options)))
+            parts.append(results.page_part(answer, _described(answer, options)))
         elif not env.json:
             console.page("".join(f"{line}\n" for line in results.lines(answer, draw)))
     if options.html:
-        replace_text(Path(options.html), results.joined(pages))
+        replace_text(Path(options.html), html_page(parts))
         console.say(f"capivara search: {_count(len(shown), 'query', 'queries')} in {options.html}")
     return shown
 

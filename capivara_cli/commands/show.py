@@ -18,7 +18,7 @@ from capivara_cli.pipeline.env import Env
 from capivara_cli.pipeline.option_kinds import Languages
 from capivara_cli.pipeline.options import opt, parsed
 from capivara_cli.pipeline.typed import steps_of
-from capivara_cli.reports.samples_page import View, by_language, html_page
+from capivara_cli.reports.samples_page import THUMBNAIL, Part, View, by_language, html_page
 from capivara_cli.shards.sample import Caption, Sample
 from capivara_cli.storage.files import replace_text
 from capivara_cli.urls import public_url
@@ -50,7 +50,7 @@ def show(inputs: list[str], options: Options, env: Env) -> dict[str, Any]:
     views = [_view(sample, codes, pixels=bool(options.html)) for sample in samples]
     steps = steps_of(source.history)
     if options.html:
-        replace_text(Path(options.html), html_page(_title(source.shards), steps, views))
+        replace_text(Path(options.html), html_page([Part(_title(source.shards), steps, views)]))
         console.say(f"capivara show: {len(views)} samples in {options.html}")
     elif not env.json:
         console.page("".join(f"{line}\n" for line in _lines(steps, views)))
@@ -73,6 +73,7 @@ def _title(shards: Sequence[str]) -> str:
 
 
 def _view(sample: Sample, codes: set[str], *, pixels: bool) -> View:
+    from capivara_cli.reports.pictures import picture
     from capivara_cli.shards.images import decode_image, image_size
 
     problems = []
@@ -86,7 +87,7 @@ def _view(sample: Sample, codes: set[str], *, pixels: bool) -> View:
     try:
         width, height = image_size(sample)
         facts = f"{width} × {height}, {facts}"
-        image = decode_image(sample) if pixels else None
+        image = picture(decode_image(sample), THUMBNAIL) if pixels else None
     except BadSample as error:
         problems.append(error.reason)
     return View(sample.key, facts, captions, image, "; ".join(problems))

@@ -300,7 +300,7 @@ def test_html_is_one_page_with_nothing_from_elsewhere(
     assert "http" not in page and "<script" not in page and "url(" not in page
     assert page.count("<body>") == page.count("</html>") == page.count("<style>") == 1
     assert "<h1>a &lt;b&gt;red&lt;/b&gt; ball</h1>" in page and "<h1>two blue boats</h1>" in page
-    assert "<code>capivara search &#x27;two blue boats&#x27; --model toy --k 5</code>" in page
+    assert "<code>capivara search &#39;two blue boats&#39; --model toy --k 5</code>" in page
     assert "<b>1. " in page and "score 0." in page
     captured = capsys.readouterr()
     assert captured.out == "" and f"2 queries in {target}" in captured.err

@@ -13,7 +13,8 @@ from capivara_cli.commands.show import Options, show
 from capivara_cli.errors import CapivaraError
 from capivara_cli.pipeline.env import Env
 from capivara_cli.pipeline.options import Settings
-from capivara_cli.reports.samples_page import View, by_language, html_page
+from capivara_cli.reports.pictures import picture
+from capivara_cli.reports.samples_page import THUMBNAIL, Part, View, by_language, html_page
 from capivara_cli.shards.archive import ShardWriter
 from capivara_cli.shards.sample import Caption, Sample
 
@@ -158,7 +159,8 @@ def test_the_same_samples_give_the_same_page(shard: str, tmp_path: Path) -> None
 def test_thumbnails_are_small_and_keep_their_shape() -> None:
     from PIL import Image
 
-    page = html_page("t", [], [View("k", "f", [], Image.new("RGB", (800, 400), "red"))])
+    thumbnail = picture(Image.new("RGB", (800, 400), "red"), THUMBNAIL)
+    page = html_page([Part("t", [], [View("k", "f", [], thumbnail)])])
     assert 'width="160" height="80"' in page
 
 

@@ -1,4 +1,4 @@
-"""What was found, for a terminal, for a browser and for programs."""
+"""Search results for a terminal, for an HTML page and as JSON."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 from capivara_cli import console
 from capivara_cli.commands.searching.query import Asked
 from capivara_cli.errors import BadSample
-from capivara_cli.reports.samples_page import View, html_page
+from capivara_cli.reports.pictures import picture
+from capivara_cli.reports.samples_page import THUMBNAIL, Part, View
 from capivara_cli.shards.images import decode_image
 from capivara_cli.shards.sample import Caption, Sample
 from capivara_cli.urls import public_url
@@ -18,14 +19,14 @@ if TYPE_CHECKING:
     from capivara_cli.commands.searching.exact import Best
     from capivara_cli.commands.searching.index import Index
 
-CAPTIONS = 2  # shown of an image on a terminal
-LONGEST = 200  # characters of one caption there
+CAPTIONS = 2  # shown per image on a terminal
+LONGEST = 200  # characters of a caption on a terminal
 _STREAM = "standard input"
 
 
 @dataclass(frozen=True)
 class Hit:
-    """One image that was found; ``captions`` first those in the language of the query."""
+    """One image found; its captions in the language of the query come first."""
 
     rank: int
     score: float
@@ -49,12 +50,12 @@ class Answer:
     hits: Sequence[Hit]
 
     def to_json(self) -> dict[str, Any]:
-        said = {"asked": self.asked.text, "translated_by": self.asked.by} if self.asked.translated else {}
-        return {"query": self.asked.query, **said, "hits": [hit.to_json() for hit in self.hits]}
+        translation = {"asked": self.asked.text, "translated_by": self.asked.by} if self.asked.translated else {}
+        return {"query": self.asked.query, **translation, "hits": [hit.to_json() for hit in self.hits]}
 
 
 def answers(index: Index, asked: Sequence[Asked], found: Best, lang: str) -> Iterator[Answer]:
-    """Query after query, each image read back from its shard."""
+    """Yield the answer to each query, with the samples read back from their shards."""
     for query, rows, scores in zip(asked, found.rows.tolist(), found.scores.tolist(), strict=True):
         ranked = [(row, score) for row, score in zip(rows, scores, strict=True) if row >= 0]
         yield Answer(query, [_hit(index, rank, row, score, lang) for rank, (row, score) in enumerate(ranked, start=1)])
@@ -73,7 +74,7 @@ def _hit(index: Index, rank: int, row: int, score: float, lang: str) -> Hit:
 
 
 def lines(answer: Answer, draw: Callable[[Any], str] | None = None) -> Iterator[str]:
-    """An answer for a terminal; ``draw`` makes an escape sequence that shows an image."""
+    """Yield the lines of an answer for a terminal; ``draw`` returns an escape sequence that shows an image."""
     asked = answer.asked
     yield plain(asked.query) + (f"  → {plain(asked.text)}  [{plain(asked.by)}]" if asked.translated else "")
     for hit in answer.hits:
@@ -95,29 +96,22 @@ def _drawn(hit: Hit, draw: Callable[[Any], str]) -> Iterator[str]:
 
 
 def plain(text: str) -> str:
-    """One line, safe for a terminal, of bounded length."""
+    """Put text on one line of at most ``LONGEST`` characters, without control characters."""
     line = console.printable(" ".join(text.split()))
     return line if len(line) <= LONGEST else f"{line[:LONGEST]}…"
 
 
-def page(answer: Answer, command: str) -> str:
-    """One answer as a self-contained HTML page: a grid of thumbnails under the query and the command."""
+def page_part(answer: Answer, command: str) -> Part:
+    """Show one answer on an HTML page: a grid of thumbnails under the query and the command."""
     asked = answer.asked
-    said = [command, *([f"asked as: {asked.text} ({asked.by})"] if asked.translated else [])]
-    return html_page(asked.query, said, [_view(hit) for hit in answer.hits])
-
-
-def joined(pages: Sequence[str]) -> str:
-    """Pages one under the other, as one page with the title and the style of the first."""
-    head = pages[0].partition("<body>\n")[0]
-    bodies = [each.partition("<body>\n")[2].rpartition("</body>")[0] for each in pages]
-    return f"{head}<body>\n{''.join(bodies)}</body>\n</html>\n"
+    steps = [command, *([f"asked as: {asked.text} ({asked.by})"] if asked.translated else [])]
+    return Part(asked.query, steps, [_view(hit) for hit in answer.hits])
 
 
 def _view(hit: Hit) -> View:
     image, problem = None, hit.problem
     try:
-        image = decode_image(hit.sample)
+        image = picture(decode_image(hit.sample), THUMBNAIL)
     except BadSample as error:
         problem = "; ".join(filter(None, [problem, error.reason]))
     return View(f"{hit.rank}. {hit.key}", f"score {hit.score:.3f}, {hit.shard}", hit.captions, image, problem)

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import base64
+import html
 import io
 import math
+import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from capivara_cli import languages
-from capivara_cli.reports.samples_page import escaped
 
 __all__ = ["Section", "Table", "code", "escaped", "missing", "picture", "points", "score", "signed"]
 
@@ -60,6 +61,12 @@ class Table:
 
 
 _NUMBER = ' class="n"'
+
+
+def escaped(text: str) -> str:
+    """Escaped; control characters and lone surrogates, which HTML and UTF-8 cannot hold, as U+FFFD."""
+    allowed = (char if unicodedata.category(char) not in ("Cc", "Cs") or char in "\n\t" else "\ufffd" for char in text)
+    return html.escape("".join(allowed))
 
 
 def missing(what: str, command: str = "") -> str:
