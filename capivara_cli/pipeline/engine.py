@@ -136,6 +136,7 @@ def run_folder(chain: Chain, shards: Sequence[str], out: str) -> Report:
         if not complete:
             with contextlib.suppress(OSError, CapivaraError):  # the error that stopped the work is the one to show
                 passes.settle(patience=_PATIENCE)
+        passes.close()
         books.progress.close()
     if not complete:
         console.say(share.remark(passes.out.done))

@@ -176,6 +176,11 @@ class Passes:
         self._store.close(complete)
         return complete
 
+    def close(self) -> None:
+        """Release the claims that an interrupted pass still holds."""
+        for each in self.list:
+            each.files.store.claims.close()
+
 
 def _advancing(reader: ShardReader, books: Books) -> Iterator[Sample]:
     for sample in reader:

@@ -21,6 +21,7 @@ from pathlib import Path
 from types import TracebackType
 
 from capivara_cli.storage.files import partial_of
+from capivara_cli.storage.signals import signals_held_back
 from capivara_cli.urls import without_secrets
 
 HEARTBEAT = 10.0
@@ -167,13 +168,13 @@ class Claim:
         self.path = path
         self.lost = False
         self.handed_on = False
-        self._content = content
+        self.content = content
         self._owner = owner
 
     def held(self) -> bool:
         """Whether this process still has it. A lost claim stays lost."""
         try:
-            self.lost = self.lost or self.path.read_bytes() != self._content
+            self.lost = self.lost or self.path.read_bytes() != self.content
         except FileNotFoundError:
             self.lost = True
         except OSError:
@@ -218,7 +219,11 @@ THIS_PROCESS = Claimant()
 
 
 class Claims:
-    """The claims of this process in a folder. While there are any, a thread keeps them fresh."""
+    """The claims of this process in a folder. While there are any, a thread keeps them fresh.
+
+    A signal that raises cannot separate a claim from its file: both appear together and disappear together. It can
+    still come before the ``with`` block of a claim begins, so ``close`` releases what is held.
+    """
 
     def __init__(self, folder: Path, who: Claimant = THIS_PROCESS) -> None:
         self.folder = folder
@@ -231,8 +236,8 @@ class Claims:
     def take(self, name: str) -> Claim | None:
         """Claim a file; None while another living process has it."""
         path = claim_of(self.folder / name)
-        content = json.dumps(asdict(Holder.here(self.who.command))).encode()
-        while not _create(path, content):
+        claim = Claim(path, json.dumps(asdict(Holder.here(self.who.command))).encode(), self)
+        while not self._created(claim):
             seen = look(path)
             if seen is None:
                 continue
@@ -240,15 +245,20 @@ class Claims:
             if not (seen.stale or known_dead):
                 return None
             remove_stale(seen)
-        claim = Claim(path, content, self)
-        with self._lock:
+        return claim
+
+    def _created(self, claim: Claim) -> bool:
+        """Create the file of a claim; False when there is one."""
+        with signals_held_back(), self._lock:
+            if not _create(claim.path, claim.content):
+                return False
             self._held.append(claim)
             if self._thread is None:
                 self._idle = threading.Event()
                 self._thread = threading.Thread(target=self._beat, args=(self._idle,), name="capivara-claims")
                 self._thread.daemon = True
                 self._thread.start()
-        return claim
+        return True
 
     def _beat(self, idle: threading.Event) -> None:
         while not idle.wait(HEARTBEAT):
@@ -258,15 +268,23 @@ class Claims:
                 claim.beat()
 
     def release(self, claim: Claim) -> None:
-        with self._lock:
-            self._held.remove(claim)
-        if claim.held():
-            claim.path.unlink(missing_ok=True)
+        """Remove the file of a claim, unless another process has taken it over. Nothing happens the second time."""
+        with signals_held_back():
+            with self._lock:
+                if claim not in self._held:
+                    return
+                self._held.remove(claim)
+            if claim.held():
+                claim.path.unlink(missing_ok=True)
 
     def close(self) -> None:
-        """Stop the thread."""
+        """Stop the thread and release every claim, except those that are handed on to another thread."""
         self._idle.set()
         self._thread = None
+        with self._lock:
+            held = [claim for claim in self._held if not claim.handed_on]
+        for claim in held:
+            self.release(claim)
 
     @contextlib.contextmanager
     def waiting(self, name: str, patience: float = float("inf")) -> Iterator[Claim | None]:

@@ -22,6 +22,8 @@ from capivara_cli.pipeline.stage import Arrays, Corpus, Step, stage
 from capivara_cli.shards.archive import Stream
 from capivara_cli.shards.sample import Sample
 
+_UNLINK = Path.unlink
+
 
 @dataclass(frozen=True)
 class WorkOptions:
@@ -29,6 +31,7 @@ class WorkOptions:
     fail: str = opt("", "the key of a sample that ends the run", tuning=True)
     kill: str = opt("", "the key of a sample that kills its process, if the file is there", tuning=True)
     once: str = opt("", "a folder: the file ``once`` in it is removed before the process is killed", tuning=True)
+    slow_release: float = opt(0.0, "seconds that the removal of a claim takes in this process", tuning=True)
 
 
 @stage("work", WorkOptions)
@@ -51,9 +54,22 @@ def work(samples: Stream, options: WorkOptions, env: Env) -> Stream:
             pass
         return digests
 
+    if options.slow_release:
+        _slow_down_releases(options.slow_release)
     for sample, digest in map_batched(samples, prepare, process, size=4, env=env, keep=True):
         env.note(f"begins with {digest[0]}")
         yield sample.with_document(digest=digest)
+
+
+def _slow_down_releases(seconds: float) -> None:
+    unlink = _UNLINK
+
+    def slow(path: Path, missing_ok: bool = False) -> None:
+        if path.suffix == ".claim":
+            time.sleep(seconds)
+        unlink(path, missing_ok)
+
+    Path.unlink = slow  # type: ignore[method-assign]
 
 
 def _removed(path: Path) -> bool:

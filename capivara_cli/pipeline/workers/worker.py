@@ -141,11 +141,16 @@ def work(job: Job, sender: Sender) -> None:
     console.be_quiet(bool(job.settings["quiet"]))
     chain = job.chain(sender.costs)
     passes = job.passes(chain, sender)
-    passes.out.refresh()
-    passes.run(job.indices)
+    try:
+        passes.out.refresh()
+        passes.run(job.indices)
+    finally:
+        passes.close()
 
 
 def _terminate(number: int, frame: FrameType | None) -> None:
+    """End this process. A second signal must not interrupt the removal of unfinished files."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     raise SystemExit(TERMINATED)
 
 

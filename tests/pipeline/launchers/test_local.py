@@ -54,6 +54,14 @@ def test_an_error_of_a_worker_is_raised_once(six: Path, tmp_path: Path) -> None:
     assert content(tmp_path / "out") == content(tmp_path / "clean")
 
 
+def test_a_worker_that_is_terminated_while_it_releases_a_claim_finishes_that(six: Path, tmp_path: Path) -> None:
+    step = Step(work, WorkOptions(fail="00025", slow_release=0.3))
+    with pytest.raises(CapivaraError, match="00025: cannot go on"):
+        fill([step], six, tmp_path / "out", workers=2)
+    left = content(tmp_path / "out").keys()
+    assert not [name for name in left if name.startswith(".") and not name.endswith(".journal")]
+
+
 def test_failures_are_counted_over_all_workers(shards: Callable[..., Path], tmp_path: Path) -> None:
     folder = shards(*[[Sample(f"{number}13", {"json": b"{}"}), *small(2)] for number in range(6)])
     with pytest.raises(CapivaraError, match="more than 3 samples cannot be used"):
