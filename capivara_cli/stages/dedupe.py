@@ -1,4 +1,4 @@
-"""Remove captions of an image that say the same, near-duplicate images, and images that are in other sets."""
+"""Remove duplicate captions of an image, duplicate images, and images that are in eval sets or other shards."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from capivara_cli.pipeline.options import opt, parsed
 from capivara_cli.pipeline.stage import Arrays, Corpus, stage
 from capivara_cli.shards.archive import Stream
 from capivara_cli.stages.deduplication.captions import CaptionSettings, with_fewer_captions
-from capivara_cli.stages.deduplication.other_set_names import WAYS, OtherSettings, reasons, sets_of
+from capivara_cli.stages.deduplication.other_set_names import MATCHES, MatchSettings, expand_sets, reasons
 
 if TYPE_CHECKING:
     from capivara_cli.models.clip import Clip
     from capivara_cli.stages.deduplication.image_facts import ImageExaminer
     from capivara_cli.stages.deduplication.images import ImageSettings
-    from capivara_cli.stages.deduplication.other_sets import Others
+    from capivara_cli.stages.deduplication.other_sets import OtherSets
 
 
 @dataclass(frozen=True)
@@ -28,55 +28,68 @@ class Options:
     k_min: int = opt(3, "keep at least this many captions of a language", min=1)
     lang: str = opt("", "only captions in these languages, comma-separated [default: all]", kind=Languages("all"))
     paper: bool = opt(
-        False, "Algorithm 1 as published: compares words, may keep fewer than --k-min, loses unusual captions"
+        False, "Algorithm 1 as published: compares words, may keep fewer than --k-min, removes unusual captions"
     )
-    captions: Literal["thin", "keep"] = opt("thin", "keep: leave captions as they are, compare only images")
+    captions: Literal["thin", "keep"] = opt("thin", "keep: change no captions, compare only images")
     images: Literal["keep", "exact", "phash", "embedding"] = opt(
-        "keep", "keep one of similar images over all shards: same bytes, near perceptual hash, or near CLIP embedding"
+        "keep", "keep one of the same images over all shards: same bytes, near perceptual hash or near CLIP embedding"
     )
-    keep: Literal["first", "best"] = opt("first", "the image that stays; best: best caption score, then most pixels")
-    radius: int = opt(4, "phash: bits of the 64 that may differ", min=0, max=10)
+    keep: Literal["first", "best"] = opt(
+        "first", "the image to keep; best: the best caption score, then the most pixels"
+    )
+    radius: int = opt(4, "phash: number of the 64 bits that may differ", min=0, max=10)
     similarity: float = opt(0.96, "embedding: images with a cosine above this are near-duplicates", min=0, max=1)
     clusters: int = opt(
         0, "embedding: compare within this many clusters; 0: compare all pairs, up to 10 million images", min=0
     )
-    model: str = opt(DEFAULT_MODEL, "embedding: the model, as for filter; embeddings that filter stored are used")
+    model: str = opt(DEFAULT_MODEL, "embedding: the model, as for filter, whose stored embeddings are used")
     pretrained: str = opt("", "open_clip weights [default: the paper's, laion5b_s13b_b90k, for its model]")
-    against: str = opt("", "remove images of these eval sets and shards, comma-separated: xtd,flickr30k,heldout/")
+    against: str = opt(
+        "",
+        "remove images that are in these eval sets or shards, comma-separated: xtd,flickr30k,heldout/",
+        kind=Names(),
+    )
     against_by: str = opt(
         "id,bytes,phash",
-        "how an image is recognised there: id, bytes, phash, embedding",
-        kind=Names(tuple(WAYS), "way"),
+        "what makes an image the same as one of --against: id, bytes, phash, embedding",
+        kind=Names(tuple(MATCHES), "kind of match"),
     )
     data: str = opt("", "folder with your copy of an eval set, as for eval")
     split: str = opt("test", "split of the eval sets")
     batch_size: int = opt(64, "images examined at once", min=1, tuning=True)
 
     def check(self) -> None:
+        """Raise ``CapivaraError`` for an unknown set or a model that cannot be loaded, before any shard is read."""
         if self.against:
-            sets_of(self.against)
+            expand_sets(self.against_names)
         if self.embeds:
             check_model(self.model, self.pretrained)
 
     @property
     def codes(self) -> frozenset[str]:
-        """The languages to work on, empty for all."""
+        """The codes of the languages to work on, empty for all."""
         return frozenset(parsed(self, "lang"))
 
     @property
-    def ways(self) -> tuple[str, ...]:
-        """``--against-by`` in the order of ``WAYS``; () without ``--against``."""
-        asked = parsed(self, "against_by") if self.against else ()
-        return tuple(way for way in WAYS if way in asked)
+    def against_names(self) -> tuple[str, ...]:
+        """The names in ``--against``, () for none."""
+        return parsed(self, "against")
+
+    @property
+    def matches(self) -> tuple[str, ...]:
+        """The kinds of match in ``--against-by``, in the order of ``MATCHES``; () without ``--against``."""
+        chosen = parsed(self, "against_by") if self.against else ()
+        return tuple(match for match in MATCHES if match in chosen)
 
     @property
     def needed_facts(self) -> frozenset[str]:
-        """The facts, of ``WAYS``, that are needed of each image."""
+        """The facts (names in ``MATCHES``) that each image needs."""
         own = {"exact": "bytes", "phash": "phash", "embedding": "embedding"}.get(self.images)
-        return frozenset({*self.ways, own} if own else self.ways)
+        return frozenset({*self.matches, own} if own else self.matches)
 
     @property
     def embeds(self) -> bool:
+        """Whether images are compared by their embeddings."""
         return "embedding" in self.needed_facts
 
     @property
@@ -105,28 +118,28 @@ def _decide(surveys: Sequence[Callable[[], Arrays]], options: Options, env: Env)
 def _apply(samples: Stream, survey: Arrays, decision: Arrays, options: Options, env: Env) -> Stream:
     from capivara_cli.stages.deduplication import images
 
-    said = reasons(options.against)
-    for sample in images.apply(samples, survey, decision, options.image_settings, said, env):
+    texts = reasons(options.against_names)
+    for sample in images.apply(samples, survey, decision, options.image_settings, texts, env):
         yield from with_fewer_captions(sample, options.caption_settings, env)
 
 
-# With --images all shards are examined before anything is decided; without, one pass over each shard is enough.
+# With --images, all shards are examined before anything is decided. Without it, one pass is enough.
 CORPUS = Corpus(wanted=lambda options: options.images != "keep", survey=_survey, decide=_decide, apply=_apply)
 
 
 @stage("dedupe", Options, corpus=CORPUS)
 def dedupe(samples: Stream, options: Options, env: Env) -> Stream:
-    """Remove exact, then near-duplicate captions of each image, within each language; the order stays.
+    """Remove exact duplicates, then near-duplicates, among the captions of each image and language; keep the order.
 
     Two captions are near-duplicates if the cosine of their character-trigram TF-IDF vectors is above ``--threshold``.
     While there are any, and more than ``--k-min`` captions are left, the caption most similar to all others is removed.
 
-    ``--images`` keeps one of similar images over all shards: an image is removed if it is near one that stays, which is
-    the first or, with ``--keep best``, the one with the best caption score, then the most pixels. ``--against`` removes
-    images that are in eval sets or other shards.
+    ``--images`` also removes duplicate images over all shards: each that is near an image that stays. The first stays,
+    or with ``--keep best`` the one with the best caption score, then the most pixels. ``--against`` removes images that
+    are in eval sets or other shards.
     """
     if CORPUS.wanted(options):
-        raise RuntimeError(f"dedupe --images {options.images} is decided over all shards, not in one pass")
+        raise RuntimeError(f"dedupe --images {options.images} is decided over all shards by CORPUS")
     others = _others(options, env)
     if others is not None:
         from capivara_cli.stages.deduplication import images
@@ -143,20 +156,20 @@ def _examiner(options: Options, env: Env) -> ImageExaminer:
     return ImageExaminer(options.needed_facts, _clip(options, env), options.batch_size, rank=rank)
 
 
-def _others(options: Options, env: Env) -> Others | None:
+def _others(options: Options, env: Env) -> OtherSets | None:
     """The sets of ``--against``, examined once per process; None without ``--against``."""
     if not options.against:
         return None
     from capivara_cli.stages.deduplication.image_facts import ImageExaminer
-    from capivara_cli.stages.deduplication.other_sets import Others
+    from capivara_cli.stages.deduplication.other_sets import OtherSets
 
-    settings = OtherSettings(
-        options.against, options.ways, options.radius, options.similarity, options.data, options.split
+    settings = MatchSettings(
+        options.against_names, options.matches, options.radius, options.similarity, options.data, options.split
     )
 
-    def examined() -> Others:
-        clip = _clip(options, env) if "embedding" in options.ways else None
-        return Others(settings, ImageExaminer(frozenset(options.ways), clip, options.batch_size), env)
+    def examined() -> OtherSets:
+        clip = _clip(options, env) if "embedding" in options.matches else None
+        return OtherSets(settings, ImageExaminer(frozenset(options.matches), clip, options.batch_size), env)
 
     return env.once(("against", settings, options.model, options.pretrained), examined)
 

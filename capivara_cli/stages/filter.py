@@ -1,4 +1,4 @@
-"""Remove captions and images: by CLIP score, by rules for texts and images, by rank, threshold, diversity or share."""
+"""Remove captions and images by CLIP score (threshold, rank, share), by diversity, and by text and image rules."""
 
 from __future__ import annotations
 
@@ -31,19 +31,19 @@ from capivara_cli.stages.filtering.selection import (
 from capivara_cli.stages.filtering.text_rules import BOILERPLATE, TextRules
 
 if TYPE_CHECKING:
-    from capivara_cli.stages.filtering.corpus import Shares
+    from capivara_cli.stages.filtering.corpus import CorpusRules
 
 
 @dataclass(frozen=True)
 class Options:
-    model: str = opt(DEFAULT_MODEL, "open_clip model, hf-hub:ORG/NAME, local-dir:PATH, a run folder, or toy")
+    model: str = opt(DEFAULT_MODEL, "open_clip model, hf-hub:ORG/NAME, local-dir:PATH, a run folder or toy")
     pretrained: str = opt("", "open_clip weights [default: the paper's, laion5b_s13b_b90k, for its model]")
     score: bool = opt(True, "compute scores with the model; --no-score: select by the scores stored in the captions")
     precision: Literal["auto", "fp32", "bf16"] = opt(
-        "auto", "of the text tower (images: always fp32); auto: bf16 where it is fast, scores then vary by 0.005"
+        "auto", "precision of the text tower (images: fp32); auto: bf16 where it is fast, which moves scores by 0.005"
     )
     select: Literal["none", "rank", "threshold", "threshold-diversity"] = opt(
-        "none", "a selection method of the paper, with its constants unless --top-k or --min-score are given"
+        "none", "selection method of the paper, with its constants unless --top-k or --min-score is given"
     )
     min_score: float = opt(
         -1.0, "remove captions that score below this [default: none; threshold: 0.15, images 0.2]", min=-1, max=1
@@ -58,13 +58,13 @@ class Options:
         "", "score and select only captions in these languages, comma-separated [default: all]", kind=Languages("all")
     )
     level: Literal["caption", "image"] = opt("caption", "what a threshold or share removes: captions, or whole samples")
-    on: Literal["best", "first", "mean"] = opt("best", "with --level image: the score that decides about a sample")
+    on: Literal["best", "first", "mean"] = opt("best", "with --level image: the caption score that decides")
     score_by: Literal["own", "original", "best"] = opt(
         "own",
-        "judge a caption by its own score, by that of the text it was translated or rewritten from, or the better",
+        "judge a caption by its own score, by that of the text it was translated or rewritten from, or by the better",
     )
-    top_fraction: float = opt(1.0, "keep this share of all scores in the corpus, the best ones", min=0, max=1)
-    quantile: float = opt(0.0, "remove what scores below this quantile of the corpus", min=0, max=1)
+    top_fraction: float = opt(1.0, "keep this share of the corpus, with the best scores", min=0, max=1)
+    quantile: float = opt(0.0, "remove scores below this quantile of the corpus", min=0, max=1)
     rules: str = opt(
         "",
         "rules for captions: all, or some of length,script,junk,language,boilerplate",
@@ -74,23 +74,24 @@ class Options:
     max_words: int = opt(80, "length: most words; 0: no limit", min=0)
     min_chars: int = opt(6, "length: fewest characters (wide ones, as in Chinese, count twice)", min=0)
     max_chars: int = opt(1000, "length: most characters; 0: no limit", min=0)
-    max_images: int = opt(10, "boilerplate: remove a caption that more images of the corpus than this have", min=1)
+    max_images: int = opt(10, "boilerplate: remove captions that more than this many images of the corpus have", min=1)
     min_side: int = opt(0, "remove images with a side of fewer pixels; 0: none", min=0)
     max_aspect: float = opt(
-        0.0, "remove images whose longer side is more than this many times the shorter; 0: none", min=0
+        0.0, "remove images whose longer side is more than this many times the shorter one; 0: none", min=0
     )
     min_entropy: float = opt(
-        0.0, "remove images whose grey levels have an entropy below this, of 8 bits; 0: none", min=0, max=8
+        0.0, "remove images whose grey levels have an entropy of fewer bits than this; 0: none", min=0, max=8
     )
     batch_size: int = opt(64, "images embedded at once", min=1)
 
     def check(self) -> None:
+        """Raise ``CapivaraError`` for a model that cannot be loaded, before any shard is read."""
         if self.score:
             check_model(self.model, self.pretrained)
 
     @property
     def codes(self) -> frozenset[str]:
-        """The languages to work on, empty for all."""
+        """The codes of the languages to work on, empty for all."""
         return frozenset(parsed(self, "lang"))
 
     @property
@@ -117,11 +118,11 @@ class Options:
         )
 
     @property
-    def shares(self) -> Shares:
-        """What is decided over the whole corpus."""
-        from capivara_cli.stages.filtering.corpus import Shares
+    def corpus_rules(self) -> CorpusRules:
+        """The rules that need the whole corpus."""
+        from capivara_cli.stages.filtering.corpus import CorpusRules
 
-        return Shares(
+        return CorpusRules(
             top=self.top_fraction,
             quantile=self.quantile,
             of_images=self.level == "image",
@@ -149,7 +150,7 @@ def _survey(samples: Stream, options: Options, env: Env) -> Arrays:
 def _decide(surveys: Sequence[Callable[[], Arrays]], options: Options, env: Env) -> Iterator[Arrays]:
     from capivara_cli.stages.filtering.corpus import decide
 
-    return decide(surveys, options.shares)
+    return decide(surveys, options.corpus_rules)
 
 
 def _apply(samples: Stream, survey: Arrays, decision: Arrays, options: Options, env: Env) -> Stream:
@@ -164,18 +165,18 @@ CORPUS = Corpus(wanted=lambda options: options.needs_corpus, survey=_survey, dec
 # `filter` is also a builtin; the stage has to have the name of its file.
 @stage("filter", Options, corpus=CORPUS)
 def filter(samples: Stream, options: Options, env: Env) -> Stream:  # noqa: A001
-    """Score every caption by its image-text cosine, and remove captions and images with low scores or bad texts.
+    """Score every caption by its image-text cosine; remove captions and images with low scores or bad texts.
 
-    Rules are applied first (``--rules``, ``--min-side`` …), then shares of the corpus (``--top-fraction``,
-    ``--quantile``), then threshold, rank and diversity within each sample. ``--rejects`` keeps the removed captions,
-    each with its reason.
+    Rules come first (``--rules``, ``--min-side`` …), then shares of the corpus (``--top-fraction``, ``--quantile``),
+    then threshold, rank and diversity within each sample. ``--rejects`` keeps the removed captions with reasons.
 
-    The image embedding is stored as ``clip.npy`` (float16, [dim]), and ``json["clip"]`` names the model. If the same
-    model has stored one before, the image is not decoded again.
+    The image embedding is stored as ``clip.npy`` (float16, [dim]), and ``json["clip"]`` names the model. An embedding
+    that the same model stored before is used instead of decoding the image. Raises ``CapivaraError`` for options that
+    need all shards: the engine runs ``CORPUS`` for those.
     """
     options.check()
     if options.needs_corpus:
-        raise CapivaraError("filter: --top-fraction, --quantile and boilerplate need all shards to be read first")
+        raise CapivaraError("filter: --top-fraction, --quantile and --rules boilerplate need all shards")
     yield from _selected(_examined(samples, options, env), options, env)
 
 
@@ -190,7 +191,7 @@ def _examined(samples: Stream, options: Options, env: Env) -> Iterator[tuple[Sam
 
 
 def _selected(examined: Iterable[tuple[Sample, SampleFacts]], options: Options, env: Env) -> Stream:
-    """The samples that stay; what is removed is counted, and kept by ``--rejects``."""
+    """The samples that stay. Removed samples and captions are counted, and ``--rejects`` keeps them."""
     rules = options.caption_rules
     for sample, facts in examined:
         if facts.failed:
@@ -201,30 +202,30 @@ def _selected(examined: Iterable[tuple[Sample, SampleFacts]], options: Options, 
         if result.dropped:
             env.drop(_marked(sample, facts, result) if env.reject else sample, result.dropped)
             continue
-        if result.left_out and env.reject:
+        if result.removed and env.reject:
             env.reject(_removed(sample, facts, result), "captions left out")
-        kept = [each for index, each in enumerate(facts.captions) if index not in result.left_out]
+        kept = [each for index, each in enumerate(facts.captions) if index not in result.removed]
         if facts.vector is not None and facts.tower is not None:
             sample = with_embedding(sample, facts.vector, facts.tower)
         yield sample.with_captions(kept)
 
 
 def _count(facts: SampleFacts, result: Selected, options: Options, env: Env) -> None:
-    """Note the scores, and the captions removed from samples that stay or that lost all their captions."""
-    known = facts.scores.keys() | facts.left_out.keys()
+    """Count the scores, and the removed captions of samples that stay or that lose all their captions."""
+    known = facts.scores.keys() | facts.removed.keys()
     wanted = [index for index, each in enumerate(facts.captions) if options.scoring.is_wanted(each)]
     if not options.score and (unscored := sum(index not in known for index in wanted)):
         env.note("captions without a score, which stay", unscored)
     for score in facts.scores.values():
         env.note(bin_of(score))
     if result.dropped in ("", NO_CAPTION_LEFT):
-        for reason in result.left_out.values():
+        for reason in result.removed.values():
             env.note(f"captions {reason}")
 
 
 def _marked(sample: Sample, facts: SampleFacts, result: Selected) -> Sample:
-    """The sample with its scored captions; those removed have the reason as ``dropped``."""
-    removed = result.left_out
+    """The sample with all its captions and their scores; removed captions have a reason under ``dropped``."""
+    removed = result.removed
     captions = [
         with_key(each, "dropped", removed[index]) if index in removed else each
         for index, each in enumerate(facts.captions)
@@ -233,8 +234,8 @@ def _marked(sample: Sample, facts: SampleFacts, result: Selected) -> Sample:
 
 
 def _removed(sample: Sample, facts: SampleFacts, result: Selected) -> Sample:
-    """What the rejects keep of a sample that stays: its json alone, with the captions removed from it."""
+    """The reject of a sample that stays: only its json, with only the removed captions."""
     marked = _marked(sample, facts, result)
     captions = marked.captions
-    kept = marked.with_captions([captions[index] for index in sorted(result.left_out)])
+    kept = marked.with_captions([captions[index] for index in sorted(result.removed)])
     return Sample(sample.key, {"json": kept.members["json"]})

@@ -1,6 +1,6 @@
-"""Turn images and captions from elsewhere into shards: folders, CSV, TSV, JSONL, COCO, Karpathy, img2dataset, parquet.
+"""Turn images and captions into shards: from folders, CSV, TSV, JSONL, COCO, Karpathy, img2dataset or parquet.
 
-capivara pack photos/captions.csv --out shards. The format is recognised; --format names it when it is not.
+capivara pack photos/captions.csv --out shards. The format is recognised; --format sets it otherwise.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from capivara_cli.stages.importers import _columns, _packing, _sources
 
 @stage("pack", _packing.PackOptions, begins=True)
 def pack(samples: Stream, options: _packing.PackOptions, env: Env) -> Stream:
-    """Yield one sample for each image of the sources, its bytes untouched; bad rows and images are counted."""
+    """Yield one sample for each image of the sources, with the file's own bytes; bad rows and images are counted."""
     for source in env.inputs:
         yield from _packing.samples(source, options, env)
 
@@ -28,17 +28,20 @@ def importer_of(source: str, wanted: str = "auto") -> str:
 
 
 def columns_of(names: Iterable[str], table: str) -> tuple[str, tuple[str, ...]]:
-    """The column of images and the columns of captions of a table; ``table`` is named in errors."""
-    found = _columns.find_columns(names, table)
-    return found.image, tuple(found.captions)
+    """The image column and the caption columns among the column names of a table; errors call it ``table``.
+
+    Raises ``CapivaraError`` if there is no image column or no caption column.
+    """
+    columns = _columns.find_columns(names, table)
+    return columns.image, tuple(columns.captions)
 
 
 def is_packed(path: Path) -> bool:
-    """Whether a file or folder is shards whose samples have captions in our form."""
+    """Whether a path is a shard, or a folder of shards, whose first sample has capivara's list of captions."""
     if not _sources.is_tar(path):
         return False
     try:
         first = _sources.first_sample(path)
     except BadSample:
-        return False  # pack drops it, counted
+        return False  # pack will count and drop the sample
     return first is not None and isinstance(first.document.get("captions"), list)

@@ -21,13 +21,13 @@ class Options:
     fraction: float = opt(0.1, "share of the samples that is held out", min=0.0, max=1.0)
 
 
-def _share(options: Options) -> float:
+def _fraction_kept(options: Options) -> float:
     return options.fraction if options.part == "heldout" else 1 - options.fraction
 
 
-@stage("split", Options, keeps=_share)
+@stage("split", Options, keeps=_fraction_kept)
 def split(samples: Stream, options: Options, env: Env) -> Stream:
-    """Yield the samples of one part; those of the other are dropped, counted."""
+    """Yield the samples of one part; those of the other part are dropped and counted."""
     for sample in samples:
         part = "heldout" if position(sample.key, env.seed) < options.fraction else "train"
         if part == options.part:
@@ -37,6 +37,6 @@ def split(samples: Stream, options: Options, env: Env) -> Stream:
 
 
 def position(key: str, seed: int) -> float:
-    """Where a key falls in [0, 1): uniform over keys, the same everywhere."""
+    """The position of a key in [0, 1): uniform over keys, and the same on every machine."""
     digest = hashlib.sha256(f"{seed}:{key}".encode("utf-8", "surrogateescape")).digest()
     return int.from_bytes(digest[:8], "big") / 2**64

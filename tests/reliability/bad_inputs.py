@@ -170,7 +170,7 @@ IMAGES = [
 LISTS = [
     Case("a list that is not there", "pack nowhere.csv", nothing, r"nowhere\.csv: no such file or folder"),
     Case("nothing to pack", "pack", nothing, "pack: of what?", 2),
-    Case("a folder without images", "pack photos", empty_folder("photos"), "photos: in none of the forms"),
+    Case("a folder without images", "pack photos", empty_folder("photos"), "photos: no importer recognises"),
     _list("an empty list", "", r"list\.csv: no rows\n  the first line names the columns: image,caption,lang"),
     _list("a list without a column of images", "x,y\na.jpg,red\n", r"list\.csv: no column names the images; .* 'x', 'y'"),
     _list("an image of the list is not there", "file,caption\na.jpg,red\nzz.jpg,blue\n",
@@ -184,11 +184,11 @@ LISTS = [
     _list("an image of the list that is a file of passwords", "file,caption\n/etc/passwd,x\nb.jpg,blue\n",
           "warning: passwd: image cannot be decoded: not an image", 2, 1, {"image cannot be decoded: not an image": 1}),
     _list("no line of the list can be used", "file,caption\nzz.jpg,blue\n",
-          r"list\.csv: none of the first 1 images is there; looked for zz\.jpg\n  name the folder .* --images DIR"),
+          r"list\.csv: none of the first 1 images exists; the first is zz\.jpg\n  name the folder .* --images DIR"),
     _list("captions of COCO without annotations", '{"images": [{"id": 1}]}',
           r"c\.json: not COCO captions: it needs the lists 'images' and 'annotations'", name="c.json"),
     _list("captions of COCO without images", '{"images": [], "annotations": []}',
-          r"c\.json: there is no image in it to pack", name="c.json"),
+          r"c\.json: no images to pack", name="c.json"),
     _list("a form that does not exist", "file,caption\na.jpg,red\n", "there is no importer 'coc'.*did you mean coco",
           more=" --format coc"),
     Case(

@@ -192,7 +192,7 @@ def rejecting(clip: Clip, samples: list[Sample], **options: object) -> tuple[lis
     return list(filter_stage.run(iter(samples), Options(model="tiny", **options), env)), rejects  # type: ignore[arg-type]
 
 
-def test_rejects_keep_the_captions_left_out_with_their_reasons(clip: Clip) -> None:
+def test_rejects_keep_the_removed_captions_with_their_reasons(clip: Clip) -> None:
     (scored,), _ = run(clip, [photo(*CAPTIONS)])
     (kept,), rejects = rejecting(clip, [photo(*CAPTIONS)], top_k=1, rules="length", min_chars=1)
     ((rejected, reason),) = rejects
@@ -222,7 +222,7 @@ def test_rejects_keep_a_dropped_sample_whole(clip: Clip) -> None:
     assert rejecting(clip, [sample])[1] == []
 
 
-def test_images_are_left_out_by_their_header_or_their_pixels(clip: Clip) -> None:
+def test_images_are_removed_by_their_header_or_their_pixels(clip: Clip) -> None:
     small, long = a_sample("small", CAPTIONS[0], image=jpeg(size=(64, 31))), photo(CAPTIONS[0], key="long")
     long = long.with_members(jpg=jpeg(size=(200, 40)))
     good = photo(*CAPTIONS, key="good")

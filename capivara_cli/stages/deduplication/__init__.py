@@ -1,1 +1,1 @@
-"""What ``dedupe`` compares: captions, images, and other sets."""
+"""The parts of ``dedupe``: comparing captions, images, and images with those of other sets."""

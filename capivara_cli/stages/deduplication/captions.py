@@ -1,4 +1,4 @@
-"""Captions of an image that say the same: Algorithm 1 of CAPIVARA (arXiv 2310.13683), corrected and as published."""
+"""Deduplicate the captions of an image: Algorithm 1 of CAPIVARA (arXiv 2310.13683), corrected and as published."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ HUMAN = frozenset({"alt", "human"})
 class CaptionSettings:
     """How the captions of an image are deduplicated.
 
-    ``enabled``: False leaves all captions. ``codes``: languages to work on, empty for all. ``k_min``: the number of
-    captions of a language that stay in any case. ``threshold``: the cosine above which two captions are
-    near-duplicates. ``paper``: Algorithm 1 exactly as published.
+    ``enabled``: False keeps all captions. ``codes``: languages to work on, empty for all. ``k_min``: the number of
+    captions of a language that stay at least. ``threshold``: the cosine above which two captions are near-duplicates.
+    ``paper``: Algorithm 1 exactly as published.
     """
 
     enabled: bool = True
@@ -33,7 +33,7 @@ class CaptionSettings:
 
 
 def with_fewer_captions(sample: Sample, settings: CaptionSettings, env: Env) -> Stream:
-    """Yield the sample with the captions that stay; nothing if it fails or has no caption left."""
+    """Yield the sample with the captions that stay; yield nothing if it is unusable or has no caption left."""
     if not settings.enabled:
         yield sample
         return
@@ -50,7 +50,7 @@ def with_fewer_captions(sample: Sample, settings: CaptionSettings, env: Env) -> 
 
 
 def remaining(captions: list[Caption], settings: CaptionSettings, env: Env) -> list[Caption]:
-    """The captions that stay, in order; removed ones are noted. Raises ``BadSample`` where ``--paper`` fails."""
+    """The captions that stay, in order; removed ones are counted. Raises ``BadSample`` where ``algorithm_1`` does."""
     groups: dict[str, list[int]] = {}
     for index, each in enumerate(captions):
         code = languages.code_of(each.lang)
@@ -82,17 +82,17 @@ Rank = tuple[float, bool, int]
 
 
 def _rank(caption: Caption, synthetic: bool, index: int) -> Rank:
-    """Of captions equally similar to the others, the one of the highest rank is removed: low score, synthetic, late."""
+    """The rank of a caption. Among equally similar captions the highest is removed: low score, synthetic, late."""
     return (-caption.score if caption.score is not None else 2.0, synthetic, index)
 
 
 def by_text(captions: list[Caption]) -> dict[str, Caption]:
-    """The captions of an image by text; the first one of equal texts."""
+    """The captions of an image by text; the first one where texts are equal."""
     return {each.text: each for each in reversed(captions)}
 
 
 def is_synthetic(caption: Caption, texts: dict[str, Caption]) -> bool:
-    """Whether the caption was generated: a translation or rewrite is followed through ``of`` to its source.
+    """Whether a model wrote the caption, or the source of a translation or rewrite, which ``of`` names.
 
     ``texts``: all captions of the image, see ``by_text``.
     """
@@ -105,15 +105,15 @@ def is_synthetic(caption: Caption, texts: dict[str, Caption]) -> bool:
 
 
 def distinct_texts(captions: list[Caption], rank: list[Rank]) -> list[int]:
-    """The captions, by index and in order, that stay when those with equal texts (ignoring case and space) are merged.
+    """The indexes, in order, of the captions that stay when equal texts (ignoring case and white space) are merged.
 
-    Of equal texts, a person's stays rather than a generated one, then the one with the higher score, then the earlier.
+    Among equal texts, the preference is: a person's over a generated one, then the higher score, then the earlier.
     """
     best: dict[str, int] = {}
-    for place, each in enumerate(captions):
+    for index, each in enumerate(captions):
         text = " ".join(each.text.casefold().split())
-        if text not in best or _preference(rank[place]) < _preference(rank[best[text]]):
-            best[text] = place
+        if text not in best or _preference(rank[index]) < _preference(rank[best[text]]):
+            best[text] = index
     return sorted(best.values())
 
 
@@ -122,17 +122,17 @@ def _preference(rank: Rank) -> tuple[bool, float, int]:
     return synthetic, score, index
 
 
-def diverse(captions: list[Caption], rank: list[Rank], places: list[int], k_min: int, threshold: float) -> list[int]:
-    """Algorithm 1, corrected: which of ``places`` stay, in order; at least ``min(k_min, len(places))`` of them.
+def diverse(captions: list[Caption], rank: list[Rank], indexes: list[int], k_min: int, threshold: float) -> list[int]:
+    """Algorithm 1, corrected: which of ``indexes`` stay, in order; at least ``min(k_min, len(indexes))`` of them.
 
-    While a pair is more similar than ``threshold`` and more than ``k_min`` captions are left, the caption with the
-    largest sum of cosines among those in such pairs is removed. The TF-IDF vectors are fitted again on the rest until
-    nothing is removed, so that a second run removes nothing.
+    While a pair has a cosine above ``threshold`` and more than ``k_min`` captions are left, one caption of such pairs
+    is removed: the one with the largest sum of cosines. The TF-IDF vectors are fitted again on the rest until nothing
+    is removed, so that a second run removes nothing.
     """
-    alive = list(places)
+    alive = list(indexes)
     while len(alive) > k_min:
-        cosine = similarity.cosines(similarity.tfidf([similarity.ngrams(captions[place].text) for place in alive]))
-        left = _thin(cosine, [rank[place] for place in alive], k_min, threshold)
+        cosine = similarity.cosines(similarity.tfidf([similarity.ngrams(captions[index].text) for index in alive]))
+        left = _thin(cosine, [rank[index] for index in alive], k_min, threshold)
         if len(left) == len(alive):
             break
         alive = [alive[each] for each in left]
@@ -145,15 +145,15 @@ def _thin(cosine: list[list[float]], rank: list[Rank], k_min: int, threshold: fl
         near = [a for a in alive if any(cosine[a][b] > threshold for b in alive if b != a)]
         if not near:
             break
-        # rounded, so that sums that differ only in the order of addition are equal, and the rank decides
+        # rounded, so that sums that differ only in the order of addition tie, and the rank decides
         alive.remove(max(near, key=lambda a: (round(sum(sorted(cosine[a][b] for b in alive)), 9), rank[a])))
     return alive
 
 
 def algorithm_1(texts: list[str], k_min: int, threshold: float) -> list[int]:
-    """``remove_similar`` of CAPIVARA (arXiv 2310.13683) exactly as published: the indexes of the texts that stay.
+    """The indexes of the texts that stay by ``remove_similar`` of CAPIVARA (arXiv 2310.13683), exactly as published.
 
-    Its last line removes every text whose summed similarity is exactly zero: the duplicates, and also texts unlike
+    Its last line removes every text whose sum of similarities is exactly zero: the duplicates, but also texts unlike
     all others, unless float noise on the diagonal saves them. Raises ``BadSample`` where the original fails: if no
     text has a word of two letters.
     """
@@ -170,4 +170,4 @@ def algorithm_1(texts: list[str], k_min: int, threshold: float) -> list[int]:
         alike[most, :] = 0
         alike[:, most] = 0
         left -= 1
-    return [int(place) for place in np.flatnonzero(alike.sum(axis=0) != 0)]
+    return [int(index) for index in np.flatnonzero(alike.sum(axis=0) != 0)]

@@ -1,9 +1,9 @@
-"""All 64-bit hashes within a Hamming radius, found exactly and without comparing all.
+"""Find all 64-bit hashes within a Hamming radius, exactly and without comparing all pairs.
 
-The bits are divided into ``b`` bands. Two hashes that differ in at most r bits differ in at most r bands, so they agree
-in some ``b - r`` bands (the pigeonhole principle): sorted by each choice of ``b - r`` bands, they are neighbours once.
-More bands need more sorts, C(b, r), and compare fewer hashes that agree by chance. Multi-index hashing (Norouzi,
-Punjani and Fleet 2012, arXiv 1307.2982) is similar and uses one band at a time.
+The bits are divided into b bands. Two hashes that differ in at most r bits differ in at most r bands, so they agree in
+some b - r bands (the pigeonhole principle). Hashes are therefore sorted by each choice of b - r bands, and only equal
+neighbours are compared. More bands need more sorts, C(b, r), but fewer hashes agree by chance. Multi-index hashing
+(Norouzi, Punjani and Fleet 2012, arXiv 1307.2982) is similar and uses one band at a time.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ BITS = 64
 MAX_RADIUS = 10
 """The nearest of 19,900 pairs of unrelated Flickr photos are 14 bits apart, and the work grows fast with the radius."""
 
-_CHUNK = 1 << 20  # pairs compared at once: some 40 MB
-_SORT, _COMPARE, _PLAIN = 120.0, 12.0, 2.0  # nanoseconds: a hash in a sort, a pair gathered, a pair in a block
+_CHUNK = 1 << 20  # pairs compared at once: about 40 MB
+_SORT, _COMPARE, _PLAIN = 120.0, 12.0, 2.0  # nanoseconds to sort a hash, gather and compare a pair, compare in a block
 _MOST_CHOICES = 500
 
 
 def masks(count: int, radius: int) -> list[int]:
-    """The bits in which near hashes may agree, one mask for each choice of bands; [] if comparing all is faster.
+    """One mask of bits for each choice of bands; near hashes agree under one of them. [] if comparing all is faster.
 
-    Bits are divided round-robin, because neighbouring bits are correlated and would make bad bands.
+    ``count``: the number of hashes. Bits go to the bands in turn, because neighbouring bits are correlated.
     """
     best, cost = 0, _PLAIN * count * count / 2
     for bands in range(radius + 1, BITS + 1):
@@ -41,8 +41,8 @@ def masks(count: int, radius: int) -> list[int]:
             best, cost = bands, expected
     if not best:
         return []
-    dealt = [sum(1 << bit for bit in range(band, BITS, best)) for band in range(best)]
-    return [sum(dealt[band] for band in chosen) for chosen in itertools.combinations(range(best), best - radius)]
+    bands_bits = [sum(1 << bit for bit in range(band, BITS, best)) for band in range(best)]
+    return [sum(chosen) for chosen in itertools.combinations(bands_bits, best - radius)]
 
 
 def distance(left: np.ndarray, right: np.ndarray) -> np.ndarray:
@@ -57,10 +57,10 @@ def distance(left: np.ndarray, right: np.ndarray) -> np.ndarray:
 _BITS_OF = np.array([bin(value).count("1") for value in range(1 << 16)], np.uint8)
 
 
-class Hashes:
+class HashIndex:
     """Hashes with which others are compared repeatedly.
 
-    Memory per hash: 8 bytes, and 16 for each mask; radius 4 has 5 masks, 15 beyond a few hundred thousand hashes.
+    Memory per hash: 8 bytes, and 16 per mask. Radius 4 has 5 masks, or 15 for more than a few hundred thousand hashes.
     """
 
     def __init__(self, hashes: np.ndarray, radius: int) -> None:
@@ -68,13 +68,13 @@ class Hashes:
         self.radius = radius
         self._tables = list(_tables(self.hashes, masks(len(self.hashes), radius)))
 
-    def beside(self, asked: np.ndarray) -> np.ndarray:
-        """bool [n]: whether each of uint64 [n] is within the radius of one of the hashes."""
-        return _beside(asked, self.hashes, self.radius, iter(self._tables))
+    def near_any(self, queries: np.ndarray) -> np.ndarray:
+        """bool [n]: whether each of the hashes uint64 [n] is within the radius of one of these."""
+        return _near_any(queries, self.hashes, self.radius, iter(self._tables))
 
 
 class HashSpace:
-    """Distinct hashes, uint64 [n], in order of preference. Memory: about 90 bytes each."""
+    """The space of distinct hashes, uint64 [n], in order of preference. Memory: about 90 bytes each."""
 
     def __init__(self, hashes: np.ndarray, radius: int) -> None:
         self.hashes = hashes
@@ -82,16 +82,16 @@ class HashSpace:
         self.count = len(hashes)
         self.block = max(1, len(hashes))
 
-    def beside(self, rows: Rows, kept: Rows) -> np.ndarray:
+    def near_any(self, rows: Rows, kept: Rows) -> np.ndarray:
         others = self.hashes[kept]
-        return _beside(self.hashes[rows], others, self.radius, _tables(others, masks(len(others), self.radius)))
+        return _near_any(self.hashes[rows], others, self.radius, _tables(others, masks(len(others), self.radius)))
 
     def pairs(self, rows: Rows) -> Pairs | None:
         hashes = self.hashes[rows]
         chosen = masks(len(hashes), self.radius)
         found: list[Pairs] = []
         total = 0
-        for earlier, later, before in _alike(hashes, chosen) if chosen else _all_pairs(len(hashes)):
+        for earlier, later, before in _agreeing_pairs(hashes, chosen) if chosen else _all_pairs(len(hashes)):
             near = distance(hashes[earlier], hashes[later]) <= self.radius
             earlier, later = earlier[near], later[near]
             different = hashes[earlier] ^ hashes[later]
@@ -107,43 +107,43 @@ class HashSpace:
         return np.concatenate([pair[0] for pair in found]), np.concatenate([pair[1] for pair in found])
 
 
-Table = tuple[np.uint64, np.ndarray, np.ndarray]
-"""A mask, the masked hashes in ascending order, and the places of the hashes."""
+MaskTable = tuple[np.uint64, np.ndarray, np.ndarray]
+"""A mask, the masked hashes in ascending order, and the index of each of them."""
 
 
-def _tables(hashes: np.ndarray, chosen: list[int]) -> Iterator[Table]:
+def _tables(hashes: np.ndarray, chosen: list[int]) -> Iterator[MaskTable]:
     for mask in map(np.uint64, chosen):
         under = hashes & mask
         order = np.argsort(under, kind="stable")
         yield mask, under[order], order
 
 
-def _beside(asked: np.ndarray, hashes: np.ndarray, radius: int, tables: Iterator[Table]) -> np.ndarray:
-    """bool [len(asked)]: whether each is within the radius of one of the hashes; without tables, all are compared."""
-    near = np.zeros(len(asked), bool)
+def _near_any(queries: np.ndarray, hashes: np.ndarray, radius: int, tables: Iterator[MaskTable]) -> np.ndarray:
+    """bool [len(queries)]: whether each is within the radius of one of the hashes; without tables, compares all."""
+    near = np.zeros(len(queries), bool)
     table = None
     for table in tables:
         mask, keys, order = table
         open_ = np.flatnonzero(~near)
-        wanted = asked[open_] & mask
+        wanted = queries[open_] & mask
         left = np.searchsorted(keys, wanted, "left")
         sizes = np.searchsorted(keys, wanted, "right") - left
         for part in _parts(sizes):
             owners = np.repeat(part, sizes[part])
             places = np.arange(len(owners)) - np.repeat(np.cumsum(sizes[part]) - sizes[part], sizes[part])
             others = order[left[owners] + places]
-            hit = distance(asked[open_[owners]], hashes[others]) <= radius
+            hit = distance(queries[open_[owners]], hashes[others]) <= radius
             near[open_[owners[hit]]] = True
     if table is None and len(hashes):
         step = max(1, _CHUNK // len(hashes))
-        for start in range(0, len(asked), step):
-            close = distance(asked[start : start + step, None], hashes[None, :]) <= radius
+        for start in range(0, len(queries), step):
+            close = distance(queries[start : start + step, None], hashes[None, :]) <= radius
             near[start : start + step] = close.any(axis=1)
     return near
 
 
 def _parts(sizes: np.ndarray) -> Iterator[np.ndarray]:
-    """The places of nonzero sizes, in runs whose sizes add up to at most ``_CHUNK``, or of one place."""
+    """The indexes of nonzero sizes, in runs of at most ``_CHUNK`` in total; a larger size is a run of its own."""
     places = np.flatnonzero(sizes)
     ends = np.cumsum(sizes[places])
     start = 0
@@ -155,7 +155,7 @@ def _parts(sizes: np.ndarray) -> Iterator[np.ndarray]:
 
 
 Candidates = tuple[np.ndarray, np.ndarray, Sequence[np.uint64]]
-"""Pairs, as ``Pairs``, and the masks under which some of them may have been found before."""
+"""Pairs, as in ``Pairs``, and the masks under which some of them may have been found before."""
 
 
 def _all_pairs(count: int) -> Iterator[Candidates]:
@@ -164,8 +164,8 @@ def _all_pairs(count: int) -> Iterator[Candidates]:
         yield earlier, earlier + apart, ()
 
 
-def _alike(hashes: np.ndarray, chosen: list[int]) -> Iterator[Candidates]:
-    """All pairs that agree under a mask."""
+def _agreeing_pairs(hashes: np.ndarray, chosen: list[int]) -> Iterator[Candidates]:
+    """All pairs that agree under one of the masks."""
     for number, (_, keys, order) in enumerate(_tables(hashes, chosen)):
         before = [np.uint64(mask) for mask in chosen[:number]]
         here = np.arange(len(keys) - 1)
@@ -174,5 +174,5 @@ def _alike(hashes: np.ndarray, chosen: list[int]) -> Iterator[Candidates]:
             here = here[keys[here] == keys[here + apart]]
             if not len(here):
                 break
-            one, other = order[here], order[here + apart]  # a stable sort: of equal keys the earlier comes first
+            one, other = order[here], order[here + apart]  # the sort is stable: the earlier of equal keys comes first
             yield one, other, before

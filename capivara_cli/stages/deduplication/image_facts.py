@@ -1,10 +1,10 @@
-"""What ``dedupe`` knows of an image: ids, digest, perceptual hash, embedding, and what makes one copy the best."""
+"""The facts by which ``dedupe`` compares images: ids, digest, perceptual hash, embedding, and the rank of a copy."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Union
 
 from capivara_cli.errors import BadSample
 from capivara_cli.models.image_vectors import embed_to_store, stored_or_pixels
@@ -22,13 +22,17 @@ if TYPE_CHECKING:
     from capivara_cli.models.clip import Clip
 
 
+Mark = Union[bytes, int, "np.ndarray", None]
+"""The digest, the perceptual hash or the embedding of an image; None if it has none."""
+
+
 @dataclass
 class ImageFacts:
-    """What is known of an image; facts that nobody asked for stay empty.
+    """The facts of an image; facts that are not needed stay empty.
 
     ``digest`` is None without an image, ``hash`` also for a flat image. ``score`` (of its best caption) and ``pixels``
-    (width times height) rank copies. ``vector``: the embedding, float16 [dim]; ``prepared``: until the batch is
-    embedded, the stored embedding or the pixels.
+    (width times height) rank copies. ``vector``: the embedding, float16 [dim]. ``prepared``: the stored embedding or
+    the pixels, until the batch is embedded.
     """
 
     ids: list[int]
@@ -39,11 +43,16 @@ class ImageFacts:
     pixels: int = 0
     prepared: np.ndarray | Tensor | None = None
 
+    def mark(self, match: str) -> Mark:
+        """What images are compared by in a match by "bytes", "phash" or "embedding"."""
+        return {"bytes": self.digest, "phash": self.hash, "embedding": self.vector}[match]
+
 
 class ImageExaminer:
-    """Finds ``facts`` (of id, bytes, phash, embedding) of images, ``batch_size`` at a time.
+    """Finds the facts of images, ``batch_size`` at a time.
 
-    ``clip`` is needed for embeddings. ``rank``: also find ``score`` and ``pixels``.
+    ``facts``: some of "id", "bytes", "phash" and "embedding"; the last needs ``clip``. ``rank``: also find ``score``
+    and ``pixels``.
     """
 
     def __init__(self, facts: frozenset[str], clip: Clip | None, batch_size: int, *, rank: bool = False) -> None:
@@ -53,7 +62,7 @@ class ImageExaminer:
         self._rank = rank
 
     def examine(self, samples: Iterable[Sample], env: Env) -> Iterator[tuple[Sample, ImageFacts | BadSample]]:
-        """Yield every sample with its facts, or why it cannot be used. Counts nothing in ``env``."""
+        """Yield every sample with its facts, or with the error that makes it unusable. Counts nothing in ``env``."""
         return map_batched(samples, self._prepare, self._embed, size=self.batch_size, env=env)
 
     def _prepare(self, sample: Sample) -> ImageFacts | BadSample:
@@ -103,7 +112,7 @@ def _pixels(sample: Sample) -> int:
 
 
 def why_unusable(sample: Sample) -> str:
-    """The reason why a sample could not be examined, found again."""
+    """The reason why a sample could not be examined, by decoding it again."""
     try:
         captions_in(sample.document)
         decode_image(sample)

@@ -1,10 +1,9 @@
-"""Ids that identify an image in any data set: numbers of COCO and Flickr, URLs, distinctive file names."""
+"""Ids that identify an image in any data set: COCO's and Flickr's numbers, URLs, distinctive file names."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from capivara_cli.shards.sample import Sample
@@ -25,18 +24,18 @@ _COUNTER = re.compile(
 )
 
 
-def identities(sample: Sample, document: dict[str, Any]) -> list[int]:
-    """A 64-bit hash of each id of an image that no other image should have, from its key and its json.
+def identities(sample: Sample, document: dict[str, object]) -> list[int]:
+    """The 64-bit hashes of all ids in the key and the json (``document``) of a sample, sorted.
 
-    A counter or a word identifies nothing: "00017", "img_0017", "s0000017" and "beach" occur in any set. Ids are COCO's
-    numbers ("COCO_val2014_000000391895", "000000391895.jpg"), Flickr's ("1007129816_e794419615.jpg", or eight and more
-    digits alone), other file names of at least ten characters with a digit, and URLs without scheme and query. A key of
+    Ids are COCO's numbers ("COCO_val2014_000000391895", "000000391895.jpg"), Flickr's ("1007129816_e794419615.jpg", or
+    eight digits or more alone), other file names of at least ten characters with a digit, and URLs without scheme and
+    query. Counters and words identify nothing: "00017", "img_0017", "s0000017" and "beach" occur in any set. A key of
     digits is ignored if the sample has a URL: it is the counter of a downloader.
     """
     return sorted({short(name) for name in _names(sample.key, document)})
 
 
-def _names(key: str, document: dict[str, Any]) -> Iterator[str]:
+def _names(key: str, document: dict[str, object]) -> Iterator[str]:
     if not _stem(key).isdecimal() or not any(field in document for field in _ADDRESSES):
         yield from _of_name(key)
     for field in _NAMES:
@@ -52,7 +51,7 @@ def _names(key: str, document: dict[str, Any]) -> Iterator[str]:
 
 
 def _of_address(text: str) -> Iterator[str]:
-    """The URL itself, and the number in it if it is Flickr's or COCO's; other names in URLs ("large") are no ids."""
+    """The URL itself, and a number of Flickr or COCO in it. Other names in URLs, such as "large", are not ids."""
     try:
         parts = urlsplit(text.strip())
     except ValueError:

@@ -1,8 +1,8 @@
-"""Near-duplicate images over a whole corpus: a survey of each shard, one decision for all, applied to each shard.
+"""Deduplicate images over a whole corpus: survey each shard, decide once for all shards, apply that to each shard.
 
-A survey has, per image: 16 bytes (``exact``), 8 (``phash``) or 2 dim (``embedding``, 1 kB for 512 numbers), 4 of
-bookkeeping, and 12 more with ``--keep best``. The decision holds the marks of all images in memory, and about 100 more
-bytes each while it sorts them. Embeddings would not fit: they go to a temporary file (in TMPDIR).
+A survey takes, per image, 16 bytes (``exact``), 8 (``phash``) or 2 dim (``embedding``, 1 kB for 512 numbers), 4 of
+bookkeeping, and 12 more with ``--keep best``. The decision holds the digests or hashes of all images in memory, and
+about 100 more bytes each while it sorts them. Embeddings would not fit: they go to a temporary file (in TMPDIR).
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any, Literal
+from typing import IO, Literal
 
 import numpy as np
 
@@ -25,10 +25,11 @@ from capivara_cli.stages.deduplication import clusters
 from capivara_cli.stages.deduplication.cosine import CosineSpace, Vectors
 from capivara_cli.stages.deduplication.first_of_near import first_of_near
 from capivara_cli.stages.deduplication.hamming import HashSpace
-from capivara_cli.stages.deduplication.image_facts import ImageExaminer, ImageFacts, why_unusable
-from capivara_cli.stages.deduplication.other_sets import Others
+from capivara_cli.stages.deduplication.image_facts import ImageExaminer, ImageFacts, Mark, why_unusable
+from capivara_cli.stages.deduplication.other_sets import OtherSets
 
 Load = Callable[[], Arrays]
+
 
 REASON = {
     "exact": "same image as another",
@@ -41,9 +42,9 @@ REASON = {
 class ImageSettings:
     """How images are deduplicated.
 
-    ``by``: what is compared. ``keep_best``: the best copy stays, not the first. ``radius``: bits by which near hashes
-    may differ. ``similarity``: the cosine above which embeddings are near. ``clusters``: see ``clusters.py``, 0 to
-    compare all pairs unless there are very many.
+    ``by``: what is compared. ``keep_best``: keep the best copy, not the first. ``radius``: the number of bits in which
+    near hashes may differ. ``similarity``: the cosine above which embeddings are near. ``clusters``: their number, see
+    ``clusters.py``; 0 compares all pairs up to ``clusters.LARGE`` images.
     """
 
     by: Literal["keep", "exact", "phash", "embedding"]
@@ -54,12 +55,14 @@ class ImageSettings:
 
 
 def survey(
-    samples: Stream, settings: ImageSettings, examiner: ImageExaminer, others: Others | None, env: Env
+    samples: Stream, settings: ImageSettings, examiner: ImageExaminer, others: OtherSets | None, env: Env
 ) -> Arrays:
-    """The facts of one shard: ``mark`` S16 [n] (exact), uint64 [n] (phash) or float16 [n, dim] (embedding).
+    """The facts of the n images of one shard as arrays.
 
-    ``usable`` bool [n]; ``compared`` bool [n]: it has a mark and is in no other set; ``found`` uint16 [n]: its code in
-    ``other_sets.reasons``; with ``keep_best`` also ``score`` float32 [n] and ``pixels`` int64 [n].
+    ``mark``: the digests S16 [n], the perceptual hashes uint64 [n] or the embeddings float16 [n, dim]. ``usable`` bool
+    [n]. ``compared`` bool [n]: whether the image has a mark and is in no other set. ``found`` uint16 [n]: the code of
+    its other set, an index of ``other_set_names.reasons``. With ``keep_best`` also ``score`` float32 [n] and ``pixels``
+    int64 [n].
     """
     examined = [facts for _, facts in examiner.examine(samples, env)]
     usable = np.array([isinstance(facts, ImageFacts) for facts in examined], bool)
@@ -67,7 +70,7 @@ def survey(
     if others is not None:
         found[usable] = others.codes([facts for facts in examined if isinstance(facts, ImageFacts)])
     all_facts = [facts if isinstance(facts, ImageFacts) else ImageFacts([]) for facts in examined]
-    marks = [_mark_of(facts, settings) for facts in all_facts]
+    marks = [facts.mark("bytes" if settings.by == "exact" else settings.by) for facts in all_facts]
     has_mark = np.array([mark is not None for mark in marks], bool)
     clip = examiner.clip
     arrays: Arrays = {
@@ -83,26 +86,23 @@ def survey(
     return arrays
 
 
-def _mark_of(facts: ImageFacts, settings: ImageSettings) -> Any:
-    return {"exact": facts.digest, "phash": facts.hash, "embedding": facts.vector}[settings.by]
-
-
-def _marks(marks: list[Any], settings: ImageSettings, dim: int) -> np.ndarray:
+def _marks(marks: list[Mark], settings: ImageSettings, dim: int) -> np.ndarray:
     if settings.by == "exact":
         return np.array([mark or b"" for mark in marks], "S16")
     if settings.by == "phash":
         return np.array([mark or 0 for mark in marks], np.uint64)
     rows = np.zeros((len(marks), dim), np.float16)
-    for place, mark in enumerate(marks):
+    for index, mark in enumerate(marks):
         if mark is not None:
-            rows[place] = mark
+            rows[index] = mark
     return rows
 
 
 def decide(surveys: Sequence[Load], settings: ImageSettings, device: str) -> Iterator[Arrays]:
-    """Yield ``goes`` bool [n] per shard: the images that are near one that stays and comes first, or ranks higher.
+    """Yield ``goes`` bool [n] per shard: the images to remove, because each is near a preferred image that stays.
 
     Two images are near if they have the same bytes, hashes within ``radius`` bits, or a cosine above ``similarity``.
+    The earlier image is preferred, or with ``keep_best`` the one with the better score, then with more pixels.
     """
     counts, compared, order = _order(surveys, settings)
     stays = np.ones(len(compared), bool)
@@ -113,7 +113,7 @@ def decide(surveys: Sequence[Load], settings: ImageSettings, device: str) -> Ite
 
 
 def _order(surveys: Sequence[Load], settings: ImageSettings) -> tuple[list[int], np.ndarray, np.ndarray]:
-    """Images per shard; bool [N]: which are compared; int64: the indexes of those, the one to keep rather first."""
+    """Images per shard; bool [N]: which are compared; int64: the indexes of those, in order of preference."""
     compared, scores, pixels = [np.empty(0, bool)], [np.empty(0, np.float32)], [np.empty(0, np.int64)]
     for load in surveys:
         arrays = load()
@@ -136,8 +136,8 @@ def _stays(
     if settings.by == "embedding":
         return _stays_by_embedding(surveys, compared, order, settings, device)
     marks = np.concatenate([arrays["mark"][arrays["compared"]] for arrays in (load() for load in surveys)])
-    place_among = np.cumsum(compared) - 1
-    marks = marks[place_among[order]]
+    compared_index = np.cumsum(compared) - 1
+    marks = marks[compared_index[order]]
     firsts = np.sort(np.unique(marks, return_index=True)[1])
     if settings.by == "phash" and settings.radius:
         firsts = firsts[first_of_near(HashSpace(marks[firsts], settings.radius))]
@@ -154,37 +154,37 @@ def _stays_by_embedding(
             arrays = load()
             yield arrays["mark"][arrays["compared"]]
 
-    place_among = np.cumsum(compared) - 1
-    judged_as = np.empty(len(order), np.int64)  # of the compared images in the order of the corpus
-    judged_as[place_among[order]] = np.arange(len(order))
+    compared_index = np.cumsum(compared) - 1
+    preference = np.empty(len(order), np.int64)  # of each compared image, in the order of the corpus
+    preference[compared_index[order]] = np.arange(len(order))
     number = settings.clusters or (clusters.count_for(len(order)) if len(order) > clusters.LARGE else 0)
     with tempfile.TemporaryFile(prefix="capivara-dedupe-") as file:
         if not number:
-            vectors = Vectors(_stored(file, shards(), judged_as), settings.similarity, device)
+            vectors = Vectors(_stored(file, shards(), preference), settings.similarity, device)
             return first_of_near(CosineSpace(vectors))
         number = min(number, len(order))
         console.say(
-            f"capivara dedupe: {len(order):,} embeddings in {number:,} clusters, each compared within the nearest "
-            f"{min(number, clusters.NEAREST)}: pairs across others are missed"
+            f"capivara dedupe: {len(order):,} embeddings in {number:,} clusters; each is compared within its nearest "
+            f"{min(number, clusters.NEAREST)} only, and pairs across others are missed"
         )
         centres = clusters.centres(clusters.sample_of(shards, len(order), number), number, device)
         near = np.concatenate([clusters.nearest(rows, centres, device) for rows in shards()])
         at = np.empty(len(order), np.int64)
-        at[np.lexsort((judged_as, near[:, 0]))] = np.arange(len(order))
+        at[np.lexsort((preference, near[:, 0]))] = np.arange(len(order))
         vectors = Vectors(_stored(file, shards(), at), settings.similarity, device)
-        as_judged = np.argsort(judged_as)
-        return first_of_near(clusters.ClusterSpace(vectors, near[as_judged], at[as_judged]))
+        by_preference = np.argsort(preference)
+        return first_of_near(clusters.ClusterSpace(vectors, near[by_preference], at[by_preference]))
 
 
-def _stored(file: Any, shards: Iterator[np.ndarray], places: np.ndarray) -> np.ndarray:
-    """All embeddings in a memory-mapped file, each at its place."""
+def _stored(file: IO[bytes], shards: Iterator[np.ndarray], rows_of: np.ndarray) -> np.ndarray:
+    """All embeddings in a memory-mapped file; ``rows_of`` has the row of each."""
     stored, start = np.empty((0, 0), np.float16), 0
     for rows in shards:
         if not len(rows):
             continue
         if start == 0:
-            stored = np.memmap(file, np.float16, "w+", shape=(len(places), rows.shape[1]))
-        stored[places[start : start + len(rows)]] = rows
+            stored = np.memmap(file, np.float16, "w+", shape=(len(rows_of), rows.shape[1]))
+        stored[rows_of[start : start + len(rows)]] = rows
         start += len(rows)
     return stored
 
@@ -192,24 +192,27 @@ def _stored(file: Any, shards: Iterator[np.ndarray], places: np.ndarray) -> np.n
 def apply(
     samples: Stream, survey: Arrays, decision: Arrays, settings: ImageSettings, reasons: Sequence[str], env: Env
 ) -> Stream:
-    """The samples whose images stay; the others are dropped, each with its reason. ``reasons``: of ``other_sets``."""
-    owner = json.loads(str(survey["identity"]))
+    """Yield the samples whose images stay; drop the others, each with its reason.
+
+    ``reasons``: those of ``other_set_names.reasons``.
+    """
+    identity = json.loads(str(survey["identity"]))
     columns = (survey["usable"].tolist(), survey["found"].tolist(), decision["goes"].tolist())
-    for place, (sample, usable, found, goes) in enumerate(zip(samples, *columns, strict=True)):
+    for index, (sample, usable, found, goes) in enumerate(zip(samples, *columns, strict=True)):
         if not usable:
             env.fail(sample, why_unusable(sample))
         elif found or goes:
             env.drop(sample, reasons[found] if found else REASON[settings.by])
         else:
-            if settings.by == "phash" and not survey["compared"][place]:
+            if settings.by == "phash" and not survey["compared"][index]:
                 env.note("images too flat for a perceptual hash")
             if settings.by == "embedding":
-                sample = with_embedding(sample, survey["mark"][place], TowerIdentity(**owner))
+                sample = with_embedding(sample, survey["mark"][index], TowerIdentity(**identity))
             yield sample
 
 
-def without_known(samples: Stream, examiner: ImageExaminer, others: Others, env: Env) -> Stream:
-    """The samples whose images are in none of the other sets; one pass is enough for that."""
+def without_known(samples: Stream, examiner: ImageExaminer, others: OtherSets, env: Env) -> Stream:
+    """Yield the samples whose images are in none of the other sets; drop the others."""
     examined = examiner.examine(samples, env)
     while batch := list(islice(examined, examiner.batch_size)):
         codes = iter(others.codes([facts for _, facts in batch if isinstance(facts, ImageFacts)]).tolist())

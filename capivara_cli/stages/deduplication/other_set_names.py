@@ -1,64 +1,64 @@
-"""The sets of ``--against``: which they are, how their images are recognised, and the reasons that are counted."""
+"""The names of the sets of ``--against``, the kinds of match with their images, and the reasons that are counted."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from capivara_cli.errors import CapivaraError, unknown
 
-WAYS = {"id": "same id", "bytes": "same bytes", "phash": "near perceptual hash", "embedding": "near embedding"}
-"""How an image is recognised in another set, the cheapest and surest way first, and the reason that is counted."""
+MATCHES = {"id": "same id", "bytes": "same bytes", "phash": "near perceptual hash", "embedding": "near embedding"}
+"""Kind of match with an image of another set -> the reason that is counted; the cheapest and surest kind first."""
 _LIMIT = 1000
-"""The largest number of sets: the code of a set and a way has 16 bits."""
+"""The largest number of sets: a code of 16 bits names a set and a kind of match."""
 
 
 @dataclass(frozen=True)
-class Other:
-    """A set whose images are removed: an eval set as ``catalogue`` names it, or shards."""
+class OtherSet:
+    """A set whose images are removed: an eval set under its name in ``catalogue``, or shards."""
 
     name: str
     is_shards: bool
 
 
-def sets_of(against: str) -> list[Other]:
-    """``xtd,elevater,heldout/`` -> the sets; a group is replaced by its members.
+def expand_sets(names: Sequence[str]) -> list[OtherSet]:
+    """The sets of names such as "xtd", "elevater" and "heldout/"; a group is replaced by its members.
 
-    A name is taken for an eval set rather than for a folder of that name ("./xtd" is the folder). Raises
-    ``CapivaraError`` for what is neither.
+    The name of an eval set comes before a folder of the same name ("./xtd" is the folder). Raises ``CapivaraError`` for
+    a name that is neither, and for more than 1,000 sets.
     """
     from capivara_cli.evaluation import catalogue
 
     known = {*catalogue.names(), *catalogue.groups()}
-    found: list[Other] = []
-    for part in filter(None, (each.strip() for each in against.split(","))):
-        if "://" not in part and part.partition(":")[0].replace("_", "-") in known:
-            found += [Other(spec, False) for spec in catalogue.expand(part)]
-        elif "://" in part or Path(part).exists() or any(mark in part for mark in "*?[{"):
-            found.append(Other(part, True))
+    found: list[OtherSet] = []
+    for name in names:
+        if "://" not in name and name.partition(":")[0].replace("_", "-") in known:
+            found += [OtherSet(spec, False) for spec in catalogue.expand(name)]
+        elif "://" in name or Path(name).exists() or any(mark in name for mark in "*?[{"):
+            found.append(OtherSet(name, True))
         else:
-            raise unknown("eval set", part, known, "or shards: an existing folder, a .tar file or a pattern")
-    if not found or len(found) > _LIMIT:
-        raise CapivaraError(f"--against {against!r}: {len(found)} sets", f"name 1 to {_LIMIT:,}")
+            raise unknown("eval set", name, known, "or shards: an existing folder, a .tar file or a pattern")
+    if len(found) > _LIMIT:
+        raise CapivaraError(f"--against: {len(found):,} sets", f"name at most {_LIMIT:,}")
     return found
 
 
-def reasons(against: str) -> list[str]:
-    """What the codes of ``Others.codes`` mean: "" for code 0, then one reason for each set and way."""
-    sets = sets_of(against) if against else []
-    return ["", *(f"in {other.name}: {reason}" for other in sets for reason in WAYS.values())]
+def reasons(names: Sequence[str]) -> list[str]:
+    """The reason for each code of ``OtherSets.codes``: "" for code 0, then one for each set and kind of match."""
+    return ["", *(f"in {other.name}: {reason}" for other in expand_sets(names) for reason in MATCHES.values())]
 
 
 @dataclass(frozen=True)
-class OtherSettings:
-    """Which sets, and how their images are recognised.
+class MatchSettings:
+    """The sets of ``--against``, and what makes an image the same as one of theirs.
 
-    ``against``: names, see ``sets_of``; ``ways``: of ``WAYS``, in that order; ``radius`` and ``similarity`` as in
-    ``ImageSettings``; ``data`` and ``split``: the folder and the split of the eval sets.
+    ``against``: names, see ``expand_sets``. ``matches``: names in ``MATCHES``, in that order. ``radius``,
+    ``similarity``: as in ``ImageSettings``. ``data``, ``split``: the folder and the split of the eval sets.
     """
 
-    against: str
-    ways: tuple[str, ...]
+    against: tuple[str, ...]
+    matches: tuple[str, ...]
     radius: int
     similarity: float
     data: str

@@ -1,4 +1,4 @@
-"""Images that are also in an eval set or in other shards: a model must not be trained on its test images.
+"""Find images that are also in an eval set or in other shards: a model must not be trained on its test images.
 
 The other sets are examined once and held in memory. An image takes 8 bytes for each of its ids, 16 for its digest, 90
 to 250 for its hash, and 2 dim for its embedding: 0.5 MB for COCO's 5,000 test images, 300 MB for a million images.
@@ -7,7 +7,6 @@ to 250 for its hash, and 2 dim for its embedding: 0.5 MB for COCO's 5,000 test i
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import numpy as np
 
@@ -15,36 +14,36 @@ from capivara_cli import console
 from capivara_cli.errors import CapivaraError
 from capivara_cli.pipeline.env import Env
 from capivara_cli.shards.sample import Sample
-from capivara_cli.stages.deduplication.cosine import Known
-from capivara_cli.stages.deduplication.hamming import Hashes
-from capivara_cli.stages.deduplication.image_facts import ImageExaminer, ImageFacts
-from capivara_cli.stages.deduplication.other_set_names import WAYS, Other, OtherSettings, reasons, sets_of
+from capivara_cli.stages.deduplication.cosine import EmbeddingIndex
+from capivara_cli.stages.deduplication.hamming import HashIndex
+from capivara_cli.stages.deduplication.image_facts import ImageExaminer, ImageFacts, Mark
+from capivara_cli.stages.deduplication.other_set_names import MATCHES, MatchSettings, OtherSet, expand_sets, reasons
 
 
-class Others:
-    """The images of all sets of ``--against``, in memory. ``examiner`` finds the facts that the ways need."""
+class OtherSets:
+    """The images of all sets of ``--against``, in memory. ``examiner`` must find the facts that the matches need."""
 
-    def __init__(self, settings: OtherSettings, examiner: ImageExaminer, env: Env) -> None:
+    def __init__(self, settings: MatchSettings, examiner: ImageExaminer, env: Env) -> None:
         self.reasons = reasons(settings.against)
-        self._sets = [_Set(other, settings, examiner, env) for other in sets_of(settings.against)]
+        self._sets = [_SetIndex(other, settings, examiner, env) for other in expand_sets(settings.against)]
 
     def codes(self, images: Sequence[ImageFacts]) -> np.ndarray:
         """uint16 [n]: 0 for an image that is in none of the sets, otherwise the index of its reason in ``reasons``.
 
-        The first set that has the image counts, and the first way that recognises it there.
+        The first set that has the image counts, and the first kind of match with it.
         """
         found = np.zeros(len(images), np.uint16)
-        for number, each in enumerate(self._sets):
-            for place, near in each.ways(images):
-                found[near & (found == 0)] = 1 + len(WAYS) * number + place
+        for set_number, each in enumerate(self._sets):
+            for match_number, near in each.matches(images):
+                found[near & (found == 0)] = 1 + len(MATCHES) * set_number + match_number
         return found
 
 
-class _Set:
-    """The facts by which the images of one set are recognised."""
+class _SetIndex:
+    """The ids, digests, hashes and embeddings of the images of one set."""
 
-    def __init__(self, other: Other, settings: OtherSettings, examiner: ImageExaminer, env: Env) -> None:
-        private = Env(env.settings, env.step)  # own books: damaged images of another set are not failures of this step
+    def __init__(self, other: OtherSet, settings: MatchSettings, examiner: ImageExaminer, env: Env) -> None:
+        private = Env(env.settings, env.step)  # counts apart: bad images of another set are not failures of this step
         total, bad = 0, 0
         ids: list[int] = []
         digests, hashes, vectors = [], [], []
@@ -59,57 +58,57 @@ class _Set:
                 hashes.append(facts.hash)
             if facts.vector is not None:
                 vectors.append(facts.vector)
-        self._ways = settings.ways
+        self._matches = settings.matches
         self._ids = np.unique(np.array(ids, np.uint64))
         self._digests = np.unique(np.array(list(filter(None, digests)), "S16"))
-        self._hashes = Hashes(np.array(hashes, np.uint64), settings.radius)
-        self._known: Known | None = None
-        if "embedding" in self._ways and vectors:
-            self._known = Known(np.stack(vectors), settings.similarity, env.device)
+        self._hashes = HashIndex(np.array(hashes, np.uint64), settings.radius)
+        self._embeddings: EmbeddingIndex | None = None
+        if "embedding" in self._matches and vectors:
+            self._embeddings = EmbeddingIndex(np.stack(vectors), settings.similarity, env.device)
         unread = f", {bad:,} more cannot be read" if bad else ""
         console.say(f"capivara dedupe: removing images that are also in {other.name} ({total - bad:,} images{unread})")
         if not total - bad:
             raise CapivaraError(f"--against {other.name}: none of its {total:,} images can be read")
 
-    def ways(self, images: Sequence[ImageFacts]) -> Iterator[tuple[int, np.ndarray]]:
-        """Yield (index in ``WAYS``, bool [n]: which images are recognised in this way) for each way."""
-        for way in self._ways:
+    def matches(self, images: Sequence[ImageFacts]) -> Iterator[tuple[int, np.ndarray]]:
+        """Yield, for each kind of match, its index in ``MATCHES`` and bool [n]: which images match in this way."""
+        for match in self._matches:
             near = np.zeros(len(images), bool)
-            if way == "id":
+            if match == "id":
                 near[:] = _any_among(self._ids, [facts.ids for facts in images])
             else:
-                asked = [_fact(way, facts) for facts in images]
-                places = [place for place, each in enumerate(asked) if each is not None]
-                if places:
-                    near[places] = self._beside(way, [asked[place] for place in places])
-            yield list(WAYS).index(way), near
+                queries = [facts.mark(match) for facts in images]
+                present = [index for index, query in enumerate(queries) if query is not None]
+                if present:
+                    near[present] = self._near_any(match, [queries[index] for index in present])
+            yield list(MATCHES).index(match), near
 
-    def _beside(self, way: str, asked: list[Any]) -> np.ndarray:
-        if way == "bytes":
-            return _among(self._digests, np.array(asked, "S16"))
-        if way == "phash":
-            return self._hashes.beside(np.array(asked, np.uint64))
-        return self._known.beside(np.stack(asked)) if self._known is not None else np.zeros(len(asked), bool)
-
-
-def _fact(way: str, facts: ImageFacts) -> Any:
-    return {"bytes": facts.digest, "phash": facts.hash, "embedding": facts.vector}[way]
+    def _near_any(self, match: str, queries: Sequence[Mark]) -> np.ndarray:
+        if match == "bytes":
+            return _among(self._digests, np.array(queries, "S16"))
+        if match == "phash":
+            return self._hashes.near_any(np.array(queries, np.uint64))
+        if self._embeddings is None:
+            return np.zeros(len(queries), bool)
+        return self._embeddings.near_any(np.array(queries, np.float16))
 
 
-def _among(ordered: np.ndarray, asked: np.ndarray) -> np.ndarray:
+def _among(ordered: np.ndarray, queries: np.ndarray) -> np.ndarray:
+    """bool [n]: whether each query is in the sorted array."""
     if not len(ordered):
-        return np.zeros(len(asked), bool)
-    places = np.minimum(np.searchsorted(ordered, asked), len(ordered) - 1)
-    return ordered[places] == asked
+        return np.zeros(len(queries), bool)
+    positions = np.minimum(np.searchsorted(ordered, queries), len(ordered) - 1)
+    return ordered[positions] == queries
 
 
-def _any_among(ordered: np.ndarray, asked: list[list[int]]) -> np.ndarray:
-    owners = np.repeat(np.arange(len(asked)), [len(each) for each in asked])
-    hits = _among(ordered, np.array([name for each in asked for name in each], np.uint64))
-    return np.bincount(owners[hits], minlength=len(asked)) > 0
+def _any_among(ordered: np.ndarray, queries: list[list[int]]) -> np.ndarray:
+    """bool [n]: whether any item of each query is in the sorted array."""
+    owners = np.repeat(np.arange(len(queries)), [len(each) for each in queries])
+    hits = _among(ordered, np.array([name for each in queries for name in each], np.uint64))
+    return np.bincount(owners[hits], minlength=len(queries)) > 0
 
 
-def _samples(other: Other, settings: OtherSettings, env: Env) -> Iterator[Sample]:
+def _samples(other: OtherSet, settings: MatchSettings, env: Env) -> Iterator[Sample]:
     from capivara_cli.evaluation import catalogue
     from capivara_cli.shards.archive import reading
     from capivara_cli.shards.inputs import find_shards

@@ -1,1 +1,1 @@
-"""What ``filter`` decides by: scores, rules, and whole-corpus shares."""
+"""The parts of ``filter``: scores, rules for texts and images, and decisions over the corpus."""

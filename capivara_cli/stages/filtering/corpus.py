@@ -1,7 +1,7 @@
-"""Decisions over the whole corpus: the best share of all scores, and texts that many images share; both are exact.
+"""Decisions over the whole corpus: keep the best share of all scores, and remove texts that many images share.
 
-Scores are whole ten-thousandths, so counting each of the 20,201 values finds any threshold exactly, for any number of
-captions.
+Both are exact. Scores are whole ten-thousandths, so a count of each of the 20,201 values gives every threshold exactly,
+for any number of captions.
 """
 
 from __future__ import annotations
@@ -20,19 +20,19 @@ from capivara_cli.stages.filtering.survey import MISSING, SCALE
 Survey = Callable[[], Arrays]
 
 _VALUES = 2 * SCALE + 201
-"""The values a rounded cosine can have, from -1.01 to 1.01: the length of a float16 vector is not exactly 1."""
+"""The number of values of a rounded cosine, from -1.01 to 1.01: the length of a float16 vector is not exactly 1."""
 _AT_ONCE = 32_000_000
-"""Texts whose 64-bit hashes are sorted together: 0.25 GB, three times that while sorting."""
+"""The number of 64-bit text hashes that are sorted together: 0.25 GB, three times that while sorting."""
 
 
 @dataclass(frozen=True)
-class Shares:
-    """Which share of a corpus stays.
+class CorpusRules:
+    """The rules that need the whole corpus.
 
-    ``top``: the share of the scores that is kept, 1 for all. ``quantile``: scores below this quantile are removed, 0
-    for none. ``of_images``: the scores are those of samples (``on`` their best or first caption, or the mean), not of
-    captions. ``per_lang``: shares are taken within each language. ``max_images``: a text of more images than this is
-    boilerplate, 0 for never. ``codes``: the languages to decide about, empty for all.
+    ``top``: the share of the scores to keep, 1 for all. ``quantile``: scores below this quantile are removed, 0 for
+    none. ``of_images``: scores are those of samples (``on``: of the best caption, the first, or the mean) instead of
+    captions. ``per_lang``: shares are taken within each language. ``max_images``: a text that more images have is
+    boilerplate, 0 for no such rule. ``codes``: the languages to decide about, empty for all.
     """
 
     top: float = 1.0
@@ -43,76 +43,74 @@ class Shares:
     max_images: int = 0
     codes: frozenset[str] = frozenset()
 
-    @property
-    def wanted(self) -> bool:
-        """Whether there is anything to decide."""
-        return self.top < 1 or self.quantile > 0 or self.max_images > 0
 
+def decide(surveys: Sequence[Survey], rules: CorpusRules) -> Iterator[Arrays]:
+    """Yield one decision per survey, in order.
 
-def decide(surveys: Sequence[Survey], shares: Shares) -> Iterator[Arrays]:
-    """Yield one decision per survey: ``captions`` and ``samples``, uint8 indexes of ``words``; 0 ("") stays.
+    A decision holds ``captions`` and ``samples`` (uint8) and ``words``, the reasons that they are indexes of; reason 0
+    is "", which means: stays.
 
-    Boilerplate is removed first; shares are taken of the rest. The best ``ceil(top * n)`` of n scores are kept; of
-    equal scores at the border, the first in the order of shards, samples and captions. The quantile is the smallest
-    score that at least ``quantile * n`` scores do not exceed; a score equal to it is kept.
+    Boilerplate is removed first; shares are taken of the rest. The best ``ceil(top * n)`` of n scores are kept. Ties at
+    the cutoff are kept in the order of shards, samples and captions. The quantile is the smallest score that at least
+    ``quantile * n`` scores do not exceed; a score equal to it is kept.
 
-    Memory: one survey, 0.2 MB per language, 8 bytes per boilerplate text, and at most 0.8 GB while these are searched.
-    The surveys are read once more for every 32 million captions.
+    Memory: one survey, 0.2 MB per language, 8 bytes per boilerplate text, and at most 0.8 GB during the search for
+    boilerplate, which reads the surveys once per 32 million captions.
     """
-    boilerplate = repeated_texts(surveys, shares) if shares.max_images else np.zeros(0, np.uint64)
-    borders: dict[str, _Border] = {}
-    if shares.top < 1 or shares.quantile > 0:
+    boilerplate = repeated_texts(surveys, rules) if rules.max_images else np.zeros(0, np.uint64)
+    cutoffs: dict[str, _Cutoff] = {}
+    if rules.top < 1 or rules.quantile > 0:
         counts: dict[str, np.ndarray] = {}
         for load in surveys:
-            for group, scores in _scores(load(), boilerplate, shares).items():
+            for group, scores in _scores(load(), boilerplate, rules).items():
                 found = scores[scores != MISSING] - _LOWEST
                 counts.setdefault(group, np.zeros(_VALUES, np.int64))[:] += np.bincount(found, minlength=_VALUES)
-        borders = {group: _Border.of(values, shares) for group, values in counts.items()}
+        cutoffs = {group: _Cutoff.of(values, rules) for group, values in counts.items()}
     words = [
         "",
-        f"used for more than {shares.max_images} images",
-        f"not among the best {shares.top:g} of the corpus",
-        f"below the {shares.quantile:g} quantile of the corpus",
+        f"used for more than {rules.max_images} images",
+        f"not among the best {rules.top:g} of the corpus",
+        f"below the {rules.quantile:g} quantile of the corpus",
     ]
     for load in surveys:
         survey = load()
-        repeated = np.isin(survey["texts"], boilerplate) & _is_open(survey, shares)
+        repeated = np.isin(survey["texts"], boilerplate) & _is_open(survey, rules)
         decision = {"captions": repeated.astype(np.uint8), "samples": np.zeros(len(survey["captions"]), np.uint8)}
-        target = decision["samples" if shares.of_images else "captions"]
-        for group, scores in _scores(survey, boilerplate, shares).items() if borders else ():
-            borders[group].mark(scores, target)
+        target = decision["samples" if rules.of_images else "captions"]
+        for group, scores in _scores(survey, boilerplate, rules).items() if cutoffs else ():
+            cutoffs[group].mark(scores, target)
         yield {**decision, "words": np.array(words)}
 
 
 _LOWEST = -SCALE - 100
 
 
-def _is_open(survey: Arrays, shares: Shares) -> np.ndarray:
-    """bool [captions]: in one of the languages, and neither it nor its sample is removed by a rule."""
+def _is_open(survey: Arrays, rules: CorpusRules) -> np.ndarray:
+    """bool [captions]: whether the caption is in one of the languages and no rule has removed it or its sample."""
     sample_stays = ~survey["failed"] & (survey["gone"] == 0)
-    return np.repeat(sample_stays, survey["captions"]) & (survey["left_out"] == 0) & _in_languages(survey, shares)
+    return np.repeat(sample_stays, survey["captions"]) & (survey["left_out"] == 0) & _in_languages(survey, rules)
 
 
-def _in_languages(survey: Arrays, shares: Shares) -> np.ndarray:
-    wanted = [number for number, code in enumerate(survey["langs"].tolist()) if code in shares.codes]
-    return np.isin(survey["lang"], wanted) if shares.codes else np.ones(len(survey["lang"]), np.bool_)
+def _in_languages(survey: Arrays, rules: CorpusRules) -> np.ndarray:
+    wanted = [number for number, code in enumerate(survey["langs"].tolist()) if code in rules.codes]
+    return np.isin(survey["lang"], wanted) if rules.codes else np.ones(len(survey["lang"]), np.bool_)
 
 
-def _scores(survey: Arrays, boilerplate: np.ndarray, shares: Shares) -> dict[str, np.ndarray]:
-    """Group -> int32 [captions] or [samples]: the scores in that group, ``MISSING`` elsewhere."""
-    judged = np.where(_is_open(survey, shares), survey["judged"], MISSING).astype(np.int32)
+def _scores(survey: Arrays, boilerplate: np.ndarray, rules: CorpusRules) -> dict[str, np.ndarray]:
+    """Group -> int32 [captions] or [samples]: the scores in the group, ``MISSING`` for others."""
+    judged = np.where(_is_open(survey, rules), survey["judged"], MISSING).astype(np.int32)
     if len(boilerplate):
         judged[np.isin(survey["texts"], boilerplate)] = MISSING
-    if shares.of_images:
-        return {"": _sample_scores(judged, survey["captions"], shares.on)}
-    if not shares.per_lang:
+    if rules.of_images:
+        return {"": _sample_scores(judged, survey["captions"], rules.on)}
+    if not rules.per_lang:
         return {"": judged}
     groups = enumerate(survey["langs"].tolist())
     return {name: np.where(survey["lang"] == number, judged, MISSING) for number, name in groups}
 
 
 def _sample_scores(judged: np.ndarray, captions: np.ndarray, on: On) -> np.ndarray:
-    """int32 [samples]: the score of each, a mean rounded to a ten-thousandth."""
+    """int32 [samples]: the score of each sample; a mean is rounded to a ten-thousandth."""
     result = np.full(len(captions), MISSING, np.int32)
     counts = judged != MISSING
     number = np.repeat(np.arange(len(captions)), captions)[counts]
@@ -130,30 +128,33 @@ def _sample_scores(judged: np.ndarray, captions: np.ndarray, on: On) -> np.ndarr
 
 
 @dataclass
-class _Border:
-    """``least``: the lowest score that the share keeps; ``equal``: how many more with that score are kept;
-    ``quantile``: the lowest score that the quantile keeps."""
+class _Cutoff:
+    """The scores of one group that stay.
+
+    ``least``: the lowest score that the share keeps; ``equal``: how many scores equal to it are still to be kept;
+    ``quantile``: the lowest score that the quantile keeps.
+    """
 
     least: int
     equal: int
     quantile: int
 
     @classmethod
-    def of(cls, counts: np.ndarray, shares: Shares) -> _Border:
-        """The border for int64 [values]: how often each score occurs."""
+    def of(cls, counts: np.ndarray, rules: CorpusRules) -> _Cutoff:
+        """The cutoff for int64 [values], the number of times that each score occurs."""
         total = int(counts.sum())
         if not total:
             return cls(_LOWEST, 0, _LOWEST)
-        keep = math.ceil(Fraction(str(shares.top)) * total)
+        keep = math.ceil(Fraction(str(rules.top)) * total)
         from_above = np.cumsum(counts[::-1])[::-1]
         least = int(np.flatnonzero(from_above >= keep)[-1])
         above = int(from_above[least + 1]) if least + 1 < len(counts) else 0
-        below = math.ceil(Fraction(str(shares.quantile)) * total)
+        below = math.ceil(Fraction(str(rules.quantile)) * total)
         quantile = int(np.searchsorted(np.cumsum(counts), below)) if below else 0
         return cls(least + _LOWEST, keep - above, quantile + _LOWEST)
 
     def mark(self, scores: np.ndarray, target: np.ndarray) -> None:
-        """Mark in ``target`` what is removed of the next scores, in the order of the corpus."""
+        """Set the reason in ``target`` for each of the next scores that is removed. Call in the order of the corpus."""
         counts = scores != MISSING
         equal = np.flatnonzero(scores == self.least)
         target[equal[self.equal :]] = 2
@@ -162,11 +163,11 @@ class _Border:
         target[counts & (scores < self.quantile) & (target == 0)] = 3
 
 
-def repeated_texts(surveys: Sequence[Survey], shares: Shares, at_once: int = _AT_ONCE) -> np.ndarray:
-    """uint64, sorted: the hashes of the texts that more than ``max_images`` images share.
+def repeated_texts(surveys: Sequence[Survey], rules: CorpusRules, at_once: int = _AT_ONCE) -> np.ndarray:
+    """The hashes of the texts that more than ``max_images`` images share, uint64, sorted.
 
-    Hashes are sorted in parts, by their remainder, so that at most ``at_once`` are in memory. Hashes stand for texts:
-    among a billion captions, the chance that two different texts share one is 3 in 100.
+    Hashes are sorted in parts, by their remainder, so that at most ``at_once`` are in memory. Among a billion captions,
+    two different texts share a hash with a probability of 3 %.
     """
     total = sum(len(load()["texts"]) for load in surveys)
     parts = max(1, math.ceil(total / at_once))
@@ -175,8 +176,8 @@ def repeated_texts(surveys: Sequence[Survey], shares: Shares, at_once: int = _AT
         seen = [np.zeros(0, np.uint64)]
         for load in surveys:
             survey = load()
-            texts = survey["texts"][~survey["repeated"] & _in_languages(survey, shares)]
+            texts = survey["texts"][~survey["repeated"] & _in_languages(survey, rules)]
             seen.append(texts[texts % np.uint64(parts) == part])
         texts, counts = np.unique(np.concatenate(seen), return_counts=True)
-        found.append(texts[counts > shares.max_images])
+        found.append(texts[counts > rules.max_images])
     return np.sort(np.concatenate(found))

@@ -1,4 +1,4 @@
-"""Find the facts of each sample: apply the rules for images and texts, embed images, score captions."""
+"""Find the facts of each sample: apply the rules for images and texts, embed the image, score the captions."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ class SampleExaminer:
     batch_size: int
 
     def examine(self, samples: Iterable[Sample], env: Env) -> Iterator[tuple[Sample, SampleFacts]]:
-        """Yield every sample with its facts, in order, unusable samples too. Counts nothing in ``env``."""
+        """Yield every sample with its facts, in order, and unusable samples too. Counts nothing in ``env``."""
         if self.clip is None and self.images == ImageRules():  # without images, threads cost more than they save
             return ((sample, self._prepare(sample).set_scores(self.scoring)) for sample in samples)
         return map_batched(samples, self._prepare, self._process(), size=self.batch_size, env=env)
 
     def _process(self) -> Callable[[list[SampleFacts]], Sequence[SampleFacts]]:
-        """What is done with a batch of prepared samples."""
+        """The function that scores a batch of prepared samples."""
         if self.clip is None:
             return lambda batch: [facts.set_scores(self.scoring) for facts in batch]
         from capivara_cli.stages.filtering.scoring import Scorer  # imports torch
@@ -57,11 +57,11 @@ class SampleExaminer:
             self._examine_image(sample, facts)
         if not facts.dropped:
             objections = ((index, self._text_objection(each)) for index, each in enumerate(facts.captions))
-            facts.left_out = {index: objection for index, objection in objections if objection}
+            facts.removed = {index: objection for index, objection in objections if objection}
         return facts
 
     def _examine_image(self, sample: Sample, facts: SampleFacts) -> None:
-        """Judge the pixels of the whole image if a rule asks for it, then prepare what the image tower needs."""
+        """Apply the rules for pixels, then prepare the input of the image tower."""
         whole = decode_image(sample) if self.images.needs_pixels else None
         if whole is not None:
             facts.dropped = self.images.pixel_objection(whole)

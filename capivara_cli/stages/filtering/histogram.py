@@ -1,4 +1,4 @@
-"""Scores counted in bins of 0.02: counted in the books of a step, shown in its summary."""
+"""Histogram of scores in bins of 0.02: counted as notes of a step, shown in its summary."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _BARS = "▁▂▃▄▅▆▇█"
 
 
 def bin_of(score: float) -> str:
-    """The name of the bin in the books of a step, where bins are added up over shards and machines like all notes.
+    """The note that counts the bin of a score. Like all notes, bins are added up over shards and machines.
 
     >>> bin_of(0.1599), bin_of(0.16), bin_of(-0.0001)
     ('score from 0.14', 'score from 0.16', 'score from -0.02')
@@ -20,16 +20,16 @@ def bin_of(score: float) -> str:
 
 
 def is_bin(note: str) -> bool:
-    """Whether a note in the books of a step is a bin."""
+    """Whether a note of a step is a bin."""
     return note.startswith(_NAME)
 
 
 def take(summary: dict[str, Any]) -> dict[str, int]:
-    """Turn the bins among the notes of a summary and of its steps into a ``histogram`` each; return the summary's.
+    """Move the bins from the notes of a summary and of its steps to a ``histogram`` each; return the summary's.
 
-    If several steps score, as in ``filter | rewrite | filter``, the summary shows the last one's.
+    If several steps score, as in ``filter | rewrite | filter``, the summary shows the last histogram.
     """
-    steps = summary["steps"] if isinstance(summary.get("steps"), list) else []  # training has a number of them
+    steps = summary["steps"] if isinstance(summary.get("steps"), list) else []  # in training, ``steps`` is a number
     for part in (*steps, summary):
         bins, part["notes"] = _split(part.get("notes", {}))
         if bins:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ImageRules:
-    """``min_side`` in pixels, ``max_aspect`` longest over shortest side, ``min_entropy`` in bits; 0: rule is off."""
+    """Limits; 0 is none. ``min_side``: pixels. ``max_aspect``: longer over shorter side. ``min_entropy``: bits."""
 
     min_side: int = 0
     max_aspect: float = 0.0
@@ -20,7 +20,7 @@ class ImageRules:
 
     @property
     def needs_size(self) -> bool:
-        """Whether a rule needs the size of the image, which its header tells."""
+        """Whether a rule needs the size of the image, which is read from its header."""
         return self.min_side > 0 or self.max_aspect > 0
 
     @property
@@ -29,7 +29,7 @@ class ImageRules:
         return self.min_entropy > 0
 
     def size_objection(self, width: int, height: int) -> str:
-        """The rule that an image of this size breaks, "" if none."""
+        """Why an image of this size is removed; "" if it stays."""
         shortest, longest = sorted((width, height))
         if shortest < self.min_side:
             return f"image side below {self.min_side} pixels"
@@ -38,7 +38,7 @@ class ImageRules:
         return ""
 
     def pixel_objection(self, image: Image) -> str:
-        """The rule that a decoded image breaks, "" if none."""
+        """Why a decoded image is removed; "" if it stays."""
         if self.needs_pixels and entropy(image) < self.min_entropy:
             return f"image entropy below {self.min_entropy:g} bits"
         return ""

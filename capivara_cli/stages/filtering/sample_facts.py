@@ -1,10 +1,10 @@
-"""What ``filter`` knows of a sample before it selects anything: its captions, their scores, its image's embedding."""
+"""The facts by which ``filter`` selects: the captions of a sample, their scores, the embedding of its image."""
 
 from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from capivara_cli import languages
 from capivara_cli.shards.sample import Caption
@@ -17,15 +17,15 @@ if TYPE_CHECKING:
 
 DECIMALS = 4
 OF_SCORE = "of_score"
-"""The key of a caption that holds the score of its source text, which may have been removed from the sample."""
+"""The key of a caption for the score of its source text, which may no longer be in the sample."""
 
 
 @dataclass(frozen=True)
 class Scoring:
-    """Which captions are scored and which score decides.
+    """Which captions are scored, and which score decides.
 
-    ``codes``: languages to score, empty for all; ``by``: own, original or best, see ``deciding_score``; ``precision``
-    of the text tower: auto, fp32 or bf16.
+    ``codes``: languages to score, empty for all. ``by``: "own", "original" or "best", see ``deciding_score``.
+    ``precision`` of the text tower: "auto", "fp32" or "bf16".
     """
 
     codes: frozenset[str] = frozenset()
@@ -37,7 +37,7 @@ class Scoring:
         return not self.codes or languages.code_of(caption.lang) in self.codes
 
     def deciding_score(self, caption: Caption) -> float | None:
-        """The score that decides about a caption: its own, that of its source text, or the better of the two.
+        """The score that decides about a caption: its own, the score of its source text, or the better of the two.
 
         A caption without a source text is judged by its own score. None if no score is known.
         """
@@ -50,25 +50,25 @@ class Scoring:
 
 @dataclass
 class SampleFacts:
-    """What is known of a sample before anything is selected.
+    """The facts of a sample before captions are selected.
 
-    ``vector``: the embedding of the image, float16 [dim], and ``tower`` what computed it; None if nothing is scored.
-    ``prepared``: until the batch is embedded, the stored embedding or the pixels. ``scores``: index of a caption -> the
-    score that decides about it; ``left_out``: index of a caption -> the rule that removes it. ``dropped``: why the
-    whole sample is removed, "" if it stays; ``failed``: it is removed because it cannot be used.
+    ``vector``: the embedding of the image, float16 [dim], and ``tower``: the model that computed it; None without
+    scoring. ``prepared``: the stored embedding or the pixels, until the batch is embedded. ``scores``: index of a
+    caption -> the score that decides about it; ``removed``: index of a caption -> the rule that removes it.
+    ``dropped``: why the whole sample is removed, "" if it stays; ``failed``: whether that is because it is unusable.
     """
 
     captions: list[Caption]
     vector: np.ndarray | None = None
     tower: TowerIdentity | None = None
     scores: dict[int, float] = field(default_factory=dict)
-    left_out: dict[int, str] = field(default_factory=dict)
+    removed: dict[int, str] = field(default_factory=dict)
     dropped: str = ""
     failed: bool = False
     prepared: np.ndarray | Tensor | None = None
 
     def set_scores(self, scoring: Scoring) -> SampleFacts:
-        """Fill in ``scores`` from the captions; returns itself."""
+        """Set ``scores`` from the captions; returns itself."""
         for index in self.scored_captions(scoring):
             score = scoring.deciding_score(self.captions[index])
             if score is not None:
@@ -76,13 +76,13 @@ class SampleFacts:
         return self
 
     def scored_captions(self, scoring: Scoring) -> list[int]:
-        """Indexes of the captions to score: in one of the languages, and not removed by a rule."""
+        """Indexes of the captions to score: those in one of the languages that no rule has removed."""
         wanted = (index for index, caption in enumerate(self.captions) if scoring.is_wanted(caption))
-        return [index for index in wanted if index not in self.left_out]
+        return [index for index in wanted if index not in self.removed]
 
 
 def of_score(caption: Caption) -> float | None:
-    """The stored score of a caption's source text; None if none, or no valid score, is stored."""
+    """The stored score of a caption's source text; None if no valid score is stored."""
     text = dict(caption.more).get(OF_SCORE)
     value = json.loads(text) if text is not None else None
     return value if isinstance(value, float) and -1.01 < value < 1.01 else None
@@ -93,6 +93,6 @@ def with_of_score(caption: Caption, score: float) -> Caption:
     return with_key(caption, OF_SCORE, score)
 
 
-def with_key(caption: Caption, key: str, value: Any) -> Caption:
-    """The caption with a key that is not part of the shard format; a new key is appended."""
+def with_key(caption: Caption, key: str, value: object) -> Caption:
+    """The caption with a key of our own beside those of the shard format; a new key comes last."""
     return replace(caption, more=tuple({**dict(caption.more), key: json.dumps(value)}.items()))

@@ -1,11 +1,10 @@
-"""Image-text scores: the images of a batch are embedded together, and each distinct text once."""
+"""Image-text scores: a batch of images is embedded together, and each distinct text once."""
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import torch
@@ -16,12 +15,12 @@ from capivara_cli.models.precision import precision
 from capivara_cli.shards.embedding import unit
 from capivara_cli.stages.filtering.sample_facts import DECIMALS, SampleFacts, Scoring, of_score, with_of_score
 
-_NOISE = 0.6 * 10**-DECIMALS  # a stored score is at most 0.5 of the last digit away; the rest is float noise
-_NOISE_BF16 = 0.005  # what bfloat16 changes in a score
-_FULL_ENOUGH = 64
-"""The number of texts in a batch from which a text has the same embedding in bfloat16, bit for bit, in every batch.
+_NOISE = 0.6 * 10**-DECIMALS  # rounding moves a stored score by 0.5 of the last digit; the rest is float noise
+_NOISE_BF16 = 0.005  # the largest change of a score by bfloat16
+_STEADY_BATCH = 64
+"""The smallest batch of texts in which the bfloat16 embedding of a text does not depend on the rest of the batch.
 
-Measured with a full-size XLM-R on CPUs with AMX; smaller batches are multiplied in another order.
+Measured with a full-size XLM-R on CPUs with AMX. Smaller batches are multiplied in another order.
 """
 
 Text = tuple[str, str]
@@ -40,7 +39,7 @@ class Scorer:
         self.marks_language = bool(getattr(getattr(clip.tokenizer, "tokenizer", None), "src_lang", None))
 
     def __call__(self, batch: Sequence[SampleFacts]) -> Sequence[SampleFacts]:
-        """The same facts with embeddings (float16 [dim]) and scores filled in."""
+        """Set embeddings (float16 [dim]) and scores in the facts; returns the same facts."""
         used = [facts for facts in batch if not facts.dropped]
         images = embed_to_store(self.clip, [facts.prepared for facts in used if facts.prepared is not None])
         indexes = [facts.scored_captions(self.scoring) for facts in used]
@@ -53,9 +52,9 @@ class Scorer:
         return batch
 
     def _texts(self, facts: SampleFacts, index: int) -> list[Text]:
-        """What has to be embedded for a caption: its own text, then its source text if that counts.
+        """The texts to embed for a caption: its own text, then its source text if that can decide.
 
-        The source may have been removed from the sample, and its language with it: the tokenizer's default is used.
+        The source text has no language here, because it may no longer be in the sample: the tokenizer uses its default.
         """
         caption = facts.captions[index]
         texts = [(caption.text, caption.lang if self.marks_language else "")]
@@ -64,12 +63,12 @@ class Scorer:
         return texts
 
     def _embed(self, pairs: list[Text]) -> np.ndarray:
-        """[n, dim] float32, L2-normalised."""
+        """The embeddings of texts, float32 [n, dim], L2-normalised."""
         texts, langs = [text for text, _ in pairs], [lang for _, lang in pairs]
         if not self._half:
             return self.clip.embed_texts(texts, langs)
         rest = len(pairs) % TEXT_BATCH
-        fill = _FULL_ENOUGH - rest if 0 < rest < _FULL_ENOUGH else 0
+        fill = _STEADY_BATCH - rest if 0 < rest < _STEADY_BATCH else 0
         with torch.autocast(self.clip.device.partition(":")[0], torch.bfloat16):
             found = self.clip.embed_texts(texts + texts[:1] * fill, langs + langs[:1] * fill, normalize=False)
         return found[: len(pairs)] / np.maximum(np.linalg.norm(found[: len(pairs)], axis=1, keepdims=True), 1e-12)
@@ -87,10 +86,10 @@ class Scorer:
         facts.set_scores(self.scoring)
 
 
-def steady(before: Any, score: float, noise: float = _NOISE) -> float:
-    """The score, rounded; the stored score ``before`` if the two differ by float noise only.
+def steady(before: float | None, score: float, noise: float = _NOISE) -> float:
+    """The score, rounded; or the stored score ``before`` if the two differ only by float noise.
 
-    The composition of a batch changes an embedding in its seventh digit, bfloat16 in its third. Without this rule, a
+    The composition of a batch changes the seventh digit of an embedding, bfloat16 the third. Without this rule, a
     second run over the output would sometimes round a score differently and write other bytes.
     """
     if isinstance(before, float) and abs(before - score) < noise and round(before, DECIMALS) == before:

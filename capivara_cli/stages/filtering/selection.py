@@ -1,4 +1,4 @@
-"""Which captions of one sample stay, and whether the sample does: by rank, by threshold, by threshold and diversity."""
+"""Select the captions of one sample, and decide whether the sample stays: by rank, threshold and diversity."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from capivara_cli.stages.deduplication.captions import by_text, distinct_texts, 
 from capivara_cli.stages.filtering.sample_facts import SampleFacts
 
 RANK = 5
-"""The paper's number of captions to keep of an image (arXiv 2310.13683)."""
+"""The number of captions per image that the paper keeps (arXiv 2310.13683)."""
 CAPTION_FLOOR = 0.15
 """The paper's threshold for captions."""
 IMAGE_FLOOR = 0.2
@@ -24,12 +24,12 @@ On = Literal["best", "first", "mean"]
 
 @dataclass(frozen=True)
 class CaptionRules:
-    """How captions, and samples by their captions, are selected.
+    """The rules that select the captions of a sample.
 
-    ``floor``: the lowest score that stays, None for any. ``of_images``: the floor is for whole samples, whose score is
-    that ``on`` their best or first caption, or the mean. ``k``: captions to keep of an image, 0 for all. ``k_min``: of
-    captions more alike than ``max_alike`` some are removed while more than this many are left; None: none is.
-    ``per_lang``: ``k`` and ``k_min`` count within each language.
+    ``floor``: the lowest score that stays, None for any. ``of_images``: the floor applies to whole samples, by the
+    score of their best or first caption or by the mean (``on``). ``k``: the number of captions to keep, 0 for all.
+    ``k_min``: near-duplicates, with a similarity above ``max_alike``, are removed while more than this many captions
+    are left; None keeps them. ``per_lang``: ``k`` and ``k_min`` count within each language.
     """
 
     floor: float | None = None
@@ -46,7 +46,7 @@ class CaptionRules:
         return self.floor is not None or bool(self.k) or self.k_min is not None
 
     def sample_objection(self, scores: Sequence[float]) -> str:
-        """Why a sample whose remaining captions have these scores is dropped, "" if it stays."""
+        """Why a sample is dropped whose remaining captions have these scores; "" if it stays."""
         if not self.of_images or self.floor is None:
             return ""
         if not scores:
@@ -65,36 +65,36 @@ def sample_score(scores: Sequence[float], on: On) -> float:
 
 @dataclass
 class Selected:
-    """``left_out``: index of a caption -> why it is removed; ``dropped``: why the whole sample is, "" if it stays."""
+    """``removed``: index of a caption -> why it is removed. ``dropped``: why the sample is dropped, "" if it stays."""
 
-    left_out: dict[int, str] = field(default_factory=dict)
+    removed: dict[int, str] = field(default_factory=dict)
     dropped: str = ""
 
 
 def select(facts: SampleFacts, rules: CaptionRules) -> Selected:
-    """Decide about the captions of one sample and about the sample: threshold, then rank, then diversity.
+    """Decide which captions of a sample stay, and whether it does: by threshold, then rank, then diversity.
 
-    A second run over the output removes nothing. That is why diversity comes last, and why a sample must pass
+    A second run over the output removes nothing. Therefore diversity comes last, and the sample must pass
     ``sample_objection`` again with the captions that stay.
     """
-    result = Selected(dict(facts.left_out), facts.dropped)
-    scored = [index for index in facts.scores if index not in result.left_out]
+    result = Selected(dict(facts.removed), facts.dropped)
+    scored = [index for index in facts.scores if index not in result.removed]
     result.dropped = result.dropped or rules.sample_objection([facts.scores[index] for index in scored])
     if result.dropped:
         return result
     if rules.floor is not None and not rules.of_images:
-        result.left_out |= {index: f"below {rules.floor:g}" for index in scored if facts.scores[index] < rules.floor}
-    for group in _groups(facts, [index for index in scored if index not in result.left_out], rules.per_lang):
+        result.removed |= {index: f"below {rules.floor:g}" for index in scored if facts.scores[index] < rules.floor}
+    for group in _groups(facts, [index for index in scored if index not in result.removed], rules.per_lang):
         if rules.k:
             worse = sorted(group, key=lambda index: -facts.scores[index])[rules.k :]
-            result.left_out |= dict.fromkeys(worse, f"beyond the best {rules.k}")
+            result.removed |= dict.fromkeys(worse, f"beyond the best {rules.k}")
         if rules.k_min is not None:
-            result.left_out |= _alike(facts, [index for index in group if index not in result.left_out], rules)
-    if len(result.left_out) == len(facts.captions) and (result.left_out or rules.can_remove):
+            result.removed |= _duplicates(facts, [index for index in group if index not in result.removed], rules)
+    if len(result.removed) == len(facts.captions) and (result.removed or rules.can_remove):
         result.dropped = NO_CAPTION_LEFT
     elif scored:
         result.dropped = rules.sample_objection(
-            [facts.scores[index] for index in scored if index not in result.left_out]
+            [facts.scores[index] for index in scored if index not in result.removed]
         )
     return result
 
@@ -106,8 +106,8 @@ def _groups(facts: SampleFacts, indexes: list[int], per_lang: bool) -> list[list
     return list(groups.values())
 
 
-def _alike(facts: SampleFacts, group: list[int], rules: CaptionRules) -> dict[int, str]:
-    """The captions of a group that duplicate others: index -> why it is removed."""
+def _duplicates(facts: SampleFacts, group: list[int], rules: CaptionRules) -> dict[int, str]:
+    """Index -> reason for the captions of a group that are exact or near-duplicates."""
     captions = [facts.captions[index] for index in group]
     texts = by_text(facts.captions)
     rank = [

@@ -1,4 +1,4 @@
-"""The facts of the samples of one shard as arrays: written by the first pass, read by the second."""
+"""The facts of the samples of one shard as arrays, which the first pass writes and the second reads."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from itertools import islice
-from typing import Any
 
 import numpy as np
 
@@ -19,13 +18,14 @@ from capivara_cli.stages.filtering.sample_facts import DECIMALS, SampleFacts, Sc
 from capivara_cli.stages.filtering.text_rules import boilerplate_key
 
 MISSING = -32_768
-"""Stands for a missing score. Scores are rounded to ten-thousandths and stored as whole numbers of them."""
+"""The value of a missing score."""
 SCALE = 10**DECIMALS
+"""Scores are stored as whole ten-thousandths."""
 
 
 @dataclass
 class _Rows:
-    """The columns of a survey while they grow: per sample, then per caption."""
+    """The columns of a survey, row by row: those per sample, then those per caption."""
 
     vectors: list[np.ndarray] = field(default_factory=list)
     keys: list[bytes] = field(default_factory=list)
@@ -36,7 +36,7 @@ class _Rows:
     of_scores: list[int] = field(default_factory=list)
     judged: list[int] = field(default_factory=list)
     lang: list[int] = field(default_factory=list)
-    left_out: list[int] = field(default_factory=list)
+    removed: list[int] = field(default_factory=list)
     texts: list[int] = field(default_factory=list)
     repeated: list[bool] = field(default_factory=list)
     words: dict[str, int] = field(default_factory=lambda: {"": 0})
@@ -51,15 +51,15 @@ class _Rows:
             self.vectors.append(facts.vector)
         seen: set[int] = set()
         for index, caption in enumerate(facts.captions):
-            self._add_caption(caption, facts.scores.get(index), facts.left_out.get(index, ""), seen)
+            self._add_caption(caption, facts.scores.get(index), facts.removed.get(index, ""), seen)
 
-    def _add_caption(self, caption: Caption, judged: float | None, left_out: str, seen: set[int]) -> None:
+    def _add_caption(self, caption: Caption, judged: float | None, removed: str, seen: set[int]) -> None:
         text = boilerplate_key(caption.text)
         self.scores.append(_whole(caption.score))
         self.of_scores.append(_whole(of_score(caption)))
         self.judged.append(_whole(judged))
         self.lang.append(self.langs.setdefault(languages.code_of(caption.lang), len(self.langs)))
-        self.left_out.append(self._word(left_out))
+        self.removed.append(self._word(removed))
         self.texts.append(text)
         self.repeated.append(text in seen)
         seen.add(text)
@@ -79,7 +79,7 @@ class _Rows:
             "of_scores": np.array(self.of_scores, np.int16),
             "judged": np.array(self.judged, np.int16),
             "lang": np.array(self.lang, np.uint16),
-            "left_out": np.array(self.left_out, np.uint16),
+            "left_out": np.array(self.removed, np.uint16),
             "texts": np.array(self.texts, np.uint64),
             "repeated": np.array(self.repeated, np.bool_),
             "words": np.array(list(self.words), np.str_),
@@ -88,13 +88,13 @@ class _Rows:
 
 
 def pack(examined: Iterable[tuple[Sample, SampleFacts]]) -> Arrays:
-    """Samples in order, with their facts -> arrays that need no pickle.
+    """The facts of samples, in order, as arrays that need no pickle.
 
-    Per sample: ``keys``, ``captions`` (their number), ``failed``, ``gone`` (why it is dropped, an index of ``words``);
-    ``vectors`` float16 [., dim] of the samples that have one, in order. Per caption, in order: ``scores``,
-    ``of_scores``, and ``judged`` (the deciding score) in ten-thousandths, ``lang`` (an index of ``langs``),
-    ``left_out`` (an index of ``words``), ``texts`` (64 bits) and ``repeated`` (an earlier caption of the image has this
-    text). ``clip``: the identity of the image tower as JSON.
+    Per sample: ``keys``, ``captions`` (their number), ``failed``, ``gone`` (why it is dropped, an index of ``words``).
+    ``vectors``: float16 [., dim], of the samples that have one. Per caption: ``scores``, ``of_scores`` and ``judged``
+    (the deciding score) in ten-thousandths, ``lang`` (an index of ``langs``), ``left_out`` (why it is removed, an index
+    of ``words``), ``texts`` (a 64-bit hash), ``repeated`` (whether an earlier caption of the image has the same text).
+    ``clip``: the identity of the image tower as JSON.
     """
     rows = _Rows()
     tower: TowerIdentity | None = None
@@ -107,13 +107,13 @@ def pack(examined: Iterable[tuple[Sample, SampleFacts]]) -> Arrays:
 def unpack(
     samples: Iterable[Sample], survey: Arrays, decision: Arrays, scoring: Scoring
 ) -> Iterator[tuple[Sample, SampleFacts]]:
-    """The facts that ``pack`` was given, for the same samples read again; the decision about the corpus is added.
+    """The inverse of ``pack`` for the same samples, with the decision about the corpus added to the facts.
 
-    Raises ``CapivaraError`` when the samples are not the same.
+    Raises ``CapivaraError`` if the samples differ from those of the survey.
     """
     words, verdicts = survey["words"].tolist(), decision["words"].tolist()
-    vectors, owner = iter(survey["vectors"]), json.loads(str(survey["clip"]))
-    tower = TowerIdentity(**owner) if owner else None
+    vectors, identity = iter(survey["vectors"]), json.loads(str(survey["clip"]))
+    tower = TowerIdentity(**identity) if identity else None
     columns = ("scores", "of_scores", "left_out")
     captions = zip(*(survey[name].tolist() for name in columns), decision["captions"].tolist(), strict=True)
     per_sample = [survey[name].tolist() for name in ("keys", "captions", "failed", "gone")]
@@ -122,17 +122,17 @@ def unpack(
         row = next(rows, None)
         if row is None or row[0] != sample.key.encode("utf-8", "surrogatepass"):
             raise _other_samples(sample)
-        _, count, failed, gone, outside = row
+        _, count, failed, gone, verdict = row
         facts = SampleFacts([], dropped=words[gone], failed=failed)
         if not failed:
             entries = list(islice(captions, count))
             facts.captions = [_rescored(*pair) for pair in zip(_captions(sample, count), entries, strict=True)]
-            facts.left_out = {index: words[own] for index, (*_, own, _) in enumerate(entries) if own}
+            facts.removed = {index: words[own] for index, (*_, own, _) in enumerate(entries) if own}
             facts.set_scores(scoring)
-            facts.left_out |= {index: verdicts[why] for index, (*_, why) in enumerate(entries) if why}
+            facts.removed |= {index: verdicts[why] for index, (*_, why) in enumerate(entries) if why}
             if not facts.dropped:
                 facts.vector, facts.tower = (next(vectors), tower) if tower else (None, None)
-                facts.dropped = verdicts[outside]
+                facts.dropped = verdicts[verdict]
         yield sample, facts
     if next(rows, None) is not None:
         raise _other_samples(None)
@@ -154,10 +154,10 @@ def _rescored(caption: Caption, entry: tuple[int, int, int, int]) -> Caption:
     return caption if source == MISSING else with_of_score(caption, source / SCALE)
 
 
-def _whole(score: Any) -> int:
+def _whole(score: float | None) -> int:
     return MISSING if score is None else round(score * SCALE)
 
 
 def _other_samples(sample: Sample | None) -> CapivaraError:
     where = f"at sample {sample.key!r}" if sample else "at the end"
-    return CapivaraError(f"filter: the shard changed between its two readings ({where})", "delete --out and run again")
+    return CapivaraError(f"filter: the shard changed between the two passes ({where})", "delete --out and run again")

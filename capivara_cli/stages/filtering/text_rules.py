@@ -1,4 +1,4 @@
-"""Rules for the texts of captions. Each rule is switched on by its name, and what it removes is counted."""
+"""Rules for the texts of captions. ``--rules`` switches each on by its name, and its removals are counted."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from capivara_cli.languages.caption_cleaning import is_repetitive
 from capivara_cli.languages.scripts import mostly_written_in
 
 BOILERPLATE = "boilerplate"
-"""The only rule that needs the whole corpus: how many images share a caption."""
+"""The only rule that needs the whole corpus: it counts the images that share a caption."""
 
-_LOOKED_AT = 2_000
-"""The number of characters that the slower rules read: junk is recognised by then."""
+_PREFIX = 2_000
+"""The number of characters that the slower rules read, which is enough to recognise junk."""
 
-# Letters per word in scripts without spaces between words, vowel signs and tone marks not counted. These are our
+# Letters per word in scripts without spaces between words, not counting vowel signs and tone marks. These are our
 # estimates: they distinguish two words from ten, not two from three.
 _LETTERS_PER_WORD = {
     "CJK": 1.6,
@@ -42,7 +42,7 @@ _NOT_SURE, _RULED_OUT = 0.9, 0.01  # the limits of translation_checks, where the
 
 @dataclass(frozen=True)
 class TextRules:
-    """The names of the rules that are on, and their limits; a limit of 0 is none."""
+    """The names of the rules that are on, and the limits of the rule "length"; a maximum of 0 is no limit."""
 
     names: tuple[str, ...] = ()
     min_words: int = 2
@@ -51,7 +51,7 @@ class TextRules:
     max_chars: int = 1000
 
     def objection(self, text: str, lang: str) -> str:
-        """The rule that a caption breaks, as it is counted ("captions …"); "" if none.
+        """The rule that a caption breaks, in the words that follow "captions" in the counts; "" if none.
 
         >>> TextRules(("length",)).objection("dog", "en"), TextRules(("junk",)).objection("IMG_2034.jpg", "pt")
         ('shorter than 2 words', 'that are junk: file name')
@@ -86,12 +86,12 @@ def _script(rules: TextRules, text: str, code: str) -> str:
 
 
 def _language(rules: TextRules, text: str, code: str) -> str:
-    """Objects if a caption is surely not in its language; never if py3langid does not know that language."""
-    from capivara_cli.languages import identify  # loads numpy, 0.5 s: only for those who need it
+    """Object to a caption that is surely not in its language. Languages that py3langid does not know always pass."""
+    from capivara_cli.languages import identify  # imports numpy, which takes 0.5 s
 
     if code not in identify.supported_codes():
         return ""
-    text = text[:_LOOKED_AT]
+    text = text[:_PREFIX]
     found, share = identify.likeliest(text)
     if found in (code, "zxx") or share < _NOT_SURE:
         return ""
@@ -99,7 +99,7 @@ def _language(rules: TextRules, text: str, code: str) -> str:
 
 
 def _junk(rules: TextRules, text: str, code: str) -> str:
-    text = " ".join(text[:_LOOKED_AT].split())
+    text = " ".join(text[:_PREFIX].split())
     for kind, pattern in _patterns(code):
         if pattern.search(text):
             return f"that are junk: {kind}"
@@ -118,7 +118,7 @@ NAMES = (*_RULES, BOILERPLATE)
 
 @cache
 def _patterns(code: str) -> list[tuple[str, re.Pattern[str]]]:
-    """(kind of junk, pattern) for a language: of any language, its own, and English."""
+    """(kind of junk, pattern) for a language: the patterns of all languages, its own, and English ones."""
     table = json.loads((Path(__file__).parent / "junk.json").read_text("utf-8"))
     own = code.partition("-")[0]
     kinds: dict[str, list[str]] = {}
@@ -129,7 +129,7 @@ def _patterns(code: str) -> list[tuple[str, re.Pattern[str]]]:
 
 
 def words(text: str) -> int:
-    """The number of words of a text in any script; in scripts without spaces, estimated from the number of letters.
+    """The number of words of a text in any script; an estimate from the letters in scripts without spaces.
 
     >>> words("a red dog, 2 cats"), words("一只红色的狗在草地上"), words("สุนัขสีแดงบนสนามหญ้า"), words("— !")
     (5, 7, 4, 0)
@@ -145,7 +145,7 @@ def words(text: str) -> int:
 
 
 def columns(text: str) -> int:
-    """The number of characters, without white space at the ends; wide ones (Chinese, kana, Hangul) count twice."""
+    """The width of a text in characters, without white space at the ends; wide ones (as in Chinese) count twice."""
     return sum(2 if unicodedata.east_asian_width(char) in "WF" else 1 for char in text.strip())
 
 

@@ -1,7 +1,7 @@
-"""Photos named by a list (a table, a JSON file, a folder) -> samples: unique keys, the file's own bytes, captions.
+"""Turn photos named by a table, a JSON file or a folder into samples with unique keys and the files' own bytes.
 
-Importers that read a list yield one ``Photo`` per image. Images that are missing, unreadable or cannot be downloaded
-are counted, named and dropped.
+Importers make one ``Photo`` per image; ``samples_of`` reads or downloads them. Images that are missing, unreadable or
+cannot be downloaded are reported, counted and dropped.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ import threading
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from capivara_cli import console
 from capivara_cli.errors import BadSample, CapivaraError
@@ -24,7 +23,7 @@ from capivara_cli.urls import public_url, stored_url
 ALT = "alt"
 """``by`` of a caption that came with the image."""
 
-MAX_FILE = 256 << 20  # bytes; larger files are not photos; a path may name any file
+MAX_FILE = 256 << 20  # bytes; a path may name any file, and larger files are not photos
 _NAMED_FAILURES = 5
 _AT_ONCE = 16
 _TIMEOUT = 10.0  # seconds
@@ -33,27 +32,31 @@ _IN_URLS = "%/:=&?~#+!$,;'@()*[]"  # characters with a meaning in a URL; all oth
 
 @dataclass
 class Photo:
-    """One image of a list: its name in the list, the paths to try (or one URL), its captions and other fields."""
+    """One image of a source.
+
+    ``file``: its name in the source. ``locations``: the paths to try in turn, or one URL. ``extra``: its other fields,
+    which are copied into the ``json``.
+    """
 
     file: str
-    places: Sequence[str]
+    locations: Sequence[str]
     captions: list[Caption] = field(default_factory=list)
-    extra: dict[str, Any] = field(default_factory=dict)
+    extra: dict[str, object] = field(default_factory=dict)
 
-    def document(self) -> dict[str, Any]:
-        """The ``json`` of the sample. A field named "captions" in the list does not replace the captions."""
+    def document(self) -> dict[str, object]:
+        """The ``json`` of the sample. A field of the source named "captions" does not replace the captions."""
         file = stored_url(self.file) if is_url(self.file) else self.file
         return {**self.extra, "file": file, "captions": [caption.to_json() for caption in self.captions]}
 
 
 class Keys:
-    """Gives out unique keys without dots, because WebDataset ends a key at the first dot."""
+    """Unique keys without dots, because WebDataset ends a key at the first dot."""
 
     def __init__(self) -> None:
         self._taken: set[str] = set()
 
     def of_path(self, path: str) -> str:
-        """``./a/b.c.JPG`` -> ``a/b_c``; if that is taken ``a/b_c_JPG``, then ``a/b_c_JPG_2``."""
+        """An unused key for a path: ``./a/b.c.JPG`` -> ``a/b_c``; if that is taken ``a/b_c_JPG``, ``a/b_c_JPG_2`` …"""
         parts = [part for part in path.replace("\\", "/").split("/") if part not in ("", ".", "..")]
         stem, _, suffix = (parts.pop() if parts else "").rpartition(".")
         base = _safe(stem or suffix).replace(".", "_")
@@ -61,7 +64,7 @@ class Keys:
         return self.unique(key, suffix if stem else "")
 
     def unique(self, key: str, distinction: str) -> str:
-        """The key; if it is taken, with the distinction added, then with a number."""
+        """The key if it is unused; otherwise with ``distinction`` appended, then with a number too."""
         candidate = key
         if candidate in self._taken and distinction:
             candidate = key = f"{key}_{_safe(distinction).replace('.', '_').replace('/', '_')}"
@@ -83,17 +86,17 @@ def keys_of(env: Env) -> Keys:
     return env.once(Keys, Keys)
 
 
-def complain(env: Env, sample: Sample, name: str, reason: str) -> None:
-    """Count a sample or record that cannot be used, and name the first few: ``--rejects`` keeps them all."""
+def report_bad(env: Env, sample: Sample, name: str, reason: str) -> None:
+    """Count an unusable sample or record, and warn of the first five by name. ``--rejects`` keeps them all."""
     if env.tally.failed < _NAMED_FAILURES:
         console.warn(f"{public_url(name)}: {reason}")
     elif env.tally.failed == _NAMED_FAILURES:
-        console.warn("more cannot be used; they are counted, and kept by --rejects DIR")
+        console.warn("more cannot be used: they are counted, and --rejects DIR keeps them")
     env.fail(sample, reason)
 
 
-def caption(text: Any, lang: str, env: Env) -> list[Caption]:
-    """The text as one caption by ``ALT``; an empty text is counted and gives none."""
+def caption(text: object, lang: str, env: Env) -> list[Caption]:
+    """A list of one caption by ``ALT``; an empty list for an empty or missing text, which is counted."""
     text = text.strip() if isinstance(text, str) else ""
     if not text:
         env.note("empty captions")
@@ -102,12 +105,15 @@ def caption(text: Any, lang: str, env: Env) -> list[Caption]:
 
 
 def samples_of(photos: Iterable[Photo], env: Env) -> Stream:
-    """Read or download every photo: its unchanged bytes and a ``json`` with its captions. Counts every photo read."""
+    """Read or download every photo; yield samples with the file's bytes and a ``json`` with captions.
+
+    Counts every photo as read. Raises ``CapivaraError`` if no image can be downloaded, see ``Downloads``.
+    """
     keys = keys_of(env)
     downloads = Downloads()
     pending: dict[str, Photo] = {}
 
-    def announced() -> Stream:
+    def without_images() -> Stream:
         for photo in photos:
             env.tally.read += 1
             key = keys.of_path(_path_of(photo.file) if is_url(photo.file) else photo.file)
@@ -120,35 +126,35 @@ def samples_of(photos: Iterable[Photo], env: Env) -> Stream:
         except BadSample as error:
             return error
 
-    for sample, loaded in map_batched(announced(), load, list, size=_AT_ONCE, env=env):
+    for sample, loaded in map_batched(without_images(), load, list, size=_AT_ONCE, env=env):
         photo = pending.pop(sample.key)
         if isinstance(loaded, BadSample):
-            complain(env, sample, photo.file, loaded.reason)
+            report_bad(env, sample, photo.file, loaded.reason)
         else:
             suffix, data = loaded
             yield Sample(sample.key, {suffix: data, **sample.members})
 
 
 def _suffix_and_bytes(photo: Photo, downloads: Downloads) -> tuple[str, bytes]:
-    if is_url(photo.places[0]):
-        data, name = downloads.get(photo.places[0]), _path_of(photo.places[0])
+    if is_url(photo.locations[0]):
+        data, name = downloads.get(photo.locations[0]), _path_of(photo.locations[0])
     else:
-        path = _first_file(photo.places)
+        path = _first_file(photo.locations)
         data, name = _bytes_of(path), path.name
     suffix = name.rpartition(".")[2].lower()
     return (suffix if suffix in IMAGE_SUFFIXES else image_suffix(data)), data
 
 
-def _first_file(places: Sequence[str]) -> Path:
-    for place in places:
-        if _is_file(place):
-            return Path(place)
+def _first_file(locations: Sequence[str]) -> Path:
+    for location in locations:
+        if _is_file(location):
+            return Path(location)
     raise BadSample("no such image file")
 
 
-def _is_file(place: str) -> bool:
+def _is_file(location: str) -> bool:
     try:
-        return Path(place).is_file()
+        return Path(location).is_file()
     except (OSError, ValueError):  # a name that is too long for the file system, or has a zero byte
         return False
 
@@ -174,7 +180,7 @@ def _path_of(url: str) -> str:
 
 
 class Downloads:
-    """Downloads images, in several threads. Stops early when no image can be reached."""
+    """Downloads images; may be called from several threads. Gives up when the first ``patience`` are unreachable."""
 
     def __init__(self, patience: int = 12) -> None:
         self._patience = patience
@@ -183,7 +189,10 @@ class Downloads:
         self._reached = False
 
     def get(self, url: str) -> bytes:
-        """The bytes at a URL. ``BadSample`` when it fails; ``CapivaraError`` when the first dozen are unreachable."""
+        """The bytes at a URL.
+
+        Raises ``BadSample`` if the download fails, ``CapivaraError`` if none of the first ``patience`` is reachable.
+        """
         import http.client
         import urllib.error
         import urllib.request
@@ -212,15 +221,15 @@ class Downloads:
             if not self._reached and self._unreachable >= self._patience:
                 raise CapivaraError(
                     f"none of the first {self._unreachable} images can be reached; the last is {public_url(url)}",
-                    "is this machine on-line? with the images in a folder, name their files in a column 'image'",
+                    "is this machine online? if the images are in a folder, name their files in a column 'image'",
                 )
 
 
-def refuse_if_images_are_elsewhere(photos: Sequence[Photo], source: Path) -> None:
-    """Raise ``CapivaraError`` when none of the first hundred photos exists: the folder is wrong, not the images."""
-    first = [photo for photo in photos[:100] if not is_url(photo.places[0])]
-    if first and not any(_is_file(place) for photo in first for place in photo.places):
+def check_image_folder(photos: Sequence[Photo], source: Path) -> None:
+    """Raise ``CapivaraError`` if none of the first hundred photos exists: then the folder is wrong, not the images."""
+    first = [photo for photo in photos[:100] if not is_url(photo.locations[0])]
+    if first and not any(_is_file(location) for photo in first for location in photo.locations):
         raise CapivaraError(
-            f"{source}: none of the first {len(first)} images is there; looked for {first[0].places[0]}",
-            "name the folder they are in with --images DIR",
+            f"{source}: none of the first {len(first)} images exists; the first is {first[0].locations[0]}",
+            "name the folder of the images with --images DIR",
         )

@@ -1,25 +1,24 @@
-"""Recognises sources on disk and opens them; shared by several importers."""
+"""Recognise and open sources on disk: code that several importers share."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 from capivara_cli.errors import BadSample, CapivaraError
 from capivara_cli.pipeline.env import Env
 from capivara_cli.shards.archive import Stream, reading
 from capivara_cli.shards.inputs import find_shards
 from capivara_cli.shards.sample import Sample
-from capivara_cli.stages.importers._photos import complain, keys_of
+from capivara_cli.stages.importers._photos import keys_of, report_bad
 
-_LOOK = 1 << 16  # bytes
+_START = 1 << 16  # bytes
 _TAR_NAMES = (".tar", ".tar.gz", ".tgz")
 
 
-def first_bytes(path: Path, count: int = _LOOK) -> bytes:
-    """The first bytes of a file; none when it cannot be read."""
+def first_bytes(path: Path, count: int = _START) -> bytes:
+    """The first bytes of a file; b"" if it cannot be read."""
     try:
         with open(path, "rb") as file:
             return file.read(count)
@@ -28,7 +27,7 @@ def first_bytes(path: Path, count: int = _LOOK) -> bytes:
 
 
 def starts_with_any(source: Path, suffix: str, words: Sequence[bytes]) -> bool:
-    """Whether a file has this suffix and one of the words near its start."""
+    """Whether a file has this suffix and one of the words in its first 64 KiB."""
     if not source.is_file() or source.suffix.lower() != suffix:
         return False
     start = first_bytes(source)
@@ -36,20 +35,20 @@ def starts_with_any(source: Path, suffix: str, words: Sequence[bytes]) -> bool:
 
 
 def is_tar(source: Path) -> bool:
-    """Whether a path is a tar, or a folder with tars in it."""
+    """Whether a path is a tar file or a folder with tar files."""
     if source.is_dir():
         return any(not path.name.startswith(".") for path in source.glob("*.tar"))
     return source.is_file() and (source.name.endswith(_TAR_NAMES) or first_bytes(source, 262)[257:] == b"ustar")
 
 
 def first_sample(source: Path) -> Sample | None:
-    """The first sample of a tar or a folder of tars, None when there is none."""
+    """The first sample of a tar file or of a folder of them; None if there is none."""
     with reading(find_shards([str(source)])[0]) as reader:
         return next(iter(reader), None)
 
 
 def samples_in_tars(source: Path, convert: Callable[[Sample], Sample], env: Env) -> Stream:
-    """Every sample of the tars, converted; one for which ``convert`` raises ``BadSample`` is counted as bad."""
+    """Every sample of the tar files, converted. One for which ``convert`` raises ``BadSample`` counts as failed."""
     keys = keys_of(env)
     for shard in find_shards([str(source)]):
         with reading(shard) as reader:
@@ -58,7 +57,7 @@ def samples_in_tars(source: Path, convert: Callable[[Sample], Sample], env: Env)
                 try:
                     converted = convert(sample)
                 except BadSample as error:
-                    complain(env, sample, f"{shard}: {sample.key}", error.reason)
+                    report_bad(env, sample, f"{shard}: {sample.key}", error.reason)
                 else:
                     yield Sample(keys.unique(sample.key, Path(shard).stem), converted.members)
             for kind, count in reader.ignored.items():
@@ -69,7 +68,10 @@ def samples_in_tars(source: Path, convert: Callable[[Sample], Sample], env: Env)
 
 
 def image_roots(source: Path, images: str, named_after: str) -> list[Path]:
-    """The folders the images of a JSON file may be in: ``images`` if given, else the usual ones beside and above it."""
+    """The folders in which to look for the images of a JSON file.
+
+    ``images`` if it is given; otherwise the usual subfolders of its folder and of the one above, and ``named_after``.
+    """
     if images:
         return [Path(images)]
     here = source.absolute().parent
@@ -78,8 +80,8 @@ def image_roots(source: Path, images: str, named_after: str) -> list[Path]:
     return [root for root in dict.fromkeys(roots) if root.is_dir()]
 
 
-def load_json(source: Path) -> dict[str, Any]:
-    """A JSON file that is one object; ``CapivaraError`` when it is not."""
+def load_json(source: Path) -> dict[str, object]:
+    """The object in a JSON file. Raises ``CapivaraError`` if the file is not JSON or holds something else."""
     try:
         document = json.loads(source.read_bytes())
     except (ValueError, RecursionError) as error:

@@ -1,6 +1,6 @@
-"""A folder of images, each with a .txt of the same name (one caption per line) or with no captions at all.
+"""A folder of images, each with a .txt of the same name (one caption per line) or without captions.
 
-Subfolders are included, in the order of names; hidden files are ignored.
+Subfolders are read too, in the order of names; hidden files are ignored.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from capivara_cli.errors import BadSample, CapivaraError
 from capivara_cli.pipeline.env import Env
 from capivara_cli.shards.sample import IMAGE_SUFFIXES, Caption, Sample
 from capivara_cli.stages.importers._packing import PackOptions
-from capivara_cli.stages.importers._photos import Photo, caption, complain, keys_of, samples_of
+from capivara_cli.stages.importers._photos import Photo, caption, keys_of, report_bad, samples_of
 
 
 def recognise(source: Path) -> bool:
@@ -21,7 +21,10 @@ def recognise(source: Path) -> bool:
 
 
 def read(source: Path, options: PackOptions, env: Env) -> Iterator[Sample]:
-    """One sample per image. An image whose .txt is not UTF-8 is dropped and counted: no caption is lost silently."""
+    """Yield one sample per image. An image whose .txt is not UTF-8 is dropped, and counted so that no loss is silent.
+
+    Raises ``CapivaraError`` if the folder has no images.
+    """
     if not recognise(source):
         kinds = ", ".join(sorted(IMAGE_SUFFIXES))
         raise CapivaraError(f"{source}: no images in this folder", f"image files end in one of {kinds}")
@@ -42,7 +45,7 @@ def _photos(source: Path, options: PackOptions, env: Env) -> Iterator[Photo]:
             captions = _captions(sidecar, options, env) if sidecar.is_file() else []
         except BadSample as error:
             env.tally.read += 1
-            complain(env, Sample(keys_of(env).of_path(name), {}), str(sidecar), error.reason)
+            report_bad(env, Sample(keys_of(env).of_path(name), {}), str(sidecar), error.reason)
             continue
         yield Photo(name, [str(path)], captions)
     for path in others:
@@ -62,10 +65,10 @@ def _captions(sidecar: Path, options: PackOptions, env: Env) -> list[Caption]:
 
 
 def _files(folder: Path) -> Iterator[Path]:
-    """Every file under a folder, in the order of names; links to folders are not followed, as they can form loops."""
-    for place, folders, files in os.walk(folder):
+    """Every file under a folder, in the order of names. Links to folders are not followed: they can form loops."""
+    for parent, folders, files in os.walk(folder):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
-        yield from (Path(place, name) for name in sorted(files) if not name.startswith("."))
+        yield from (Path(parent, name) for name in sorted(files) if not name.startswith("."))
 
 
 def _is_image(path: Path) -> bool:

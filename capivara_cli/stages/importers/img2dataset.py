@@ -1,7 +1,7 @@
-"""WebDataset tars as img2dataset writes them (jpg, txt, json with "caption"), and any other WebDataset tars.
+"""WebDataset tar files, from img2dataset (jpg, txt, json with "caption") or any other program.
 
-Members stay unchanged except ``json``, which gets "captions". A sample that already has "captions" in capivara's
-form stays unchanged.
+Members stay unchanged except ``json``, which gets "captions". A sample that already has capivara's "captions" stays
+unchanged.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ def recognise(source: Path) -> bool:
 
 
 def read(source: Path, options: PackOptions, env: Env) -> Iterator[Sample]:
-    """One sample per key, keys kept. The caption is ``json["caption"]``, else the ``txt`` member."""
+    """Yield one sample per key, under the same key. The caption is ``json["caption"]``, or else the ``txt`` member."""
     return samples_in_tars(source, lambda sample: _with_captions(sample, options, env), env)
 
 
@@ -39,8 +39,8 @@ def _with_captions(sample: Sample, options: PackOptions, env: Env) -> Sample:
 
 def _captions(sample: Sample, options: PackOptions, env: Env) -> list[Caption]:
     document = sample.document
-    spoken = document.get("lang") or document.get("language") or document.get("LANGUAGE")
-    lang = language_code(spoken) if isinstance(spoken, str) else options.code
+    named = document.get("lang") or document.get("language") or document.get("LANGUAGE")
+    lang = language_code(named) if isinstance(named, str) else options.code
     if "caption" in document:
         return caption(document["caption"], lang, env)
     if isinstance(texts := document.get("captions"), list):

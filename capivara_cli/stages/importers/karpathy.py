@@ -1,20 +1,19 @@
 """Karpathy's dataset_*.json (Flickr8k, Flickr30k, COCO): images with sentences and splits, see --split.
 
-Published with "Deep Visual-Semantic Alignments" (Karpathy and Fei-Fei, 2015). COCO has a split "restval" that is
-usually added to "train" for training: --split train,restval.
+Published with "Deep Visual-Semantic Alignments" (Karpathy and Fei-Fei, 2015). COCO has a split "restval", which is
+usually trained on together with "train": --split train,restval.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from capivara_cli.errors import CapivaraError, unknown
 from capivara_cli.pipeline.env import Env
 from capivara_cli.shards.sample import Sample
 from capivara_cli.stages.importers._packing import PackOptions
-from capivara_cli.stages.importers._photos import Photo, caption, complain, refuse_if_images_are_elsewhere, samples_of
+from capivara_cli.stages.importers._photos import Photo, caption, check_image_folder, report_bad, samples_of
 from capivara_cli.stages.importers._sources import image_roots, load_json, starts_with_any
 
 _KEPT = ("split", "imgid", "cocoid")
@@ -25,7 +24,10 @@ def recognise(source: Path) -> bool:
 
 
 def read(source: Path, options: PackOptions, env: Env) -> Iterator[Sample]:
-    """One sample per image of the wanted splits, captions from ``sentences[].raw``."""
+    """Yield one sample per image of the chosen splits; the captions are ``sentences[].raw``.
+
+    Raises ``CapivaraError`` if the file has another format, or for an unknown split.
+    """
     images = load_json(source).get("images")
     if not isinstance(images, list):
         raise CapivaraError(f"{source}: not Karpathy's format: it needs the list 'images'")
@@ -42,14 +44,14 @@ def read(source: Path, options: PackOptions, env: Env) -> Iterator[Sample]:
         if photo is None:
             env.tally.read += 1
             sample = Sample(f"{source.stem}_image_{number}", {})
-            complain(env, sample, f"{source}: image {number}", "an image without file or sentences")
+            report_bad(env, sample, f"{source}: image {number}", "an image without file or sentences")
         else:
             photos.append(photo)
-    refuse_if_images_are_elsewhere(photos, source)
+    check_image_folder(photos, source)
     return samples_of(photos, env)
 
 
-def _photo(image: Any, roots: list[Path], options: PackOptions, env: Env) -> Photo | None:
+def _photo(image: object, roots: list[Path], options: PackOptions, env: Env) -> Photo | None:
     if not isinstance(image, dict) or not isinstance(image.get("filename"), str) or not image["filename"]:
         return None
     sentences = image.get("sentences")
@@ -57,10 +59,9 @@ def _photo(image: Any, roots: list[Path], options: PackOptions, env: Env) -> Pho
         return None
     name, folder = image["filename"], image.get("filepath")
     captions = [found for sentence in sentences for found in caption(sentence.get("raw"), options.code, env)]
-    places = [str(root / name) for root in roots]
+    locations = [str(root / name) for root in roots]
     if isinstance(folder, str) and folder:
-        places = [str(root / folder / name) for root in roots] + places
+        locations = [str(root / folder / name) for root in roots] + locations
         name = f"{folder}/{name}"
-    return Photo(
-        name, places, captions, {kept: image[kept] for kept in _KEPT if isinstance(image.get(kept), (str, int))}
-    )
+    extra = {field: image[field] for field in _KEPT if isinstance(image.get(field), (str, int))}
+    return Photo(name, locations, captions, extra)

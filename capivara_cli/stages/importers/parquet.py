@@ -1,14 +1,13 @@
-"""Hugging Face parquet files: an image column ({bytes, path} or plain bytes) and caption columns. Needs pyarrow.
+"""Hugging Face parquet files with an image column ({bytes, path} or plain bytes) and caption columns. Needs pyarrow.
 
 Captions are texts or lists of texts, in columns found by name as in a table. ``--split test`` reads the files whose
-name begins with it (``test-00000-of-00001.parquet``).
+names begin with "test" (``test-00000-of-00001.parquet``).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 from capivara_cli.errors import BadSample, CapivaraError, unknown
 from capivara_cli.pipeline.env import Env
@@ -16,7 +15,7 @@ from capivara_cli.shards.images import image_suffix
 from capivara_cli.shards.sample import IMAGE_SUFFIXES, Sample, encode_json
 from capivara_cli.stages.importers._columns import Columns, find_columns
 from capivara_cli.stages.importers._packing import PackOptions
-from capivara_cli.stages.importers._photos import Photo, complain, keys_of
+from capivara_cli.stages.importers._photos import Photo, keys_of, report_bad
 from capivara_cli.stages.importers._sources import first_bytes
 
 _ROWS_AT_ONCE = 64  # images are large; a row group may hold thousands
@@ -29,7 +28,10 @@ def recognise(source: Path) -> bool:
 
 
 def read(source: Path, options: PackOptions, env: Env) -> Iterator[Sample]:
-    """One sample per row. Raises ``CapivaraError`` when pyarrow is missing or a file cannot be read."""
+    """Yield one sample per row.
+
+    Raises ``CapivaraError`` if pyarrow is missing, a file cannot be read, a column is missing, or for an unknown split.
+    """
     try:
         import pyarrow.parquet  # noqa: F401
     except ImportError as error:
@@ -70,12 +72,12 @@ def _rows_of(path: Path, options: PackOptions, env: Env) -> Iterator[Sample]:
 
 
 def _sample(
-    path: Path, number: int, row: dict[str, Any], columns: Columns, options: PackOptions, env: Env
+    path: Path, number: int, row: dict[str, object], columns: Columns, options: PackOptions, env: Env
 ) -> Iterator[Sample]:
     cell = row[columns.image]
     image = cell if isinstance(cell, dict) else {"bytes": cell}
-    named = image.get("path")
-    name = named if isinstance(named, str) else ""
+    file = image.get("path")
+    name = file if isinstance(file, str) else ""
     key = keys_of(env).of_path(name or f"{path.stem}-{number:07d}")
     try:
         data = image.get("bytes") or _beside(path, name, options)
@@ -86,7 +88,7 @@ def _sample(
         photo = Photo(name or key, [], captions, columns.extra_of(row))
         suffix = suffix if suffix in IMAGE_SUFFIXES else image_suffix(data)
     except BadSample as error:
-        complain(env, Sample(key, {}), f"{path}: row {number}", error.reason)
+        report_bad(env, Sample(key, {}), f"{path}: row {number}", error.reason)
         return
     yield Sample(key, {suffix: data, "json": encode_json(photo.document())})
 

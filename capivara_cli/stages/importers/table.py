@@ -1,7 +1,7 @@
-"""A CSV, TSV or JSON-lines file that names image files or URLs and their captions, or a folder with one in it.
+"""A CSV, TSV or JSON-lines file of image files or URLs with captions, or a folder that holds such a file.
 
-Columns are found by name (see ``columns``). Rows that name the same image give it several captions; images keep the
-order in which they are first named. Paths are relative to the table's folder, or to ``--images``.
+Columns are found by name (see ``_columns``). Rows with the same image give it several captions; images keep the order
+of their first rows. Paths are relative to the table's folder, or to ``--images``.
 """
 
 from __future__ import annotations
@@ -9,19 +9,18 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from capivara_cli.errors import BadSample, CapivaraError
 from capivara_cli.pipeline.env import Env
 from capivara_cli.shards.sample import Sample
-from capivara_cli.stages.importers._columns import Columns, find_columns
+from capivara_cli.stages.importers._columns import Columns, Row, find_columns
 from capivara_cli.stages.importers._packing import PackOptions
-from capivara_cli.stages.importers._photos import Photo, complain, is_url, refuse_if_images_are_elsewhere, samples_of
+from capivara_cli.stages.importers._photos import Photo, check_image_folder, is_url, report_bad, samples_of
 
-Row = tuple[int, dict[str, Any] | str]
-"""A line number, and the cells by column name, or the reason why the row is bad."""
+Line = tuple[int, dict[str, object] | str]
+"""The line number of a row, and its cells by column name or the reason why it is bad."""
 
 _DELIMITERS = {".csv": "", ".tsv": "\t", ".tab": "\t"}
 _JSON_LINES = (".jsonl", ".ndjson")
@@ -33,20 +32,20 @@ def recognise(source: Path) -> bool:
 
 
 def read(source: Path, options: PackOptions, env: Env) -> Iterator[Sample]:
-    """One sample per image named. The whole table is held in memory, because rows may name the images in any order.
+    """Yield one sample per image. The whole table is held in memory, because rows may come in any order.
 
-    A row that is not UTF-8, cannot be parsed, names no image or an unknown language is counted. Raises
-    ``CapivaraError`` that lists the columns when one is missing.
+    A row that is not UTF-8, cannot be parsed, names no image or names an unknown language is counted as bad. Raises
+    ``CapivaraError`` if there are no rows, or no image or caption column.
     """
     table = _table_of(source) or source
     rows = _json_rows(table) if table.suffix.lower() in _JSON_LINES else _csv_rows(table, env)
     photos = _grouped(rows, table, options, env)
-    refuse_if_images_are_elsewhere(photos, table)
+    check_image_folder(photos, table)
     return samples_of(photos, env)
 
 
 def _table_of(source: Path) -> Path | None:
-    """The source if it is a table; in a folder, its only table or the one named metadata or captions."""
+    """The table: the source itself, or the only table in the folder, or its table named metadata or captions."""
     known = (*_DELIMITERS, *_JSON_LINES)
     if source.is_file():
         return source if source.suffix.lower() in known else None
@@ -59,7 +58,7 @@ def _table_of(source: Path) -> Path | None:
     return chosen[0] if len(chosen) == 1 else None
 
 
-def _grouped(rows: Iterator[Row], table: Path, options: PackOptions, env: Env) -> list[Photo]:
+def _grouped(rows: Iterator[Line], table: Path, options: PackOptions, env: Env) -> list[Photo]:
     known: dict[tuple[str, ...], Columns] = {}
     photos: dict[str, Photo] = {}
     folder = Path(options.images) if options.images else table.parent
@@ -72,15 +71,17 @@ def _grouped(rows: Iterator[Row], table: Path, options: PackOptions, env: Env) -
             _add(photos, row, _columns_of(row, known, table), folder, options, env)
         except BadSample as error:
             env.tally.read += 1
-            complain(env, Sample(f"{table.stem}_line_{number}", {}), f"{table}:{number}", error.reason)
+            report_bad(env, Sample(f"{table.stem}_line_{number}", {}), f"{table}:{number}", error.reason)
     if empty:
         raise CapivaraError(f"{table}: no rows", "the first line names the columns: image,caption,lang")
     return list(photos.values())
 
 
-def _columns_of(row: Mapping[str, Any], known: dict[tuple[str, ...], Columns], table: Path) -> Columns:
-    """The columns of a row, which may differ in JSON lines. Missing columns stop the run in the first row; later they
-    make the row bad."""
+def _columns_of(row: Row, known: dict[tuple[str, ...], Columns], table: Path) -> Columns:
+    """The columns of a row; in JSON lines each row may have others.
+
+    A missing column raises ``CapivaraError`` in the first row and ``BadSample`` in later ones.
+    """
     names = tuple(row)
     if names not in known:
         try:
@@ -92,28 +93,26 @@ def _columns_of(row: Mapping[str, Any], known: dict[tuple[str, ...], Columns], t
     return known[names]
 
 
-def _add(
-    photos: dict[str, Photo], row: Mapping[str, Any], columns: Columns, folder: Path, options: PackOptions, env: Env
-) -> None:
+def _add(photos: dict[str, Photo], row: Row, columns: Columns, folder: Path, options: PackOptions, env: Env) -> None:
     name = row.get(columns.image)
     if not isinstance(name, str) or not name.strip():
         raise BadSample("a row without an image")
     name = name.strip()
     captions = columns.captions_of(row, options.code, env)
     if name not in photos:
-        photos[name] = Photo(_short(name, folder), _places(name, folder), extra=columns.extra_of(row))
+        photos[name] = Photo(_relative(name, folder), _locations(name, folder), extra=columns.extra_of(row))
     photos[name].captions += captions
 
 
-def _places(name: str, folder: Path) -> list[str]:
+def _locations(name: str, folder: Path) -> list[str]:
     if is_url(name):
         return [name]
-    places = [str(folder / name)]
-    return [*places, str(folder / name.replace("\\", "/"))] if "\\" in name else places
+    locations = [str(folder / name)]
+    return [*locations, str(folder / name.replace("\\", "/"))] if "\\" in name else locations
 
 
-def _short(name: str, folder: Path) -> str:
-    """An absolute path relative to the folder, so that keys do not depend on the machine."""
+def _relative(name: str, folder: Path) -> str:
+    """The name; an absolute path becomes relative to the folder, so that keys do not depend on the machine."""
     path = Path(name)
     if is_url(name) or not path.is_absolute():
         return name
@@ -121,14 +120,14 @@ def _short(name: str, folder: Path) -> str:
 
 
 def _text_of(table: Path) -> str:
-    """The text of a file: UTF-8 with or without BOM, UTF-16 with one. Invalid bytes become lone surrogates."""
+    """The text of a UTF-8 file, or of a UTF-16 file with BOM. Bytes that are not UTF-8 become lone surrogates."""
     data = table.read_bytes()
     if data.startswith((b"\xff\xfe", b"\xfe\xff")):
         return data.decode("utf-16", "replace")
     return data.decode("utf-8-sig", "surrogateescape")
 
 
-def _csv_rows(table: Path, env: Env) -> Iterator[Row]:
+def _csv_rows(table: Path, env: Env) -> Iterator[Line]:
     lines = io.StringIO(_text_of(table), newline="").readlines()
     delimiter = _DELIMITERS.get(table.suffix.lower()) or _delimiter_of(lines[0] if lines else "")
     header: list[str] | None = None
@@ -145,10 +144,10 @@ def _csv_rows(table: Path, env: Env) -> Iterator[Row]:
         else:
             yield start + 1, _row(header, cells, env)
     if header is not None and not any(line.strip() for line in lines[1:]):
-        find_columns(header, str(table))  # in a table without rows, report wrong columns first
+        find_columns(header, str(table))  # a table without rows: an error about its columns is more useful
 
 
-def _row(header: list[str], cells: list[str], env: Env) -> dict[str, Any] | str:
+def _row(header: list[str], cells: list[str], env: Env) -> dict[str, object] | str:
     if any("\udc80" <= char <= "\udcff" for cell in cells for char in cell):
         return "not UTF-8"
     if len(cells) > len(header) and any(cell.strip() for cell in cells[len(header) :]):
@@ -161,17 +160,17 @@ def _row(header: list[str], cells: list[str], env: Env) -> dict[str, Any] | str:
 def _parse(lines: list[str], start: int, delimiter: str, columns: int) -> tuple[list[str] | str, int]:
     """The cells of the row that starts at a line (or why it is bad), and the number of the line after it.
 
-    A quote that is never closed would include all rows after it. Such a line is read literally if that gives as many
+    A quote that is never closed would swallow all rows after it. Such a line is read literally if that gives as many
     cells as there are columns.
     """
     line = lines[start]
-    several = line.count('"') % 2 == 1
-    reader = csv.reader(lines[start : start + _LONGEST_ROW] if several else [line], delimiter=delimiter, strict=several)
+    is_open = line.count('"') % 2 == 1
+    reader = csv.reader(lines[start : start + _LONGEST_ROW] if is_open else [line], delimiter=delimiter, strict=is_open)
     try:
         return next(reader), start + reader.line_num
     except csv.Error as error:
         literal = line.rstrip("\r\n").split(delimiter)
-        if several and len(literal) == columns:
+        if is_open and len(literal) == columns:
             return [cell.strip('"') for cell in literal], start + 1
         return f"cannot be parsed: {error}", start + 1
 
@@ -181,7 +180,7 @@ def _delimiter_of(line: str) -> str:
     return max(",;\t", key=line.count)
 
 
-def _json_rows(table: Path) -> Iterator[Row]:
+def _json_rows(table: Path) -> Iterator[Line]:
     for number, line in enumerate(io.StringIO(_text_of(table), newline="\n"), start=1):
         if not line.strip():
             continue

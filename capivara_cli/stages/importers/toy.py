@@ -1,4 +1,4 @@
-"""Scenes of the toy world with noisy English alt-text: toy, or toy:COUNT."""
+"""Scenes of the toy world with noisy English alt texts: toy, or toy:COUNT."""
 
 from __future__ import annotations
 
@@ -17,15 +17,18 @@ DEFAULT_SCENES = 1000
 
 
 def recognise(path: Path) -> bool:
-    """Whether this is ``toy`` or ``toy:COUNT`` and not a file."""
+    """Whether the path is ``toy`` or ``toy:COUNT`` and no such file exists."""
     return path.name.partition(":")[0] == "toy" and not path.exists()
 
 
 def read(path: Path, options: PackOptions, env: Env) -> Iterator[Sample]:
-    """One sample per scene of the train split: a PNG and a caption that is correct in about half of the samples."""
+    """Yield one sample per scene of the train split: a PNG, and a caption that is correct in about half of them.
+
+    Raises ``CapivaraError`` if COUNT is not a number above 0.
+    """
     count = path.name.partition(":")[2] or str(DEFAULT_SCENES)
     if not count.isdecimal() or not int(count):
-        raise CapivaraError(f"{path}: {count!r} is no number of scenes", "toy:1000, for example")
+        raise CapivaraError(f"{path}: {count!r} is not a number of scenes", "for example toy:1000")
     for index, scene in enumerate(scenes.sample_scenes("train", int(count), env.seed)):
         env.tally.read += 1
         picture = io.BytesIO()

@@ -142,7 +142,7 @@ def test_clusters_on_request(capsys: pytest.CaptureFixture[str], keep: str) -> N
     assert len(plain) == 10
     assert keys(over([samples[:11], samples[11:]], **options, clusters=3)[0]) == plain
     assert keys(over([samples[:11], samples[11:]], **options, clusters=9)[0]) == plain
-    said = "30 embeddings in 3 clusters, each compared within the nearest 3: pairs across others are missed"
+    said = "30 embeddings in 3 clusters; each is compared within its nearest 3 only, and pairs across others are missed"
     assert said in capsys.readouterr().err
 
 

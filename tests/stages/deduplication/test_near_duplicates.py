@@ -19,7 +19,7 @@ from capivara_cli.stages.deduplication import first_of_near as search
 from capivara_cli.stages.deduplication.clusters import ClusterSpace
 from capivara_cli.stages.deduplication.cosine import CosineSpace, Vectors
 from capivara_cli.stages.deduplication.first_of_near import first_of_near
-from capivara_cli.stages.deduplication.hamming import Hashes, HashSpace, distance, masks
+from capivara_cli.stages.deduplication.hamming import HashIndex, HashSpace, distance, masks
 from capivara_cli.stages.deduplication.image_hash import perceptual_hash
 
 # What stays: by definition, and by comparing all
@@ -90,8 +90,8 @@ def test_hashes_known_before_are_found(others: int) -> None:
     chance = np.random.default_rng(0)
     known = chance.integers(0, 2**64, others, dtype=np.uint64)
     asked = np.concatenate([known[:50] ^ np.uint64(0b1111), known[:50] ^ np.uint64(0b11111), known[50:60]])
-    assert Hashes(known, 4).beside(asked).tolist() == [True] * 50 + [False] * 50 + [True] * 10
-    assert Hashes(known[:0], 4).beside(asked).tolist() == [False] * 110
+    assert HashIndex(known, 4).near_any(asked).tolist() == [True] * 50 + [False] * 50 + [True] * 10
+    assert HashIndex(known[:0], 4).near_any(asked).tolist() == [False] * 110
 
 
 def test_bits_are_counted_without_numpy_2(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -119,7 +119,7 @@ def near_of(rows: np.ndarray, similarity: float) -> np.ndarray:
 
 @pytest.mark.parametrize("number", ["float32", "bfloat16"])
 def test_embeddings_are_judged_as_if_all_were_compared(monkeypatch: pytest.MonkeyPatch, number: str) -> None:
-    monkeypatch.setattr(cosine, "_number", lambda device: number)
+    monkeypatch.setattr(cosine, "_dtype", lambda device: number)
     rows = related_vectors(1500, 32, seed=1)
     expected = by_definition(near_of(rows, 0.96))
     assert 0.5 < expected.mean() < 0.9
@@ -136,7 +136,7 @@ def test_embeddings_are_judged_as_if_all_were_compared(monkeypatch: pytest.Monke
 @pytest.mark.parametrize("number", ["float32", "bfloat16"])
 def test_float64_decides_at_the_threshold(monkeypatch: pytest.MonkeyPatch, number: str) -> None:
     """The cosine is 0.6 but for what other numbers add: not above it, whatever they are."""
-    monkeypatch.setattr(cosine, "_number", lambda device: number)
+    monkeypatch.setattr(cosine, "_dtype", lambda device: number)
     rows = np.array([[1, 0, 0, 0], [3, 4, 0, 0], [3, 0, 4, 0], [0, 0, 0, 2]], np.float16)
     assert first_of_near(CosineSpace(Vectors(rows, 0.6, "cpu"))).tolist() == [True, True, True, True]
     assert first_of_near(CosineSpace(Vectors(rows, 0.5999999, "cpu"))).tolist() == [True, False, False, True]
@@ -146,7 +146,7 @@ def test_float64_decides_at_the_threshold(monkeypatch: pytest.MonkeyPatch, numbe
 @pytest.mark.parametrize("number", ["float32", "bfloat16"])
 def test_rounding_loses_no_pair(monkeypatch: pytest.MonkeyPatch, number: str, block: int) -> None:
     """Each of 40 pairs is above a threshold 10⁻¹² below its cosine, and not above one 10⁻¹² higher."""
-    monkeypatch.setattr(cosine, "_number", lambda device: number)
+    monkeypatch.setattr(cosine, "_dtype", lambda device: number)
     monkeypatch.setattr(cosine, "BLOCK", block)
     for seed in range(40):
         rows = np.random.default_rng(seed).standard_normal((2, 256))

@@ -20,7 +20,7 @@ from capivara_cli.pipeline.options import Settings, check_options
 from capivara_cli.shards.sample import Sample
 from capivara_cli.stages.dedupe import Options, dedupe
 from capivara_cli.stages.deduplication.image_ids import _names, identities
-from capivara_cli.stages.deduplication.other_set_names import Other, sets_of
+from capivara_cli.stages.deduplication.other_set_names import OtherSet, expand_sets
 
 Shards = Callable[..., Path]
 
@@ -183,12 +183,13 @@ def test_a_set_of_yours(shards: Shards, tmp_path: Path) -> None:
 
 
 def test_sets_are_named() -> None:
-    assert sets_of("xtd, flickr30k") == [Other("xtd", False), Other("flickr30k", False)]
-    assert sets_of("s3://bucket/00000.tar,heldout/{00..03}.tar") == [
-        Other("s3://bucket/00000.tar", True),
-        Other("heldout/{00..03}.tar", True),
+    assert expand_sets(["xtd", "flickr30k"]) == [OtherSet("xtd", False), OtherSet("flickr30k", False)]
+    assert expand_sets(["s3://bucket/00000.tar", "heldout/{00..03}.tar"]) == [
+        OtherSet("s3://bucket/00000.tar", True),
+        OtherSet("heldout/{00..03}.tar", True),
     ]
-    assert len(sets_of("elevater")) == 20
+    assert len(expand_sets(["elevater"])) == 20
+    assert Options(against="xtd, flickr30k").against_names == ("xtd", "flickr30k")
 
 
 def test_wrong_names_are_refused_before_anything_is_read() -> None:
@@ -196,9 +197,9 @@ def test_wrong_names_are_refused_before_anything_is_read() -> None:
         Options(against="flikr30k").check()
     with pytest.raises(CapivaraError, match="there is no eval set 'nowhere/'"):
         Options(against="nowhere/").check()
-    with pytest.raises(CapivaraError, match="0 sets"):
-        Options(against=",").check()
-    with pytest.raises(UsageError, match="--against-by: there is no way 'md5'; there are bytes, embedding, id, phash"):
+    with pytest.raises(UsageError, match="--against: a name is empty"):
+        check_options(Options(against=","))
+    with pytest.raises(UsageError, match="--against-by: there is no kind of match 'md5'; there are bytes, embedding"):
         check_options(Options(against="toy", against_by="id,md5"))
     with pytest.raises(UsageError, match="--against-by: a name is empty"):
         check_options(Options(against="toy", against_by=","))

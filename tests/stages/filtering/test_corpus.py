@@ -21,7 +21,7 @@ from capivara_cli.shards.embedding import TowerIdentity
 from capivara_cli.shards.sample import Caption, Sample
 from capivara_cli.stages.filter import CORPUS, Options
 from capivara_cli.stages.filter import filter as filter_stage
-from capivara_cli.stages.filtering.corpus import Shares, decide, repeated_texts
+from capivara_cli.stages.filtering.corpus import CorpusRules, decide, repeated_texts
 from capivara_cli.stages.filtering.sample_facts import SampleFacts, Scoring, with_of_score
 from capivara_cli.stages.filtering.survey import MISSING, pack, unpack
 from capivara_cli.stages.filtering.text_rules import boilerplate_key
@@ -178,7 +178,7 @@ def test_repeated_texts_are_the_same_in_any_number_of_parts(at_once: int) -> Non
         }
         for every in (4, 5)
     ]  # fmt: skip
-    found = repeated_texts([lambda each=each: each for each in surveys], Shares(max_images=4), at_once)  # type: ignore[misc]
+    found = repeated_texts([lambda each=each: each for each in surveys], CorpusRules(max_images=4), at_once)  # type: ignore[misc]
     # of ten each: 0 and 1 three times and twice, 2 and 3 twice and twice, 4 twice
     assert found.tolist() == sorted(boilerplate_key(f"text {number}") for number in (0, 1))
 
@@ -196,9 +196,7 @@ def test_a_survey_brings_back_what_was_found_out() -> None:
     identity = TowerIdentity("m", "w", "p")
     examined = [
         SampleFacts(samples[0].captions, vector, identity).set_scores(scoring),
-        SampleFacts(
-            samples[1].captions, vector, dropped="image side below 9 pixels", left_out={0: "in another script"}
-        ),
+        SampleFacts(samples[1].captions, vector, dropped="image side below 9 pixels", removed={0: "in another script"}),
         SampleFacts([], dropped="image cannot be decoded: truncated", failed=True),
         SampleFacts([], vector + 1, identity),
     ]
@@ -206,13 +204,13 @@ def test_a_survey_brings_back_what_was_found_out() -> None:
     assert survey["scores"].tolist() == [3000, 2500, MISSING, MISSING]
     assert survey["judged"].tolist() == [3000, 3100, MISSING, MISSING]
     assert (survey["vectors"].shape, survey["vectors"].dtype) == ((2, 4), np.float16)
-    (decision,) = decide([lambda: survey], Shares(quantile=0.1))
+    (decision,) = decide([lambda: survey], CorpusRules(quantile=0.1))
     back = list(unpack(samples, survey, decision, scoring))
     assert [each.key for each, _ in back] == ["é", "size", "bad", "none"]
     assert back[0][1].captions == examined[0].captions
     assert back[0][1].scores == {0: 0.3, 1: 0.31}
     assert (back[0][1].vector.tolist(), back[0][1].tower) == ([0, 1, 2, 3], identity)
-    assert (back[1][1].dropped, back[1][1].left_out) == ("image side below 9 pixels", {0: "in another script"})
+    assert (back[1][1].dropped, back[1][1].removed) == ("image side below 9 pixels", {0: "in another script"})
     assert (back[2][1].dropped, back[2][1].failed) == ("image cannot be decoded: truncated", True)
     assert back[3][1].vector.tolist() == [1, 2, 3, 4]
 
@@ -220,7 +218,7 @@ def test_a_survey_brings_back_what_was_found_out() -> None:
 def test_other_samples_than_those_surveyed_are_refused() -> None:
     shard = [a_scored("a", 0.1), a_scored("b", 0.2)]
     survey = pack((each, SampleFacts(each.captions).set_scores(Scoring())) for each in shard)
-    (decision,) = decide([lambda: survey], Shares(quantile=0.1))
+    (decision,) = decide([lambda: survey], CorpusRules(quantile=0.1))
     for other, where in (
         ([shard[1], shard[0]], "at sample 'b'"),
         (shard[:1], "at the end"),
@@ -228,7 +226,7 @@ def test_other_samples_than_those_surveyed_are_refused() -> None:
         ([shard[0], a_scored("b", 0.2, 0.3)], "at sample 'b'"),
         ([shard[0], Sample("b", {"json": b"{"})], "at sample 'b'"),
     ):
-        with pytest.raises(CapivaraError, match="changed between its two readings") as raised:
+        with pytest.raises(CapivaraError, match="changed between the two passes") as raised:
             list(unpack(other, survey, decision, Scoring()))
         assert where in raised.value.message
 

@@ -32,7 +32,7 @@ def facts_of(*scores: float, langs: Sequence[str] = (), texts: Sequence[str] = T
 
 def kept(found: SampleFacts, rule: CaptionRules) -> list[int]:
     result = select(found, rule)
-    return [] if result.dropped else [place for place in range(len(found.captions)) if place not in result.left_out]
+    return [] if result.dropped else [place for place in range(len(found.captions)) if place not in result.removed]
 
 
 def test_the_papers_constants_are_the_methods_defaults() -> None:
@@ -53,13 +53,13 @@ def test_rank_keeps_the_best_of_each_language_or_of_all() -> None:
     assert kept(found, CaptionRules(k=2)) == [1, 2, 3, 5]
     assert kept(found, CaptionRules(k=2, per_lang=False)) == [1, 5]
     assert kept(found, CaptionRules(k=1, per_lang=False)) == [1]  # of equal scores the earlier
-    assert select(found, CaptionRules(k=2)).left_out == {0: "beyond the best 2", 4: "beyond the best 2"}
+    assert select(found, CaptionRules(k=2)).removed == {0: "beyond the best 2", 4: "beyond the best 2"}
 
 
 def test_threshold_keeps_what_equals_it() -> None:
     found = facts_of(0.1499, 0.15, 0.1501)
     assert kept(found, CaptionRules(floor=0.15)) == [1, 2]
-    assert select(found, CaptionRules(floor=0.15)).left_out == {0: "below 0.15"}
+    assert select(found, CaptionRules(floor=0.15)).removed == {0: "below 0.15"}
     assert select(facts_of(0.1), CaptionRules(floor=0.15)).dropped == "no caption left"
 
 
@@ -67,10 +67,10 @@ def test_threshold_and_diversity_thins_out_what_is_alike() -> None:
     found = facts_of(0.3, 0.31, 0.16, 0.2, 0.14)
     rule = CaptionRules(floor=0.15, k_min=2)
     result = select(found, rule)
-    assert result.left_out == {4: "below 0.15", 0: "that are near-duplicates"}  # of two alike the lower score goes
+    assert result.removed == {4: "below 0.15", 0: "that are near-duplicates"}  # of two alike the lower score goes
     assert kept(found, CaptionRules(floor=0.15, k_min=4)) == [0, 1, 2, 3]
     copies = facts_of(0.3, 0.4, 0.2, texts=["a dog", "A  DOG", "a cat"])
-    assert select(copies, CaptionRules(k_min=3)).left_out == {0: "that are exact duplicates"}
+    assert select(copies, CaptionRules(k_min=3)).removed == {0: "that are exact duplicates"}
 
 
 def test_diversity_prefers_what_a_human_wrote() -> None:
@@ -79,7 +79,7 @@ def test_diversity_prefers_what_a_human_wrote() -> None:
         Caption("a dog", "en", "alt", score=0.1),
         Caption("um cão", "pt", "argos:en-pt", of="a dog", score=0.2),
     ]
-    assert select(SampleFacts(captions).set_scores(Scoring()), CaptionRules(k_min=1)).left_out == {
+    assert select(SampleFacts(captions).set_scores(Scoring()), CaptionRules(k_min=1)).removed == {
         0: "that are exact duplicates"
     }
 
@@ -123,12 +123,12 @@ def test_an_image_has_to_pass_with_the_captions_that_are_left() -> None:
     assert select(found, CaptionRules(floor=0.3, of_images=True, on="first", k=1)).dropped == "first caption below 0.3"
 
 
-def test_what_a_rule_left_out_is_not_selected_again() -> None:
+def test_what_a_rule_removed_is_not_selected_again() -> None:
     found = facts_of(0.4, 0.3)
-    found.left_out[0] = "in another script"
+    found.removed[0] = "in another script"
     del found.scores[0]
     assert kept(found, CaptionRules(k=1)) == [1]
-    found.left_out[1] = "in another script"
+    found.removed[1] = "in another script"
     del found.scores[1]
     assert select(found, CaptionRules()).dropped == "no caption left"
     assert select(facts_of(), CaptionRules()).dropped == ""

@@ -60,7 +60,7 @@ def test_coco_with_the_images_where_coco_puts_them(coco: Path, where: str) -> No
 
 def test_coco_with_its_images_named(coco: Path, tmp_path: Path) -> None:
     listed = write(tmp_path / "elsewhere" / "deep" / "c.json", COCO)
-    with pytest.raises(CapivaraError, match="none of the first 2 images is there") as caught:
+    with pytest.raises(CapivaraError, match="none of the first 2 images exists") as caught:
         pack(listed)
     assert "--images DIR" in caught.value.hint
     assert len(pack(listed, images=str(coco / "val2014"))[0]) == 2

@@ -156,7 +156,7 @@ def test_a_table_without_rows(photos: Path, text: str) -> None:
 def test_all_images_elsewhere_is_one_error_that_names_the_option(photos: Path, tmp_path: Path) -> None:
     (tmp_path / "lists").mkdir()
     listed = table(tmp_path / "lists", "image,caption\nimg/a.jpg,red\n")
-    with pytest.raises(CapivaraError, match="none of the first 1 images is there") as caught:
+    with pytest.raises(CapivaraError, match="none of the first 1 images exists") as caught:
         pack(listed)
     assert "--images" in caught.value.hint
     assert pack(listed, images=str(photos))[0][0].image == RED
@@ -217,7 +217,7 @@ def test_an_unreachable_web_is_said_early(photos: Path) -> None:
     rows = "".join(f"http://127.0.0.1:9/{number}.jpg,x\n" for number in range(40))
     with pytest.raises(CapivaraError, match=r"none of the first \d+ images can be reached") as caught:
         pack(table(photos, "url,caption\n" + rows))
-    assert "on-line" in caught.value.hint
+    assert "online" in caught.value.hint
     assert Downloads()._patience == 12
 
 
