@@ -1,14 +1,18 @@
-"""List the choices: languages, captioners, translators, rewriters, models, evalsets, recipes and so on."""
+"""List what you can choose from: languages, captioners, translators, rewriters, models, eval sets, recipes …
+
+capivara list translators prints one table; without an argument, every table that is short.
+"""
 
 from __future__ import annotations
 
+import functools
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from capivara_cli import console, languages, registry
-from capivara_cli.errors import CapivaraError, UsageError, unknown
+from capivara_cli.errors import UsageError, unknown
 from capivara_cli.pipeline.command import command
 from capivara_cli.pipeline.env import Env
 
@@ -17,14 +21,15 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-Rows = Sequence[dict[str, Any]]
+Row = dict[str, str | int]
+Answer = TypeVar("Answer")
 
 MODEL_FORMS = {
     "toy": "the small model that is part of capivara",
     "hf-hub:ORG/NAME": "an open_clip model on the Hugging Face hub",
     "local-dir:PATH": "a folder with open_clip_config.json and weights",
     "mclip:NAME": "a text tower of M-CLIP, with the image tower it was trained on",
-    "RUN": "a run folder of capivara train: its base model and its adapter",
+    "RUN": "a run folder of capivara train: its base model with its adapter",
 }
 _MULTILINGUAL = ("xlm", "mt5", "nllb", "siglip2", "i18n")  # in the name of a text tower or its tokenizer
 
@@ -46,7 +51,8 @@ def run(inputs: Sequence[str], options: Options, env: Env) -> dict[str, Any]:
     return {kind: [*rows] for kind, rows in listed.items()}
 
 
-def _printed(kind: str, rows: Rows, *, brief: bool) -> str:
+def _printed(kind: str, rows: Sequence[Row], *, brief: bool) -> str:
+    """The table of a kind; ``brief`` gives it a title, or replaces a long table by its number of rows."""
     if brief and len(rows) > 12:
         return f"{kind}: {len(rows)}, see capivara list {kind}\n\n"
     cells = [[console.printable(str(cell)) for cell in row.values()] for row in rows]
@@ -54,19 +60,33 @@ def _printed(kind: str, rows: Rows, *, brief: bool) -> str:
     return f"{title}{console.table(cells, rows[0]) if rows else 'none'}\n" + ("\n" if brief else "")
 
 
-def _plugins(kind: str) -> Callable[[], Rows]:
+def _plugins(kind: str) -> Callable[[], Sequence[Row]]:
     return lambda: [{"name": name, "what it is": registry.describe(kind, name)} for name in registry.names(kind)]
 
 
-def _evalsets() -> Rows:
-    """Every eval set with the languages of its captions or class names, then the names of groups of sets."""
+def _answer(kind: str, name: str, question: Callable[[], Answer], default: Answer) -> Answer:
+    """What a plugin answers; ``default``, with a warning, for a broken plugin: it must not hide the others."""
+    try:
+        return question()
+    except Exception as error:  # noqa: BLE001  the code of another package may raise anything
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        console.warn(f"{kind.removesuffix('s')} {name} cannot be used: {reason}")
+        return default
+
+
+def _evalsets() -> Sequence[Row]:
+    """Every eval set with the languages of its captions or class names, then the groups of sets."""
     from capivara_cli.evaluation import catalogue
 
-    sets = [
-        {"name": name, "languages": _some(catalogue.languages(name)), "what it is": catalogue.describe(name)}
+    sets: Sequence[Row] = [
+        {
+            "name": name,
+            "languages": _some(_answer("evalsets", name, functools.partial(catalogue.languages, name), ())),
+            "what it is": catalogue.describe(name),
+        }
         for name in catalogue.names()
     ]
-    groups = [
+    groups: Sequence[Row] = [
         {"name": name, "languages": "", "what it is": f"{len(members)} sets: {members[0]} to {members[-1]}"}
         for name, members in catalogue.groups().items()
     ]
@@ -77,14 +97,13 @@ def _some(codes: Sequence[str]) -> str:
     return " ".join(codes) if len(codes) <= 12 else f"{len(codes)} languages"
 
 
-def _languages() -> Rows:
-    """Every language, and the installed translators into it with the language they translate from."""
+def _languages() -> Sequence[Row]:
+    """Every language, with the installed translators into it and the language each translates from."""
     into: dict[str, dict[str, None]] = {}
     for translator in registry.names("translators"):
-        # A translator that installs language pairs has a function that lists them.
-        pairs: Iterable[tuple[str, str]] = getattr(registry.module("translators", translator), "installed", tuple)()
-        for start, end in pairs:
-            into.setdefault(_code(end), {})[f"{translator} from {_code(start)}"] = None
+        pairs = _answer("translators", translator, functools.partial(_installed_pairs, translator), ())
+        for source, target in pairs:
+            into.setdefault(languages.code_of(target), {})[f"{translator} from {languages.code_of(source)}"] = None
     known = (languages.get(code) for code in languages.all_codes())
     return [
         {
@@ -100,15 +119,12 @@ def _languages() -> Rows:
     ]
 
 
-def _code(name: str) -> str:
-    """The code of a language as capivara writes it; the name itself for a language it does not know."""
-    try:
-        return languages.get(name).code
-    except CapivaraError:
-        return name
+def _installed_pairs(translator: str) -> Iterable[tuple[str, str]]:
+    """(source, target) of each installed language pair; none for a translator that installs no pairs."""
+    return getattr(registry.module("translators", translator), "installed", tuple)()
 
 
-def _recipes() -> Rows:
+def _recipes() -> Sequence[Row]:
     """Every recipe of ``capivara adapt --recipe``, with its language if it names one."""
     from pathlib import Path
 
@@ -116,14 +132,14 @@ def _recipes() -> Rows:
     return [{"name": name, "lang": head.get("lang", ""), "what it is": head["about"]} for name, head in heads.items()]
 
 
-def _models() -> Rows:
+def _models() -> Sequence[Row]:
     """The forms that ``--model`` accepts, then open_clip's architectures with a multilingual text tower."""
-    forms = [{"model": name, "text": text, "tokens": "", "image": ""} for name, text in MODEL_FORMS.items()]
+    forms: Sequence[Row] = [{"model": name, "text": text, "tokens": "", "image": ""} for name, text in MODEL_FORMS.items()]
     return [*forms, *_architectures()]
 
 
-def _architectures() -> Rows:
-    """Read from open_clip's configuration files: importing it would take seconds."""
+def _architectures() -> Sequence[Row]:
+    """The rows of open_clip's architectures, from its configuration files: importing it would take seconds."""
     import importlib.util
     import json
     from pathlib import Path
@@ -138,11 +154,12 @@ def _architectures() -> Rows:
         tower = text.get("hf_model_name") or text.get("hf_tokenizer_name") or ""
         if any(mark in tower.lower() for mark in _MULTILINGUAL):
             size = config.get("vision_cfg", {}).get("image_size", "")
-            rows.append({"model": path.stem, "text": tower, "tokens": text.get("context_length", 77), "image": size})
+            row: Row = {"model": path.stem, "text": tower, "tokens": text.get("context_length", 77), "image": size}
+            rows.append(row)
     return rows
 
 
-KINDS: dict[str, Callable[[], Rows]] = {
+KINDS: dict[str, Callable[[], Sequence[Row]]] = {
     "languages": _languages,
     "captioners": _plugins("captioners"),
     "translators": _plugins("translators"),

@@ -6,9 +6,11 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from capivara_cli import registry
 from capivara_cli.commands.list import KINDS, Options
 from capivara_cli.commands.list import list as list_command
 from capivara_cli.errors import UsageError
@@ -51,6 +53,28 @@ def test_installed_pairs_of_argos_and_apertium(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setenv("PATH", f"{program.parent}{os.pathsep}{os.environ['PATH']}")
     installed = {row["code"]: row["installed"] for row in run("languages")["languages"] if row["installed"]}
     assert installed == {"pt": "argos from en", "ca": "apertium from en, apertium from es"}
+
+
+def test_a_broken_translator_of_another_package_is_named_and_breaks_nothing(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def load() -> None:
+        raise RuntimeError("no licence\nfile")
+
+    def installed() -> None:
+        raise AttributeError("pairs")
+
+    def entry_points(kind: str) -> dict[str, object]:
+        working = SimpleNamespace(load=lambda: SimpleNamespace(installed=installed), value="mine:other")
+        return {"broken": SimpleNamespace(load=load, value="mine:broken"), "other": working}
+
+    monkeypatch.setattr(registry, "_entry_points", entry_points)
+    assert len(run("languages")["languages"]) > 200
+    said = capsys.readouterr().err.splitlines()
+    assert said == [
+        "warning: translator broken cannot be used: RuntimeError: no licence file",
+        "warning: translator other cannot be used: AttributeError: pairs",
+    ]
 
 
 def test_models_are_multilingual_architectures_and_the_forms_accepted() -> None:
