@@ -15,6 +15,7 @@ Item = TypeVar("Item")
 
 _PLAIN_SECONDS = 10.0
 _BAR_SECONDS = 0.1
+_BARS = "▁▂▃▄▅▆▇█"
 
 
 class Streams:
@@ -163,6 +164,25 @@ def duration(seconds: float) -> str:
     if minutes < 60:
         return f"{minutes} min {rest:02d} s"
     return f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def size(count: float) -> str:
+    """A number of bytes: ``999`` -> "999 B", ``1.5e9`` -> "1.5 GB"."""
+    amount = float(round(count))
+    for unit in ("B", "kB", "MB", "GB"):
+        if amount < 999.5:
+            return f"{amount:.3g} {unit}"
+        amount /= 1000
+    return f"{amount:,.3g} TB"
+
+
+def sparkline(heights: Iterable[float | None]) -> str:
+    """A line of bars: each height from 0 (the lowest bar) to 1 (the highest) gives one, None a space.
+
+    >>> sparkline([0, 0.5, None, 1])
+    '▁▅ █'
+    """
+    return "".join(" " if height is None else _BARS[round(height * (len(_BARS) - 1))] for height in heights)
 
 
 def table(rows: Iterable[Iterable[object]], header: Iterable[str]) -> str:

@@ -1,7 +1,7 @@
-"""Write a finished run in the form that others load: capivara export runs/pt --out clip-pt
+"""Write a finished run in a form that other programs load: capivara export runs/pt --out clip-pt
 
---format open-clip (the default), peft, hf for Hugging Face's classes, or onnx; --hf DIR writes a repository that is
-ready to push to the Hugging Face hub.
+--format names the form: open-clip, peft, hf (sentence-transformers and transformers) or onnx. --hf DIR, in place of
+--out, writes a repository that is ready to push to the Hugging Face hub.
 """
 
 from __future__ import annotations
@@ -24,17 +24,18 @@ _EXAMPLE = "capivara export runs/hi --out clip-hi"
 
 @dataclass(frozen=True)
 class Options:
-    to: str = opt("", "the same as --out, its name in older versions")
+    to: str = opt("", "the name of --out in older versions")
     format: str = opt(
         "open-clip",
-        "open-clip: merged weights; peft: the adapter; hf: both towers in Hugging Face's form; hub: as --hf; onnx",
+        "open-clip: merged weights; peft: the adapter alone; hf: text tower for sentence-transformers, image tower for "
+        "transformers; onnx: both towers as ONNX; hub: the same as --hf",
     )
     hf: str = opt(
         "",
-        "folder to write, ready to push to the Hugging Face hub: the model card with results and footprint, and every "
-        "form that can express the model; --format hf is the towers for sentence-transformers and transformers alone",
+        "write a repository for the Hugging Face hub to this folder: the model card with results and footprint, and "
+        "the model in every form that can express it",
     )
-    repo: str = opt("", "with --hf: its name on the hub, ORG/NAME")
+    repo: str = opt("", "name of that repository on the hub, ORG/NAME (only with --hf)")
 
     @property
     def form(self) -> str:
@@ -42,19 +43,19 @@ class Options:
         return "hub" if self.hf else self.format
 
     def target(self, out: str) -> Path:
-        """The folder to write. Raises ``UsageError`` unless exactly one option names it; ``out`` is that of --out."""
+        """The folder to write, ``out`` by --out. Raises ``UsageError`` unless exactly one option names a folder."""
         named = {"--out": out, "--to": self.to, "--hf": self.hf}
         given = [flag for flag, folder in named.items() if folder]
         if not given:
-            raise UsageError("export: one run and --out are needed", _EXAMPLE)
+            raise UsageError("export needs one run and --out", _EXAMPLE)
         if len(given) > 1:
             raise UsageError(f"export: {' and '.join(given)} both name the folder", "give one of them")
         return Path(named[given[0]])
 
     def check(self) -> None:
-        """Raise ``UsageError`` for a ``--repo`` without ``--hf``, or one that is no name on the hub."""
+        """Raise ``UsageError`` for a ``--repo`` without ``--hf``, or one that is not of the form ORG/NAME."""
         if self.repo and self.form != "hub":
-            raise UsageError("--repo is the name on the hub: it goes with --hf", "--hf clip-hi --repo ORG/clip-hi")
+            raise UsageError("--repo only goes with --hf: it is a name on the hub", "--hf clip-hi --repo ORG/clip-hi")
         if self.repo and not re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*", self.repo):
             raise UsageError(f"--repo {self.repo}: a name on the hub is ORG/NAME")
 
@@ -63,21 +64,24 @@ class Options:
 def export(inputs: list[str], options: Options, env: Env) -> dict[str, Any]:
     """Write one run to a new folder; if anything fails, no folder is left."""
     if len(inputs) != 1:
-        raise UsageError("export: one run and --out are needed", _EXAMPLE)
+        raise UsageError("export needs one run and --out", _EXAMPLE)
     target = options.target(env.settings.out)
     options.check()
     registry.check("exporters", options.form)
     from capivara_cli.reports import card
 
     if target.exists():
-        raise CapivaraError(f"{target}: exists", f"choose another {'--hf' if options.hf else '--out'}, or delete it")
+        flag = "--hf" if options.hf else "--out"
+        raise CapivaraError(f"{target}: exists already", f"choose another {flag}, or delete it")
     run = open_run(Path(inputs[0]))
     run.check_adapter()
-    further = {"repo": options.repo} if options.repo else {}
+    more = {"repo": options.repo} if options.repo else {}
     with replacing_folder(target) as folder:
-        how_to_load = registry.module("exporters", options.form).write(run, folder, target.absolute(), **further)
+        how_to_load = registry.module("exporters", options.form).write(run, folder, target.absolute(), **more)
         if not (folder / "README.md").exists():
             (folder / "README.md").write_text(card.of_folder(run.path), "utf-8")
+    if card.edited(run.path):
+        console.warn(f"{run.path / card.FILE} has been edited: {target / 'README.md'} is a new card without the edits")
     console.say(f"{target}/: {how_to_load}")
     size = sum(path.stat().st_size for path in target.rglob("*") if path.is_file())
     return {"to": str(target), "format": options.form, "from": str(run), "bytes": size}

@@ -1,7 +1,8 @@
-"""Sum what results cost, or measure any command: capivara footprint runs/pt   ·   capivara footprint -- CMD
+"""Add up the time, energy and CO2e of results, or measure a command: capivara footprint runs/pt
 
-Folders of shards and runs hold the records of all commands that led to them; a record that several hold is counted
-once. Below the sum stand the figures that the CAPIVARA paper reports of its training, with their errors.
+Every folder of shards and every run has the records of all commands that led to it. A record that several folders have
+is counted once. For chains with a training, the table of the CAPIVARA paper is printed below, with its errors marked.
+To measure any command: capivara footprint -- COMMAND
 """
 
 from __future__ import annotations
@@ -23,20 +24,20 @@ from capivara_cli.reports import footprint as pages
 
 @dataclass(frozen=True)
 class Options:
-    """``--country``, ``--region`` and ``--intensity`` re-price all records: energy does not depend on them."""
+    """``--country``, ``--region`` and ``--intensity`` compute the CO2e of all records anew from their energy."""
 
-    format: Literal["text", "md", "csv"] = opt("text", "of the table: for people, Markdown, or a spreadsheet")
+    format: Literal["text", "md", "csv"] = opt("text", "format of the table: text, Markdown, or CSV without notes")
 
 
 @command("footprint", Options, "RUN_OR_FOLDER | -- CMD", composed=True, wraps=True)
 def footprint(inputs: list[str], options: Options, env: Env) -> dict[str, Any]:
-    """Print seconds, kWh and g CO2e per stage, of the results named or else of ``runs/*``; or measure a command."""
+    """Print seconds, kWh and g CO2e per stage of the named results [default: ``runs/*``], or measure a command."""
     if "--" in inputs:
         return _measure(inputs, env)
     paths = [Path(text) for text in inputs] or sorted(Path("runs").glob("*"))
     if not paths:
         raise UsageError(
-            "footprint: of what?", "capivara footprint runs/NAME shards-caption/   or   capivara footprint -- CMD"
+            "footprint: which results?", "capivara footprint runs/NAME   or   capivara footprint -- COMMAND"
         )
     records = _records(paths)
     settings = env.settings
@@ -49,19 +50,23 @@ def footprint(inputs: list[str], options: Options, env: Env) -> dict[str, Any]:
 
 
 def _records(paths: Sequence[Path]) -> list[ledger.LedgerRecord]:
-    """The records of all paths, each once. In a folder without records, its folders are read (``runs/pt-data/``)."""
+    """The records of all paths, each once.
+
+    For a folder without records, those of its subfolders are taken (``runs/pt-data/``). Raises ``CapivaraError`` for a
+    path that does not exist, and when no path has records.
+    """
     found: dict[Path, list[ledger.LedgerRecord]] = {}
     for path in paths:
         if not path.exists():
             raise CapivaraError(f"{path}: no such file or folder")
-        folders = sorted(each for each in path.iterdir() if each.is_dir()) if path.is_dir() else []
-        found[path] = ledger.read(path) or [record for each in folders for record in ledger.read(each)]
+        subfolders = sorted(each for each in path.iterdir() if each.is_dir()) if path.is_dir() else []
+        found[path] = ledger.read(path) or [record for each in subfolders for record in ledger.read(each)]
     without = [str(path) for path, records in found.items() if not records]
     if len(without) == len(found):
         raise CapivaraError(
-            f"{without[0]}: holds no footprint",
-            "commands write one beside their result unless --no-energy is given; if results go to standard output, set "
-            "CAPIVARA_LEDGER=costs.jsonl and sum that file",
+            f"{without[0]}: no footprint in it",
+            "commands write one beside their result, unless --no-energy is given; for results on standard output, set "
+            "CAPIVARA_LEDGER=costs.jsonl and name that file here",
         )
     if without:
         console.warn(f"without a footprint: {', '.join(without)}")
@@ -69,14 +74,14 @@ def _records(paths: Sequence[Path]) -> list[ledger.LedgerRecord]:
 
 
 def _measure(inputs: list[str], env: Env) -> dict[str, Any]:
-    """Run the command after ``--``, its streams untouched; print what it and all its children cost.
+    """Run the command after ``--`` with its own streams, and print what it and its child processes cost.
 
-    Leaves with the exit code of the command if that is not 0.
+    Exits with the exit code of the command if that is not 0.
     """
     place = inputs.index("--")
     words = inputs[place + 1 :]
     if place or not words:
-        raise UsageError("footprint: either results, or -- and one command", "capivara footprint -- sleep 5")
+        raise UsageError("footprint takes either results, or -- and a command", "capivara footprint -- sleep 5")
     with env.costs.meter(words[0], carbon_intensity.of(env.settings), now=True) as meter:
         try:
             code = subprocess.run(words, stdout=console.claim_stdout()).returncode

@@ -100,8 +100,9 @@ def _some(codes: Sequence[str]) -> str:
 def _languages() -> Sequence[Row]:
     """Every language, with the installed translators into it and the language each translates from."""
     into: dict[str, dict[str, None]] = {}
+    none: Iterable[tuple[str, str]] = ()
     for translator in registry.names("translators"):
-        pairs = _answer("translators", translator, functools.partial(_installed_pairs, translator), ())
+        pairs = _answer("translators", translator, functools.partial(_installed_pairs, translator), none)
         for source, target in pairs:
             into.setdefault(languages.code_of(target), {})[f"{translator} from {languages.code_of(source)}"] = None
     known = (languages.get(code) for code in languages.all_codes())
@@ -134,7 +135,9 @@ def _recipes() -> Sequence[Row]:
 
 def _models() -> Sequence[Row]:
     """The forms that ``--model`` accepts, then open_clip's architectures with a multilingual text tower."""
-    forms: Sequence[Row] = [{"model": name, "text": text, "tokens": "", "image": ""} for name, text in MODEL_FORMS.items()]
+    forms: Sequence[Row] = [
+        {"model": name, "text": text, "tokens": "", "image": ""} for name, text in MODEL_FORMS.items()
+    ]
     return [*forms, *_architectures()]
 
 

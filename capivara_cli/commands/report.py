@@ -1,8 +1,8 @@
-"""Tell the story of a run in one HTML page to show: capivara report runs/pt   ·   of several: capivara report runs/*
+"""Write one HTML page about a run, or about several: capivara report runs/pt   ·   capivara report runs/*
 
-Results with intervals, examples with images, captions kept and dropped, curves, costs, commands. Several runs are
-averaged where only their seeds differ, and compared where their options do. --out FILE.html names the file; without
-it, it is report.html in the first run.
+It has results with intervals, examples with images, captions kept and dropped, curves, costs and commands. Runs that
+differ in their seed only are averaged; others are compared. --out FILE.html names the file [default: report.html in
+the folder of the first run].
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from capivara_cli import console
 from capivara_cli.errors import UsageError
 from capivara_cli.pipeline.command import command
 from capivara_cli.pipeline.env import Env
-from capivara_cli.pipeline.options import opt
+from capivara_cli.pipeline.option_kinds import Names
+from capivara_cli.pipeline.options import opt, parsed
 from capivara_cli.storage.files import replace_text
 
 NAME = "report.html"
@@ -25,18 +26,20 @@ NAME = "report.html"
 class Options:
     shards: str = opt(
         "",
-        "folders of shards that led to the run, comma-separated, --rejects folders too [default: found beside the run]",
+        "folders of shards that led to the run, comma-separated, also those of --rejects [default: found beside the "
+        "run]",
+        kind=Names(),
     )
 
 
 @command("report", Options, "RUN")
 def report(inputs: list[str], options: Options, env: Env) -> dict[str, Any]:
-    """Write one self-contained page about the runs: to ``--out FILE.html``, or ``report.html`` in the first run.
+    """Write one self-contained page about the runs to ``--out FILE.html``, or to ``report.html`` in the first run.
 
-    What is missing is said on the page with the command that makes it.
+    For what is missing, the page names the command that makes it.
     """
     if not inputs:
-        raise UsageError("report: of which run?", "capivara report runs/pt")
+        raise UsageError("report: which run?", "capivara report runs/pt")
 
     from capivara_cli.reports.page.caption_journey import find_stages
     from capivara_cli.reports.page.findings import findings
@@ -45,14 +48,13 @@ def report(inputs: list[str], options: Options, env: Env) -> dict[str, Any]:
 
     runs = [read_run(Path(path)) for path in dict.fromkeys(text.rstrip("/") for text in inputs)]
     found = findings(runs)
-    given = [part.strip() for part in options.shards.split(",") if part.strip()]
-    stages = find_stages(found.variant.first, given)
+    stages = find_stages(found.variant.first, parsed(options, "shards"))
     target = Path(env.settings.out) if env.settings.out else runs[0].path / NAME
     if target.suffix.lower() not in (".html", ".htm"):
         target = target / NAME
     parts = sections(found, stages)
     text = document(found, parts)
     replace_text(target, text)
-    size = len(text.encode())
-    console.say(f"capivara report: {target}, {size / 1e6:.1f} MB; open it in a browser")
-    return {"report": str(target), "bytes": size, "sections": [each.name for each in parts]}
+    count = len(text.encode())
+    console.say(f"capivara report: {target}, {console.size(count)}; open it in a browser")
+    return {"report": str(target), "bytes": count, "sections": [each.name for each in parts]}

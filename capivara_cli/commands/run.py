@@ -1,6 +1,6 @@
-"""Run a plan of several stages in one process: capivara run 'caption --n 3 | translate --lang pt' shards/
+"""Run several stages in one process: capivara run 'caption --n 3 | translate --lang pt' shards/
 
-It writes the same bytes as the pipe and loads each model once. With --out it can be stopped and resumed.
+It writes the same bytes as the stages in a pipe, and loads each model once. With --out it can be stopped and resumed.
 """
 
 from __future__ import annotations
@@ -21,14 +21,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Options:
-    """There are none: every option is in the plan."""
+    """No options: those of the stages are in the plan."""
 
 
 def _plan(inputs: list[str]) -> list[Step]:
     if not inputs:
-        raise UsageError(
-            "run: what is the plan?", "capivara run 'caption --n 3 | translate --lang pt' shards/ --out done"
-        )
+        raise UsageError("run: which plan?", "capivara run 'caption --n 3 | translate --lang pt' shards/ --out done")
     return parse_plan(inputs[0])
 
 
@@ -40,5 +38,5 @@ def _estimate(inputs: list[str], options: Options, env: Env, rehearsal: Rehearsa
 
 @command("run", Options, "PLAN INPUT", streams=True, estimate=_estimate)
 def run(inputs: list[str], options: Options, env: Env) -> dict[str, Any]:
-    """Run the plan that is the first argument over the inputs that follow it."""
+    """Run the plan, which is the first argument, over the inputs that follow it."""
     return engine.run(_plan(inputs), inputs[1:], env.settings, env.data, env.costs).summary()

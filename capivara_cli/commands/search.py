@@ -1,7 +1,8 @@
 """Find images by a sentence in your language: capivara search "um cachorro na praia" shards/ --model runs/pt
 
-The images are embedded once, or taken as filter stored them, and kept as an index on this machine. Shows the best with
-their captions: as text, inline in kitty, iTerm2 and WezTerm, or as one page with --html. By an image: --image FILE.
+The first search embeds the images, or takes the embeddings that filter stored, and keeps an index on this machine.
+Results are text with captions; kitty, iTerm2 and WezTerm show the images too, and --html writes a page. To search with
+an image instead of a sentence: --image FILE.
 """
 
 from __future__ import annotations
@@ -25,9 +26,11 @@ from capivara_cli.shards.inputs import find_shards
 from capivara_cli.storage.files import replace_text
 
 if TYPE_CHECKING:
+    from PIL.Image import Image
+
     from capivara_cli.commands.searching.exact import Best, Floats
     from capivara_cli.commands.searching.index import Index
-    from capivara_cli.commands.searching.query import Asked
+    from capivara_cli.commands.searching.query import Query
     from capivara_cli.commands.searching.results import Answer
     from capivara_cli.models.clip import Clip
 
@@ -41,25 +44,27 @@ class Options:
     pretrained: str = opt("", "its weights, for an open_clip architecture")
     lang: str = opt(
         "auto",
-        "language of the query; auto: that of the run, else not told to the model",
+        "language of the query; auto: the language that the run was trained for, otherwise none is given to the model",
         kind=Languages("auto", one=True),
     )
-    k: int = opt(10, "images to show for each query", min=1)
-    image: str = opt("", "look for images like this file instead")
+    k: int = opt(10, "number of images to show for each query", min=1)
+    image: str = opt("", "image file to search with, instead of a sentence")
     queries: str = opt("", "file with one query per line; -: standard input")
     index: Literal["auto", "exact", "faiss"] = opt(
-        "auto", "compare with all images, or with the likely ones by faiss; auto: faiss beyond a million images"
+        "auto",
+        "exact: compare the query with every image; faiss: only with the most likely ones; auto: faiss beyond a "
+        "million images",
     )
     html: str = opt("", "write one HTML page with thumbnails to this file")
     inline: Literal["auto", "on", "off"] = opt(
-        "auto", "show images on the terminal; auto: where it is known to be able"
+        "auto", "show images in the terminal; auto: if the terminal is known to support it"
     )
-    translator: str = opt("auto", "for a model trained on translated queries; auto: argos")
+    translator: str = opt("auto", "translator of the query, for a model trained on translated queries; auto: argos")
 
 
 @dataclass(frozen=True)
-class _Wanted:
-    """What the command line asks for: sentences, or an image (decoded), in which shards."""
+class _Request:
+    """The sentences to search for, or the bytes of an image, and the shards to search in."""
 
     texts: list[str]
     image: bytes | None
@@ -68,11 +73,11 @@ class _Wanted:
 
 @command("search", Options, "QUERY [SHARDS]")
 def search(inputs: list[str], options: Options, env: Env) -> dict[str, Any]:
-    """Show the ``k`` best images for each query: text, with images where the terminal can, or an HTML page."""
-    wanted = _wanted(inputs, options)
+    """Show the ``k`` best images for each query, in the terminal or as an HTML page."""
+    request = _request(inputs, options)
     lang = _language(options)
-    shards = find_shards(wanted.inputs)
-    draw = _drawing(options, env)
+    shards = find_shards(request.inputs)
+    draw = _image_drawer(options, env)
     if options.translator != "auto":
         registry.check("translators", options.translator)
 
@@ -80,13 +85,13 @@ def search(inputs: list[str], options: Options, env: Env) -> dict[str, Any]:
     from capivara_cli.commands.searching.results import answers
 
     clip = _model(options, env)
-    asked, vectors = _asked(wanted, lang, clip, options, env)
+    queries, vectors = _embedded(request, lang, clip, options, env)
     with open_index(shards, clip, env) as index:
         started = time.monotonic()
         found, kind = _best(index, vectors, options)
         seconds = time.monotonic() - started
-        results = _show(answers(index, asked, found, lang), options, draw, env)
-        _say(index, len(asked), kind, seconds)
+        results = _show(answers(index, queries, found, lang), options, draw, env)
+        _say(index, len(queries), kind, seconds)
         return {
             "results": results,
             "images": len(index),
@@ -98,27 +103,27 @@ def search(inputs: list[str], options: Options, env: Env) -> dict[str, Any]:
         }
 
 
-def _wanted(inputs: list[str], options: Options) -> _Wanted:
-    """Raises ``UsageError`` when it is not said, or said twice, what is looked for."""
+def _request(inputs: list[str], options: Options) -> _Request:
+    """What to search for, and where. Raises ``UsageError`` when there is no query, or more than one kind of query."""
     from capivara_cli.pipeline.source import DEFAULT_INPUT, default_inputs
 
     if options.image and options.queries:
-        raise UsageError("--image and --queries: one of them", _EXAMPLE)
+        raise UsageError("--image and --queries do not go together", _EXAMPLE)
     if options.queries == _STREAM and _STREAM in inputs:
-        raise UsageError("--queries -: standard input is the shards already", "write the queries to a file")
+        raise UsageError("--queries -: the shards are read from standard input", "write the queries to a file")
     if options.image or options.queries:
         from capivara_cli.commands.searching.query import read_image, read_queries
 
         if options.image:
-            return _Wanted([], read_image(options.image), default_inputs(inputs))
+            return _Request([], read_image(options.image), default_inputs(inputs))
         shards = [DEFAULT_INPUT] if options.queries == _STREAM and not inputs else default_inputs(inputs)
-        return _Wanted(read_queries(options.queries), None, shards)
+        return _Request(read_queries(options.queries), None, shards)
     if not inputs or (len(inputs) == 1 and _holds_shards(inputs[0])):
         where = f" in {inputs[0]}" if inputs else ""
         raise UsageError(f"search: what are you looking for{where}?", _EXAMPLE)
     if not inputs[0].strip():
         raise UsageError("search: the query is empty", _EXAMPLE)
-    return _Wanted([inputs[0].strip()], None, default_inputs(inputs[1:]))
+    return _Request([inputs[0].strip()], None, default_inputs(inputs[1:]))
 
 
 def _holds_shards(text: str) -> bool:
@@ -134,8 +139,8 @@ def _language(options: Options) -> str:
         return ""
     from capivara_cli.models.run_folder import open_run
 
-    taught = languages.codes(str(open_run(Path(options.model)).document["request"].get("lang", "")))
-    return taught[0] if len(taught) == 1 else ""
+    trained = languages.codes(str(open_run(Path(options.model)).document["request"].get("lang", "")))
+    return trained[0] if len(trained) == 1 else ""
 
 
 def _model(options: Options, env: Env) -> Clip:
@@ -147,35 +152,36 @@ def _model(options: Options, env: Env) -> Clip:
     return load_once(env, name, options.pretrained)
 
 
-def _asked(wanted: _Wanted, lang: str, clip: Clip, options: Options, env: Env) -> tuple[list[Asked], Floats]:
-    from capivara_cli.commands.searching.query import Asked, ask
+def _embedded(request: _Request, lang: str, clip: Clip, options: Options, env: Env) -> tuple[list[Query], Floats]:
+    """The queries, and their embeddings [Q, dim]."""
+    from capivara_cli.commands.searching.query import Query, embed_queries
     from capivara_cli.evaluation.translations import Translation
     from capivara_cli.models.image_vectors import pixels
 
-    if wanted.image is not None:
-        return [Asked(options.image, options.image)], clip.embed_images([pixels(clip, wanted.image)])
+    if request.image is not None:
+        return [Query(options.image, options.image)], clip.embed_images([pixels(clip, request.image)])
 
     def translate(source: str, target: str) -> Translation:
         return Translation(options.translator, source, target, env)
 
-    return ask(wanted.texts, lang, clip, translate)
+    return embed_queries(request.texts, lang, clip, translate)
 
 
 def _best(index: Index, vectors: Floats, options: Options) -> tuple[Best, str]:
-    """What was found, and how: "exact" or "faiss"."""
+    """The best images for each query, and the kind of search: "exact" or "faiss"."""
     from capivara_cli.commands.searching import approximate, exact
 
     large = len(index) > approximate.LARGE
     if options.index == "auto" and large and not approximate.installed():
-        console.warn(f"{len(index):,} images are compared one by one; faster: {approximate.INSTALL}")
+        console.warn(f"comparing with {len(index):,} images one by one; faiss is faster: {approximate.INSTALL}")
         large = False
     if options.index == "faiss" or (options.index == "auto" and large):
         return approximate.best(index, vectors, options.k), "faiss"
     return exact.best(index.features, vectors, options.k), "exact"
 
 
-def _drawing(options: Options, env: Env) -> Callable[[Any], str] | None:
-    """What makes a terminal show an image, None when images are not shown there."""
+def _image_drawer(options: Options, env: Env) -> Callable[[Image], str] | None:
+    """A function that turns an image into an escape sequence for this terminal; None to show no images there."""
     if options.inline == "off" or options.html or env.json:
         return None
     from capivara_cli.commands.searching import terminal_images as inline
@@ -185,15 +191,15 @@ def _drawing(options: Options, env: Env) -> Callable[[Any], str] | None:
     if protocol:
         return functools.partial(inline.escape_sequence, protocol=protocol)
     if options.inline == "on":
-        why = f"this terminal (TERM={os.environ.get('TERM', '')}) is none of kitty, Ghostty, iTerm2, WezTerm, mintty"
+        why = f"this terminal (TERM={os.environ.get('TERM', '')}) is not kitty, Ghostty, iTerm2, WezTerm or mintty"
         raise CapivaraError(
-            f"--inline on: {why if terminal else 'standard output is no terminal'}", "--html page.html shows them"
+            f"--inline on: {why if terminal else 'standard output is not a terminal'}", "--html page.html shows images"
         )
     return None
 
 
 def _show(
-    answers: Iterable[Answer], options: Options, draw: Callable[[Any], str] | None, env: Env
+    answers: Iterable[Answer], options: Options, draw: Callable[[Image], str] | None, env: Env
 ) -> list[dict[str, Any]]:
     """Show one answer after the other, so that only one answer's images are in memory. Return all of them as JSON."""
     from capivara_cli.commands.searching import results
@@ -203,7 +209,7 @@ def _show(
     for answer in answers:
         shown.append(answer.to_json())
         if options.html:
-            parts.append(results.page_part(answer, _described(answer, options)))
+            parts.append(results.page_part(answer, _command_line(answer, options)))
         elif not env.json:
             console.page("".join(f"{line}\n" for line in results.lines(answer, draw)))
     if options.html:
@@ -212,9 +218,9 @@ def _show(
     return shown
 
 
-def _described(answer: Answer, options: Options) -> str:
-    """The command of one answer, as it would be typed."""
-    what = ["--image", options.image] if options.image else [answer.asked.query]
+def _command_line(answer: Answer, options: Options) -> str:
+    """The command that gives this answer alone."""
+    what = ["--image", options.image] if options.image else [answer.query.typed]
     given = [("--model", options.model), ("--pretrained", options.pretrained), ("--k", str(options.k))]
     flags = [word for flag, value in given if value for word in (flag, value)]
     return shlex.join(["capivara", "search", *what, *flags])
@@ -224,13 +230,11 @@ def _say(index: Index, queries: int, kind: str, seconds: float) -> None:
     document = index.document
     if document["dropped"]:
         reasons = ", ".join(f"{reason}: {count:,}" for reason, count in document["dropped"].items())
-        console.warn(f"cannot be found: {sum(document['dropped'].values()):,} samples ({reasons})")
+        console.warn(f"not searched: {sum(document['dropped'].values()):,} samples ({reasons})")
     computed = document["computed"]
-    made = (
-        "index kept from before" if index.reused else f"embedded here: {computed:,}, stored: {len(index) - computed:,}"
-    )
+    origin = "index reused" if index.reused else f"embedded now: {computed:,}, stored: {len(index) - computed:,}"
     console.say(
-        f"capivara search: {_count(queries, 'query', 'queries')}, {_count(len(index), 'image', 'images')} ({made}), "
+        f"capivara search: {_count(queries, 'query', 'queries')}, {_count(len(index), 'image', 'images')} ({origin}), "
         f"{kind}, {seconds * 1000:,.1f} ms"
     )
 

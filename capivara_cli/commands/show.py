@@ -1,6 +1,6 @@
-"""Look at samples: their captions in every language, who wrote them, scores, and the steps that made the shards.
+"""Look at samples: their captions in every language, who wrote them, their scores, and how the shards were made.
 
-Plain text to the terminal (and into a pipe: capivara show | less); --html writes one page with thumbnails.
+Prints plain text to the terminal or into a pipe (capivara show shards | less). --html writes a page with thumbnails.
 """
 
 from __future__ import annotations
@@ -23,15 +23,16 @@ from capivara_cli.shards.sample import Caption, Sample
 from capivara_cli.storage.files import replace_text
 from capivara_cli.urls import public_url
 
-LONGEST = 400  # characters of one caption on a terminal
+LONGEST = 400
+"""Characters of one caption on a terminal."""
 
 
 @dataclass(frozen=True)
 class Options:
     """What to show of which samples."""
 
-    n: int = opt(5, "samples to show, from the first on", min=1)
-    lang: str = opt("", "only captions in these languages, comma-separated [default: all]", kind=Languages("all"))
+    n: int = opt(5, "number of samples to show, from the start", min=1)
+    lang: str = opt("", "show only captions in these languages, comma-separated [default: all]", kind=Languages("all"))
     html: str = opt("", "write one HTML page with thumbnails to this file")
 
     @property
@@ -41,7 +42,7 @@ class Options:
 
 @command("show", Options)
 def show(inputs: list[str], options: Options, env: Env) -> dict[str, Any]:
-    """Show the first samples of the inputs. A sample that is damaged is shown with what is wrong with it."""
+    """Show the first samples of the inputs. A damaged sample is shown with its problem."""
     from capivara_cli.pipeline.source import Source
 
     codes = options.codes
@@ -55,7 +56,7 @@ def show(inputs: list[str], options: Options, env: Env) -> dict[str, Any]:
     elif not env.json:
         console.page("".join(f"{line}\n" for line in _lines(steps, views)))
     if codes and not any(view.captions for view in views):
-        _say_what_there_is(samples, options.lang)
+        _warn_of_no_captions(samples, options.lang)
     return {
         "history": source.history,
         "samples": [
@@ -79,7 +80,7 @@ def _view(sample: Sample, codes: set[str], *, pixels: bool) -> View:
     problems = []
     captions: list[Caption] = []
     image = None
-    facts = ", ".join(f"{suffix or 'no suffix'} {_bytes(len(data))}" for suffix, data in sample.members.items())
+    facts = ", ".join(f"{suffix or 'no suffix'} {console.size(len(data))}" for suffix, data in sample.members.items())
     try:
         captions = [each for each in sample.captions if not codes or each.lang in codes]
     except BadSample as error:
@@ -117,22 +118,18 @@ def _caption_lines(lang: str, each: Caption, scored: bool) -> Iterator[str]:
 
 
 def _plain(text: str) -> str:
-    """One line, safe for a terminal, of bounded length."""
+    """The text in one line, safe for a terminal, cut after ``LONGEST`` characters."""
     line = console.printable(" ".join(text.split()))
     return line if len(line) <= LONGEST else f"{line[:LONGEST]}… ({len(line):,} characters)"
 
 
-def _say_what_there_is(samples: Sequence[Sample], wanted: str) -> None:
-    there: dict[str, None] = {}
+def _warn_of_no_captions(samples: Sequence[Sample], wanted: str) -> None:
+    """Say that no caption is in the languages ``wanted``, and which languages there are."""
+    languages: dict[str, None] = {}
     for sample in samples:
         try:
-            there.update(dict.fromkeys(each.lang for each in sample.captions))
+            languages.update(dict.fromkeys(each.lang for each in sample.captions))
         except BadSample:
             continue
-    console.warn(
-        f"no captions in {wanted} among these samples; there are captions in {', '.join(there) or 'no language'}"
-    )
-
-
-def _bytes(count: int) -> str:
-    return f"{count} B" if count < 1000 else f"{count / 1000:.1f} kB" if count < 1_000_000 else f"{count / 1e6:.1f} MB"
+    known = ", ".join(languages) or "no language"
+    console.warn(f"no captions in {wanted} among these samples; there are captions in {known}")

@@ -1,7 +1,7 @@
 """Print a Slurm array script for a plan: capivara slurm 'caption | translate --lang pt' shards --out done --array 8
 
-Each task of the array makes its share of the shards. Submit it with sbatch; a task that was lost is submitted again by
-itself (sbatch --array=3 SCRIPT), and capivara status DIR shows how far all of them are.
+Each task of the array processes its share of the shards. Submit the script with sbatch. To repeat one
+task, such as number 3: sbatch --array=3 SCRIPT. capivara status DIR shows the progress of all tasks.
 """
 
 from __future__ import annotations
@@ -19,38 +19,39 @@ from capivara_cli.pipeline.options import Settings, flag_of, opt
 from capivara_cli.shards.inputs import find_shards
 
 _NOT_FOR_TASKS = {"share", "summary", "engine", "address", "gpus_per_worker"}
+"""Shared options that the script leaves out: they make no sense for a task, or the script sets them."""
 
 
 @dataclass(frozen=True)
 class Options:
-    array: int = opt(1, "tasks that share the shards", min=1)
-    at_once: int = opt(0, "tasks that run at the same time [default: all]", min=0)
-    gpus: int = opt(0, "GPUs for each task; with several, give --workers, too", min=0)
-    cpus: int = opt(4, "cores for each task", min=1)
-    memory: str = opt("", "memory for each task, as Slurm writes it: 32G")
-    time: str = opt("", "time limit, as Slurm writes it: 12:00:00 [default: the partition's]")
-    partition: str = opt("", "the partition")
-    account: str = opt("", "the account that pays")
-    setup: str = opt("", "a line of shell to run before: 'module load cuda; source venv/bin/activate'")
+    array: int = opt(1, "number of tasks that share the shards", min=1)
+    at_once: int = opt(0, "number of tasks that run at the same time; 0: all", min=0)
+    gpus: int = opt(0, "GPUs for each task; for more than one, also give --workers", min=0)
+    cpus: int = opt(4, "processor cores for each task", min=1)
+    memory: str = opt("", "memory for each task, as Slurm writes it, such as 32G [default: the partition's]")
+    time: str = opt("", "time limit, as Slurm writes it, such as 12:00:00 [default: the partition's]")
+    partition: str = opt("", "partition to submit to [default: the cluster's]")
+    account: str = opt("", "account that is charged [default: yours]")
+    setup: str = opt("", "a line of shell to run first, such as 'module load cuda; source venv/bin/activate'")
 
 
 @command("slurm", Options, "PLAN INPUT")
 def slurm(inputs: list[str], options: Options, env: Env) -> dict[str, Any]:
-    """Check the plan and the shards here and now, and print the script."""
+    """Check the plan and the shards on this machine, then print the script."""
     if not inputs:
-        raise UsageError("slurm: what is the plan?", "capivara slurm 'caption --n 3' shards --out done --array 8")
+        raise UsageError("slurm: which plan?", "capivara slurm 'caption --n 3' shards --out done --array 8")
     if not env.settings.out:
-        raise UsageError("slurm: where to?", "name a folder that all nodes see: --out DIR")
+        raise UsageError("slurm: --out is missing", "name a folder that all nodes see: --out DIR")
     steps = parse_plan(inputs[0])
     for step in steps:
         step.stage.check(step.options)
     if steps[0].stage.begins:
-        raise UsageError(f"slurm: {steps[0].name} makes shards and cannot be shared", "run it first, then the rest")
+        raise UsageError(f"slurm: tasks cannot share {steps[0].name}, which makes shards", "run it first, by itself")
     sources = inputs[1:] or ["shards"]
     shards = find_shards(sources)
     tasks = min(options.array, len(shards))
     if tasks < options.array:
-        console.warn(f"--array {options.array}: there are only {len(shards)} shards to share")
+        console.warn(f"--array {options.array}: only {len(shards)} tasks, because there are {len(shards)} shards")
     text = script([inputs[0], *sources], "-".join(step.name for step in steps), tasks, options, env.settings)
     if not env.json:
         console.page(text)
@@ -58,9 +59,9 @@ def slurm(inputs: list[str], options: Options, env: Env) -> dict[str, Any]:
 
 
 def script(words: list[str], name: str, tasks: int, options: Options, settings: Settings) -> str:
-    """The script: ``words`` are the plan and its inputs."""
+    """The text of the script. ``words``: plan and inputs; ``name``: that of the job; ``tasks``: size of the array."""
     limit = f"%{options.at_once}" if options.at_once else ""
-    wanted = {
+    directives = {
         "job-name": f"capivara-{name}"[:60],
         "array": f"0-{tasks - 1}{limit}",
         "ntasks": 1,
@@ -75,7 +76,9 @@ def script(words: list[str], name: str, tasks: int, options: Options, settings: 
         "requeue": None,
     }
     head = [
-        f"#SBATCH --{flag}" + ("" if value is None else f"={value}") for flag, value in wanted.items() if value != ""
+        f"#SBATCH --{flag}" + ("" if value is None else f"={value}")
+        for flag, value in directives.items()
+        if value != ""
     ]
     run = ["capivara", "run", *words, *_flags(settings)]
     share = f"--share $((SLURM_ARRAY_TASK_ID + 1))/{tasks}"
@@ -94,7 +97,7 @@ def script(words: list[str], name: str, tasks: int, options: Options, settings: 
 
 
 def _flags(settings: Settings) -> list[str]:
-    """The shared options that were given, as they are typed."""
+    """The shared options that differ from their defaults, as words of a command line."""
     words: list[str] = []
     for each in fields(Settings):
         value = getattr(settings, each.name)

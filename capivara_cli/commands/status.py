@@ -1,6 +1,6 @@
-"""Show how far a folder of shards is that processes fill, here or on other machines: done, at work, time left.
+"""Show the progress of a folder of shards: shards done, processes at work, time left: capivara status shards-caption
 
-It only looks, from any machine that sees the folder: capivara status shards-caption
+The processes may run on this or on other machines. It only reads, from any machine that sees the folder.
 """
 
 from __future__ import annotations
@@ -20,19 +20,19 @@ from capivara_cli.shards.manifest import MANIFEST, Manifest, ShardEntry
 from capivara_cli.storage.claims import ClaimSeen, clock, look
 
 _LATELY = 50
-"""Shards that the rate is of: the last ones that were finished."""
+"""The rate is computed over this many shards: the last that were finished."""
 
 
 @dataclass(frozen=True)
 class Options:
-    """There are none: the folder is the argument."""
+    """No options: the argument names the folder."""
 
 
 @command("status", Options, "FOLDER")
 def status(inputs: list[str], options: Options, env: Env) -> dict[str, Any]:
-    """What the manifest, the logs and the claims in each folder say."""
+    """Report the progress of each folder, from its manifest, logs and claims."""
     if not inputs:
-        raise UsageError("status: of which folder?", "the one that --out named: capivara status shards-caption")
+        raise UsageError("status: which folder?", "the one that --out named: capivara status shards-caption")
     found = [_status(Path(text)) for text in inputs]
     if not env.json:
         console.page("\n".join(_page(each) for each in found))
@@ -43,8 +43,8 @@ def _status(folder: Path) -> dict[str, Any]:
     manifest = Manifest.load(folder)
     if manifest is None:
         raise CapivaraError(
-            f"{folder}: no such folder" if not folder.is_dir() else f"{folder}: holds no manifest.jsonl",
-            "name a folder that a stage writes or has written with --out",
+            f"{folder}: no such folder" if not folder.is_dir() else f"{folder}: no manifest.jsonl in this folder",
+            "name a folder that a stage writes, or has written, with --out",
         )
     now = clock(folder)
     claims = [_claim(seen) for seen in _claims(folder)]
@@ -74,7 +74,7 @@ def _claims(folder: Path) -> list[ClaimSeen]:
 
 
 def _claim(seen: ClaimSeen) -> dict[str, Any]:
-    """A claim as a row; an unreadable one has no process."""
+    """A claim as JSON; an unreadable claim names no process."""
     holder = seen.holder
     return {
         "shard": seen.path.name[1:].removesuffix(".claim"),
@@ -97,7 +97,7 @@ def _dropped(done: dict[str, ShardEntry]) -> Counter[str]:
 
 
 def _rate(folder: Path, done: dict[str, ShardEntry], now: float) -> float | None:
-    """Samples a second, of the shards finished last: what they read, over the time since the first of them."""
+    """Samples read per second, over the ``_LATELY`` shards that were finished last; None if there are too few."""
     times = []
     for name, entry in done.items():
         path = folder / name
@@ -109,7 +109,7 @@ def _rate(folder: Path, done: dict[str, ShardEntry], now: float) -> float | None
 
 
 def _passes(folder: Path) -> list[dict[str, Any]]:
-    """The passes that come before the last one, for stages that have to see all samples first."""
+    """The progress of the passes before the last one, in a plan with stages that must see all samples first."""
     labels = {MANIFEST: "shards", "surveys.jsonl": "surveys", "decisions.jsonl": "decisions"}
     found = []
     for inner in sorted(folder.glob(".corpus-*")):
@@ -121,7 +121,7 @@ def _passes(folder: Path) -> list[dict[str, Any]]:
 
 
 def _page(found: dict[str, Any]) -> str:
-    """One folder, for people."""
+    """The progress of one folder as lines for a terminal."""
     alive, shards = _alive(found["claims"]), found["shards"]
     stale = len(found["claims"]) - len(alive)
     total = f" of {shards:,}" if shards is not None else ", of an unknown number"
@@ -132,11 +132,11 @@ def _page(found: dict[str, Any]) -> str:
     ]
     lines += [f"  {each['pass']}: {each['done']:,} of {each['of']:,}" for each in found["passes"]]
     if found["left"] != 0:
-        lines.append(f"  {len(alive):,} at work{f', {stale:,} left by processes that are gone' if stale else ''}")
+        lines.append(f"  {len(alive):,} at work{f', {stale:,} claimed by processes that are gone' if stale else ''}")
         if found["seconds_left"] is not None:
             lines.append(f"  {found['rate']:,.1f} samples/s; {console.duration(found['seconds_left'])} left")
         if not alive:
-            lines.append("  nobody is at work on it: run the command that makes it again, it goes on where it stopped")
+            lines.append("  no process is at work: run the command that writes this folder again, it resumes")
     rows = [
         [
             claim["shard"],

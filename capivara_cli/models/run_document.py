@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Mapping
 from typing import Any, TypedDict
 
+from capivara_cli import languages
 from capivara_cli.errors import CapivaraError
 
 
@@ -120,6 +123,17 @@ class Metrics(_Metrics, total=False):
     val: dict[str, float]
 
 
+def trained_languages(request: Mapping[str, Any], option: str = "lang") -> list[str]:
+    """The languages in an option of a request, ``lang`` or ``keep_lang``: codes as typed, names as codes.
+
+    >>> trained_languages({"lang": "sr-Latn, no, Portuguese"})
+    ['sr-Latn', 'no', 'pt']
+    """
+    names = (item.strip() for item in str(request.get(option, "")).split(","))
+    return list(dict.fromkeys(name if _CODE.fullmatch(name) else languages.code_of(name) for name in names if name))
+
+
+_CODE = re.compile(r"[a-z]{2,3}(-\w+)*")
 _KINDS: dict[str, type | tuple[type, ...]] = {
     "name": str, "request": dict, "base": dict, "data": dict, "batch": dict, "objective": dict, "history": list,
     "versions": dict, "step": int, "finished": bool, "translate_queries": str, "parameters": dict,

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 
+from capivara_cli import console
 from capivara_cli.models.run_document import Metrics
 from capivara_cli.storage.files import replacing
 
 _WIDTH = 60
-_BLOCKS = "▁▂▃▄▅▆▇█"
 
 
 def save(metrics: Sequence[Metrics], path: Path, title: str) -> None:
@@ -59,4 +59,4 @@ def _blocks(values: Sequence[float]) -> str:
     edges = [len(values) * part // count for part in range(count + 1)]
     means = [sum(values[start:end]) / (end - start) for start, end in pairwise(edges)]
     low, high = min(means), max(means)
-    return "".join(_BLOCKS[round((mean - low) / (high - low or 1) * (len(_BLOCKS) - 1))] for mean in means)
+    return console.sparkline((mean - low) / (high - low or 1) for mean in means)

@@ -35,7 +35,7 @@ def children_seconds() -> float:
 def test_results_and_a_command_are_not_summed_together(words: list[str], tmp_path: Path) -> None:
     ran = subprocess.run([*CAPIVARA, "footprint", *words], cwd=tmp_path, capture_output=True, text=True)
     assert (ran.returncode, ran.stdout) == (2, "")
-    assert ran.stderr.startswith("capivara: footprint: either results, or -- and one command\n")
+    assert ran.stderr.startswith("capivara: footprint takes either results, or -- and a command\n")
 
 
 def entry(stage: str, **given: Any) -> dict[str, Any]:

@@ -208,7 +208,7 @@ def test_many_queries_from_a_file_and_from_standard_input(
         == run(clip, "a red ball", folder, k=3)["results"][0]["hits"]
     )
     assert keys(found, 1) == keys(run(clip, "two blue boats", folder, k=3))
-    assert "3 queries, 20 images (embedded here: 20, stored: 0), exact" in capsys.readouterr().err
+    assert "3 queries, 20 images (embedded now: 20, stored: 0), exact" in capsys.readouterr().err
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(text.encode())))
     assert run(clip, queries="-", k=3)["results"] == [
@@ -279,11 +279,11 @@ def test_what_cannot_be_found_is_counted_and_the_rest_keeps_its_place(
         assert [index.sample(row) for row in range(len(index))] == scenes[:3]
         assert index.shard.tolist() == [0, 0, 1]
     run(clip, "a red ball", folder)
-    said = "warning: cannot be found: 6 samples (no image: 3, image cannot be decoded: not an image: 3)"
+    said = "warning: not searched: 6 samples (no image: 3, image cannot be decoded: not an image: 3)"
     assert said in capsys.readouterr().err
     with pytest.raises(CapivaraError, match=r"no image in 2 samples \(no image: 1, image cannot be decoded"):
         run(clip, "a red ball", shards([text, bad], name="none"))
-    with pytest.raises(CapivaraError, match=r"00000\.tar: no samples, so nothing can be found"):
+    with pytest.raises(CapivaraError, match=r"00000\.tar: no samples, so there is nothing to search"):
         run(clip, "a red ball", shards([], name="empty"))
 
 
@@ -341,18 +341,18 @@ def test_wrong_use_is_said(clip: Clip, scenes: list[Sample], shards: Callable[..
         (UsageError, "search: what are you looking for?", [], {}),
         (UsageError, f"what are you looking for in {folder}", [folder], {}),
         (UsageError, "the query is empty", ["  ", folder], {}),
-        (UsageError, "--image and --queries: one of them", [folder], {"image": "a", "queries": "b"}),
-        (UsageError, "--queries -: standard input is the shards already", ["-"], {"queries": "-"}),
+        (UsageError, "--image and --queries do not go together", [folder], {"image": "a", "queries": "b"}),
+        (UsageError, "--queries -: the shards are read from standard input", ["-"], {"queries": "-"}),
         (UsageError, "--lang: a language is empty", ["a", folder], {"lang": " "}),
         (CapivaraError, "there is no language 'klingonish'", ["a", folder], {"lang": "klingonish"}),
         (CapivaraError, "standard input can be read only once", ["a", "-", "-"], {}),
         (CapivaraError, "nowhere: no such file or folder", ["a", "nowhere"], {}),
         (CapivaraError, "--queries gone: no such file", [folder], {"queries": "gone"}),
-        (CapivaraError, "no query in it", [folder], {"queries": str(tmp_path / "empty.txt")}),
+        (CapivaraError, "no query in this file", [folder], {"queries": str(tmp_path / "empty.txt")}),
         (CapivaraError, "not UTF-8: byte 1", [folder], {"queries": str(tmp_path / "latin.txt")}),
         (CapivaraError, "--image gone.jpg: no such file", [folder], {"image": "gone.jpg"}),
         (CapivaraError, "txt: image cannot be decoded: not an image", [folder], {"image": str(tmp_path / "latin.txt")}),
-        (CapivaraError, "--inline on: standard output is no terminal", ["a", folder], {"inline": "on"}),
+        (CapivaraError, "--inline on: standard output is not a terminal", ["a", folder], {"inline": "on"}),
         (CapivaraError, "there is no translator 'arogs'", ["a", folder], {"translator": "arogs"}),
     ]:  # fmt: skip
         with pytest.raises(error, match=re.escape(message)):
@@ -391,7 +391,7 @@ def test_faiss_finds_the_same_with_the_same_scores(
     (kept,) = own_cache.iterdir()
     (kept / "faiss.index").write_bytes((kept / "faiss.index").read_bytes()[:-1] + b"x")
     assert run(clip, "a red ball", folder, k=5, index="faiss")["results"] == expected["results"]
-    assert f"{kept / 'faiss.index'}: damaged: it is made again" in capsys.readouterr().err
+    assert f"{kept / 'faiss.index'}: damaged: it is built again" in capsys.readouterr().err
 
 
 def test_without_faiss_the_command_says_how_to_get_it(
@@ -409,7 +409,9 @@ def test_without_faiss_the_command_says_how_to_get_it(
     monkeypatch.setattr(approximate, "LARGE", 4)
     monkeypatch.setattr(approximate, "installed", lambda: False)
     assert run(clip, "a red ball", folder)["index"] == "exact"
-    assert "5 images are compared one by one; faster: pip install 'capivara[search]'" in capsys.readouterr().err
+    assert (
+        "comparing with 5 images one by one; faiss is faster: pip install 'capivara[search]'" in capsys.readouterr().err
+    )
 
 
 def test_images_on_a_terminal_by_both_protocols(
@@ -442,7 +444,7 @@ def test_images_on_a_terminal_by_both_protocols(
     run(clip, "a red ball", folder, k=1, inline="off")
     assert "\x1b" not in capsys.readouterr().out
     monkeypatch.setenv("TERM_PROGRAM", "other")
-    with pytest.raises(CapivaraError, match=r"--inline on: this terminal \(TERM=xterm-256color\) is none of kitty"):
+    with pytest.raises(CapivaraError, match=r"--inline on: this terminal \(TERM=xterm-256color\) is not kitty"):
         run(clip, "a red ball", folder, inline="on")
 
 
@@ -469,4 +471,4 @@ def test_a_cache_that_cannot_be_written_is_done_without(
     monkeypatch.setenv("CAPIVARA_CACHE", str(tmp_path / "file"))
     found = run(clip, "a red ball", shards(scenes[:4]), k=2)
     assert len(keys(found)) == 2
-    assert "the index cannot be stored, every search makes it again: Not a directory" in capsys.readouterr().err
+    assert "the index cannot be stored, so every search builds it again: Not a directory" in capsys.readouterr().err

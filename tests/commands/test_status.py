@@ -60,7 +60,7 @@ def test_a_folder_in_work(six: Path, tmp_path: Path, capsys: pytest.CaptureFixtu
     status.status.run([str(out)], status.Options(), Env(Settings(), "status"))
     shown = capsys.readouterr().out.splitlines()
     assert shown[1].startswith("  3 of 6 shards done; read 30, wrote 30")
-    assert shown[2] == "  1 at work, 1 left by processes that are gone"
+    assert shown[2] == "  1 at work, 1 claimed by processes that are gone"
     assert [line.split()[0] for line in shown[-2:]] == ["00001.tar", "00003.tar"]
     assert shown[-1].split()[1] == "far:7" and " gone " in shown[-1]
     assert shown[-2].endswith("capivara run")
@@ -76,7 +76,7 @@ def test_a_folder_that_nobody_works_on_and_one_that_is_done(
     env = Env(Settings(), "status")
     status.status.run([str(tmp_path / "out"), str(tmp_path / "done")], status.Options(), env)
     shown = capsys.readouterr().out
-    assert shown.count("nobody is at work on it") == 1
+    assert shown.count("no process is at work") == 1
     assert "6 of 6 shards done; read 60, wrote 59, dropped 1 (thirteen: 1)" in shown
 
 
@@ -88,9 +88,9 @@ def test_passes_are_shown(six: Path, tmp_path: Path) -> None:
 
 
 def test_what_has_no_status(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="of which folder"):
+    with pytest.raises(UsageError, match="which folder"):
         status.status.run([], status.Options(), Env(Settings(), "status"))
-    with pytest.raises(CapivaraError, match=r"holds no manifest\.jsonl"):
+    with pytest.raises(CapivaraError, match=r"no manifest\.jsonl in this folder"):
         asked(tmp_path)
     with pytest.raises(CapivaraError, match="no such folder"):
         asked(tmp_path / "nowhere")
@@ -129,16 +129,16 @@ def test_the_script_runs_as_an_array(six: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ([], "what is the plan"),
+        ([], "which plan"),
         (["splitt"], "did you mean split"),
         (["split --fraction 2"], "at most 1.0"),
-        (["pack"], "pack makes shards and cannot be shared"),
+        (["pack"], "tasks cannot share pack, which makes shards"),
     ],
 )
 def test_a_wrong_plan_is_refused_before_it_is_queued(words: list[str], message: str, six: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=message):
         script_for(tmp_path, words, slurm.Options())
-    with pytest.raises(UsageError, match="where to"):
+    with pytest.raises(UsageError, match="--out is missing"):
         slurm.slurm.run(["split", str(six)], slurm.Options(), Env(Settings(), "slurm"))
     with pytest.raises(CapivaraError, match="no such file or folder"):
         script_for(tmp_path, ["split", "nowhere"], slurm.Options())

@@ -162,7 +162,7 @@ IMAGES = [
     ),
     Case(
         "damaged images in a search", "search 'a red square' bad.tar --model toy", with_image(b"text"),
-        r"warning: cannot be found: 1 samples \(image cannot be decoded: not an image: 1\)", 0, None, None,
+        r"warning: not searched: 1 samples \(image cannot be decoded: not an image: 1\)", 0, None, None,
         {"image cannot be decoded: not an image": 1},
     ),
 ]  # fmt: skip

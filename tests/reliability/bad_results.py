@@ -79,7 +79,7 @@ FOLDERS = [
          r"out/footprint\.jsonl: not a ledger of footprints"),
     Case("a ledger whose records lack numbers", "footprint out", also(_MADE, file("out/footprint.jsonl", '{"id": "1"}')),
          r"out/footprint\.jsonl: not a ledger of footprints: 'stage' of a record is None"),
-    Case("a folder without a ledger", "footprint shards", shards, "shards: holds no footprint"),
+    Case("a folder without a ledger", "footprint shards", shards, "shards: no footprint in it"),
 ]  # fmt: skip
 
 RUNS = [
@@ -125,7 +125,7 @@ RUNS = [
          a_run, "runs/pt: holds a run with --steps 2, now it is --steps 3\n  choose another name"),
     Case("a folder that is no run under the name", "train shards --lang pt --model toy --steps 1 --name pt",
          also(shards, file("runs/pt/notes.txt", b"x")), "runs/pt: not empty, and not a run"),
-    Case("the folder to export to exists", "export runs/pt --out runs", a_run, "runs: exists\n  choose another --out"),
+    Case("the folder to export to exists", "export runs/pt --out runs", a_run, "runs: exists already\n  choose another --out"),
     Case("training that diverges",
          "train shards --lang pt --model toy --steps 3 --batch-size 4 --warmup 0 --lr 1e30 --name new", shards,
          r"runs/new: training diverged at step \d: the loss is nan.*\n  try a lower --lr"),
@@ -135,7 +135,7 @@ RUNS = [
 
 CACHES = [
     Case("the index of a search was cut: made again", "search 'a red square' shards --model toy", _damaged_index,
-         r"8 images \(embedded here: 8, stored: 0\)", 0, changes=("cache",)),
+         r"8 images \(embedded now: 8, stored: 0\)", 0, changes=("cache",)),
     Case("remembered translations that cannot be read: done without",
          "translate shards --translator toy --lang pt --out out", _damaged_memory,
          "warning: .*translations.sqlite", 0, 8, 8, changes=("cache",)),

@@ -87,8 +87,9 @@ class Rehearsal:
             self.counts[name] = f"{name}: {census.described}"
             return
         self.counts[name] = (
-            f"{name}: {census.samples:,.0f} samples in {shards:,} shard{'s' * (shards != 1)}, {size(census.size)}, "
-            f"{sum(census.captions.values()) * census.samples:,.0f} captions; {census.described}"
+            f"{name}: {census.samples:,.0f} samples in {shards:,} shard{'s' * (shards != 1)}, "
+            f"{console.size(census.size)}, {sum(census.captions.values()) * census.samples:,.0f} captions; "
+            f"{census.described}"
         )
 
     def check(self, work: Callable[[], object]) -> None:
@@ -109,12 +110,16 @@ class Rehearsal:
             return
         free = free_disk(place)
         if needed > free:
-            self.remark(f"not enough room: {place} needs about {size(needed)}, and {size(free)} are free there")
+            self.remark(
+                f"not enough room: {place} needs about {console.size(needed)}, and {console.size(free)} are free there"
+            )
 
     def check_memory(self, needed: float, free: float) -> None:
         """Remark on a machine or GPU with too little free memory."""
         if needed > free:
-            self.remark(f"not enough memory: about {size(needed)} are needed, and {size(free)} are free")
+            self.remark(
+                f"not enough memory: about {console.size(needed)} are needed, and {console.size(free)} are free"
+            )
 
     @property
     def unknown(self) -> list[str]:
@@ -183,8 +188,8 @@ class Rehearsal:
             "" if row.rate is None else f"{row.rate:,.3g}" if row.rate < 1000 else f"{row.rate:,.0f}",
             SOURCES.get(row.source, ""),
             "" if row.seconds is None else console.duration(row.seconds),
-            "" if row.memory is None else size(row.memory),
-            "" if row.disk is None else size(row.disk),
+            "" if row.memory is None else console.size(row.memory),
+            "" if row.disk is None else console.size(row.disk),
             "" if row.kwh is None else f"{row.kwh:.2g}",
             "" if grams is None else f"{grams:.2g}",
         ]
@@ -196,11 +201,3 @@ _TOTALS = ("seconds", "memory_bytes", "disk_bytes", "kwh", "co2e_g")
 
 def _rounded(value: float | None, digits: int | None = None) -> float | None:
     return None if value is None else round(value, digits)
-
-
-def size(count: float) -> str:
-    """``1.5e9`` -> "1.5 GB"."""
-    for unit, factor in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
-        if count >= factor:
-            return f"{count / factor:,.3g} {unit}"
-    return f"{count:.0f} B"

@@ -1,7 +1,7 @@
-"""Faster than comparing all: an inverted file by faiss (Douze et al. 2024, arXiv 2401.08281), for millions of images.
+"""Approximate search in millions of images, by an inverted file of faiss (Douze et al. 2024, arXiv 2401.08281).
 
-The images are sorted into clusters (k-means), a query is compared with those of the nearest clusters alone. Scores are
-computed again from the embeddings, so an image that is found has the score it has in an exact search.
+k-means sorts the images into clusters, and a query is compared only with the images of the nearest clusters. Scores
+are computed again from the embeddings, so an image has the same score as in an exact search.
 """
 
 from __future__ import annotations
@@ -22,29 +22,29 @@ if TYPE_CHECKING:
     from capivara_cli.commands.searching.index import Index
 
 LARGE = 1_000_000
-"""Images from which on an exact search of one query takes a good part of a second."""
-
+"""With more images than this, an exact search takes a good part of a second per query."""
 INSTALL = "pip install 'capivara[search]'"
 _FILE = "faiss.index"
 _DOCUMENT = "faiss.json"
-_PER_CLUSTER = 39  # images to train a cluster with: faiss warns below
-_PROBED = 1 / 16  # of the clusters are compared with a query, and no fewer than the next number of them
+_PER_CLUSTER = 39  # images that train a cluster: faiss warns about fewer
+_PROBED = 1 / 16  # share of the clusters that a query is compared with, but at least ``_FEWEST``
 _FEWEST = 16
-_ADDED = 1 << 16  # images at a time
-_QUERIES = 1024
+_ADDED = 1 << 16  # images added at a time
+_QUERIES = 1024  # queries searched at a time
 
 
 def installed() -> bool:
-    """Whether faiss is there."""
+    """Whether faiss is installed."""
     import importlib.util
 
     return importlib.util.find_spec("faiss") is not None
 
 
 def best(index: Index, queries: Floats, k: int) -> Best:
-    """The ``k`` best rows of the clusters nearest to each of ``queries`` [Q, d]; fewer are padded with row -1.
+    """The ``k`` best rows for each of ``queries`` [Q, dim], among the clusters nearest to it.
 
-    The inverted file is kept beside the index. Raises ``CapivaraError`` when faiss is not installed.
+    Row -1 pads a result with fewer rows. The inverted file is stored in the folder of the index. Raises
+    ``CapivaraError`` when faiss is not installed.
     """
     check_sizes(index.features.shape[1], queries)
     inverted = inverted_file(index.features, index.folder)
@@ -57,7 +57,7 @@ def best(index: Index, queries: Floats, k: int) -> Best:
 
 
 def best_of(inverted: Any, features: Floats, queries: Floats, k: int) -> Best:
-    """The best rows by an inverted file, with the scores of ``features`` and the order of an exact search."""
+    """The best rows by an inverted file, with their exact scores and in the order of an exact search."""
     rows = inverted.search(np.ascontiguousarray(queries), k)[1].astype(np.int64)
     owners, places = np.nonzero(rows >= 0)
     scores = np.full(rows.shape, -np.inf, np.float32)
@@ -67,21 +67,22 @@ def best_of(inverted: Any, features: Floats, queries: Floats, k: int) -> Best:
 
 
 def inverted_file(features: Floats, folder: Path) -> Any:
-    """That of the features: the one that is kept in the folder, else made now."""
+    """The inverted file of the features: read from the folder, or built and written to it."""
     faiss = _faiss()
     path, document = folder / _FILE, folder / _DOCUMENT
     if document.is_file():
         if _sound(path, document):
             return _probing(faiss.read_index(str(path), faiss.IO_FLAG_MMAP | faiss.IO_FLAG_READ_ONLY))
-        console.warn(f"{path}: damaged: it is made again")
-    made = _build(faiss, features)
+        console.warn(f"{path}: damaged: it is built again")
+    inverted = _build(faiss, features)
     with replacing(path) as out:
-        faiss.write_index(made, faiss.PyCallbackIOWriter(out.write))
+        faiss.write_index(inverted, faiss.PyCallbackIOWriter(out.write))
     replace_text(document, json.dumps(checksum(path)) + "\n")
-    return _probing(made)
+    return _probing(inverted)
 
 
 def _sound(path: Path, document: Path) -> bool:
+    """Whether the file has the checksum in the document beside it."""
     try:
         return checksum(path) == json.loads(document.read_bytes())
     except (FileNotFoundError, ValueError):
@@ -89,27 +90,28 @@ def _sound(path: Path, document: Path) -> bool:
 
 
 def _build(faiss: Any, features: Floats) -> Any:
-    """Half-precision vectors in 4 sqrt(N) clusters, or as many as the images can train."""
+    """An inverted file of half-precision vectors in 4 sqrt(N) clusters, or as many as N images can train."""
     count, dim = features.shape
     clusters = max(1, min(int(4 * count**0.5), count // _PER_CLUSTER))
     quantizer = faiss.IndexFlatIP(dim)
-    made = faiss.IndexIVFScalarQuantizer(
+    inverted = faiss.IndexIVFScalarQuantizer(
         quantizer, dim, clusters, faiss.ScalarQuantizer.QT_fp16, faiss.METRIC_INNER_PRODUCT
     )
-    made.cp.spherical = True
+    inverted.cp.spherical = True
     console.say(f"capivara search: sorting {count:,} images into {clusters:,} clusters, once")
     chosen = np.sort(np.random.default_rng(0).permutation(count)[: clusters * _PER_CLUSTER])
-    made.train(np.ascontiguousarray(features[chosen]))
+    inverted.train(np.ascontiguousarray(features[chosen]))
     progress = console.Progress("search: sorting", count)
     for start in range(0, count, _ADDED):
         block = np.ascontiguousarray(features[start : start + _ADDED])
-        made.add(block)
+        inverted.add(block)
         progress.advance(len(block))
     progress.close()
-    return made
+    return inverted
 
 
 def _probing(inverted: Any) -> Any:
+    """The inverted file, set to search the share ``_PROBED`` of its clusters."""
     inverted.nprobe = min(inverted.nlist, max(_FEWEST, round(inverted.nlist * _PROBED)))
     return inverted
 

@@ -1,7 +1,7 @@
-"""The k best rows for each query: all rows compared, in blocks, with the same result whatever the blocks.
+"""Exact search: compares every row with each query, in blocks. The result does not depend on the block size.
 
-A matrix product rounds differently in blocks of other sizes, so equal rows can get unequal scores. It only picks the
-candidates here, with a margin for its rounding; their scores are scalar products that depend on the two vectors alone.
+A matrix product rounds differently in blocks of other sizes, so equal rows can get unequal scores. Here it only picks
+candidates, with a margin for rounding. Their scores are scalar products that depend on the two vectors alone.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from capivara_cli.errors import CapivaraError
 Floats = npt.NDArray[np.float32]
 Indices = npt.NDArray[np.int64]
 
-_QUERIES = 1024
+_QUERIES = 1024  # most queries in one block
 _SCORES = 1 << 22  # scores in one block: 16 MB
-_PAIRS = 1 << 15  # scalar products at a time, where the vectors have to be gathered
+_PAIRS = 1 << 15  # scalar products at a time: their vectors are gathered first
 _ROUNDING = float(np.finfo(np.float32).eps)
 
 
@@ -33,8 +33,8 @@ class Best:
 def best(features: Floats, queries: Floats, k: int) -> Best:
     """The ``k`` rows of ``features`` [N, d] with the highest scalar products with each of ``queries`` [Q, d].
 
-    All vectors have length 1. k is N at most. The features may be memory-mapped; beyond them, memory does not depend
-    on N. Raises ``CapivaraError`` for vectors of another size.
+    All vectors have length 1; a ``k`` above N gives N rows. The features may be memory-mapped: memory beyond them
+    does not depend on N. Raises ``CapivaraError`` for vectors of another size.
     """
     check_sizes(features.shape[1], queries)
     k = min(k, len(features))
@@ -47,11 +47,11 @@ def best(features: Floats, queries: Floats, k: int) -> Best:
 
 
 def check_sizes(dim: int, queries: Floats) -> None:
-    """Raise ``CapivaraError`` when the queries cannot be of the model of the index, or are no numbers."""
+    """Raise ``CapivaraError`` when the queries come from another model than the index, or are not finite numbers."""
     if queries.shape[1] != dim:
         raise CapivaraError(
-            f"the embeddings of the images have {dim} numbers, that of the query {queries.shape[1]}: "
-            "they are not of the same model"
+            f"the embeddings of the images have {dim} numbers, that of the query has {queries.shape[1]}: they come "
+            "from different models"
         )
     if not np.isfinite(queries).all():
         raise CapivaraError(
@@ -63,7 +63,7 @@ def check_sizes(dim: int, queries: Floats) -> None:
 def _best(features: Floats, queries: Floats, k: int) -> Best:
     width = max(k, min(len(features), _SCORES // len(queries)))
     memory = np.empty(len(queries) * width, np.float32)
-    # Each of the two ways to a scalar product of unit vectors is off by less than d / 2 roundings.
+    # Matrix product and ``products`` each compute a scalar product of unit vectors with an error below d / 2 roundings.
     margin = np.float32(features.shape[1] * _ROUNDING)
     found = Best(np.zeros((len(queries), 0), np.int64), np.zeros((len(queries), 0), np.float32))
     for start in range(0, len(features), width):
@@ -85,8 +85,10 @@ def products(features: Floats, queries: Floats, rows: Indices, owners: Indices) 
 
 
 def _merged(found: Best, owners: Indices, rows: Indices, scores: Floats, k: int) -> Best:
-    """The k best of each query. What was found before has lower rows, and all are in the order of ties: sorting
-    by score alone keeps that."""
+    """The k best of each query, among those found before and the new pairs of query (``owners``) and row.
+
+    The rows found before are lower, and all are in the order of ties, so a stable sort by score keeps that order.
+    """
     n_queries, before = found.rows.shape
     counts = np.bincount(owners, minlength=n_queries)
     places = before + np.arange(len(owners)) - np.repeat(np.cumsum(counts) - counts, counts)

@@ -1,7 +1,7 @@
 """The search index: the image embeddings of some shards by one image tower, and where each image is stored.
 
-It is a folder of flat arrays in the cache, named after what it is made from, so other shards and other image towers
-have another index. It is written once, all or nothing, then memory-mapped. A damaged index is made again.
+It is a folder of flat arrays in the cache. Its name is a digest of what it is built from, so other shards and other
+image towers have another index. It is written once, all or nothing, then memory-mapped. A damaged index is rebuilt.
 """
 
 from __future__ import annotations
@@ -53,10 +53,10 @@ _STREAM = "-"
 
 @dataclass(frozen=True)
 class Index:
-    """``features`` float32 [N, dim] of length 1; image ``i`` is the bytes ``span[i]`` of ``shards[shard[i]]``.
+    """``features``: float32 [N, dim] of length 1. Image ``i`` is the bytes ``span[i]`` of ``shards[shard[i]]``.
 
-    ``paths``: the file to read for each of the shards; a copy of a stream. ``document``: the counts of the reading.
-    ``reused``: the index existed before.
+    ``paths``: the file to read for each shard; for a stream, its copy. ``document``: counts of images and of samples
+    read and dropped. ``reused``: the index existed before.
     """
 
     folder: Path
@@ -86,10 +86,10 @@ class Index:
 
 @contextlib.contextmanager
 def open_index(shards: Sequence[str], clip: Clip, env: Env) -> Iterator[Index]:
-    """The index of these shards and this image tower: an existing one, otherwise made now.
+    """The index of these shards and this image tower: an existing one, or one that is built now.
 
-    The index of streams and remote shards is deleted at the end: nothing tells whether they are the same next time.
-    Raises ``CapivaraError`` if there is no image in the shards.
+    The index of streams and remote shards is deleted at the end, because nothing tells whether they are unchanged next
+    time. Raises ``CapivaraError`` if there is no image in the shards.
     """
     if shards.count(_STREAM) > 1:
         raise CapivaraError("standard input can be read only once", "name - once")
@@ -110,7 +110,7 @@ def open_index(shards: Sequence[str], clip: Clip, env: Env) -> Iterator[Index]:
                 write_document(new / DOCUMENT, {**document, "made_from": made_from})
             index = _opened(folder, shards, paths, reused=False)
         if index is None:
-            raise CapivaraError(f"{folder}: was damaged while it was written", "check the disk and try again")
+            raise CapivaraError(f"{folder}: damaged while it was written", "check the disk and try again")
         yield index
 
 
@@ -121,7 +121,7 @@ def _cache_folder() -> Path | None:
         parent.mkdir(parents=True, exist_ok=True)
         sweep(parent)
     except OSError as error:
-        console.warn(f"{parent}: the index cannot be stored, every search makes it again: {error.strerror}")
+        console.warn(f"{parent}: the index cannot be stored, so every search builds it again: {error.strerror}")
         return None
     return parent
 
@@ -134,13 +134,13 @@ def _opened(folder: Path, shards: Sequence[str], paths: Sequence[str], *, reused
         arrays["features"] = arrays["features"].reshape(-1, document["dim"])
         arrays["span"] = arrays["span"].reshape(-1, 2)
     except (DamagedArrays, ValueError, KeyError, TypeError) as error:
-        console.warn(f"{folder}: damaged ({error}): the index is made again")
+        console.warn(f"{folder}: damaged ({error}): the index is built again")
         return None
     return Index(folder, document, shards, paths, reused, **arrays)
 
 
 class _Builder:
-    """Fills the arrays of an index in one pass over the shards; one batch of images is in memory."""
+    """Fills the arrays of an index in one pass over the shards, with one batch of images in memory."""
 
     def __init__(self, arrays: ArrayWriter, clip: Clip, env: Env) -> None:
         self._arrays, self._clip, self._env = arrays, clip, env
@@ -148,7 +148,7 @@ class _Builder:
         self._count = self._computed = 0
 
     def build(self, shards: Sequence[str], paths: Sequence[str]) -> dict[str, Any]:
-        """Write everything; returns the document of the index."""
+        """Write all arrays; return the document of the index. Raises ``CapivaraError`` if there is no image."""
         self._arrays.put("key_bounds", [0])
         samples = console.track(self._samples(shards, paths), "search: reading")
         prepare = partial(stored_or_pixels, self._clip)
@@ -159,7 +159,7 @@ class _Builder:
             reasons = ", ".join(f"{reason}: {count:,}" for reason, count in tally.dropped.items())
             what = f"no image in {tally.read:,} samples ({reasons})" if tally.read else "no samples"
             names = ", ".join(map(public_url, shards[:3]))
-            raise CapivaraError(f"{names}: {what}, so nothing can be found", "name other shards")
+            raise CapivaraError(f"{names}: {what}, so there is nothing to search", "name other shards")
         return {
             "format": FORMAT,
             "dim": self._clip.dim,
@@ -189,10 +189,10 @@ class _Builder:
 
     def _add(self, sample: Sample, vector: np.ndarray) -> None:
         read, shard, start, end = self._read.popleft()
-        while read is not sample:  # those before it could not be used
+        while read is not sample:  # the samples before it were dropped
             read, shard, start, end = self._read.popleft()
         if not np.isfinite(vector).all():
-            raise CapivaraError(f"{sample.key}: the model gives an embedding that is not finite", "take another model")
+            raise CapivaraError(f"{sample.key}: the model gives an embedding that is not finite", "use another model")
         self._count += 1
         self._arrays.put("features", vector)
         self._arrays.put("shard", [shard])

@@ -1,4 +1,4 @@
-"""What is looked for: sentences in a language, or an image, and the vectors the model makes of them."""
+"""The queries of a search: read from a file, translated if the model needs it, and embedded."""
 
 from __future__ import annotations
 
@@ -15,20 +15,16 @@ from capivara_cli.models.clip import Clip
 
 
 @dataclass(frozen=True)
-class Asked:
-    """What was given, and what the model was asked instead where it had to be translated (``by`` says by whom)."""
+class Query:
+    """A query as it was typed, and the ``text`` that the model embeds: its translation if ``translator`` is not ""."""
 
-    query: str
+    typed: str
     text: str
-    by: str = ""
-
-    @property
-    def translated(self) -> bool:
-        return bool(self.by)
+    translator: str = ""
 
 
 def read_queries(name: str) -> list[str]:
-    """The lines of a file, or of standard input for "-", that are not empty. ``CapivaraError`` when there are none."""
+    """The lines of a file, or of standard input for "-", that are not empty. Raises ``CapivaraError`` for no line."""
     try:
         data = sys.stdin.buffer.read() if name == "-" else Path(name).read_bytes()
         lines = [line.strip() for line in data.decode("utf-8-sig").splitlines()]
@@ -37,7 +33,7 @@ def read_queries(name: str) -> list[str]:
     except UnicodeDecodeError as error:
         raise CapivaraError(f"--queries {name}: not UTF-8: byte {error.start}", "save it as UTF-8") from error
     if not any(lines):
-        raise CapivaraError(f"--queries {name}: no query in it", "one query per line")
+        raise CapivaraError(f"--queries {name}: no query in this file", "write one query per line")
     return [line for line in lines if line]
 
 
@@ -55,20 +51,20 @@ def read_image(name: str) -> bytes:
     return data
 
 
-def ask(queries: Sequence[str], lang: str, clip: Clip, translate: Translate) -> tuple[list[Asked], Floats]:
-    """What each query was asked as, and the embeddings [Q, d].
+def embed_queries(texts: Sequence[str], lang: str, clip: Clip, translate: Translate) -> tuple[list[Query], Floats]:
+    """The queries, translated for a model that was trained on translated queries, and their embeddings [Q, dim].
 
-    ``lang``: "" when it is not known. Raises ``CapivaraError`` when a model that was trained on translated queries is
-    asked in a language that is not known, and for a query of which the translation leaves nothing.
+    ``lang``: the language of the texts, "" when it is not known. Raises ``CapivaraError`` when such a model lacks the
+    language, and when the translation of a query is empty.
     """
     if clip.translate_queries and not lang:
         raise CapivaraError(
             f"the model was trained on queries translated to {clip.translate_queries}: which language are yours in?",
-            "say it with --lang, such as --lang pt",
+            "name it with --lang, such as --lang pt",
         )
-    found = Queries(translate).pivoted(Captions(list(queries), list(range(len(queries)))), lang, clip)
-    if len(found.captions.texts) < len(queries):
-        lost = next(each for place, each in enumerate(queries) if place not in set(found.captions.owners))
-        raise CapivaraError(f"{lost!r}: nothing is left of it in translation to {found.lang}", "put it differently")
-    asked = [Asked(query, text, found.by) for query, text in zip(queries, found.captions.texts, strict=True)]
-    return asked, embed_texts(clip, found.captions.texts, found.lang, "search: queries")
+    found = Queries(translate).pivoted(Captions(list(texts), list(range(len(texts)))), lang, clip)
+    if len(found.captions.texts) < len(texts):
+        lost = next(each for place, each in enumerate(texts) if place not in set(found.captions.owners))
+        raise CapivaraError(f"{lost!r}: its translation into {found.lang} is empty", "say it in other words")
+    queries = [Query(typed, text, found.by) for typed, text in zip(texts, found.captions.texts, strict=True)]
+    return queries, embed_texts(clip, found.captions.texts, found.lang, "search: queries")

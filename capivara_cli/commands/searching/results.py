@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from capivara_cli import console
-from capivara_cli.commands.searching.query import Asked
+from capivara_cli.commands.searching.query import Query
 from capivara_cli.errors import BadSample
 from capivara_cli.reports.pictures import picture
 from capivara_cli.reports.samples_page import THUMBNAIL, Part, View
@@ -46,17 +46,18 @@ class Hit:
 class Answer:
     """The images found for one query, best first."""
 
-    asked: Asked
+    query: Query
     hits: Sequence[Hit]
 
     def to_json(self) -> dict[str, Any]:
-        translation = {"asked": self.asked.text, "translated_by": self.asked.by} if self.asked.translated else {}
-        return {"query": self.asked.query, **translation, "hits": [hit.to_json() for hit in self.hits]}
+        query = self.query
+        translation = {"asked": query.text, "translated_by": query.translator} if query.translator else {}
+        return {"query": query.typed, **translation, "hits": [hit.to_json() for hit in self.hits]}
 
 
-def answers(index: Index, asked: Sequence[Asked], found: Best, lang: str) -> Iterator[Answer]:
+def answers(index: Index, queries: Sequence[Query], found: Best, lang: str) -> Iterator[Answer]:
     """Yield the answer to each query, with the samples read back from their shards."""
-    for query, rows, scores in zip(asked, found.rows.tolist(), found.scores.tolist(), strict=True):
+    for query, rows, scores in zip(queries, found.rows.tolist(), found.scores.tolist(), strict=True):
         ranked = [(row, score) for row, score in zip(rows, scores, strict=True) if row >= 0]
         yield Answer(query, [_hit(index, rank, row, score, lang) for rank, (row, score) in enumerate(ranked, start=1)])
 
@@ -75,8 +76,8 @@ def _hit(index: Index, rank: int, row: int, score: float, lang: str) -> Hit:
 
 def lines(answer: Answer, draw: Callable[[Any], str] | None = None) -> Iterator[str]:
     """Yield the lines of an answer for a terminal; ``draw`` returns an escape sequence that shows an image."""
-    asked = answer.asked
-    yield plain(asked.query) + (f"  → {plain(asked.text)}  [{plain(asked.by)}]" if asked.translated else "")
+    query = answer.query
+    yield plain(query.typed) + (f"  → {plain(query.text)}  [{plain(query.translator)}]" if query.translator else "")
     for hit in answer.hits:
         yield f"{hit.rank:>4}  {hit.score:.3f}  {plain(hit.key)}  {plain(hit.shard)}"
         if draw is not None:
@@ -103,9 +104,9 @@ def plain(text: str) -> str:
 
 def page_part(answer: Answer, command: str) -> Part:
     """Show one answer on an HTML page: a grid of thumbnails under the query and the command."""
-    asked = answer.asked
-    steps = [command, *([f"asked as: {asked.text} ({asked.by})"] if asked.translated else [])]
-    return Part(asked.query, steps, [_view(hit) for hit in answer.hits])
+    query = answer.query
+    steps = [command, *([f"translated to: {query.text} ({query.translator})"] if query.translator else [])]
+    return Part(query.typed, steps, [_view(hit) for hit in answer.hits])
 
 
 def _view(hit: Hit) -> View:

@@ -1,4 +1,4 @@
-"""Images between the lines of a terminal that can show them, by the protocols of kitty and of iTerm2."""
+"""Shows images in a terminal, by the protocols of kitty and iTerm2."""
 
 from __future__ import annotations
 
@@ -12,30 +12,33 @@ if TYPE_CHECKING:
 
 KITTY = "kitty"  # https://sw.kovidgoyal.net/kitty/graphics-protocol/
 ITERM = "iterm"  # https://iterm2.com/documentation-images.html
-ROWS = 10  # lines of text that an image is high
-_SIDE = 320  # pixels
-_PIECE = 4096  # bytes of base64 in one escape sequence of kitty's
+ROWS = 10
+"""Height of an image, in lines of text."""
+_SIDE = 320  # most pixels of width and height
+_PIECE = 4096  # bytes of base64 in one escape sequence of kitty's protocol
 
 _BY_PROGRAM = {"ghostty": KITTY, "iTerm.app": ITERM, "WezTerm": ITERM, "mintty": ITERM}
 _BY_TERM = {"xterm-kitty": KITTY, "xterm-ghostty": KITTY}
 
 
 def protocol(environment: Mapping[str, str]) -> str:
-    """``KITTY`` or ``ITERM``, as the environment says of the terminal; "" when it says neither, and inside tmux and
-    screen, which pass no images on."""
+    """The protocol of this terminal by its environment variables, ``KITTY`` or ``ITERM``; "" for neither.
+
+    Always "" inside tmux and screen, which do not pass images on.
+    """
     term = environment.get("TERM", "")
     if environment.get("TMUX") or term.startswith(("screen", "tmux")):
         return ""
     if environment.get("KITTY_WINDOW_ID"):
         return KITTY
     program = environment.get("TERM_PROGRAM", "")
-    if environment.get("LC_TERMINAL") == "iTerm2":  # what it passes on over ssh
+    if environment.get("LC_TERMINAL") == "iTerm2":  # iTerm2 sets it for ssh sessions too
         return ITERM
     return _BY_PROGRAM.get(program) or _BY_TERM.get(term, "")
 
 
 def escape_sequence(image: Image, protocol: str) -> str:
-    """What makes the terminal show the image, ``ROWS`` lines high."""
+    """The escape sequence that shows the image in the terminal, ``ROWS`` lines high."""
     small = image.copy()
     small.thumbnail((_SIDE, _SIDE))
     out = io.BytesIO()
@@ -45,7 +48,7 @@ def escape_sequence(image: Image, protocol: str) -> str:
 
 
 def _kitty(data: str) -> str:
-    """Transmit and display (a=T) a PNG (f=100) in pieces (m=1: more follow); nothing is answered (q=2)."""
+    """Transmit and display (a=T) a PNG (f=100) in pieces (m=1: more follow), without a reply (q=2)."""
     pieces = [data[start : start + _PIECE] for start in range(0, len(data), _PIECE)]
     lines = []
     for number, piece in enumerate(pieces):

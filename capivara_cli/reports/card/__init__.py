@@ -1,18 +1,18 @@
-"""The model card of a run, written from what the run knows about itself.
+"""The model card of a run, written from the files of the run.
 
 Its sections are those of CAPIVARA's own card (arXiv 2310.13683, appendix A.6), after "Model Cards for Model Reporting"
-(Mitchell et al. 2019, arXiv 1810.03993); what a run does not know is not in it.
+(Mitchell et al. 2019, arXiv 1810.03993). It leaves out what these files do not say.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from capivara_cli.costs import ledger
 from capivara_cli.errors import CapivaraError
 from capivara_cli.evaluation.results import EvalResults
+from capivara_cli.models.run_document import RunDocument, trained_languages
 from capivara_cli.models.run_folder import RunDir
 from capivara_cli.reports import eval_results, markdown
 from capivara_cli.reports.card import about_the_results, about_the_run
@@ -27,51 +27,61 @@ FILE = "MODEL_CARD.md"
 def write(folder: Path) -> None:
     """Write the card of a run folder anew from its run.json, eval.json and footprint.json, all or nothing.
 
-    Raises ``CapivaraError`` for a folder without a run that has come to its end, and for a file that is damaged.
+    Raises ``CapivaraError`` for a folder without a finished run, and for a damaged file.
     """
     replace_text(folder / FILE, of_folder(folder))
 
 
+def edited(folder: Path) -> bool:
+    """Whether the run folder has a card that differs from the one that ``write`` would write."""
+    path = folder / FILE
+    return path.is_file() and path.read_bytes() != of_folder(folder).encode()
+
+
 def of_folder(folder: Path, beside: Beside = RUN_FOLDER) -> str:
-    """``model_card`` of a run folder, for what lies ``beside`` the card."""
+    """The card of a run folder. ``beside``: the forms of the model that lie beside the card.
+
+    Raises ``CapivaraError`` as ``write`` does.
+    """
     run = RunDir(folder)
     if "result" not in run.document:
-        raise CapivaraError(f"{folder}: no finished run: there is nothing to write a model card of")
-    return model_card(dict(run.document), read_results(folder), ledger.read(folder), beside)
+        raise CapivaraError(f"{folder}: no finished run, so there is no model card to write")
+    return model_card(run.document, read_results(folder), ledger.read(folder), beside)
 
 
 def read_results(folder: Path) -> EvalResults:
-    """The rows of ``eval.json``, without those of another model that is called as the run is."""
+    """The rows of ``eval.json``, without those of another model with the name of this run."""
     results = eval_results.read(folder)
     others = _others(folder.resolve(), {row.model for row in results.rows})
     return results.where(lambda row: row.model not in others)
 
 
 def _others(folder: Path, models: set[str]) -> set[str]:
-    """The models that are called as a run is, and are not this one: rows name a run by the path it was given by."""
-    alike = {name for name in models if Path(name).name == folder.name}
-    here = {name for name in alike if Path(name).resolve() == folder}
-    return alike - (here or {name for name in alike if "/" in name} or alike)
+    """The models with the name of this run's folder that are not this run. Rows name a run by the path as typed."""
+    namesakes = {name for name in models if Path(name).name == folder.name}
+    own = {name for name in namesakes if Path(name).resolve() == folder}
+    return namesakes - (own or {name for name in namesakes if "/" in name} or namesakes)
 
 
 def model_card(
-    run_document: dict[str, Any],
+    document: RunDocument,
     results: EvalResults | None = None,
     footprint: Sequence[ledger.LedgerRecord] | None = None,
     beside: Beside = RUN_FOLDER,
 ) -> str:
-    """Markdown with the front matter the Hugging Face hub reads.
+    """The card as Markdown, with the front matter that the Hugging Face hub reads.
 
-    From the contents of ``run.json``, ``eval.json`` and ``footprint.json``; nothing in it says where on this machine
-    anything lies.
+    ``document``, ``results`` and ``footprint``: the contents of ``run.json``, ``eval.json`` and ``footprint.json``. The
+    card contains no path of this machine.
     """
-    run, records = public(run_document), public(list(footprint or []))
+    run: RunDocument = public(document)
+    records: list[ledger.LedgerRecord] = public(list(footprint or []))
     shown = EvalResults.from_json(public((results or EvalResults()).to_json()))
     compared = _compared(run["name"], shown)
     own = compared.where(lambda row: row.model == run["name"])
-    # The base of a run on a run is looked up by its path.
-    metadata = front_matter({**run, "base": run_document["base"]}, own, records, library(run, beside))
-    langs = ", ".join(run["request"]["lang"].split(","))
+    # If the base is a run too, its own base is looked up by its path.
+    metadata = front_matter({**run, "base": document["base"]}, own, records, library(run, beside))
+    langs = ", ".join(trained_languages(run["request"]))
     parts = [
         written(metadata),
         f"# {markdown.escaped(run['name'])}: {markdown.escaped(run['base']['identity']['model'])} for {langs}\n",
@@ -82,7 +92,7 @@ def model_card(
 
 
 def _sections(
-    run: dict[str, Any],
+    run: RunDocument,
     own: EvalResults,
     compared: EvalResults,
     records: Sequence[ledger.LedgerRecord],
@@ -111,7 +121,7 @@ def _section(title: str, text: str) -> str:
 
 
 def _compared(name: str, results: EvalResults) -> EvalResults:
-    """The rows of this run, by its name, and of the models it was compared with."""
+    """The rows of this run, under its name, and those of the models it was compared with."""
     named = results.renamed(lambda model: name if Path(model).name == name else model)
     shown = {name} | {row.versus.model for row in named.scored if row.model == name and row.versus}
     return named.where(lambda row: row.model in shown)

@@ -1,15 +1,15 @@
-"""The sections of a model card about what was measured: on which data, with what result, at what cost."""
+"""The sections of a model card about the evaluation: metrics, data, results and cost."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
 
 from capivara_cli import console
 from capivara_cli.costs import ledger
 from capivara_cli.evaluation.evalset import Provenance
 from capivara_cli.evaluation.metric_names import of_metric
 from capivara_cli.evaluation.results import MEAN_RECALL, ClassificationRow, EvalResults, RetrievalRow, ScoredRow
+from capivara_cli.models.run_document import RunDocument, trained_languages
 from capivara_cli.reports import markdown
 from capivara_cli.reports.tables.files import as_markdown
 from capivara_cli.reports.tables.table import place
@@ -18,13 +18,13 @@ _CERTAINTY = (
     "intervals: 95 %, bootstrap over images; comparisons: paired on the same images, p adjusted for their number (Holm)"
 )
 _DISPARITY = (
-    "disparity between languages: range, standard deviation and gap to English of one score (arXiv 2305.03510); less "
+    "disparity between languages: range, standard deviation and gap to English of one score (arXiv 2305.03510); lower "
     "is more equal"
 )
 
 
 def metrics(own: EvalResults) -> str:
-    """What the numbers below mean; of all that ``capivara eval`` measures as long as there are none."""
+    """What each metric in ``own`` means; without results, the metrics that ``capivara eval`` measures."""
     if not own.rows:
         return _listed([of_metric(MEAN_RECALL).meaning, of_metric("accuracy").meaning, _DISPARITY, _CERTAINTY])
     used = dict.fromkeys(row.metric for row in own.scored)
@@ -33,7 +33,7 @@ def metrics(own: EvalResults) -> str:
 
 
 def data(own: EvalResults) -> str:
-    """Every set with split, size, languages, source and licence."""
+    """A line for each evaluation set: split, size, languages, source and licence."""
     found: dict[tuple[str, str, str], list[ScoredRow]] = {}
     for row in own.scored:
         known = row.provenance or Provenance()
@@ -65,24 +65,24 @@ def _authors(row: ScoredRow) -> Iterable[str]:
     return [names] if names else known.captions_by or filter(None, [known.by])
 
 
-def analyses(run: dict[str, Any], compared: EvalResults) -> str:
-    """The tables of eval.json, of this run and of what it was compared with; before that, how to get them."""
+def analyses(run: RunDocument, compared: EvalResults) -> str:
+    """The tables of this run and of the models it was compared with; without results, the command to get them."""
     if compared.rows:
         return as_markdown(compared, level=3)
     source = run["base"]["source"]
     base = source["model"] + (f" --pretrained {source['pretrained']}" if source["pretrained"] else "")
-    langs = ",".join(dict.fromkeys([*run["request"]["lang"].split(","), "en"]))
+    langs = ",".join(dict.fromkeys([*trained_languages(run["request"]), "en"]))
     command = f"capivara eval TARGET THIS_FOLDER --model {base} --lang {langs}"
     return (
         f"Not evaluated yet: {markdown.code(command)} measures this model and its base, and writes the results here. "
-        "TARGET: an eval set (`capivara list evalsets`) or shards with captions that were not trained on."
+        "TARGET is an eval set (`capivara list evalsets`) or shards whose captions were not used for training."
     )
 
 
 def impact(records: Sequence[ledger.LedgerRecord]) -> str:
-    """Energy and CO2e by stage, of all that led to this model and of measuring it."""
+    """Energy and CO2e by stage, from the data to the evaluation."""
     if not records:
-        return "Not measured: the commands were run with `--no-energy`, or their records are not here."
+        return "Not measured: the commands ran with `--no-energy`, or their records are missing."
     stages, total = ledger.sums(ledger.unique(records))
     header = ["stage", "runs", "time", "CPU time", "Wh", "g CO₂e", "power was"]
     rows = [_cost(row) for row in (*stages, total)]

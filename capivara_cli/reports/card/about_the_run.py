@@ -1,12 +1,13 @@
-"""The sections of a model card about what the model is, how it was made, and what to mind."""
+"""The sections of a model card about the model itself: what it is, how it was trained, and its limits."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from capivara_cli import languages
 from capivara_cli.evaluation.results import EvalResults
+from capivara_cli.models.run_document import Data, RunDocument, trained_languages
 from capivara_cli.pipeline.typed import steps_of
 from capivara_cli.reports import markdown
 
@@ -14,7 +15,7 @@ _METHODS = {
     "lora": "the image tower is frozen, low-rank updates of the text tower (LoRA, arXiv 2106.09685) are trained",
     "adapter": "the image tower is frozen, bottleneck adapters in the text tower (arXiv 1902.00751) are trained",
     "compacter": "the image tower is frozen, hypercomplex adapters in the text tower (arXiv 2106.04647) are trained",
-    "soft-prompt": "both towers are frozen, learned vectors before every text (arXiv 2104.08691) are trained",
+    "soft-prompt": "both towers are frozen, vectors that stand before every text (arXiv 2104.08691) are trained",
     "layernorm": "the image tower is frozen, the LayerNorms of the text tower are trained",
     "lit": "the image tower is frozen, the whole text tower is trained (LiT, arXiv 2111.07991)",
     "full": "both towers are trained",
@@ -42,70 +43,72 @@ The method:
 }
 ```
 
-The base model and the data have authors of their own; cite them too."""
+Please also cite the authors of the base model and of the data."""
 
 
-def opening(run: dict[str, Any]) -> str:
-    """What it is, in a sentence."""
+def opening(run: RunDocument) -> str:
+    """What the model is, in one sentence."""
     return (
         "A CLIP model whose text tower was adapted to another language by the CAPIVARA method (arXiv 2310.13683): "
         f"{_METHODS[run['parameters']['method']]}.\n"
     )
 
 
-def details(run: dict[str, Any]) -> str:
-    """The base, what was tuned, and by what."""
+def details(run: RunDocument) -> str:
+    """Languages, base model, tuning method, number of parameters, licence and versions."""
     request, base, parameters = run["request"], run["base"], run["parameters"]
     parts = [f"{count:,} {name}" for name, count in parameters["parts"].items() if count]
     return _listed(
         [
-            f"languages: {_names(_taught(run))}",
+            f"languages: {_names(trained_languages(run['request']))}",
             f"base: {_base(run)}",
             f"image tower: {base['identity']['weights']}, {base['identity']['preprocess']}",
             f"{parameters['method']}: {_settings(request, parameters['targets'])}",
             f"trained: {parameters['trainable']:,} of {parameters['total']:,} parameters "
             f"({parameters['percent']:.2f} %): {', '.join(parts)}",
             f"temperature: logit scale {run['logit_scale']:.4f}",
-            "licence: not chosen yet; that of the base model and those of the data bind whoever chooses one",
+            "licence: not chosen yet; it has to agree with the licences of the base model and of the data",
             f"made with: {', '.join(f'{name} {version}' for name, version in run['versions'].items())}",
         ]
     )
 
 
-def _settings(request: dict[str, Any], targets: list[str]) -> str:
-    """What was chosen of the method's own options."""
+def _settings(request: Mapping[str, Any], targets: Sequence[str]) -> str:
+    """The options of the tuning method."""
     if request["continue_from"]:
-        return f"as in {request['continue_from']}, which it started from"
+        return f"as in {request['continue_from']}, from which training continued"
     return {
         "lora": f"rank {request['lora_r']}, alpha {request['lora_alpha']:g}, dropout {request['lora_dropout']:g}, "
         f"on {', '.join(targets)}",
         "adapter": f"bottleneck of {request['adapter_dim']}",
         "compacter": f"reduction {request['compacter_reduction']}, {request['phm_dim']} Kronecker products",
         "soft-prompt": f"{request['prompt_tokens']} vectors",
-    }.get(request["peft"], "everything in it")
+    }.get(request["peft"], "all of its parameters")
 
 
-def intended_use(run: dict[str, Any]) -> str:
-    """Uses, users, and what it is not for."""
-    named = markdown.escaped(_names(_taught(run)))
+def intended_use(run: RunDocument) -> str:
+    """Primary uses, primary users, and uses that are out of scope."""
+    named = markdown.escaped(_names(trained_languages(run["request"])))
     return f"""\
 - **Primary uses**: finding images by a text in {named} and texts by an image, and zero-shot classification of images
   with class names in {named}; research on vision and language in languages with little data.
-- **Primary users**: people who do research on, or build for, {named}.
-- **Out of scope**: languages that it was neither taught nor evaluated in; surveillance, face recognition and any
-  inference about people; decisions about people; deployment without an evaluation on data of the place and purpose."""
+- **Primary users**: people who do research on {named}, or build tools for its speakers.
+- **Out of scope**: languages in which it was neither trained nor evaluated; surveillance, face recognition and any
+  inference about people; decisions about people; use without an evaluation on data of the place and purpose."""
 
 
-def factors(run: dict[str, Any], own: EvalResults) -> str:
-    """Languages, culture and image domains: what results may depend on."""
+def factors(run: RunDocument, own: EvalResults) -> str:
+    """What results may depend on: languages, culture and kinds of images."""
     evaluated = list(dict.fromkeys(row.lang for row in own.scored if row.lang))
     sets = list(dict.fromkeys(row.set for row in own.scored))
-    kept = run["request"].get("keep_lang", "").split(",") if run["batch"]["kept"] else []
-    lines = [f"taught: {_names(_taught(run))}" + (f"; kept by rehearsal: {_names(kept)}" if kept else "")]
+    request = run["request"]
+    kept = trained_languages(request, "keep_lang") if run["batch"]["kept"] else []
+    trained = f"trained: {_names(trained_languages(request))}"
+    lines = [trained + (f"; kept by rehearsal: {_names(kept)}" if kept else "")]
     lines.append(f"evaluated in: {_names(evaluated) if evaluated else 'no language yet'}")
     lines.append(
-        "culture: images and captions come from where the training data come from; a translated caption speaks another "
-        "language, but of what its source chose to show and to name"
+        "culture: images and captions reflect the places that the training data come from; translating a caption "
+        "changes its language, not what its author chose to describe"
     )
     lines.append(
         "domains of images: those of the base model and of the training data"
@@ -114,53 +117,55 @@ def factors(run: dict[str, Any], own: EvalResults) -> str:
     return _listed(lines)
 
 
-def data(described: dict[str, Any]) -> str:
-    """Images, captions by language, and who wrote them."""
-    captions = [f"{count:,} captions in {language}" for language, count in described["captions"].items()]
-    authors = [f"{count:,} in {language} by {author}" for language, author, count in described["authors"]]
-    held = [f"{described['heldout']:,} images held out for validation"] if described.get("heldout") else []
-    return _listed([f"{described['samples']:,} images", *captions, *authors, *held, described["fingerprint"]])
+def data(trained_on: Data) -> str:
+    """The number of images, captions by language, and captions by author."""
+    captions = [f"{count:,} captions in {language}" for language, count in trained_on["captions"].items()]
+    authors = [f"{count:,} in {language} by {author}" for language, author, count in trained_on["authors"]]
+    held = [f"{trained_on['heldout']:,} images held out for validation"] if trained_on.get("heldout") else []
+    return _listed([f"{trained_on['samples']:,} images", *captions, *authors, *held, trained_on["fingerprint"]])
 
 
-def ethics(run: dict[str, Any]) -> str:
-    """What it inherits, and from whom."""
+def ethics(run: RunDocument) -> str:
+    """The biases it inherits from base model, captioner and translator, and open questions about the data."""
     full = run["parameters"]["method"] == "full"
     lines = [
         f"The image tower {'was trained further from that' if full else 'is that'} of the base model, and the text "
-        "tower started from the base's: their biases about people, places and cultures are inherited; the run did not "
-        "measure them."
+        "tower was trained further from the base model's. The model inherits their biases about people, places and "
+        "cultures, which this run did not measure."
     ]
     steps = {step.get("step") for step in run["history"]}
     if steps & {"caption", "rewrite"}:
         lines.append(
-            "Synthetic captions describe what a captioner saw: its mistakes and stereotypes were learned, too."
+            "Synthetic captions contain mistakes and stereotypes of the captioner, and the model has learned from them."
         )
     if "translate" in steps:
-        lines.append("Translations say what a translator understood: its mistakes and stereotypes were learned, too.")
+        lines.append(
+            "Translations contain mistakes and stereotypes of the translator, and the model has learned from them."
+        )
     lines.append(
-        "Whether people in the images agreed to their use, and what the licences of the data allow, is a question to "
-        "the sources of the data: the run does not know."
+        "Ask the sources of the data whether people in the images agreed to their use, and what the licences allow: "
+        "the run does not record it."
     )
     return _listed(lines)
 
 
-def caveats(run: dict[str, Any]) -> str:
-    """What to do before relying on it."""
+def caveats(run: RunDocument) -> str:
+    """What to do before relying on the model."""
     lines = [
-        "Evaluate on captions that people wrote in the language before relying on the model: captions that a machine "
-        "wrote or translated may resemble those it was taught with.",
-        "Scores hold for the sets above; the interval says what other images of the same kind could change, not what "
-        "another kind of image would.",
+        "Before relying on the model, evaluate it on captions that people wrote in the language: captions that a "
+        "machine wrote or translated may resemble its training data.",
+        "Scores hold for the sets above. Their intervals cover other images of the same kind, but no other kinds of "
+        "images.",
     ]
     if run["parameters"]["method"] == "full":
-        lines.append("Embeddings of images by the base model do not fit: the image tower was trained too.")
+        lines.append("Image embeddings of the base model do not fit this model: its image tower was trained too.")
     else:
-        lines.append("Embeddings of images by the base model stay valid: the image tower is the same.")
+        lines.append("Image embeddings of the base model stay valid: the image tower is the same.")
     return _listed(lines)
 
 
-def procedure(run: dict[str, Any]) -> str:
-    """Steps, objective, schedule, precision, and where the loss went."""
+def procedure(run: RunDocument) -> str:
+    """Steps, objective, learning rates, precision, seed and losses."""
     request, batch, result = run["request"], run["batch"], run["result"]
     kept = f", {batch['kept']} of them in {request['keep_lang']}" if batch["kept"] else ""
     lines = [
@@ -168,29 +173,23 @@ def procedure(run: dict[str, Any]) -> str:
         *(f"{weight:g} · {_TERMS[name]}" for name, weight in run["objective"].items()),
         f"{request['optimizer']}, learning rate {request['lr']:g} to {request['min_lr']:g} (cosine), "
         f"{batch['warmup']} steps of warm-up, weight decay {request['weight_decay']:g}",
-        f"numbers of frozen weights: {batch['precision']}",
+        f"precision of frozen weights: {batch['precision']}",
         f"seed {request['seed']}",
         f"loss: {result['loss_first']:.4f} at the first step, {result['loss_last']:.4f} at the last",
     ]
-    if result.get("val"):
-        lines.append(
-            f"best on what was held out: step {result['best_step']:,}, mean recall {result['val']['mean']:.1f}"
-        )
+    if validation := result.get("val"):
+        lines.append(f"best validation: step {result['best_step']:,}, mean recall {validation['mean']:.1f}")
     return _listed(lines)
 
 
 def history(steps: list[dict[str, Any]]) -> str:
-    """The commands that made the shards, with the options that were not left as they are."""
+    """The commands that made the shards, with the options that differ from the defaults."""
     if not steps:
-        return _listed(["shards that were not made by capivara"])
+        return _listed(["the shards were not made by capivara"])
     return "\n".join(f"- {markdown.code(step)}" for step in steps_of(steps))
 
 
-def _taught(run: dict[str, Any]) -> list[str]:
-    return str(run["request"]["lang"]).split(",")
-
-
-def _base(run: dict[str, Any]) -> str:
+def _base(run: RunDocument) -> str:
     source = run["base"]["source"]
     return f"{source['model']} {source['pretrained']}".rstrip()
 

@@ -1,4 +1,4 @@
-"""The YAML at the top of a model card: what the Hugging Face hub indexes a model by."""
+"""The YAML at the top of a model card, by which the Hugging Face hub indexes a model."""
 
 from __future__ import annotations
 
@@ -11,21 +11,22 @@ from capivara_cli.costs import ledger
 from capivara_cli.evaluation.metric_names import DIRECTIONS, of_metric
 from capivara_cli.evaluation.results import ZERO_SHOT, EvalResults, RetrievalRow, ScoredRow
 from capivara_cli.models.clip_files import DEFAULT_MODEL, DEFAULT_PRETRAINED, DEFAULT_REPO, HUB, MCLIP
+from capivara_cli.models.run_document import RunDocument, trained_languages
 from capivara_cli.models.run_folder import RunDir
 from capivara_cli.reports import markdown
 
 MEASURING = frozenset({"eval", "report"})
-"""What a model costs after it was made."""
+"""Commands whose cost is not part of making a model."""
 
 
 def front_matter(
-    run: dict[str, Any], rows: EvalResults, footprint: Sequence[ledger.LedgerRecord], library: str
+    run: RunDocument, rows: EvalResults, footprint: Sequence[ledger.LedgerRecord], library: str
 ) -> dict[str, Any]:
-    """By the hub's specification of model card metadata; what is not known is left out.
+    """The metadata of a model card, by the hub's specification. Keys without a known value are missing.
 
-    ``rows`` are those of this model alone; ``library`` loads what lies beside the card.
+    ``rows``: the results of this model alone; ``library``: the name of the library that loads the model.
     """
-    langs = run["request"]["lang"].split(",")
+    langs = trained_languages(run["request"])
     base = base_on_hub(run["base"]["source"])
     results = _results(rows)
     found = {
@@ -45,7 +46,7 @@ def front_matter(
 
 
 def written(metadata: dict[str, Any]) -> str:
-    """The block, from ``---`` to ``---``."""
+    """The metadata as YAML between two lines ``---``."""
     from huggingface_hub.utils import yaml_dump
 
     text = yaml_dump(metadata, sort_keys=False, default_flow_style=None, width=1 << 20)
@@ -53,9 +54,9 @@ def written(metadata: dict[str, Any]) -> str:
 
 
 def base_on_hub(source: dict[str, str]) -> str:
-    """ORG/NAME of the base model on the hub; "" for one that is not there, or that is not known."""
+    """ORG/NAME of the base model on the hub; "" if it is not on the hub, or not known."""
     model, pretrained = source["model"], source.get("pretrained", "")
-    if (Path(model) / "run.json").is_file():  # a run on a run: the base of the base
+    if (Path(model) / "run.json").is_file():  # the base is a run: take the base of that
         return base_on_hub(RunDir(Path(model)).document["base"]["source"])
     if model.startswith(HUB):
         return model.removeprefix(HUB)
@@ -69,7 +70,7 @@ def base_on_hub(source: dict[str, str]) -> str:
 
 
 def _by_tag(model: str, pretrained: str) -> str:
-    """Where open_clip's table has the weights of an architecture."""
+    """ORG/NAME of the weights of an architecture, by open_clip's table; "" if they are not on the hub."""
     import open_clip
 
     repo: str = (open_clip.get_pretrained_cfg(model, pretrained) or {}).get("hf_hub", "")
@@ -77,7 +78,7 @@ def _by_tag(model: str, pretrained: str) -> str:
 
 
 def _results(rows: EvalResults) -> list[dict[str, Any]]:
-    """Retrieval and classification as ``results`` of a ``model-index``."""
+    """Retrieval and classification as the ``results`` of a ``model-index``."""
     found = []
     for row in rows.retrieval:
         recalls = [
@@ -98,7 +99,7 @@ def _result(task: str, name: str, row: ScoredRow, metrics: list[dict[str, Any]])
     remarks = [
         "machine-translated" if row.machine_translated else "",
         "queries translated first" if row.queries_by else "",
-        f"asked as “{prompt}”" if prompt else "",
+        f"with the prompt “{prompt}”" if prompt else "",
     ]
     shown = "; ".join(filter(None, remarks))
     dataset = {
@@ -124,26 +125,26 @@ def _metric(kind: str, name: str, value: float) -> dict[str, Any]:
 
 
 def _emissions(footprint: Sequence[ledger.LedgerRecord]) -> dict[str, Any] | None:
-    """Grams of CO2e of all that was done to make the model; measuring it is not part of that."""
+    """Grams of CO2e of all commands that made the model, without those that measure it; None if there is no record."""
     records = [each for each in footprint if each["stage"] not in MEASURING]
     if not records:
         return None
     countries = dict.fromkeys(str(each.get("country") or "world") for each in records)
     hardware = dict.fromkeys(str(each.get("hardware", "unknown")) for each in records)
     known = [name for name in hardware if name != "unknown"]
-    where = "not given; world average of the carbon intensity"
+    unknown = "not given; world average of the carbon intensity"
     found = {
         "emissions": float(f"{sum(each['co2e_g'] for each in records):.4g}"),
         "source": f"capivara footprint: {', '.join(sorted({each['source'] for each in records}))}",
         "training_type": "fine-tuning",
-        "geographical_location": ", ".join(where if name == "world" else name for name in countries),
+        "geographical_location": ", ".join(unknown if name == "world" else name for name in countries),
         "hardware_used": ", ".join(known),
     }
     return {key: value for key, value in found.items() if value != ""}
 
 
 def _flat(value: Any) -> Any:
-    """Texts in one line, without control characters."""
+    """The value with every text in one line, without control characters."""
     if isinstance(value, str):
         return markdown.flat(value)
     if isinstance(value, dict):

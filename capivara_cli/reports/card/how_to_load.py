@@ -1,10 +1,10 @@
-"""How what lies beside a model card is loaded: a run folder, or a repository of the Hugging Face hub."""
+"""The section of a model card that says how to load the model, from a run folder or from the Hugging Face hub."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
+from capivara_cli.models.run_document import RunDocument
 from capivara_cli.reports import markdown
 
 PEFT_METHODS = ("lora", "layernorm")
@@ -14,8 +14,10 @@ UNMERGEABLE = ("adapter", "compacter", "soft-prompt")
 
 @dataclass(frozen=True)
 class Beside:
-    """What lies beside a card: ``forms`` of the model (open-clip, peft, hf), none in a run folder; ``repo``, its name
-    on the hub."""
+    """What lies beside a card: the ``forms`` of the model (open-clip, peft, hf), none in a run folder.
+
+    ``repo``: the name of the repository on the hub.
+    """
 
     forms: tuple[str, ...] = ()
     repo: str = "ORG/NAME"
@@ -24,8 +26,8 @@ class Beside:
 RUN_FOLDER = Beside()
 
 
-def library(run: dict[str, Any], beside: Beside) -> str:
-    """The library that the hub shows the model under."""
+def library(run: RunDocument, beside: Beside) -> str:
+    """The library under which the hub lists the model."""
     if "open-clip" in beside.forms:
         return "open_clip"
     if "hf" in beside.forms:
@@ -33,29 +35,29 @@ def library(run: dict[str, Any], beside: Beside) -> str:
     return "peft" if run["parameters"]["method"] in PEFT_METHODS else "open_clip"
 
 
-def loading(run: dict[str, Any], beside: Beside) -> str:
-    """The ways to load what there is, and what has to be minded."""
+def loading(run: RunDocument, beside: Beside) -> str:
+    """How to load each form of the model, and whether queries have to be translated first."""
     ways = [_FORMS[form](run, beside) for form in beside.forms] if beside.forms else _of_run(run)
     if run.get("translate_queries"):
         ways.append(
-            f"Queries have to be translated into {markdown.escaped(run['translate_queries'])} first: it was trained on "
-            "such."
+            f"Translate queries into {markdown.escaped(run['translate_queries'])} first: the model was trained on "
+            "translated queries."
         )
     return "\n\n".join(ways)
 
 
-def _base(run: dict[str, Any]) -> str:
+def _base(run: RunDocument) -> str:
     source = run["base"]["source"]
     return f"{source['model']} {source['pretrained']}".rstrip()
 
 
-def _of_run(run: dict[str, Any]) -> list[str]:
+def _of_run(run: RunDocument) -> list[str]:
     method = run["parameters"]["method"]
     ways = ["- capivara: `capivara eval THIS_FOLDER SHARDS`"]
     if method in PEFT_METHODS:
         ways.append(
             f"- peft, on open_clip's {markdown.escaped(_base(run))}: "
-            "`model.text = PeftModel.from_pretrained(model.text, 'THIS_FOLDER/adapter')`, and set `model.logit_scale` "
+            "`model.text = PeftModel.from_pretrained(model.text, 'THIS_FOLDER/adapter')`, then set `model.logit_scale` "
             "to the value above"
         )
     if method not in UNMERGEABLE:
@@ -67,9 +69,9 @@ def _of_run(run: dict[str, Any]) -> list[str]:
     return ["\n".join(ways)]
 
 
-def _open_clip(run: dict[str, Any], beside: Beside) -> str:
+def _open_clip(run: RunDocument, beside: Beside) -> str:
     return f"""\
-With open_clip, the weights merged; capivara takes the same name as `--model`:
+With open_clip, adapter merged into the weights; for capivara, give the same name to `--model`:
 
 ```python
 import open_clip
@@ -81,7 +83,7 @@ images = model.encode_image(preprocess(image)[None], normalize=True)
 ```"""
 
 
-def _hf(run: dict[str, Any], beside: Beside) -> str:
+def _hf(run: RunDocument, beside: Beside) -> str:
     return f"""\
 With sentence-transformers and transformers:
 
@@ -98,7 +100,7 @@ images = tower(**processor(image, return_tensors="pt")).image_embeds  # not norm
 ```"""
 
 
-def _peft(run: dict[str, Any], beside: Beside) -> str:
+def _peft(run: RunDocument, beside: Beside) -> str:
     return f"""\
 The adapter alone, with peft, on open_clip's {markdown.escaped(_base(run))} as `model`:
 

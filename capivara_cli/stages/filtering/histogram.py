@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from capivara_cli import console
+
 PER_BIN = 200
 """Scores are multiples of 0.0001, and a bin has 200 of them, so bins are exact."""
 _NAME = "score from "
-_BARS = "▁▂▃▄▅▆▇█"
 
 
 def bin_of(score: float) -> str:
@@ -55,9 +56,12 @@ def sparkline(histogram: dict[str, int]) -> str:
     """
     lows = [round(float(low) * 50) for low in histogram]
     counts = dict(zip(lows, histogram.values(), strict=True))
-    bars = "".join(_bar(counts.get(low, 0), max(counts.values())) for low in range(min(lows), max(lows) + 1))
+    bars = console.sparkline(
+        _height(counts.get(low, 0), max(counts.values())) for low in range(min(lows), max(lows) + 1)
+    )
     return f"scores {min(lows) / 50:.2f} {bars} {(max(lows) + 1) / 50:.2f}"
 
 
-def _bar(count: int, most: int) -> str:
-    return _BARS[-(-count * len(_BARS) // most) - 1] if count else " "
+def _height(count: int, most: int) -> float | None:
+    """Rounded up to eighths of ``most``, so that a bin with one score is not lower than the lowest bar; None for 0."""
+    return (-(-count * 8 // most) - 1) / 7 if count else None

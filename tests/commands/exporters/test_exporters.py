@@ -27,6 +27,7 @@ from capivara_cli.models.clip import load_clip
 from capivara_cli.models.run_folder import RunDir
 from capivara_cli.pipeline.env import Env
 from capivara_cli.pipeline.options import Settings, build
+from capivara_cli.reports import card
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -103,7 +104,7 @@ def test_nothing_is_overwritten_and_nothing_is_left_half_done(
 ) -> None:
     target = tmp_path / "out" / "exported"
     target.mkdir(parents=True)
-    with pytest.raises(CapivaraError, match="exported: exists"):
+    with pytest.raises(CapivaraError, match="exported: exists already"):
         write(a_run, target)
     target.rmdir()
 
@@ -129,8 +130,24 @@ def test_the_older_to_names_the_folder_too(a_run: Path, tmp_path: Path) -> None:
     assert {"adapter_config.json", "adapter_model.safetensors"} <= {*old}
 
 
+def test_an_edited_card_is_not_lost_without_a_word(
+    a_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    card.write(a_run)
+    write(a_run, tmp_path / "one", "peft")
+    assert "has been edited" not in capsys.readouterr().err
+    with (a_run / card.FILE).open("a") as file:
+        file.write("\nAsk me first.\n")
+    write(a_run, tmp_path / "two", "peft")
+    warning = (
+        f"warning: {a_run}/MODEL_CARD.md has been edited: {tmp_path}/two/README.md is a new card without the edits\n"
+    )
+    assert warning in capsys.readouterr().err
+    assert "Ask me first" not in (tmp_path / "two" / "README.md").read_text()
+
+
 def test_only_a_finished_run_is_exported(a_run: Path, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="one run and --out are needed"):
+    with pytest.raises(UsageError, match="export needs one run and --out"):
         export.run([], Options(to="x"), Env(Settings(), "export"))
     with pytest.raises(CapivaraError, match=r"no run.json: not a run folder"):
         write(tmp_path, tmp_path / "x")
@@ -347,9 +364,9 @@ def test_an_adapter_that_cannot_be_merged_is_not_for_the_hub(
     ("options", "message"),
     [
         ({"hf": "a", "to": "b"}, "--to and --hf both name the folder"),
-        ({"to": "b", "repo": "me/x"}, "--repo is the name on the hub"),
+        ({"to": "b", "repo": "me/x"}, "--repo only goes with --hf"),
         ({"hf": "a", "repo": "x"}, "--repo x: a name on the hub is ORG/NAME"),
-        ({}, "one run and --out are needed"),
+        ({}, "export needs one run and --out"),
     ],
 )
 def test_options_that_do_not_go_together(options: dict[str, str], message: str) -> None:

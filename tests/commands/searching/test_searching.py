@@ -88,7 +88,7 @@ def test_more_wanted_than_there_are_and_nothing_but_ties() -> None:
 
 
 def test_vectors_of_another_model_are_refused() -> None:
-    with pytest.raises(CapivaraError, match="of the images have 8 numbers, that of the query 6"):
+    with pytest.raises(CapivaraError, match="of the images have 8 numbers, that of the query has 6"):
         exact.best(units(3, 8, 0), units(1, 6, 0), 1)
     with pytest.raises(CapivaraError, match="not finite"):
         exact.best(units(3, 8, 0), np.full((1, 8), np.nan, np.float32), 1)

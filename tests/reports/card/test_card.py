@@ -154,7 +154,7 @@ def test_sections_are_the_papers_and_filled() -> None:
     ]  # fmt: skip
     assert "- trained: 10 of 1,000 parameters (1.00 %): 10 in lora\n" in part(card, "Model details")
     assert part(card, "Factors").splitlines()[:2] == [
-        "- taught: Portuguese (pt); kept by rehearsal: English (en)",
+        "- trained: Portuguese (pt); kept by rehearsal: English (en)",
         "- evaluated in: Portuguese (pt)",
     ]
     assert part(card, "Evaluation data") == (
@@ -170,7 +170,7 @@ def test_sections_are_the_papers_and_filled() -> None:
     assert "| Portuguese (pt) | pt | 30.1 | 30.1 | **60.1** | 59.1–61.1 | +20.0\\*\\* |\n" in analyses
     assert "| Portuguese (pt) (MT) | pt | 40.0 | 70.0 | 41.2 | 40.0–42.0 |\n" in analyses
     assert "| pt | 60.0 | 4.0 | 2.0 | pt | 4.0 |" in analyses and "other" not in analyses
-    assert "Translations say" in part(card, "Ethical considerations")
+    assert "Translations contain mistakes" in part(card, "Ethical considerations")
     assert "Synthetic" not in part(card, "Ethical considerations")
     assert "- 60 steps of 16 pairs, 3 of them in en\n" in part(card, "Training procedure")
     assert part(card, "How the data was made") == "- `pack --images photos`\n- `translate`"
@@ -213,6 +213,14 @@ def test_languages_with_a_script_keep_their_code_where_the_hub_has_a_place_for_i
     run["request"]["lang"] = "sr-Latn,sr,no"
     metadata = front(model_card(run))
     assert (metadata["language"], metadata["language_bcp47"]) == (["sr", "no"], ["sr-Latn", "sr", "no"])
+
+
+def test_a_language_given_by_its_name_is_a_code_in_the_card() -> None:
+    run = copy.deepcopy(RUN)
+    run["request"]["lang"] = "Portuguese, xh,pt"
+    card = model_card(run)
+    assert front(card)["language"] == ["pt", "xh"]
+    assert "# pt: xlm-roberta-base-ViT-B-32 for pt, xh\n" in card
 
 
 def test_a_run_of_the_same_name_in_another_folder_is_another_model(tmp_path: Path) -> None:
@@ -279,7 +287,7 @@ def test_how_to_load_is_about_what_lies_beside() -> None:
     assert 'snapshot_download("me/clip-pt")' in loading and "THIS_FOLDER" not in loading
     assert front(model_card(RUN, beside=Beside(("hf",))))["library_name"] == "sentence-transformers"
     asked = part(model_card({**RUN, "translate_queries": "en"}), "How to load it")
-    assert "Queries have to be translated into en first" in asked
+    assert "Translate queries into en first" in asked
 
 
 @pytest.mark.parametrize(

@@ -377,7 +377,7 @@ def test_out_names_the_file_and_the_summary_tells_it(run: Path, capsys: pytest.C
 
 
 def test_what_is_no_finished_run_is_refused(page: Page) -> None:
-    with pytest.raises(UsageError, match="report: of which run"):
+    with pytest.raises(UsageError, match="report: which run"):
         written()
     with pytest.raises(CapivaraError, match=r"runs/none: no run\.json"):
         written(Path("runs/none"))
