@@ -75,7 +75,7 @@ def said(case: Any, text: str) -> Iterator[str]:
     for line in text[first : len(text) if last < 0 else last].splitlines():
         line = re.sub(r"(dropped \d+(?: \(.*?\))?);.*", r"\1", line)
         line = re.sub(r"/\S+/work/", "", line)
-        line = re.sub(r"\d[\d.,]*(?:e-\d+)? ?(ms|MB|GB|Wh|g CO2e|s)\b", r"… \1", line)
+        line = re.sub(r"\d[\d.,]*(?:e-\d+)? ?(ms|kB|MB|GB|Wh|g CO2e|s)\b", r"… \1", line)
         yield line if len(line) <= _LONGEST else f"{line[:_LONGEST]}…"
 
 
