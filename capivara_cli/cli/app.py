@@ -33,6 +33,7 @@ BUG = 70
 INTERRUPTED = 130
 CLOSED_PIPE = 141
 TERMINATED = 143
+_CONTEXT: dict[str, Any] = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
 _OUT_OF_SPACE = "free some space and run the same command again: finished work is kept"
 _HINTS: dict[type[BaseException], str] = {
     NotADirectoryError: "there is a file where a folder is needed: name another one",
@@ -60,7 +61,22 @@ def main(arguments: list[str]) -> None:
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")  # torch's large tensors in huge pages: 5 % of a training step
     atexit.register(_end)  # registered first, so it runs last
-    sys.exit(guarded(lambda: application(arguments[0])(_for_typer(arguments), prog_name="capivara")))
+    sys.exit(guarded(lambda: _typer(arguments)))
+
+
+def _typer(arguments: list[str]) -> None:
+    """Let Typer parse a command line and call its command.
+
+    A command's help alone is not parsed: to parse even ``--help``, Typer imports pydantic, half of the time of a help.
+    """
+    app = application(arguments[0])
+    if arguments[1:] in (["--help"], ["-h"]) and arguments[0] in command_names():
+        group = typer.main.get_command(app)
+        parent = typer.Context(group, info_name="capivara", **_CONTEXT)
+        command = group.get_command(parent, arguments[0])
+        typer.echo(command.get_help(typer.Context(command, info_name=arguments[0], parent=parent)))
+    else:
+        app(_for_typer(arguments), prog_name="capivara")
 
 
 def _for_typer(arguments: list[str]) -> list[str]:
@@ -97,7 +113,7 @@ def application(name: str) -> typer.Typer:
         add_completion=False,
         rich_markup_mode=None,
         pretty_exceptions_enable=False,
-        context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+        context_settings=_CONTEXT,
     )
     app.callback()(lambda: None)
     app.command(name, help=_help(name))(with_version(_function(load_command(name))))

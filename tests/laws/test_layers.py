@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 from support.made import ROOT
 
+from capivara_cli.registry import command_names
+
 PACKAGE = ROOT / "capivara_cli"
 ORDER = [
     "__init__", "errors urls", "console registry toy", "storage", "languages", "shards", "costs", "pipeline", "models",
@@ -160,3 +162,18 @@ def test_the_program_starts_without_anything_heavy() -> None:
     code = "import sys, capivara_cli.cli.app; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     assert HEAVY & set(loaded) == set()
+
+
+def test_the_help_of_every_command_imports_nothing_heavy() -> None:
+    code = """
+import contextlib, sys
+from capivara_cli.cli.app import main
+for name in sys.argv[1:]:
+    with contextlib.suppress(SystemExit):
+        main([name, "--help"])
+print(*sys.modules, file=sys.stderr)"""
+    names = sorted(command_names())
+    done = subprocess.run([sys.executable, "-c", code, *names], capture_output=True, text=True, check=True)
+    for name in names:
+        assert f"Usage: capivara {name} " in done.stdout
+    assert (HEAVY | {"pydantic"}) & set(done.stderr.split()) == set()
