@@ -16,6 +16,7 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # or every command that a test starts would compile the package
 if "PYTEST_XDIST_WORKER" not in os.environ:  # the workers inherit it
     os.environ["CAPIVARA_CACHE"] = tempfile.mkdtemp(prefix="capivara-tests-")
+    os.environ["TORCHINDUCTOR_CACHE_DIR"] = f"{os.environ['CAPIVARA_CACHE']}/inductor"  # or torch sets it on import
 
 from support import warm
 from support.made import shard_bytes
@@ -30,6 +31,14 @@ def pytest_configure() -> None:
     """Ctrl-C reaches what the tests start, also where a shell has started these in the background, which ignores it."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _commands_stay_warm() -> Iterator[None]:
+    """No test and no import leaves a variable behind with which the warm server refuses every later command."""
+    before = warm.read_on_import(os.environb)
+    yield
+    assert warm.read_on_import(os.environb) == before
 
 
 @pytest.fixture

@@ -71,7 +71,7 @@ def _typer(arguments: list[str]) -> None:
     """
     app = application(arguments[0])
     if arguments[1:] in (["--help"], ["-h"]) and arguments[0] in command_names():
-        group = typer.main.get_command(app)
+        group: Any = typer.main.get_command(app)
         parent = typer.Context(group, info_name="capivara", **_CONTEXT)
         command = group.get_command(parent, arguments[0])
         typer.echo(command.get_help(typer.Context(command, info_name=arguments[0], parent=parent)))

@@ -19,6 +19,7 @@ import signal
 import socket
 import sys
 import time
+from collections.abc import Mapping
 
 FRESH = [sys.executable, "-m", "capivara_cli"]
 CAPIVARA = [sys.executable, "-I", "-S", os.path.abspath(__file__)]
@@ -116,7 +117,7 @@ def serve(place: str) -> None:
     import selectors
 
     sys.path[0] = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-    started_with = _on_import(dict(os.environb))  # libraries add to it
+    started_with = read_on_import(os.environb)  # libraries add to it
     _import()
     gc.freeze()
     owner = int(os.environ[OWNER])
@@ -181,7 +182,7 @@ def _begun(connection: socket.socket, started_with: dict[bytes, bytes], others: 
         connection.close()
         return 0
     child = 0
-    if _on_import(request[2]) == started_with:
+    if read_on_import(request[2]) == started_with:
         child = os.fork()
         if not child:
             for each in (connection, *others):
@@ -195,7 +196,8 @@ def _begun(connection: socket.socket, started_with: dict[bytes, bytes], others: 
     return child
 
 
-def _on_import(environment: dict[bytes, bytes]) -> dict[bytes, bytes]:
+def read_on_import(environment: Mapping[bytes, bytes]) -> dict[bytes, bytes]:
+    """The variables that libraries read on import: a command with others than the server's is not run by it."""
     names = tuple(os.fsencode(name) for name in READ_ON_IMPORT)
     return {name: value for name, value in environment.items() if name.startswith(names) and name != b"HF_TOKEN"}
 
