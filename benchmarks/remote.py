@@ -16,7 +16,7 @@ from pathlib import Path
 
 import httpx
 
-from capivara_cli.shards.archive import ShardReader, ShardWriter, reading
+from capivara_cli.shards.archive import ShardReader, ShardWriter, open_shard
 from capivara_cli.shards.sample import Sample
 
 PIECE = 1 << 18
@@ -64,7 +64,7 @@ def work() -> None:
 
 
 def ours(url: str) -> None:
-    with reading(url) as reader:
+    with open_shard(url) as reader:
         for _ in reader:
             work()
 
@@ -80,7 +80,7 @@ def downloaded_first(url: str) -> None:
 
 
 def bytes_only(url: str) -> None:
-    with reading(url) as reader:
+    with open_shard(url) as reader:
         for _ in reader:
             pass
 

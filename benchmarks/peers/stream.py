@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from benchmarks.peers.results import Found, Row, Setup
-from capivara_cli.shards.archive import ShardWriter, reading
+from capivara_cli.shards.archive import ShardWriter, open_shard
 from capivara_cli.shards.sample import Sample
 
 TITLE = "Reading and writing shards"
@@ -44,7 +44,7 @@ def make(path: Path, count: int) -> None:
 
 
 def ours(source: Path, target: Path) -> None:
-    with reading(str(source)) as reader, open(target, "wb", buffering=1 << 20) as out:
+    with open_shard(str(source)) as reader, open(target, "wb", buffering=1 << 20) as out:
         writer = ShardWriter(out, reader.history)
         for sample in reader:
             writer.write(sample)

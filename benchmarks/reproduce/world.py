@@ -18,7 +18,7 @@ from benchmarks.reproduce import towers
 from benchmarks.reproduce.plan import LANGUAGES, PREFIXES, Captions
 from capivara_cli.cli.perform import Performer
 from capivara_cli.pipeline.options import Settings
-from capivara_cli.shards.archive import ShardWriter, reading
+from capivara_cli.shards.archive import ShardWriter, open_shard
 from capivara_cli.shards.embedding import with_embedding
 from capivara_cli.shards.inputs import find_shards
 from capivara_cli.shards.sample import Caption, Sample, encode_json
@@ -143,7 +143,7 @@ def _write(folder: Path, samples: Iterable[Sample]) -> None:
 
 def _read(folder: Path) -> Iterable[Sample]:
     for shard in find_shards([str(folder)]):
-        with reading(shard) as samples:
+        with open_shard(shard) as samples:
             yield from samples
 
 

@@ -26,7 +26,7 @@ from capivara_cli.pipeline.command import Command, Invocation
 from capivara_cli.pipeline.options import Settings, opt
 from capivara_cli.pipeline.stage import Stage
 from capivara_cli.registry import command_names, docstring, load_command
-from capivara_cli.storage.files import FULL
+from capivara_cli.storage.files import DISK_FULL
 from capivara_cli.urls import without_secrets
 
 BUG = 70
@@ -181,7 +181,7 @@ def guarded(work: Callable[[], Any]) -> int:
         return CLOSED_PIPE  # the reader of our output has stopped reading
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
-        hint = _OUT_OF_SPACE if error.errno in FULL else _HINTS.get(type(error), "")
+        hint = _OUT_OF_SPACE if error.errno in DISK_FULL else _HINTS.get(type(error), "")
         console.error(f"{where}{error.strerror or error}", hint)
         return 1
     except Exception:  # noqa: BLE001  a bug: its traceback is shown, and it has its own exit code

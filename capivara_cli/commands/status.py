@@ -17,7 +17,7 @@ from capivara_cli.errors import CapivaraError, UsageError
 from capivara_cli.pipeline.command import command
 from capivara_cli.pipeline.env import Env
 from capivara_cli.shards.manifest import MANIFEST, Manifest, ShardEntry
-from capivara_cli.storage.claims import ClaimSeen, clock, look
+from capivara_cli.storage.claims import FoundClaim, clock, read_claim
 
 _LATELY = 50
 """The rate is computed over this many shards: the last that were finished."""
@@ -68,12 +68,12 @@ def _status(folder: Path) -> dict[str, Any]:
     }
 
 
-def _claims(folder: Path) -> list[ClaimSeen]:
+def _claims(folder: Path) -> list[FoundClaim]:
     paths = [*sorted(folder.glob(".*.claim")), *sorted(folder.glob(".corpus-*/.*.claim"))]
-    return [seen for path in paths if (seen := look(path)) is not None]
+    return [seen for path in paths if (seen := read_claim(path)) is not None]
 
 
-def _claim(seen: ClaimSeen) -> dict[str, Any]:
+def _claim(seen: FoundClaim) -> dict[str, Any]:
     """A claim as JSON; an unreadable claim names no process."""
     holder = seen.holder
     return {

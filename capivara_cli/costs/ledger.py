@@ -16,7 +16,7 @@ from capivara_cli.costs.footprint import Footprint
 from capivara_cli.costs.per_step import StepCost
 from capivara_cli.errors import CapivaraError
 from capivara_cli.storage.claims import Claims
-from capivara_cli.storage.files import naming, replace_text
+from capivara_cli.storage.files import named_in_errors, replace_text
 from capivara_cli.urls import is_url
 
 FOLDER_LEDGER = "footprint.jsonl"
@@ -168,7 +168,7 @@ def _keep(summary: dict[str, Any], before: list[LedgerRecord], own: list[LedgerR
         from capivara_cli.storage.remote import upload
 
         place = remote_inputs.child(out, FOLDER_LEDGER)
-        there = _records(remote_inputs.text_of(place), place)
+        there = _records(remote_inputs.read_text(place), place)
         upload.put_bytes(place, "".join(map(_line, unique([*before, *there, *own]))).encode())
     elif out == "-" and data is not None:
         pipe_relay.hand_on("".join(map(_line, unique([*before, *own]))), data.fileno())
@@ -197,7 +197,7 @@ def _text(records: list[LedgerRecord], name: str) -> str:
 
 def _append(path: str, lines: str) -> None:
     """Append lines in one write: other commands append to the file at the same time."""
-    with naming(Path(path)):
+    with named_in_errors(Path(path)):
         descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
         try:
             os.write(descriptor, lines.encode())

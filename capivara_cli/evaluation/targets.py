@@ -15,7 +15,7 @@ from capivara_cli.evaluation.translations import Translation
 from capivara_cli.languages import code_of
 from capivara_cli.pipeline import source
 from capivara_cli.pipeline.env import Env
-from capivara_cli.shards.archive import reading
+from capivara_cli.shards.archive import open_shard
 from capivara_cli.shards.sample import Sample
 from capivara_cli.urls import public_url
 
@@ -225,7 +225,7 @@ def _count_languages(shards: Sequence[str]) -> Counter[str]:
     """Captions by language, read without the images: this takes seconds, embedding the images takes minutes."""
     counts: Counter[str] = Counter()
     for shard in shards:
-        with reading(shard) as reader:
+        with open_shard(shard) as reader:
             for sample in reader:
                 try:
                     counts.update(code_of(caption.lang) for caption in sample.captions if caption.text.strip())

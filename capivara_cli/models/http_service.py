@@ -98,7 +98,7 @@ class Endpoint:
 
         caught = (httpx.TransportError, HttpStatus)
         retry = Retry(shown, lambda: caught, why, tries=self.tries, longest=LONGEST_PAUSE, pause=self._given_up.wait)
-        return self._understood(shown, retry.over(asked))
+        return self._understood(shown, retry.call(asked))
 
     def _understood(self, url: str, answer: Any) -> Any:
         status = answer.status_code

@@ -55,7 +55,7 @@ def folder(need: Need) -> Path:
     if (problem := _unreachable(constants.ENDPOINT)) is not None:
         raise _missing(need, f"{constants.ENDPOINT} cannot be reached: {problem}")
     try:
-        return _retry(need).over(lambda: _download(need))
+        return _retry(need).call(lambda: _download(need))
     except GivenUp as error:
         raise _missing(need, error.message) from error
 
@@ -68,12 +68,12 @@ def _download(need: Need) -> Path:
 
 def _retry(need: Need) -> Retry:
     """For a connection that breaks during a download, which ``huggingface_hub`` resumes when it is called again."""
-    from capivara_cli.storage.remote.filesystems import is_final, trouble, why
+    from capivara_cli.storage.remote.filesystems import error_line, is_final, network_errors
 
     def final(error: BaseException) -> CapivaraError | None:  # no such repository, no permission, no space
         return _missing(need, str(error).splitlines()[0]) if is_final(error) else None
 
-    return Retry(need.repo, trouble, why, final)
+    return Retry(need.repo, network_errors, error_line, final)
 
 
 def is_here(repo: str) -> bool:

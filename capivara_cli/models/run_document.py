@@ -9,6 +9,7 @@ from typing import Any, TypedDict
 
 from capivara_cli import languages
 from capivara_cli.errors import CapivaraError
+from capivara_cli.shards.history import History
 
 
 class Base(TypedDict):
@@ -84,7 +85,7 @@ class RunDocument(TypedDict, total=False):
     data: Data
     batch: Batch
     objective: dict[str, float]
-    history: list[dict[str, Any]]
+    history: History
     versions: dict[str, str]
     step: int
     finished: bool

@@ -7,7 +7,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from capivara_cli.pipeline.chain import Chain
 from capivara_cli.shards.manifest import Identity
@@ -58,8 +58,8 @@ def input_identities(shards: Sequence[str]) -> list[Identity]:
 def input_identity(shard: str) -> Identity:
     """The name of a shard with its size, and its time or tag. Raises for a shard that is not there."""
     if is_url(shard):
-        from capivara_cli.storage.remote.read import identity_of
+        from capivara_cli.shards.remote_inputs import identity_of
 
-        return cast("Identity", identity_of(shard))
+        return identity_of(shard)
     info = Path(shard).stat()
     return {"name": Path(shard).name, "size": info.st_size, "mtime_ns": info.st_mtime_ns}

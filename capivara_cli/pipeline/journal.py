@@ -7,7 +7,7 @@ from collections import deque
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from capivara_cli.storage.files import naming, replacing
+from capivara_cli.storage.files import named_in_errors, replacing
 
 Results = list[Any]
 
@@ -58,7 +58,7 @@ class Journal:
 
     def keep(self, step: int, keys: list[str], results: Results) -> None:
         """Write the results of a batch, which have to be JSON. Not synced: a power cut may cost more than a kill."""
-        with naming(self.path):
+        with named_in_errors(self.path):
             if self._out is None:
                 self._out = self._opened()
             self._out.write(json.dumps([step, keys, results]).encode() + b"\n")

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from capivara_cli.storage import claims
-from capivara_cli.storage.claims import STALE, claim_of, look, remove_stale
+from capivara_cli.storage.claims import STALE, claim_path, read_claim, remove_stale
 
 
 def remove(folder: Path, is_done: Callable[[str], bool], final: bool, beside: Sequence[Path] = ()) -> None:
@@ -21,9 +21,9 @@ def remove(folder: Path, is_done: Callable[[str], bool], final: bool, beside: Se
         for path in list(place.glob(".*")) if place.is_dir() else []:
             target, dot, kind = path.name[1:].rpartition(".")
             if ".partial-" in path.name:
-                _remove_partial(path, claim_of(folder / path.name[1:].rpartition(".partial-")[0]), final)
+                _remove_partial(path, claim_path(folder / path.name[1:].rpartition(".partial-")[0]), final)
             elif place is folder and dot and kind == "claim" and is_done(target):
-                if (seen := look(path)) is not None and seen.stale:
+                if (seen := read_claim(path)) is not None and seen.stale:
                     remove_stale(seen)
             elif place is folder and dot and kind == "journal" and is_done(target):
                 path.unlink(missing_ok=True)
@@ -32,11 +32,11 @@ def remove(folder: Path, is_done: Callable[[str], bool], final: bool, beside: Se
 def _remove_partial(partial: Path, claim: Path, final: bool) -> None:
     """Remove a temporary when its process is dead or, on another machine, has no claim on the file and is silent."""
     host, _, process = partial.name.rpartition(".partial-")[2].rpartition("-")[0].rpartition("-")
-    seen = look(claim)
+    seen = read_claim(claim)
     if seen and not seen.stale and seen.holder and seen.holder.name == f"{host}:{process}":
         return
     if host == claims.host() and process.isdigit():
-        gone = not claims.started(int(process))
+        gone = not claims.start_time(int(process))
     else:
         gone = final or time.time() - _modified(partial) > STALE
     if gone and partial.is_dir():

@@ -29,7 +29,7 @@ class LocalStore:
         self._logs: list[Path] = []
 
     def child(self, name: str, file: str = MANIFEST) -> LocalStore:
-        return LocalStore(self.workshop / name, self.claims.who, file)
+        return LocalStore(self.workshop / name, self.claims.claimant, file)
 
     def place(self, name: str) -> str:
         return str(self.workshop / name)
@@ -63,7 +63,7 @@ class LocalStore:
 
     def record(self, entry: ShardEntry) -> None:
         if self._log is None:
-            holder = Holder.here(self.claims.who.command)
+            holder = Holder.here(self.claims.claimant.command)
             name = f".{self._file}.log-{holder.host}-{holder.pid}-{os.urandom(3).hex()}"
             self._log = self.workshop / name
             self._log.write_text(json.dumps({"writer": asdict(holder)}) + "\n", "utf-8")
@@ -116,4 +116,4 @@ def _is_dead(log: Path) -> bool:
     except (OSError, ValueError):
         return False
     holder = Holder.parse(json.dumps(writer).encode())
-    return holder is not None and holder.local and claims.started(holder.pid) != holder.started
+    return holder is not None and holder.local and claims.start_time(holder.pid) != holder.started

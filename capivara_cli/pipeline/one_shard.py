@@ -10,7 +10,7 @@ from capivara_cli.pipeline.chain import Chain
 from capivara_cli.pipeline.env import Tally
 from capivara_cli.pipeline.source import counted
 from capivara_cli.pipeline.stage import Arrays
-from capivara_cli.shards.archive import ShardWriter, reading
+from capivara_cli.shards.archive import ShardWriter, open_shard
 from capivara_cli.storage.claims import Claim
 from capivara_cli.storage.files import replacing
 
@@ -31,9 +31,9 @@ def one_shard(
 ) -> WrittenShard:
     """Run a shard through the steps into ``target``, which appears when it is whole and still claimed.
 
-    ``known`` is for a first step that has seen all samples. Raises ``Lost`` when another process has taken the claim.
+    ``known`` is for a first step that has seen all samples. Raises ``LostClaim`` if another process took the claim.
     """
-    with reading(shard) as reader, keeping_rejects(chain, target.name), replacing(target) as out:
+    with open_shard(shard) as reader, keeping_rejects(chain, target.name), replacing(target) as out:
         writer = ShardWriter(out, reader.history + chain.described)
         for sample in chain.over(counted(reader, chain.envs[0]), known):
             writer.write(sample)

@@ -15,7 +15,7 @@ from capivara_cli.errors import CapivaraError
 from capivara_cli.pipeline import journal, leftovers
 from capivara_cli.shards.history import History
 from capivara_cli.shards.manifest import MANIFEST, Identity, Manifest, ShardEntry
-from capivara_cli.storage.claims import Claim, Claims, Lost
+from capivara_cli.storage.claims import Claim, Claims, LostClaim
 from capivara_cli.urls import base_name, public_url
 
 _POLL = (0.02, 2.0)  # s: between two looks at the work of others, at first and at most
@@ -215,7 +215,7 @@ class OutputFolder:
                 return False
             try:
                 done = make(index, claim)
-            except Lost:
+            except LostClaim:
                 return False
             except FileNotFoundError:
                 if claim.held():

@@ -23,7 +23,7 @@ from capivara_cli.pipeline.journal import Journal
 from capivara_cli.pipeline.one_shard import Known, one_shard
 from capivara_cli.pipeline.output_folder import Contents, Done, Make, OutputFolder, Store
 from capivara_cli.pipeline.stage import Arrays
-from capivara_cli.shards.archive import ShardReader, reading
+from capivara_cli.shards.archive import ShardReader, open_shard
 from capivara_cli.shards.manifest import MANIFEST, Identity, ShardEntry
 from capivara_cli.shards.sample import Sample
 from capivara_cli.storage.claims import Claim
@@ -115,7 +115,7 @@ class Passes:
             self._books.started(self.names[index])
             env = survey_env(part)
             env.journal = self._journal(store.workshop / names[index], inputs[index])
-            with reading(shards[index]) as reader, env.costs.steps.at(env.number):
+            with open_shard(shards[index]) as reader, env.costs.steps.at(env.number):
                 arrays = corpus.survey(_advancing(reader, self._books), step.options, env)
             env.journal.close()
             _save(store.workshop / names[index], arrays, claim)

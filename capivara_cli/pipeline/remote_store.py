@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from capivara_cli.shards.manifest import MANIFEST, Identity, Manifest, ShardEntry
-from capivara_cli.shards.remote_inputs import child, content_of, entries_url, is_there, listing, load_manifest
+from capivara_cli.shards.remote_inputs import child, entries_url, exists, listing, load_manifest, read_bytes
 from capivara_cli.storage import cache
 from capivara_cli.storage.claims import THIS_PROCESS, Claim, Claimant, Claims
 from capivara_cli.storage.remote.read import Version
@@ -45,19 +45,19 @@ class RemoteStore:
         self._upload: Future[None] | None = None
 
     def child(self, name: str, file: str = MANIFEST) -> RemoteStore:
-        return RemoteStore(self.place(name), self._fingerprint, self.claims.who, file, self.workshop / name)
+        return RemoteStore(self.place(name), self._fingerprint, self.claims.claimant, file, self.workshop / name)
 
     def place(self, name: str) -> str:
         return child(self.shown, name)
 
     def opened(self, name: str) -> BinaryIO:
-        data = content_of(self.place(name))
+        data = read_bytes(self.place(name))
         if data is None:
             raise FileNotFoundError(f"{self.place(name)}: there is no such file")
         return io.BytesIO(data)
 
     def exists(self, name: str) -> bool:
-        return is_there(self.place(name))
+        return exists(self.place(name))
 
     def is_whole(self, entry: ShardEntry) -> bool:
         found = self._files.get(entry.shard)
@@ -92,7 +92,7 @@ class RemoteStore:
 
     def _entry(self, key: str) -> ShardEntry | None:
         try:
-            found = json.loads(content_of(self._entry_url(key)) or b"")
+            found = json.loads(read_bytes(self._entry_url(key)) or b"")
             return ShardEntry.from_json(found["entry"]) if found["fingerprint"] == self._fingerprint else None
         except (ValueError, KeyError, TypeError):  # removed by now, or not written by capivara
             return None
@@ -134,7 +134,7 @@ class RemoteStore:
             else:
                 upload.set_result(None)
 
-        claim.handed_on = True
+        claim.handed_over = True
         threading.Thread(target=run, name="capivara-upload", daemon=True).start()
 
     def wait(self, patience: float = float("inf")) -> None:
@@ -149,7 +149,7 @@ class RemoteStore:
 
     def _save(self, manifest: Manifest) -> None:
         place, text = self.place(self._file), manifest.text()
-        if content_of(place) != text:
+        if read_bytes(place) != text:
             put_bytes(place, text)
 
     def _remove_entries(self, keys: set[str]) -> None:

@@ -8,7 +8,7 @@ import stat
 from collections.abc import Iterator, Sequence
 
 from capivara_cli.pipeline.env import Env
-from capivara_cli.shards.archive import ShardReader, Stream, reading
+from capivara_cli.shards.archive import ShardReader, Stream, open_shard
 from capivara_cli.shards.history import History
 from capivara_cli.shards.inputs import find_shards
 
@@ -48,7 +48,7 @@ class Source:
 
     def __iter__(self) -> Stream:
         for number, shard in enumerate(self.shards):
-            with reading(shard) as reader:
+            with open_shard(shard) as reader:
                 if number == 0:
                     self.history = reader.history
                 for sample in counted(reader, self._env):
@@ -62,12 +62,12 @@ def together(shards: Sequence[str], env: Env) -> Iterator[tuple[History, Stream]
     if not shards:
         yield [], iter(())
         return
-    with reading(shards[0]) as first:
+    with open_shard(shards[0]) as first:
 
         def samples() -> Stream:
             yield from counted(first, env)
             for shard in shards[1:]:
-                with reading(shard) as reader:
+                with open_shard(shard) as reader:
                     yield from counted(reader, env)
 
         yield first.history, samples()

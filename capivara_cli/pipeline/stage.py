@@ -22,6 +22,7 @@ from capivara_cli.urls import public_url
 
 if TYPE_CHECKING:
     from capivara_cli.shards.archive import Stream
+    from capivara_cli.shards.history import HistoryStep
 
 Arrays = dict[str, Any]
 """Named numpy arrays."""
@@ -87,7 +88,7 @@ class Step:
     def name(self) -> str:
         return self.stage.name
 
-    def describe(self, seed: int) -> dict[str, Any]:
+    def describe(self, seed: int) -> HistoryStep:
         """What provenance and resume compare: the stage and all that decides what it writes."""
         values = option_values(self.options)
         options = {

@@ -8,6 +8,7 @@ from typing import Any
 
 from capivara_cli.pipeline.options import default_of, flag_of, option_fields
 from capivara_cli.registry import command_names, load_command
+from capivara_cli.shards.history import HistoryStep
 
 
 def typed(name: str, options: dict[str, Any], more: Sequence[str] = ()) -> str:
@@ -25,12 +26,12 @@ def typed(name: str, options: dict[str, Any], more: Sequence[str] = ()) -> str:
     return " ".join(words)
 
 
-def steps_of(history: Iterable[dict[str, Any]]) -> list[str]:
+def steps_of(history: Iterable[HistoryStep]) -> list[str]:
     """The steps that made a stream, oldest first."""
     return [typed(str(step.get("step", "?")), _options(step)) for step in history]
 
 
-def _options(step: dict[str, Any]) -> dict[str, Any]:
+def _options(step: HistoryStep) -> dict[str, Any]:
     options = step.get("options")
     return options if isinstance(options, dict) else {}
 

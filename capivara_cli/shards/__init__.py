@@ -1,1 +1,1 @@
-"""The format: a sample, a tar of samples, a manifest, and what an input names."""
+"""The data format: samples, tars of samples, manifests, and the shards that an input names."""

@@ -1,4 +1,4 @@
-"""Shards: samples in tar files and streams, and what a folder of them holds."""
+"""Read and write shards: samples in tar files and tar streams."""
 
 from __future__ import annotations
 
@@ -19,34 +19,26 @@ from capivara_cli.urls import is_url, public_url
 
 Stream = Iterator[Sample]
 
-
 _BUFFER = 1 << 20
-
-
-_LOCAL_BUFFER = 1 << 16  # what fits a cache is read a tenth faster than a mebibyte
-
+_LOCAL_BUFFER = 1 << 16  # fits a processor cache: a tenth faster than a buffer of 1 MiB
 
 MAX_SAMPLE = 2 << 30
-
-
 MAX_MEMBERS = 10_000
-"""The largest sample accepted, in bytes and members: it is held in memory, and a tar may call all it has one sample."""
-
-
+"""The largest sample accepted, in bytes and members: a sample is in memory, and a tar may claim to be one sample."""
 MAX_NAME = 1 << 16
-"""The longest name of a member accepted: much more than a file system takes, less than our own header of it."""
+"""The longest member name accepted. File systems allow far less, and its header is under the limit of ``TarReader``."""
 
 
 class ShardReader:
-    """The samples of one stream; ``history`` is known at once, ``notes`` counts what was passed over.
+    """Iterates over the samples of one stream. ``history`` is read when the object is created.
 
-    Consecutive members with the same key are one sample; the key ends at the first dot of the base name, as in
-    WebDataset. A member that repeats a suffix of its own sample cannot be told from the first one by any reader:
-    it and what follows under that key is kept out and counted as "duplicate key". Raises ``CapivaraError`` for a
+    Consecutive members with the same key are one sample. The key ends at the first dot of the base name, as in
+    WebDataset. If a member repeats a suffix of its sample, this member and the rest of the sample are ignored, and
+    ``duplicates`` is increased: no reader could tell the two members apart. Iteration raises ``CapivaraError`` for a
     sample that would not fit into memory.
 
-    ``start`` and ``end`` are the bytes of the sample that was yielded last, in the (decompressed) stream: the headers
-    and contents of its members. ``read_back`` reads it from there.
+    ``start`` and ``end`` are the byte range of the last sample in the decompressed stream, headers included.
+    ``read_sample`` reads a sample from its range.
     """
 
     def __init__(self, stream: BinaryIO, name: str) -> None:
@@ -58,12 +50,12 @@ class ShardReader:
 
     @property
     def ignored(self) -> Counter[str]:
-        """Members that are not regular files, by kind."""
+        """The number of members that are not regular files, by kind."""
         return self._tar.ignored
 
     def __iter__(self) -> Stream:
         key: str | None = None
-        stem = "/"  # what the names of this sample start with, as far as is known: no name starts with a slash
+        stem = "/"  # the names of this sample start with it; "/" while it is unknown, which no name starts with
         members: dict[str, bytes] = {}
         room = MAX_SAMPLE
         doubled = False
@@ -92,12 +84,12 @@ class ShardReader:
 
 
 def _oversized(source: str, name: str, key: str | None) -> CapivaraError:
-    """What is said of a sample that would not fit into memory, or of a member whose name is too long."""
+    """The error for a sample that would not fit into memory, or for a member whose name is too long."""
     if len(name) > MAX_NAME:
-        return CapivaraError(f"{source}: refused member {shown(name)}: its name has more than {MAX_NAME:,} letters")
+        return CapivaraError(f"{source}: refused member {shown(name)}: its name has more than {MAX_NAME:,} characters")
     return CapivaraError(
         f"{source}: sample {shown(key or '')} has more than {MAX_MEMBERS:,} members or {MAX_SAMPLE >> 30} GiB",
-        "members with the same name up to the first dot are one sample: rename them where they are not",
+        "members with the same name up to the first dot are one sample: rename members that are not",
     )
 
 
@@ -105,13 +97,13 @@ def split_name(name: str) -> tuple[str, str]:
     """``dir/a.b.txt`` -> (``dir/a``, ``b.txt``): the key ends at the first dot of the base name."""
     folder, slash, base = name.rpartition("/")
     stem, dot, suffix = base.partition(".")
-    if not stem or not dot:  # ".hidden" and "README": no suffix, and still not lost
+    if not stem or not dot:  # ".hidden" and "README" have no suffix and stay in the output
         return name, ""
     return folder + slash + stem, suffix
 
 
 class ShardWriter:
-    """Writes samples to a binary stream, led by the history of the steps that made them."""
+    """Writes samples to a binary stream, after the history of the steps that produced them."""
 
     def __init__(self, out: BinaryIO, history: History) -> None:
         self._tar = TarWriter(out, encode_history(history))
@@ -127,33 +119,34 @@ class ShardWriter:
 
 
 @contextlib.contextmanager
-def reading(source: str, copy: BinaryIO | None = None) -> Iterator[ShardReader]:
-    """Open a shard by path, URL or ``-`` (standard input) and read its head.
+def open_shard(source: str, copy: BinaryIO | None = None) -> Iterator[ShardReader]:
+    """Open a shard by path, URL or ``-`` (standard input) and read its history.
 
-    What is read is also written to ``copy``, for a stream that cannot be read twice.
+    All bytes that are read are also written to ``copy``, for a stream that cannot be read twice. Raises
+    ``CapivaraError`` if the shard cannot be opened, is damaged or is cut off.
     """
-    with _opened(source) as stream:
-        yield ShardReader(stream if copy is None else cast(BinaryIO, _Copied(stream, copy)), _shown(source))
+    with _open_checked(source) as stream:
+        yield ShardReader(stream if copy is None else cast(BinaryIO, _CopiedStream(stream, copy)), _source_name(source))
 
 
-def read_back(source: str, start: int, end: int, key: str) -> Sample:
-    """Read one sample from its bytes in a shard; of a compressed shard, what is before them is decompressed.
+def read_sample(source: str, start: int, end: int, key: str) -> Sample:
+    """Read one sample from its byte range in a shard. A compressed shard is decompressed up to the range.
 
-    ``start`` and ``end`` are those of ``ShardReader``. Raises ``CapivaraError`` if another sample is there now.
+    ``start`` and ``end`` are those of ``ShardReader``. Raises ``CapivaraError`` if the range now has another sample.
     """
-    with _opened(source) as stream:
+    with _open_checked(source) as stream:
         stream.seek(start)
         data = stream.read(end - start)
-    for sample in ShardReader(io.BytesIO(data + END), _shown(source)):
+    for sample in ShardReader(io.BytesIO(data + END), _source_name(source)):
         if sample.key == key:
             return sample
         break
-    message = f"{_shown(source)}: {key!r} is not where it was"
+    message = f"{_source_name(source)}: sample {key!r} has moved"
     raise CapivaraError(message, "the shard changed while it was searched: try again")
 
 
-class _Copied:
-    """A stream whose bytes are written to ``copy`` as they are read."""
+class _CopiedStream:
+    """A stream that writes to ``copy`` what is read from it."""
 
     def __init__(self, stream: BinaryIO, copy: BinaryIO) -> None:
         self._stream, self._copy = stream, copy
@@ -164,40 +157,42 @@ class _Copied:
         return data
 
 
-def _shown(source: str) -> str:
+def _source_name(source: str) -> str:
     return "standard input" if source == "-" else public_url(source)
 
 
 @contextlib.contextmanager
-def _opened(source: str) -> Iterator[BinaryIO]:
-    """``open_source``, where damage of the compression is ``TruncatedInput``."""
+def _open_checked(source: str) -> Iterator[BinaryIO]:
+    """``open_source``; damaged compression raises ``TruncatedInput``."""
     with open_source(source) as stream:
         try:
             yield stream
         except (EOFError, zlib.error) as error:
-            raise TruncatedInput(f"{_shown(source)}: the compressed stream is damaged or cut off: {error}") from error
+            raise TruncatedInput(
+                f"{_source_name(source)}: the compressed stream is damaged or cut off: {error}"
+            ) from error
 
 
 @contextlib.contextmanager
 def open_source(source: str) -> Iterator[BinaryIO]:
-    """Bytes of a path, URL or ``-``; gzip is undone. Raises ``CapivaraError`` when it cannot be opened."""
+    """Open a path, URL or ``-`` for reading and decompress gzip. Raises ``CapivaraError`` if a URL cannot be read."""
     if source == "-":
         enlarge_pipe(0)
         with open(0, "rb", buffering=_BUFFER, closefd=False) as stream:
             yield stream
     elif is_url(source):
-        from capivara_cli.storage.remote.read import opened  # the network's libraries, for those who need them
+        from capivara_cli.storage.remote.read import open_remote  # slow: imports the network libraries
 
-        with opened(source) as remote, _unpacked(remote) as stream:
+        with open_remote(source) as remote, _decompressed(remote) as stream:
             yield stream
     else:
-        with cast(BufferedReader, open(source, "rb", buffering=_LOCAL_BUFFER)) as file, _unpacked(file) as stream:
+        with cast(BufferedReader, open(source, "rb", buffering=_LOCAL_BUFFER)) as file, _decompressed(file) as stream:
             yield stream
 
 
 @contextlib.contextmanager
-def _unpacked(file: BufferedReader) -> Iterator[BinaryIO]:
-    """The same bytes, or what gzip made them from."""
+def _decompressed(file: BufferedReader) -> Iterator[BinaryIO]:
+    """The file itself, or its decompressed content if it is gzip."""
     if file.peek(2)[:2] != b"\x1f\x8b":
         yield file
         return
@@ -208,9 +203,9 @@ def _unpacked(file: BufferedReader) -> Iterator[BinaryIO]:
 
 
 def enlarge_pipe(descriptor: int) -> None:
-    """Give a pipe a 1 MiB buffer: worth 1.2 to 3 times the speed of a chain of stages (Linux; elsewhere a no-op)."""
+    """Give a pipe a buffer of 1 MiB, which makes a chain of stages 1.2 to 3 times as fast. Only Linux supports it."""
     if sys.platform == "linux":
         import fcntl
 
         with contextlib.suppress(OSError):  # not a pipe, or the user's pipe quota is spent
-            fcntl.fcntl(descriptor, 1031, _BUFFER)  # F_SETPIPE_SZ, a name only since Python 3.10 on some builds
+            fcntl.fcntl(descriptor, 1031, _BUFFER)  # F_SETPIPE_SZ; some builds of Python lack the name

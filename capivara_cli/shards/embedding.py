@@ -1,4 +1,4 @@
-"""Image embeddings stored in a sample: ``clip.npy`` and, in ``json["clip"]``, the image tower that computed it."""
+"""Image embeddings stored in a sample: ``clip.npy``, and the image tower that computed it in ``json["clip"]``."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ MEMBER = "clip.npy"
 
 @dataclass(frozen=True)
 class TowerIdentity:
-    """Everything that decides the embedding of an image.
+    """Everything that decides the embedding of an image. Embeddings are compared only if their identities are equal.
 
-    ``model``: the name of the model; ``weights``: the sha256 of the parameters of its image tower; ``preprocess``: how
-    images are decoded, resized and normalised. Embeddings are compared only if all three are equal.
+    ``model`` is the name of the model, ``weights`` the sha256 of the parameters of its image tower, ``preprocess`` how
+    images are decoded, resized and normalised.
     """
 
     model: str
@@ -32,17 +32,14 @@ class TowerIdentity:
 
 
 def stored_embedding(sample: Sample, identity: TowerIdentity, dim: int) -> np.ndarray | None:
-    """The stored embedding of a sample, float16 [dim]; None if another tower computed it, or it is damaged.
-
-    The file may come from anyone, so no pickle is loaded.
-    """
+    """The stored embedding of a sample, float16 [dim]; None if it is missing, damaged or of another tower."""
     data = sample.members.get(MEMBER)
     if data is None or sample.document.get("clip") != identity.to_json():
         return None
     import numpy as np
 
     try:
-        vector = np.load(io.BytesIO(data), allow_pickle=False)
+        vector = np.load(io.BytesIO(data), allow_pickle=False)  # the file may come from anyone
     except (ValueError, OSError, EOFError):
         return None
     if not isinstance(vector, np.ndarray) or vector.shape != (dim,) or vector.dtype.kind != "f":
@@ -51,7 +48,7 @@ def stored_embedding(sample: Sample, identity: TowerIdentity, dim: int) -> np.nd
 
 
 def with_embedding(sample: Sample, vector: np.ndarray, identity: TowerIdentity) -> Sample:
-    """The sample with a float16 [dim] embedding; the same object if it holds that embedding already."""
+    """A sample with a float16 [dim] embedding; the same object if it already has this embedding."""
     import numpy as np
 
     buffer = io.BytesIO()
@@ -63,7 +60,7 @@ def with_embedding(sample: Sample, vector: np.ndarray, identity: TowerIdentity) 
 
 
 def unit(vector: np.ndarray) -> np.ndarray:
-    """float16 [dim] -> float32 [dim] of length 1. Rounding to float16 has changed the length by up to 0.1 %."""
+    """float16 [dim] -> float32 [dim] of length 1. Rounding to float16 changes the length by up to 0.1 %."""
     import numpy as np
 
     wide = vector.astype(np.float32)

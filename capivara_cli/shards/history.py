@@ -1,12 +1,22 @@
-"""The steps that made a stream, kept in the leading PAX comment of its tar."""
+"""The steps that produced a stream, stored in the leading pax comment of its tar."""
 
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Any, TypedDict, cast
 
-History = list[dict[str, Any]]
-"""The steps that made a stream, oldest first: {"step", "options", "version"}."""
+
+class HistoryStep(TypedDict, total=False):
+    """One step: its name, its options, the seed, and the version of capivara that ran it."""
+
+    step: str
+    options: dict[str, Any]
+    seed: int
+    version: str
+
+
+History = list[HistoryStep]
+"""The steps that produced a stream, oldest first."""
 
 
 def encode_history(history: History) -> str:
@@ -14,9 +24,10 @@ def encode_history(history: History) -> str:
 
 
 def decode_history(comment: str) -> History:
-    """The history in a leading comment; empty for tars that others wrote."""
+    """The history in a leading comment; empty for a tar of another program."""
     try:
         steps = json.loads(comment)["capivara"]
     except (ValueError, KeyError, TypeError, RecursionError):
         return []
-    return [step for step in steps if isinstance(step, dict)] if isinstance(steps, list) else []
+    known = [step for step in steps if isinstance(step, dict)] if isinstance(steps, list) else []
+    return cast("History", known)

@@ -1,7 +1,7 @@
-"""Encoded image bytes from strangers -> RGB pixels, or a ``BadSample`` that says why not.
+"""Decode untrusted images to RGB pixels, or raise ``BadSample`` with the reason.
 
-Safe to call from several threads, silent, and bounded: what a header announces is checked before a pixel is decoded.
-Pillow is imported on the first call, not with this module.
+The functions can be called from several threads, print nothing, and check the size in the header before they decode
+pixels. Pillow is imported on the first call, not with this module.
 """
 
 from __future__ import annotations
@@ -26,19 +26,19 @@ MAX_MEGAPIXELS = 64
 """Largest image accepted, in millions of pixels: 64 million are 192 MB as RGB."""
 
 MAX_ASPECT = 200
-"""Longest side over shortest: CLIP scales the shortest to 224, so a one-pixel line would become gigabytes."""
+"""Longest side over shortest. CLIP scales the shortest to 224, so a one-pixel line would need gigabytes."""
 
-# Of the formats Pillow opens: those without a helper program (EPS starts Ghostscript) and that datasets contain.
+# The formats of Pillow that datasets contain and that start no other program (EPS starts Ghostscript).
 _FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "PPM", "JXL")
 
-# What ``preinit`` leaves out; ``init`` would import forty more. The last two are there only in some installations.
+# Formats that ``preinit`` does not import; ``init`` would import forty others. The last two are not always installed.
 _PLUGINS = ("PIL.TiffImagePlugin", "PIL.WebPImagePlugin", "PIL.AvifImagePlugin", "pillow_jxl")
 
 _SUFFIX_OF = {
     b"\xff\xd8": "jpg", b"\x89PNG": "png", b"GIF8": "gif", b"II*\0": "tif", b"MM\0*": "tif", b"BM": "bmp",
 }  # fmt: skip
 
-# What Pillow's parsers let out on damaged files: found by feeding them some, not documented.
+# The exceptions of Pillow's parsers on damaged files. They are not documented: fuzzing found them.
 _DAMAGE = (
     OSError, SyntaxError, ValueError, KeyError, IndexError, TypeError, AttributeError, OverflowError, EOFError,
     ZeroDivisionError, RuntimeError, AssertionError, MemoryError, struct.error, zlib.error,
@@ -48,13 +48,13 @@ _ORIENTATION = 0x0112  # the Exif tag
 
 
 def decode_image(source: Sample | bytes, draft: int = 0) -> Image:
-    """Decode the image of a sample (or encoded bytes) to RGB, upright, first frame, transparency over white.
+    """Decode an image (of a sample, or encoded bytes) to RGB: the first frame, upright, transparency over white.
 
-    ``draft``: a JPEG may be decoded at an eighth, a quarter or half of its size, as long as no side gets shorter than
-    that many pixels: several times as fast for photos that a tower sees at 224 pixels; 0: at its full size.
+    With ``draft``, a JPEG may be decoded at an eighth, a quarter or half of its size, if no side becomes shorter than
+    ``draft`` pixels. This is several times as fast for photos that a tower sees at 224 pixels. 0 decodes the full size.
 
-    Raises ``BadSample`` when there is no image, when it has zero bytes, more than ``MAX_MEGAPIXELS``, or damage: a
-    truncated file is refused, not filled with grey.
+    Raises ``BadSample`` if there is no image, or if it is empty, larger than ``MAX_MEGAPIXELS``, longer than
+    ``MAX_ASPECT`` allows, or damaged. A truncated file is an error; it is not filled with grey.
     """
     image = _open(source)
     try:
@@ -63,11 +63,11 @@ def decode_image(source: Sample | bytes, draft: int = 0) -> Image:
         image.load()
         return _upright(_as_rgb(image), _orientation(image))
     except _DAMAGE as error:
-        raise BadSample(f"image cannot be decoded: {_in_words(error)}") from error
+        raise BadSample(f"image cannot be decoded: {_reason(error)}") from error
 
 
 def is_drafted(source: Sample | bytes, draft: int) -> bool:
-    """Whether ``decode_image`` with this ``draft`` returns a smaller image than without."""
+    """Whether ``decode_image`` with this ``draft`` returns a smaller image than without it."""
     image = _open(source)
     size = image.size
     image.draft(None, (draft, draft))
@@ -75,14 +75,14 @@ def is_drafted(source: Sample | bytes, draft: int) -> bool:
 
 
 def image_size(source: Sample | bytes) -> tuple[int, int]:
-    """(width, height) in pixels as displayed, from the header alone; ``BadSample`` as ``decode_image``."""
+    """(width, height) in pixels, as displayed, from the header only. Raises ``BadSample`` like ``decode_image``."""
     image = _open(source)
     width, height = image.size
     return (height, width) if _orientation(image) >= 5 else (width, height)
 
 
 def image_suffix(data: bytes) -> str:
-    """The file name suffix for encoded bytes, from their first bytes; ``BadSample`` when they are no image."""
+    """The file name suffix of an encoded image, from its first bytes. Raises ``BadSample`` if it is not an image."""
     for magic, suffix in _SUFFIX_OF.items():
         if data.startswith(magic):
             return suffix
@@ -94,7 +94,7 @@ def image_suffix(data: bytes) -> str:
 
 
 def _open(source: Sample | bytes) -> Image:
-    """Parse the header and check what it announces."""
+    """Parse the header and check the size in it."""
     data = source.image if isinstance(source, Sample) else source
     if not data:
         raise BadSample("image has zero bytes")
@@ -107,7 +107,7 @@ def _open(source: Sample | bytes) -> Image:
         what = "damaged header" if data.startswith((*_SUFFIX_OF, b"RIFF")) else "not an image"
         raise BadSample(f"image cannot be decoded: {what}") from error
     except _DAMAGE as error:
-        raise BadSample(f"image cannot be decoded: {_in_words(error)}") from error
+        raise BadSample(f"image cannot be decoded: {_reason(error)}") from error
     width, height = image.size
     if width * height > MAX_MEGAPIXELS * 1_000_000:
         raise BadSample(f"image larger than {MAX_MEGAPIXELS} megapixels")
@@ -118,7 +118,7 @@ def _open(source: Sample | bytes) -> Image:
 
 @functools.cache
 def _pillow() -> Any:
-    """``PIL.Image``, its warnings about files off for good: switching them per call is not thread-safe."""
+    """``PIL.Image`` without its warnings about files. They stay off: switching them per call is not thread-safe."""
     from PIL import Image
 
     warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
@@ -135,8 +135,8 @@ def _formats() -> tuple[str, ...]:
     return tuple(name for name in _FORMATS if name in _pillow().OPEN)
 
 
-def _in_words(error: BaseException) -> str:
-    """A short reason that is the same for the same damage, so that equal reasons are counted together."""
+def _reason(error: BaseException) -> str:
+    """A short reason that is equal for equal damage, so that it can be counted."""
     text = str(error).partition("\n")[0]
     if "truncated" in text.lower():
         return "truncated"
@@ -146,7 +146,7 @@ def _in_words(error: BaseException) -> str:
 
 
 def _orientation(image: Image) -> int:
-    """The Exif orientation, 1 to 8; 1 when there is none or it makes no sense."""
+    """The Exif orientation, 1 to 8; 1 if it is missing or invalid."""
     try:
         value = image.getexif().get(_ORIENTATION)
     except _DAMAGE:
@@ -165,7 +165,7 @@ def _upright(image: Image, orientation: int) -> Image:
 
 def _as_rgb(image: Image) -> Image:
     if image.mode.startswith("I") or image.mode == "F":
-        return _from_deep(image).convert("RGB")
+        return _to_8_bit(image).convert("RGB")
     if image.has_transparency_data:
         above = image.convert("RGBA")
         flat = _pillow().new("RGBA", above.size, "white")
@@ -174,8 +174,8 @@ def _as_rgb(image: Image) -> Image:
     return image if image.mode == "RGB" else image.convert("RGB")
 
 
-def _from_deep(image: Image) -> Image:
-    """16-bit, 32-bit and float grey -> 8-bit grey. Pillow's own conversion cuts everything above 255 to white."""
+def _to_8_bit(image: Image) -> Image:
+    """16-bit, 32-bit or float grey -> 8-bit grey. Pillow's conversion would turn every value above 255 white."""
     if image.mode.startswith("I;16"):
         image, full = image.convert("I"), 65535.0
     else:

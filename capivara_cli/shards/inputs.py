@@ -1,4 +1,4 @@
-"""What an input names: folders, tar files, brace patterns, globs, URLs and standard input, as a list of shards."""
+"""List the shards of the inputs of a command: folders, tar files, brace patterns, globs, URLs and standard input."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from capivara_cli.urls import is_url, public_url
 
 
 def find_shards(inputs: Sequence[str]) -> list[str]:
-    """Folders, tar files, brace patterns, globs, URLs and ``-`` -> the shards they name, in order.
+    """The paths and URLs of the shards that the inputs name, in order; ``-`` stays ``-``.
 
-    Raises ``CapivaraError`` for what does not exist, for a folder without shards, and for a folder that a stage of
-    ours has begun and not finished: half a data set must not pass for a whole one.
+    Raises ``CapivaraError`` if an input does not exist, if a folder has no shards, or if a stage has not finished a
+    folder: part of a data set must not be taken for all of it.
     """
     found: list[str] = []
     for text in inputs:
         if text.startswith("pipe:"):
-            raise CapivaraError("pipe: runs a shell command, and is not read", "COMMAND | capivara … -")
+            raise CapivaraError("pipe: inputs run shell commands and are not supported", "COMMAND | capivara … -")
         for pattern in _expand_braces(text):
             found += _shards_of(pattern)
     return found
@@ -64,10 +64,10 @@ def _shards_in(folder: Path) -> list[str]:
     if manifest is not None:
         manifest.check_complete(str(folder))
     shards = sorted(str(path) for path in folder.glob("*.tar") if not path.name.startswith("."))
-    if manifest is not None and (gone := manifest.done.keys() - {Path(shard).name for shard in shards}):
+    if manifest is not None and (missing := manifest.done.keys() - {Path(shard).name for shard in shards}):
         raise CapivaraError(
-            f"{folder}: incomplete: {min(gone)} is gone, which its manifest.jsonl has as finished",
-            "run the command that makes it again, it makes what is missing",
+            f"{folder}: incomplete: {min(missing)} is missing, which its manifest.jsonl lists as finished",
+            "run the command that makes it again: it makes only the missing shards",
         )
     if not shards:
         raise CapivaraError(

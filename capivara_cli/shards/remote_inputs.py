@@ -1,4 +1,4 @@
-"""The shards that a URL names: one shard, all shards of a complete remote folder, or those that match a pattern."""
+"""List the shards of a URL (one shard, a complete remote folder, or a pattern) and read remote manifests."""
 
 from __future__ import annotations
 
@@ -7,33 +7,33 @@ from typing import Any
 
 from capivara_cli.errors import CapivaraError
 from capivara_cli.shards.manifest import MANIFEST, Identity, Manifest, ShardEntry
-from capivara_cli.storage.remote.filesystems import check_scheme, filesystem, on_the_web, patience
-from capivara_cli.storage.remote.read import Version, WebFile, contents, version_in
+from capivara_cli.storage.remote.filesystems import check_scheme, filesystem, is_http, retry_for
+from capivara_cli.storage.remote.read import Version, WebFile, contents, version_in, version_of
 from capivara_cli.urls import base_name, public_url
 
 _SHARDS = (".tar", ".tar.gz", ".tgz")
 
 
 def entries_url(url: str, file: str = MANIFEST) -> str:
-    """The folder in an unfinished remote folder that holds one small object for each finished shard."""
+    """The folder with one small object per finished shard, inside an unfinished remote folder."""
     return child(url, file.removesuffix(".jsonl"))
 
 
 def shards_of(url: str) -> list[str]:
-    """The shards a URL names, in order. Raises ``CapivaraError`` for what is not there, empty or unfinished."""
+    """The shards of a URL, in order. Raises ``CapivaraError`` if it does not exist, is empty or unfinished."""
     check_scheme(url)
-    if on_the_web(url):
+    if is_http(url):
         return _on_the_web(url)
     if any(mark in url for mark in "*?["):
         return _matches(url)
     if url.endswith(_SHARDS):
         return [url]
     files, path = filesystem(url)
-    return _in_folder(url) if url.endswith("/") or patience(url).over(lambda: files.isdir(path)) else [url]
+    return _in_folder(url) if url.endswith("/") or retry_for(url).call(lambda: files.isdir(path)) else [url]
 
 
 def _on_the_web(url: str) -> list[str]:
-    """A web server lists no files: the shards of a folder there are those in its manifest."""
+    """The shards of a folder on a web server, from its manifest: a web server does not list files."""
     path = url.partition("?")[0].partition("://")[2].partition("/")[2]
     if any(mark in path for mark in "*["):
         raise CapivaraError(
@@ -47,14 +47,14 @@ def _on_the_web(url: str) -> list[str]:
 
 
 def child(url: str, name: str) -> str:
-    """``name`` in the folder ``url``, under the same query."""
-    place, question, query = url.partition("?") if on_the_web(url) else (url, "", "")
+    """The URL of ``name`` in the folder ``url``, with the same query."""
+    place, question, query = url.partition("?") if is_http(url) else (url, "", "")
     return f"{place.rstrip('/')}/{name}{question}{query}"
 
 
 def _matches(url: str) -> list[str]:
     files, path = filesystem(url)
-    found = sorted(patience(url).over(lambda: files.glob(path)))
+    found = sorted(retry_for(url).call(lambda: files.glob(path)))
     if not found:
         raise CapivaraError(f"{public_url(url)}: nothing matches")
     return [shard for match in found for shard in shards_of(files.unstrip_protocol(match))]
@@ -66,18 +66,23 @@ def _in_folder(url: str) -> list[str]:
     if MANIFEST in files:
         manifest = load_manifest(url)
         manifest.check_complete(public_url(url), len(listing(entries_url(url))))
-        if lost := sorted(manifest.done.keys() - set(shards)):
+        if missing := sorted(manifest.done.keys() - set(shards)):
             raise CapivaraError(
-                f"{public_url(url)}: {MANIFEST} names {lost[0]}, which is not there",
-                "run the command that makes the folder again",
+                f"{public_url(url)}: {missing[0]} is missing, which its {MANIFEST} lists as finished",
+                "run the command that makes it again: it makes only the missing shards",
             )
     if not shards:
         raise CapivaraError(f"{public_url(url)}: no .tar shards in this folder")
     return [child(url, name) for name in shards]
 
 
+def identity_of(url: str) -> Identity:
+    """Distinguishes a remote shard from others of the same name: its public URL, size, and tag or modification time."""
+    return {"name": public_url(url), **version_of(url).to_json()}
+
+
 def listing(url: str) -> dict[str, Version]:
-    """The files in a remote folder by name, without those in its subfolders; empty when there is no such folder."""
+    """File name -> version, for the files of a remote folder but not of its subfolders. Empty if there is no folder."""
     files, path = filesystem(url)
     files.invalidate_cache()
 
@@ -87,62 +92,62 @@ def listing(url: str) -> dict[str, Version]:
         except FileNotFoundError:
             return []
 
-    found = [info for info in patience(url).over(listed) if info.get("type") != "directory"]
+    found = [info for info in retry_for(url).call(listed) if info.get("type") != "directory"]
     return {str(info["name"]).rpartition("/")[2]: version_in(info) for info in found}
 
 
 def load_manifest(
     url: str, file: str = MANIFEST, more: Iterable[ShardEntry] = (), inputs: Mapping[str, Identity | None] | None = None
 ) -> Manifest:
-    """The manifest of a remote folder; ``more`` and ``inputs`` as for ``Manifest.parse``.
+    """The manifest of a remote folder; ``more`` and ``inputs`` are those of ``Manifest.parse``.
 
-    Raises ``CapivaraError`` when there is none, when it is damaged, or when it names files outside the folder.
+    Raises ``CapivaraError`` if there is none, if it is damaged, or if it names files outside the folder.
     """
     place = child(url, file)
-    if on_the_web(url):
+    if is_http(url):
         text = b"".join(contents(place, WebFile(place)))
     else:
         files, path = filesystem(place)
-        text = patience(place).over(lambda: bytes(files.cat_file(path)))
+        text = retry_for(place).call(lambda: bytes(files.cat_file(path)))
     try:
         manifest = Manifest.parse(text, more, inputs)
-        if strange := [name for name in manifest.done if base_name(name) != name or name.startswith(".")]:
-            raise ValueError(f"it names {strange[0]!r}")
+        if unsafe := [name for name in manifest.done if base_name(name) != name or name.startswith(".")]:
+            raise ValueError(f"it names {unsafe[0]!r}")
     except ValueError as error:
         shown = public_url(url).rstrip("/")
         raise CapivaraError(f"{shown}/{file}: damaged: {error}", "delete the folder and make it again") from None
     return manifest
 
 
-def content_of(url: str) -> bytes | None:
-    """The bytes of a small remote file; None when there is none."""
+def read_bytes(url: str) -> bytes | None:
+    """The bytes of a small remote file; None if there is none."""
     files, path = filesystem(url)
     files.invalidate_cache()
 
-    def content() -> bytes | None:
+    def read() -> bytes | None:
         try:
             return bytes(files.cat_file(path))
         except FileNotFoundError:
             return None
 
-    return patience(url).over(content)
+    return retry_for(url).call(read)
 
 
-def is_there(url: str) -> bool:
-    """Whether there is a remote file."""
+def exists(url: str) -> bool:
+    """Whether a remote file exists."""
     files, path = filesystem(url)
     files.invalidate_cache()
 
-    def there() -> bool:
+    def found() -> bool:
         try:
             files.info(path)
         except FileNotFoundError:
             return False
         return True
 
-    return patience(url).over(there)
+    return retry_for(url).call(found)
 
 
-def text_of(url: str) -> str:
-    """The text of a small remote file; "" when there is none."""
-    return (content_of(url) or b"").decode()
+def read_text(url: str) -> str:
+    """The text of a small remote file; "" if there is none."""
+    return (read_bytes(url) or b"").decode()

@@ -1,9 +1,9 @@
-"""One image with everything said about it: the unit every stage reads and yields."""
+"""A sample, the unit that every stage reads and yields: one image with its captions."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
@@ -15,12 +15,14 @@ IMAGE_SUFFIXES = frozenset({"jpg", "jpeg", "png", "webp", "bmp", "tif", "tiff", 
 
 @dataclass(frozen=True, slots=True)
 class Caption:
-    """A sentence about an image. The first five keys are always stored, null when absent: readers infer schemas.
+    """A sentence about an image.
 
-    ``lang`` is a BCP-47 code; ``by`` says who wrote it ("alt", "Salesforce/blip2-opt-2.7b", "argos:en-pt");
-    ``of`` is the text it was translated or rewritten from; ``score`` is the image-text cosine by the model
-    that ``json["clip"]`` names; ``prefix`` is what a captioner was given to continue or to answer ("a photo of"; ""
-    when nothing) and is stored with what a captioner wrote only. ``more`` holds the keys of others, as JSON text.
+    ``lang`` is a BCP-47 code. ``by`` is the author ("alt", "Salesforce/blip2-opt-2.7b", "argos:en-pt"). ``of`` is the
+    text it was translated or rewritten from. ``score`` is the cosine of image and text by the model that
+    ``json["clip"]`` names. ``prefix`` is the text that a captioner continued or answered ("a photo of"; "" if none);
+    only captions of captioners have it. ``more`` has the keys of other programs, as pairs of key and JSON text.
+
+    Stored, the first five keys are always present, null if they have no value: other readers infer a schema.
     """
 
     text: str
@@ -32,14 +34,14 @@ class Caption:
     more: tuple[tuple[str, str], ...] = ()
 
     @classmethod
-    def of_json(cls, entry: Any) -> Caption:
-        """Read one entry of ``json["captions"]``; ``BadSample`` when it is not a caption."""
+    def from_json(cls, entry: object) -> Caption:
+        """The caption in an entry of ``json["captions"]``. Raises ``BadSample`` if the entry is not a caption."""
         if not isinstance(entry, dict) or not isinstance(entry.get("text"), str):
             raise BadSample('json "captions" is not a list of {"text", "lang", "by", "of", "score"}')
         get = entry.get
         lang, by, of, score, prefix = get("lang"), get("by"), get("of"), get("score"), get("prefix")
         if not (of is None or isinstance(of, str)) or not (score is None or _is_number(score)):
-            raise BadSample('a caption has an "of" that is no text, or a "score" that is no number')
+            raise BadSample('a caption has an "of" that is not text, or a "score" that is not a number')
         known = _PLAIN_KEYS
         if prefix is not None:
             prefix, known = (prefix, _CAPTION_KEYS) if isinstance(prefix, str) else (None, _PLAIN_KEYS)
@@ -51,9 +53,9 @@ class Caption:
         more = ((key, json.dumps(value)) for key, value in entry.items() if key not in known)
         return replace(caption, more=tuple(more))
 
-    def to_json(self) -> dict[str, Any]:
-        """The entry of ``json["captions"]``: our keys, then those of others."""
-        entry: dict[str, Any] = {
+    def to_json(self) -> dict[str, object]:
+        """The entry of ``json["captions"]``: the keys of this class, then those of other programs."""
+        entry: dict[str, object] = {
             "text": self.text, "lang": self.lang, "by": self.by, "of": self.of, "score": self.score,
         }  # fmt: skip
         if self.prefix is not None:
@@ -63,7 +65,7 @@ class Caption:
 
 
 def _is_number(value: Any) -> bool:
-    """No truth value, not NaN and not infinite, which compare with nothing and no other JSON reader takes."""
+    """Whether it is a finite number. NaN and infinity cannot be compared, and other JSON readers reject them."""
     return type(value) in (int, float) and -_LARGEST <= value <= _LARGEST
 
 
@@ -74,14 +76,14 @@ _CAPTION_KEYS = _PLAIN_KEYS | {"prefix"}
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """A key and its members (suffix -> bytes), exactly as read and in the order read."""
+    """A key and its members (suffix -> bytes), unchanged and in the order in which they were read."""
 
     key: str
     members: dict[str, bytes]
 
     @property
     def image(self) -> bytes:
-        """The encoded bytes of the first image member; ``BadSample`` when there is none."""
+        """The encoded bytes of the first image member. Raises ``BadSample`` if there is none."""
         for suffix, data in self.members.items():
             if suffix.rpartition(".")[2].lower() in IMAGE_SUFFIXES:
                 return data
@@ -89,7 +91,7 @@ class Sample:
 
     @property
     def document(self) -> dict[str, Any]:
-        """The parsed ``json`` member, ``{}`` when there is none; ``BadSample`` when it is not a JSON object."""
+        """The parsed ``json`` member; ``{}`` if there is none. Raises ``BadSample`` if it is not a JSON object."""
         data = self.members.get("json")
         if data is None:
             return {}
@@ -97,14 +99,14 @@ class Sample:
 
     @property
     def captions(self) -> list[Caption]:
-        """The captions in ``json["captions"]``; ``BadSample`` when they are malformed."""
+        """The captions in ``json["captions"]``. Raises ``BadSample`` if they are malformed."""
         data = self.members.get("json", b"{}")
-        return list(_remembered(data)) if len(data) < _WORTH_REMEMBERING else captions_in(_parsed(data))
+        return list(_cached_captions(data)) if len(data) < _MAX_CACHED else captions_in(_parsed(data))
 
-    def with_captions(self, captions: Iterable[Caption], document: dict[str, Any] | None = None) -> Sample:
-        """The same sample with these captions; the very same bytes when nothing changed.
+    def with_captions(self, captions: Iterable[Caption], document: Mapping[str, object] | None = None) -> Sample:
+        """The sample with these captions; the same object if they are equal to its captions.
 
-        ``document`` is for who has parsed ``self.document`` already and knows that something has changed.
+        A caller that has parsed ``self.document`` and knows that the captions differ can pass it, which saves time.
         """
         captions = list(captions)
         if document is None:
@@ -114,12 +116,12 @@ class Sample:
         entries = [caption.to_json() for caption in captions]
         return self.with_members(json=encode_json({**document, "captions": entries}))
 
-    def with_document(self, **changes: Any) -> Sample:
-        """The same sample with these top-level keys of its ``json`` set; every other key stays as it is."""
+    def with_document(self, **changes: object) -> Sample:
+        """The sample with these top-level keys of its ``json`` set; other keys are unchanged."""
         return self.with_members(json=encode_json({**self.document, **changes}))
 
     def with_members(self, **members: bytes) -> Sample:
-        """The same sample with these members set; a new member goes to the end."""
+        """The sample with these members set; a new member becomes the last one."""
         return Sample(self.key, {**self.members, **members})
 
 
@@ -148,26 +150,26 @@ def _depth(document: Any) -> int:
     return depth
 
 
-_MAX_DEPTH = 200  # what was read can be written then, however deep in the program that happens
-_WORTH_REMEMBERING = 1 << 16
+_MAX_DEPTH = 200  # low enough that writing the document never exceeds Python's recursion limit
+_MAX_CACHED = 1 << 16  # bytes
 
 
 @lru_cache(64)
-def _remembered(data: bytes) -> tuple[Caption, ...]:
-    """Captions as parsed a moment ago: a stage reads them, and asks whether what it made of them is the same."""
+def _cached_captions(data: bytes) -> tuple[Caption, ...]:
+    """Cached, because a stage reads the captions of a sample and then compares its new captions with them."""
     return tuple(captions_in(_parsed(data)))
 
 
-def captions_in(document: dict[str, Any]) -> list[Caption]:
-    """The captions of a parsed ``json`` member; ``BadSample`` when they are malformed."""
+def captions_in(document: Mapping[str, object]) -> list[Caption]:
+    """The captions in a parsed ``json`` member. Raises ``BadSample`` if they are malformed."""
     entries = document.get("captions", [])
     if not isinstance(entries, list):
         raise BadSample('json "captions" is not a list of {"text", "lang", "by", "of", "score"}')
-    return [Caption.of_json(entry) for entry in entries]
+    return [Caption.from_json(entry) for entry in entries]
 
 
-def encode_json(document: Any, indent: int | None = None) -> bytes:
-    """UTF-8 JSON in the order given, on one line by default; lone surrogates, which UTF-8 cannot hold, stay escaped."""
+def encode_json(document: object, indent: int | None = None) -> bytes:
+    """Encode as UTF-8 JSON, keys in their order, on one line by default. Lone surrogates stay escaped."""
     try:
         return json.dumps(document, ensure_ascii=False, indent=indent).encode()
     except UnicodeEncodeError:

@@ -1,7 +1,7 @@
-"""Tar as a strict stream: every header verified, an end marker demanded on reading and earned on writing.
+"""A strict reader and writer of tar streams: every header is verified, and a tar is complete only with its end marker.
 
-``tarfile`` and ``webdataset`` take a cut archive for a finished one, stamp the clock into what they write, and cost
-ten times as much; a stream that is trusted between processes can afford none of that. Format: POSIX.1-2001 (pax).
+``tarfile`` and ``webdataset`` accept a truncated archive as complete, write the current time into headers, and take
+ten times as long. Format: POSIX.1-2001 (pax).
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from capivara_cli.errors import CapivaraError, TruncatedInput
 BLOCK = 512
 END = bytes(2 * BLOCK)
 MAX_MEMBER = 1 << 30
-"""Largest member accepted, in bytes: a header may lie, and what it announces is held in memory."""
+"""Largest member accepted, in bytes: a member is read into memory, and its header may be wrong."""
 
-_MAX_EXTENDED = 1 << 20  # pax records and GNU long names: a path and a comment, never more
+_MAX_EXTENDED = 1 << 20  # bytes of pax records or of a GNU long name: enough for a path or a comment
 _REGULAR = frozenset(b"0\x007")
 _WITHOUT_BODY = frozenset(b"123456")
 _EXTENDING = frozenset(b"xXgLK")
@@ -29,12 +29,14 @@ _KINDS = {"1": "hard link", "2": "symbolic link", "3": "device", "4": "device", 
 
 
 class TarReader:
-    """The regular members of one stream, which may hold several tars one after another.
+    """Iterates over the regular members of one stream, as (name, bytes). The stream may have several tars in a row.
 
-    ``comment`` is the ``comment`` of the leading pax global header (read at once, so that a writer downstream knows
-    it before the first member); ``ignored`` counts members that are not regular files. Nothing is read ahead: when a
-    member is yielded, the stream stands behind its padding. Raises ``TruncatedInput`` when the stream ends before an
-    end marker and ``CapivaraError`` when it is not a tar, names a path outside itself or can be read in two ways.
+    ``comment`` is the comment in the leading pax global header. It is read when the object is created, so that a writer
+    has it before the first member. ``ignored`` counts the members that are not regular files, by kind. ``offset`` is
+    the number of bytes read. When a member is yielded, the stream is at the end of its padding.
+
+    Raises ``TruncatedInput`` if the stream ends before an end marker, and ``CapivaraError`` if it is not a tar, has a
+    path outside the archive, or could be read in two ways.
     """
 
     def __init__(self, stream: BinaryIO, name: str) -> None:
@@ -83,25 +85,25 @@ class TarReader:
                 self._check_size(extended, size, name)
                 extended = {}
             if kind not in _REGULAR or name.endswith("/"):
-                self._pass_over(kind, size, name)
+                self._skip(kind, size, name)
                 continue
             if not name or name[0] == "/" or ".." in name or "\0" in name:
                 self._check_name(name)
             yield name, self._body(size, MAX_MEMBER, name)
 
-    def _pass_over(self, kind: int, size: int, name: str) -> None:
-        """Leave out what is not a regular file, counted."""
+    def _skip(self, kind: int, size: int, name: str) -> None:
+        """Skip and count a member that is not a regular file."""
         if kind in _WITHOUT_BODY:
             self.ignored[_KINDS[chr(kind)]] += 1
             return
         if kind == 0x53:
             raise self._sparse(name)
         self._body(size, MAX_MEMBER, name)
-        # a regular file called "name/" is a directory, as tars before POSIX write it
+        # tars before POSIX store a directory as a regular file whose name ends with "/"
         self.ignored["directory" if kind in _REGULAR else f"member of type {chr(kind)!r}"] += 1
 
     def _end(self, extended: dict[bytes, bytes]) -> None:
-        """The second half of an end marker, at a place where a tar may end."""
+        """Check the second block of an end marker, and that no header waits for its member."""
         if self._block().count(0) != BLOCK:
             raise self._broken("a lone zero block where the end marker should be")
         if extended:
@@ -128,21 +130,21 @@ class TarReader:
         )
 
     def _check_size(self, extended: dict[bytes, bytes], size: int, name: str) -> None:
-        """Two sizes are two ways to read what follows, and a way to hide members from one of two readers."""
+        """Refuse two different sizes: readers would disagree, which can hide members from one of them."""
         if b"sparse" in extended:
             raise self._sparse(name)
         if b"size" in extended and self._decimal(extended[b"size"]) != size:
             raise self._broken(f"member {shown(name)} has one size in its pax header and another in its own")
 
     def _next_archive(self) -> bool:
-        """Skip the padding after an end marker; True when another tar follows."""
+        """Skip the padding after an end marker. True if another tar follows."""
         while block := self._read(BLOCK):
             self.offset += BLOCK
             if len(block) < BLOCK:
                 block = self._rest(block, BLOCK)
             if block.count(0) != len(block):
                 if len(block) < BLOCK:
-                    raise self._broken("bytes after the end marker that are no tar")
+                    raise self._broken("bytes after the end marker that are not a tar")
                 self._pending = block
                 return True
         return False
@@ -155,7 +157,7 @@ class TarReader:
         return block
 
     def _body(self, size: int, limit: int, member: str) -> bytes:
-        """The contents of a member; its padding is read with it and may hold anything."""
+        """The contents of a member. Its padding is read too and may have any bytes."""
         if size > limit:
             raise CapivaraError(
                 f"{self._name}: member {shown(member)} claims {size:,} bytes, more than the limit of {limit:,}"
@@ -172,7 +174,7 @@ class TarReader:
         return data
 
     def _rest(self, data: bytes, size: int) -> bytes:
-        """Go on until there are ``size`` bytes: less than asked for is the end, or a stream that gives piecemeal."""
+        """Read on until there are ``size`` bytes or the stream ends: a pipe may return fewer bytes than requested."""
         parts = [data]
         have = len(data)
         while have < size and (more := self._read(size - have)):
@@ -185,14 +187,14 @@ class TarReader:
         return TruncatedInput(f"{self._name}: cut off at byte {self.offset}, {where}", _UPSTREAM)
 
     def _extension(self, kind: int, size: int) -> dict[bytes, bytes]:
-        """What a header says about the member that follows: ``path``, ``size`` and ``sparse``, of pax or of GNU."""
-        if kind == 0x67:  # g: only the one at the start means anything to us
+        """What a pax or GNU header says about the next member: ``path``, ``size`` and ``sparse``."""
+        if kind == 0x67:  # g: only the one at the start of the stream is used
             self._records_for_all(size)
             return {}
         data = self._body(size, _MAX_EXTENDED, "header")
-        if kind == 0x4B:  # K: where a link points to
+        if kind == 0x4B:  # K: the target of a link
             return {}
-        if kind == 0x4C:  # L: a name
+        if kind == 0x4C:  # L: a long name
             return {b"path": data.rstrip(b"\0")}
         records = self._records(data)
         return {key: records[key] for key in _OF_MEMBERS & records.keys()}
@@ -206,7 +208,7 @@ class TarReader:
     def _records(self, data: bytes) -> dict[bytes, bytes]:
         """Parse pax records: ``b"%d %s=%s\\n" % (length of the whole record, key, value)``.
 
-        Those that say where a member has holes (GNU.sparse.…) are one record here, ``sparse``.
+        All records about holes in a member (GNU.sparse.…) become one record, ``sparse``.
         """
         records: dict[bytes, bytes] = {}
         start, end = 0, len(data.rstrip(b"\0"))
@@ -221,8 +223,8 @@ class TarReader:
         return records
 
     def _checked_size(self, header: bytes, zeros: int) -> int:
-        """Verify the checksum of a header with this many zeros and return the size it announces."""
-        # Adler's low half is 1 + the sum of all bytes mod 65521: the sum itself, where half of them are zero.
+        """Verify the checksum of a header that has this many zero bytes, and return the size in it."""
+        # The low half of Adler-32 is 1 + the sum of all bytes mod 65521: with half of them zero, 1 + the sum itself.
         total = (adler32(header) & 0xFFFF) - 1 if zeros >= BLOCK // 2 else sum(header)
         if total != _announced_sum(header[148:156]):
             raise self._broken("not a tar, or a damaged one (header checksum does not match)")
@@ -233,8 +235,8 @@ class TarReader:
             raise self._broken("a member whose size is not a number") from None
 
     def _odd_size(self, field: bytes) -> int:
-        """A size written in another way than twelve octal digits. Raises ``ValueError`` when it is no number."""
-        if field[0] & 0x80:  # base-256, for what twelve octal digits cannot hold
+        """A size that is not eleven octal digits and a zero byte. Raises ``ValueError`` if it is not a number."""
+        if field[0] & 0x80:  # base 256, for sizes that octal digits cannot express
             if field[0] != 0x80:
                 raise self._broken("a member with a negative size")
             return int.from_bytes(field[1:], "big")
@@ -255,19 +257,19 @@ class TarReader:
         )
 
 
-_UPSTREAM = "whatever wrote it failed or was killed: look at its messages and run it again"
+_UPSTREAM = "the command that wrote it failed or was killed: read its messages and run it again"
 _OF_MEMBERS = frozenset({b"path", b"size", b"sparse"})
 
 
 def shown(name: str) -> str:
-    """A name from a stranger for a message: quoted, control characters as escapes, not longer than a line."""
+    """An untrusted name for a message: quoted, control characters escaped, at most 120 characters."""
     quoted = repr(name if len(name) <= 240 else name[:120] + name[-120:])
     return quoted if len(quoted) <= 120 else f"{quoted[:80]}…{quoted[-39:]}"
 
 
 @lru_cache(1 << 12)
 def _announced_sum(field: bytes) -> int:
-    """What all bytes of a header must add up to if this is its checksum field; -1 when that holds no number."""
+    """The sum of all bytes of a header according to its checksum field; -1 if the field is not a number."""
     try:
         return _octal(field.split(b"\0", 1)[0].strip(b" ")) + sum(field) - 8 * 0x20
     except ValueError:
@@ -275,16 +277,16 @@ def _announced_sum(field: bytes) -> int:
 
 
 def _octal(digits: bytes) -> int:
-    if not digits.isdigit():  # int() would take signs, underscores and 0o
+    if not digits.isdigit():  # int() would accept signs, underscores and 0o
         raise ValueError
     return int(digits, 8)
 
 
 class TarWriter:
-    """Writes members as plain ustar with mtime 0, uid 0 and mode 644: same members, same bytes.
+    """Writes members as plain ustar with mtime 0, uid 0 and mode 644: equal members give equal bytes.
 
-    A name that ustar cannot hold gets a pax ``path`` record. Members are gathered and written together: what was added
-    is sure to be in ``out`` after ``finish`` only, and nothing else closes the archive.
+    A name that is too long for ustar gets a pax ``path`` record. Members are written in groups. ``finish`` writes the
+    last group and the end marker; without it the archive is incomplete.
     """
 
     def __init__(self, out: BinaryIO, comment: str) -> None:
@@ -309,12 +311,12 @@ class TarWriter:
             self._write()
 
     def finish(self) -> None:
-        """Write the end marker: two zero blocks, and nothing after them."""
+        """Write the remaining members and the end marker: two zero blocks."""
         self._waiting.append(self._padding + END)
         self._write()
 
     def _write(self) -> None:
-        """Hand over what was gathered; to a file or pipe without a copy through its buffer, which saves a tenth."""
+        """Write the waiting members. For a file or pipe ``writev`` avoids a copy, which saves a tenth of the time."""
         out, parts = self._out, self._waiting
         self._waiting, self._size = [], 0
         if isinstance(out, io.BufferedWriter) and isinstance(out.raw, io.FileIO):
@@ -327,7 +329,7 @@ class TarWriter:
             out.write(b"".join(parts))
 
 
-_TOGETHER = 1 << 19  # bytes with twice their headers: never more than the 1,024 parts that the system takes at once
+_TOGETHER = 1 << 19  # bytes, with two blocks per member: at most the 1,024 parts that one ``writev`` accepts
 _ZEROS = [bytes(count) for count in range(BLOCK)]
 _OWNER = b"0000644\x000000000\x000000000\x00"
 _MTIME = b"00000000000\0"
@@ -343,7 +345,7 @@ def _header(name: bytes, size: int, kind: bytes) -> bytes:
 
 
 def _pax_record(key: bytes, value: bytes) -> bytes:
-    """One pax record; its length counts its own digits."""
+    """One pax record. Its length includes the digits of the length."""
     body = b" %b=%b\n" % (key, value)
     length = len(body) + len(str(len(body)))
     if len(str(length)) + len(body) != length:

@@ -1,1 +1,1 @@
-"""Files that appear only when they are complete, claims on them, the cache of this machine, and remote stores."""
+"""Storage: atomic writes, claims on files, folders of arrays, the local cache, remote stores, and typed JSON."""

@@ -1,6 +1,6 @@
 """A folder of flat arrays: written once, then memory-mapped.
 
-Each array is a file of its name. A JSON document beside them has under ``files`` the size and the CRC-32 of every file.
+Each array is a file with the name of the array. A JSON document in the folder has the size and CRC-32 of every file.
 """
 
 from __future__ import annotations
@@ -17,20 +17,20 @@ import numpy as np
 
 from capivara_cli.storage.files import replace_text
 
-Kinds = Mapping[str, str]
-"""The names of the arrays of a folder, and the dtype of each."""
+Dtypes = Mapping[str, str]
+"""The dtype of each array of a folder, by name."""
 _CHUNK = 1 << 24
 _BUFFER = 1 << 20
 
 
 class DamagedArrays(Exception):
-    """A file of the folder is missing or damaged; the message names it."""
+    """A file of the folder is missing or damaged. The message is its name."""
 
 
-def local_marks(paths: Sequence[str]) -> list[list[Any]] | None:
-    """[path, size, modification time] of each file: while these are equal, so is the content.
+def file_states(paths: Sequence[str]) -> list[list[str | int]] | None:
+    """[path, size, modification time] of each file. If they are equal later, the content is taken to be unchanged.
 
-    None if one of the paths is a stream or a URL: its content may change unnoticed.
+    None if one of the paths is a stream or a URL, because its content may change unnoticed.
     """
     if any(path == "-" or "://" in path for path in paths):
         return None
@@ -38,21 +38,21 @@ def local_marks(paths: Sequence[str]) -> list[list[Any]] | None:
     return [[str(path.resolve()), state.st_size, state.st_mtime_ns] for path, state in states]
 
 
-def digest_of(made_from: Any) -> str:
-    """A file name for whatever decides the content of a folder, given as JSON."""
-    return hashlib.sha256(json.dumps(made_from, sort_keys=True).encode()).hexdigest()[:24]
+def digest_of(sources: object) -> str:
+    """A folder name from everything that decides the content of the folder, given as a JSON value."""
+    return hashlib.sha256(json.dumps(sources, sort_keys=True).encode()).hexdigest()[:24]
 
 
 class ArrayWriter:
     """Appends to the arrays of a folder. Use it in a ``with`` statement."""
 
-    def __init__(self, folder: Path, kinds: Kinds) -> None:
-        self._kinds = kinds
+    def __init__(self, folder: Path, dtypes: Dtypes) -> None:
+        self._dtypes = dtypes
         self._open = contextlib.ExitStack()
         self._files: dict[str, BinaryIO] = {
-            name: self._open.enter_context((folder / name).open("wb", buffering=_BUFFER)) for name in kinds
+            name: self._open.enter_context((folder / name).open("wb", buffering=_BUFFER)) for name in dtypes
         }
-        self._checksums = {name: [0, 0] for name in kinds}
+        self._checksums = {name: [0, 0] for name in dtypes}
 
     def __enter__(self) -> ArrayWriter:
         return self
@@ -61,33 +61,33 @@ class ArrayWriter:
         self._open.close()
 
     def put(self, name: str, values: Any) -> None:
-        """Append values to an array."""
-        self.put_bytes(name, np.asarray(values, self._kinds[name]).tobytes())
+        """Append values to an array, converted to its dtype."""
+        self.put_bytes(name, np.asarray(values, self._dtypes[name]).tobytes())
 
-    def put_word(self, name: str, bounds: str, word: bytes) -> None:
-        """Append bytes to the array ``name``, and where they end to the array ``bounds``, see ``word_at``."""
-        self.put_bytes(name, word)
+    def put_string(self, name: str, bounds: str, text: bytes) -> None:
+        """Append a UTF-8 string to the array ``name``, and its end to the array ``bounds``. See ``string_at``."""
+        self.put_bytes(name, text)
         self.put(bounds, [self._checksums[name][0]])
 
     def put_bytes(self, name: str, data: bytes) -> None:
-        """Append encoded values to an array."""
+        """Append the bytes of values that already have the dtype of the array."""
         self._files[name].write(data)
         size, value = self._checksums[name]
         self._checksums[name] = [size + len(data), zlib.crc32(data, value)]
 
     @property
     def files(self) -> dict[str, list[int]]:
-        """The size and CRC-32 of every file so far."""
+        """File name -> [size, CRC-32], so far."""
         return {name: list(each) for name, each in self._checksums.items()}
 
 
-def word_at(data: np.ndarray, bounds: np.ndarray, place: int) -> str:
-    """The word ``place`` of those that ``put_word`` wrote, if 0 was put into ``bounds`` before the first."""
-    return data[bounds[place] : bounds[place + 1]].tobytes().decode("utf-8", "surrogateescape")
+def string_at(data: np.ndarray, bounds: np.ndarray, index: int) -> str:
+    """String number ``index`` of those that ``put_string`` wrote. The first value of ``bounds`` must be 0."""
+    return data[bounds[index] : bounds[index + 1]].tobytes().decode("utf-8", "surrogateescape")
 
 
-def write_document(path: Path, document: dict[str, Any]) -> None:
-    """Write the JSON document of a folder, all or nothing."""
+def write_document(path: Path, document: Mapping[str, object]) -> None:
+    """Write the JSON document of a folder atomically."""
     replace_text(path, json.dumps(document, ensure_ascii=False, indent=2) + "\n")
 
 
@@ -102,13 +102,14 @@ def read_document(path: Path) -> dict[str, Any]:
     return document
 
 
-def map_arrays(folder: Path, kinds: Kinds, files: Any, *, verify: bool) -> dict[str, np.ndarray]:
-    """The arrays of a folder, memory-mapped; ``files`` is what the document says of them.
+def map_arrays(folder: Path, dtypes: Dtypes, files: Any, *, verify: bool) -> dict[str, np.ndarray]:
+    """The arrays of a folder, one-dimensional and memory-mapped.
 
-    ``verify``: also compare checksums, which reads every file. Raises ``DamagedArrays`` if a file is not as described.
+    ``files`` is ``ArrayWriter.files`` as stored in the document. ``verify`` also compares checksums, which reads every
+    file. Raises ``DamagedArrays`` if a file does not match.
     """
     arrays = {}
-    for name, kind in kinds.items():
+    for name, dtype in dtypes.items():
         path = folder / name
         try:
             size, _ = expected = files[name]
@@ -117,12 +118,12 @@ def map_arrays(folder: Path, kinds: Kinds, files: Any, *, verify: bool) -> dict[
             raise DamagedArrays(name) from error
         if found != expected:
             raise DamagedArrays(name)
-        arrays[name] = np.asarray(np.memmap(path, kind, "r")) if size else np.zeros(0, kind)
+        arrays[name] = np.asarray(np.memmap(path, dtype, "r")) if size else np.zeros(0, dtype)
     return arrays
 
 
 def checksum(path: Path) -> list[int]:
-    """The size and the CRC-32 of a file."""
+    """[size, CRC-32] of a file."""
     size = value = 0
     with open(path, "rb") as file:
         while chunk := file.read(_CHUNK):

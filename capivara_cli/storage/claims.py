@@ -1,9 +1,11 @@
-"""Claims on the files of a folder: which process makes which file. Every machine that shares the folder sees them.
+"""Claims on the files of a folder: which process makes which file, visible to all machines that share the folder.
 
-A claim is the file ``.NAME.claim``, created with ``O_EXCL`` and kept fresh by a thread. It is stale when its process is
-dead (on this machine), or showed no sign of life for ``STALE`` seconds (on another machine); then any process may take
-it over. Claims only save work. Every process makes the same bytes, and a file appears by a rename: two processes that
-hold the same claim, one of them back from a long sleep, still leave one result.
+A claim is the file ``.NAME.claim``, created with ``O_EXCL``. A thread updates its modification time. A claim is stale
+if its process is dead (on this machine), or if it was not updated for ``STALE`` seconds (on another machine). Any
+process may take over a stale claim.
+
+Claims only save work. Every process makes the same bytes and renames the finished file, so two processes with the same
+claim, for example after a long sleep of one, still give one correct file.
 """
 
 from __future__ import annotations
@@ -20,24 +22,24 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from types import TracebackType
 
-from capivara_cli.storage.files import partial_of
+from capivara_cli.storage.files import partial_path
 from capivara_cli.storage.signals import signals_held_back
 from capivara_cli.urls import without_secrets
 
 HEARTBEAT = 10.0
-"""Seconds between two signs of life."""
+"""Seconds between two updates of a claim."""
 STALE = 90.0
-"""Seconds without a sign of life after which a claim of another machine may be taken over."""
-_UNREADABLE = 5.0  # s: a claim is empty between two system calls, and stays so if its process is killed there
+"""Seconds without an update after which a claim of another machine may be taken over."""
+_UNREADABLE = 5.0  # s: a claim is empty between two system calls, and stays empty if its process is killed there
 
 
-class Lost(Exception):
-    """Another process has taken over the claim of this one, which seemed to be dead."""
+class LostClaim(Exception):
+    """Another process has taken over a claim of this process, because this process seemed to be dead."""
 
 
 @dataclass(frozen=True)
 class Holder:
-    """The process that holds a claim. ``machine`` tells apart machines of one name: containers, or before a reboot."""
+    """The process that holds a claim. ``machine`` distinguishes machines with one host name, such as containers."""
 
     host: str
     machine: str
@@ -49,14 +51,14 @@ class Holder:
 
     @classmethod
     def here(cls, command: str = "") -> Holder:
-        """This process; ``command`` is the command line that its claims show, by default its own."""
+        """This process. ``command`` is the command line that its claims show, by default its own."""
         pid = os.getpid()
         command = without_secrets(command or " ".join(sys.argv))[:300]
-        return cls(host(), machine(), pid, started(pid), round(time.time(), 3), command, os.urandom(8).hex())
+        return cls(host(), machine(), pid, start_time(pid), round(time.time(), 3), command, os.urandom(8).hex())
 
     @classmethod
     def parse(cls, content: bytes) -> Holder | None:
-        """The holder in the content of a claim; None when that is empty or incomplete."""
+        """The holder in the content of a claim; None if the content is empty or incomplete."""
         try:
             entry = json.loads(content)
             return cls(**{each.name: entry[each.name] for each in fields(cls)})
@@ -65,7 +67,7 @@ class Holder:
 
     @property
     def local(self) -> bool:
-        """Whether it is, or was, a process of this machine."""
+        """Whether the process runs or ran on this machine."""
         return self.machine == machine()
 
     @property
@@ -79,18 +81,18 @@ def host() -> str:
 
 @functools.cache
 def machine() -> str:
-    """The scope in which process ids are unique: a machine between two boots, or a container in it."""
+    """An identifier of the scope in which process ids are unique: this machine since its boot, or a container on it."""
     marks = [host()]
-    with contextlib.suppress(OSError):  # elsewhere than on Linux the name must do
+    with contextlib.suppress(OSError):  # other systems than Linux have only the name
         marks.append(Path("/proc/sys/kernel/random/boot_id").read_text().strip())
         marks.append(str(Path("/proc/self/ns/pid").readlink()))
     return " ".join(marks)
 
 
-def started(pid: int) -> str:
-    """When a process of this machine began, in the units of the system; "" when there is none, or only its zombie."""
+def start_time(pid: int) -> str:
+    """The start time of a process on this machine, in units of the system; "" if it does not run or is a zombie."""
     if not Path("/proc/self/stat").exists():
-        return _started_elsewhere(pid)
+        return _start_time_without_proc(pid)
     try:
         state, *after = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
     except (OSError, ValueError):
@@ -98,7 +100,7 @@ def started(pid: int) -> str:
     return "" if state in b"ZX" else after[18].decode()
 
 
-def _started_elsewhere(pid: int) -> str:
+def _start_time_without_proc(pid: int) -> str:
     import psutil
 
     try:
@@ -108,13 +110,14 @@ def _started_elsewhere(pid: int) -> str:
         return ""
 
 
-def claim_of(path: Path) -> Path:
+def claim_path(path: Path) -> Path:
+    """The path of the claim on a file."""
     return path.with_name(f".{path.name}.claim")
 
 
 @dataclass(frozen=True)
-class ClaimSeen:
-    """A claim as it was found: its holder, None when unreadable, and the seconds since its last sign of life."""
+class FoundClaim:
+    """A claim that was read from its file. ``silent`` is the number of seconds since its last update."""
 
     path: Path
     content: bytes
@@ -123,21 +126,22 @@ class ClaimSeen:
 
     @property
     def holder(self) -> Holder | None:
+        """The process that holds it; None if the content is empty or incomplete."""
         return Holder.parse(self.content)
 
     @property
     def stale(self) -> bool:
-        """Whether its process is gone, as far as can be known from here."""
+        """Whether its process is dead, or seems to be."""
         holder = self.holder
         if holder is None:
             return self.silent > _UNREADABLE
         if holder.local:
-            return started(holder.pid) != holder.started
+            return start_time(holder.pid) != holder.started
         return self.silent > STALE
 
 
-def look(path: Path) -> ClaimSeen | None:
-    """The claim at a path, None when there is none. The file is opened, so that network file systems ask the server."""
+def read_claim(path: Path) -> FoundClaim | None:
+    """The claim in a file; None if there is none. Opening the file makes a network file system ask its server."""
     try:
         with open(path, "rb") as file:
             content, info = file.read(), os.fstat(file.fileno())
@@ -145,12 +149,12 @@ def look(path: Path) -> ClaimSeen | None:
         return None
     holder = Holder.parse(content)
     now = time.time() if holder and holder.local else clock(path.parent)
-    return ClaimSeen(path, content, info.st_ino, now - info.st_mtime)
+    return FoundClaim(path, content, info.st_ino, now - info.st_mtime)
 
 
 def clock(folder: Path) -> float:
-    """The time of the clock that stamps the files of a folder; on a network file system that is the server's."""
-    probe = partial_of(folder / "clock")
+    """The current time of the clock that sets modification times in a folder: the server's on a network file system."""
+    probe = partial_path(folder / "clock")
     try:
         probe.touch()
         return probe.stat().st_mtime
@@ -162,31 +166,32 @@ def clock(folder: Path) -> float:
 
 
 class Claim:
-    """One file that this process may make. A ``with`` block releases it, unless it is ``handed_on`` to a thread."""
+    """The right of this process to make one file. A ``with`` block releases it, unless it is ``handed_over``."""
 
     def __init__(self, path: Path, content: bytes, owner: Claims) -> None:
         self.path = path
         self.lost = False
-        self.handed_on = False
+        self.handed_over = False  # a thread releases it
         self.content = content
         self._owner = owner
 
     def held(self) -> bool:
-        """Whether this process still has it. A lost claim stays lost."""
+        """Whether this process still holds the claim. A lost claim stays lost."""
         try:
             self.lost = self.lost or self.path.read_bytes() != self.content
         except FileNotFoundError:
             self.lost = True
         except OSError:
-            pass  # the network is away: the next look will tell
+            pass  # the network is down: the next call will find out
         return not self.lost
 
     def confirm(self) -> None:
-        """Raise ``Lost`` if another process has it by now."""
+        """Raise ``LostClaim`` if another process holds the claim now."""
         if not self.held():
-            raise Lost(self.path.name)
+            raise LostClaim(self.path.name)
 
-    def beat(self) -> None:
+    def update(self) -> None:
+        """Set the modification time to now."""
         if self.held():
             with contextlib.suppress(OSError):
                 os.utime(self.path)
@@ -197,7 +202,7 @@ class Claim:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if not self.handed_on:
+        if not self.handed_over:
             self.release()
 
     def release(self) -> None:
@@ -206,9 +211,9 @@ class Claim:
 
 @dataclass(frozen=True)
 class Claimant:
-    """Who claims: the command line that the claims show, by default this process's own.
+    """The owner of new claims. ``command`` is the command line that they show, by default that of this process.
 
-    ``dead`` are holders ("host:pid") that the process which started this one knows to be dead, on any machine.
+    ``dead`` are the names ("host:pid") of processes on any machine that are known to be dead.
     """
 
     command: str = ""
@@ -219,56 +224,56 @@ THIS_PROCESS = Claimant()
 
 
 class Claims:
-    """The claims of this process in a folder. While there are any, a thread keeps them fresh.
+    """The claims of this process in a folder. A thread updates them.
 
-    A signal that raises cannot separate a claim from its file: both appear together and disappear together. It can
-    still come before the ``with`` block of a claim begins, so ``close`` releases what is held.
+    A signal that raises an exception cannot come between a claim and its file: both appear together and disappear
+    together. It can come before the ``with`` block of a claim starts, so ``close`` releases all claims.
     """
 
-    def __init__(self, folder: Path, who: Claimant = THIS_PROCESS) -> None:
+    def __init__(self, folder: Path, claimant: Claimant = THIS_PROCESS) -> None:
         self.folder = folder
-        self.who = who
+        self.claimant = claimant
         self._held: list[Claim] = []
         self._lock = threading.Lock()
         self._idle = threading.Event()
         self._thread: threading.Thread | None = None
 
     def take(self, name: str) -> Claim | None:
-        """Claim a file; None while another living process has it."""
-        path = claim_of(self.folder / name)
-        claim = Claim(path, json.dumps(asdict(Holder.here(self.who.command))).encode(), self)
+        """Claim a file. Returns None if another process, which is alive, holds the claim."""
+        path = claim_path(self.folder / name)
+        claim = Claim(path, json.dumps(asdict(Holder.here(self.claimant.command))).encode(), self)
         while not self._created(claim):
-            seen = look(path)
-            if seen is None:
+            found = read_claim(path)
+            if found is None:
                 continue
-            known_dead = seen.holder is not None and seen.holder.name in self.who.dead
-            if not (seen.stale or known_dead):
+            known_dead = found.holder is not None and found.holder.name in self.claimant.dead
+            if not (found.stale or known_dead):
                 return None
-            remove_stale(seen)
+            remove_stale(found)
         return claim
 
     def _created(self, claim: Claim) -> bool:
-        """Create the file of a claim; False when there is one."""
+        """Create the file of a claim. False if it exists."""
         with signals_held_back(), self._lock:
             if not _create(claim.path, claim.content):
                 return False
             self._held.append(claim)
             if self._thread is None:
                 self._idle = threading.Event()
-                self._thread = threading.Thread(target=self._beat, args=(self._idle,), name="capivara-claims")
+                self._thread = threading.Thread(target=self._update_all, args=(self._idle,), name="capivara-claims")
                 self._thread.daemon = True
                 self._thread.start()
         return True
 
-    def _beat(self, idle: threading.Event) -> None:
+    def _update_all(self, idle: threading.Event) -> None:
         while not idle.wait(HEARTBEAT):
             with self._lock:
                 held = list(self._held)
             for claim in held:
-                claim.beat()
+                claim.update()
 
     def release(self, claim: Claim) -> None:
-        """Remove the file of a claim, unless another process has taken it over. Nothing happens the second time."""
+        """Remove the file of a claim, unless another process has taken it over. A second call does nothing."""
         with signals_held_back():
             with self._lock:
                 if claim not in self._held:
@@ -278,17 +283,17 @@ class Claims:
                 claim.path.unlink(missing_ok=True)
 
     def close(self) -> None:
-        """Stop the thread and release every claim, except those that are handed on to another thread."""
+        """Stop the thread and release every claim, except those that are handed over to a thread."""
         self._idle.set()
         self._thread = None
         with self._lock:
-            held = [claim for claim in self._held if not claim.handed_on]
+            held = [claim for claim in self._held if not claim.handed_over]
         for claim in held:
             self.release(claim)
 
     @contextlib.contextmanager
     def waiting(self, name: str, patience: float = float("inf")) -> Iterator[Claim | None]:
-        """Wait for the claim on a file; None when it is not free within ``patience`` seconds."""
+        """Claim a file in a ``with`` block, waiting at most ``patience`` seconds. None if it is not free by then."""
         until = time.monotonic() + patience
         pause = 0.005
         while (claim := self.take(name)) is None and time.monotonic() < until:
@@ -302,7 +307,7 @@ class Claims:
 
 
 def _create(path: Path, content: bytes) -> bool:
-    """Create a claim, False when there is one."""
+    """Create the file of a claim. False if it exists."""
     try:
         descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
     except FileExistsError:
@@ -321,18 +326,18 @@ def _create(path: Path, content: bytes) -> bool:
     return True
 
 
-def remove_stale(seen: ClaimSeen) -> None:
-    """Remove a stale claim. One of several processes moves it; one that moved a fresh claim by mistake puts it back."""
-    moved = partial_of(seen.path)
+def remove_stale(found: FoundClaim) -> None:
+    """Remove a stale claim. Several processes may try: one that moves a newer claim by mistake puts it back."""
+    moved = partial_path(found.path)
     try:
-        seen.path.rename(moved)
+        found.path.rename(moved)
     except FileNotFoundError:
         return
     try:
         with open(moved, "rb") as file:
-            same = file.read() == seen.content and os.fstat(file.fileno()).st_ino == seen.inode
+            same = file.read() == found.content and os.fstat(file.fileno()).st_ino == found.inode
         if not same:
-            _put_back(moved, seen.path)
+            _put_back(moved, found.path)
     finally:
         moved.unlink(missing_ok=True)
 
@@ -341,6 +346,6 @@ def _put_back(moved: Path, path: Path) -> None:
     try:
         os.link(moved, path)
     except FileExistsError:
-        pass  # taken in the meantime: the holder of the moved claim will see that it has lost it
-    except OSError:  # no hard links here
+        pass  # claimed meanwhile: the holder of the moved claim will find that it lost it
+    except OSError:  # the file system has no hard links
         moved.rename(path)

@@ -1,4 +1,4 @@
-"""Files that appear only when they are complete, and the temporaries that killed processes left."""
+"""Atomic writes of files and folders, and removal of temporary files that killed processes left."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from pathlib import Path
 from typing import BinaryIO
 
 _BUFFER = 1 << 20
-FULL = (errno.ENOSPC, errno.EDQUOT)
-"""The errors of a write that there is no room for."""
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
+"""The error numbers of a write for which there is no space."""
 
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[BinaryIO]:
-    """Write a file all or nothing: a temporary beside it, fsync, rename. An error leaves nothing."""
+    """Write a file atomically: yields a temporary file beside it, then syncs and renames it. An error removes it."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = partial_of(path)
+    partial = partial_path(path)
     try:
-        with naming(path), open(partial, "wb", buffering=_BUFFER) as out:
+        with named_in_errors(path), open(partial, "wb", buffering=_BUFFER) as out:
             yield out
             out.flush()
             os.fsync(out.fileno())
@@ -33,7 +33,7 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
 
 @contextlib.contextmanager
 def replacing_folder(path: Path) -> Iterator[Path]:
-    """Write a folder all or nothing: a temporary beside it, then a rename; on any error nothing is left."""
+    """Write a folder atomically: yields a temporary folder beside it, then renames it. An error removes it."""
     with partial_folder(path) as partial:
         yield partial
         move_folder(partial, path)
@@ -41,9 +41,9 @@ def replacing_folder(path: Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def partial_folder(path: Path) -> Iterator[Path]:
-    """A temporary folder beside a path, for ``move_folder``; on any error it is removed."""
+    """Create a temporary folder beside a path, for ``move_folder``. An error removes it."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = partial_of(path)
+    partial = partial_path(path)
     partial.mkdir()
     try:
         yield partial
@@ -53,41 +53,41 @@ def partial_folder(path: Path) -> Iterator[Path]:
 
 
 def move_folder(partial: Path, path: Path) -> None:
-    """Rename a folder, in place of the one that may be there."""
+    """Rename a folder to ``path``, and remove a folder that is there."""
     if path.is_dir():
         shutil.rmtree(path)
     partial.replace(path)
 
 
 @contextlib.contextmanager
-def naming(path: Path) -> Iterator[None]:
-    """Name this file in the error of a full disk: the error of a write does not name its file."""
+def named_in_errors(path: Path) -> Iterator[None]:
+    """Add the file name to the error of a full disk inside: the error of a write has none."""
     try:
         yield
     except OSError as error:
-        if error.errno in FULL and error.filename is None:
+        if error.errno in DISK_FULL and error.filename is None:
             error.filename = str(path)
         raise
 
 
-def partial_of(path: Path) -> Path:
-    """A temporary beside a path. Its name says which process it belongs to, for ``sweep``."""
+def partial_path(path: Path) -> Path:
+    """The path of a new temporary file beside ``path``. Its name has the host and process id, for ``sweep``."""
     return path.with_name(f".{path.name}.partial-{_host()}-{os.getpid()}-{os.urandom(3).hex()}")
 
 
 def replace_text(path: Path, text: str) -> None:
-    """Write a small text file all or nothing."""
+    """Write a small text file atomically."""
     with replacing(path) as out:
         out.write(_encoded(text))
 
 
 def _encoded(text: str) -> bytes:
-    """UTF-8; characters that it cannot hold (of a file name in another encoding) are escaped, as in JSON."""
+    """Encode as UTF-8. Lone surrogates, from file names in another encoding, are escaped as in JSON."""
     return text.encode("utf-8", "backslashreplace")
 
 
 def sweep(folder: Path) -> None:
-    """Remove the temporaries that killed processes of this machine left in a folder."""
+    """Remove the temporary files that killed processes of this machine left in a folder."""
     for partial in folder.glob(f".*.partial-{_host()}-*"):
         process = partial.name.rsplit("-", 2)[1]
         if process.isdigit() and _alive(int(process)):

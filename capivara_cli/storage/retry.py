@@ -1,13 +1,16 @@
-"""The one retry loop for everything that a network can interrupt: stores, downloads and HTTP services."""
+"""The retry loop for all network access: remote stores, downloads and HTTP services."""
 
 from __future__ import annotations
 
 import random
 import time
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from capivara_cli.errors import CapivaraError
+
+if TYPE_CHECKING:
+    import httpx
 
 Result = TypeVar("Result")
 Errors = tuple[type[BaseException], ...]
@@ -19,25 +22,25 @@ _BUSY = frozenset({408, 409, 425, 429})
 
 
 class HttpStatus(OSError):
-    """The answer of a server that refuses a request, or cannot answer it now. ``wait``: the seconds it asks for."""
+    """An HTTP error status. ``wait`` is the pause in seconds that the server asks for; ``detail`` is for people."""
 
-    def __init__(self, status: int, wait: float = 0.0, said: str = "") -> None:
-        super().__init__(f"the server answers HTTP {status}" + (f": {said}" if said else ""))
+    def __init__(self, status: int, wait: float = 0.0, detail: str = "") -> None:
+        super().__init__(f"the server answers HTTP {status}" + (f": {detail}" if detail else ""))
         self.status = status
         self.wait = wait
 
     @classmethod
-    def of(cls, answer: Any, said: str = "") -> HttpStatus:
-        """The error for an httpx answer. A ``Retry-After`` in seconds is obeyed, a date is not."""
+    def of(cls, answer: httpx.Response, detail: str = "") -> HttpStatus:
+        """The error for an HTTP response. ``Retry-After`` counts if it is a number of seconds, not a date."""
         try:
             wait = max(0.0, float(answer.headers.get("Retry-After", "")))
         except ValueError:
             wait = 0.0
-        return cls(answer.status_code, wait, said)
+        return cls(answer.status_code, wait, detail)
 
 
 class Interrupted(OSError):
-    """The connection ended before the file did."""
+    """The connection ended before the end of the file."""
 
 
 class GivenUp(CapivaraError):
@@ -45,15 +48,16 @@ class GivenUp(CapivaraError):
 
 
 def is_refusal(status: int) -> bool:
-    """Whether the same request gets the same answer again."""
+    """Whether an HTTP status is a refusal that a later try would get again."""
     return 400 <= status < 500 and status not in _BUSY
 
 
 class Retry:
-    """Repeats one piece of work when it fails, with growing pauses, and gives up after ``tries`` failures in a row.
+    """Repeats work that fails, with growing pauses, and gives up after ``tries`` failures in a row.
 
-    ``caught()`` are the exceptions that it handles. ``final(error)`` is the ``CapivaraError`` to raise at once, None
-    where another try may succeed. ``why(error)`` is one line for people. ``pause`` waits a number of seconds.
+    ``shown`` names the file or service in messages. ``caught()`` are the exceptions that lead to another try.
+    ``final(error)`` is the ``CapivaraError`` to raise at once, or None if another try may succeed. ``why(error)`` is
+    one line for people. ``longest`` limits a pause, in seconds. ``pause`` waits for a number of seconds.
     """
 
     def __init__(
@@ -66,26 +70,29 @@ class Retry:
         self._failed = 0
 
     def progress(self) -> None:
-        """Count failures from zero again: some of the work succeeded."""
+        """Reset the count of failures, because some of the work succeeded."""
         self._failed = 0
 
     def wait_or_raise(self, error: BaseException, so_far: str = "") -> None:
-        """Wait before the next try; ``so_far`` says how far the work came. Raises ``GivenUp``, or the final error."""
+        """Wait before the next try. Raises ``GivenUp`` after the last one, or the final error.
+
+        ``so_far`` is the progress of the work, for the message.
+        """
         if (fatal := self._final(error)) is not None:
             raise fatal from None
         self._failed += 1
         if self._failed >= self._tries:
             after = f"{so_far}, " if so_far else ""
             raise GivenUp(
-                f"{self._shown}: {after}given up after {self._tries} tries: {self._why(error)}",
-                "run the same command again when the server can be reached: what is finished stays finished",
+                f"{self._shown}: {after}gave up after {self._tries} tries: {self._why(error)}",
+                "run the same command again when the server can be reached: finished work is kept",
             ) from None
         wait = min(self._longest, FIRST_WAIT * 2 ** (self._failed - 1))
         asked = min(self._longest, getattr(error, "wait", 0.0))
-        self._pause(max(asked, wait * random.uniform(0.75, 1.25)))  # many workers must not come back all at once
+        self._pause(max(asked, wait * random.uniform(0.75, 1.25)))  # many workers must not retry at the same moment
 
-    def over(self, work: Callable[[], Result]) -> Result:
-        """The result of ``work()``, which is called again until it succeeds."""
+    def call(self, work: Callable[[], Result]) -> Result:
+        """Call ``work()`` until it succeeds, and return its result."""
         while True:
             try:
                 return work()

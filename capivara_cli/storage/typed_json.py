@@ -1,4 +1,4 @@
-"""Frozen dataclasses to JSON and back: a field is a key, and a value of the wrong kind is an error that names it."""
+"""Convert dataclasses to JSON and back. A field is a key; a value of the wrong type is an error that names the key."""
 
 from __future__ import annotations
 
@@ -6,28 +6,29 @@ import dataclasses
 import functools
 import types
 import typing
+from collections.abc import Mapping
 from typing import Any, TypeVar, Union, cast
 
 T = TypeVar("T")
 KEY = "json_key"
-"""Metadata of a field whose key in JSON is not its name."""
+"""Field metadata: the JSON key, if it is not the name of the field."""
 OPTIONAL = "json_optional"
-"""Metadata of a field that has no key in JSON while it is None."""
+"""Field metadata: no JSON key is written if the value is None."""
 _KINDS: dict[type, tuple[type, ...]] = {float: (int, float)}
 
 
-def from_json(kind: type[T], value: Any, what: str) -> T:
-    """``value``, as ``json.loads`` gives it, as a ``kind``: a dataclass, or what the fields of one may hold.
+def from_json(kind: type[T], value: object, what: str) -> T:
+    """Convert a value of ``json.loads`` to ``kind``: a dataclass, or a type that its fields may have.
 
-    A key that is missing or null takes the field's default, and keys that are no field are ignored. Numbers stay as
-    they are: an integer is a valid float. Raises ``ValueError`` that begins with the key at fault; ``what`` names the
-    whole in it ("a retrieval row").
+    A missing or null key takes the default of its field. Unknown keys are ignored. Numbers are not converted: an
+    integer is a valid float. Raises ``ValueError``, whose message starts with the wrong key; ``what`` names the whole
+    value in the message ("a retrieval row").
     """
     return cast(T, _read(kind, value, what))
 
 
-def to_json(value: Any) -> Any:
-    """Dataclasses as objects with a key for each field, in the order of the fields; tuples as lists."""
+def to_json(value: object) -> Any:
+    """Convert to JSON values: a dataclass becomes a dict with its fields in order, a tuple becomes a list."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         pairs = ((field, getattr(value, field.name)) for field in dataclasses.fields(value))
         shown = ((field, each) for field, each in pairs if each is not None or OPTIONAL not in field.metadata)
@@ -39,7 +40,7 @@ def to_json(value: Any) -> Any:
     return value
 
 
-def _read(kind: Any, value: Any, what: str) -> Any:
+def _read(kind: Any, value: object, what: str) -> Any:
     if dataclasses.is_dataclass(kind):
         return _object(kind, _checked(dict, value, what), what)
     origin, inner = typing.get_origin(kind), typing.get_args(kind)
@@ -58,8 +59,8 @@ def _read(kind: Any, value: Any, what: str) -> Any:
     return _checked(kind, value, what)
 
 
-def _object(kind: Any, value: dict[str, Any], what: str) -> Any:
-    found: dict[str, Any] = {}
+def _object(kind: Any, value: Mapping[str, object], what: str) -> Any:
+    found: dict[str, object] = {}
     missing = []
     for field, hint in _fields(kind):
         key = _key(field)
@@ -73,7 +74,7 @@ def _object(kind: Any, value: dict[str, Any], what: str) -> Any:
     return kind(**found)
 
 
-def _checked(kind: type, value: Any, what: str) -> Any:
+def _checked(kind: type, value: object, what: str) -> Any:
     if not isinstance(value, _KINDS.get(kind, (kind,))) or (isinstance(value, bool) and kind is not bool):
         raise ValueError(f"{what} is {value!r}")
     return value

@@ -31,10 +31,10 @@ from capivara_cli.storage.arrays import (
     ArrayWriter,
     DamagedArrays,
     digest_of,
-    local_marks,
+    file_states,
     map_arrays,
     read_document,
-    word_at,
+    string_at,
     write_document,
 )
 from capivara_cli.storage.files import move_folder, partial_folder, sweep
@@ -108,10 +108,10 @@ class Store:
         ]
 
     def text(self, caption: int) -> str:
-        return word_at(self.texts, self.text_bounds, caption)
+        return string_at(self.texts, self.text_bounds, caption)
 
     def key(self, image: int) -> str:
-        return word_at(self.keys, self.key_bounds, image)
+        return string_at(self.keys, self.key_bounds, image)
 
     def owners(self, captions: np.ndarray) -> np.ndarray:
         """The image of each caption."""
@@ -130,7 +130,7 @@ def features(source: Source, clip: Clip, parent: Path, env: Env, *, views: int =
     augmented = Views(views, env.seed) if views else None
     tower = [clip.identity.to_json(), clip.dim, clip.tokenizer_digest]
     kind = [tower, augmented.described if augmented else None, pixels]
-    marks = local_marks(source.shards)
+    marks = file_states(source.shards)
     made_from = [FORMAT, marks, kind] if marks is not None else []
     known = parent / digest_of(made_from) if made_from else None
     if known is not None and (store := open_store(known)) is not None:
@@ -299,9 +299,9 @@ class _Builder:
         self._captions += len(codes)
         self._arrays.put("first", [self._captions])
         for text, code in zip([*(caption.text for caption in captions), *unlisted], codes, strict=True):
-            self._arrays.put_word("texts", "text_bounds", text.encode("utf-8", "replace"))
+            self._arrays.put_string("texts", "text_bounds", text.encode("utf-8", "replace"))
             self._waiting.append((text, code))
-        self._arrays.put_word("keys", "key_bounds", sample.key.encode("utf-8", "surrogateescape"))
+        self._arrays.put_string("keys", "key_bounds", sample.key.encode("utf-8", "surrogateescape"))
         if len(self._waiting) >= _TOKENIZE_BATCH:
             self._tokenize()
 

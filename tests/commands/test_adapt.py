@@ -15,7 +15,7 @@ from capivara_cli.cli.perform import Performer
 from capivara_cli.commands.adapt import Options, adapt
 from capivara_cli.errors import CapivaraError, UsageError
 from capivara_cli.pipeline.options import Settings
-from capivara_cli.shards.archive import reading
+from capivara_cli.shards.archive import open_shard
 from capivara_cli.shards.sample import Sample
 
 TOYS = {"lang": "pt", "model": "toy", "captioner": "toy", "n": 1, "translator": "toy", "steps": 2, "batch_size": 4}
@@ -29,7 +29,7 @@ def run(inputs: list[str], runs: Path, **options: Any) -> dict[str, Any]:
 def samples(folder: Path) -> list[Sample]:
     found = []
     for shard in sorted(folder.glob("*.tar")):
-        with reading(str(shard)) as reader:
+        with open_shard(str(shard)) as reader:
             found += list(reader)
     return found
 

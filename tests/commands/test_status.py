@@ -19,7 +19,7 @@ from capivara_cli.errors import CapivaraError, UsageError
 from capivara_cli.pipeline.env import Env
 from capivara_cli.pipeline.options import Settings
 from capivara_cli.pipeline.stage import Step
-from capivara_cli.storage.claims import Holder, claim_of
+from capivara_cli.storage.claims import Holder, claim_path
 
 WORK = Step(work, WorkOptions())
 
@@ -31,7 +31,7 @@ def six(shards: Callable[..., Path]) -> Path:
 
 def leave(folder: Path, name: str, **changes: object) -> None:
     held = replace(Holder.here(), command="capivara run", **changes)  # type: ignore[arg-type]
-    claim_of(folder / name).write_text(json.dumps(asdict(held)))
+    claim_path(folder / name).write_text(json.dumps(asdict(held)))
 
 
 def asked(folder: Path) -> dict[str, object]:

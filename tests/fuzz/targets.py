@@ -66,7 +66,7 @@ def document(data: bytes) -> None:
         assert error.reason.isprintable() and len(error.reason) < 100, error.reason
         return
     assert sample.with_captions(captions) is sample
-    assert captions == [Caption.of_json(entry) for entry in parsed.get("captions", [])]
+    assert captions == [Caption.from_json(entry) for entry in parsed.get("captions", [])]
     added = Caption("uma frase", "pt", "fuzz", of="a sentence", score=0.25)
     more = sample.with_captions([*captions, added])
     assert more.captions == [*captions, added]

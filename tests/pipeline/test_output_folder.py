@@ -25,7 +25,7 @@ from capivara_cli.pipeline.stage import Stage, Step
 from capivara_cli.shards.manifest import Manifest
 from capivara_cli.shards.sample import Sample
 from capivara_cli.storage import claims
-from capivara_cli.storage.claims import Claim, Claimant, Claims, Holder, claim_of, look
+from capivara_cli.storage.claims import Claim, Claimant, Claims, Holder, claim_path, read_claim
 
 WORK = Step(work, WorkOptions())
 
@@ -42,7 +42,7 @@ def holder(**changes: object) -> bytes:
 def leave(folder: Path, name: str, content: bytes, silent: float = 0) -> Path:
     """A claim that another process left, last seen some seconds ago."""
     folder.mkdir(exist_ok=True)
-    path = claim_of(folder / name)
+    path = claim_path(folder / name)
     path.write_bytes(content)
     os.utime(path, (time.time() - silent,) * 2)
     return path
@@ -58,7 +58,7 @@ def test_a_claim_is_one_processs_until_it_lets_go(tmp_path: Path) -> None:
     assert two.take("a.tar") is None
     assert two.take("b.tar") is not None
     with claim:
-        seen = look(claim_of(tmp_path / "new" / "a.tar"))
+        seen = read_claim(claim_path(tmp_path / "new" / "a.tar"))
         assert seen is not None and seen.holder is not None
         assert (seen.holder.pid, seen.holder.host, seen.stale) == (os.getpid(), os.uname().nodename, False)
     assert not claim.held()
@@ -104,7 +104,7 @@ def test_who_was_declared_dead_is_not_waited_for(tmp_path: Path) -> None:
 
 def test_a_fresh_claim_moved_by_mistake_is_put_back(tmp_path: Path) -> None:
     path = leave(tmp_path, "a.tar", holder(pid=999_999_999))
-    seen = look(path)
+    seen = read_claim(path)
     assert seen is not None and seen.stale
     path.unlink()
     fresh = Claims(tmp_path).take("a.tar")  # another was faster
@@ -204,7 +204,7 @@ def test_the_last_share_completes_the_folder(six: Path, tmp_path: Path) -> None:
     second = fill([WORK], six, tmp_path / "out", share="2/2")
     assert (second.shards, second.summary()["read"]) == (3, 30)
     assert sorted(content(tmp_path / "out")) == ["00001.tar", "00003.tar", "00005.tar", "manifest.jsonl"]
-    with pytest.raises(CapivaraError, match="3 of 6 shards are there"):
+    with pytest.raises(CapivaraError, match="3 of 6 shards are finished"):
         engine.run([WORK], [str(tmp_path / "out")], Settings(out=str(tmp_path / "x")), None)
     fill([WORK], six, tmp_path / "out", share="1/2")
     assert content(tmp_path / "out") == content(tmp_path / "clean")
@@ -260,7 +260,7 @@ def test_who_lost_a_claim_leaves_the_shard_to_the_other(
         for sample in work.run(samples, options, env):
             if sample.key == "00005" and not (tmp_path / "stolen").exists():
                 (tmp_path / "stolen").touch()
-                claim_of(out / "00000.tar").write_bytes(stolen)
+                claim_path(out / "00000.tar").write_bytes(stolen)
             yield sample
 
     step = Step(Stage("work", WorkOptions, steal), WorkOptions())
@@ -271,8 +271,8 @@ def test_who_lost_a_claim_leaves_the_shard_to_the_other(
         time.sleep(0.01)
     assert not (out / "00000.tar").exists()
     assert not list(out.glob(".*.partial-*"))
-    assert claim_of(out / "00000.tar").read_bytes() == stolen
-    os.utime(claim_of(out / "00000.tar"), (1, 1))
+    assert claim_path(out / "00000.tar").read_bytes() == stolen
+    os.utime(claim_path(out / "00000.tar"), (1, 1))
     run.join(60)
     assert content(out) == content(tmp_path / "clean")
 
@@ -288,7 +288,7 @@ def test_leftovers_of_the_dead_are_swept_and_nothing_of_the_living(six: Path, tm
     os.utime(swept[1], (1, 1))
     fill([WORK], six, out, share="1/2")
     assert [path.exists() for path in [*kept, *swept]] == [True, True, False, False]
-    os.utime(claim_of(out / "00001.tar"), (1, 1))
+    os.utime(claim_path(out / "00001.tar"), (1, 1))
     fill([WORK], six, out)
     assert sorted(content(out)) == sorted(
         [f"0000{number}.tar" for number in range(6)] + ["manifest.jsonl", kept[1].name]

@@ -26,7 +26,7 @@ from support.made import jpeg
 from capivara_cli.shards.sample import Sample
 
 _CAPTIONS = 'json "captions" is not a list of {"text", "lang", "by", "of", "score"}'
-_ENTRY = 'a caption has an "of" that is no text, or a "score" that is no number'
+_ENTRY = 'a caption has an "of" that is not text, or a "score" that is not a number'
 _LEFT_OUT = "read 3, wrote 2, dropped 1"
 
 
@@ -66,7 +66,7 @@ SHARDS = [
     Case("a shard of zero bytes", "split bad.tar", file("bad.tar", b""), r"bad\.tar: empty, not even an end marker"),
     Case(
         "a shard cut off in the middle", "split bad.tar --out out", file("bad.tar", good()[:5000]),
-        r"bad\.tar: cut off at byte 5000, inside '00001\.jpg'\n  whatever wrote it failed",
+        r"bad\.tar: cut off at byte 5000, inside '00001\.jpg'\n  the command that wrote it failed",
     ),
     Case(
         "a shard without its end marker", "split bad.tar --out out", file("bad.tar", good()[:-1024]),
@@ -103,10 +103,10 @@ SHARDS = [
          r"standard input: cut off at byte \d+", stdin="in.tar"),
     Case("nothing on standard input", "split - --out out", nothing, r"standard input: empty, not even an end marker"),
     Case("a folder that is unfinished", "translate half --translator toy --out out", unfinished,
-         r"half: unfinished: 2 of 3 shards are there\n  run the command that makes it again"),
+         r"half: unfinished: 2 of 3 shards are finished\n  run the command that makes it again"),
     Case("a pattern that matches nothing", "split shards/9*.tar", shards, r"shards/9\*\.tar: nothing matches"),
     Case("a range with a gap", "split shards/{00000..00003}.tar", shards, r"shards/00002\.tar: no such file or folder"),
-    Case("a shell command in place of a file", "split pipe:ls", nothing, "pipe: runs a shell command, and is not read"),
+    Case("a shell command in place of a file", "split pipe:ls", nothing, "pipe: inputs run shell commands and are not supported"),
     Case("a URL of a kind that is not known", "split ftpz://host/a.tar", nothing, "there is no kind of URL 'ftpz'"),
 ]  # fmt: skip
 

@@ -17,7 +17,7 @@ _SEARCH = "search 'a red square' shards --model runs/pt"
 
 def _manifest(wrong: str, text: str) -> Case:
     make = also(_MADE, file("out/manifest.jsonl", text))
-    return Case(wrong, "dedupe out --out next", make, r"out/manifest\.jsonl: damaged: its first line names no plan")
+    return Case(wrong, "dedupe out --out next", make, r"out/manifest\.jsonl: damaged: its first line has no plan")
 
 
 def _damaged_index(folder: Path) -> None:
@@ -70,7 +70,7 @@ FOLDERS = [
     _manifest("a manifest whose number of shards is a word", '{"plan": [], "fingerprint": "x", "shards": "two"}\n'),
     _manifest("a manifest whose plan is no plan", '{"plan": [5], "fingerprint": "x", "shards": 2}\n'),
     Case("a finished shard was deleted", "dedupe out --out next", also(_MADE, without("out/00000.tar")),
-         r"out: incomplete: 00000\.tar is gone, which its manifest\.jsonl has as finished"),
+         r"out: incomplete: 00000\.tar is missing, which its manifest\.jsonl lists as finished"),
     Case("a finished shard was deleted: the same command again", _SPLIT, also(_MADE, without("out/00000.tar")),
          r"read 4, wrote 4, dropped 0; up to date \(1 shard\)", 0, 4, 4, changes=("out",)),
     Case("nothing is left to do: the same command again", _SPLIT, _MADE,

@@ -109,7 +109,7 @@ CASES = {
     ),
     "very long, harmless": Case(
         pax(record(b"path", b"a" * (MAX_NAME + 1))) + member(b"a"),
-        refused(f"'{'a' * 79}…{'a' * 38}'", f"its name has more than {MAX_NAME:,} letters"),
+        refused(f"'{'a' * 79}…{'a' * 38}'", f"its name has more than {MAX_NAME:,} characters"),
     ),
     # what is no file
     "symbolic link": Case(header(b"a.jpg", kind=b"2") + GOOD, notes={"ignored symbolic link": 1}),
@@ -193,7 +193,7 @@ CASES = {
     "checksum field of blanks": Case(b"a".ljust(148, b"\0") + b" " * 8 + bytes(356), NO_TAR),
     "checksum with a sign": Case(GOOD[:148] + b"+" + GOOD[149:], NO_TAR),
     "a lone zero block": Case(GOOD + bytes(BLOCK) + GOOD, "a lone zero block where the end marker should be"),
-    "bytes behind the end": Case(GOOD + END + b"#!/bin/sh", "bytes after the end marker that are no tar", end=b""),
+    "bytes behind the end": Case(GOOD + END + b"#!/bin/sh", "bytes after the end marker that are not a tar", end=b""),
     "a damaged tar behind the end": Case(GOOD + END + b"#" * BLOCK, "not a tar, or a damaged one", end=b""),
 }
 
@@ -268,7 +268,7 @@ def test_a_gzip_bomb_is_read_as_a_stream(tmp_path: Path) -> None:
         out.write(END)
     assert path.stat().st_size < 400_000
     tracemalloc.start()
-    with archive.reading(str(path)) as reader:
+    with archive.open_shard(str(path)) as reader:
         assert sum(len(sample.members["txt"]) for sample in reader) == 64 << 20
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()

@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from capivara_cli.errors import CapivaraError, TruncatedInput
-from capivara_cli.shards.archive import ShardReader, ShardWriter, reading, split_name
+from capivara_cli.shards.archive import ShardReader, ShardWriter, open_shard, split_name
 from capivara_cli.shards.sample import Sample
 from capivara_cli.shards.tar import BLOCK, MAX_MEMBER, TarReader, TarWriter
 
@@ -216,7 +216,7 @@ def test_garbage_is_no_tar() -> None:
         members(b"PK\x03\x04" + b"z" * 2000)
     with pytest.raises(TruncatedInput, match="empty"):
         members(b"")
-    with pytest.raises(CapivaraError, match="no tar"):
+    with pytest.raises(CapivaraError, match="not a tar"):
         members(archive(("a", b"1")) + b"tail")
 
 
@@ -312,10 +312,10 @@ def test_a_doubled_member_is_counted_and_the_first_kept() -> None:
 def test_gzip_is_undone_and_a_cut_one_refused(tmp_path: Path) -> None:
     packed = gzip.compress(archive(("a.jpg", b"1" * 5000)))
     (tmp_path / "a.tar.gz").write_bytes(packed)
-    with reading(str(tmp_path / "a.tar.gz")) as reader:
+    with open_shard(str(tmp_path / "a.tar.gz")) as reader:
         assert [sample.key for sample in reader] == ["a"]
     (tmp_path / "b.tar.gz").write_bytes(packed[:-20])
-    with pytest.raises(TruncatedInput), reading(str(tmp_path / "b.tar.gz")) as reader:
+    with pytest.raises(TruncatedInput), open_shard(str(tmp_path / "b.tar.gz")) as reader:
         list(reader)
 
 

@@ -87,14 +87,14 @@ def test_claims_of_another_thread(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_close_leaves_what_was_handed_on_or_taken_over(tmp_path: Path) -> None:
+def test_close_leaves_what_was_handed_over_or_taken_over(tmp_path: Path) -> None:
     own = Claims(tmp_path)
-    handed_on, lost = own.take("a.tar"), own.take("b.tar")
-    assert handed_on is not None and lost is not None
-    handed_on.handed_on = True
+    handed_over, lost = own.take("a.tar"), own.take("b.tar")
+    assert handed_over is not None and lost is not None
+    handed_over.handed_over = True
     lost.path.write_bytes(b"of another process")
     own.close()
     assert sorted(path.name for path in tmp_path.iterdir()) == [".a.tar.claim", ".b.tar.claim"]
-    handed_on.release()
-    handed_on.release()
+    handed_over.release()
+    handed_over.release()
     assert [path.name for path in tmp_path.iterdir()] == [".b.tar.claim"]

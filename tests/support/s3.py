@@ -54,7 +54,7 @@ def serving() -> Iterator[str]:
     moto.s3.models.S3_UPLOAD_PART_MIN_SIZE = 1
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     S3FileSystem.clear_instance_cache()  # those that know the address of the server before
-    filesystems.shared.cache_clear()
+    filesystems.shared_filesystem.cache_clear()
     server.start()
     try:
         yield "http://{}:{}".format(*server.get_host_and_port())

@@ -30,7 +30,7 @@ from capivara_cli.models.run_folder import RunDir
 from capivara_cli.pipeline.env import Env
 from capivara_cli.pipeline.options import Settings, build, changed, check_options
 from capivara_cli.reports import card as cards
-from capivara_cli.shards.archive import reading
+from capivara_cli.shards.archive import open_shard
 from capivara_cli.shards.images import decode_image
 from capivara_cli.shards.sample import Caption, Sample
 
@@ -80,7 +80,7 @@ def four_texts(count: int) -> list[Sample]:
 
 
 def read(folder: Path) -> Iterator[Sample]:
-    with reading(str(folder / "00000.tar")) as reader:
+    with open_shard(str(folder / "00000.tar")) as reader:
         yield from reader
 
 

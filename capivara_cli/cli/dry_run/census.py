@@ -12,7 +12,7 @@ from typing import NamedTuple
 from capivara_cli.errors import BadSample, CapivaraError
 from capivara_cli.languages import code_of
 from capivara_cli.pipeline.stage import Step
-from capivara_cli.shards.archive import reading
+from capivara_cli.shards.archive import open_shard
 from capivara_cli.shards.manifest import Manifest
 from capivara_cli.shards.sample import Caption, Sample, encode_json
 from capivara_cli.shards.tar import BLOCK
@@ -165,7 +165,7 @@ def census_of(shards: Sequence[str]) -> Census:
     limit = max(_AT_LEAST, _SAMPLES_READ // len(chosen)) if not any(map(is_url, chosen)) else _AT_LEAST
     for shard in chosen:
         before = tallied.samples
-        with reading(shard) as reader:
+        with open_shard(shard) as reader:
             samples = iter(reader)
             tallied.add_all(itertools.islice(samples, limit))
             if next(samples, None) is None:

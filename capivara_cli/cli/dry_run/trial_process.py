@@ -33,7 +33,7 @@ from capivara_cli.pipeline.options import Settings, build, changed
 from capivara_cli.pipeline.stage import Step
 from capivara_cli.pipeline.stream import streamed
 from capivara_cli.registry import load_command
-from capivara_cli.shards.archive import ShardWriter, reading
+from capivara_cli.shards.archive import ShardWriter, open_shard
 from capivara_cli.shards.sample import Sample
 
 Say = Callable[[dict[str, Any]], None]
@@ -70,7 +70,7 @@ def _steps(described: Sequence[dict[str, Any]]) -> list[Step]:
 def _read(sources: Sequence[str], count: int) -> Iterator[Sample]:
     left = count
     for shard in sources:
-        with reading(shard) as reader:
+        with open_shard(shard) as reader:
             for sample in itertools.islice(reader, left):
                 yield sample
                 left -= 1

@@ -24,17 +24,17 @@ from capivara_cli.models.clip import Clip
 from capivara_cli.models.image_vectors import embed_to_compare, stored_or_pixels
 from capivara_cli.pipeline.batches import map_batched
 from capivara_cli.pipeline.env import Env
-from capivara_cli.shards.archive import Stream, read_back, reading
+from capivara_cli.shards.archive import Stream, open_shard, read_sample
 from capivara_cli.shards.sample import Sample
 from capivara_cli.storage import cache
 from capivara_cli.storage.arrays import (
     ArrayWriter,
     DamagedArrays,
     digest_of,
-    local_marks,
+    file_states,
     map_arrays,
     read_document,
-    word_at,
+    string_at,
     write_document,
 )
 from capivara_cli.storage.files import replacing_folder, sweep
@@ -75,13 +75,13 @@ class Index:
         return len(self.features)
 
     def key(self, row: int) -> str:
-        return word_at(self.keys, self.key_bounds, row)
+        return string_at(self.keys, self.key_bounds, row)
 
     def sample(self, row: int) -> Sample:
         """The sample of an image, read from its shard."""
         number = int(self.shard[row])
         start, end = self.span[row].tolist()
-        return read_back(self.paths[number], start, end, self.key(row))
+        return read_sample(self.paths[number], start, end, self.key(row))
 
 
 @contextlib.contextmanager
@@ -93,7 +93,7 @@ def open_index(shards: Sequence[str], clip: Clip, env: Env) -> Iterator[Index]:
     """
     if shards.count(_STREAM) > 1:
         raise CapivaraError("standard input can be read only once", "name - once")
-    marks = local_marks(shards)
+    marks = file_states(shards)
     made_from = [FORMAT, marks, clip.identity.to_json(), clip.dim] if marks is not None else []
     parent = _cache_folder() if made_from else None
     with contextlib.ExitStack() as stack:
@@ -174,7 +174,7 @@ class _Builder:
         for number, (shard, path) in enumerate(zip(shards, paths, strict=True)):
             with contextlib.ExitStack() as stack:
                 copy = stack.enter_context(open(path, "wb")) if shard == _STREAM else None
-                reader = stack.enter_context(reading(shard, copy))
+                reader = stack.enter_context(open_shard(shard, copy))
                 for sample in reader:
                     self._env.tally.read += 1
                     self._read.append((sample, number, reader.start, reader.end))
@@ -197,4 +197,4 @@ class _Builder:
         self._arrays.put("features", vector)
         self._arrays.put("shard", [shard])
         self._arrays.put("span", [start, end])
-        self._arrays.put_word("keys", "key_bounds", sample.key.encode("utf-8", "surrogateescape"))
+        self._arrays.put_string("keys", "key_bounds", sample.key.encode("utf-8", "surrogateescape"))

@@ -95,7 +95,7 @@ def _check_online(remote: Remote, path: Path, layout: str) -> None:
 
 def _blocks(remote: Remote, path: Path, layout: str) -> Iterator[bytes]:
     """The bytes of a file; a broken connection is resumed, a server that is not there is an error at once."""
-    from capivara_cli.storage.remote.filesystems import trouble, why
+    from capivara_cli.storage.remote.filesystems import error_line, network_errors
     from capivara_cli.storage.remote.read import WebFile, contents
     from capivara_cli.storage.retry import HttpStatus
 
@@ -105,8 +105,8 @@ def _blocks(remote: Remote, path: Path, layout: str) -> Iterator[bytes]:
         yield from contents(remote.url, file)
     except HttpStatus as error:
         raise _missing(remote, path, str(error), layout) from error
-    except trouble() as error:
-        raise _missing(remote, path, f"the download failed: {why(error)}", layout) from error
+    except network_errors() as error:
+        raise _missing(remote, path, f"the download failed: {error_line(error)}", layout) from error
     except CapivaraError as error:
         raise _missing(remote, path, f"the download failed: {error.message}", layout) from error
 

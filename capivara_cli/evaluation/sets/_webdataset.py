@@ -13,7 +13,7 @@ from pathlib import Path
 
 from capivara_cli.errors import CapivaraError
 from capivara_cli.models import hub
-from capivara_cli.shards.archive import reading
+from capivara_cli.shards.archive import open_shard
 from capivara_cli.shards.sample import IMAGE_SUFFIXES, Caption, Sample, encode_json
 
 COUNT = "nshards.txt"
@@ -66,7 +66,7 @@ def revision(folder: Path) -> str:
 def samples(paths: Sequence[Path], places: Sequence[int] | None = None, lang: str = "en") -> Iterator[Sample]:
     """The samples of some shards; ``places`` maps their class numbers to ours, None if they are the same."""
     for path in paths:
-        with reading(str(path)) as reader:
+        with open_shard(str(path)) as reader:
             for sample in reader:
                 yield _converted(sample, places, lang, f"{path}: {sample.key}")
 

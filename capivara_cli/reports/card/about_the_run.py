@@ -10,6 +10,7 @@ from capivara_cli.evaluation.results import EvalResults
 from capivara_cli.models.run_document import Data, RunDocument, trained_languages
 from capivara_cli.pipeline.typed import steps_of
 from capivara_cli.reports import markdown
+from capivara_cli.shards.history import History
 
 _METHODS = {
     "lora": "the image tower is frozen, low-rank updates of the text tower (LoRA, arXiv 2106.09685) are trained",
@@ -182,7 +183,7 @@ def procedure(run: RunDocument) -> str:
     return _listed(lines)
 
 
-def history(steps: list[dict[str, Any]]) -> str:
+def history(steps: History) -> str:
     """The commands that made the shards, with the options that differ from the defaults."""
     if not steps:
         return _listed(["the shards were not made by capivara"])

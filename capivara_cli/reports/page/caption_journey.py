@@ -18,7 +18,7 @@ from typing import Any
 from capivara_cli import languages
 from capivara_cli.errors import BadSample, CapivaraError
 from capivara_cli.reports.page.read_run import Run
-from capivara_cli.shards.archive import reading
+from capivara_cli.shards.archive import open_shard
 from capivara_cli.shards.history import History
 from capivara_cli.shards.inputs import find_shards
 from capivara_cli.shards.manifest import Manifest
@@ -118,7 +118,7 @@ def _stage(path: Path) -> DataFolder | None:
     """None for shards without a sample, as ``--rejects`` leaves of a step that dropped nothing."""
     shards = tuple(find_shards([str(path)]))
     for shard in shards:
-        with reading(shard) as reader:
+        with open_shard(shard) as reader:
             for sample in reader:
                 return DataFolder(path, shards, reader.history, REJECT in sample.members)
     return None
@@ -126,7 +126,7 @@ def _stage(path: Path) -> DataFolder | None:
 
 def _samples(stage: DataFolder) -> Iterator[Sample]:
     for shard in stage.shards:
-        with reading(shard) as reader:
+        with open_shard(shard) as reader:
             yield from reader
 
 

@@ -110,7 +110,7 @@ def _any_among(ordered: np.ndarray, queries: list[list[int]]) -> np.ndarray:
 
 def _samples(other: OtherSet, settings: MatchSettings, env: Env) -> Iterator[Sample]:
     from capivara_cli.evaluation import catalogue
-    from capivara_cli.shards.archive import reading
+    from capivara_cli.shards.archive import open_shard
     from capivara_cli.shards.inputs import find_shards
 
     if not other.is_shards:
@@ -119,5 +119,5 @@ def _samples(other: OtherSet, settings: MatchSettings, env: Env) -> Iterator[Sam
         yield from found.samples
         return
     for shard in find_shards([other.name]):
-        with reading(shard) as reader:
+        with open_shard(shard) as reader:
             yield from reader

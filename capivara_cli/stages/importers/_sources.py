@@ -8,7 +8,7 @@ from pathlib import Path
 
 from capivara_cli.errors import BadSample, CapivaraError
 from capivara_cli.pipeline.env import Env
-from capivara_cli.shards.archive import Stream, reading
+from capivara_cli.shards.archive import Stream, open_shard
 from capivara_cli.shards.inputs import find_shards
 from capivara_cli.shards.sample import Sample
 from capivara_cli.stages.importers._photos import keys_of, report_bad
@@ -43,7 +43,7 @@ def is_tar(source: Path) -> bool:
 
 def first_sample(source: Path) -> Sample | None:
     """The first sample of a tar file or of a folder of them; None if there is none."""
-    with reading(find_shards([str(source)])[0]) as reader:
+    with open_shard(find_shards([str(source)])[0]) as reader:
         return next(iter(reader), None)
 
 
@@ -51,7 +51,7 @@ def samples_in_tars(source: Path, convert: Callable[[Sample], Sample], env: Env)
     """Every sample of the tar files, converted. One for which ``convert`` raises ``BadSample`` counts as failed."""
     keys = keys_of(env)
     for shard in find_shards([str(source)]):
-        with reading(shard) as reader:
+        with open_shard(shard) as reader:
             for sample in reader:
                 env.tally.read += 1
                 try:

@@ -1,1 +1,1 @@
-"""Remote stores: reading resumes where it was interrupted; a file appears only when it is whole."""
+"""Remote stores. An interrupted download resumes; a file appears only when its upload is complete."""

@@ -1,4 +1,4 @@
-"""The file system of a URL, and which of its errors are worth another try."""
+"""The file system of a URL, and the retry loop for its errors."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import sys
 from typing import Any
 
 from capivara_cli.errors import CapivaraError, unknown
-from capivara_cli.storage.files import FULL
+from capivara_cli.storage.files import DISK_FULL
 from capivara_cli.storage.retry import HttpStatus, Retry, is_refusal
 from capivara_cli.urls import public_url, without_secrets
 
@@ -29,12 +29,12 @@ _HINTS = {
     "for a public bucket: FSSPEC_S3_ANON=true",
     "OfflineModeIsEnabled": "HF_HUB_OFFLINE is set: unset it, or download the shards first",
 }
-_TROUBLE = {
+_NETWORK_ERRORS = {
     "botocore.exceptions": "BotoCoreError",
     "aiohttp": "ClientError",
     "httpx": "HTTPError",
     "gcsfs.retry": "HttpError",
-    "asyncio": "TimeoutError",  # one of its own until Python 3.11
+    "asyncio": "TimeoutError",  # not the built-in TimeoutError until Python 3.11
 }
 
 
@@ -42,13 +42,13 @@ def scheme_of(url: str) -> str:
     return url.partition("://")[0].lower()
 
 
-def on_the_web(url: str) -> bool:
-    """Whether a web server has the file: it can be read, and neither listed nor written."""
+def is_http(url: str) -> bool:
+    """Whether a web server has the file: it can be read, but not listed or written."""
     return scheme_of(url) in _WEB
 
 
 def check_scheme(url: str) -> None:
-    """Raise ``CapivaraError`` for a kind of URL that cannot be read."""
+    """Raise ``CapivaraError`` if this kind of URL cannot be read."""
     scheme = scheme_of(url)
     if "::" in url.partition("?")[0]:
         raise CapivaraError(f"{public_url(url)}: chained URLs (::) cannot be read", "name the tar file itself")
@@ -57,11 +57,11 @@ def check_scheme(url: str) -> None:
 
 
 def filesystem(url: str) -> tuple[Any, str]:
-    """The fsspec file system of a URL and the path in it. Raises ``CapivaraError`` when its package is missing."""
+    """The fsspec file system of a URL, and the path in it. Raises ``CapivaraError`` if its package is not installed."""
     check_scheme(url)
     scheme = scheme_of(url)
     try:
-        files = shared(scheme, os.getpid()) if scheme in _PACKAGES else _new(scheme)
+        files = shared_filesystem(scheme, os.getpid()) if scheme in _PACKAGES else _new_filesystem(scheme)
     except ImportError as error:
         package, extra = _PACKAGES.get(scheme, ("huggingface_hub", ""))
         wanted = f"capivara[{extra}]" if extra else package
@@ -70,39 +70,39 @@ def filesystem(url: str) -> tuple[Any, str]:
 
 
 @functools.cache
-def shared(scheme: str, process: int) -> Any:
-    """One file system for all threads of a process: fsspec would make a client for each thread, 100 ms of work."""
-    return _new(scheme)
+def shared_filesystem(scheme: str, process: int) -> Any:
+    """One file system for all threads of a process. fsspec would take 100 ms to make a client for each thread."""
+    return _new_filesystem(scheme)
 
 
-def _new(scheme: str) -> Any:
+def _new_filesystem(scheme: str) -> Any:
     import fsspec
 
-    options: dict[str, Any] = {}
+    options: dict[str, object] = {}
     if scheme in _PACKAGES:
         options["use_listings_cache"] = False
-    if scheme in {"s3", "s3a"}:  # ``Retry`` counts the tries, and says when it gives up
+    if scheme in {"s3", "s3a"}:  # ``Retry`` counts the tries
         waits = {"connect_timeout": CONNECT_SECONDS, "read_timeout": SILENCE_SECONDS}
         options["config_kwargs"] = {"retries": {"total_max_attempts": 1}, **waits}
     return fsspec.filesystem(scheme, **options)
 
 
-def trouble() -> tuple[type[BaseException], ...]:
-    """The exceptions of file systems, of the packages that are loaded."""
+def network_errors() -> tuple[type[BaseException], ...]:
+    """The exceptions of file systems and networks, from the packages that are imported."""
     return (
         OSError,
-        *(getattr(sys.modules[module], name) for module, name in _TROUBLE.items() if module in sys.modules),
+        *(getattr(sys.modules[module], name) for module, name in _NETWORK_ERRORS.items() if module in sys.modules),
     )
 
 
-def patience(url: str) -> Retry:
-    """The retry loop for one piece of work on a URL."""
+def retry_for(url: str) -> Retry:
+    """A new retry loop for work on a URL."""
     shown = public_url(url)
 
     def final(error: BaseException) -> CapivaraError | None:
-        return CapivaraError(f"{shown}: {why(error)}", _hint(error)) if is_final(error) else None
+        return CapivaraError(f"{shown}: {error_line(error)}", _hint(error)) if is_final(error) else None
 
-    return Retry(shown, trouble, why, final)
+    return Retry(shown, network_errors, error_line, final)
 
 
 def is_final(error: BaseException) -> bool:
@@ -117,15 +117,15 @@ def is_final(error: BaseException) -> bool:
     return (
         isinstance(error, _FINAL)
         or type(error).__name__ in _FINAL_NAMES
-        or (isinstance(error, OSError) and error.errno in {errno.EINVAL, *FULL})
+        or (isinstance(error, OSError) and error.errno in {errno.EINVAL, *DISK_FULL})
     )
 
 
-def why(error: BaseException) -> str:
+def error_line(error: BaseException) -> str:
     """An error in one line, without secrets."""
     lines = without_secrets(str(error)).strip().splitlines()
     text = lines[0] if lines else type(error).__name__
-    bare = isinstance(error, FileNotFoundError) and " " not in text.removeprefix("[Errno 2] ")  # nothing but the path
+    bare = isinstance(error, FileNotFoundError) and " " not in text.removeprefix("[Errno 2] ")  # only the path
     return "there is no such file" if bare or "[Errno 2]" in text else text
 
 

@@ -1,4 +1,4 @@
-"""Remote files as streams: a broken connection is resumed where it broke, and a thread reads ahead."""
+"""Remote files as streams. A broken connection is resumed, and a thread reads ahead."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import contextlib
 import io
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol, TypedDict, cast
 
 from capivara_cli.errors import CapivaraError
 from capivara_cli.storage.remote.filesystems import (
@@ -16,55 +16,69 @@ from capivara_cli.storage.remote.filesystems import (
     SILENCE_SECONDS,
     check_scheme,
     filesystem,
-    on_the_web,
-    patience,
-    trouble,
+    is_http,
+    network_errors,
+    retry_for,
 )
 from capivara_cli.storage.retry import HttpStatus, Interrupted
 from capivara_cli.urls import public_url
 
-AHEAD = 32 << 20
-"""The most bytes of a remote file that are held in memory before they are read."""
+if TYPE_CHECKING:
+    import httpx
 
-_RANGE = 8 << 20  # what one request to an object store asks for
+READ_AHEAD = 32 << 20
+"""The maximum number of bytes of a remote file in memory that are not read yet."""
+
+_RANGE = 8 << 20  # bytes of one request to an object store
 _TAGS = ("ETag", "etag", "md5Hash", "blob_id")
 _TIMES = ("LastModified", "last_modified", "updated", "mtime", "created")
 
 
+class VersionFields(TypedDict, total=False):
+    """A ``Version`` in JSON."""
+
+    size: int
+    etag: str
+    modified: str
+
+
 @dataclass(frozen=True)
 class Version:
-    """What tells the contents of a remote file from others: size in bytes, and the tag or time from the server."""
+    """The version of a remote file: its size in bytes, and the tag or modification time from the server."""
 
     size: int | None = None
     etag: str = ""
     modified: str = ""
 
     def differs(self, other: Version) -> bool:
-        """Whether the contents must differ; where both have a tag, times are not compared."""
+        """Whether the contents must differ. If both have a tag, times are not compared."""
         if self.size is not None and other.size is not None and self.size != other.size:
             return True
         if self.etag and other.etag:
             return self.etag != other.etag
         return bool(self.modified and other.modified) and self.modified != other.modified
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> VersionFields:
+        """The known fields; the modification time only if there is no tag."""
         known = {"size": self.size, "etag": self.etag, "modified": "" if self.etag else self.modified}
-        return {key: value for key, value in known.items() if value not in {None, ""}}
+        return cast("VersionFields", {key: value for key, value in known.items() if value not in {None, ""}})
 
 
 class RemoteFile(Protocol):
-    """A file that can be read from any byte on, while it is still the version ``known``."""
+    """A remote file that can be read from any position."""
 
     def version(self) -> Version: ...
 
-    def blocks(self, start: int, known: Version) -> Iterator[bytes]: ...
+    def blocks(self, start: int, known: Version) -> Iterator[bytes]:
+        """The bytes from ``start`` to the end. Raises ``CapivaraError`` if the file is not the version ``known``."""
+        ...
 
 
 class WebFile:
-    """A file of a web server, with or without range requests.
+    """A file on a web server that may or may not support range requests.
 
-    fsspec's http file system is not used: it asks for the version with HEAD, which signed URLs refuse, sends no
-    ``If-Range``, so that a file that changes is glued together from two versions, and cannot resume without ranges.
+    The HTTP file system of fsspec has three faults. It asks for the version with HEAD, which signed URLs refuse. It
+    sends no ``If-Range``, so it can join the parts of two versions of a file. It cannot resume without range requests.
     """
 
     def __init__(self, url: str) -> None:
@@ -72,8 +86,8 @@ class WebFile:
 
         import httpx
 
-        logging.getLogger("httpx").setLevel(logging.WARNING)  # it would log whole URLs, signatures and all
-        # No compression on the way: positions in a resumed file are counted in its own bytes.
+        logging.getLogger("httpx").setLevel(logging.WARNING)  # it logs URLs with their signatures
+        # Without compression, because a resumed download counts positions in the file itself.
         headers = {"User-Agent": "capivara", "Accept-Encoding": "identity"}
         timeout = httpx.Timeout(SILENCE_SECONDS, connect=CONNECT_SECONDS)
         try:
@@ -84,7 +98,7 @@ class WebFile:
         self._url = url
 
     def version(self) -> Version:
-        """The version, from a request for one byte: a signed URL allows GET and refuses HEAD."""
+        """The version, from a request for one byte, because a signed URL allows GET and refuses HEAD."""
         with self._client.stream("GET", self._url, headers={"Range": "bytes=0-0"}) as answer:
             if answer.status_code != 416:  # an empty file has no byte 0
                 _check(answer)
@@ -102,39 +116,39 @@ class WebFile:
             _check(answer)
             found = _version_of(answer)
             if known.etag and known.etag == found.etag and known.differs(found):
-                raise Interrupted(f"the server says it is {known.size:,} bytes long, and then {found.size:,}")
+                raise Interrupted(f"the server first says that it has {known.size:,} bytes, then {found.size:,}")
             if known.differs(found):
-                raise changed(self._url)
-            begins = _content_range(answer)[0] or 0 if answer.status_code == 206 else 0
-            if begins > start:
-                raise Interrupted(f"the server answers with byte {begins} when asked for byte {start}")
-            yield from _after(start - begins, answer.iter_raw())
+                raise changed_error(self._url)
+            first = _content_range(answer)[0] or 0 if answer.status_code == 206 else 0
+            if first > start:
+                raise Interrupted(f"the server was asked for byte {start} and starts at byte {first}")
+            yield from _without_first(start - first, answer.iter_raw())
 
 
-def _check(answer: Any) -> None:
+def _check(answer: httpx.Response) -> None:
     if answer.status_code not in {200, 206}:
         raise HttpStatus.of(answer)
 
 
-def _version_of(answer: Any) -> Version:
+def _version_of(answer: httpx.Response) -> Version:
     size = _content_range(answer)[1] if answer.status_code in {206, 416} else _number(answer.headers, "Content-Length")
     return Version(size, answer.headers.get("ETag", ""), answer.headers.get("Last-Modified", ""))
 
 
-def _content_range(answer: Any) -> tuple[int | None, int | None]:
-    """``bytes 5-9/10`` -> (5, 10): the first byte of an answer and the size of the file; None for what is not given."""
+def _content_range(answer: httpx.Response) -> tuple[int | None, int | None]:
+    """``bytes 5-9/10`` -> (5, 10): the first byte of a response and the size of the file; None if unknown."""
     span, _, total = answer.headers.get("Content-Range", "").removeprefix("bytes ").partition("/")
     first = span.partition("-")[0]
     return int(first) if first.isdigit() else None, int(total) if total.isdigit() else None
 
 
-def _number(headers: Any, name: str) -> int | None:
+def _number(headers: Mapping[str, str], name: str) -> int | None:
     text = headers.get(name, "")
     return int(text) if text.isdigit() else None
 
 
-def _after(skip: int, blocks: Iterator[bytes]) -> Iterator[bytes]:
-    """The blocks without their first ``skip`` bytes, which a server without ranges sends again."""
+def _without_first(skip: int, blocks: Iterator[bytes]) -> Iterator[bytes]:
+    """The blocks without the first ``skip`` bytes, which a server without range requests sends again."""
     for block in blocks:
         if skip < len(block):
             yield block[skip:]
@@ -142,7 +156,7 @@ def _after(skip: int, blocks: Iterator[bytes]) -> Iterator[bytes]:
 
 
 class StoredFile:
-    """A file that fsspec reads: of an object store, the hub or a disk."""
+    """A file that fsspec reads: in an object store, on the hub or on a disk."""
 
     def __init__(self, url: str) -> None:
         self._files, self._path = filesystem(url)
@@ -157,69 +171,66 @@ class StoredFile:
 
     def blocks(self, start: int, known: Version) -> Iterator[bytes]:
         if start and known.differs(self.version()):
-            raise changed(self._url)
+            raise changed_error(self._url)
         size = known.size or 0
         for first in range(start, size, _RANGE):
-            behind = min(first + _RANGE, size)
-            block = self._files.cat_file(self._path, start=first, end=behind)
-            if len(block) != behind - first:
-                raise Interrupted(f"{len(block)} bytes came when {behind - first} were asked for")
+            end = min(first + _RANGE, size)
+            block = self._files.cat_file(self._path, start=first, end=end)
+            if len(block) != end - first:
+                raise Interrupted(f"{len(block)} of {end - first} requested bytes arrived")
             yield block
 
 
-def version_in(info: dict[str, Any]) -> Version:
+def version_in(info: Mapping[str, Any]) -> Version:
     """The version of a file in an fsspec listing."""
     tag = next((str(info[key]).strip('"') for key in _TAGS if info.get(key)), "")
     time = next((str(info[key]) for key in _TIMES if info.get(key)), "")
     return Version(info.get("size"), tag, time)
 
 
-def changed(url: str) -> CapivaraError:
-    return CapivaraError(f"{public_url(url)}: has changed while it was read", "run the same command again")
+def changed_error(url: str) -> CapivaraError:
+    """The error for a file that changed during the download."""
+    return CapivaraError(f"{public_url(url)}: changed while it was read", "run the same command again")
 
 
 def remote_file(url: str) -> RemoteFile:
+    """The file of a URL, not opened yet. Raises ``CapivaraError`` if this kind of URL cannot be read."""
     check_scheme(url)
-    return WebFile(url) if on_the_web(url) else StoredFile(url)
+    return WebFile(url) if is_http(url) else StoredFile(url)
 
 
 def version_of(url: str) -> Version:
-    """The version of a remote file. Raises ``CapivaraError`` when there is none, or the server cannot be reached."""
+    """The version of a remote file. Raises ``CapivaraError`` if there is no file or the server cannot be reached."""
     file = remote_file(url)
-    return patience(url).over(file.version)
-
-
-def identity_of(url: str) -> dict[str, Any]:
-    """What tells a remote shard from others of the same name: its public URL, size, and tag or time."""
-    return {"name": public_url(url), **version_of(url).to_json()}
+    return retry_for(url).call(file.version)
 
 
 def contents(url: str, file: RemoteFile, start: int = 0) -> Iterator[bytes]:
-    """All bytes of a file from ``start`` on, over as many connections as that takes.
+    """All bytes of a file from ``start`` on, over as many connections as necessary.
 
-    Raises ``CapivaraError`` when the file changes meanwhile, and when several tries in a row bring no new byte.
+    Raises ``CapivaraError`` if the file changes meanwhile, or if several tries in a row bring no new byte.
     """
-    retry = patience(url)
-    known = retry.over(file.version)
-    at = start
+    retry = retry_for(url)
+    known = retry.call(file.version)
+    position = start
     while True:
         try:
-            for block in file.blocks(at, known):
-                at += len(block)
+            for block in file.blocks(position, known):
+                position += len(block)
                 retry.progress()
                 yield block
-            if known.size is None or at >= known.size:
+            if known.size is None or position >= known.size:
                 break
             raise Interrupted("the connection was closed")
-        except trouble() as error:
+        except network_errors() as error:
             of = "" if known.size is None else f" of {known.size:,}"
-            retry.wait_or_raise(error, f"{at:,}{of} bytes read")
-    if known.differs(retry.over(file.version)):
-        raise changed(url)
+            retry.wait_or_raise(error, f"{position:,}{of} bytes read")
+    if known.differs(retry.call(file.version)):
+        raise changed_error(url)
 
 
-class Ahead:
-    """Takes blocks from their source in a thread before they are needed, and holds at most ``limit`` bytes of them."""
+class ReadAhead:
+    """Fetches blocks in a thread before they are needed. At most ``limit`` bytes wait in memory."""
 
     def __init__(self, blocks: Iterator[bytes], limit: int) -> None:
         self._blocks = blocks
@@ -243,7 +254,7 @@ class Ahead:
                     self._waiting.append(memoryview(block))
                     self._held += len(block)
                     self._moved.notify_all()
-        except BaseException as error:  # noqa: BLE001  raised where the blocks are read
+        except BaseException as error:  # noqa: BLE001  ``take`` raises it
             self._error = error
         finally:
             with self._moved:
@@ -251,7 +262,7 @@ class Ahead:
                 self._moved.notify_all()
 
     def take(self, buffer: Any) -> int:
-        """Copy from the first block into a buffer; returns how many bytes, 0 at the end. Raises the source's error."""
+        """Copy from the first block into a buffer. Returns their number, 0 at the end. Raises download errors."""
         with self._moved:
             while not self._waiting and not self._finished:
                 self._moved.wait()
@@ -271,7 +282,7 @@ class Ahead:
             return count
 
     def stop(self) -> None:
-        """Let the thread end after its present block, without waiting for it."""
+        """Make the thread end after its present block, without waiting for it."""
         with self._moved:
             self._stopped = True
             self._waiting.clear()
@@ -279,13 +290,13 @@ class Ahead:
 
 
 class RemoteStream(io.RawIOBase):
-    """A remote file that is read ahead from any position; ``blocks_from(position)`` gives its bytes from there on."""
+    """A seekable stream of a remote file, with read-ahead. ``blocks_from(position)`` yields the bytes from there on."""
 
     def __init__(self, blocks_from: Callable[[int], Iterator[bytes]], limit: int) -> None:
         self._blocks_from = blocks_from
         self._limit = limit
         self._position = 0
-        self._ahead: Ahead | None = None
+        self._ahead: ReadAhead | None = None
 
     def readable(self) -> bool:
         return True
@@ -301,31 +312,31 @@ class RemoteStream(io.RawIOBase):
             raise io.UnsupportedOperation("a remote file cannot be read from its end")
         target = offset + (self._position if whence == io.SEEK_CUR else 0)
         if target != self._position:
-            self._let_go()
+            self._stop_reading()
             self._position = target
         return target
 
     def readinto(self, buffer: Any) -> int:
         if self._ahead is None:
-            self._ahead = Ahead(self._blocks_from(self._position), self._limit)
+            self._ahead = ReadAhead(self._blocks_from(self._position), self._limit)
         count = self._ahead.take(buffer)
         self._position += count
         return count
 
-    def _let_go(self) -> None:
+    def _stop_reading(self) -> None:
         if self._ahead is not None:
             self._ahead.stop()
             self._ahead = None
 
     def close(self) -> None:
-        self._let_go()
+        self._stop_reading()
         super().close()
 
 
 @contextlib.contextmanager
-def opened(url: str, ahead: int | None = None) -> Iterator[io.BufferedReader]:
-    """The bytes of a remote file, read ahead. Raises ``CapivaraError`` when they cannot be had."""
+def open_remote(url: str, ahead: int | None = None) -> Iterator[io.BufferedReader]:
+    """Open a remote file, with a read-ahead of ``ahead`` bytes. Raises ``CapivaraError`` if it cannot be read."""
     file = remote_file(url)
-    raw = RemoteStream(lambda start: contents(url, file, start), ahead or AHEAD)
+    raw = RemoteStream(lambda start: contents(url, file, start), ahead or READ_AHEAD)
     with cast("io.BufferedReader", io.BufferedReader(raw, 1 << 20)) as stream:
         yield stream

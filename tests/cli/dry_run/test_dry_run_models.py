@@ -13,7 +13,7 @@ from support.rehearsing import column, estimated, performed, tree
 
 from capivara_cli.cli.dry_run import trial_client
 from capivara_cli.errors import CapivaraError
-from capivara_cli.shards.archive import reading
+from capivara_cli.shards.archive import open_shard
 from capivara_cli.shards.sample import Caption
 
 TRAIN = "train shards --lang pt --model toy --steps 6 --batch-size 8 --warmup 1 --val 0.2 --val-every 3 --name one"
@@ -44,7 +44,7 @@ def test_a_plan_is_tried_on_the_first_samples(shards, here):
 
 
 def reading_of(path: Path) -> list[Any]:
-    with reading(str(path)) as reader:
+    with open_shard(str(path)) as reader:
         return list(reader)
 
 

@@ -12,7 +12,7 @@ from support.made import a_sample, shard_bytes
 
 from capivara_cli.commands.searching import exact, terminal_images
 from capivara_cli.errors import CapivaraError
-from capivara_cli.shards.archive import read_back, reading
+from capivara_cli.shards.archive import open_shard, read_sample
 
 
 def strange_tar() -> bytes:
@@ -37,7 +37,7 @@ def strange_tar() -> bytes:
 def test_every_sample_is_read_back_from_its_bytes(tmp_path: Path) -> None:
     path, copy = tmp_path / "strange.tar", io.BytesIO()
     path.write_bytes(strange_tar())
-    with reading(str(path), copy) as reader:
+    with open_shard(str(path), copy) as reader:
         found = [(sample, reader.start, reader.end) for sample in reader]
     assert [sample.key for sample, _, _ in found] == [
         "d/one",
@@ -51,9 +51,9 @@ def test_every_sample_is_read_back_from_its_bytes(tmp_path: Path) -> None:
     assert found[0][1:] == (0, 2560)  # a directory, and two members of a header and a block each
     assert copy.getvalue() == path.read_bytes()
     for sample, start, end in found:
-        assert read_back(str(path), start, end, sample.key) == sample
-    with pytest.raises(CapivaraError, match="'two' is not where it was"):
-        read_back(str(path), *found[0][1:], "two")
+        assert read_sample(str(path), start, end, sample.key) == sample
+    with pytest.raises(CapivaraError, match="sample 'two' has moved"):
+        read_sample(str(path), *found[0][1:], "two")
 
 
 def units(count: int, dim: int, seed: int) -> np.ndarray:

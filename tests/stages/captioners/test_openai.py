@@ -223,7 +223,7 @@ def test_trouble_that_stays(service: Service) -> None:
     service.reply = lambda number, body: fails(500, "out of order, sk-very-secret")
     describe = loaded(service, concurrency=1)
     with pytest.raises(
-        CapivaraError, match=r"given up after 8 tries: the server answers HTTP 500: out of order, \(the key\)"
+        CapivaraError, match=r"gave up after 8 tries: the server answers HTTP 500: out of order, \(the key\)"
     ) as caught:
         told(describe, [picture()], [Draw(REQUEST), Draw("Another.")])
     assert "run the same command again" in caught.value.hint
@@ -311,7 +311,7 @@ def test_mistakes_are_found_before_anything_is_sent(monkeypatch: pytest.MonkeyPa
 def test_nobody_there() -> None:
     endpoint = Endpoint("http://127.0.0.1:9", tries=2)
     endpoint._given_up = NoPause()
-    with pytest.raises(CapivaraError, match="given up after 2 tries"):
+    with pytest.raises(CapivaraError, match="gave up after 2 tries"):
         endpoint.post("x", {})
     assert Refused("why") == Refused("why", "")
 

@@ -19,7 +19,7 @@ from capivara_cli.cli.parameters import parse_plan
 from capivara_cli.pipeline import engine
 from capivara_cli.pipeline.env import Env
 from capivara_cli.pipeline.options import Settings
-from capivara_cli.shards.archive import reading
+from capivara_cli.shards.archive import open_shard
 from capivara_cli.shards.embedding import TowerIdentity, with_embedding
 from capivara_cli.shards.sample import Caption, Sample
 from capivara_cli.stages.dedupe import CORPUS, Options, dedupe
@@ -227,7 +227,7 @@ def test_a_stream_and_a_folder_lose_the_same(shards: Callable[..., Path], tmp_pa
     def samples_in(*paths: Path) -> list[Sample]:
         found: list[Sample] = []
         for path in paths:
-            with reading(str(path)) as reader:
+            with open_shard(str(path)) as reader:
                 found += reader
         return found
 

@@ -121,10 +121,10 @@ def test_a_service_that_stays_away(server: Server, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(http_service, "LONGEST_PAUSE", 0.01)
     server.reply = lambda path, body, number: (503, {"error": "gone fishing"}, {})
     with pytest.raises(
-        CapivaraError, match="given up after 8 tries: the server answers HTTP 503: gone fishing"
+        CapivaraError, match="gave up after 8 tries: the server answers HTTP 503: gone fishing"
     ) as caught:
         libretranslate.load("", source="en", target="pt", setup=setup(server))(["a"])
-    assert "what is finished stays finished" in caught.value.hint
+    assert "finished work is kept" in caught.value.hint
     assert len(server.asked) == 8
 
 

@@ -16,11 +16,12 @@ from capivara_cli.cli.parameters import parse_plan
 from capivara_cli.errors import CapivaraError
 from capivara_cli.pipeline import engine
 from capivara_cli.pipeline.options import Settings
-from capivara_cli.shards.archive import open_source, reading
+from capivara_cli.shards.archive import open_shard, open_source
 from capivara_cli.shards.inputs import find_shards
+from capivara_cli.shards.remote_inputs import identity_of
 from capivara_cli.storage import retry
 from capivara_cli.storage.remote import read as remote_reading
-from capivara_cli.storage.remote.read import RemoteStream, identity_of, opened
+from capivara_cli.storage.remote.read import RemoteStream, open_remote
 from capivara_cli.urls import base_name, public_url, without_secrets
 
 SECRET = "deadbeef99"
@@ -108,7 +109,7 @@ def test_a_server_without_tags_and_a_file_that_is_empty(server: web.Web) -> None
     assert read_all(f"{server.address}/a.tar") == DATA
     assert identity_of(f"{server.address}/a.tar") == {"name": f"{server.address}/a.tar", "size": len(DATA)}
     assert read_all(f"{server.address}/empty.tar") == b""
-    with pytest.raises(CapivaraError, match="empty, not even an end marker"), reading(f"{server.address}/empty.tar"):
+    with pytest.raises(CapivaraError, match="empty, not even an end marker"), open_shard(f"{server.address}/empty.tar"):
         pass
 
 
@@ -117,14 +118,14 @@ def test_a_server_that_promises_more_than_it_has_is_given_up(server: web.Web) ->
     with pytest.raises(CapivaraError) as caught:
         read_all(f"{server.address}/a.tar?sig={SECRET}")
     assert caught.value.message == (
-        f"{server.address}/a.tar: 0 of 300,000 bytes read, given up after 8 tries: "
-        "the server says it is 300,000 bytes long, and then 300,050"
+        f"{server.address}/a.tar: 0 of 300,000 bytes read, gave up after 8 tries: "
+        "the server first says that it has 300,000 bytes, then 300,050"
     )
     server.lies_twice = True
     with pytest.raises(CapivaraError) as caught:
         read_all(f"{server.address}/a.tar?sig={SECRET}")
     assert caught.value.message == (
-        f"{server.address}/a.tar: 300,000 of 300,050 bytes read, given up after 8 tries: "
+        f"{server.address}/a.tar: 300,000 of 300,050 bytes read, gave up after 8 tries: "
         "the server does not have the rest"
     )
 
@@ -139,13 +140,13 @@ def test_what_is_refused_for_good_is_not_asked_again(server: web.Web) -> None:
     server.refusals = [503] * 100
     server.files["/a.tar"] = DATA
     with pytest.raises(
-        CapivaraError, match="0 of 300,000 bytes read, given up after 8 tries: the server answers HTTP 503"
+        CapivaraError, match="0 of 300,000 bytes read, gave up after 8 tries: the server answers HTTP 503"
     ):
         read_all(f"{server.address}/a.tar")
 
 
 def test_nobody_there(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(CapivaraError, match=r"http://127\.0\.0\.1:1/a\.tar: given up after 8 tries: .*refused"):
+    with pytest.raises(CapivaraError, match=r"http://127\.0\.0\.1:1/a\.tar: gave up after 8 tries: .*refused"):
         read_all(f"http://user:{SECRET}@127.0.0.1:1/a.tar?sig={SECRET}")
     with pytest.raises(CapivaraError) as caught:
         read_all(f"http://user:{SECRET}/x@127.0.0.1:1/a.tar")
@@ -157,7 +158,7 @@ def test_a_shard_that_changes_while_it_is_read_is_an_error(
     server: web.Web, drops: list[int], later: list[bytes]
 ) -> None:
     server.files["/a.tar"], server.drops, server.later = DATA, drops, list(later)
-    with pytest.raises(CapivaraError, match=r"/a\.tar: has changed while it was read"):
+    with pytest.raises(CapivaraError, match=r"/a\.tar: changed while it was read"):
         read_all(f"{server.address}/a.tar")
 
 
@@ -199,7 +200,7 @@ def test_a_reader_that_leaves_early_stops_the_thread(server: web.Web) -> None:
     import threading
 
     server.files["/a.tar"] = bytes(50 << 20)
-    with opened(f"{server.address}/a.tar", 1 << 20) as stream:
+    with open_remote(f"{server.address}/a.tar", 1 << 20) as stream:
         stream.read(10)
     for thread in threading.enumerate():
         if thread.name == "capivara-read-ahead":
@@ -235,7 +236,7 @@ def test_secrets_never_show(server: web.Web, tmp_path: Path, caplog: pytest.LogC
 
 
 def test_pipe_and_other_kinds_of_url_are_refused() -> None:
-    with pytest.raises(CapivaraError, match="runs a shell command") as caught:
+    with pytest.raises(CapivaraError, match="inputs run shell commands") as caught:
         find_shards([f"pipe:curl -u me:{SECRET} https://host/{{0..3}}.tar"])
     assert SECRET not in caught.value.message + caught.value.hint
     with pytest.raises(CapivaraError, match=r"there is no kind of URL 'htps'.*did you mean https"):
@@ -271,7 +272,7 @@ def test_a_bucket_is_read_by_name_braces_glob_and_folder(bucket: s3.Bucket) -> N
     assert find_shards([f"{bucket.url}/in/{{0..2}}.tar"]) == named
     assert find_shards([f"{bucket.url}/in/"]) == find_shards([f"{bucket.url}/in"]) == named
     assert find_shards([f"{bucket.url}/in/[01]*.tar"]) == named[:2]
-    with reading(named[1]) as reader:
+    with open_shard(named[1]) as reader:
         assert [sample.key for sample in reader] == ["00002", "00003"]
     identity = identity_of(named[0])
     assert identity["name"] == named[0] and identity["size"] == len(shard_bytes(toy_like(2)))
@@ -289,8 +290,8 @@ def test_an_object_is_read_in_ranges_and_must_not_change(bucket: s3.Bucket, monk
     bucket.put("a.tar", DATA)
     assert read_all(f"{bucket.url}/a.tar") == DATA
     with (
-        pytest.raises(CapivaraError, match="has changed while it was read"),
-        opened(f"{bucket.url}/a.tar", 1) as stream,
+        pytest.raises(CapivaraError, match="changed while it was read"),
+        open_remote(f"{bucket.url}/a.tar", 1) as stream,
     ):
         stream.read(1)
         bucket.put("a.tar", DATA[::-1])
@@ -308,7 +309,7 @@ def test_a_folder_on_the_web_is_what_its_manifest_says(server: web.Web, tmp_path
     assert find_shards([f"{server.address}/x/?t=1"]) == [f"{server.address}/x/{number}.tar?t=1" for number in range(2)]
     whole = server.files["/x/manifest.jsonl"]
     server.files["/x/manifest.jsonl"] = whole[: whole.rindex(b"\n", 0, -1) + 1]
-    with pytest.raises(CapivaraError, match=r"/x/: unfinished: 1 of 2 shards are there"):
+    with pytest.raises(CapivaraError, match=r"/x/: unfinished: 1 of 2 shards are finished"):
         find_shards([f"{server.address}/x/"])
     server.files["/x/manifest.jsonl"] = whole.replace(b'"0.tar"', b'"../0.tar"')
     with pytest.raises(CapivaraError, match=r"manifest\.jsonl: damaged: it names"):
