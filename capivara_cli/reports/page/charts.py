@@ -13,10 +13,14 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from capivara_cli import console
-from capivara_cli.reports.page.markup import escaped, signed
+from capivara_cli.reports.page.formats import signed
+from capivara_cli.reports.templates import render
+
+if TYPE_CHECKING:
+    from markupsafe import Markup
 
 INK, SOFT, LINE = "#010101", "#010102", "#010103"
 BASE, TUNED, LOSS = "#010104", "#010105", "#010106"
@@ -55,7 +59,7 @@ class Gain:
     interval: tuple[float, float] | None = None
 
 
-def changes(rows: Sequence[Change], unit: str, alt: str) -> str:
+def changes(rows: Sequence[Change], unit: str, alt: str) -> Markup:
     """Before and after of each row on one axis, the gain at its right end (the paper's Figure 1)."""
 
     def draw(axes: Any) -> None:
@@ -82,7 +86,7 @@ def changes(rows: Sequence[Change], unit: str, alt: str) -> str:
     return _svg(draw, (4.5, 0.8 + 0.36 * len(rows)), alt)
 
 
-def gains(rows: Sequence[Gain], unit: str, alt: str) -> str:
+def gains(rows: Sequence[Gain], unit: str, alt: str) -> Markup:
     """A bar to either side of zero for each row (the paper's Figure A1)."""
 
     def draw(axes: Any) -> None:
@@ -102,7 +106,7 @@ def gains(rows: Sequence[Gain], unit: str, alt: str) -> str:
     return _svg(draw, (4.9, 0.8 + 0.3 * len(rows)), alt)
 
 
-def bars(rows: Sequence[tuple[str, float, str]], alt: str) -> str:
+def bars(rows: Sequence[tuple[str, float, str]], alt: str) -> Markup:
     """A bar and its value in words for each (label, value, words)."""
 
     def draw(axes: Any) -> None:
@@ -117,7 +121,7 @@ def bars(rows: Sequence[tuple[str, float, str]], alt: str) -> str:
     return _svg(draw, (4.5, 0.2 + 0.34 * len(rows)), alt)
 
 
-def lines(series: Mapping[str, tuple[Sequence[float], Sequence[float]]], label: str, alt: str) -> str:
+def lines(series: Mapping[str, tuple[Sequence[float], Sequence[float]]], label: str, alt: str) -> Markup:
     """Values over training steps, the first one the strongest; each (steps, values) thinned to what can be seen."""
 
     def draw(axes: Any) -> None:
@@ -147,7 +151,7 @@ def thinned(values: Sequence[float]) -> list[float]:
     return [math.fsum(values[start:end]) / (end - start) for start, end in pairwise(edges)]
 
 
-def confusion(counts: Sequence[Sequence[int]], names: Sequence[str], alt: str) -> str:
+def confusion(counts: Sequence[Sequence[int]], names: Sequence[str], alt: str) -> Markup:
     """A heat map: each row is a true class, the darker a cell the larger its share of that class's images.
 
     Right answers and confusions have a colour each. Names stand at both axes; a large matrix is a large picture.
@@ -192,8 +196,8 @@ def _plain(text: str) -> str:
 
 def _svg(
     draw: Callable[[Any], None], inches: tuple[float, float], alt: str, *, constrained: bool = True, least: int = 0
-) -> str:
-    """What ``draw`` puts on its axes, as a ``figure`` with an ``svg``; not narrower than ``least`` pixels."""
+) -> Markup:
+    """Draw on new axes and return a ``figure`` with an ``svg`` that is at least ``least`` pixels wide."""
     import matplotlib as mpl
     from matplotlib.figure import Figure
 
@@ -205,15 +209,17 @@ def _svg(
         out = io.StringIO()
         nothing = dict.fromkeys(["Date", "Creator", "Format", "Type"])
         figure.savefig(out, format="svg", metadata=nothing)
-    return f'<figure class="chart">{_for_the_page(out.getvalue(), alt, least)}</figure>\n'
+    return _for_the_page(out.getvalue(), alt, least)
 
 
 _LONG = re.compile(r"(\d\.\d\d)\d+")
 """Numbers in the drawing with more decimals than can be seen."""
 
 
-def _for_the_page(drawn: str, alt: str, least: int) -> str:
-    """The ``svg`` element as HTML has it inside: no prologue, namespaces, fixed size or names nobody refers to."""
+def _for_the_page(drawn: str, alt: str, least: int) -> Markup:
+    """Turn matplotlib's file into an inline ``svg``: no prologue, namespaces, fixed size or unused names."""
+    from markupsafe import Markup
+
     body = drawn[drawn.index("<svg") :]
     head, _, body = body.partition(">")
     box = re.search(r'viewBox="0 0 ([\d.]+) ([\d.]+)"', head)
@@ -225,9 +231,5 @@ def _for_the_page(drawn: str, alt: str, least: int) -> str:
     body = re.sub("<[^>]*>", lambda tag: _LONG.sub(r"\1", tag[0]), body)
     for color, variable in _VARIABLES.items():
         body = body.replace(color, f"var({variable})")
-    wide = f' style="min-width:{least}px"' if least else ""
-    pixels = round(float(width) * 1.25)
-    return (
-        f'<svg viewBox="0 0 {width} {height}" role="img" aria-label="{escaped(alt)}" '
-        f'width="{pixels}"{wide}>{body.strip()}'
-    )
+    shape = {"width": width, "height": height, "pixels": round(float(width) * 1.25), "least": least}
+    return render("chart.html", alt=alt, body=Markup(body.strip()), **shape)  # matplotlib has escaped the texts in it

@@ -1,8 +1,9 @@
-"""The headline, and what was gained per language and per set."""
+"""The headline of the page, and the gains per language and per set."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 
 from capivara_cli import console
 from capivara_cli.costs import ledger
@@ -11,21 +12,18 @@ from capivara_cli.evaluation.results import ZERO_SHOT
 from capivara_cli.reports.page import charts
 from capivara_cli.reports.page.command_lines import eval_command
 from capivara_cli.reports.page.findings import Findings, Outcome, Spread
-from capivara_cli.reports.page.markup import (
-    Section,
-    Table,
-    escaped,
-    folded,
-    folds,
+from capivara_cli.reports.page.formats import (
+    compared,
+    energy,
     language,
-    missing,
+    mass,
     points,
     probability,
     score,
     signed,
-    significant,
 )
-from capivara_cli.reports.tables.table import LEVEL
+from capivara_cli.reports.page.section import Missing, Panel, Section
+from capivara_cli.reports.tables.table import LEVEL, Cell, Column, Group, Table, cells, columns
 
 _METHODS = {
     "lora": "LoRA on the text tower",
@@ -38,36 +36,56 @@ _METHODS = {
 }
 
 
-def headline(found: Findings) -> str:
-    """One screen: the language, the base model, the gain and how sure it is, what else changed, what it cost."""
+@dataclass(frozen=True)
+class Tile:
+    """A box of the headline; ``change`` is the score before and after, for the main result."""
+
+    title: str
+    value: Cell
+    note: str
+    change: str = ""
+    kind: str = ""
+
+
+@dataclass(frozen=True)
+class Headline:
+    """The first screen: languages, base model, what was trained, and tiles with results and cost."""
+
+    variant: str
+    languages: str
+    base: str
+    about: str
+    tiles: list[Tile]
+
+
+def headline(found: Findings) -> Headline:
+    """Return the first screen: the gain and how certain it is, what else changed, and the cost."""
     run = found.variant.first
     names = " and ".join(language(code) for code in found.taught) or found.variant.name
     method = _METHODS.get(run.document.get("parameters", {}).get("method", ""), "tuned")
     steps, size = run.document.get("step", 0), run.document.get("batch", {}).get("size", 0)
     about = f"{method}, {steps:,} steps of {size:,} pairs"
-    tiles = [_gain_tile(found), *_other_tiles(found), _data_tile(found), _cost_tile(found)]
-    return (
-        f'<header id="top"><p class="eyebrow">CLIP learns a language · {escaped(found.variant.name)}</p>'
-        f'<h1>{escaped(names)}</h1><p class="lead">for <b>{escaped(run.base)}</b>: {escaped(about)}</p>'
-        f'<div class="tiles">{"".join(filter(None, tiles))}</div></header>\n'
-    )
+    tiles = [_gain_tile(found), *_other_tiles(found), *_data_tile(found), *_cost_tile(found)]
+    return Headline(found.variant.name, names, run.base, about, tiles)
 
 
-def _gain_tile(found: Findings) -> str:
+def _gain_tile(found: Findings) -> Tile:
     main = found.main
     if main is None:
-        return _tile("Gain", "not measured yet", "evaluate the run next to its base model, see below", "wide")
-    std = f"± {main.std:.1f} " if main.std is not None else ""
-    change = f"{score(main.baseline)} → {score(main.baseline + main.gain)} {main.metric}"
-    return (
-        f'<div class="tile wide hero"><h3>{escaped(language(main.lang))}, {escaped(main.place)}</h3>'
-        f'<p class="big">{points(main.gain)}<small>{std}points</small></p>'
-        f"<p><b>{escaped(change)}</b></p><p>{escaped(certainty(main))}</p></div>"
+        note = "evaluate the run next to its base model, see below"
+        return Tile("Gain", Cell("not measured yet"), note, kind="wide")
+    unit = Cell("points" if main.std is None else f"± {main.std:.1f} points")
+    return Tile(
+        f"{language(main.lang)}, {main.place}",
+        replace(points(main.gain), notes=(unit,)),
+        certainty(main),
+        f"{score(main.baseline)} → {score(main.baseline + main.gain)} {main.metric}",
+        "wide hero",
     )
 
 
 def certainty(outcome: Outcome) -> str:
-    """The interval of a gain, whether it is significant, over how many seeds."""
+    """The interval of a gain, its significance, and the number of seeds."""
     seeds = len(outcome.after)
     parts = []
     if interval := outcome.gain_interval:
@@ -80,8 +98,8 @@ def certainty(outcome: Outcome) -> str:
     return "; ".join(parts)
 
 
-def _other_tiles(found: Findings) -> Iterable[str]:
-    """Up to two more results: the languages that were not taught, and other sets in the one that was."""
+def _other_tiles(found: Findings) -> Iterable[Tile]:
+    """Yield up to two more results: English on the main set, and other sets in a trained language."""
     main = found.main
     complete = [each for each in found.outcomes if each.is_complete and each is not main]
     kept = [each for each in complete if each.lang == "en" and main and each.head.set == main.head.set]
@@ -90,42 +108,30 @@ def _other_tiles(found: Findings) -> Iterable[str]:
         note = f"{score(each.baseline)} → {score(each.baseline + each.gain)} {each.metric}, {each.place}"
         if each.p is not None:
             note += "" if each.p < LEVEL else "; not significant"
-        yield _tile(language(each.lang), points(each.gain), note)
+        yield Tile(language(each.lang), points(each.gain), note)
 
 
-def _data_tile(found: Findings) -> str:
+def _data_tile(found: Findings) -> Iterable[Tile]:
     data = found.variant.first.document.get("data", {})
     captions = ", ".join(f"{count:,} in {lang}" for lang, count in data.get("captions", {}).items())
-    return _tile("Learned from", f"{data.get('samples', 0):,} images", f"captions: {captions}") if data else ""
+    if data:
+        yield Tile("Learned from", Cell(f"{data.get('samples', 0):,} images"), f"captions: {captions}")
 
 
-def _cost_tile(found: Findings) -> str:
+def _cost_tile(found: Findings) -> Iterable[Tile]:
     records = ledger.unique(record for run in found.runs for record in run.records)
-    if not records:
-        return ""
-    _, total = ledger.sums(records)
-    note = f"{mass(total['co2e_g'])} CO₂e, {console.duration(total['seconds'])} of work, from data to result"
-    return _tile("Cost", energy(total["kwh"]), note)
-
-
-def energy(kwh: float) -> str:
-    return f"{significant(kwh, 3)} kWh" if kwh >= 0.1 else f"{significant(kwh * 1000, 2)} Wh"
-
-
-def mass(grams: float) -> str:
-    return f"{significant(grams / 1000, 3)} kg" if grams >= 1000 else f"{significant(grams, 2)} g"
-
-
-def _tile(title: str, html: str, note: str, kind: str = "") -> str:
-    return f'<div class="tile {kind}"><h3>{escaped(title)}</h3><p class="mid">{html}</p><p>{escaped(note)}</p></div>'
+    if records:
+        _, total = ledger.sums(records)
+        note = f"{mass(total['co2e_g'])} CO₂e, {console.duration(total['seconds'])} of work, from data to result"
+        yield Tile("Cost", Cell(energy(total["kwh"])), note)
 
 
 def per_language(found: Findings) -> Section:
-    """The paper's Figure 1, a panel per set; below it how far apart the languages are."""
+    """Show a panel for each retrieval set (the paper's Figure 1), and the disparity between languages."""
     title = "Gain per language"
     complete = [each for each in found.retrieval if each.is_complete]
     if not complete:
-        return Section("languages", title, "", _nothing(found, "retrieval"))
+        return Section("languages", title, missing=_nothing(found, "retrieval"))
     places = list(dict.fromkeys(each.place for each in complete))
     panels = [_panel(place, [each for each in complete if each.place == place], found.taught) for place in places]
     intro = (
@@ -138,11 +144,10 @@ def per_language(found: Findings) -> Section:
     recall = [each for each in found.spreads if each.metric == METRICS["mean_recall"].name]
     panels += [_disparity(each) for each in recall]
     others = [each for each in found.spreads if each not in recall]
-    body = f'<div class="panels">{"".join(panels)}</div>{_disparities(others)}'
-    return Section("languages", title, intro, body)
+    return Section("languages", title, intro, {"panels": panels, "disparities": _disparities(others)})
 
 
-def _panel(place: str, rows: Sequence[Outcome], taught: Sequence[str]) -> str:
+def _panel(place: str, rows: Sequence[Outcome], taught: Sequence[str]) -> Panel:
     changes = [
         charts.Change(
             language(each.lang) + "*" * each.is_translated,
@@ -155,62 +160,51 @@ def _panel(place: str, rows: Sequence[Outcome], taught: Sequence[str]) -> str:
         for each in rows
     ]
     alt = f"{place}: " + ", ".join(f"{row.label} {row.before:.1f} to {row.after:.1f}" for row in changes)
-    note = '<p class="note">* captions machine-translated</p>' if any(each.is_translated for each in rows) else ""
-    drawn = charts.changes(changes, "mean recall, %", alt)
-    return f'<div class="panel"><h3>{escaped(place)}</h3>{drawn}{note}</div>'
+    note = "* captions machine-translated" if any(each.is_translated for each in rows) else ""
+    return Panel(place, charts.changes(changes, "mean recall, %", alt), note=note)
 
 
 def _pair(interval: Sequence[float] | None) -> tuple[float, float] | None:
     return (interval[0], interval[1]) if interval else None
 
 
-def _disparity(spread: Spread) -> str:
-    """How far apart the languages of a set are, before and after."""
-    table = Table(["points|", "before", "after"])
-    lines = [("best minus worst language", "range"), ("standard deviation", "std")]
-    for name, key in lines:
-        table.add([name, score(getattr(spread.before, key)), _compared(getattr(spread.before, key), spread.after[key])])
-    for lang, before in spread.gaps[0].items():
-        if lang in spread.gaps[1]:
-            name = f"{language(lang)} behind English"
-            table.add([escaped(name), score(before), _compared(before, spread.gaps[1][lang])])
+def _disparity(spread: Spread) -> Panel:
+    """Show how far apart the languages of a set are, before and after adaptation."""
+    before = spread.before
+    measures = [("best minus worst language", before.range, spread.after["range"])]
+    measures.append(("standard deviation", before.std, spread.after["std"]))
+    measures += [
+        (f"{language(lang)} behind English", gap, spread.gaps[1][lang])
+        for lang, gap in spread.gaps[0].items()
+        if lang in spread.gaps[1]
+    ]
+    rows = [cells([name, score(old), compared(old, new)]) for name, old, new in measures]
     if all(spread.worst):
-        table.add(["worst language", *(escaped(language(code)) for code in spread.worst)])
+        rows.append(cells(["worst language", *map(language, spread.worst)]))
     title = f"Disparity on {spread.place}"
-    note = f'<p class="note">Of {escaped(spread.metric)} over {len(spread.languages)} languages; less is fairer.</p>'
-    return f'<div class="panel"><h3>{escaped(title)}</h3>{table.to_html()}{note}</div>'
+    table = Table(title, columns(["points", "before", "after"], ("points",)), (Group("", tuple(rows)),))
+    return Panel(title, table=table, note=f"Of {spread.metric} over {len(spread.languages)} languages; less is fairer.")
 
 
-def _disparities(spreads: Sequence[Spread]) -> str:
-    """A line for each set that is classified."""
-    if not spreads:
-        return ""
-    columns = ["set|", "score|", "range before", "after", "std before", "after", "worst before|", "after|"]
-    table = Table(columns)
+def _disparities(spreads: Sequence[Spread]) -> Table | None:
+    """The disparity of each classification set; None without a set."""
+    headings = columns(["set", "score", "range before", "after", "std before", "after"], ("set", "score"))
+    headings += (Column("worst before", numeric=False), Column("after", numeric=False))
+    rows = []
     for each in spreads:
-        numbers = [
-            cell
-            for key in ("range", "std")
-            for cell in (score(getattr(each.before, key)), _compared(getattr(each.before, key), each.after[key]))
-        ]
-        table.add(
-            [escaped(each.place), escaped(each.metric), *numbers, *(escaped(language(code)) for code in each.worst)]
-        )
-    return folds([folded("Disparity of classification", table.to_html())])
-
-
-def _compared(before: float, after: float) -> str:
-    """A spread after, coloured by whether it became smaller."""
-    kind = "up" if round(after, 1) < round(before, 1) else "down" if round(after, 1) > round(before, 1) else "same"
-    return f'<span class="{kind}">{score(after)}</span>'
+        before, after = each.before, each.after
+        spread = [(before.range, after["range"]), (before.std, after["std"])]
+        numbers = [cell for old, new in spread for cell in (score(old), compared(old, new))]
+        rows.append(cells([each.place, each.metric, *numbers, *map(language, each.worst)]))
+    return Table("Disparity of classification", headings, (Group("", tuple(rows)),)) if rows else None
 
 
 def per_set(found: Findings) -> Section:
-    """The paper's Figure A1: one bar per set, the language that was taught and English each in a panel."""
+    """Show one bar for each set (the paper's Figure A1), with a panel for each trained language and for English."""
     title = "Gain per data set"
     complete = [each for each in found.outcomes if each.is_complete]
     if not complete:
-        return Section("sets", title, "", _nothing(found, "classification or retrieval"))
+        return Section("sets", title, missing=_nothing(found, "classification or retrieval"))
     langs = [lang for lang in dict.fromkeys([*found.taught, "en"]) if any(each.lang == lang for each in complete)]
     langs = langs or [complete[0].lang]
     panels = [_bars(lang, [each for each in complete if each.lang == lang]) for lang in langs]
@@ -221,35 +215,34 @@ def per_set(found: Findings) -> Section:
     )
     if rest:
         intro += f" Other languages ({', '.join(rest)}) are in the tables."
-    return Section("sets", title, intro, f'<div class="panels">{"".join(panels)}</div>')
+    return Section("sets", title, intro, {"panels": panels})
 
 
-def _bars(lang: str, rows: Sequence[Outcome]) -> str:
+def _bars(lang: str, rows: Sequence[Outcome]) -> Panel:
     ranked = sorted(rows, key=lambda each: -each.gain)
     modes = {each.head.mode for each in rows} - {"", ZERO_SHOT}
     bars = [charts.Gain(named(each, modes=bool(modes)), each.gain, each.gain_interval) for each in ranked]
     alt = f"{language(lang)}: " + ", ".join(f"{row.label} {row.value:+.1f}" for row in bars)
-    return f'<div class="panel"><h3>{escaped(language(lang))}</h3>{charts.gains(bars, "gain, points", alt)}</div>'
+    return Panel(language(lang), charts.gains(bars, "gain, points", alt))
 
 
 def named(outcome: Outcome, *, modes: bool = False) -> str:
-    """A set for a chart: without the collection it is in, with the metric where that is not accuracy."""
+    """The name of a set in a chart: without its collection, with its metric unless that is accuracy."""
     name = outcome.head.set.partition(":")[2] or outcome.head.set
     mode = outcome.head.mode if modes and outcome.head.mode != ZERO_SHOT else ""
     more = [part for part in ("" if outcome.metric == "accuracy" else outcome.metric, mode) if part]
     return f"{name} ({', '.join(more)})" if more else name
 
 
-def _nothing(found: Findings, what: str) -> str:
-    """No results, or none to compare with: which, and the command that makes them."""
+def _nothing(found: Findings, what: str) -> Missing:
+    """Say which results are missing, those of the run or those of the base model, and how to measure them."""
     runs = found.variant.runs
     if not any(run.results.rows for run in runs):
-        return missing(
-            f"{found.variant.name} has no eval.json yet. Evaluate it next to its base model:", eval_command(runs)
-        )
+        text = f"{found.variant.name} has no eval.json yet. Evaluate it next to its base model:"
+        return Missing(text, eval_command(runs))
     rows = [row for run in runs for row in run.results.scored]
     sets, langs = list(dict.fromkeys(row.set for row in rows)), list(dict.fromkeys(row.lang for row in rows))
     if any(each.before is None for each in found.outcomes):
         text = "eval.json has no results of the base model, so there is no gain to show. Evaluate both together:"
-        return missing(text, eval_command(runs, sets, langs))
-    return missing(f"eval.json has no {what} results. To measure them:", eval_command(runs))
+        return Missing(text, eval_command(runs, sets, langs))
+    return Missing(f"eval.json has no {what} results. To measure them:", eval_command(runs))

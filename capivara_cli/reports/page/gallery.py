@@ -1,22 +1,22 @@
-"""Retrieval examples: the images found for the same queries before and after (the paper's Figures A6 and A7)."""
+"""Retrieval examples: what the same queries find before and after adaptation (the paper's Figures A6 and A7)."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from capivara_cli.errors import BadSample
 from capivara_cli.evaluation.examples import VERDICTS
 from capivara_cli.reports.page.command_lines import eval_command
 from capivara_cli.reports.page.findings import Findings
-from capivara_cli.reports.page.markup import Section, escaped, folded, folds, language, missing, picture
+from capivara_cli.reports.page.formats import language
 from capivara_cli.reports.page.read_run import Run
+from capivara_cli.reports.page.section import Missing, Section
+from capivara_cli.reports.pictures import Picture, picture
 from capivara_cli.shards.images import decode_image
 
 Entry = dict[str, Any]
 _SETS = 4
-_OPEN = 1
 _LARGE, _SMALL = 200, 96  # pixels
 _WORDS = {
     "gained": "found after adaptation only",
@@ -27,62 +27,45 @@ _WORDS = {
 
 
 def gallery(found: Findings) -> Section:
-    """Successes and failures both ways, in the language that was taught."""
+    """Show queries that adaptation gained and lost, in the trained languages."""
     run, title = found.variant.first, "Retrieval examples"
-    adapted = found.variant.runs
     entries = [entry for entry in run.examples if entry["lang"] in found.taught] or run.examples
     if not entries:
         text = "No examples were kept: capivara eval writes them into the run folder."
-        return Section("examples", title, "", missing(text, eval_command(found.variant.runs)))
+        return Section("examples", title, missing=Missing(text, eval_command(found.variant.runs)))
     intro = (
         "Queries drawn by chance from those that only the adapted model gets right, only the base model, both, and "
         "neither: right means among the first five. The right one has a frame; the number is its rank."
     )
-    body = folds(
-        folded(_title(entry), _Entry(entry, run, adapted).to_html(), opened=number < _OPEN)
-        for number, entry in enumerate(entries[:_SETS])
-    )
-    if len(entries) > _SETS:
-        named = ", ".join(f"{entry['set']} ({entry['lang']})" for entry in entries[_SETS:])
-        body += f'<p class="note">Not shown: {escaped(named)}; they are in {escaped(str(run.path))}/examples</p>'
-    return Section("examples", title, intro, body)
+    values = {
+        "shown": [_Examples(entry, run, found.variant.runs) for entry in entries[:_SETS]],
+        "others": ", ".join(f"{entry['set']} ({entry['lang']})" for entry in entries[_SETS:]),
+        "folder": run.path / "examples",
+        "words": _WORDS,
+        "large": _LARGE,
+        "small": _SMALL,
+    }
+    return Section("examples", title, intro, values)
 
 
-def _title(entry: Entry) -> str:
-    place = f"{entry['set']} ({entry['split']})" if entry["split"] else entry["set"]
-    return f"<b>{escaped(place)}</b> <small>{escaped(language(entry['lang']))}</small>"
-
-
-class _Entry:
-    """One set in one language."""
+class _Examples:
+    """The examples of one set in one language. ``lacking``: a thumbnail that was asked for cannot be shown."""
 
     def __init__(self, entry: Entry, run: Run, adapted: Sequence[Run]) -> None:
         self.entry = entry
+        self.place = f"{entry['set']} ({entry['split']})" if entry["split"] else entry["set"]
+        self.lang, self.language = entry["lang"], language(entry["lang"])
         self.first, self.last = entry["models"][0], entry["models"][-1]
         own = [model for model in entry["models"][1:] if any(each.is_model(model) for each in adapted)]
         self.shown = self.last if self.last in own or not own else own[-1]
         self.sides = [("before", self.first), ("after", self.shown)][self.shown == self.first :]
         self.folder = run.path / "examples"
         self.files: dict[str, str] = entry.get("images", {})
-        self.pictures: dict[tuple[str, int, str], str] = {}
         self.lacking = False
+        self._thumbs: dict[tuple[str, int], Picture | None] = {}
 
-    def to_html(self) -> str:
-        ways = [
-            ("Text to image", "text_to_image", self._text),
-            ("Image to text", "image_to_text", self._image),
-        ]
-        html = ""
-        for title, way, shown in ways:
-            cards = "".join(shown(query) for query in self.entry[way])
-            html += f"<h3>{title}</h3>{self._counts(way)}<div class='queries'>{cards}</div>"
-        if self.lacking:
-            html += (
-                '<p class="note">A dashed square stands for an image that could not be read when these were kept.</p>'
-            )
-        return html
-
-    def _counts(self, way: str) -> str:
+    def counts(self, way: str) -> str:
+        """How many of all queries are of each verdict; "" if eval counted them for another model."""
         counts = self.entry.get("counts", {}).get(way)
         if not counts or self.shown != self.last:
             return ""
@@ -90,68 +73,25 @@ class _Entry:
         parts = [
             f"{_WORDS[name]}: {counts.get(name, 0):,} ({100 * counts.get(name, 0) / total:.0f} %)" for name in VERDICTS
         ]
-        return f'<p class="note">Of all {total:,} queries, {escaped("; ".join(parts))}.</p>'
+        return f"Of all {total:,} queries, {'; '.join(parts)}."
 
-    def _text(self, query: Entry) -> str:
-        rows = ""
-        for when, model in self.sides:
-            hits = [
-                self._thumb(hit["key"], _SMALL, "right" if hit["key"] == query["key"] else "")
-                for hit in query["found"][model]
-            ]
-            rows += f"<div class='side'>{self._rank(when, model, query)}<div class='strip'>{''.join(hits)}</div></div>"
-        head = f"<p class='caption' lang='{escaped(self.entry['lang'])}' dir='auto'>{escaped(query['text'])}</p>"
-        about = f"<div>{self._verdict(query)}{head}</div>"
-        asked = f"<div class='asked'>{self._thumb(query['key'], _LARGE, 'right')}{about}</div>"
-        return f"<article class='query'>{asked}{rows}</article>"
+    def verdict(self, query: Entry) -> str:
+        """The verdict of eval, which is about its last model; computed here if another model is shown."""
+        if self.shown == self.last:
+            return query["verdict"]
+        few = max(len(hits) for hits in query["found"].values())
+        before, after = (query["rank"][model] <= few for model in (self.first, self.shown))
+        return {(False, True): "gained", (True, False): "lost", (True, True): "kept"}.get((before, after), "missed")
 
-    def _image(self, query: Entry) -> str:
-        lang = escaped(self.entry["lang"])
-        own = "".join(f"<li lang='{lang}' dir='auto'>{escaped(text)}</li>" for text in query["captions"][:5])
-        rows = ""
-        for when, model in self.sides:
-            hits = "".join(
-                f"<li lang='{lang}' dir='auto'{_RIGHT if hit.get('right') else ''}>{escaped(hit['text'])} "
-                f"<small>{hit['score']:.3f}</small></li>"
-                for hit in query["found"][model]
-            )
-            rows += f"<div class='side'>{self._rank(when, model, query)}<ol class='texts'>{hits}</ol></div>"
-        about = f"<div>{self._verdict(query)}<ul class='own'>{own}</ul></div>"
-        asked = f"<div class='asked'>{self._thumb(query['key'], _LARGE)}{about}</div>"
-        return f"<article class='query'>{asked}{rows}</article>"
+    def thumb(self, key: str, longest: int) -> Picture | None:
+        """The thumbnail of an image; None if its file is gone or damaged."""
+        if (key, longest) not in self._thumbs:
+            self._thumbs[key, longest] = self._read(key, longest)
+        self.lacking |= self._thumbs[key, longest] is None
+        return self._thumbs[key, longest]
 
-    def _verdict(self, query: Entry) -> str:
-        """As eval gave it to its last model, or that of the model which is shown instead."""
-        verdict = query["verdict"]
-        if self.shown != self.last:
-            few = max(len(hits) for hits in query["found"].values())
-            before, after = (query["rank"][model] <= few for model in (self.first, self.shown))
-            verdict = {(False, True): "gained", (True, False): "lost", (True, True): "kept"}.get(
-                (before, after), "missed"
-            )
-        return f"<p class='verdict {verdict}'>{_WORDS[verdict]}</p>"
-
-    def _rank(self, when: str, model: str, query: Entry) -> str:
-        return (
-            f"<p class='rank'><b>{when}</b> <span title='{escaped(model)}'>rank {query['rank'][model]:,.0f}</span></p>"
-        )
-
-    def _thumb(self, key: str, longest: int, kind: str = "") -> str:
-        name = (key, longest, kind)
-        if name not in self.pictures:
-            self.pictures[name] = _picture(self.folder / self.files[key], *name) if key in self.files else ""
-        if not self.pictures[name]:
-            self.lacking = True
-            return f"<span class='lacking {kind}' title='{escaped(key)}'></span>"
-        return self.pictures[name]
-
-
-_RIGHT = " class='right'"
-
-
-def _picture(path: Path, key: str, longest: int, kind: str) -> str:
-    """The image of a file, "" when it is gone or damaged."""
-    try:
-        return picture(decode_image(path.read_bytes()), longest, key, kind)
-    except (OSError, BadSample):
-        return ""
+    def _read(self, key: str, longest: int) -> Picture | None:
+        try:
+            return picture(decode_image((self.folder / self.files[key]).read_bytes()), longest, key)
+        except (KeyError, OSError, BadSample):
+            return None

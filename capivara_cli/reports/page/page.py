@@ -1,4 +1,4 @@
-"""The sections put together into one self-contained page: no script, nothing from elsewhere."""
+"""The sections as one self-contained page: no script, nothing loaded from elsewhere."""
 
 from __future__ import annotations
 
@@ -10,17 +10,18 @@ from capivara_cli.reports.page.captions import captions
 from capivara_cli.reports.page.confusions import confusions
 from capivara_cli.reports.page.costs_and_commands import commands, footprint, provenance
 from capivara_cli.reports.page.findings import Findings
+from capivara_cli.reports.page.formats import language
 from capivara_cli.reports.page.gains import headline, per_language, per_set
 from capivara_cli.reports.page.gallery import gallery
-from capivara_cli.reports.page.markup import Section, escaped, language
-from capivara_cli.reports.page.style import CSS
+from capivara_cli.reports.page.section import Section
 from capivara_cli.reports.page.tables import tables
 from capivara_cli.reports.page.training import ablation, curves
+from capivara_cli.reports.templates import render
 
 
 def sections(found: Findings, stages: Sequence[DataFolder]) -> list[Section]:
-    """Every part in its order; what is missing says so in its place."""
-    made = [
+    """Return every section in order; one whose data are missing says how to get them."""
+    every = [
         per_language(found),
         per_set(found),
         tables(found),
@@ -33,20 +34,17 @@ def sections(found: Findings, stages: Sequence[DataFolder]) -> list[Section]:
         commands(found),
         provenance(found),
     ]
-    return [each for each in made if each is not None]
+    return [each for each in every if each is not None]
 
 
 def document(found: Findings, parts: Sequence[Section]) -> str:
-    """The whole page."""
+    """Return the whole page."""
     names = " and ".join(language(code) for code in found.taught)
-    title = f"{names}: {found.variant.first.base} adapted by capivara"
-    links = "".join(f'<a href="#{each.name}">{escaped(each.title)}</a>' for each in parts)
-    body = "".join(each.to_html() for each in parts)
-    runs = ", ".join(str(run.path) for run in found.runs)
-    return (
-        f'<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        f'<meta name="viewport" content="width=device-width, initial-scale=1">\n<title>{escaped(title)}</title>\n'
-        f'<link rel="icon" href="data:,">\n<style>{CSS}</style>\n</head>\n<body>\n{headline(found)}<nav>{links}</nav>\n'
-        f"<main>\n{body}</main>\n<footer>Written by capivara report {escaped(__version__)} from {escaped(runs)}. "
-        f"The method: CAPIVARA, arXiv 2310.13683.</footer>\n</body>\n</html>\n"
+    return render(
+        "report.html",
+        title=f"{names}: {found.variant.first.base} adapted by capivara",
+        headline=headline(found),
+        sections=parts,
+        version=__version__,
+        runs=", ".join(str(run.path) for run in found.runs),
     )

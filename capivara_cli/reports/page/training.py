@@ -1,4 +1,4 @@
-"""How training went, and, where several variants were trained, what their options changed."""
+"""The training curves, and what the options changed if several variants were trained."""
 
 from __future__ import annotations
 
@@ -9,34 +9,29 @@ from typing import Any
 from capivara_cli.pipeline.options import flag_of
 from capivara_cli.reports.page import charts
 from capivara_cli.reports.page.findings import Findings, Outcome, Variant, ordered, outcomes
+from capivara_cli.reports.page.formats import points, score
 from capivara_cli.reports.page.gains import named
-from capivara_cli.reports.page.markup import Section, Table, escaped, missing, points, score
 from capivara_cli.reports.page.read_run import Run
+from capivara_cli.reports.page.section import Missing, Panel, Section
+from capivara_cli.reports.tables.table import NONE, Cell, Group, Table, cells
+from capivara_cli.reports.tables.table import columns as headings
 
 _MOST_COLUMNS = 6
 
 
 def curves(found: Findings) -> Section:
-    """Loss, its terms and the validations over the steps; the loss of every seed."""
+    """Show the loss of every seed, its terms, the validations and the learning rate over the steps."""
     title, run = "How training went", found.variant.first
     if not run.metrics:
-        return Section("training", title, "", missing(f"{run.path}/metrics.jsonl is missing or empty."))
-    panels = [("Loss", _loss(found.variant))]
+        return Section("training", title, missing=Missing(f"{run.path}/metrics.jsonl is missing or empty."))
+    panels = [_panel("Loss", {each.name: _series(each, "loss") for each in found.variant.runs}, "loss")]
     terms = run.metrics[0].get("terms", {})
     if len(terms) > 1:
-        panels.append(
-            (
-                "Its terms",
-                _lines({name: _series(run, lambda line, n=name: line["terms"].get(n)) for name in terms}, "unweighted"),
-            )
-        )
-    validated = [line for line in run.metrics if line.get("val")]
-    if validated:
-        names = list(validated[0]["val"])
-        series = {name: _series(run, lambda line, n=name: (line.get("val") or {}).get(n)) for name in names}
-        panels.append(("Mean recall on what was held out", _lines(series, "%")))
-    panels.append(("Learning rate", _lines({"learning rate": _series(run, lambda line: line.get("lr"))}, "")))
-    body = "".join(f'<div class="panel"><h3>{escaped(name)}</h3>{html}</div>' for name, html in panels)
+        panels.append(_panel("Its terms", {name: _series(run, "terms", name) for name in terms}, "unweighted"))
+    if validated := [line for line in run.metrics if line.get("val")]:
+        series = {name: _series(run, "val", name) for name in validated[0]["val"]}
+        panels.append(_panel("Mean recall on what was held out", series, "%"))
+    panels.append(_panel("Learning rate", {"learning rate": _series(run, "lr")}, ""))
     result = run.document.get("result", {})
     facts = [f"{len(run.metrics):,} steps"]
     if result.get("pairs_per_second"):
@@ -48,42 +43,53 @@ def curves(found: Findings) -> Section:
         facts.append(
             f"{parameters['trainable']:,} of {parameters['total']:,} parameters trained ({parameters['percent']:.2f} %)"
         )
-    return Section("training", title, ", ".join(facts) + ".", f'<div class="panels three">{body}</div>')
+    return Section("training", title, ", ".join(facts) + ".", {"panels": panels})
 
 
-def _series(run: Run, value: Any) -> tuple[list[float], list[float]]:
-    pairs = [(line["step"], value(line)) for line in run.metrics]
-    known = [(step, number) for step, number in pairs if isinstance(number, int | float)]
-    return [step for step, _ in known], [number for _, number in known]
+Series = tuple[list[float], list[float]]
 
 
-def _loss(variant: Variant) -> str:
-    return _lines({run.name: _series(run, lambda line: line["loss"]) for run in variant.runs}, "loss")
+def _series(run: Run, *keys: str) -> Series:
+    """The steps that logged a number under nested ``keys``, and the numbers."""
+    pairs = []
+    for line in run.metrics:
+        value: Any = line
+        for key in keys:
+            value = (value or {}).get(key)
+        if isinstance(value, int | float):
+            pairs.append((line["step"], value))
+    return [step for step, _ in pairs], [number for _, number in pairs]
 
 
-def _lines(series: dict[str, tuple[list[float], list[float]]], label: str) -> str:
+def _panel(title: str, series: dict[str, Series], label: str) -> Panel:
     alt = "; ".join(f"{name}: {values[0]:.3g} to {values[-1]:.3g}" for name, (_, values) in series.items() if values)
-    return charts.lines(series, label, alt)
+    return Panel(title, charts.lines(series, label, alt))
 
 
 def ablation(found: Findings) -> Section | None:
-    """The options that differ between the variants, and what each gave; None for one variant."""
+    """Show the options that differ between the variants, and the results of each; None for one variant."""
     if len(found.variants) < 2:
         return None
     differing = _differing(found.variants)
     columns = _columns(found)
-    table = Table(["run|", *(f"{flag_of(name)}|" for name in differing), *columns.values()])
-    for number, variant in enumerate(found.variants):
-        options = [escaped(_value(variant, name)) for name in differing]
-        table.add([escaped(variant.name), *options, *_results(found, variant, columns)], "after" if number == 0 else "")
+    flags = [flag_of(name) for name in differing]
+    rows = []
+    for variant in found.variants:
+        options = [_value(variant, name) for name in differing]
+        rows.append(cells([variant.name, *options, *_results(found, variant, columns)]))
+    title = "What the options change"
+    roles = ("after", *[""] * (len(rows) - 1))
+    table = Table(
+        title, headings(["run", *flags, *columns.values()], ("run", *flags)), (Group("", tuple(rows), roles),)
+    )
     intro = (
         "The options that differ between the runs, and their results with the gain over the base model; ± over seeds."
     )
-    return Section("ablation", "What the options change", intro, table.to_html())
+    return Section("ablation", title, intro, {"table": table})
 
 
 def _differing(variants: Sequence[Variant]) -> list[str]:
-    """Options of the request, and facts about the data, that are not the same for all."""
+    """The names of the options that differ between the variants, with "data" if their data differ."""
     requests = [variant.first.request for variant in variants]
     names = list(dict.fromkeys(key for request in requests for key in request if key != "seed"))
     differing = [name for name in names if len({repr(request.get(name)) for request in requests}) > 1]
@@ -99,34 +105,34 @@ def _value(variant: Variant, name: str) -> str:
         counts = ", ".join(f"{count:,} {lang}" for lang, count in data.get("captions", {}).items())
         return f"{data.get('samples', 0):,} images; {counts}"
     value = variant.first.request.get(name)
-    return "—" if value in ("", None) else f"{value:g}" if isinstance(value, float) else str(value)
+    return NONE if value in ("", None) else f"{value:g}" if isinstance(value, float) else str(value)
 
 
-Column = tuple[str, str, str, str]
+Measure = tuple[str, str, str, str]
 
 
-def _column(outcome: Outcome) -> Column:
-    """(part, set, language, way) of what is compared."""
+def _measure(outcome: Outcome) -> Measure:
+    """(part, set, language, mode)."""
     return outcome.part, outcome.place, outcome.lang, outcome.head.mode
 
 
-def _columns(found: Findings) -> dict[Column, str]:
-    """What is compared and its title: what was taught and English first."""
+def _columns(found: Findings) -> dict[Measure, str]:
+    """What is compared, and its heading; the trained languages and English come first."""
     shown = ordered(found.outcomes, found.taught)
-    return {_column(each): f"{each.lang}: {named(each, modes=True)}" for each in shown[:_MOST_COLUMNS]}
+    return {_measure(each): f"{each.lang}: {named(each, modes=True)}" for each in shown[:_MOST_COLUMNS]}
 
 
-def _results(found: Findings, variant: Variant, columns: Iterable[Column]) -> list[str]:
+def _results(found: Findings, variant: Variant, columns: Iterable[Measure]) -> list[str | Cell]:
     measured = {
-        _column(each): each for part in ("retrieval", "classification") for each in outcomes(found.runs, variant, part)
+        _measure(each): each for part in ("retrieval", "classification") for each in outcomes(found.runs, variant, part)
     }
-    cells = []
+    found_cells: list[str | Cell] = []
     for column in columns:
         outcome = measured.get(column)
         if outcome is None or not outcome.after:
-            cells.append("—")
+            found_cells.append(NONE)
             continue
-        std = "" if outcome.std is None else f" ± {outcome.std:.1f}"
-        gain = f" <small>{points(outcome.gain)}</small>" if outcome.before else ""
-        cells.append(f"<b>{score(statistics.fmean(outcome.scores))}</b>{std}{gain}")
-    return cells
+        notes = [] if outcome.std is None else [Cell(f"± {outcome.std:.1f}")]
+        notes += [points(outcome.gain)] if outcome.before else []
+        found_cells.append(Cell(score(statistics.fmean(outcome.scores)), strong=True, notes=tuple(notes)))
+    return found_cells

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 
 from capivara_cli.evaluation.results import AnyRow, Interval, ScoredRow, Versus
 
@@ -15,26 +16,41 @@ LEVEL, HIGHER_LEVEL = 0.05, 0.01
 
 @dataclass(frozen=True)
 class Column:
-    """A column's heading, and whether it holds numbers, which are aligned right."""
+    """A column's heading, and whether it holds numbers, which are aligned right.
+
+    ``over`` is a heading that neighbouring columns share; only HTML shows it.
+    """
 
     name: str
     numeric: bool = True
+    over: str = ""
 
 
 @dataclass(frozen=True)
 class Cell:
-    """The text of a cell; ``strong``: it stands out."""
+    """The text of a cell; ``strong``: it stands out.
+
+    The rest is for HTML only: ``tone`` is a colour (up, down, same), ``notes`` are smaller texts after the text, and
+    ``title`` appears under the mouse.
+    """
 
     text: str
     strong: bool = False
+    tone: str = ""
+    notes: tuple[Cell, ...] = ()
+    title: str = ""
 
 
 @dataclass(frozen=True)
 class Group:
-    """Rows that belong together, under a heading ("" for none); a row has a cell for each column."""
+    """Rows that belong together, under a heading ("" for none); a row has a cell for each column.
+
+    ``roles`` are the HTML classes of the rows; empty, or one for each row.
+    """
 
     heading: str
     rows: tuple[tuple[Cell, ...], ...]
+    roles: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -47,10 +63,16 @@ class Table:
     caption: str = ""
     notes: tuple[str, ...] = ()
 
+    @property
+    def spans(self) -> list[tuple[str, int]]:
+        """The headings that columns share, each with the number of its columns; empty if there are none."""
+        spans = [(over, len(list(group))) for over, group in groupby(each.over for each in self.columns)]
+        return spans if any(over for over, _ in spans) else []
 
-def cells(texts: Iterable[str]) -> tuple[Cell, ...]:
-    """A row of plain cells."""
-    return tuple(map(Cell, texts))
+
+def cells(values: Iterable[str | Cell]) -> tuple[Cell, ...]:
+    """A row of cells; texts become plain cells."""
+    return tuple(Cell(each) if isinstance(each, str) else each for each in values)
 
 
 def columns(names: Iterable[str], texts: Sequence[str] = ()) -> tuple[Column, ...]:

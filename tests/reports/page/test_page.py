@@ -30,6 +30,7 @@ from capivara_cli.commands.report import Options, report
 from capivara_cli.errors import CapivaraError, UsageError
 from capivara_cli.pipeline.env import Env
 from capivara_cli.pipeline.options import Settings
+from capivara_cli.reports import templates
 from capivara_cli.reports.page.caption_journey import find_stages, journeys
 from capivara_cli.reports.page.command_lines import typed
 from capivara_cli.reports.page.read_run import read_run
@@ -89,7 +90,7 @@ def test_seeds_are_averaged_and_their_intervals_joined(run: Path) -> None:
         in (page.sections["top"])
     )
     assert (
-        "61.0–67.0 +24.0 * mean ± std 52.0 62.0 72.0 52.0 62.0 72.0 1 2.5 62.0 ± 2.8 +22.0 English"
+        "61.0–67.0 +24.0* mean ± std 52.0 62.0 72.0 52.0 62.0 72.0 1 2.5 62.0 ± 2.8 +22.0 English"
         in (page.sections["tables"])
     )
     assert "Cost 2.5 kWh" in page.sections["top"]  # what both runs come from is counted once
@@ -106,6 +107,69 @@ def test_the_page_refers_to_nothing_elsewhere_and_obeys_no_text(page: Page) -> N
     assert "url(http" not in text and "@import" not in text and "xmlns" not in text and "\x07" not in text
     for name in ("confusions", "examples", "captions"):
         assert EVIL.replace("\x07", "\ufffd") in page.sections[name]
+
+
+def with_evil_texts(document: Any, keys: set[str]) -> Any:
+    """The document with ``EVIL`` after every text, and every name of a dict of counts or checksums, under ``keys``."""
+    if isinstance(document, list):
+        return [with_evil_texts(each, keys) for each in document]
+    if not isinstance(document, dict):
+        return document
+
+    def planted(value: Any) -> Any:
+        if isinstance(value, list):
+            return [planted(each) for each in value]
+        if isinstance(value, dict):
+            return {planted(name): planted(each) for name, each in value.items()}
+        return f"{value}{EVIL}" if isinstance(value, str) else value
+
+    return {key: planted(value) if key in keys else with_evil_texts(value, keys) for key, value in document.items()}
+
+
+@pytest.mark.filterwarnings("ignore:constrained_layout not applied")
+def test_every_text_is_escaped(run: Path) -> None:
+    other = a_run(Path("runs/strong"), lr=0.1)
+    evaluate([run, other])
+    clean = written(run, other)
+    texts = {
+        "eval.json": {
+            "set", "split", "queries_by", "prompt", "names_by", "source", "licence", "obtained", "checksums",
+            "captions_by", "by",
+        },
+        "run.json": {"preprocess", "image", "text", "authors", "fingerprint", "versions", "adapter_sha256"},
+        "footprint.json": {"stage", "source", "country", "hardware"},
+        "examples/examples.json": {"set", "split", "text", "captions", "key"},
+    }  # fmt: skip
+    for name, keys in texts.items():
+        document = json.loads((run / name).read_text())
+        if name == "examples/examples.json":
+            document["sets"][0]["images"] = {
+                f"{key}{EVIL}": file for key, file in document["sets"][0]["images"].items()
+            }
+        (run / name).write_text(json.dumps(with_evil_texts(document, keys)))
+    for name in ("eval.json", "footprint.json"):
+        (other / name).write_text((run / name).read_text())
+    document = json.loads((run / "run.json").read_text())
+    document["request"] |= {"lr": 0.1, "prompt": EVIL}
+    (other / "run.json").write_text(json.dumps({**document, "name": EVIL}))
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    for line in lines:
+        line["terms"] = {f"{name}{EVIL}": value for name, value in line["terms"].items()}
+    (run / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    page = written(run, other)
+    assert {"script", "object", "iframe"} & {*page.tags} == set() and "\x07" not in page.html
+    shown = EVIL.replace("\x07", "\ufffd")
+    for name in ("tables", "confusions", "examples", "captions", "ablation", "footprint", "commands", "provenance"):
+        assert shown in page.sections[name], name
+    assert page.sections.keys() == clean.sections.keys()
+
+
+def test_no_template_turns_escaping_off() -> None:
+    folder = Path(templates.__file__).with_suffix("")
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    assert len(files) > 10
+    for path in files:
+        assert not re.search(r"\|\s*safe\b|autoescape|Markup", path.read_text("utf-8")), path
 
 
 def test_the_same_run_gives_the_same_page(run: Path) -> None:
@@ -134,10 +198,10 @@ def test_each_set_has_a_bar_named_without_its_collection(page: Page) -> None:
 def test_the_tables_hold_every_row_with_interval_difference_and_marks(page: Page) -> None:
     text = page.sections["tables"]
     assert "Portuguese toy base 30.0 40.0 50.0 30.0 40.0 50.0 1 2.5 40.0 37.0–43.0" in text
-    assert "runs/pt 50.0 60.0 70.0 50.0 60.0 70.0 1 2.5 60.0 57.0–63.0 +20.0 *" in text
+    assert "runs/pt 50.0 60.0 70.0 50.0 60.0 70.0 1 2.5 60.0 57.0–63.0 +20.0*" in text
     assert "79.0 76.0–82.0 −1.0 n.s." in text
     assert "Xhosa* toy base" in text and "* machine-translated (nllb): not what speakers would have written" in text
-    assert "runs/pt zero-shot mean per class 55.5 53.5–57.5 +5.5 * 56.5 55.5" in text
+    assert "runs/pt zero-shot mean per class 55.5 53.5–57.5 +5.5* 56.5 55.5" in text
 
 
 def test_variants_and_translated_queries_are_told(run: Path) -> None:
@@ -165,7 +229,7 @@ def test_examples_show_what_both_models_find(page: Page) -> None:
     assert "Of all 4 queries, found after adaptation only: 4 (100 %)" in text
     assert "before rank 2 after rank 1" in text
     assert "A dashed square stands for an image that could not be read" in text
-    assert page.html.count("<span class='lacking") == 4
+    assert page.html.count('<span class="lacking') == 4
 
 
 def test_a_thumbnail_that_is_gone_is_no_broken_image(run: Path) -> None:
@@ -174,7 +238,7 @@ def test_a_thumbnail_that_is_gone_is_no_broken_image(run: Path) -> None:
     written(run)
     html = (run / "report.html").read_text("utf-8")
     part = html[html.index('id="examples"') : html.index('id="captions"')]
-    assert "<img" not in part and part.count("<span class='lacking") > 8
+    assert "<img" not in part and part.count('<span class="lacking') > 8
 
 
 def test_the_verdict_is_that_of_the_model_shown(run: Path) -> None:
