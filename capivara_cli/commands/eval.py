@@ -85,7 +85,7 @@ def _eval(inputs: list[str], options: Options, env: Env) -> dict[str, Any]:
     from capivara_cli.evaluation import compare
     from capivara_cli.evaluation.queries import Queries
     from capivara_cli.evaluation.results import EvalResults
-    from capivara_cli.evaluation.translations import Translation
+    from capivara_cli.evaluation.set_translator import SetTranslator
     from capivara_cli.reports import eval_results
     from capivara_cli.reports.tables import files as table_files
     from capivara_cli.reports.tables import terminal
@@ -99,8 +99,8 @@ def _eval(inputs: list[str], options: Options, env: Env) -> dict[str, Any]:
     if targets.runs:
         env.costs.record_result_at(run=targets.runs[0])
 
-    def translate(source: str, target: str) -> Translation:
-        return Translation(options.translator, source, target, env)
+    def translate(source: str, target: str) -> SetTranslator:
+        return SetTranslator(options.translator, source, target, env)
 
     queries = Queries(translate, options.translate_queries, options.prompt)
     results = EvalResults()

@@ -155,14 +155,14 @@ def _model(options: Options, env: Env) -> Clip:
 def _embedded(request: _Request, lang: str, clip: Clip, options: Options, env: Env) -> tuple[list[Query], Floats]:
     """The queries, and their embeddings [Q, dim]."""
     from capivara_cli.commands.searching.query import Query, embed_queries
-    from capivara_cli.evaluation.translations import Translation
+    from capivara_cli.evaluation.set_translator import SetTranslator
     from capivara_cli.models.image_vectors import pixels
 
     if request.image is not None:
         return [Query(options.image, options.image)], clip.embed_images([pixels(clip, request.image)])
 
-    def translate(source: str, target: str) -> Translation:
-        return Translation(options.translator, source, target, env)
+    def translate(source: str, target: str) -> SetTranslator:
+        return SetTranslator(options.translator, source, target, env)
 
     return embed_queries(request.texts, lang, clip, translate)
 

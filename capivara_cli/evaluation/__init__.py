@@ -1,1 +1,1 @@
-"""Metrics: retrieval, zero-shot classification, disparity across languages."""
+"""Evaluation of models on sets: retrieval, classification, disparity across languages, and comparisons of models."""

@@ -13,7 +13,7 @@ from capivara_cli.evaluation.sets import _labelled
 from capivara_cli.pipeline.env import Env
 
 KIND = "evalsets"
-_FROM_PATHS = ("wds", "folder")  # ``name:PATH``; they are asked in this order whether they know a folder
+_FROM_PATHS = ("wds", "folder")  # sets called ``name:PATH``, in the order in which they are tried on a folder
 _LABELS = ("paper",)
 
 
@@ -30,7 +30,7 @@ def describe(name: str) -> str:
 
 
 def groups() -> dict[str, list[str]]:
-    """Group -> its sets: ELEVATER's twenty, and the fifteen that LaCLIP is evaluated on."""
+    """Group -> its sets: the twenty of ELEVATER, and the fifteen of the LaCLIP paper."""
     found: dict[str, list[str]] = {"elevater": [], "laclip": []}
     for name in _labelled.names():
         for group in _labelled.read(name).groups:
@@ -39,23 +39,23 @@ def groups() -> dict[str, list[str]]:
 
 
 def expand(spec: str, labels: str = "") -> list[str]:
-    """The specs that ``spec`` stands for: itself, or each set of a group.
+    """The specs of the sets that ``spec`` names: itself, or each set of a group.
 
-    ``labels`` "paper" adds the variant with the class names and templates of the CAPIVARA paper. Raises
-    ``CapivaraError`` for an unknown name, and for a set that the paper has no class names for.
+    ``labels`` "paper" selects the variants with the class names and templates of the CAPIVARA paper. Raises
+    ``CapivaraError`` for an unknown name, and for a set without class names in the paper.
     """
     name, variant = _parts(spec)
     if labels and labels not in _LABELS:
         raise unknown("list of labels", labels, _LABELS)
     if name in groups():
         if variant:
-            raise CapivaraError(f"{spec}: a group has no variants", "--labels paper is for all sets of a group")
+            raise CapivaraError(f"{spec}: a group has no variants", "--labels paper applies to all sets of a group")
         return [each for member in groups()[name] for each in expand(member, labels)]
     if name not in names():
         raise unknown("eval set", name, [*names(), *groups()])
     if labels and variant != labels:
         if variant or name not in _labelled.names() or not _labelled.read(name).paper:
-            raise CapivaraError(f"{spec}: the CAPIVARA paper has no class names for it", "leave --labels out")
+            raise CapivaraError(f"{spec}: the CAPIVARA paper has no class names for it", "run it without --labels")
         variant = labels
     return [f"{name}:{variant}" if variant else name]
 
@@ -69,7 +69,10 @@ def languages(spec: str) -> Sequence[str]:
 
 
 def load(spec: str, *, lang: str, data: str, split: str, env: Env) -> EvalSet:
-    """Load one language of a set, from the subfolder of ``data`` with the name of the set if there is one."""
+    """Load one language of a set. If ``data`` has a subfolder with the name of the set, that is used instead of it.
+
+    Raises ``CapivaraError`` for missing data, an unknown language or an unknown split.
+    """
     name, variant = _parts(spec)
     own = _own_folder(name, data)
     if name in _labelled.names():
@@ -78,7 +81,7 @@ def load(spec: str, *, lang: str, data: str, split: str, env: Env) -> EvalSet:
 
 
 def recognise(path: Path) -> str | None:
-    """The spec of a folder with the layout of an eval set; None for our shards and everything else."""
+    """The spec of a folder with the layout of an eval set; None for capivara's shards and any other path."""
     for name in _FROM_PATHS:
         if path.is_dir() and registry.module(KIND, name).recognises(path):
             return f"{name}:{path}"

@@ -1,4 +1,4 @@
-"""Reads class names and prompt templates from files: one per line, or JSON with a list per language."""
+"""Read class names and prompt templates from files: one per line, or JSON with a list per language."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ _PLAIN = ("{}",)
 
 
 def read(classes: str, templates: str, langs: Sequence[str]) -> tuple[dict[str, Classes], dict[str, tuple[str, ...]]]:
-    """Language -> classes from the file ``classes``, and language -> templates from ``templates``; {} for no file ("").
+    """Language -> classes from the file ``classes``, and language -> templates from the file ``templates``.
 
-    Raises ``CapivaraError`` for empty or repeated names, for lists of different lengths, for a language of ``langs``
-    without names or templates, and for a template without a place for the name.
+    The result for a file "" is {}. Raises ``CapivaraError`` for empty or repeated names, lists of different lengths, a
+    language of ``langs`` without names or templates, and a template without a placeholder for the name.
     """
     prompts = _by_language(templates, langs) if templates else {}
     for lang, each in prompts.items():

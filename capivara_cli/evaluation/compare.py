@@ -1,19 +1,18 @@
-"""Measures models in several languages on one set, and compares each model with the first."""
+"""Measure models in several languages on one set, and compare each model with the first."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any
 
-from capivara_cli.evaluation import significance
+from capivara_cli.evaluation import outputs, significance
 from capivara_cli.evaluation.disparity import disparity
 from capivara_cli.evaluation.examples import Answers
 from capivara_cli.evaluation.gallery import Captions
 from capivara_cli.evaluation.measure import (
     Contender,
     EvalData,
-    Measured,
+    Measurement,
     Scored,
     measure_classification,
     measure_probe,
@@ -28,14 +27,13 @@ from capivara_cli.evaluation.results import (
     ScoredRow,
     Versus,
 )
-from capivara_cli.evaluation.significance import Paired
 
 
 @dataclass(frozen=True)
 class LanguageAnswers:
-    """The captions of one language of a set, and each model's embeddings and ranks of them, to pick examples from.
+    """The captions of one language of a set, and the embeddings and ranks of each model, to draw examples from.
 
-    A model whose queries were translated, and lost some, is left out.
+    Models for which the translation lost some queries are missing.
     """
 
     lang: str
@@ -45,9 +43,10 @@ class LanguageAnswers:
 
 @dataclass(frozen=True)
 class EvalProtocol:
-    """How models are measured: ``ks`` of recall at k, how captions become queries, ``modes`` of classification.
+    """How models are measured.
 
-    ``watch`` is called with the embeddings of each language.
+    ``ks``: the ranks of recall at k. ``queries``: how captions become queries. ``modes`` of classification. ``seed`` of
+    probes. ``watch``: called with the embeddings and ranks of each language.
     """
 
     ks: Sequence[int]
@@ -60,10 +59,10 @@ class EvalProtocol:
 def compare(
     data: EvalData, contenders: Sequence[Contender], langs: Sequence[str], protocol: EvalProtocol
 ) -> EvalResults:
-    """The rows of all models in all ``langs``, each row compared with the first model's of its set and language.
+    """The rows of all models in all ``langs``, each compared with the first model's row of the same language.
 
-    ``p_holm`` is adjusted for all comparisons of this set and task. A probe sees images only, so models with the same
-    image tower get one row.
+    ``p_holm`` is adjusted for all comparisons of this set and task. A probe uses only images, so models with the same
+    image tower share one row.
     """
     captioned = [lang for lang in langs if lang in data.gallery.captions]
     retrieval = _compared([_retrieve(data, contenders, lang, protocol) for lang in captioned])
@@ -81,7 +80,7 @@ def compare(
 
 def _retrieve(
     data: EvalData, contenders: Sequence[Contender], lang: str, protocol: EvalProtocol
-) -> list[Measured[RetrievalRow]]:
+) -> list[Measurement[RetrievalRow]]:
     measured = [measure_retrieval(data, each, lang, protocol.ks, protocol.queries) for each in contenders]
     if protocol.watch is not None:
         answers = {each.row.model: each.answers for each in measured if each.answers is not None}
@@ -89,18 +88,18 @@ def _retrieve(
     return measured
 
 
-def _compared(groups: Iterable[Sequence[Measured[Scored]]]) -> list[Scored]:
+def _compared(groups: Iterable[Sequence[Measurement[Scored]]]) -> list[Scored]:
     """The rows of all groups, each compared with the first of its group."""
     rows: list[Scored] = []
     p_values: list[float] = []
     for first, *others in groups:
         rows.append(first.row)
         for each in others:
-            paired: Paired = first.outputs.against(each.outputs)
-            interval = (100 * paired.low, 100 * paired.high)
-            versus = Versus(first.row.model, 100 * paired.difference, interval, paired.p)
+            test = outputs.paired(first.outputs, each.outputs)
+            interval = (100 * test.low, 100 * test.high)
+            versus = Versus(first.row.model, 100 * test.difference, interval, test.p)
             rows.append(replace(each.row, versus=versus))
-            p_values.append(paired.p)
+            p_values.append(test.p)
     adjusted = iter(significance.holm(p_values))
     return [replace(row, versus=replace(row.versus, p_holm=next(adjusted))) if row.versus else row for row in rows]
 
@@ -113,6 +112,14 @@ def _disparities(rows: Sequence[ScoredRow]) -> list[DisparityRow]:
         if len(own) > 1:
             spread = disparity({row.lang: row.score for row in own})
             langs = tuple(row.lang for row in own)
-            head: dict[str, Any] = {"set": own[0].set, "split": own[0].split, "metric": own[0].metric}
-            found.append(DisparityRow(**head, model=model, languages=langs, **asdict(spread)))
+            found.append(
+                DisparityRow(
+                    set=own[0].set,
+                    split=own[0].split,
+                    metric=own[0].metric,
+                    model=model,
+                    languages=langs,
+                    **asdict(spread),
+                )
+            )
     return found

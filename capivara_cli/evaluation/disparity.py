@@ -1,7 +1,7 @@
-"""How unequally a model performs over languages: the measures of Zhang et al. (2023, arXiv 2305.03510).
+"""The disparity of a model's scores across languages, by the measures of Zhang et al. (2023, arXiv 2305.03510).
 
-The paper does not say which standard deviation it uses. This is the population's (``ddof=0``), because the languages
-are not a sample of more languages.
+The paper does not name its standard deviation. This is the population's (``ddof=0``), because the languages are not a
+sample of a larger population.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from capivara_cli.errors import CapivaraError
 
 @dataclass(frozen=True)
 class Disparity:
-    """Spread of a score over languages, in the unit of the scores (points, for percentages)."""
+    """The spread of a score over languages, in the unit of the scores (points, for percentages)."""
 
     mean: float
     range: float  # best minus worst
     std: float  # of the population
-    worst: str  # the language with the lowest score, the first one on a tie
+    worst: str  # the language with the lowest score; the first of tied ones
     gap_to_english: dict[str, float] | None  # English minus each other language; None without English
 
 

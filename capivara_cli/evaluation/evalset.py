@@ -1,9 +1,9 @@
-"""An eval set, and the contract of the plugins in ``sets/``.
+"""An eval set, and the interface of the plugins in ``sets/``.
 
 A plugin has two functions. ``languages(variant)`` returns the languages (BCP-47 codes) of its captions or class names.
-``load(variant, *, lang, data, split, env) -> EvalSet`` loads one of them; ``data`` is the folder given with
-``--data``, or "". All languages of a set have the same images in the same order, because images are embedded once.
-``load`` raises at once if data is missing, so that no model is loaded in vain.
+``load(variant, *, lang, data, split, env) -> EvalSet`` loads one of them; ``data`` is the folder of ``--data``, or "".
+All languages of a set have the same images in the same order, because images are embedded once. ``load`` raises an
+error for missing data when it is called, not when samples are read, so that no model is loaded in vain.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ Metric = Literal["accuracy", "mean-per-class", "map-11-point", "roc-auc"]
 
 @dataclass(frozen=True)
 class Provenance:
-    """Where a set comes from, which a result needs to be understood; "" where it is not known."""
+    """The origin of a set, which a result needs to be interpreted; "" for what is unknown."""
 
     source: str = ""
     licence: str = ""
@@ -32,18 +32,18 @@ class Provenance:
     obtained: str = ""  # "downloaded from …", "local copy in …"
     checksums: dict[str, str] = field(default_factory=dict)  # of the annotation files: name -> "sha256:…"
     captions_by: dict[str, int] | None = field(default=None, metadata={OPTIONAL: True})
-    """Captions by their author, in a row of retrieval."""
+    """Number of captions by author, in a row of retrieval."""
 
 
 @dataclass(frozen=True)
 class EvalSet:
-    """Images with captions in one language, and class names where the images have classes.
+    """Images with captions in one language, and class names if the images have classes.
 
-    ``samples`` have captions in ``lang``, and the index of their class in the member ``cls``, or, if an image can have
-    several classes or none, the indices in ``json["classes"]``. ``classes`` are the names in ``lang``. ``class_ids``
-    holds the class index of each name if a language has names for some classes only; () means 0 to C - 1. ``metric``
-    is the one the literature uses for the set. ``unnamed`` counts further classes that a published list forgot.
-    ``junk`` holds the keys of images whose caption in this language is not a caption.
+    ``samples``: captions in ``lang``, and the class index in the member ``cls`` or, if an image can have several
+    classes or none, the indexes in ``json["classes"]``. ``classes``: class names in ``lang``. ``class_ids``: the class
+    index of each name, if a language has names for only some classes; () means 0 to C - 1. ``metric``: the one that the
+    literature uses for the set. ``unnamed``: the number of further classes that a published list lacks. ``junk``: the
+    keys of images whose caption in this language does not describe them, such as "Could not translate".
     """
 
     name: str
@@ -63,8 +63,8 @@ class EvalSet:
 class Classes:
     """Class names in one language, and the templates that turn them into prompts.
 
-    ``ids`` holds the class index of each name, () for 0 to C - 1. ``names_by`` and ``templates_by`` say who wrote or
-    translated them. ``unnamed`` is as in ``EvalSet``.
+    ``ids``: the class index of each name, () for 0 to C - 1. ``names_by`` and ``templates_by``: their author or
+    translator. ``unnamed``: as in ``EvalSet``.
     """
 
     names: tuple[str, ...]
@@ -77,9 +77,9 @@ class Classes:
 
 
 def check_names(names: Sequence[str], source: str) -> None:
-    """Raise ``CapivaraError`` unless there are at least two class names, none empty and no two the same.
+    """Raise ``CapivaraError`` unless there are at least two class names, all non-empty and distinct.
 
-    No model can tell two classes of the same name apart, and published lists have such mistakes.
+    Published lists repeat names by mistake, and no model can distinguish two classes with the same name.
     """
     if len(names) < 2:
         raise CapivaraError(f"{source}: {len(names)} class names; at least two are needed")

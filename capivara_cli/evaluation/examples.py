@@ -1,7 +1,7 @@
-"""Example queries with what each model finds, for the report, and the folder that stores them.
+"""Example queries with the answers of each model, for the report, and the folder that stores them.
 
-Examples are drawn at random within each verdict, so that they are not picked to flatter, with the counts of all
-verdicts beside them.
+Examples are drawn at random within each verdict and stored with the counts of all verdicts, so that they cannot be
+chosen to flatter a model.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -22,22 +22,25 @@ from capivara_cli.shards.images import decode_image
 from capivara_cli.shards.sample import Sample, encode_json
 from capivara_cli.storage.files import replacing_folder
 
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
 Floats = npt.NDArray[np.float32]
 Ranks = npt.NDArray[np.float64]
 Entry = dict[str, Any]
 
 FILE = "examples.json"
-WAYS = ("text_to_image", "image_to_text")
+DIRECTIONS = ("text_to_image", "image_to_text")
 VERDICTS = ("gained", "lost", "kept", "missed")
-"""Which models rank a right answer among the first few: only the last, only the first, both, neither."""
+"""Which model ranks a correct answer among the first few: only the last, only the first, both, neither."""
 THUMBNAIL = 224  # pixels, the longer side
 
 
 @dataclass(frozen=True)
 class Answers:
-    """One model's L2-normalised embeddings of a set, and the ranks of the right answers.
+    """One model's L2-normalised embeddings of a set, and the ranks of the correct answers.
 
-    ``images`` [N, d], ``texts`` [T, d]; ``text_ranks`` [T] and ``image_ranks`` [N] are as in ``Retrieval``.
+    ``images`` [N, d], ``texts`` [T, d]. ``text_ranks`` [T] and ``image_ranks`` [N] are as in ``Retrieval``.
     """
 
     images: Floats
@@ -45,13 +48,14 @@ class Answers:
     text_ranks: Ranks
     image_ranks: Ranks
 
-    def ranks(self, way: str) -> Ranks:
-        return self.text_ranks if way == WAYS[0] else self.image_ranks
+    def ranks(self, direction: str) -> Ranks:
+        """The rank of the best correct answer to each query of a direction."""
+        return self.text_ranks if direction == DIRECTIONS[0] else self.image_ranks
 
-    def best(self, way: str, query: int, count: int) -> list[tuple[int, float]]:
-        """(row, score) of the best ``count`` answers to a query; of tied ones the earlier."""
-        towers = (self.texts, self.images) if way == WAYS[0] else (self.images, self.texts)
-        scores = towers[1] @ towers[0][query]
+    def best(self, direction: str, query: int, count: int) -> list[tuple[int, float]]:
+        """(row, score) of the best ``count`` answers to a query; the earlier of tied ones comes first."""
+        queries, candidates = (self.texts, self.images) if direction == DIRECTIONS[0] else (self.images, self.texts)
+        scores = candidates @ queries[query]
         order = np.argsort(-scores, kind="stable")[:count]
         return [(int(row), round(float(scores[row]), 4)) for row in order]
 
@@ -60,7 +64,7 @@ class Answers:
 class QueryPool:
     """The captions of one language of a set, from which queries are drawn.
 
-    ``owners`` [T] holds the row of the image of each caption, ``keys`` [N] the keys of the images.
+    ``owners`` [T]: the row of the image of each caption; ``keys`` [N]: the keys of the images.
     """
 
     set: str
@@ -70,18 +74,18 @@ class QueryPool:
     owners: Sequence[int]
     keys: Sequence[str]
 
-    def queries(self, way: str) -> tuple[npt.NDArray[np.int64], list[str]]:
-        """The rows of possible queries, and a text for each, which is the same for equal queries."""
-        if way == "text_to_image":
+    def queries(self, direction: str) -> tuple[npt.NDArray[np.int64], list[str]]:
+        """The rows of the queries of a direction, and a name for each, which equal queries share."""
+        if direction == "text_to_image":
             return np.arange(len(self.captions)), list(self.captions)
         rows = np.unique(np.asarray(self.owners))
         return rows, [self.keys[row] for row in rows]
 
-    def described(self, way: str, query: int, models: Mapping[str, Answers], count: int) -> Entry:
-        """The JSON of a query, with its rank and the best ``count`` answers of every model."""
-        ranks = {name: float(model.ranks(way)[query]) for name, model in models.items()}
-        best = {name: model.best(way, query, count) for name, model in models.items()}
-        if way == "text_to_image":
+    def entry(self, direction: str, query: int, models: Mapping[str, Answers], count: int) -> Entry:
+        """The JSON of a query, with the rank of its answer and the best ``count`` answers of every model."""
+        ranks = {name: float(model.ranks(direction)[query]) for name, model in models.items()}
+        best = {name: model.best(direction, query, count) for name, model in models.items()}
+        if direction == "text_to_image":
             return {
                 "text": self.captions[query],
                 "key": self.keys[self.owners[query]],
@@ -105,56 +109,60 @@ class QueryPool:
         }
 
 
-def pick(asked: QueryPool, models: Mapping[str, Answers], *, count: int = 8, found: int = 5, seed: int = 0) -> Entry:
-    """One entry of ``examples.json``: up to ``count`` queries each way, with the best ``found`` answers of every model.
+def pick(pool: QueryPool, models: Mapping[str, Answers], *, count: int = 8, found: int = 5, seed: int = 0) -> Entry:
+    """One entry of ``examples.json``: ``count`` queries per direction, with the best ``found`` answers of each model.
 
-    Verdicts compare the last model with the first, the baseline. Images without captions are no queries.
+    Verdicts compare the last model with the first, the baseline. Images without captions are not queries.
     """
     first, *_, last = [*models.values()] * 2
-    entry: Entry = {"set": asked.set, "split": asked.split, "lang": asked.lang, "models": list(models), "counts": {}}
-    for way in WAYS:
-        queries, names = asked.queries(way)
-        before, after = (model.ranks(way)[queries] <= found for model in (first, last))
-        places = np.select([after & ~before, before & ~after, before & after], [0, 1, 2], 3)
-        verdicts = [VERDICTS[place] for place in places]
-        entry["counts"][way] = {name: verdicts.count(name) for name in VERDICTS}
+    entry: Entry = {"set": pool.set, "split": pool.split, "lang": pool.lang, "models": list(models), "counts": {}}
+    for direction in DIRECTIONS:
+        queries, names = pool.queries(direction)
+        before, after = (model.ranks(direction)[queries] <= found for model in (first, last))
+        numbers = np.select([after & ~before, before & ~after, before & after], [0, 1, 2], 3)
+        verdicts = [VERDICTS[number] for number in numbers]
+        entry["counts"][direction] = {name: verdicts.count(name) for name in VERDICTS}
         drawn = _drawn(verdicts, names, count, np.random.default_rng(seed))
-        entry[way] = [
-            {**asked.described(way, int(queries[place]), models, found), "verdict": verdicts[place]} for place in drawn
+        entry[direction] = [
+            {**pool.entry(direction, int(queries[index]), models, found), "verdict": verdicts[index]} for index in drawn
         ]
     return entry
 
 
 def _drawn(verdicts: Sequence[str], names: Sequence[str], count: int, chance: np.random.Generator) -> list[int]:
-    """``count`` different queries, one of each verdict in turn while there are any; ordered by verdict."""
-    piles: dict[str, list[int]] = {name: [] for name in VERDICTS}
-    seen: dict[str, None] = {}
-    for place in chance.permutation(len(verdicts)).tolist():
-        if names[place] not in seen:
-            seen[names[place]] = None
-            piles[verdicts[place]].append(place)
-    turns = [(turn, VERDICTS.index(name), place) for name, pile in piles.items() for turn, place in enumerate(pile)]
-    return [place for _, _, place in sorted(sorted(turns)[:count], key=lambda each: (each[1], each[0]))]
+    """The indexes of ``count`` distinct queries, drawn from each verdict in turn; ordered by verdict."""
+    by_verdict: dict[str, list[int]] = {name: [] for name in VERDICTS}
+    seen: set[str] = set()
+    for index in chance.permutation(len(verdicts)).tolist():
+        if names[index] not in seen:
+            seen.add(names[index])
+            by_verdict[verdicts[index]].append(index)
+    turns = [
+        (turn, VERDICTS.index(verdict), index)
+        for verdict, indexes in by_verdict.items()
+        for turn, index in enumerate(indexes)
+    ]
+    return [index for _, _, index in sorted(sorted(turns)[:count], key=lambda each: (each[1], each[0]))]
 
 
 def save(folder: Path, chosen: Sequence[Entry], samples: Callable[[], Iterable[Sample]]) -> None:
-    """Write examples, and thumbnails of the images in them, into ``folder``, all or nothing.
+    """Write examples and thumbnails of their images into ``folder``, all or nothing.
 
-    ``samples`` returns the samples with these images. Each entry gets ``images`` {key: file}, without the images that
+    ``samples`` returns the samples with these images. Each entry gets ``images`` {key: file}, without images that
     cannot be decoded. Examples of other sets, splits and languages stay.
     """
-    fresh = {_identity(entry) for entry in chosen}
-    stays = [entry for entry in load(folder)["sets"] if _identity(entry) not in fresh]
+    replaced = {_identity(entry) for entry in chosen}
+    stays = [entry for entry in load(folder)["sets"] if _identity(entry) not in replaced]
     wanted = {key for entry in chosen for key in _keys_of(entry)}
     thumbnails = _thumbnails(samples(), wanted) if wanted else {}
     names = {key: f"{sha256(data).hexdigest()[:20]}.jpg" for key, data in thumbnails.items()}
     added = [{**entry, "images": {key: names[key] for key in _keys_of(entry) if key in names}} for entry in chosen]
     kept = {name for entry in stays for name in entry.get("images", {}).values()}
     old = {name: (folder / name).read_bytes() for name in sorted(kept) if (folder / name).is_file()}
-    with replacing_folder(folder) as made:
+    with replacing_folder(folder) as partial:
         for name, data in {**old, **{names[key]: data for key, data in thumbnails.items()}}.items():
-            (made / name).write_bytes(data)
-        (made / FILE).write_bytes(encode_json({"sets": [*stays, *added]}) + b"\n")
+            (partial / name).write_bytes(data)
+        (partial / FILE).write_bytes(encode_json({"sets": [*stays, *added]}) + b"\n")
 
 
 def load(folder: Path) -> dict[str, Any]:
@@ -168,17 +176,17 @@ def load(folder: Path) -> dict[str, Any]:
             _check(entry)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise CapivaraError(
-            f"{path}: damaged: {error}", f"delete {folder} and evaluate again, which writes the examples again"
+            f"{path}: damaged: {error}", f"delete {folder} and run eval again, which writes the examples again"
         ) from error
     return document
 
 
 def _check(entry: Entry) -> None:
-    """Raise one of the errors that ``load`` takes for damage unless an entry has what readers rely on."""
+    """Raise an error that ``load`` reports as damage unless the entry has all the fields that readers use."""
     _identity(entry)
     _keys_of(entry)
     for model in entry["models"]:
-        for query in (*entry[WAYS[0]], *entry[WAYS[1]]):
+        for query in (*entry[DIRECTIONS[0]], *entry[DIRECTIONS[1]]):
             float(query["rank"][model])
             if query["verdict"] not in VERDICTS:
                 raise ValueError(f"verdict {query['verdict']!r}")
@@ -195,13 +203,13 @@ def _identity(entry: Entry) -> tuple[str, str, str]:
 
 def _keys_of(entry: Entry) -> list[str]:
     """The keys of the images in an entry, each once."""
-    shown = [query["key"] for way in WAYS for query in entry[way]]
-    shown += [hit["key"] for query in entry[WAYS[0]] for hits in query["found"].values() for hit in hits]
+    shown = [query["key"] for direction in DIRECTIONS for query in entry[direction]]
+    shown += [hit["key"] for query in entry[DIRECTIONS[0]] for hits in query["found"].values() for hit in hits]
     return list(dict.fromkeys(shown))
 
 
 def _thumbnails(samples: Iterable[Sample], wanted: set[str]) -> dict[str, bytes]:
-    """Key -> small JPEG of the wanted images that can be decoded; the first image if a key repeats."""
+    """Key -> JPEG thumbnail of each wanted image that can be decoded; if a key repeats, of the first image."""
     left, found = {*wanted}, {}
     for sample in samples:
         if sample.key in left:
@@ -215,7 +223,7 @@ def _thumbnails(samples: Iterable[Sample], wanted: set[str]) -> dict[str, bytes]
     return found
 
 
-def _jpeg(image: Any) -> bytes:
+def _jpeg(image: Image) -> bytes:
     image.thumbnail((THUMBNAIL, THUMBNAIL))
     out = io.BytesIO()
     image.save(out, "JPEG", quality=82)

@@ -1,9 +1,10 @@
-"""Image embeddings of eval sets, cached on this machine: an image is embedded only once per image tower.
+"""Image embeddings of eval sets, cached on this machine, so that an image is embedded once per image tower.
 
 The cache has one folder per set and image tower (weights and preprocessing). All models with that tower, all languages
-and all seeds share it. An embedding is found by the digest of the image file, so a set that changed or was shuffled
-gets no wrong one. A file is named after the sha256 of its content: a damaged file is not used, and its embeddings are
-computed again. New embeddings are written every half minute, each file all or nothing, so a kill loses at most that.
+and all seeds share it. An embedding is found by the digest of the image file, so a set that was changed or shuffled
+never gets a wrong one. The name of a file is the sha256 of its content: a damaged file is recognised, and its
+embeddings are computed again. New embeddings are written every half minute, so a kill loses at most those of half a
+minute; a file is written completely or not at all.
 """
 
 from __future__ import annotations
@@ -34,9 +35,9 @@ def content_digest(image: bytes) -> bytes:
 
 
 class FeatureCache:
-    """``recall`` the embedding of an image, ``keep`` a computed one, ``flush`` at the end.
+    """The cached embeddings of one set by one image tower; call ``flush`` at the end.
 
-    Embeddings are float32 [dim], L2-normalised. If the cache cannot be written, it warns once and is not used.
+    Embeddings are float32 [dim], L2-normalised. If the folder cannot be written, it warns once and writes nothing.
     """
 
     def __init__(self, set_name: str, identity: TowerIdentity, dim: int) -> None:
@@ -52,12 +53,12 @@ class FeatureCache:
             for path in sorted(self._folder.glob("*.npy")):
                 self._read(path)
 
-    def recall(self, image: bytes) -> Floats | None:
+    def get(self, image: bytes) -> Floats | None:
         """The embedding of the image with this digest; None if it is not in the cache."""
         return self._known.get(image)
 
-    def keep(self, image: bytes, embedding: Floats) -> None:
-        """Add the embedding of the image with this digest; it is written later."""
+    def put(self, image: bytes, embedding: Floats) -> None:
+        """Add the embedding of the image with this digest; ``flush`` writes it."""
         self._known[image] = self._new[image] = embedding
         if time.monotonic() - self._flushed > _SECONDS:
             self.flush()
@@ -80,13 +81,13 @@ class FeatureCache:
                 file.write(data)
         except OSError as error:
             self._writes = False
-            console.warn(f"{self._folder}: image embeddings cannot be cached, each eval computes them again: {error}")
+            console.warn(f"{self._folder}: cannot cache image embeddings, so each eval computes them again: {error}")
         self._new.clear()
 
     def _read(self, path: Path) -> None:
         data = path.read_bytes()
         if _checksum(data) != path.stem:
-            console.warn(f"{path}: damaged: the image embeddings in it are computed again")
+            console.warn(f"{path}: damaged: its image embeddings are computed again")
             path.unlink(missing_ok=True)
             return
         rows = np.load(io.BytesIO(data), allow_pickle=False)

@@ -1,8 +1,8 @@
-"""One pass over the samples of an eval set: image embeddings for every image tower, captions by language, labels.
+"""Read the samples of an eval set once: image embeddings by each image tower, captions by language, and labels.
 
-Embedding images costs most of the time, and an adapted text tower does not change them. So each image is embedded once
-per image tower, for all languages and all models that share the tower, and cached (``feature_cache``). An embedding
-that ``filter`` stored in the shard is used if the same tower computed it.
+Embedding images takes most of the time, and an adapted text tower does not change image embeddings. So each image is
+embedded once per image tower, for all languages and all models that share the tower, and cached (``feature_cache``).
+An embedding that ``filter`` stored in the shard is used if the same tower computed it.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import functools
 from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, TypeGuard
+from typing import TYPE_CHECKING, TypeGuard
 
 import numpy as np
 import numpy.typing as npt
@@ -36,7 +36,11 @@ Labels = tuple[int, ...] | None
 
 @dataclass
 class Captions:
-    """The captions of one language. ``owners``: the row of the image of each caption; ``by``: counts by author."""
+    """The captions of one language.
+
+    ``owners``: the row of the image of each caption. ``by``: the number of captions by author. ``n_translated``: the
+    number of translations among them.
+    """
 
     texts: list[str] = field(default_factory=list)
     owners: list[int] = field(default_factory=list)
@@ -44,16 +48,17 @@ class Captions:
     n_translated: int = 0
 
     def add(self, caption: Caption, owner: int) -> None:
+        """Append a caption of the image in row ``owner``."""
         self.texts.append(caption.text)
         self.owners.append(owner)
         self.by[caption.by] += 1
         self.n_translated += caption.of is not None
 
     def without(self, images: Collection[int]) -> Captions:
-        """The captions without those of some images; the other images are numbered again, in their order."""
+        """The captions of all other images, whose rows are renumbered in order."""
         left = (owner for owner in range(max(self.owners, default=-1) + 1) if owner not in images)
-        place = {owner: number for number, owner in enumerate(left)}
-        kept = [(text, place[owner]) for text, owner in zip(self.texts, self.owners, strict=True) if owner in place]
+        row = {owner: number for number, owner in enumerate(left)}
+        kept = [(text, row[owner]) for text, owner in zip(self.texts, self.owners, strict=True) if owner in row]
         return Captions([text for text, _ in kept], [owner for _, owner in kept])
 
 
@@ -62,7 +67,7 @@ class Gallery:
     """The images of an eval set, with their captions and classes.
 
     ``features``: image tower -> float32 [N, dim], L2-normalised. ``captions``: by language. ``labels``: the classes of
-    each image: one, several, none of the set's classes (()), or no label at all (None).
+    each image; () for an image of none of the set's classes, None for an image without a label.
     """
 
     keys: list[str] = field(default_factory=list)
@@ -75,14 +80,14 @@ class Gallery:
         return self.features[clip.identity]
 
     def read_captions(self, samples: Iterable[Sample], env: Env) -> None:
-        """Add the captions of samples whose images are in the gallery already (another language of the same set)."""
+        """Add captions in another language for images that are already in the gallery, by key."""
         rows = {key: row for row, key in enumerate(self.keys)}
         for sample in samples:
             if (row := rows.get(sample.key)) is not None:
                 self.add(sample.captions, row, env)
 
     def add(self, captions: Iterable[Caption], row: int, env: Env) -> None:
-        """Add the captions of the image ``row``; empty captions are counted and skipped."""
+        """Add captions of the image in ``row``; empty ones are counted and skipped."""
         for caption in captions:
             if caption.text.strip():
                 self.captions.setdefault(code_of(caption.lang), Captions()).add(caption, row)
@@ -94,7 +99,7 @@ class Gallery:
 class _Prepared:
     """A sample ready to be embedded.
 
-    ``digest``: of its image. ``inputs``: for each tower the known embedding, float32 [dim], or the pixels to embed.
+    ``digest``: that of its image. ``inputs``: for each tower, the known embedding, float32 [dim], or the pixels.
     """
 
     captions: list[Caption]
@@ -105,7 +110,7 @@ class _Prepared:
 
 @dataclass(frozen=True)
 class _Tower:
-    """An image tower: a model that has it, and its cached embeddings."""
+    """An image tower: a model with this tower, and its cached embeddings."""
 
     clip: Clip
     cache: FeatureCache
@@ -114,7 +119,7 @@ class _Tower:
 def collect(name: str, samples: Iterable[Sample], clips: Sequence[Clip], env: Env, batch_size: int) -> Gallery:
     """Embed the images of the set ``name`` by the image towers of ``clips``, and collect captions and labels.
 
-    Samples without a usable image fail. Raises ``CapivaraError`` if no image is left.
+    Samples without a usable image are counted as failed. Raises ``CapivaraError`` if no image is left.
     """
     towers: dict[TowerIdentity, _Tower] = {}
     for clip in clips:
@@ -140,14 +145,14 @@ def collect(name: str, samples: Iterable[Sample], clips: Sequence[Clip], env: En
             tower.cache.flush()
     if not embedded:
         reasons = ", ".join(f"{reason} ({count})" for reason, count in env.tally.dropped.most_common())
-        raise CapivaraError(f"{name}: there is no image to evaluate on{': ' if reasons else ''}{reasons}")
+        raise CapivaraError(f"{name}: no images to evaluate on{': ' if reasons else ''}{reasons}")
     for index, identity in enumerate(towers):
         gallery.features[identity] = np.stack([vectors[index] for vectors in embedded])
     return gallery
 
 
 def _prepare(sample: Sample, towers: list[_Tower]) -> _Prepared:
-    """Look up the embeddings of an image, or decode it; runs in threads."""
+    """Look up the embeddings of an image, or decode it. Called in threads."""
     digest = b""
     inputs: list[Floats | Tensor] = []
     for tower in towers:
@@ -156,26 +161,29 @@ def _prepare(sample: Sample, towers: list[_Tower]) -> _Prepared:
             inputs.append(unit(vector))
             continue
         digest = digest or content_digest(sample.image)
-        known = tower.cache.recall(digest)
+        known = tower.cache.get(digest)
         inputs.append(pixels(tower.clip, sample) if known is None else known)
     return _Prepared(sample.captions, labels_of(sample), digest, inputs)
 
 
 def _embed(batch: list[_Prepared], towers: list[_Tower]) -> list[tuple[_Prepared, list[Floats]]]:
-    """Each sample with its embeddings, one per tower; those computed now are cached."""
+    """Each sample with its embeddings, one per tower. New embeddings are cached."""
     columns: list[list[Floats]] = []
     for index, tower in enumerate(towers):
         inputs = [prepared.inputs[index] for prepared in batch]
         columns.append(embed_to_compare(tower.clip, inputs))
         for prepared, item, vector in zip(batch, inputs, columns[-1], strict=True):
             if not isinstance(item, np.ndarray):
-                tower.cache.keep(prepared.digest, vector)
+                tower.cache.put(prepared.digest, vector)
     return [(prepared, list(row)) for prepared, row in zip(batch, zip(*columns, strict=True), strict=True)]
 
 
 def labels_of(sample: Sample) -> Labels:
-    """The classes of an image: an integer in the member ``cls`` or in ``json["class"]``, or several in
-    ``json["classes"]``; None if there are none. Raises ``BadSample`` for a label that is not a class."""
+    """The classes of an image; None if it has no label.
+
+    A class is a number in the member ``cls`` or in ``json["class"]``; several are a list in ``json["classes"]``. Raises
+    ``BadSample`` for a list of anything else.
+    """
     text = sample.members.get("cls", b"").strip()
     if text.isdigit():
         return (int(text),)
@@ -188,5 +196,5 @@ def labels_of(sample: Sample) -> Labels:
     return (value,) if _is_class(value) else None
 
 
-def _is_class(value: Any) -> TypeGuard[int]:
+def _is_class(value: object) -> TypeGuard[int]:
     return isinstance(value, int) and not isinstance(value, bool) and value >= 0

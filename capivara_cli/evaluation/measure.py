@@ -1,4 +1,4 @@
-"""Measures one model on one set: a row of results, and the outputs behind it, which a comparison of models needs."""
+"""Measure one model on one set: a row of results, and the outputs per image that a comparison of models needs."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ import numpy as np
 import numpy.typing as npt
 
 from capivara_cli.errors import CapivaraError
-from capivara_cli.evaluation.comparable import RatioOutputs, of_classification
 from capivara_cli.evaluation.evalset import Classes, Metric, Provenance
 from capivara_cli.evaluation.examples import Answers
 from capivara_cli.evaluation.gallery import Captions, Gallery, Labels
 from capivara_cli.evaluation.metrics import multi_hot
+from capivara_cli.evaluation.outputs import Outputs, RatioOutputs, of_classification
 from capivara_cli.evaluation.probes import Episodes, Labelled, few_shot, linear_probe
 from capivara_cli.evaluation.queries import Queries, embed_texts
 from capivara_cli.evaluation.results import (
@@ -25,9 +25,9 @@ from capivara_cli.evaluation.results import (
     ConfusionMatrix,
     Interval,
     ProbeFit,
+    RecallVariant,
     RetrievalRow,
     ScoredRow,
-    Variant,
 )
 from capivara_cli.evaluation.retrieval import Retrieval, equal_captions, mean_over_k, retrieval
 from capivara_cli.evaluation.zeroshot import Classification, Truth, class_vectors, classify, confused, confusion
@@ -35,15 +35,15 @@ from capivara_cli.models.clip import Clip
 
 Floats = npt.NDArray[np.float32]
 Scored = TypeVar("Scored", bound=ScoredRow)
-_MOST_CLASSES = 120  # a larger confusion matrix is not stored
-_MOST_REPEATS = 10_000_000  # pairs of equal captions; more come from a few sentences that thousands of images share
+_MOST_CLASSES = 120  # larger confusion matrices are not stored
+_MOST_REPEATS = 10_000_000  # pairs of equal captions; sets with more have a few sentences for thousands of images
 _NO_NAME = "(no name)"
 _PERCENTAGES = ("score", "top1", "top5", "mean_per_class", "map_11_point", "average_precision", "roc_auc")
 
 
 @dataclass(frozen=True)
 class Contender:
-    """A model under evaluation. ``folder`` is its run folder, "" for a model that is not one of our runs."""
+    """A model under evaluation. ``folder``: its run folder, "" for a model that capivara did not train."""
 
     name: str
     clip: Clip
@@ -52,10 +52,10 @@ class Contender:
 
 @dataclass
 class EvalData:
-    """A set that was read and embedded: its images and captions, and for each language provenance and classes.
+    """A set whose images are embedded.
 
-    ``junk`` maps a language to the keys of images whose caption is not a caption. ``train`` holds the images that
-    probes are fitted on, None where there are none.
+    ``provenance``, ``classes`` and ``junk`` (see ``EvalSet``) are by language. ``train``: the images on which probes
+    are fitted, None if there are none.
     """
 
     name: str
@@ -68,32 +68,32 @@ class EvalData:
 
     @property
     def split(self) -> str:
+        """The split of the set, "" if it has none."""
         return next((each.split for each in self.provenance.values()), "")
 
 
 @dataclass(frozen=True)
-class Measured(Generic[Scored]):
-    """A row and the outputs behind it, image by image.
+class Measurement(Generic[Scored]):
+    """A row of results, and the outputs of the model per image, of the same kind for all models on a set.
 
-    ``answers`` holds the embeddings and ranks of retrieval; None where translation lost captions, which then have no
-    rank.
+    ``answers``: the embeddings and ranks of retrieval; None if the translation lost captions, which then have no rank.
     """
 
     row: Scored
-    outputs: Any  # RatioOutputs or RankingOutputs, the same for all models on a set
+    outputs: Outputs
     answers: Answers | None = None
 
 
 # --- retrieval ---
 def measure_retrieval(
     data: EvalData, contender: Contender, lang: str, ks: Sequence[int], queries: Queries
-) -> Measured[RetrievalRow]:
-    """Recall at ``ks`` in both directions, for the captions in ``lang``."""
+) -> Measurement[RetrievalRow]:
+    """Measure recall at ``ks`` in both directions, for the captions in ``lang``."""
     own, provenance = data.gallery.captions[lang], data.provenance[lang]
-    asked = queries.of(own, lang, contender.clip)
-    texts = embed_texts(contender.clip, asked.captions.texts, asked.lang, f"eval: {lang} captions")
+    own_queries = queries.of(own, lang, contender.clip)
+    texts = embed_texts(contender.clip, own_queries.captions.texts, own_queries.lang, f"eval: {lang} captions")
     images = data.gallery.images_for(contender.clip)
-    found = retrieval(images, texts, asked.captions.owners, ks)
+    found = retrieval(images, texts, own_queries.captions.owners, ks)
     row = RetrievalRow(
         set=data.name,
         split=data.split,
@@ -107,26 +107,26 @@ def measure_retrieval(
         mean_recall=100 * found.mean_recall,
         median_rank={"text_to_image": found.median_rank_text, "image_to_text": found.median_rank_image},
         interval=_percents(RatioOutputs(found.contributions).interval()),
-        variants=_variants(data, asked.captions, images, texts, lang, ks),
+        variants=_variants(data, own_queries.captions, images, texts, lang, ks),
         machine_translated=provenance.machine_translated,
-        queries_by=asked.by,
+        queries_by=own_queries.by,
         prompt=queries.prompt,
         provenance=replace(provenance, captions_by=dict(own.by)),
     )
-    complete = len(asked.captions.texts) == len(own.texts)
+    complete = len(own_queries.captions.texts) == len(own.texts)
     answers = Answers(images, texts, found.text_ranks, found.image_ranks) if complete else None
-    return Measured(row, RatioOutputs(found.contributions), answers)
+    return Measurement(row, RatioOutputs(found.contributions), answers)
 
 
 def _variants(
     data: EvalData, captions: Captions, images: Floats, texts: Floats, lang: str, ks: Sequence[int]
-) -> dict[str, Variant]:
-    """The same recalls with questionable captions scored differently; the row itself has the usual definition."""
-    found: dict[str, Variant] = {}
+) -> dict[str, RecallVariant]:
+    """The recalls if questionable captions are scored differently from the usual definition, which the row has."""
+    found: dict[str, RecallVariant] = {}
     junk = {row for row, key in enumerate(data.gallery.keys) if key in data.junk.get(lang, ())}
     if junk:
         left = [row for row in range(len(images)) if row not in junk]
-        kept = [place for place, owner in enumerate(captions.owners) if owner not in junk]
+        kept = [index for index, owner in enumerate(captions.owners) if owner not in junk]
         clean = retrieval(images[left], texts[kept], captions.without(junk).owners, ks)
         found["without junk"] = _variant(clean)
     repeats = sum(count * count for count in Counter(captions.texts).values())
@@ -136,9 +136,9 @@ def _variants(
     return found
 
 
-def _variant(found: Retrieval) -> Variant:
+def _variant(found: Retrieval) -> RecallVariant:
     both = _recalls(found.text_to_image), _recalls(found.image_to_text)
-    return Variant(found.n_captions, *both, 100 * found.mean_recall)
+    return RecallVariant(found.n_captions, *both, 100 * found.mean_recall)
 
 
 def _recalls(recalls: Mapping[int, float]) -> dict[str, float]:
@@ -148,8 +148,8 @@ def _recalls(recalls: Mapping[int, float]) -> dict[str, float]:
 # --- classification ---
 def measure_classification(
     data: EvalData, contender: Contender, lang: str, queries: Queries
-) -> Measured[ClassificationRow]:
-    """Zero-shot classification with the class names and templates in ``lang``."""
+) -> Measurement[ClassificationRow]:
+    """Measure zero-shot classification with the class names and templates in ``lang``."""
     classes = data.classes[lang]
     images, truth = _labelled_images(data.gallery, contender.clip, classes, data.metric)
     embed, translators = queries.embedded_prompts(contender.clip, lang, data.name)
@@ -167,14 +167,14 @@ def measure_classification(
         queries_by=", ".join(translators),
         **_scores(found, classes),
     )
-    return Measured(row, of_classification(found))
+    return Measurement(row, of_classification(found))
 
 
 def measure_probe(data: EvalData, contender: Contender, mode: str, seed: int) -> ClassificationRow:
-    """``linear-probe`` or ``few-shot`` on the embeddings of one image tower, trained on the set's training images.
+    """Measure a probe (mode "linear-probe" or "few-shot") on the embeddings of one image tower.
 
-    Raises ``CapivaraError`` for a linear probe without training images. Few-shot episodes without them take their
-    examples from the images of the split itself.
+    It is fitted on the set's training images. Without them, few-shot episodes take their examples from the images of
+    the split, and a linear probe raises ``CapivaraError``.
     """
     classes = next(iter(data.classes.values()))
     test = _labelled(data.gallery, data, contender, classes)
@@ -183,7 +183,7 @@ def measure_probe(data: EvalData, contender: Contender, mode: str, seed: int) ->
         numbers = _episodes(test, train, seed)
     elif train is None:
         raise CapivaraError(
-            f"{data.name}: a linear probe needs images to train on", "--train SHARDS, with a class for each image"
+            f"{data.name}: a linear probe needs training images", "--train SHARDS, with a class for each image"
         )
     else:
         probe = linear_probe(train, test, len(classes.names) + classes.unnamed, data.metric, seed=seed)
@@ -201,7 +201,7 @@ def _row(
 
 
 def _scores(found: Classification, classes: Classes) -> dict[str, Any]:
-    """The numbers of a row of classification, in percent, and the confusions behind them."""
+    """The fields of a row of classification: scores in percent, and the confusion matrix."""
     values = {key: getattr(found, key) for key in _PERCENTAGES}
     percentages = {key: None if value is None else 100 * value for key, value in values.items()}
     interval = _percents(of_classification(found).interval())
@@ -212,12 +212,12 @@ def _scores(found: Classification, classes: Classes) -> dict[str, Any]:
     counts = confusion(found.predicted, found.labels, found.n_classes)
     if found.n_classes <= _MOST_CLASSES:
         numbers["confusion"] = ConfusionMatrix(names, tuple(map(tuple, counts.tolist())))
-    numbers["confused"] = tuple((names[true], names[said], count) for true, said, count in confused(counts))
+    numbers["confused"] = tuple((names[true], names[predicted], count) for true, predicted, count in confused(counts))
     return numbers
 
 
 def _episodes(test: Labelled, train: Labelled | None, seed: int) -> dict[str, Any]:
-    """The numbers of a row of few-shot classification."""
+    """The fields of a row of few-shot classification."""
     plan = Episodes(seed=seed)
     found = few_shot(test, None, plan) if train is None else few_shot(train, test, plan)
     return {
@@ -227,7 +227,7 @@ def _episodes(test: Labelled, train: Labelled | None, seed: int) -> dict[str, An
         "n_images": len(test.images),
         "n_classes": found.n_classes,
         "episodes": {"way": plan.way, "shot": plan.shot, "queries": plan.queries, "count": plan.count},
-        "classes_left_out": found.left_out,
+        "classes_left_out": found.n_excluded,
     }
 
 
@@ -237,17 +237,17 @@ def _labelled(gallery: Gallery, data: EvalData, contender: Contender, classes: C
 
 
 def _labelled_images(gallery: Gallery, clip: Clip, classes: Classes, metric: Metric) -> tuple[Floats, Truth]:
-    """Images [N, d] and the class of each, [N], or, for mAP, which classes each has, [N, C].
+    """The images [N, d] with a label, and the class of each [N] or, for mAP, its classes, bool [N, C].
 
-    Images without a label are left out, and those whose classes have no name in this language.
+    Images whose classes have no name in this language are excluded too.
     """
     ids = classes.ids or tuple(range(len(classes.names) + classes.unnamed))
-    place = {number: index for index, number in enumerate(ids)}
+    column = {number: index for index, number in enumerate(ids)}
     known = ids if classes.ids else None
     rows = [row for row, labels in enumerate(gallery.labels) if _has_name(labels, known)]
     images = gallery.images_for(clip)
     images = images if len(rows) == len(images) else images[rows]
-    labels = [[place.get(label, label) for label in gallery.labels[row] or ()] for row in rows]
+    labels = [[column.get(label, label) for label in gallery.labels[row] or ()] for row in rows]
     if metric == "map-11-point":
         return images, multi_hot(labels, len(ids))
     if any(len(each) != 1 for each in labels):

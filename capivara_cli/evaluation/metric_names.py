@@ -1,4 +1,4 @@
-"""What the metrics of ``eval.json`` are called: in tables, on the Hugging Face hub, and in a sentence."""
+"""The names of the metrics of ``eval.json`` in tables, on the Hugging Face hub, and in sentences."""
 
 from __future__ import annotations
 
@@ -7,7 +7,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class MetricName:
-    """The names of one metric: ``short`` for narrow columns, ``hub`` its type on the hub, ``field`` of a row."""
+    """The names of one metric.
+
+    ``short``: for narrow columns. ``hub``: its type on the hub. ``field``: its key in a row. ``meaning``: a sentence.
+    """
 
     name: str
     short: str
@@ -39,11 +42,11 @@ METRICS = {
     ),
 }  # fmt: skip
 DIRECTIONS = {"text_to_image": "text to image", "image_to_text": "image to text"}
-"""The two directions of retrieval, keys of a ``RetrievalRow``, in words."""
+"""The names of the directions of retrieval, by their keys in a ``RetrievalRow``."""
 ARROWS = {"text_to_image": "T→I", "image_to_text": "I→T"}
-"""The same for narrow columns."""
+"""The same names for narrow columns."""
 
 
 def of_metric(metric: str) -> MetricName:
-    """The names of a metric; one that is not in the table is called as it is."""
+    """The names of a metric; for one that is not in ``METRICS``, ``metric`` itself."""
     return METRICS.get(metric) or MetricName(metric, metric, metric, "", metric)

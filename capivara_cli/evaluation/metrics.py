@@ -1,8 +1,8 @@
 """The metrics of classification, as fractions from 0 to 1, for the sets of ELEVATER and similar ones.
 
-The ranking metrics (average precision, ROC AUC) are computed from counts: how many images, and how many positives
-among them, have the best score, the next one, and so on. Images with the same score share a place, so no result
-depends on their order, and a bootstrap sample needs another count instead of another sort.
+The ranking metrics (average precision, ROC AUC) are computed from counts: for each distinct score, from the best down,
+the number of images and of positives among them. Images with equal scores are tied, so no result depends on their
+order, and a bootstrap sample needs only new counts, not another sort.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def check_metric(metric: str) -> None:
 
 
 def multi_hot(labels: Sequence[Sequence[int]], n_classes: int) -> Flags:
-    """The truth [N, C] of images with several classes or none. Raises ``CapivaraError`` for a label out of range."""
+    """The truth, bool [N, C], of images with several classes or none. Raises ``CapivaraError`` as ``check_labels``."""
     check_labels(np.array([label for of_image in labels for label in of_image], np.int64), n_classes)
     truth = np.zeros((len(labels), n_classes), dtype=bool)
     for row, of_image in enumerate(labels):
@@ -46,15 +46,15 @@ def check_labels(labels: Indices, n_classes: int) -> None:
         wrong = int(labels.min() if labels.min() < 0 else labels.max())
         raise CapivaraError(
             f"an image has class {wrong}, and there are {n_classes} class names: 0 to {n_classes - 1}",
-            "a name is missing in the list, or the list belongs to another data set",
+            "the list lacks a name, or belongs to another data set",
         )
 
 
 # --- accuracy ---
-def own_place(scores: Scores, labels: Indices, tie: float = 0.0) -> tuple[Indices, Indices]:
-    """For each image [N], how many classes score higher than its own class, and how many tie with it, itself included.
+def above_and_tied(scores: Scores, labels: Indices, tie: float = 0.0) -> tuple[Indices, Indices]:
+    """Per image [N]: the number of classes that score above its true class, and of those that tie, itself included.
 
-    ``scores`` [N, C], ``labels`` [N]. Scores that differ by at most ``tie`` are equal.
+    ``scores`` [N, C], ``labels`` [N]. Scores that differ by at most ``tie`` are tied.
     """
     own = np.take_along_axis(scores, labels[:, None], axis=1)
     above = (scores > own + tie).sum(axis=1)
@@ -62,12 +62,18 @@ def own_place(scores: Scores, labels: Indices, tie: float = 0.0) -> tuple[Indice
 
 
 def expected_hits(above: Indices, equal: Indices, k: int) -> Doubles:
-    """The probability [N] that the right class is among the first k if tied classes are in random order."""
+    """The probability [N] that the true class is among the first k if tied classes are in random order.
+
+    ``above`` and ``equal`` are as in ``above_and_tied``.
+    """
     return np.clip((k - above) / equal, 0, 1)
 
 
 def mean_per_class_recall(hits: Doubles, labels: Indices) -> float:
-    """The mean recall over the classes that occur, scikit-learn's balanced accuracy, of ``hits`` and ``labels`` [N]."""
+    """The mean over the classes that occur of their recall (scikit-learn's balanced accuracy).
+
+    ``hits`` [N]: whether each image is classified correctly, a fraction for ties. ``labels`` [N].
+    """
     counts = np.bincount(labels)
     return float((np.bincount(labels, weights=hits)[counts > 0] / counts[counts > 0]).mean())
 
@@ -75,22 +81,22 @@ def mean_per_class_recall(hits: Doubles, labels: Indices) -> float:
 # --- ranking ---
 @dataclass(frozen=True)
 class ScoreCounts:
-    """Counts at each of G different scores, best first: all ``images`` [G], and the ``positives`` [G] among them."""
+    """Counts at each of G distinct scores, best first: ``images`` [G], and the ``positives`` [G] among them."""
 
     images: Doubles
     positives: Doubles
 
 
 class ClassRanking:
-    """Images [N] sorted by their score for one class; sorted once, they can be counted with many weights."""
+    """Images [N] sorted by their score for one class. They are sorted once and can be counted with many weights."""
 
     def __init__(self, scores: Scores, truth: Flags) -> None:
-        different, place = np.unique(-scores, return_inverse=True)
-        self._size, self._place = len(different), place
+        distinct, place = np.unique(-scores, return_inverse=True)
+        self._size, self._place = len(distinct), place
         self._positive = np.flatnonzero(truth)
 
     def counts(self, weights: Doubles | None = None) -> ScoreCounts:
-        """The counts when image n counts ``weights[n]`` times; once each, if None."""
+        """The counts if image n occurs ``weights[n]`` times; None: each once."""
         once = np.ones(len(self._place)) if weights is None else weights
         positives = np.bincount(self._place[self._positive], once[self._positive], minlength=self._size)
         return ScoreCounts(
@@ -99,7 +105,7 @@ class ClassRanking:
 
 
 def _precision(counts: ScoreCounts) -> tuple[Doubles, Doubles]:
-    """The positives found [G] and the precision [G] if the list is cut after each score."""
+    """The number of positives [G] and the precision [G] of the list that ends after each score."""
     found = counts.positives.cumsum()
     return found, found / np.maximum(counts.images.cumsum(), 1)
 
@@ -107,8 +113,8 @@ def _precision(counts: ScoreCounts) -> tuple[Doubles, Doubles]:
 def average_precision(counts: ScoreCounts) -> float:
     """The mean over the positives of the precision at their score; NaN without positives.
 
-    Equals scikit-learn's ``average_precision_score``, and without ties CLIP_benchmark's, which with ties depends on the
-    order of the images.
+    Equals scikit-learn's ``average_precision_score``. It also equals CLIP_benchmark's if there are no ties; with ties,
+    CLIP_benchmark's depends on the order of the images.
     """
     found, precision = _precision(counts)
     total = found[-1] if len(found) else 0.0
@@ -118,9 +124,9 @@ def average_precision(counts: ScoreCounts) -> float:
 def average_precision_11_point(counts: ScoreCounts) -> float:
     """The mean over the recalls 0, 0.1, … 1 of the best precision at that recall or more; NaN without positives.
 
-    Equals ``vision_evaluation``, with which ELEVATER and CAPIVARA score Pascal VOC 2007: the precision at recall 0 is
-    always 1. The development kit of VOC uses the best precision of any cut instead, which differs, by at most 1/11,
-    only if no cut has precision 1.
+    Equals ``vision_evaluation``, with which ELEVATER and CAPIVARA score Pascal VOC 2007. There the precision at recall
+    0 is always 1. The development kit of VOC uses the best precision of any list instead. The results differ, by at
+    most 1/11, only if no list has precision 1.
     """
     found, precision = _precision(counts)
     total = found[-1] if len(found) else 0.0
@@ -132,7 +138,7 @@ def average_precision_11_point(counts: ScoreCounts) -> float:
 
 
 def roc_auc(counts: ScoreCounts) -> float:
-    """The share of (positive, negative) pairs in which the positive scores higher, a tie counting half.
+    """The share of (positive, negative) pairs in which the positive scores higher; a tie counts half.
 
     NaN without such a pair. Equals scikit-learn's ``roc_auc_score``.
     """
@@ -152,11 +158,11 @@ class Rankings:
         self._rankings = [ClassRanking(*columns) for columns in zip(scores.T, truth.T, strict=True)]
 
     def average_precision(self, weights: Doubles | None = None) -> float:
-        """Mean of ``average_precision`` over the classes that occur; NaN if none does."""
+        """The mean of ``average_precision`` over the classes that occur; NaN if none does."""
         return _mean([average_precision(each.counts(weights)) for each in self._rankings])
 
     def map_11_point(self, weights: Doubles | None = None) -> float:
-        """Mean of ``average_precision_11_point`` over the classes that occur; NaN if none does."""
+        """The mean of ``average_precision_11_point`` over the classes that occur; NaN if none does."""
         return _mean([average_precision_11_point(each.counts(weights)) for each in self._rankings])
 
     def roc_auc(self, weights: Doubles | None = None) -> float:
@@ -170,16 +176,16 @@ def _mean(values: list[float]) -> float:
 
 
 def log_odds(scores: Scores, scale: float) -> Doubles:
-    """log(p / (1 - p)), where p is the softmax over the classes of ``scale`` times the ``scores``; both are [N, C].
+    """log(p / (1 - p)) [N, C], where p is the softmax over the classes of ``scale`` times ``scores`` [N, C].
 
-    It ranks images as p does. p itself rounds to 1 if a logit is 37 higher than the others, so images would tie.
+    It ranks images as p does. But p rounds to 1 if a logit is 37 higher than the others, and then images would tie.
     """
     logits = scale * scores.astype(np.float64)
     best = logits.argmax(axis=1)[:, None]
     top = np.take_along_axis(logits, best, axis=1)
-    shares = np.exp(logits - top)
-    others = shares.sum(axis=1, keepdims=True) - shares
-    np.put_along_axis(shares, best, 0.0, axis=1)
-    np.put_along_axis(others, best, shares.sum(axis=1, keepdims=True), axis=1)  # 1 - p without cancellation
+    odds = np.exp(logits - top)
+    others = odds.sum(axis=1, keepdims=True) - odds
+    np.put_along_axis(odds, best, 0.0, axis=1)
+    np.put_along_axis(others, best, odds.sum(axis=1, keepdims=True), axis=1)  # 1 - p without cancellation
     with np.errstate(divide="ignore"):  # with one class, p is 1
         return np.asarray(logits - top - np.log(others))

@@ -1,6 +1,6 @@
-"""The results of an evaluation as typed rows, as ``eval.json`` stores them (docs/format.md).
+"""The results of an evaluation as typed rows, the contents of ``eval.json`` (docs/format.md).
 
-A row's fields are the keys of its JSON object, in their order. Scores are in percent, differences in points.
+The fields of a row are the keys of its JSON object, in the same order. Scores are in percent, differences in points.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ MEAN_RECALL = "mean_recall"
 
 @dataclass(frozen=True)
 class Versus:
-    """The difference of a row to the first model's, with its 95 % interval and p-value.
+    """The difference between a row and the first model's row, with its 95 % interval and p-value.
 
-    ``p_holm`` is p adjusted for all comparisons of the set and task; files of older versions may lack it.
+    ``p_holm``: p adjusted for all comparisons of the set and task; files of older versions may lack it.
     """
 
     model: str
@@ -34,13 +34,13 @@ class Versus:
 
     @property
     def probability(self) -> float | None:
-        """The adjusted p-value where it is known, else the plain one."""
+        """The adjusted p-value if it is known, otherwise the unadjusted one."""
         return self.p if self.p_holm is None else self.p_holm
 
 
 @dataclass(frozen=True)
-class Variant:
-    """The recalls of a row with questionable captions scored differently; keys are as in ``RetrievalRow``."""
+class RecallVariant:
+    """The recalls of a row if questionable captions are scored differently; keys are as in ``RetrievalRow``."""
 
     n_captions: int
     text_to_image: dict[str, float]
@@ -65,7 +65,7 @@ class RetrievalRow:
     median_rank: dict[str, float] = field(default_factory=dict)
     interval: Interval | None = None
     versus: Versus | None = None
-    variants: dict[str, Variant] = field(default_factory=dict)
+    variants: dict[str, RecallVariant] = field(default_factory=dict)
     machine_translated: bool = False
     queries_by: str = ""
     prompt: str = ""
@@ -73,7 +73,7 @@ class RetrievalRow:
 
     @property
     def score(self) -> float:
-        """What models are compared by: the mean recall."""
+        """The score by which models are compared: the mean recall."""
         return self.mean_recall
 
     @property
@@ -83,12 +83,12 @@ class RetrievalRow:
 
     @property
     def mode(self) -> str:
-        """The mode of classification: none."""
+        """The mode of classification, "" for retrieval."""
         return ""
 
     @property
     def identity(self) -> tuple[str, ...]:
-        """What is measured: a later row of the same identity replaces an earlier one."""
+        """What the row measures. A new row of the same identity replaces an old one."""
         return self.set, self.split, self.model, self.lang, self.prompt, self.queries_by
 
 
@@ -112,11 +112,11 @@ class ProbeFit:
 
 @dataclass(frozen=True, kw_only=True)
 class ClassificationRow:
-    """Classification by one model on one set; ``lang`` is "" for a probe, which knows no language.
+    """Classification by one model on one set; ``lang`` is "" for a probe, which uses no text.
 
-    ``score`` is that of ``metric``; the metrics that do not apply are None. ``confused`` holds the most frequent
-    mistakes: true class, predicted class, images. ``fit`` belongs to a linear probe, ``episodes`` and
-    ``classes_left_out`` to few-shot episodes.
+    ``score`` is the value of ``metric``; metrics that do not apply are None. ``confused``: the most frequent mistakes,
+    as (true class, predicted class, number of images). ``fit`` is for a linear probe; ``episodes`` and
+    ``classes_left_out`` (the number of classes with too few images) are for few-shot episodes.
     """
 
     set: str
@@ -174,7 +174,7 @@ class DisparityRow:
 
     @property
     def gap_of_worst(self) -> float | None:
-        """English minus the worst language, 0 where that is English itself; None without English."""
+        """English minus the worst language, 0 if English is the worst; None without English."""
         return self.gap_to_english.get(self.worst, 0.0) if self.gap_to_english else None
 
     @property
@@ -188,7 +188,7 @@ AnyRow = RetrievalRow | ClassificationRow | DisparityRow
 _Row = TypeVar("_Row", bound=AnyRow)
 
 _FEW_SHOT_SCORE = ("score", "interval", "n_images", "n_classes")
-"""The keys that stand together in a row of few-shot episodes, and apart in others."""
+"""Keys that are next to each other in a row of few-shot episodes, but not in other rows."""
 
 
 @dataclass(frozen=True)
@@ -200,10 +200,10 @@ class EvalResults:
     disparity: tuple[DisparityRow, ...] = ()
 
     @classmethod
-    def from_json(cls, document: Any) -> EvalResults:
-        """The contents of ``eval.json``. Raises ``ValueError`` that names the key at fault.
+    def from_json(cls, document: object) -> EvalResults:
+        """The results in the contents of ``eval.json``. Raises ``ValueError`` that names the wrong key.
 
-        Rows of older versions lack keys, which get their defaults; a classification without a score has top-1.
+        Keys that rows of older versions lack get their defaults; a missing ``score`` of a classification is its top-1.
         """
         return cls(
             _rows(RetrievalRow, document, RETRIEVAL),
@@ -235,7 +235,7 @@ class EvalResults:
         return self.scored + self.disparity
 
     def where(self, keep: Callable[[AnyRow], bool]) -> EvalResults:
-        """The rows that ``keep`` is true of."""
+        """The rows for which ``keep`` returns true."""
         return EvalResults(
             tuple(filter(keep, self.retrieval)),
             tuple(filter(keep, self.classification)),
@@ -243,7 +243,7 @@ class EvalResults:
         )
 
     def renamed(self, name: Callable[[str], str]) -> EvalResults:
-        """The same rows, their models called what ``name`` makes of their names."""
+        """The same rows with ``name`` applied to the name of each model."""
 
         def own(rows: tuple[_Row, ...]) -> tuple[_Row, ...]:
             return tuple(replace(row, model=name(row.model)) for row in rows)
@@ -251,19 +251,19 @@ class EvalResults:
         return EvalResults(own(self.retrieval), own(self.classification), own(self.disparity))
 
 
-def _rows(kind: type[_Row], document: Any, part: str) -> tuple[_Row, ...]:
+def _rows(kind: type[_Row], document: object, part: str) -> tuple[_Row, ...]:
     rows = document.get(part) if isinstance(document, dict) else None
     if not isinstance(rows, list):
         raise ValueError(f"{part!r} is not a list of rows")
-    if kind is ClassificationRow:  # whose score older versions left out
+    if kind is ClassificationRow:  # older versions wrote no score
         rows = [{"score": row.get("top1"), **row} if isinstance(row, dict) else row for row in rows]
     return tuple(from_json(kind, row, f"a {part} row") for row in rows)
 
 
 def _ordered(row: dict[str, Any]) -> dict[str, Any]:
-    """The JSON of a row of classification, its keys in the order in which files have them."""
+    """The JSON of a row of classification, with its keys in the order of existing files."""
     if row["mode"] != FEW_SHOT:
         return row
-    place = list(row).index("score")
+    position = list(row).index("score")
     others = [key for key in row if key not in _FEW_SHOT_SCORE]
-    return {key: row[key] for key in (*others[:place], *_FEW_SHOT_SCORE, *others[place:])}
+    return {key: row[key] for key in (*others[:position], *_FEW_SHOT_SCORE, *others[position:])}

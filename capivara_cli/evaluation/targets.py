@@ -1,4 +1,4 @@
-"""Loads the data of a target: shards with captions, or an eval set, translated where it lacks a language."""
+"""Load the data of a target: shards with captions, or an eval set, whose missing languages are translated."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from capivara_cli.evaluation import catalogue
 from capivara_cli.evaluation.evalset import Classes, EvalSet, Provenance
 from capivara_cli.evaluation.gallery import Gallery, collect
 from capivara_cli.evaluation.measure import Contender, EvalData
-from capivara_cli.evaluation.translations import Translation
+from capivara_cli.evaluation.set_translator import SetTranslator
 from capivara_cli.languages import code_of
 from capivara_cli.pipeline import source
 from capivara_cli.pipeline.env import Env
@@ -25,7 +25,11 @@ TRAIN = "train"
 
 @dataclass(frozen=True)
 class Request:
-    """What is wanted of a set. No ``langs`` means all languages of the set; ``probes`` need training images too."""
+    """The languages and other data wanted of a set, from the options of ``eval``.
+
+    ``langs``: () for all languages of the set. ``probes``: load training images too, from the shards ``train`` or the
+    set's own training split.
+    """
 
     langs: Sequence[str]
     data: str
@@ -38,7 +42,7 @@ class Request:
 
 
 class ShardSet:
-    """Shards with captions. If they can be read twice, a missing language is an error before a model is loaded."""
+    """Shards with captions. If they can be read twice, a missing language is found before a model is loaded."""
 
     def __init__(self, inputs: Sequence[str], request: Request, env: Env) -> None:
         self._source = source.Source(inputs, env)
@@ -57,7 +61,7 @@ class ShardSet:
         return source.Source(shards, Env(self._env.settings, "eval")) if all(map(_readable_twice, shards)) else None
 
     def read(self, contenders: Sequence[Contender], batch_size: int) -> EvalData:
-        """Read and embed everything. Raises ``CapivaraError`` for a language without captions, and lists the others."""
+        """Read the shards and embed their images. Raises ``CapivaraError`` for a language without captions."""
         clips = [each.clip for each in contenders]
         gallery = collect(self.name, self._source, clips, self._env, batch_size)
         self._check(Counter({lang: len(each.texts) for lang, each in gallery.captions.items()}))
@@ -78,18 +82,18 @@ class ShardSet:
             return
         missing = [lang for lang in self._request.langs if lang not in present]
         if not present or missing:
-            there = ", ".join(f"{lang} ({count} captions)" for lang, count in present.most_common()) or "none at all"
+            found = ", ".join(f"{lang} ({count} captions)" for lang, count in present.most_common()) or "none at all"
             wanted = missing[0] if missing else "LANG"
             where = "-" if self.name == "standard input" else self.name
-            made = f"capivara translate {where} --lang {wanted} | capivara eval - --lang {wanted}"
-            make = made if present else f"capivara caption {where} | capivara eval -"
+            translate = f"capivara translate {where} --lang {wanted} | capivara eval - --lang {wanted}"
+            hint = translate if present else f"capivara caption {where} | capivara eval -"
             raise CapivaraError(
-                f"{self.name}: no captions in {', '.join(missing) or 'any language'}; there are {there}", make
+                f"{self.name}: no captions in {', '.join(missing) or 'any language'}; there are {found}", hint
             )
 
 
 class NamedSet:
-    """An eval set by name. Missing data and translators are errors before a model is loaded."""
+    """An eval set by name. Missing data and translators are found before a model is loaded."""
 
     def __init__(self, spec: str, request: Request, env: Env) -> None:
         own = tuple(catalogue.languages(spec))
@@ -111,7 +115,10 @@ class NamedSet:
         return self._load(next(iter(self._sets))).samples
 
     def read(self, contenders: Sequence[Contender], batch_size: int) -> EvalData:
-        """Read and embed everything: images with the first language, then the captions of other languages."""
+        """Read and embed the images with the first language, then read the captions of the other languages.
+
+        Raises ``CapivaraError`` for a split without captions in a language, and for class names that do not fit.
+        """
         first, *others = self._sets.values()
         clips = [each.clip for each in contenders]
         gallery = collect(f"{self.name} {self._request.split}", _counted(first.samples, self._env), clips, self._env,
@@ -126,8 +133,8 @@ class NamedSet:
             captions = gallery.captions.get(first.lang)
             by = translation.by
             if captions is not None:
-                gallery.captions[lang] = made = translation.of(captions)
-                by = ", ".join(made.by)
+                gallery.captions[lang] = translated = translation.of(captions)
+                by = ", ".join(translated.by)
             provenance[lang] = replace(first.provenance, machine_translated=True, by=by)
         gallery.captions = {lang: gallery.captions[lang] for lang in self._wanted if lang in gallery.captions}
         _check_labels(gallery, dict(self._request.classes), self.name)
@@ -143,11 +150,11 @@ class NamedSet:
         request = self._request
         return catalogue.load(self._spec, lang=lang, data=request.data, split=split or request.split, env=self._env)
 
-    def _translation(self, source: str, target: str) -> Translation:
-        return Translation(self._request.translator, source, target, self._env)
+    def _translation(self, source: str, target: str) -> SetTranslator:
+        return SetTranslator(self._request.translator, source, target, self._env)
 
     def _prompt_languages(self) -> dict[str, EvalSet]:
-        """For each language that has names but no templates, the set whose templates are translated for it."""
+        """Language with class names but without templates -> the set whose templates are translated for it."""
         given = self._request.templates
         bare = [lang for lang, each in self._sets.items() if each.classes and not each.templates and lang not in given]
         if not bare or self._request.classes:
@@ -156,7 +163,7 @@ class NamedSet:
         return {lang: pivot for lang in bare if pivot.templates and lang != self._pivot}
 
     def _classes(self) -> dict[str, Classes]:
-        """The set's own class names and templates, translated for a language that has none."""
+        """The class names and templates of each language: the set's own, or translations of its first language."""
         found: dict[str, Classes] = {}
         for lang in self._wanted:
             own = self._sets.get(lang)
@@ -164,8 +171,8 @@ class NamedSet:
                 found[lang] = self._native(own)
             elif own is None and (source := next(iter(self._sets.values()))).classes:
                 given = self._request.templates.get(lang)
-                made = self._translations[lang].of_classes(self._native(source), translate_templates=given is None)
-                found[lang] = made if given is None else replace(made, templates=given, templates_by="--templates")
+                new = self._translations[lang].of_classes(self._native(source), translate_templates=given is None)
+                found[lang] = new if given is None else replace(new, templates=given, templates_by="--templates")
         return found
 
     def _native(self, own: EvalSet) -> Classes:
@@ -179,7 +186,7 @@ class NamedSet:
 
 
 def _train_source(name: str, request: Request, env: Env) -> source.Source | None:
-    """The shards given with ``--train``, None without. Raises ``CapivaraError`` if no probe is wanted."""
+    """The shards of ``--train``, None without the option. Raises ``CapivaraError`` if it is given without a probe."""
     if not request.train:
         return None
     if not request.probes:
@@ -194,7 +201,7 @@ def _counted(samples: Iterable[Sample], env: Env) -> Iterable[Sample]:
 
 
 def _check_labels(gallery: Gallery, classes: Mapping[str, Classes], name: str) -> None:
-    """Raise ``CapivaraError`` if class names are given but no image has a class, or one has a class without a name."""
+    """Raise ``CapivaraError`` if class names are given but no image has a class, or if one of a class has no name."""
     if not classes:
         return
     if not any(gallery.labels):
@@ -206,7 +213,7 @@ def _check_labels(gallery: Gallery, classes: Mapping[str, Classes], name: str) -
         if wrong := [label for label in labels or () if label >= count]:
             raise CapivaraError(
                 f"{name}: sample {key!r} has class {wrong[0]}, and there are {count} class names (0 to {count - 1})",
-                "a name is missing in --classes, or the list belongs to other data",
+                "--classes lacks a name, or belongs to other data",
             )
 
 
@@ -222,7 +229,7 @@ def _readable_twice(shard: str) -> bool:
 
 
 def _count_languages(shards: Sequence[str]) -> Counter[str]:
-    """Captions by language, read without the images: this takes seconds, embedding the images takes minutes."""
+    """The number of captions by language. Reading them takes seconds, embedding the images takes minutes."""
     counts: Counter[str] = Counter()
     for shard in shards:
         with open_shard(shard) as reader:

@@ -1,7 +1,7 @@
-"""Zero-shot classification: a class is the mean of its prompts (Radford et al. 2021, section 3.1.4).
+"""Zero-shot classification by the mean of the prompts of each class (Radford et al. 2021, section 3.1.4).
 
 Each prompt is embedded and L2-normalised, the prompts of a class are averaged, and the mean is normalised again, as in
-open_clip and CLIP_benchmark. Tied classes are in random order, and count as tied, as in ``retrieval``.
+open_clip and CLIP_benchmark. Ties are scored by expectation, as in ``retrieval``.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ if TYPE_CHECKING:
 
 Floats = npt.NDArray[np.float32]
 Truth = Sequence[int] | Indices | Flags
-"""The class of each image [N], or which classes each image has [N, C]."""
+"""The class of each image [N], or its classes, bool [N, C]."""
 
 SCALE = 100.0
-"""CLIP's factor on cosines before the softmax, by which ELEVATER ranks images for mAP and ROC AUC."""
+"""CLIP's factor on cosines before the softmax, with which ELEVATER ranks images for mAP and ROC AUC."""
 _RANKING = ("map-11-point", "roc-auc")
-_ROUNDING = 9  # decimals of scores that rank images: BLAS computes the same dot product in several ways
+_ROUNDING = 9  # decimals of scores that rank images, because BLAS computes the same dot product in several ways
 _ROWS = 4096  # images scored at a time
 _BELOW_COSINES = -2.0
 _PROMPTS = 8192  # prompts embedded at a time
@@ -38,15 +38,15 @@ _PROMPTS = 8192  # prompts embedded at a time
 
 @dataclass(frozen=True, eq=False)
 class Classification:
-    """Scores as fractions from 0 to 1, None where one does not apply; ``score`` is that of ``metric``.
+    """Scores as fractions from 0 to 1, None for those that do not apply; ``score`` is the value of ``metric``.
 
     ``top1``, ``top5`` and ``mean_per_class`` (mean recall over the classes that occur) need one class per image, and
     ``top5`` at least five classes. ``map_11_point`` and ``average_precision`` are for images with several classes; the
-    first ranks images by the softmax over classes, as CAPIVARA does, the second by the cosine, as CLIP_benchmark.
-    ``predicted`` [N] is the class with the best score, the first of tied ones. ``labels`` [N] are the true classes.
-    ``hits`` [N] is what each image adds to top-1, a fraction where classes tie. ``scores`` and ``truth`` [N, C] are
-    kept for mAP and ROC AUC only, which are not sums over images: the scores that rank images, and the classes they
-    have.
+    first ranks images by the softmax over classes, as CAPIVARA does, the second by the cosine, as CLIP_benchmark does.
+
+    ``predicted`` [N]: the class with the best score, the first of tied ones. ``labels`` [N]: the true classes. ``hits``
+    [N]: what each image contributes to top-1, a fraction if classes tie. ``scores`` [N, C], which rank the images, and
+    ``truth`` [N, C] are kept only for mAP and ROC AUC, which are not sums over images.
     """
 
     metric: Metric
@@ -66,7 +66,7 @@ class Classification:
     truth: Flags | None = None
 
     def contributions(self) -> Contributions | None:
-        """What each image adds to the score: one part, or one per class that occurs; None for mAP and ROC AUC."""
+        """The contributions of each image to accuracy (one part) or mean per class (one per class); None for others."""
         from capivara_cli.evaluation.significance import Contributions
 
         if self.hits is None or self.labels is None or self.scores is not None:
@@ -78,15 +78,15 @@ class Classification:
 
 
 def prompt(template: str, name: str) -> str:
-    """The template with its ``{}`` or ``{c}`` replaced by the name; other braces stay."""
+    """The template with its ``{}`` or ``{c}`` replaced by the class name; other braces stay."""
     return template.replace("{c}", name) if "{c}" in template else template.replace("{}", name)
 
 
 def class_vectors(embed_texts: Callable[[list[str]], Floats], names: Sequence[str], templates: Sequence[str]) -> Floats:
-    """One L2-normalised vector per class [C, d]: the mean of its normalised prompts, normalised.
+    """One L2-normalised vector per class [C, d]: the normalised mean of its prompts.
 
-    ``embed_texts`` maps P texts to unit vectors [P, d]. It gets some thousands of prompts at a time, so 1,000 classes
-    in 80 templates take no more memory than a few.
+    ``embed_texts`` maps P texts to unit vectors [P, d]. It gets some thousands of prompts at a time, so the memory does
+    not grow with the number of classes and templates.
     """
     step = max(1, _PROMPTS // len(templates))
     means = [
@@ -103,18 +103,18 @@ def class_vectors(embed_texts: Callable[[list[str]], Floats], names: Sequence[st
 def classify(
     images: Floats, truth: Truth, classes: Floats, metric: Metric = "accuracy", unnamed: int = 0
 ) -> Classification:
-    """Zero-shot classification of ``images`` [N, d] by class vectors ``classes`` [C, d], scored by ``metric``.
+    """Classify ``images`` [N, d] by class vectors ``classes`` [C, d], and score that by ``metric``.
 
-    ``unnamed`` counts further classes without a name, which are never predicted: their images are misses.
+    ``unnamed``: the number of further classes without a name, which are never predicted, so their images are misses.
 
     Raises ``CapivaraError`` for a label out of range, for no images, for embeddings of different sizes or that are not
-    finite, and for a metric that does not fit the truth. Memory beyond the inputs: one block of scores; for mAP and
+    finite, and for a metric that does not fit the truth. Memory beyond the inputs: one block of scores, or for mAP and
     ROC AUC all scores [N, C].
     """
     if len(images) and images.shape[1] != classes.shape[1]:
         raise CapivaraError(
             f"image embeddings have {images.shape[1]} numbers and class embeddings {classes.shape[1]}: "
-            "they are not of the same model"
+            "they come from different models"
         )
     if not np.isfinite(images).all() or not np.isfinite(classes).all():
         raise CapivaraError("the model gives embeddings that are not finite numbers")
@@ -133,10 +133,10 @@ def classify(
 
 @dataclass(frozen=True)
 class Scale:
-    """The number of classes, and how scores are read.
+    """How to interpret scores.
 
-    ``softmax`` is the factor on scores before the softmax over classes; None ranks images by the scores themselves.
-    Scores of an image that differ by at most ``tie`` are equal.
+    ``softmax``: the factor on scores before the softmax over ``n_classes``; None ranks images by the scores themselves.
+    Scores of an image that differ by at most ``tie`` are tied.
     """
 
     n_classes: int
@@ -145,37 +145,40 @@ class Scale:
 
 
 def scored(blocks: Iterable[Scores], truth: Truth, metric: Metric, scale: Scale) -> Classification:
-    """The classification of images with this ``truth`` by their scores [N, C], given in ``blocks`` of rows."""
-    answers = np.asarray(truth)
-    _check(answers, scale.n_classes, metric)
-    labels = answers if answers.ndim == 1 else None
+    """The classification of images by their scores [N, C], which come in ``blocks`` of rows.
+
+    Raises ``CapivaraError`` as ``classify``.
+    """
+    expected = np.asarray(truth)
+    _check(expected, scale.n_classes, metric)
+    labels = expected if expected.ndim == 1 else None
     predicted, above, equal, kept = _read(blocks, labels, scale.tie, metric in _RANKING)
     values: dict[str, Any] = {}
     if labels is not None:
         values |= _accuracies(labels, above, equal, scale.n_classes)
     if metric in _RANKING:
-        flags = answers if labels is None else np.eye(scale.n_classes, dtype=bool)[labels]
+        flags = expected if labels is None else np.eye(scale.n_classes, dtype=bool)[labels]
         values |= _rankings(metric, kept, flags, scale.softmax)
     score = values[of_metric(metric).field]
-    return Classification(metric, score, len(answers), scale.n_classes, predicted, labels=labels, **values)
+    return Classification(metric, score, len(expected), scale.n_classes, predicted, labels=labels, **values)
 
 
 def _read(
     blocks: Iterable[Scores], labels: Indices | None, tie: float, keep: bool
 ) -> tuple[Indices, Indices, Indices, Doubles]:
-    """The predicted classes [N], how many classes score above and equal to the own one, and the scores if ``keep``."""
+    """The predicted classes [N], the counts of ``metrics.above_and_tied``, and the scores [N, C] if ``keep``."""
     predicted: list[Indices] = []
-    places: list[tuple[Indices, Indices]] = []
+    counts: list[tuple[Indices, Indices]] = []
     kept: list[Doubles] = [np.zeros((0, 0))]
     row = 0
     for block in blocks:
         predicted.append(block.argmax(axis=1))
         if labels is not None:
-            places.append(metrics.own_place(block, labels[row : row + len(block)], tie))
+            counts.append(metrics.above_and_tied(block, labels[row : row + len(block)], tie))
         if keep:
             kept.append(np.asarray(block, np.float64).round(_ROUNDING))
         row += len(block)
-    above, equal = np.concatenate(places, axis=1) if places else np.zeros((2, 0), np.int64)
+    above, equal = np.concatenate(counts, axis=1) if counts else np.zeros((2, 0), np.int64)
     return np.concatenate(predicted), above, equal, np.concatenate(kept[1:] or kept)
 
 
@@ -229,19 +232,19 @@ def _check_two(labels: Indices, n_classes: int) -> None:
     if len(set(labels.tolist())) < 2:
         raise CapivaraError(
             f"roc-auc compares two classes, and all {len(labels)} images have class {labels[0]}",
-            "take a split with images of both",
+            "use a split with images of both",
         )
 
 
 def confusion(predicted: Indices, labels: Indices | Sequence[int], n_classes: int) -> Indices:
-    """Counts [C, C] of images: rows are the true classes, columns the predicted ones."""
+    """The confusion matrix [C, C]: numbers of images, with true classes as rows and predicted classes as columns."""
     pairs = np.asarray(labels, dtype=np.int64) * n_classes + predicted
     return np.bincount(pairs, minlength=n_classes * n_classes).reshape(n_classes, n_classes)
 
 
 def confused(counts: Indices, limit: int = 20) -> list[tuple[int, int, int]]:
-    """The most frequent mistakes (true class, predicted class, images), most frequent first, then by class."""
+    """The most frequent mistakes in a confusion matrix: (true class, predicted class, images), then by class."""
     wrong = counts - np.diag(np.diag(counts))
     order = np.argsort(-wrong, axis=None, kind="stable")[:limit]
-    pairs = [divmod(int(place), len(wrong)) for place in order]
-    return [(true, said, int(wrong[true, said])) for true, said in pairs if wrong[true, said]]
+    pairs = [divmod(int(index), len(wrong)) for index in order]
+    return [(true, predicted, int(wrong[true, predicted])) for true, predicted in pairs if wrong[true, predicted]]

@@ -131,7 +131,7 @@ def test_unusable_samples_are_counted(shards):
 
 def test_no_usable_image_at_all(shards):
     folder = shards([Sample("a", {"json": sample(0, "en").members["json"]})])
-    with pytest.raises(CapivaraError, match=r"there is no image to evaluate on: no image \(1\)"):
+    with pytest.raises(CapivaraError, match=r"no images to evaluate on: no image \(1\)"):
         evaluate.run([str(folder)], Options(model="fake"), environment(fake=Fake()))
 
 

@@ -15,7 +15,7 @@ from capivara_cli import registry
 from capivara_cli.commands.eval import Options
 from capivara_cli.commands.eval import eval as evaluate
 from capivara_cli.errors import CapivaraError, UsageError
-from capivara_cli.evaluation import catalogue, significance, translations
+from capivara_cli.evaluation import catalogue, set_translator, significance
 from capivara_cli.evaluation.evalset import EvalSet, Provenance
 from capivara_cli.evaluation.retrieval import retrieval
 from capivara_cli.models import image_vectors
@@ -156,7 +156,7 @@ def dictionary(monkeypatch):
     def load(kind, spec, *, source, target, setup):
         return Dictionary(target)
 
-    monkeypatch.setattr(translations.registry, "load", load)
+    monkeypatch.setattr(set_translator.registry, "load", load)
 
 
 def test_queries_are_translated_on_request(shards, dictionary, capsys):
@@ -236,7 +236,7 @@ def test_names_that_become_equal_stay_as_they_were(shapes, monkeypatch):
         def __call__(self, texts):
             return ["hi same" if text in ("en 0", "en 1") else text.replace("en", "hi") for text in texts]
 
-    monkeypatch.setattr(translations.registry, "load", lambda *args, target, **kwargs: Vague(target))
+    monkeypatch.setattr(set_translator.registry, "load", lambda *args, target, **kwargs: Vague(target))
     model = Fake(knows="en,hi")
     env = environment(m=model)
     (row,) = evaluate.run(["shapes"], Options(model="m", lang="hi"), env)["classification"]
@@ -245,12 +245,12 @@ def test_names_that_become_equal_stay_as_they_were(shapes, monkeypatch):
     assert env.tally.notes[note] == 2
 
 
-def test_a_template_that_loses_its_place_is_left_out_or_an_error(shapes, monkeypatch):
+def test_a_template_that_loses_its_place_is_dropped_or_an_error(shapes, monkeypatch):
     class Careless(Dictionary):
         def __call__(self, texts):
             return [text if text.startswith("en ") and "photo" not in text else "hi foto" for text in texts]
 
-    monkeypatch.setattr(translations.registry, "load", lambda *args, target, **kwargs: Careless(target))
+    monkeypatch.setattr(set_translator.registry, "load", lambda *args, target, **kwargs: Careless(target))
     env = environment(m=Fake())
     (row,) = evaluate.run(["shapes"], Options(model="m", lang="hi"), env)["classification"]
     assert row["n_templates"] == 1
@@ -260,7 +260,7 @@ def test_a_template_that_loses_its_place_is_left_out_or_an_error(shapes, monkeyp
 def test_probes_know_no_language_and_are_of_the_tower(shapes, here):
     env = models(base=Fake(), tuned=Fake(knows="pt"), other=Fake(tower="b"))
     options = Options(model="base", lang="en", mode="linear-probe,few-shot")
-    with pytest.raises(CapivaraError, match="6 questions each: 0 of 3 classes have enough images"):
+    with pytest.raises(CapivaraError, match="6 test images each: 0 of 3 classes have enough images"):
         evaluate.run(["shapes", "tuned", "other"], options, env)
     options = Options(model="base", lang="en", mode="linear-probe")
     found = evaluate.run(["shapes", "tuned", "other"], options, env)["classification"]
@@ -276,7 +276,7 @@ def test_a_linear_probe_of_shards_needs_images_to_train_on(shards, tmp_path):
     train = shards([sample(n % 3, cls=n % 3) for n in range(12)], name="train")
     test = shards([sample(n, cls=n) for n in range(3)])
     options = Options(model="m", lang="en", mode="linear-probe", classes=str(names))
-    with pytest.raises(CapivaraError, match="a linear probe needs images to train on"):
+    with pytest.raises(CapivaraError, match="a linear probe needs training images"):
         evaluate.run([str(test)], options, environment(m=Fake()))
     options = Options(model="m", lang="en", mode="linear-probe", classes=str(names), train=str(train))
     (row,) = evaluate.run([str(test)], options, environment(m=Fake()))["classification"]

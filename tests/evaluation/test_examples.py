@@ -96,7 +96,7 @@ def photos(*broken: str) -> Iterator[Sample]:
         yield Sample(key, {"jpg": b"no image" if key in broken else jpeg(COLORS[row % 6], (448, 300 + row))})
 
 
-def test_thumbnails_are_kept_small_and_broken_images_left_out(tmp_path: Path) -> None:
+def test_thumbnails_are_kept_small_and_without_broken_images(tmp_path: Path) -> None:
     from PIL import Image
 
     folder = tmp_path / "examples"

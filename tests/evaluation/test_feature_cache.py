@@ -28,13 +28,13 @@ def vector(number: int) -> np.ndarray:
 def filled(name: str = "set", tower: TowerIdentity = TOWER, count: int = 3) -> None:
     known = FeatureCache(name, tower, 4)
     for number in range(count):
-        known.keep(content_digest(bytes([number])), vector(number))
+        known.put(content_digest(bytes([number])), vector(number))
     known.flush()
 
 
 def recalled(name: str = "set", tower: TowerIdentity = TOWER, dim: int = 4) -> list[np.ndarray | None]:
     known = FeatureCache(name, tower, dim)
-    return [known.recall(content_digest(bytes([number]))) for number in range(4)]
+    return [known.get(content_digest(bytes([number]))) for number in range(4)]
 
 
 def test_what_was_kept_is_found_bit_by_bit():
@@ -61,7 +61,7 @@ def test_a_damaged_file_is_said_and_not_used(cache, capsys):
     data[-3] ^= 1
     path.write_bytes(data)
     assert recalled() == [None] * 4
-    assert f"{path}: damaged: the image embeddings in it are computed again" in capsys.readouterr().err
+    assert f"{path}: damaged: its image embeddings are computed again" in capsys.readouterr().err
     assert not path.exists()
     filled()
     assert recalled()[0] is not None
@@ -76,8 +76,8 @@ def test_a_cut_file_is_not_used(cache):
 
 def test_two_processes_add_to_each_other(cache):
     first, second = FeatureCache("set", TOWER, 4), FeatureCache("set", TOWER, 4)
-    first.keep(content_digest(b"\0"), vector(0))
-    second.keep(content_digest(b"\1"), vector(1))
+    first.put(content_digest(b"\0"), vector(0))
+    second.put(content_digest(b"\1"), vector(1))
     first.flush()
     second.flush()
     assert [each is not None for each in recalled()] == [True, True, False, False]
@@ -86,7 +86,7 @@ def test_two_processes_add_to_each_other(cache):
 
 def test_long_work_is_kept_on_the_way(cache, monkeypatch):
     monkeypatch.setattr(feature_cache, "_SECONDS", 0.0)
-    FeatureCache("set", TOWER, 4).keep(content_digest(b"\0"), vector(0))
+    FeatureCache("set", TOWER, 4).put(content_digest(b"\0"), vector(0))
     assert recalled()[0] is not None
 
 
@@ -95,7 +95,7 @@ def test_a_cache_that_cannot_be_written_is_said_once(tmp_path, monkeypatch, caps
     monkeypatch.setenv("CAPIVARA_CACHE", str(tmp_path / "file"))
     known = FeatureCache("set", TOWER, 4)
     for number in range(2):
-        known.keep(content_digest(bytes([number])), vector(number))
+        known.put(content_digest(bytes([number])), vector(number))
         known.flush()
-    assert capsys.readouterr().err.count("image embeddings cannot be cached") == 1
-    assert known.recall(content_digest(b"\0")) is not None
+    assert capsys.readouterr().err.count("cannot cache image embeddings") == 1
+    assert known.get(content_digest(b"\0")) is not None

@@ -12,13 +12,13 @@ from capivara_cli.evaluation.metrics import (
     ClassRanking,
     Rankings,
     ScoreCounts,
+    above_and_tied,
     average_precision,
     average_precision_11_point,
     check_metric,
     expected_hits,
     log_odds,
     mean_per_class_recall,
-    own_place,
     roc_auc,
 )
 
@@ -145,7 +145,7 @@ def test_weights_are_repetitions(levels):
 
 def test_hits_are_shared_among_equals():
     scores = np.array([[3.0, 2, 2, 1, 0, 0], [3, 2, 2, 1, 0, 0], [3, 2, 2, 1, 0, 0], [5, 5, 5, 5, 5, 5]])
-    above, equal = own_place(scores, np.array([0, 2, 5, 1]))
+    above, equal = above_and_tied(scores, np.array([0, 2, 5, 1]))
     assert above.tolist() == [0, 1, 4, 0]
     assert equal.tolist() == [1, 2, 2, 6]
     assert expected_hits(above, equal, 1).tolist() == pytest.approx([1, 0, 0, 1 / 6])

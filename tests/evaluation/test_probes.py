@@ -156,13 +156,13 @@ def test_a_fit_that_did_not_end_is_reported_and_warns_nobody(monkeypatch):
 def test_what_a_probe_cannot_be_fitted_on():
     part = single(1, 40)
     ones = np.ones(40, np.int64)
-    with pytest.raises(CapivaraError, match="two classes to train on, and there is only class 1"):
+    with pytest.raises(CapivaraError, match="training images of two classes, and all are of class 1"):
         linear_probe(Labelled(part.images, ones), part, 5, "accuracy")
-    with pytest.raises(CapivaraError, match="needs two images of some class to train on, and there are 5 in all"):
+    with pytest.raises(CapivaraError, match="needs two training images of some class, and there are 5 images in all"):
         linear_probe(Labelled(part.images[:5], np.arange(5)), part, 5, "accuracy")
-    with pytest.raises(CapivaraError, match="train on have 12 numbers and others 7"):
+    with pytest.raises(CapivaraError, match="training embeddings have 12 numbers and others 7"):
         linear_probe(part, Labelled(part.images[:, :7], part.truth), 5, "accuracy")
-    with pytest.raises(CapivaraError, match="a probe needs one kind"):
+    with pytest.raises(CapivaraError, match="a probe needs all of one kind"):
         linear_probe(part, Labelled(part.images, np.ones((40, 5), bool)), 5, "accuracy")
     with pytest.raises(CapivaraError, match="not finite"):
         linear_probe(part, Labelled(part.images * np.float32("inf"), part.truth), 5, "accuracy")
@@ -200,7 +200,7 @@ def test_episodes_equal_a_plain_loop(pool):
     mean, error = np.mean(expected), np.std(expected) / np.sqrt(300)
     assert found.accuracy == pytest.approx(mean)
     assert found.interval == pytest.approx((mean - 1.96 * error, mean + 1.96 * error))
-    assert (found.n_classes, found.left_out) == (8, 0)
+    assert (found.n_classes, found.n_excluded) == (8, 0)
     assert 0.5 < found.accuracy < 0.97
 
 
@@ -241,7 +241,7 @@ def test_every_choice_is_equally_likely():
     assert len(set(map(tuple, everything.tolist()))) > 15  # of 24 orders
 
 
-def test_classes_with_too_few_images_are_left_out_and_counted():
+def test_classes_with_too_few_images_are_excluded_and_counted():
     train = Labelled(unit(np.random.default_rng(0).standard_normal((30, 4))), np.repeat(np.arange(5), [6, 6, 6, 4, 8]))
     test = Labelled(
         unit(np.random.default_rng(1).standard_normal((30, 4))), np.repeat(np.arange(1, 7), [6, 5, 6, 6, 6, 1])
@@ -249,13 +249,13 @@ def test_classes_with_too_few_images_are_left_out_and_counted():
     plan = Episodes(way=2, shot=5, queries=6, count=10)
     # Class 0 is not tested, 2 has five questions, 3 four examples, 5 and 6 no examples: 1 and 4 are left.
     found = few_shot(train, test, plan)
-    assert (found.n_classes, found.left_out) == (2, 5)
+    assert (found.n_classes, found.n_excluded) == (2, 5)
     assert len(few_shot(train, None, Episodes(way=1, shot=5, queries=3, count=7)).accuracies) == 7
     with pytest.raises(
-        CapivaraError, match="of 3 classes with 5 examples and 6 questions each: 2 of 7 classes have enough im"
+        CapivaraError, match="of 3 classes with 5 examples and 6 test images each: 2 of 7 classes have enough im"
     ):
         few_shot(train, test, Episodes(way=3, shot=5, queries=6))
-    with pytest.raises(CapivaraError, match="with 5 examples and 6 questions each: 0 of 5 classes"):
+    with pytest.raises(CapivaraError, match="with 5 examples and 6 test images each: 0 of 5 classes"):
         few_shot(train)
 
 

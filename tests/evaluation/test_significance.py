@@ -129,7 +129,7 @@ def test_any_score_has_the_interval_of_its_mean():
     assert found == pytest.approx(interval(mean_of(values.tolist())), rel=1e-12)
 
 
-def test_resamples_without_a_score_are_left_out():
+def test_resamples_without_a_score_are_ignored():
     truth, scores = np.array([True, False, False]), np.array([0.9, 0.1, 0.2])
     assert interval_of(lambda rows: auc(scores[rows], truth[rows]), 3) == (1.0, 1.0)
     assert all(math.isnan(bound) for bound in interval_of(lambda rows: math.nan, 3))

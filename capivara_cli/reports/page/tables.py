@@ -9,7 +9,7 @@ from typing import Any
 
 from capivara_cli.evaluation.evalset import Provenance
 from capivara_cli.evaluation.metric_names import DIRECTIONS, of_metric
-from capivara_cli.evaluation.results import ClassificationRow, RetrievalRow, ScoredRow, Variant
+from capivara_cli.evaluation.results import ClassificationRow, RecallVariant, RetrievalRow, ScoredRow
 from capivara_cli.reports.page.findings import Findings, Outcome
 from capivara_cli.reports.page.formats import language, points, score, significance
 from capivara_cli.reports.page.section import Section
@@ -100,7 +100,7 @@ def _retrieval(outcomes: Sequence[Outcome]) -> Table:
     return _table(headings, rows)
 
 
-def _recalls(row: RetrievalRow | Variant, ks: Sequence[str]) -> list[str | Cell]:
+def _recalls(row: RetrievalRow | RecallVariant, ks: Sequence[str]) -> list[str | Cell]:
     return [score(getattr(row, way).get(key)) for way in DIRECTIONS for key in ks]
 
 

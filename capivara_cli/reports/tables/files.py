@@ -11,7 +11,14 @@ from typing import Any
 
 from capivara_cli.errors import UsageError
 from capivara_cli.evaluation.metric_names import DIRECTIONS, of_metric
-from capivara_cli.evaluation.results import AnyRow, ClassificationRow, DisparityRow, EvalResults, RetrievalRow, Variant
+from capivara_cli.evaluation.results import (
+    AnyRow,
+    ClassificationRow,
+    DisparityRow,
+    EvalResults,
+    RecallVariant,
+    RetrievalRow,
+)
 from capivara_cli.reports import markdown
 from capivara_cli.reports.tables.build import tables
 from capivara_cli.reports.tables.table import Cell, Table
@@ -71,7 +78,7 @@ def _retrieval_lines(row: RetrievalRow) -> Iterator[dict[str, Any]]:
         yield from ({**line, **about} for line in _recalls(other))
 
 
-def _recalls(row: RetrievalRow | Variant) -> Iterator[dict[str, Any]]:
+def _recalls(row: RetrievalRow | RecallVariant) -> Iterator[dict[str, Any]]:
     for way in DIRECTIONS:
         for key, value in getattr(row, way).items():
             yield {"metric": f"{way} {key}", "value": value}

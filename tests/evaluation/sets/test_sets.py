@@ -18,11 +18,11 @@ from capivara_cli import registry
 from capivara_cli.commands.eval import Options
 from capivara_cli.commands.eval import eval as evaluate
 from capivara_cli.errors import CapivaraError
-from capivara_cli.evaluation import translations
+from capivara_cli.evaluation import set_translator
 from capivara_cli.evaluation.evalset import Provenance
 from capivara_cli.evaluation.gallery import Captions
+from capivara_cli.evaluation.set_translator import SetTranslator
 from capivara_cli.evaluation.sets import flickr30k
-from capivara_cli.evaluation.translations import Translation
 from capivara_cli.models import hub
 from capivara_cli.pipeline.env import Env
 from capivara_cli.pipeline.options import Settings
@@ -247,16 +247,16 @@ def upper(tmp_path, monkeypatch) -> Upper:
 
 
 def test_captions_are_translated_once_and_kept(upper, monkeypatch):
-    monkeypatch.setattr(translations, "_CHUNK", 2)
+    monkeypatch.setattr(set_translator, "_CHUNK", 2)
     captions = Captions(["a", "b", "a", "x", "c"], [0, 0, 1, 1, 2])
     env = environment()
-    made = Translation("auto", "en", "pt", env).of(captions)
+    made = SetTranslator("auto", "en", "pt", env).of(captions)
     assert (made.texts, made.owners) == (["A", "B", "A", "C"], [0, 0, 1, 2])
     assert made.by == {"upper:en-pt": 4}
     assert made.n_translated == 4
     assert env.tally.notes == {"empty translation to pt": 1}
     assert upper.asked == [["a", "b"], ["x", "c"]]
-    again = Translation("argos", "en", "pt", environment()).of(Captions(["c", "d"], [0, 1]))
+    again = SetTranslator("argos", "en", "pt", environment()).of(Captions(["c", "d"], [0, 1]))
     assert again.texts == ["C", "D"]
     assert upper.asked[2:] == [["d"]]
 
@@ -264,7 +264,7 @@ def test_captions_are_translated_once_and_kept(upper, monkeypatch):
 def test_another_version_translates_anew(upper):
     for version in ("upper 1", "upper 2", "upper 1"):
         upper.version = version
-        Translation("argos", "en", "pt", environment()).of(Captions(["a"], [0]))
+        SetTranslator("argos", "en", "pt", environment()).of(Captions(["a"], [0]))
     assert upper.asked == [["a"], ["a"]]
 
 
