@@ -1,1 +1,1 @@
-"""Subcommands that end a stream: one file each."""
+"""The commands that are no stages: one file each."""

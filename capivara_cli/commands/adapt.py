@@ -1,8 +1,8 @@
-"""The whole method, from photos or shards to a tuned and evaluated model: capivara adapt photos/ --lang pt
+"""Run the whole method, from photos or shards to a tuned and evaluated model: capivara adapt photos/ --lang pt
 
-Runs pack, caption, translate, filter, dedupe, train and eval, and sums their footprints. It shows each command before
-it runs it, so that you can continue by hand from any of them. If it is stopped, run it again: it resumes where it
-stopped. --recipe names another method (capivara list recipes) or a file of yours; options override the recipe's.
+It runs pack, caption, translate, filter, dedupe, train and eval, and adds up their footprints. It prints each command
+first, so that you can continue by hand from any of them. If it is stopped, run it again: it resumes. --recipe names
+another method (capivara list recipes) or a file of yours. The other options override those of the recipe.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from capivara_cli.costs import ledger
 from capivara_cli.errors import UsageError
 from capivara_cli.pipeline.command import command
 from capivara_cli.pipeline.env import Env
+from capivara_cli.pipeline.option_kinds import Languages, Names
 from capivara_cli.pipeline.options import flag_of, opt
 
 if TYPE_CHECKING:
@@ -41,24 +42,24 @@ _OF_STEPS = {
     "eval": ("eval", recipes.TARGETS),
     "eval_lang": ("eval", "lang"),
 }
-"""Each option that goes to a step of the recipe -> the command of the step, and its option there."""
+"""Each option that belongs to a step of the recipe -> the command of that step, and the option there."""
 
 
 @dataclass(frozen=True)
 class Options:
     recipe: str = opt(DEFAULT, "the method: a name (capivara list recipes) or a .toml file")
-    lang: str = opt("", "the language to teach, a BCP-47 code: pt, hi, xh … [default: the recipe's]")
-    name: str = opt("", "name of the run [default: the language, after the recipe if one is named]")
+    lang: str = opt("", "language to train for: pt, hi, xh … [default: the recipe's]", kind=Languages(one=True))
+    name: str = opt("", "name of the run [default: the language, after the name of the recipe if there is one]")
     runs: str = opt("runs", "folder of all runs")
-    model: str = opt("", "the CLIP to adapt, as in capivara train --model [default: the recipe's]")
+    model: str = opt("", "CLIP model to adapt, as in capivara train --model [default: the recipe's]")
     pretrained: str = opt("", "its weights [default: the recipe's]")
     captioner: str = opt("", "captioner, see: capivara list captioners [default: the recipe's: blip2]")
     n: int | None = opt(None, "captions per image [default: the recipe's: 10]", min=1)
-    rewriter: str = opt("", "rewriter, if the recipe rewrites captions [default: the recipe's]")
+    rewriter: str = opt("", "rewriter, for recipes that rewrite captions [default: the recipe's]")
     translator: str = opt("", "translator, see: capivara list translators [default: the recipe's: argos]")
     top_k: int | None = opt(
         None,
-        "captions kept per image and language, best image-text score first; 0: all [default: the recipe's: 5]",
+        "captions kept per image and language, those with the best image-text score; 0: all [default: the recipe's: 5]",
         min=0,
     )
     min_score: float | None = opt(
@@ -69,28 +70,34 @@ class Options:
     lr: float | None = opt(None, "highest learning rate [default: the recipe's: 1e-5]", min=0.0)
     warmup: int | None = opt(None, "steps until the highest learning rate [default: the recipe's: 250]", min=0)
     seeds: int | None = opt(
-        None, "runs that differ in the seed only; results are mean ± std [default: the recipe's: 1]", min=1
+        None, "number of runs that differ in the seed only; results are mean ± std [default: the recipe's: 1]", min=1
     )
     eval: str = opt(
-        "", "eval sets, comma-separated; heldout: a part of your own images, never trained on [default: the recipe's]"
+        "",
+        "eval sets, comma-separated; heldout: a part of your own images that is not trained on [default: the recipe's]",
+        kind=Names(),
     )
-    eval_lang: str = opt("", "languages to evaluate [default: the recipe's, or en and the language to teach]")
+    eval_lang: str = opt(
+        "",
+        "languages to evaluate, comma-separated [default: the recipe's, or en and the language of --lang]",
+        kind=Languages("all"),
+    )
     fraction: float | None = opt(
-        None, "share of your images that is held out, for --eval heldout [default: 0.1]", min=0.0, max=0.9
+        None, "share of your images that is held out for --eval heldout [default: the recipe's: 0.1]", min=0.0, max=0.9
     )
-    set: str = opt("", "any other option of a step: 'train.peft=lit caption.beams=4'", metavar="STEP.OPTION=VALUE")
+    set: str = opt("", "any other options of a step: 'train.peft=lit caption.beams=4'", metavar="STEP.OPTION=VALUE")
 
 
 def _script(inputs: list[str], options: Options, env: Env) -> Script:
-    """The command lines for these images. Raises ``UsageError`` when the language or the images are not named."""
-    recipe = wanted(options)
+    """The command lines for these images. Raises ``UsageError`` when no language or no images are named."""
+    recipe = chosen_recipe(options)
     if not recipe.head.lang:
         raise UsageError("adapt: which language? --lang pt", "capivara list languages shows all")
     inputs = inputs or [*recipe.head.input]
     if not inputs:
-        what = recipe.head.data or "capivara adapt photos/captions.csv --lang pt, or shards/, or toy"
-        raise UsageError("adapt: from what?", what)
-    runs = env.settings.out or options.runs  # --out of adapt must not become that of every command
+        what = recipe.head.data or "capivara adapt photos/captions.csv --lang pt; shards/ and toy are possible too"
+        raise UsageError("adapt: which images?", what)
+    runs = env.settings.out or options.runs  # --out of adapt is not that of the commands it runs
     return Script(recipe, inputs, options.name or _name(recipe), runs, env.seed)
 
 
@@ -104,7 +111,7 @@ def _estimate(inputs: list[str], options: Options, env: Env, rehearsal: Rehearsa
 
 @command("adapt", Options, "PHOTOS_OR_SHARDS", composed=True, estimate=_estimate)
 def adapt(inputs: list[str], options: Options, env: Env) -> dict[str, Any]:
-    """Make a run from images: returns the run folders, every result, and the footprint of the whole chain."""
+    """Run all commands of the recipe; return the run folders, the results, and the footprint of the whole chain."""
     script, settings = _script(inputs, options, env), replace(env.settings, out="")
     script.check()
 
@@ -116,10 +123,10 @@ def adapt(inputs: list[str], options: Options, env: Env) -> dict[str, Any]:
     for words in work:
         env.perform(words, settings)
     console.say(f"$ capivara {shlex.join(evaluation)}")
-    with console.quiet():  # before_and_after below is shorter than one table per run
+    with console.quiet():  # the table below is shorter than one table per run
         results = EvalResults.from_json(env.perform(evaluation, settings))
     stages, total = ledger.sums(ledger.unique(each for run in script.run_folders for each in ledger.read(Path(run))))
-    console.say("\n" + before_after.text(results, script.lang) + "\n\n" + price(stages, total))
+    console.say("\n" + before_after.text(results, script.lang) + "\n\n" + cost_line(stages, total))
     return {
         "run": script.run_folders[0],
         "runs": script.run_folders,
@@ -130,8 +137,8 @@ def adapt(inputs: list[str], options: Options, env: Env) -> dict[str, Any]:
     }
 
 
-def wanted(options: Options) -> Recipe:
-    """The recipe with the options of the command line. Raises ``UsageError`` for options that do not fit it."""
+def chosen_recipe(options: Options) -> Recipe:
+    """The recipe with the options of the command line. Raises ``UsageError`` for an option that the recipe lacks."""
     recipe = recipes.load(options.recipe)
     head = {name: value for name in _HEAD if (value := getattr(options, name)) not in ("", None)}
     recipe = recipe.with_head(**head)
@@ -145,13 +152,13 @@ def wanted(options: Options) -> Recipe:
 
 
 def _name(recipe: Recipe) -> str:
-    """The name of the run: the language; behind the name of the recipe, if another one than the default was named."""
+    """The name of the run: the language, after the name of the recipe unless that is the default one."""
     code = languages.get(recipe.head.lang).code
     return code if recipe.name == DEFAULT else "-".join(dict.fromkeys([*recipe.name.split("-"), code]))
 
 
-def price(stages: Sequence[ledger.CostSum], total: ledger.CostSum) -> str:
-    """One line: what the whole chain cost, and the energy of each stage."""
+def cost_line(stages: Sequence[ledger.CostSum], total: ledger.CostSum) -> str:
+    """A line with the cost of the whole chain, and the energy of each stage."""
     shares = ", ".join(f"{each['stage']} {each['kwh'] * 1000:.2g}" for each in stages)
     return (
         f"cost of the whole chain: {console.duration(total['seconds'])}, {total['kwh'] * 1000:.2g} Wh, "

@@ -1,7 +1,7 @@
-"""See the whole method work on the toy world, in minutes, with no download: capivara demo --lang pt
+"""See the whole method at work in the toy world, in minutes and without a download: capivara demo --lang pt
 
-The toy world is a miniature for checking and teaching: drawn scenes, and small models trained on them. It says nothing
-about real photos.
+The toy world is a miniature for tests and demonstrations: drawn scenes, and small models that were trained on them. It
+says nothing about real photos.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ WORLD = (
     "--captioner toy --n 2 --translator toy --model toy --top-k 2 --steps 150 --batch-size 96 --lr 1e-2 --warmup 10 "
     "--eval toy --eval-lang en,pt,hi,xh"
 )
-"""The options of ``adapt`` for the toy world: found by trying, small for speed."""
+"""The options of ``adapt`` for the toy world: chosen by trial, small for speed."""
 
 
 @dataclass(frozen=True)
 class Options:
-    lang: Literal["pt", "hi", "xh"] = opt("pt", "the language to teach")
-    scenes: int = opt(1600, "drawn scenes to learn from", min=100)
-    seeds: int = opt(3, "runs that differ in the seed only", min=1)
+    lang: Literal["pt", "hi", "xh"] = opt("pt", "language to train for")
+    scenes: int = opt(1600, "number of drawn scenes to train on", min=100)
+    seeds: int = opt(3, "number of runs that differ in the seed only", min=1)
     name: str = opt("", "name of the run [default: demo-<lang>]")
     runs: str = opt("runs", "folder of all runs")
 
@@ -46,11 +46,11 @@ def _estimate(inputs: list[str], options: Options, env: Env, rehearsal: Rehearsa
 
 @command("demo", Options, "", composed=True, estimate=_estimate)
 def demo(inputs: list[str], options: Options, env: Env) -> dict[str, Any]:
-    """Run ``adapt`` on drawn scenes with noisy English captions; evaluate on scenes and sentences held out."""
+    """Run ``adapt`` on drawn scenes with noisy English captions; evaluate on held-out scenes."""
     console.say("The toy world: drawn scenes and small models, a miniature that says nothing about real photos.\n")
     found = env.perform(_line(options), env.settings)
     console.say(
-        f"\nnext: capivara report {shlex.join(found['runs'])}, a page to look at"
+        f"\nnext: capivara report {shlex.join(found['runs'])} writes a page about the runs"
         f"   ·   your own images: capivara adapt PHOTOS --lang …"
     )
     return found

@@ -1,7 +1,8 @@
 """Measure retrieval and zero-shot classification per language: capivara eval toy --model toy --lang pt,hi
 
-TARGETs are eval sets (capivara list evalsets), shards with captions, folders in clip_benchmark's form or with a folder
-per class, and run folders: the models that were trained, next to --model. Each model is compared with the first.
+A TARGET is what to evaluate on: an eval set (capivara list evalsets), shards with captions, a folder in
+clip_benchmark's form, or a folder with a folder per class. A TARGET may also be a run folder, whose model is evaluated
+beside that of --model. Each model is compared with the first.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from capivara_cli.errors import CapivaraError, UsageError, unknown
 from capivara_cli.models.clip_files import DEFAULT_MODEL
 from capivara_cli.pipeline.command import command
 from capivara_cli.pipeline.env import Env
-from capivara_cli.pipeline.option_kinds import Languages, Names
+from capivara_cli.pipeline.option_kinds import Languages, Names, Ranks
 from capivara_cli.pipeline.options import opt, parsed
 from capivara_cli.pipeline.source import default_inputs
 
@@ -29,44 +30,55 @@ if TYPE_CHECKING:
 @dataclass(frozen=True)
 class Options:
     model: str = opt("", "model to evaluate [default: xlm-roberta-base-ViT-B-32, or the run folders among the targets]")
-    pretrained: str = opt("", "its weights, for an open_clip architecture")
-    lang: str = opt("all", "languages, separated by commas; all: those there are captions in", kind=Languages("all"))
-    data: str = opt("", "folder of an eval set that you have a copy of")
+    pretrained: str = opt("", "weights of that model, if it is an open_clip architecture")
+    lang: str = opt("all", "languages, comma-separated; all: those that have captions", kind=Languages("all"))
+    data: str = opt("", "folder with your copy of an eval set")
     split: str = opt("test", "split of an eval set")
-    k: str = opt("1,5,10", "ranks of recall at k, separated by commas")
+    k: str = opt("1,5,10", "ranks k of recall at k, comma-separated", kind=Ranks())
     mode: str = opt(
         "zero-shot",
-        "classification: zero-shot, linear-probe, few-shot (of 5 classes by 5 images), by commas",
+        "kinds of classification, comma-separated: zero-shot, linear-probe, few-shot (5 classes, 5 images of each)",
         kind=Names(("zero-shot", "linear-probe", "few-shot"), "mode"),
     )
     train: str = opt(
-        "", "shards with classes to fit a linear probe on [default: the train split of the eval set]", kind=Names()
+        "",
+        "shards with classes to fit the linear probe on, comma-separated [default: the train split of the eval set]",
+        kind=Names(),
     )
     classes: str = opt("", "file of class names: one per line, or JSON {lang: [names]}")
-    templates: str = opt("", "file of prompts with {} or {c} for the name: one per line, or JSON {lang: [prompts]}")
-    labels: str = opt(
-        "", "paper: the Portuguese class names and prompts as CAPIVARA's authors used them, mistakes included"
+    templates: str = opt(
+        "", "file of prompts, with {} or {c} in place of the name: one per line, or JSON {lang: [prompts]}"
     )
-    prompt: str = opt("", "hard prompt: a text with {} where each caption goes, such as 'a photo of {}'")
+    labels: str = opt(
+        "", "paper: use the Portuguese class names and prompts of the CAPIVARA paper, including their mistakes"
+    )
+    prompt: str = opt("", "text around each caption, with {} in its place, such as 'a photo of {}'")
     translate_queries: bool = opt(False, "translate captions and prompts into English before they are embedded")
-    translator: str = opt("auto", "for what a set lacks in a language, and for translated queries; auto: argos")
-    table: str = opt("", "write the results to these files too, separated by commas: .csv, .md or .tex", kind=Names())
+    translator: str = opt(
+        "auto", "translator of queries, and of captions and names that a set lacks in a language; auto: argos"
+    )
+    table: str = opt("", "also write the results to these files, comma-separated: .csv, .md or .tex", kind=Names())
     batch_size: int = opt(64, "images embedded at a time", min=1)
 
     def check(self) -> None:
-        """Raise ``UsageError`` for wrong options before a model is loaded."""
+        """Raise ``UsageError`` for wrong options, before a model is loaded."""
         from capivara_cli.reports.tables import files as table_files
 
         if self.translator != "auto":
             registry.check("translators", self.translator)
         if self.prompt and self.prompt.count("{}") != 1:
-            raise UsageError(f"--prompt {self.prompt!r}: one {{}} says where the caption goes", "'a photo of {}'")
+            raise UsageError(f"--prompt {self.prompt!r}: needs one {{}} in place of the caption", "'a photo of {}'")
         for path in self.table_files:
             table_files.check(path)
 
     @property
     def table_files(self) -> list[Path]:
         return [Path(name) for name in parsed(self, "table")]
+
+    @property
+    def ranks(self) -> list[int]:
+        """The ranks k of recall at k, ascending."""
+        return sorted(map(int, parsed(self, "k")))
 
 
 @dataclass(frozen=True)
@@ -77,8 +89,8 @@ class _Targets:
 
 
 def _eval(inputs: list[str], options: Options, env: Env) -> dict[str, Any]:
-    """Recall both ways, its mean, classification, and the disparity between languages, with their intervals."""
-    targets, ks, langs = sort_targets(inputs, options.labels), ranks(options.k), list(parsed(options, "lang"))
+    """Measure every model on every set, print the tables, and write the results into the run folders."""
+    targets, ks, langs = sort_targets(inputs, options.labels), options.ranks, list(parsed(options, "lang"))
     modes = parsed(options, "mode")
     options.check()
 
@@ -91,10 +103,10 @@ def _eval(inputs: list[str], options: Options, env: Env) -> dict[str, Any]:
     from capivara_cli.reports.tables import terminal
 
     for run in [*targets.runs, *filter(None, [options.model])]:
-        eval_results.read(Path(run))  # a damaged file is an error now, and not after hours of evaluation
+        eval_results.read(Path(run))  # a damaged file is an error now, not after hours of evaluation
     opened = _opened(targets, options, langs, modes, env)
     contenders = _contenders(targets.runs, options, env)
-    # What the evaluation cost is recorded in the first run folder.
+    # The cost of the evaluation is recorded in the first run folder.
     owner: dict[str, Any] = {"run": targets.runs[0]} if targets.runs else {}
     if targets.runs:
         env.costs.record_result_at(run=targets.runs[0])
@@ -129,10 +141,9 @@ def _eval(inputs: list[str], options: Options, env: Env) -> dict[str, Any]:
 def _estimate(inputs: list[str], options: Options, env: Env, rehearsal: Rehearsal) -> dict[str, Any]:
     from capivara_cli.cli.dry_run import evaluating
 
-    there = [text for text in inputs if text not in rehearsal.runs and text not in rehearsal.made]
+    existing = [text for text in inputs if text not in rehearsal.runs and text not in rehearsal.made]
     planned = [text for text in inputs if text in rehearsal.runs]
-    targets, langs = sort_targets(there, options.labels), list(parsed(options, "lang"))
-    ranks(options.k)
+    targets, langs = sort_targets(existing, options.labels), list(parsed(options, "lang"))
     options.check()
     shards = targets.shards + [text for text in inputs if text in rehearsal.made]
     runs = [*targets.runs, *planned]
@@ -152,7 +163,7 @@ eval = command("eval", Options, "TARGET", estimate=_estimate)(_eval)  # noqa: A0
 def _opened(
     targets: _Targets, options: Options, langs: list[str], modes: Sequence[str], env: Env
 ) -> Iterable[NamedSet | ShardSet]:
-    """Every set. Raises ``CapivaraError`` for missing data before a model is loaded."""
+    """Open every set. Raises ``CapivaraError`` for missing data, before a model is loaded."""
     from capivara_cli.evaluation import classnames
     from capivara_cli.evaluation.targets import NamedSet, Request, ShardSet
 
@@ -167,7 +178,7 @@ def _opened(
 
 
 def sort_targets(inputs: Sequence[str], labels: str = "") -> _Targets:
-    """Tell eval sets, shards and run folders apart. For an unknown name, raises an error that lists the sets."""
+    """Sort the targets into eval sets, shards and run folders. Raises ``CapivaraError`` for an unknown name."""
     from capivara_cli.evaluation import catalogue
 
     targets = _Targets([], [], [])
@@ -187,16 +198,8 @@ def sort_targets(inputs: Sequence[str], labels: str = "") -> _Targets:
     return targets
 
 
-def ranks(text: str) -> list[int]:
-    """``1,5,10`` -> [1, 5, 10]."""
-    parts = [part.strip() for part in text.split(",")]
-    if not all(part.isdecimal() and int(part) > 0 for part in parts) or len(set(parts)) < len(parts):
-        raise UsageError(f"--k {text}: must be different whole numbers above 0, separated by commas, such as 1,5,10")
-    return sorted(int(part) for part in parts)
-
-
 def _contenders(runs: Sequence[str], options: Options, env: Env) -> list[Contender]:
-    """The models, first ``--model``, with which the others are compared."""
+    """The models. The first is that of ``--model``, if it is given; the others are compared with the first."""
     from capivara_cli.evaluation.measure import Contender
     from capivara_cli.models.clip import load_once
     from capivara_cli.models.clip_files import DEFAULT_MODEL, check_model
@@ -218,6 +221,6 @@ def _warn_small(data: EvalData, ks: Sequence[int]) -> None:
     if not data.gallery.captions:
         return
     if images < 2:
-        raise CapivaraError(f"{data.name}: one image cannot be told from others", "evaluate on more images")
+        raise CapivaraError(f"{data.name}: retrieval needs more than one image", "evaluate on more images")
     if images <= max(ks):
         console.warn(f"{data.name}: only {images} images: R@{max(ks)} is meaningless, since every image is found")

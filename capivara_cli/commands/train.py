@@ -1,4 +1,4 @@
-"""Teach CLIP a language: train the text tower with LoRA or another method, on features of the images, computed once.
+"""Train CLIP for a language: tune the text tower, with LoRA or another method, on image features computed once.
 
 Give the same command again to resume a run. On several devices: torchrun --nproc-per-node 4 -m capivara_cli train …
 """
@@ -27,19 +27,18 @@ if TYPE_CHECKING:
 
 
 def _runs(options: Options, env: Env) -> list[tuple[Options, RunDir, Settings]]:
-    """The runs to make, one for each seed, and for each language where they are trained separately.
+    """The options, folder and settings of each run: one run per seed and, with --separately, per language.
 
-    Each comes with its options, its folder, and the shared settings with its seed. Raises ``CapivaraError`` when a
-    folder holds anything but this run.
+    Raises ``CapivaraError`` when a folder contains anything but this run.
     """
     options.check()
-    asked = [replace(options, lang=lang) for lang in options.languages] if options.separately else [options]
-    wanted = [
-        (each, seed, _folder(each, env.settings.out, seed if options.seeds > 1 else None, len(asked) > 1))
-        for each in asked
+    variants = [replace(options, lang=lang) for lang in options.languages] if options.separately else [options]
+    runs = [
+        (each, RunDir(_folder(each, env.settings.out, seed if options.seeds > 1 else None, len(variants) > 1)),
+         replace(env.settings, seed=seed))
+        for each in variants
         for seed in range(env.seed, env.seed + options.seeds)
-    ]
-    runs = [(each, RunDir(folder), replace(env.settings, seed=seed)) for each, seed, folder in wanted]
+    ]  # fmt: skip
     for each, run, settings in runs:
         run.check_request({**each.request, "seed": settings.seed})
     return runs
@@ -56,7 +55,7 @@ def _estimate(inputs: list[str], options: Options, env: Env, rehearsal: Rehearsa
 
 @command("train", Options, estimate=_estimate)
 def train(inputs: list[str], options: Options, env: Env) -> dict[str, Any]:
-    """Train on the shards (or the stream) and fill run folders: one, or one for each language and each seed."""
+    """Train on the shards or the stream; write a run folder, or one for each language and seed."""
     runs = _runs(options, env)
     if not all(run.finished for _, run, _ in runs):
         _check_models(options)
@@ -64,14 +63,14 @@ def train(inputs: list[str], options: Options, env: Env) -> dict[str, Any]:
     from capivara_cli.training.session import Session
 
     source = Source(inputs, env)
-    stores: dict[str, Store] = {}  # all runs share their features: a stream can be read only once
+    stores: dict[str, Store] = {}  # shared by all runs, because a stream can be read only once
     summaries: list[dict[str, Any]] = []
     for number, (each, run, settings) in enumerate(runs):
         with env.costs.steps.at(number):
             summary = Session(each, run, source, _env(settings, env), stores).run()
             summaries += [summary] if summary is not None else []
     if not summaries:
-        sys.exit(0)  # one of several processes, but not the first, which reports for all
+        sys.exit(0)  # of several processes, only the first reports
     if len(runs) == 1:
         return summaries[0]
     console.say(_over_runs(summaries))
@@ -79,7 +78,7 @@ def train(inputs: list[str], options: Options, env: Env) -> dict[str, Any]:
 
 
 def _folder(options: Options, out: str, seed: int | None, several: bool) -> Path:
-    """The folder of a run, as ``runs/hi``; ``--out`` is the folder itself, or the parent of several."""
+    """The folder of a run, such as ``runs/hi``. ``out`` (--out) is that folder, or the parent of several."""
     name = options.name or "-".join(options.languages)
     if options.name and several:
         name = f"{options.name}-{options.lang}"
@@ -96,7 +95,7 @@ def _check_models(options: Options) -> None:
         base = find_adapter(options.continue_from).base
         if options.model not in (DEFAULT_MODEL, base["model"]):
             raise CapivaraError(
-                f"--model {options.model}: {options.continue_from} belongs to {base['model']}", "leave --model out"
+                f"--model {options.model}: {options.continue_from} was trained on {base['model']}", "leave --model out"
             )
         check_model(base["model"], base["pretrained"])
     else:
@@ -106,14 +105,14 @@ def _check_models(options: Options) -> None:
 
 
 def _env(settings: Settings, env: Env) -> Env:
-    """The environment with another seed and the same counts: a sample that is read once counts once."""
+    """An environment with the settings of one run. It shares the counts, because all runs read the same samples."""
     own = Env(settings, env.step, costs=env.costs)
     own.tally = env.tally
     return own
 
 
 def _over_runs(summaries: Sequence[dict[str, Any]]) -> str:
-    """Mean and sample standard deviation over the runs of each language."""
+    """A line for each language: mean and sample standard deviation over its runs."""
     lines = []
     for lang in dict.fromkeys(each["lang"] for each in summaries):
         own = [each for each in summaries if each["lang"] == lang]

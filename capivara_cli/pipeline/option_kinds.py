@@ -70,5 +70,19 @@ class Languages:
         return languages.code_or_unlisted(name) if self.unlisted else languages.get(name).code
 
 
+@dataclass(frozen=True)
+class Ranks:
+    """Whole numbers above 0, such as the ranks of ``eval --k 1,5,10``."""
+
+    def parse(self, text: str) -> tuple[str, ...]:
+        """``"1, 5"`` -> ("1", "5"). Raises ``CapivaraError`` for anything else."""
+        return _items(text, self._rank)
+
+    def _rank(self, item: str) -> str:
+        if not item.isdecimal() or int(item) == 0:
+            raise CapivaraError(f"{item!r} is not a whole number above 0", "such as 1,5,10")
+        return str(int(item))
+
+
 def _items(text: str, parse: Callable[[str], str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(parse(item.strip()) for item in text.split(",")))

@@ -117,7 +117,7 @@ def test_alt_texts_of_foreign_shards_are_not_lost(tmp_path: Path) -> None:
 def test_what_a_recipe_says_of_its_images(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UsageError) as caught:
         run([], tmp_path / "runs", recipe="capivara")
-    assert (caught.value.message, "pixparse/cc3m-wds" in caught.value.hint) == ("adapt: from what?", True)
+    assert (caught.value.message, "pixparse/cc3m-wds" in caught.value.hint) == ("adapt: which images?", True)
     mine = tmp_path / "mine.toml"
     mine.write_text(
         f'input = [{json.dumps(str(photos / "captions.csv"))}]\n[[plan]]\nstep = "translate"\nlang = "pt"\n'

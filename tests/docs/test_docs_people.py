@@ -14,7 +14,7 @@ from support.warm import shell_function
 
 from capivara_cli import registry
 from capivara_cli.cli.parameters import parse_command, parse_plan
-from capivara_cli.commands.adapt import wanted
+from capivara_cli.commands.adapt import chosen_recipe
 from capivara_cli.commands.recipes import recipe as recipes
 from capivara_cli.errors import CapivaraError
 from capivara_cli.evaluation import catalogue
@@ -59,7 +59,7 @@ def test_every_command_is_understood(name: str) -> None:
         if words[0] == "run":
             parse_plan(invocation.inputs[0])
         if words[0] == "adapt" and not invocation.options.recipe.endswith(".toml"):
-            wanted(invocation.options)
+            chosen_recipe(invocation.options)
 
 
 @pytest.mark.parametrize("name", PAGES)

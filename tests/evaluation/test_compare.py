@@ -135,7 +135,7 @@ def test_a_hard_prompt_is_put_around_every_caption(shards):
     assert model.texts == ["en photo of en 0", "en photo of en 1", "en photo of en 2"]
     assert row["prompt"] == "en photo of {}"
     for wrong in ("a photo", "{} and {}"):
-        with pytest.raises(UsageError, match=r"one \{\} says where the caption goes"):
+        with pytest.raises(UsageError, match=r"needs one \{\} in place of the caption"):
             evaluate.run(["toy"], Options(model="m", prompt=wrong), environment(m=model))
 
 

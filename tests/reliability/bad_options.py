@@ -38,7 +38,7 @@ BOUNDS = [
     _use("a number that is none", "train shards --lang pt --lr nan", "--lr nan: must be at least 0"),
     _use("a word for a number", "split shards --fraction half", "Invalid value for '--fraction'"),
     _use("a seed below zero", "split shards --seed -1", "--seed -1: must be at least 0"),
-    _use("ranks that are none", "eval shards --k x --model toy", "--k x: must be different whole numbers", shards),
+    _use("ranks that are none", "eval shards --k x --model toy", "--k: 'x' is not a whole number above 0", shards),
     _use("a size that is none", "train shards --lang pt --model toy --memory lots", "--memory lots: not a size", shards),
     _use("a table of a kind that is not written", "eval shards --model toy --table x.doc", "--table x.doc: written are",
          shards),

@@ -218,7 +218,7 @@ def test_a_run_starts_from_another(options: Options, data: Path) -> None:
     assert first["trainable"] == second["trainable"]  # rank 4, as it was
     third = run(options, data, name="three", continue_from=str(Path(first["run"]) / "adapter"))
     assert lines(third)[0]["loss"] != lines(first)[0]["loss"]
-    with pytest.raises(CapivaraError, match="belongs to local-dir"):
+    with pytest.raises(CapivaraError, match="was trained on local-dir"):
         run(options, data, name="four", continue_from=first["run"], model="toy")
 
 

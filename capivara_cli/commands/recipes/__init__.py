@@ -1,1 +1,1 @@
-"""Whole methods as files: which commands, with which options; one TOML file each, for ``capivara adapt --recipe``."""
+"""Recipes for ``capivara adapt --recipe``: one TOML file per method, with its commands and their options."""

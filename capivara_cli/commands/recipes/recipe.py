@@ -1,8 +1,8 @@
-"""A recipe: the steps of a plan, the training and the evaluation, each with its options.
+"""A recipe: the stages of a plan, the training and the evaluation, each with its options, read from a TOML file.
 
-It is a TOML file. At the top are the options of the whole recipe (``Head``), then comes a ``[[plan]]`` table for each
-stage in order (``step`` names it), then ``[train]`` and ``[eval]``. Keys are flags without their dashes. ``{lang}``,
-``{model}`` and ``{pretrained}`` in a value stand for the values at the top or on the command line.
+At the top of the file are the options of the whole recipe (``Head``). A ``[[plan]]`` table for each stage follows, in
+order; ``step`` names the stage. Then come ``[train]`` and ``[eval]``. Keys are flags without their dashes. ``{lang}``,
+``{model}`` and ``{pretrained}`` in a value are replaced by the values at the top or on the command line.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from typing import Any, NoReturn, get_type_hints
 from capivara_cli.cli.parameters import parse_command
 from capivara_cli.errors import CapivaraError, UsageError, unknown
 from capivara_cli.models.clip_files import DEFAULT_MODEL
+from capivara_cli.pipeline.option_kinds import Names
 from capivara_cli.pipeline.options import Settings, check_options, flag_of, opt, option_fields, option_types
 from capivara_cli.pipeline.stage import Stage
 from capivara_cli.registry import load_command, recipes
@@ -30,31 +31,31 @@ else:
 DEFAULT = "default"
 HELDOUT = "heldout"
 TARGETS = "targets"
-"""The key of ``[eval]`` for the eval sets and shards, which are arguments of the command and no option."""
+"""The key of ``[eval]`` for eval sets and shards, which are arguments of the command, not options."""
 _AT_THE_TOP = {
     "train": ("lang", "model", "pretrained", "name", "runs", "seeds", "separately"),
     "eval": ("model", "pretrained"),
 }
-"""Options that are set once for the whole recipe, or by ``adapt``."""
+"""Options that are not allowed in ``[train]`` and ``[eval]``: the head of the recipe or ``adapt`` sets them."""
 
 
 @dataclass(frozen=True)
 class Head:
-    """The top of a recipe. ``data`` is for people: which images the recipe is for."""
+    """The top of a recipe. ``data`` says to people which images the recipe is for."""
 
     about: str = opt("", "what the recipe is, in one line")
-    data: str = opt("", "which images it is for, and where they are from")
+    data: str = opt("", "which images it is for, and where to get them")
     input: tuple[str, ...] = opt((), "photos or shards, if the command line names none")
-    lang: str = opt("", "language to teach")
-    model: str = opt(DEFAULT_MODEL, "the CLIP to adapt")
-    pretrained: str = opt("", "its weights")
+    lang: str = opt("", "language to train for")
+    model: str = opt(DEFAULT_MODEL, "CLIP model to adapt")
+    pretrained: str = opt("", "weights of that model")
     fraction: float = opt(0.1, "share of the images that is held out", min=0.0, max=0.9)
-    seeds: int = opt(1, "runs that differ in the seed only", min=1)
+    seeds: int = opt(1, "number of runs that differ in the seed only", min=1)
 
 
 @dataclass(frozen=True)
 class Part:
-    """One command and its options, by flag without dashes."""
+    """One command and the options that a recipe gives it; keys are flags without dashes."""
 
     command: str
     given: Mapping[str, Any]
@@ -67,13 +68,13 @@ class Part:
                 words += _words(key, value, _field(self.command, key), values)
         return words
 
-    def also(self, changes: Mapping[str, Any]) -> Part:
+    def changed(self, changes: Mapping[str, Any]) -> Part:
         return replace(self, given={**self.given, **changes})
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """One recipe. ``name`` is its name in ``--recipe``; ``file`` is named in errors."""
+    """One recipe. ``name``: its name in ``--recipe``; ``file``: its file, for error messages."""
 
     name: str
     file: str
@@ -83,10 +84,10 @@ class Recipe:
     eval: Part
 
     @property
-    def targets(self) -> list[str]:
-        """The eval sets and shards to evaluate on; ``heldout`` stands for the images held out."""
-        named = self.eval.given.get(TARGETS, HELDOUT)
-        return _split(named) if isinstance(named, str) else list(named)
+    def targets(self) -> tuple[str, ...]:
+        """The eval sets and shards to evaluate on; ``HELDOUT`` stands for the held-out images."""
+        targets: tuple[str, ...] = self.eval.given.get(TARGETS, (HELDOUT,))
+        return targets
 
     @property
     def parts(self) -> tuple[Part, ...]:
@@ -95,26 +96,31 @@ class Recipe:
     def with_head(self, **changes: Any) -> Recipe:
         return replace(self, head=replace(self.head, **changes))
 
-    def with_option(self, command: str, key: str, value: Any, said: str) -> Recipe:
-        """The recipe with one option of every step ``command`` changed. ``said`` is how the command line put it.
+    def with_option(self, command: str, key: str, value: Any, flag: str) -> Recipe:
+        """The recipe with one option changed in every step ``command``. ``flag``: the option as typed, for errors.
 
-        Raises ``UsageError`` if the recipe has no such step, or the step no such option.
+        Raises ``UsageError`` if the recipe has no such step, the step no such option, or the value is impossible.
         """
         if command not in {part.command for part in self.parts}:
             steps = ", ".join(dict.fromkeys(part.command for part in self.parts))
-            raise UsageError(f"{said}: recipe {self.name} has no {command}", f"it has {steps}")
-        _check_key(command, key, said, UsageError)
-        if isinstance(value, str) and key != TARGETS and _is_flag(command, key):
+            raise UsageError(f"{flag}: recipe {self.name} has no {command}", f"it has {steps}")
+        _check_key(command, key, flag, UsageError)
+        if key == TARGETS:
+            value = _targets(value, flag, UsageError)
+        elif isinstance(value, str) and _is_flag(command, key):
             if value not in ("true", "false"):
-                raise UsageError(f"{said}={value}: must be true or false")
+                raise UsageError(f"{flag}={value}: must be true or false")
             value = value == "true"
-        plan = tuple(part.also({key: value}) if part.command == command else part for part in self.plan)
-        changed = {each: getattr(self, each).also({key: value}) for each in ("train", "eval") if each == command}
+        plan = tuple(part.changed({key: value}) if part.command == command else part for part in self.plan)
+        changed = {each: getattr(self, each).changed({key: value}) for each in ("train", "eval") if each == command}
         return replace(self, plan=plan, **changed)
 
 
 def load(spec: str) -> Recipe:
-    """A recipe of capivara by its name, or one of yours by its file. Raises ``CapivaraError`` naming file and key."""
+    """A recipe of capivara by its name, or another one by its file.
+
+    Raises ``CapivaraError`` that names the file and the key, for an unknown recipe and for wrong content.
+    """
     own = recipes()
     if spec in own:
         return _read(Path(own[spec]), f"{spec}.toml")
@@ -132,9 +138,9 @@ def _read(path: Path, shown: str) -> Recipe:
         raise CapivaraError(f"{shown}: not TOML: {error}", f"an example: {recipes()[DEFAULT]}") from error
     plan, train, evaluate = found.pop("plan", []), found.pop("train", {}), found.pop("eval", {})
     if not isinstance(plan, list) or not all(isinstance(each, dict) for each in plan):
-        raise CapivaraError(f"{shown}: plan: write each step as a table: [[plan]]", '[[plan]]\nstep = "caption"')
+        raise CapivaraError(f"{shown}: plan: must be a [[plan]] table for each step", '[[plan]]\nstep = "caption"')
     if not isinstance(train, dict) or not isinstance(evaluate, dict):
-        raise CapivaraError(f"{shown}: train and eval are tables: [train]", "[train]\nsteps = 1500")
+        raise CapivaraError(f"{shown}: train and eval must be tables", "[train]\nsteps = 1500")
     recipe = Recipe(
         path.stem,
         shown,
@@ -150,7 +156,7 @@ def _read(path: Path, shown: str) -> Recipe:
 
 
 def parse(words: Sequence[str], where: str) -> Any:
-    """The options of a command line, each one checked. ``where`` is named in errors."""
+    """The options of a command line, checked. Errors begin with ``where``."""
     try:
         return parse_command(words, Settings()).options
     except CapivaraError as error:
@@ -166,12 +172,12 @@ def _head(found: dict[str, Any], shown: str) -> Head:
             _no_such_key(f"{shown}: {key}", key, [*known, "plan", "train", "eval"], "at the top of a recipe")
         kind = hints[known[key].name]
         if kind not in (str, int, float):
-            right = isinstance(value, list) and all(isinstance(each, str) for each in value)
+            valid = isinstance(value, list) and all(isinstance(each, str) for each in value)
         else:
-            right = type(value) in ((int, float) if kind is float else (kind,))
-        if not right:
-            wanted = {str: "a text", int: "a number", float: "a number"}.get(kind, "a list of texts")
-            raise CapivaraError(f"{shown}: {key} = {value!r}: must be {wanted}")
+            valid = type(value) in ((int, float) if kind is float else (kind,))
+        if not valid:
+            expected = {str: "a text", int: "a number", float: "a number"}.get(kind, "a list of texts")
+            raise CapivaraError(f"{shown}: {key} = {value!r}: must be {expected}")
     given: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in found.items()}
     head = Head(**given)
     try:
@@ -185,32 +191,45 @@ def _step(table: dict[str, Any], where: str) -> Part:
     given = dict(table)
     name = given.pop("step", None)
     if not isinstance(name, str):
-        raise CapivaraError(f"{where}: which stage?", 'step = "caption"')
+        raise CapivaraError(f"{where}: step is missing: which stage?", 'step = "caption"')
     try:
         stage = load_command(name)
     except UsageError as error:
         raise CapivaraError(f"{where}: step: {error.message}") from error
     if not isinstance(stage, Stage) or stage.begins:
-        why = "adapt packs the images itself" if name == "pack" else "it reads and writes no shards"
-        raise CapivaraError(f"{where}: step = {name!r}: is no step of a plan: {why}")
+        why = "adapt packs the images itself" if name == "pack" else "it does not read and write shards"
+        raise CapivaraError(f"{where}: step = {name!r}: not a step of a plan: {why}")
     return _part(name, given, f"{where}, {name}")
 
 
 def _part(command: str, given: dict[str, Any], where: str) -> Part:
+    part = Part(command, given)
     for key, value in given.items():
         _check_key(command, key, where, CapivaraError)
         if key == TARGETS and command == "eval":
-            continue
-        if isinstance(value, dict) or isinstance(value, bool) != _is_flag(command, key):
-            wanted = "true or false" if _is_flag(command, key) else "a text, a number or a list"
-            raise CapivaraError(f"{where}: {key} = {value!r}: must be {wanted}")
-    return Part(command, given)
+            part = part.changed({key: _targets(value, f"{where}: {key}", CapivaraError)})
+        elif isinstance(value, dict) or isinstance(value, bool) != _is_flag(command, key):
+            expected = "true or false" if _is_flag(command, key) else "a text, a number or a list"
+            raise CapivaraError(f"{where}: {key} = {value!r}: must be {expected}")
+    return part
+
+
+def _targets(value: Any, where: str, error: type[CapivaraError]) -> tuple[str, ...]:
+    """The value of ``targets``: a list of texts, or a text with commas. Raises ``error`` for anything else."""
+    if isinstance(value, list) and all(isinstance(each, str) for each in value):
+        return tuple(value)
+    if not isinstance(value, str):
+        raise error(f"{where} = {value!r}: must be a list of texts")
+    try:
+        return Names().parse(value)
+    except CapivaraError as problem:
+        raise error(f"{where}: {problem.message}") from problem
 
 
 def _check_key(command: str, key: str, where: str, error: type[CapivaraError]) -> None:
     own = [*_fields(command), *([TARGETS] if command == "eval" else [])]
     if key in _AT_THE_TOP.get(command, ()):
-        raise error(f"{where}: {key} is not set here", "lang, model, pretrained and seeds are set at the top")
+        raise error(f"{where}: {key} cannot be set here", "lang, model, pretrained and seeds are set at the top")
     if key not in own:
         _no_such_key(f"{where}: {key}", key, own, f"of capivara {command}", error)
 
@@ -237,17 +256,17 @@ def _is_flag(command: str, key: str) -> bool:
 
 
 def _words(key: str, value: Any, each: Field[Any], values: Mapping[str, str]) -> list[str]:
-    """The words of one option; [] for an empty text and a flag that are the default anyway."""
+    """The words of one option; [] for a flag or an empty text that equals the default."""
     if isinstance(value, bool):
         return [] if value == each.default else [f"--{key}" if value else f"--no-{key}"]
     text = ",".join(map(str, value)) if isinstance(value, list) else str(value)
-    for name, meaning in values.items():
-        text = text.replace(f"{{{name}}}", meaning)
+    for name, replacement in values.items():
+        text = text.replace(f"{{{name}}}", replacement)
     return [] if text == "" == each.default else [f"--{key}", text]
 
 
 def settings_in(text: str) -> list[tuple[str, str, str]]:
-    """``"train.lr=1e-4 caption.beams=4"`` -> [("train", "lr", "1e-4"), …]. Raises ``UsageError`` for other forms."""
+    """``"train.lr=1e-4 caption.beams=4"`` -> [("train", "lr", "1e-4"), …]. Raises ``UsageError`` for another form."""
     found = []
     try:
         words = shlex.split(text)
@@ -257,10 +276,6 @@ def settings_in(text: str) -> list[tuple[str, str, str]]:
         name, equals, value = word.partition("=")
         command, dot, key = name.partition(".")
         if not equals or not dot:
-            raise UsageError(f"--set {word}: not COMMAND.OPTION=VALUE", "as in: --set 'train.peft=lit caption.beams=4'")
+            raise UsageError(f"--set {word}: not STEP.OPTION=VALUE", "as in: --set 'train.peft=lit caption.beams=4'")
         found.append((command, key, value))
     return found
-
-
-def _split(text: str) -> list[str]:
-    return [part.strip() for part in text.split(",") if part.strip()]

@@ -1,4 +1,4 @@
-"""The command lines that a recipe makes for given images, and the checks before the first of them."""
+"""The command lines of a recipe for given images, and the checks before the first of them runs."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from capivara_cli.models.run_folder import RunDir
 from capivara_cli.pipeline.stage import Step
 
 _FORMS = ("toy", "hf-hub:", "local-dir:", "mclip:")
-"""Prefixes of models that are no architectures of open_clip."""
+"""Prefixes of models that are not architectures of open_clip."""
 
 
 @dataclass(frozen=True)
 class Script:
-    """A recipe for given inputs. ``name`` is that of the run, ``runs`` the folder of all runs."""
+    """A recipe for given inputs. ``name``: the name of the run; ``runs``: the folder of all runs."""
 
     recipe: Recipe
     inputs: Sequence[str]
@@ -49,10 +49,13 @@ class Script:
         return HELDOUT in self.recipe.targets
 
     def lines(self) -> Iterator[list[str]]:
-        """The command lines in order: pack, unless the inputs are shards; the plan for the held-out part and for the
-        rest; training, once per seed; evaluation."""
+        """The command lines in order.
+
+        First pack, unless the inputs are shards already. Then the plan, for the held-out images and for the rest; the
+        training, once per seed; and the evaluation.
+        """
         shards = list(self.inputs)
-        if not all(_is_ours(text) for text in self.inputs):
+        if not all(_is_packed(text) for text in self.inputs):
             shards = [self._data("packed")]
             yield ["pack", *self.inputs, "--out", *shards]
         plan = [part.words(self._values) for part in self.recipe.plan]
@@ -77,7 +80,7 @@ class Script:
         return str(Path(self.runs) / f"{self.name}-data" / part)
 
     def _makes_queries(self, part: Part) -> bool:
-        """Whether a step translates into the language that is taught: held-out captions need that step, too."""
+        """Whether a step translates into the language of the run: then the held-out captions need this step too."""
         if part.command != "translate":
             return False
         return self.lang in parse(part.words(self._values), "translate").targets
@@ -100,7 +103,7 @@ class Script:
         return [command, *self.run_folders, *sets, *self._model, *options, *langs]
 
     def check(self) -> None:
-        """Raise ``CapivaraError`` for whatever can be found wrong before hours of work."""
+        """Raise ``CapivaraError`` for every problem that can be found before the work begins."""
         languages.get(self.recipe.head.lang)
         for words in self.lines():
             options = parse(words, f"adapt: {words[0]}")
@@ -138,7 +141,7 @@ class Script:
                 catalogue.expand(target, str(self.recipe.eval.given.get("labels", "")))
 
     def _check_translators(self) -> None:
-        """Load the translators, which come late in a plan, to see whether they have the languages."""
+        """Load the translators, which come late in a plan, to see whether they know the languages."""
         for step in self._steps("translate"):
             options: Any = step.options
             source = options.source
@@ -156,8 +159,8 @@ def _plan(steps: Sequence[Sequence[str]]) -> str:
     return " | ".join(shlex.join(step) for step in steps)
 
 
-def _is_ours(text: str) -> bool:
-    """Whether an input is shards with captions in our form. Remote shards are taken to be."""
+def _is_packed(text: str) -> bool:
+    """Whether an input is shards in capivara's form. Remote shards are assumed to be."""
     from capivara_cli.stages.pack import is_packed
 
     path = Path(text)
@@ -165,7 +168,7 @@ def _is_ours(text: str) -> bool:
 
 
 def _architectures() -> set[str]:
-    """The names of open_clip's architectures, read from its files: importing it takes seconds."""
+    """The names of open_clip's architectures, from its files: importing it takes seconds."""
     found = importlib.util.find_spec("open_clip")
     folders = found.submodule_search_locations if found else None
     return {path.stem for path in (Path(folders[0]) / "model_configs").glob("*.json")} if folders else set()

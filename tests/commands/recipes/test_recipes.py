@@ -13,7 +13,7 @@ from support.made import shard_bytes
 
 from capivara_cli import registry
 from capivara_cli.cli.perform import Performer
-from capivara_cli.commands.adapt import Options, adapt, wanted
+from capivara_cli.commands.adapt import Options, adapt, chosen_recipe
 from capivara_cli.commands.recipes import recipe as recipes
 from capivara_cli.commands.recipes.script import Script
 from capivara_cli.errors import CapivaraError, UsageError
@@ -166,10 +166,10 @@ def test_a_recipe_of_ones_own(tmp_path: Path) -> None:
 
 def test_the_command_line_goes_before_the_recipe() -> None:
     options = Options(recipe="capivara", lang="hi", n=3, lr=0.001, eval="xtd", set="train.peft=full caption.beams=2")
-    found = wanted(options)
+    found = chosen_recipe(options)
     assert found.head.lang == "hi"
     assert found.plan[0].given == {"captioner": "blip2:Salesforce/blip2-opt-2.7b-coco", "n": 3, "beams": "2"}
-    assert (found.train.given["lr"], found.train.given["peft"], found.targets) == (0.001, "full", ["xtd"])
+    assert (found.train.given["lr"], found.train.given["peft"], found.targets) == (0.001, "full", ("xtd",))
 
 
 @pytest.mark.parametrize(
@@ -180,14 +180,17 @@ def test_the_command_line_goes_before_the_recipe() -> None:
         ("lang = 3", r"mine\.toml: lang = 3: must be a text"),
         ("seeds = 0", r"mine\.toml: seeds 0: must be at least 1"),
         ('input = "photos"', r"mine\.toml: input = 'photos': must be a list of texts"),
-        ("[plan]", r"mine\.toml: plan: write each step as a table: \[\[plan\]\]"),
-        ("train = 3", r"mine\.toml: train and eval are tables"),
-        ("[[plan]]\nn = 3", r"mine\.toml: \[\[plan\]\] 1: which stage\?"),
+        ("[plan]", r"mine\.toml: plan: must be a \[\[plan\]\] table for each step"),
+        ("train = 3", r"mine\.toml: train and eval must be tables"),
+        ("[[plan]]\nn = 3", r"mine\.toml: \[\[plan\]\] 1: step is missing: which stage\?"),
         (
             '[[plan]]\nstep = "captoin"',
             r"mine\.toml: \[\[plan\]\] 1: step: there is no command .* did you mean caption",
         ),
-        ('[[plan]]\nstep = "eval"', r"mine\.toml: \[\[plan\]\] 1: step = 'eval': is no step of a plan: it reads and"),
+        (
+            '[[plan]]\nstep = "eval"',
+            r"mine\.toml: \[\[plan\]\] 1: step = 'eval': not a step of a plan: it does not read",
+        ),
         ('[[plan]]\nstep = "pack"', "adapt packs the images itself"),
         (
             '[[plan]]\nstep = "dedupe"\n[[plan]]\nstep = "caption"\ncaptoiner = "x"',
@@ -204,8 +207,10 @@ def test_the_command_line_goes_before_the_recipe() -> None:
             "[train]\nsteps = 1\nstep = 2",
             r"mine\.toml: \[train\]: step: there is no such option .* did you mean steps\?",
         ),
-        ('[train]\nlang = "pt"', r"mine\.toml: \[train\]: lang is not set here"),
+        ('[train]\nlang = "pt"', r"mine\.toml: \[train\]: lang cannot be set here"),
         ('[train]\npeft = "lor"', r"mine\.toml: train: Invalid value for '--peft': .*'lor' is not one of"),
+        ("[eval]\ntargets = 5", r"mine\.toml: \[eval\]: targets = 5: must be a list of texts"),
+        ("[eval]\ntargets = 'toy,,xtd'", r"mine\.toml: \[eval\]: targets: a name is empty"),
         ("[eval]\ntarget = 'toy'", r"mine\.toml: \[eval\]: target: there is no such option .* did you mean targets\?"),
     ],
 )
@@ -231,14 +236,15 @@ def test_names_of_recipes() -> None:
             "--set train.lora: lora: there is no such option of capivara train — did you mean lo",
         ),
         ({"set": "train.projection=maybe"}, "--set train.projection=maybe: must be true or false"),
-        ({"set": "train"}, "--set train: not COMMAND.OPTION=VALUE"),
-        ({"set": "train.lang=pt"}, "--set train.lang: lang is not set here"),
+        ({"set": "eval.targets=,"}, "--set eval.targets: a name is empty"),
+        ({"set": "train"}, "--set train: not STEP.OPTION=VALUE"),
+        ({"set": "train.lang=pt"}, "--set train.lang: lang cannot be set here"),
         ({"set": 'x.y="'}, '--set x.y=": No closing quotation'),
     ],
 )
 def test_what_the_command_line_cannot_change_is_said(options: dict[str, Any], message: str) -> None:
     with pytest.raises(UsageError) as caught:
-        wanted(Options(lang="pt", **options))
+        chosen_recipe(Options(lang="pt", **options))
     assert message in caught.value.message
 
 
