@@ -52,9 +52,9 @@ def test_a_family_learns_and_is_loaded(family: str, peft: str, shards: Callable[
     ("family", "form", "refusal"),
     [
         ("mclip", "hf", ""),
-        ("mclip", "open-clip", "open_clip has no form for M-CLIP's text towers"),
+        ("mclip", "open-clip", "open_clip cannot express M-CLIP's text towers"),
         ("clip", "open-clip", ""),
-        ("clip", "hf", "none that sentence-transformers can express"),
+        ("clip", "hf", "sentence-transformers cannot express this text tower"),
         ("siglip", "onnx", ""),
         ("nllb", "open-clip", ""),
     ],

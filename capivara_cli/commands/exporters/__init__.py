@@ -1,1 +1,1 @@
-"""Forms to export to: one file, one form."""
+"""The formats of ``capivara export``: one file, one format."""

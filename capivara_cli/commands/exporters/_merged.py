@@ -1,4 +1,4 @@
-"""The model of a run with its adapter inside the towers' own weights."""
+"""The model of a run with its adapter merged into the weights of the towers."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from capivara_cli.models.run_folder import RunDir
 
 
 def merged(run: RunDir) -> Clip:
-    """``CapivaraError`` for methods that add to a tower what its own layers cannot express."""
+    """Load the model of a run. Raises ``CapivaraError`` for methods whose parameters cannot be merged."""
     if not merges(run.adapter):
         method = run.document["parameters"]["method"]
         raise CapivaraError(
-            f"{run}: what --peft {method} adds cannot become part of the tower's own weights",
-            "--format onnx takes any method, and capivara itself loads the run folder",
+            f"{run}: the parameters of --peft {method} cannot be merged into the tower's weights",
+            "--format onnx works with any method, and capivara itself loads the run folder",
         )
     return load_clip(str(run.path))

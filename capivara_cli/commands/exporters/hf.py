@@ -1,4 +1,4 @@
-"""both towers in Hugging Face's form: text for sentence-transformers, image for transformers"""
+"""both towers in Hugging Face's formats: text for sentence-transformers, image for transformers"""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from capivara_cli.models.run_folder import RunDir
 from capivara_cli.reports import card
 
 _BICUBIC, _BILINEAR = 3, 2
-"""Pillow's numbers for them."""
+"""Pillow's numbers of these interpolations."""
 _POOLINGS = {"MeanPooler": "mean", "MultilingualText": "mean", "ClsLastHiddenStatePooler": "cls"}
-_OTHER_WAYS = "--format open-clip and --format onnx take it"
+_OTHER_WAYS = "use --format open-clip or --format onnx"
 
 
 def write(run: RunDir, folder: Path, final: Path) -> str:
-    """``text/`` is a SentenceTransformer, ``image/`` a CLIPVisionModelWithProjection with its image processor.
+    """Write ``text/``, a SentenceTransformer, and ``image/``, a CLIPVisionModelWithProjection with its image processor.
 
     Raises ``CapivaraError`` for towers that these classes cannot express.
     """
@@ -33,7 +33,7 @@ def write(run: RunDir, folder: Path, final: Path) -> str:
 
 
 def save(clip: Clip, folder: Path) -> None:
-    """``text/`` and ``image/`` of a model. ``CapivaraError``, and nothing left, where they cannot express it."""
+    """Write ``text/`` and ``image/`` of a model; both or, with a ``CapivaraError``, neither."""
     from transformers.utils import logging
 
     logging.disable_progress_bar()
@@ -63,14 +63,14 @@ images = tower(**processor(image, return_tensors="pt")).image_embeds  # not norm
 
 
 def _write_text(text: Any, tokenizer: Any, folder: Path) -> None:
-    """Encoder, pooling, linear layers and normalisation as sentence-transformers' modules."""
+    """Write encoder, pooling, linear layers and normalisation as modules of sentence-transformers."""
     from transformers import AutoModel
 
     pooler = type(getattr(text, "pooler", text)).__name__
     encoder: Any = getattr(text, "transformer", None)
     automatic = hasattr(text, "config") and type(encoder) is AutoModel._model_mapping.get(type(text.config), None)  # type: ignore[attr-defined]
     if not automatic or pooler not in _POOLINGS:
-        raise CapivaraError("this text tower is none that sentence-transformers can express", _OTHER_WAYS)
+        raise CapivaraError("sentence-transformers cannot express this text tower", _OTHER_WAYS)
     encoder.save_pretrained(folder)
     tokenizer.tokenizer.save_pretrained(folder)
     width = text.config.hidden_size
@@ -98,7 +98,7 @@ def _write_text(text: Any, tokenizer: Any, folder: Path) -> None:
 
 
 def _linears(projection: nn.Module) -> list[tuple[nn.Linear, nn.Module]]:
-    """The linear layers of a projection, each with what follows it."""
+    """The linear layers of a projection, each with the activation that follows it."""
     layers = [projection] if isinstance(projection, nn.Linear) else list(projection.children())
     found: list[tuple[nn.Linear, nn.Module]] = []
     for layer in layers:
@@ -126,7 +126,7 @@ def _write_dense(folder: Path, linear: nn.Linear, activation: nn.Module) -> None
 
 
 def _write_image(visual: Any, folder: Path) -> None:
-    """open_clip's ViT by the names of transformers' CLIP."""
+    """Write open_clip's ViT as transformers' CLIP; checks that both give the same embedding."""
     from transformers import CLIPImageProcessor, CLIPVisionConfig, CLIPVisionModelWithProjection
 
     _check_image(visual)
@@ -148,7 +148,7 @@ def _write_image(visual: Any, folder: Path) -> None:
     with torch.no_grad():
         difference = float((model(pixels).image_embeds - visual(pixels)).abs().max() / visual(pixels).abs().max())
     if not difference < 1e-3:
-        raise CapivaraError(f"transformers' image tower differs from open_clip's by {difference:.1e}", _OTHER_WAYS)
+        raise CapivaraError(f"transformers' embeddings differ from open_clip's by {difference:.1e}", _OTHER_WAYS)
     model.save_pretrained(folder)
     settings = visual.preprocess_cfg
     CLIPImageProcessor(
@@ -161,14 +161,15 @@ def _write_image(visual: Any, folder: Path) -> None:
 
 
 def _check_image(visual: Any) -> None:
-    """``CapivaraError`` for image towers that are no plain CLIP ViT, or whose preprocessing is another."""
+    """Raise ``CapivaraError`` for an image tower that is not a plain CLIP ViT, or has another preprocessing."""
     plain = type(visual).__name__ == "VisionTransformer" and visual.attn_pool is None and visual.pool_type == "tok"
     plain = plain and isinstance(visual.ln_pre, nn.LayerNorm) and visual.proj is not None
     if not plain or visual.image_size[0] != visual.image_size[1]:
-        raise CapivaraError("this image tower is none that transformers' CLIP can express", _OTHER_WAYS)
+        raise CapivaraError("transformers' CLIP cannot express this image tower", _OTHER_WAYS)
     if visual.preprocess_cfg["resize_mode"] != "shortest":
         raise CapivaraError(
-            f"its images are resized by {visual.preprocess_cfg['resize_mode']}, CLIPImageProcessor cannot", _OTHER_WAYS
+            f"CLIPImageProcessor cannot resize images by '{visual.preprocess_cfg['resize_mode']}', as this model does",
+            _OTHER_WAYS,
         )
 
 
@@ -188,7 +189,7 @@ _NAMES = {
 
 
 def _renamed(visual: nn.Module) -> dict[str, Tensor]:
-    """open_clip's parameters by transformers' names; queries, keys and values apart."""
+    """open_clip's parameters under transformers' names, with queries, keys and values split."""
     found: dict[str, Tensor] = {}
     for name, value in visual.state_dict().items():
         if name == "proj":

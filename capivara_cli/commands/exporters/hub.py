@@ -1,4 +1,4 @@
-"""a repository for the Hugging Face hub: model card, open_clip's form, peft's, sentence-transformers', and results"""
+"""a repository for the Hugging Face hub: model card, results, and the formats of open_clip, peft and hf"""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from capivara_cli.reports.card.public import public
 
 _LARGE = ("*.safetensors", "*.model", "*.png", "tokenizer.json")
 _PLACES = ("_name_or_path", "name_or_path", "tokenizer_file", "vocab_file")
-"""Where transformers notes the folder that something was loaded from."""
+"""Keys under which transformers stores the folder that something was loaded from."""
 
 
 def write(run: RunDir, folder: Path, final: Path, repo: str = "") -> str:
-    """Everything a page of the hub needs, ready to be pushed as ``repo`` (ORG/NAME); no file says where it was made.
+    """Write a repository that is ready to be pushed as ``repo`` (ORG/NAME). Its files contain no path of this machine.
 
     Raises ``CapivaraError`` for adapters that cannot be merged, and for towers that neither open_clip nor
     sentence-transformers can express.
@@ -41,11 +41,11 @@ def write(run: RunDir, folder: Path, final: Path, repo: str = "") -> str:
     (folder / "README.md").write_text(page, "utf-8")
     attributes = "".join(f"{name} filter=lfs diff=lfs merge=lfs -text\n" for name in _LARGE)
     (folder / ".gitattributes").write_text(attributes, "utf-8")
-    return f"say the licence in README.md, then push it with: hf upload {named} {final}{remark}"
+    return f"name the licence in README.md, then push the folder with: hf upload {named} {final}{remark}"
 
 
 def _write_forms(run: RunDir, clip: Clip, folder: Path, repo: str, name: str) -> tuple[list[str], str]:
-    """Write the merged model in every form that can express it; say what cannot, and what is left to do."""
+    """Write the merged model in every form that can express it; return the forms, and what is left to do."""
     forms, remark = [], ""
     if open_clip.expresses(clip):
         own_text = clip.text_folder is not None
@@ -55,22 +55,22 @@ def _write_forms(run: RunDir, clip: Clip, folder: Path, repo: str, name: str) ->
         if local and not repo:
             remark = (
                 "\nopen_clip looks up the text tower's configuration by name, and the base is not on the hub: give "
-                f"--repo ORG/NAME, or set hf_model_name (now {name}) in open_clip_config.json to it before pushing"
+                f"--repo ORG/NAME, or set hf_model_name in open_clip_config.json (now {name}) to it before you push"
             )
     else:
-        console.warn("open_clip has no form for M-CLIP's text towers: text/ and image/ have the model")
+        console.warn("open_clip cannot express M-CLIP's text towers: the model is in text/ and image/ only")
     try:
         hf.save(clip, folder)
         forms.append("hf")
     except CapivaraError as error:
         if not forms:
             raise
-        console.say(f"no text/ and image/ for sentence-transformers and transformers: {error.message}")
+        console.say(f"text/ and image/ are not written: {error.message}")
     return forms, remark
 
 
 def _write_results(run: RunDir, folder: Path) -> None:
-    """What was measured, and the curve, where they are there."""
+    """Write results, footprint and training curve, those that the run has."""
     results = card.read_results(run.path)
     if results.rows:
         shown = json.dumps(public(results.to_json()), ensure_ascii=False)
@@ -82,7 +82,7 @@ def _write_results(run: RunDir, folder: Path) -> None:
 
 
 def _clean(folder: Path) -> None:
-    """Take out of the configurations where this machine keeps its models."""
+    """Remove the paths of this machine from the configurations."""
     for path in [*folder.rglob("*config*.json"), *folder.rglob("base.json")]:
         content = json.loads(path.read_bytes())
         if path.parent.name == "adapter":

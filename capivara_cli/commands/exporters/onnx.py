@@ -1,4 +1,4 @@
-"""both towers as ONNX, whatever was tuned, checked with onnxruntime"""
+"""both towers as ONNX, for every tuning method, checked with onnxruntime"""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from capivara_cli.models.run_folder import RunDir
 _OPSET = 18
 _PREPROCESSING = ("size", "mean", "std", "interpolation", "resize_mode")
 _TOLERANCE = 1e-4
-"""Between embeddings of length 1 as torch and as onnxruntime compute them, in float32."""
+"""Largest difference between embeddings of length 1 by torch and by onnxruntime, in float32."""
 
 
 class _Normalized(nn.Module):
@@ -38,10 +38,10 @@ class _Normalized(nn.Module):
 
 
 def write(run: RunDir, folder: Path, final: Path) -> str:
-    """``text.onnx`` (input_ids [n, length] int64), ``image.onnx`` (pixel_values [n, 3, height, width] float32), each to
-    L2-normalised embeddings [n, dim]; the tokenizer; ``capivara.json`` with what images and texts go through before.
+    """Write both towers, the tokenizer, and ``capivara.json``, which describes how images and texts are prepared.
 
-    Raises ``CapivaraError`` when onnxruntime does not compute what torch does.
+    ``text.onnx`` takes input_ids [n, length] int64, ``image.onnx`` pixel_values [n, 3, height, width] float32. Both
+    return L2-normalised embeddings [n, dim]. Raises ``CapivaraError`` when onnxruntime and torch disagree.
     """
     _check_installed()
     clip = load_clip(str(run.path))
@@ -55,9 +55,7 @@ def write(run: RunDir, folder: Path, final: Path) -> str:
     if hasattr(clip.tokenizer, "save_pretrained"):
         clip.tokenizer.save_pretrained(folder)
     (folder / "capivara.json").write_text(json.dumps(_described(clip, length), indent=2) + "\n", "utf-8")
-    return (
-        f"load text.onnx and image.onnx with onnxruntime; {final}/capivara.json says how texts and images are prepared"
-    )
+    return f"load text.onnx and image.onnx with onnxruntime; {final}/capivara.json says how to prepare texts and images"
 
 
 def _check_installed() -> None:
@@ -102,7 +100,7 @@ def _convert(tower: nn.Module, sample: Tensor, path: Path, given: str, named: st
 
 
 def _other(sample: Tensor) -> Tensor:
-    """Shorter rows than those the graph was traced with."""
+    """Rows that are shorter than those the graph was traced with, and more of them."""
     return sample[:, :-1].repeat(3, 1)
 
 
@@ -124,7 +122,7 @@ def _compare(model: nn.Module, batch: Tensor, path: Path, given: str) -> None:
 
 @contextlib.contextmanager
 def _silence() -> Iterator[None]:
-    """The exporter prints its progress and logs what it optimises."""
+    """Silence torch's exporter, which prints its progress and logs its optimisations."""
     before = logging.root.manager.disable
     logging.disable(logging.ERROR)
     try:

@@ -1,4 +1,4 @@
-"""merged weights, as open_clip reads them"""
+"""merged weights in open_clip's format"""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from capivara_cli.models.run_folder import RunDir
 
 
 def write(run: RunDir, folder: Path, final: Path) -> str:
-    """Merged weights, configuration, tokenizer, and the text tower's own ``config.json``.
+    """Write merged weights, configuration, tokenizer, and the text tower's own ``config.json``.
 
-    Raises ``CapivaraError`` for M-CLIP's text towers: open_clip has none with a bias in the projection.
+    Raises ``CapivaraError`` for M-CLIP's text towers: their projection has a bias, which open_clip does not support.
     """
     clip = merged(run)
     if not expresses(clip):
-        raise CapivaraError(f"{run}: open_clip has no form for M-CLIP's text towers", "--format hf and onnx have")
+        raise CapivaraError(f"{run}: open_clip cannot express M-CLIP's text towers", "use --format hf or onnx")
     named_by_path = clip.text_folder is not None and has_local_base(run)
     save(clip, folder, str(final) if named_by_path else "")
     moved = f"; after moving it, set hf_model_name in {final}/open_clip_config.json" if named_by_path else ""
@@ -29,20 +29,23 @@ def write(run: RunDir, folder: Path, final: Path) -> str:
 
 
 def expresses(clip: Clip) -> bool:
-    """Whether open_clip has a form for this model."""
+    """Whether open_clip can express this model."""
     return not isinstance(clip.model.text, MultilingualText)
 
 
 def save(clip: Clip, folder: Path, named_by: str) -> None:
-    """Write a model that open_clip can express; ``named_by``: where it is to find the configuration of a Hugging Face
-    text tower, a folder or a name on the hub; "": where it did for the base."""
+    """Write a model that open_clip can express.
+
+    ``named_by``: the folder, or name on the hub, where open_clip will look for the configuration of a Hugging Face text
+    tower; "" for the place it used for the base model.
+    """
     from open_clip.push_to_hf_hub import save_config_for_hf
     from safetensors.torch import save_file
 
     weights = {name: value.contiguous() for name, value in clip.model.state_dict().items()}
     path = folder / "open_clip_model.safetensors"
     save_file(weights, path, metadata={"format": "pt"})
-    path.chmod(0o644)  # safetensors leaves it to the owner alone
+    path.chmod(0o644)  # safetensors makes it readable for the owner only
     if hasattr(clip.tokenizer, "save_pretrained"):  # open_clip's own tokenizer is part of open_clip
         clip.tokenizer.save_pretrained(folder)
     if hasattr(clip.model.text, "config"):
@@ -50,17 +53,17 @@ def save(clip: Clip, folder: Path, named_by: str) -> None:
     config_path = folder / "open_clip_config.json"
     save_config_for_hf(clip.model, config_path, _model_config(clip, named_by))
     config = json.loads(config_path.read_bytes())
-    # The image tower is the base's: embeddings stored under its name stay valid for the exported model.
+    # The image tower is that of the base, so embeddings stored under its name stay valid for the exported model.
     config["capivara"] = {"base": clip.identity.model}
     config_path.write_text(json.dumps(config, indent=2) + "\n", "utf-8")
 
 
 def _model_config(clip: Clip, named_by: str) -> dict[str, Any]:
-    """open_clip's ``model_cfg`` such that plain open_clip finds the text tower's configuration.
+    """open_clip's ``model_cfg``, with which plain open_clip finds the configuration of the text tower.
 
-    A base from the hub keeps the name open_clip looks up there. A local base has no such name, so the configuration is
-    looked up in the exported folder, by its absolute path: plain open_clip needs it where it was written; capivara
-    does not.
+    A base from the hub keeps the name under which open_clip looks it up there. A local base has no such name, so the
+    absolute path of the exported folder stands in its place: plain open_clip needs the folder where it was written,
+    capivara does not.
     """
     config = {**clip.config, "text_cfg": dict(clip.config["text_cfg"]), "custom_text": True}
     if named_by:
@@ -69,7 +72,7 @@ def _model_config(clip: Clip, named_by: str) -> dict[str, Any]:
 
 
 def has_local_base(run: RunDir) -> bool:
-    """Whether the base is a folder, the toy model, or a run on one of these."""
+    """Whether the base is a local folder, the toy model, or a run on one of these."""
     base = run.document["base"]["source"]["model"]
     if (Path(base) / "run.json").is_file():
         return has_local_base(RunDir(Path(base)))

@@ -1,4 +1,4 @@
-"""the adapter, as peft reads it (LoRA and its kin, LayerNorms)"""
+"""the adapter in peft's format (LoRA with its variants, LayerNorms)"""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from capivara_cli.models.run_folder import RunDir
 
 
 def write(run: RunDir, folder: Path, final: Path) -> str:
-    """The run's adapter folder; ``CapivaraError`` for methods that peft does not know."""
+    """Copy the adapter folder of the run. Raises ``CapivaraError`` for methods that peft does not have."""
     method = run.document["parameters"]["method"]
     if method not in ("lora", "layernorm"):
         raise CapivaraError(
-            f"{run}: peft has no form for --peft {method}",
-            "capivara itself loads the run folder; --format onnx takes any method",
+            f"{run}: peft cannot express --peft {method}",
+            "capivara itself loads the run folder; --format onnx works with any method",
         )
     shutil.copytree(run.adapter, folder, dirs_exist_ok=True)
     return f"load it with peft.PeftModel.from_pretrained(model.text, '{final}')"

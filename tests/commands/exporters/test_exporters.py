@@ -223,7 +223,7 @@ def test_what_a_form_cannot_express_is_refused(
     run = trained(tiny, shards, tmp_path, peft="adapter")
     with pytest.raises(CapivaraError, match="--peft adapter") as raised:
         write(run, tmp_path / "x", form)
-    assert "--format onnx takes any method" in raised.value.hint
+    assert "--format onnx works with any method" in raised.value.hint
     assert not (tmp_path / "x").exists()
 
 
@@ -323,8 +323,8 @@ with torch.no_grad():
 @pytest.mark.parametrize(
     ("family", "has", "has_not", "said"),
     [
-        ("mclip", "text/modules.json", "open_clip_config.json", "open_clip has no form for M-CLIP's text towers"),
-        ("clip", "open_clip_config.json", "text", "no text/ and image/ for sentence-transformers and transformers"),
+        ("mclip", "text/modules.json", "open_clip_config.json", "open_clip cannot express M-CLIP's text towers"),
+        ("clip", "open_clip_config.json", "text", "text/ and image/ are not written: sentence-transformers"),
     ],
 )
 def test_a_form_that_cannot_express_a_tower_is_left_out_and_it_is_said(
@@ -355,7 +355,7 @@ def test_an_adapter_that_cannot_be_merged_is_not_for_the_hub(
     tiny: Path, shards: Callable[..., Path], tmp_path: Path
 ) -> None:
     run = trained(tiny, shards, tmp_path, peft="soft-prompt")
-    with pytest.raises(CapivaraError, match="what --peft soft-prompt adds cannot become part"):
+    with pytest.raises(CapivaraError, match="the parameters of --peft soft-prompt cannot be merged"):
         push(run, tmp_path / "x")
     assert not (tmp_path / "x").exists()
 
