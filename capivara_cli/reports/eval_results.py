@@ -1,4 +1,4 @@
-"""Reads and writes the ``eval.json`` of a run folder, and stores examples of what its model finds."""
+"""Reads and writes the ``eval.json`` of a run folder, and stores examples of retrieved images."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ FILE = "eval.json"
 
 
 def read(folder: Path) -> EvalResults:
-    """The results in a run folder, none where it has no ``eval.json``. ``CapivaraError`` for a damaged file."""
+    """The results of a run folder, none if it has no ``eval.json``. Raises ``CapivaraError`` for a damaged file."""
     path = folder / FILE
     if not path.is_file():
         return EvalResults()
@@ -34,9 +34,9 @@ def read(folder: Path) -> EvalResults:
 
 
 def merge(folder: Path, results: EvalResults) -> None:
-    """Write results into a run's ``eval.json``, all or nothing.
+    """Add results to a run's ``eval.json``, all or nothing.
 
-    They replace the rows that measure the same (model, set, split, language, mode, prompt); other rows stay.
+    They replace rows with the same model, set, split, language, mode and prompt; other rows stay.
     """
     measured = {row.identity for row in results.rows}
     merged = read(folder).where(lambda row: row.identity not in measured) + results
@@ -44,16 +44,16 @@ def merge(folder: Path, results: EvalResults) -> None:
 
 
 class Rereadable(Protocol):
-    """A set whose samples can be read once more; None for a stream, which can be read once only."""
+    """A set whose samples can be read again; ``samples`` returns None for a stream, which can be read only once."""
 
     def samples(self) -> Iterable[Sample] | None: ...
 
 
 class ResultsWriter:
-    """Writes the results of one set into the run folders of its models: the rows, and examples with images.
+    """Writes the results on one set into the run folders of the models: the rows, and examples with images.
 
-    Examples are picked in the languages that the runs were trained for, and in English; each run's are compared with
-    the first model's.
+    Examples are in English and in the languages that the runs were trained for. Each shows what the run finds beside
+    what the first model finds.
     """
 
     def __init__(self, data: EvalData, contenders: Sequence[Contender]) -> None:
@@ -68,14 +68,14 @@ class ResultsWriter:
         if answers.lang not in self._langs:
             return
         data, captions = self._data, answers.captions
-        asked = QueryPool(data.name, data.split, answers.lang, captions.texts, captions.owners, data.gallery.keys)
+        pool = QueryPool(data.name, data.split, answers.lang, captions.texts, captions.owners, data.gallery.keys)
         for run, picked in self._examples.items():
             models = {name: answers.models[name] for name in (self._first, run) if name in answers.models}
             if run in models:
-                picked.append(examples.pick(asked, models))
+                picked.append(examples.pick(pool, models))
 
     def write(self, results: EvalResults, source: Rereadable) -> None:
-        """Write everything; ``source`` has the images of the examples."""
+        """Write rows and examples; ``source`` has the images of the examples."""
         for run in self._runs:
             folder = Path(run.folder)
             merge(folder, results)

@@ -1,4 +1,4 @@
-"""Sums of footprints as text, Markdown or CSV, beside Table 5 of the CAPIVARA paper (arXiv 2310.13683)."""
+"""Footprints as a table in text, Markdown or CSV, with Table 5 of the CAPIVARA paper (arXiv 2310.13683) below."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from capivara_cli.costs.ledger import CostSum, LedgerRecord
 from capivara_cli.reports import markdown
 
 CARD_WATTS = 260.0
-"""The power limit of the Quadro RTX 8000 that the paper trained on."""
+"""The power limit of the Quadro RTX 8000, on which the paper trained."""
 INTENSITY = 77.0
-"""g CO2e per kWh, the paper's constant for Brazil; codecarbon's table said 158.6 then."""
+"""g CO2e per kWh, the paper's constant for Brazil; codecarbon's table had 158.6 at the time."""
 
 
 @dataclass(frozen=True)
 class Published:
-    """A row of the table; ``kwh`` is what the paper prints as kW."""
+    """A row of Table 5; ``kwh`` is the value that the paper prints as kW."""
 
     what: str
     kwh: float
@@ -39,31 +39,30 @@ class Published:
 
     @property
     def power(self) -> Power:
-        """The mean power, as if the card had drawn all of it: the paper does not give its share."""
+        """The mean power, all of it attributed to the card: the paper does not give the card's share."""
         return Power.measured("card", self.watts, CARD_WATTS)
 
 
 TABLE_5 = (
     Published("CAPIVARA", 6.49, 31, "printed as kW"),
-    Published("CAPIVARA + LoRA", 5.67, 16, "printed as kW; other parts than the card must be in it"),
+    Published("CAPIVARA + LoRA", 5.67, 16, "printed as kW; more than the card's power: other parts must be included"),
     Published("CAPIVARA + Opt, the table", 0.22, 2, "printed as kW; the text says 1.8"),
-    Published("CAPIVARA + Opt, the text", 1.8, 2, "the table says 0.22; three cards' power: impossible"),
+    Published("CAPIVARA + Opt, the text", 1.8, 2, "the table says 0.22; the power of three cards: impossible"),
 )
 REMARKS = (
     "the paper prints kW where it means kWh, and counts training only: writing its captions took about 630 times the "
     "operations of the Opt training",
-    f"its CO2e is at {INTENSITY:g} g/kWh, where codecarbon's table had 158.6 for Brazil; for one run it prints 17 g in "
-    "the table and 0.1 kg in the text; the others are computed here",
-    f"(!): more than its card can draw, {CARD_WATTS:g} W",
+    f"its CO2e assumes {INTENSITY:g} g/kWh, but codecarbon's table had 158.6 for Brazil; for one run it prints 17 g in "
+    "the table and 0.1 kg in the text; the other values are computed here",
+    f"(!): more power than its card can draw, {CARD_WATTS:g} W",
 )
 
 GRAMS_PER_KM = 400 / 1.609344
-"""CO2 of a car: 400 g per mile, the mean of cars in use in the USA (EPA-420-F-23-014, June 2023)."""
+"""CO2 of a car: 400 g per mile, the mean of the cars in use in the USA (EPA-420-F-23-014, June 2023)."""
 KWH_PER_PHONE = 0.019
 """Energy to charge a phone once (EPA, Greenhouse Gas Equivalencies Calculator, 2024)."""
 
-_LEAST = 1e-5  # kWh: half a thousandth of a phone
-
+_LEAST = 1e-5  # kWh; less is not compared: it is half a thousandth of a phone's charge
 
 _COLUMNS = (
     "stage", "runs", "samples", "seconds", "cpu_seconds", "kwh_cpu", "kwh_gpu", "kwh_ram", "kwh", "co2e_g",
@@ -73,12 +72,12 @@ _HEADER = (
     "stage", "runs", "samples", "time", "CPU time", "Wh CPU", "GPU", "memory", "Wh", "g CO2e", "Wh/1,000 images",
     "FLOP", "power was",
 )  # fmt: skip
-_BESIDE = "Beside it the paper's Table 5, training alone"
+_BESIDE = "For comparison, Table 5 of the paper (training only)"
 _HEADER_BESIDE = ("training", "kWh", "hours", "mean W", "g CO2e", "remark")
 
 
 def page(rows: Sequence[CostSum], records: Sequence[LedgerRecord], form: str) -> str:
-    """The page. ``rows``: one per stage, then the total. ``form``: "text", "md", or "csv", which has rows only."""
+    """The whole page. ``rows``: one per stage, then the total. ``form``: "text", "md", or "csv" (without notes)."""
     if form == "csv":
         return _csv(rows)
     total, train = rows[-1], [row for row in rows if row["stage"] == "train"]
@@ -105,7 +104,7 @@ def _beside(train: Sequence[CostSum]) -> list[list[str]]:
 
 
 def places(records: Sequence[LedgerRecord]) -> list[str]:
-    """Each carbon intensity in use, with its place and source."""
+    """A line for each carbon intensity in the records, with its place and source."""
     found = dict.fromkeys(
         (each.get("intensity", 0.0), each.get("country") or "world", each.get("intensity_source", ""))
         for each in records
@@ -117,7 +116,7 @@ def places(records: Sequence[LedgerRecord]) -> list[str]:
 
 
 def doubts(records: Sequence[LedgerRecord]) -> list[str]:
-    """What limits these figures: how power was modelled, implausible powers, unknown parts of a pipe."""
+    """The limits of these figures: how power was modelled, implausible powers, unknown parts of a pipe."""
     models = dict.fromkeys(
         f"{part} {how}" for each in records for part, how in (each.get("power") or {}).items() if how
     )
@@ -129,10 +128,10 @@ def doubts(records: Sequence[LedgerRecord]) -> list[str]:
             found.append(f"NOT PLAUSIBLE: {each['stage']}: {watts}: no such device draws that")
         if each.get("unfinished"):
             found.append(
-                f"{each['stage']} was stopped or killed: what it took until then, or a minute before, is in it"
+                f"{each['stage']} was stopped or killed: its cost is counted until then, or until a minute before"
             )
         if each.get("unknown_before"):
-            found.append(f"{each['stage']} read a pipe whose writer left no record: what came before it is not counted")
+            found.append(f"{each['stage']} read a pipe whose writer left no record: the cost before it is not counted")
     return list(dict.fromkeys(found))
 
 
@@ -182,7 +181,7 @@ def _markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def equivalents(kwh: float, co2e_g: float) -> str:
-    """One line that compares the energy and CO2e to phones and cars; "" for very small amounts."""
+    """A line that compares the energy with charging phones and the CO2e with driving; "" for very small amounts."""
     if kwh < _LEAST:
         return ""
     metres = co2e_g / GRAMS_PER_KM * 1000

@@ -1,4 +1,4 @@
-"""Markdown for GitHub and the Hugging Face hub, made of text that may hold markup."""
+"""Markdown for GitHub and the Hugging Face hub, from texts that may contain markup themselves."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ _SPECIAL = re.compile(r"([\\`*_\[\]<>|&~$#])")
 
 
 def flat(text: object) -> str:
-    """The text in one line, without control characters."""
+    """Return the text in one line, without control characters."""
     return printable(" ".join(str(text).split()))
 
 
 def escaped(text: object) -> str:
-    """The text escaped, so that it is shown as it is, in one line: no link, no HTML, no markup.
+    """Return the text in one line, escaped: it is shown as it is, without links, HTML or markup.
 
     >>> escaped("a_b | <c>")
     'a\\\\_b \\\\| \\\\<c\\\\>'
@@ -25,7 +25,7 @@ def escaped(text: object) -> str:
 
 
 def code(text: object) -> str:
-    """A code span; the text may hold backticks."""
+    """Return the text as a code span; the text may contain backticks."""
     content = flat(text)
     fence = "`" * (max(map(len, re.findall("`+", content)), default=0) + 1)
     pad = " " if content.startswith("`") or content.endswith("`") else ""
@@ -33,6 +33,6 @@ def code(text: object) -> str:
 
 
 def table(header: Sequence[str], right: Sequence[bool], rows: Sequence[Sequence[str]]) -> str:
-    """A GitHub table of cells that are Markdown already; ``right`` says which columns are aligned right."""
+    """Return a GitHub table. Cells are Markdown already; ``right`` marks the columns that are aligned right."""
     rule = ["---:" if numeric else "---" for numeric in right]
     return "\n".join(f"| {' | '.join(row)} |" for row in [header, rule, *rows])

@@ -91,10 +91,10 @@ def test_the_table_says_what_it_rests_on(runs: Path) -> None:
 def test_the_papers_figures_stand_beside_it_with_their_errors(runs: Path) -> None:
     lines = [" ".join(line.split()) for line in capivara("footprint", "runs/a", cwd=runs).splitlines()]
     assert "paper: CAPIVARA + Opt, the table 0.22 2 110 17 printed as kW; the text says 1.8" in lines
-    opt = "1.8 2 900 (!) 139 the table says 0.22; three cards' power: impossible"
+    opt = "1.8 2 900 (!) 139 the table says 0.22; the power of three cards: impossible"
     assert f"paper: CAPIVARA + Opt, the text {opt}" in lines
     assert "yours 0.5 2 250 49 GPU measured, CPU modelled" in lines
-    assert lines[-1] == "(!): more than its card can draw, 260 W"
+    assert lines[-1] == "(!): more power than its card can draw, 260 W"
     impossible = [each.what for each in pages.TABLE_5 if not each.power.plausible]
     assert impossible == ["CAPIVARA + LoRA", "CAPIVARA + Opt, the text"]
 

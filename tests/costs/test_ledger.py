@@ -144,7 +144,7 @@ def test_a_pipe_from_something_else_is_marked(shards: Callable[..., Path], tmp_p
     (record,) = ledger.read(tmp_path / "end")
     assert record["unknown_before"] is True
     told = shell(f"{CAPIVARA} footprint end", tmp_path).stdout
-    assert "dedupe read a pipe whose writer left no record: what came before it is not counted\n" in told
+    assert "dedupe read a pipe whose writer left no record: the cost before it is not counted\n" in told
 
 
 def test_the_commands_of_a_pipe_add_up_to_the_whole(shards: Callable[..., Path], tmp_path: Path) -> None:

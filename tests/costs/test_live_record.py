@@ -66,7 +66,7 @@ def test_what_a_training_took_before_it_was_killed_is_counted(translated: Path) 
     (before,) = [each for each in ledger.read(run) if each["stage"] == "train"]
     assert before["unfinished"] is True and before["cpu_seconds"] > 0.5
     told = capivara("footprint", "runs/pt", cwd=translated)
-    assert "train was stopped or killed: what it took until then, or a minute before, is in it\n" in told
+    assert "train was stopped or killed: its cost is counted until then, or until a minute before\n" in told
     capivara(*TRAIN, "--steps", "2", cwd=translated)
     records = ledger.read(run)
     assert [(each["stage"], "unfinished" in each) for each in records] == [

@@ -40,7 +40,7 @@ BOUNDS = [
     _use("a seed below zero", "split shards --seed -1", "--seed -1: must be at least 0"),
     _use("ranks that are none", "eval shards --k x --model toy", "--k: 'x' is not a whole number above 0", shards),
     _use("a size that is none", "train shards --lang pt --model toy --memory lots", "--memory lots: not a size", shards),
-    _use("a table of a kind that is not written", "eval shards --model toy --table x.doc", "--table x.doc: written are",
+    _use("a table of a kind that is not written", "eval shards --model toy --table x.doc", "--table x.doc: the extension must be",
          shards),
     _use("a prompt without a place for the caption", "eval shards --model toy --prompt dog", "one {} says where", shards),
     _use("a share that is none", "split shards --share 3/2 --out out", "--share 3/2: must be I/N", shards),

@@ -1,1 +1,1 @@
-"""Tables of results: for the terminal, and as Markdown, LaTeX and CSV files."""
+"""Tables of results, for the terminal and as Markdown, LaTeX and CSV files."""

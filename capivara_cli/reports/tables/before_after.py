@@ -1,4 +1,4 @@
-"""The results of ``adapt``: each language before and after adapting, averaged over the seeds."""
+"""The results of ``adapt``: each language before and after training, averaged over the seeds."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from capivara_cli.reports.tables.table import Group, Table, cells, columns
 
 @dataclass(frozen=True)
 class Change:
-    """Mean recall in one language of a set, in percent: of the first model, and the mean over the other models.
+    """Mean recall on one language of a set, in percent: of the first model, and averaged over the other models.
 
-    The others are runs that differ in their seed; ``std`` is the sample standard deviation, None for one run.
+    The others are runs that differ in their seed. ``std``: the sample standard deviation, None for one run.
     """
 
     set: str
@@ -28,7 +28,10 @@ class Change:
 
 @dataclass(frozen=True)
 class SpreadChange:
-    """The disparity of mean recall over the languages of a set, (before, after) in points; after: mean over runs."""
+    """The disparity of mean recall between the languages of a set, as (before, after) in points.
+
+    "After" is the mean over the runs.
+    """
 
     set: str
     range: tuple[float, float]
@@ -36,7 +39,7 @@ class SpreadChange:
 
 
 def changes(results: EvalResults) -> list[Change]:
-    """One for each set and language that was measured for several models."""
+    """The change for each set and language that was measured for several models."""
     found = []
     for name, lang in dict.fromkeys((row.set, row.lang) for row in results.retrieval):
         before, *after = [row.mean_recall for row in results.retrieval if (row.set, row.lang) == (name, lang)]
@@ -48,7 +51,7 @@ def changes(results: EvalResults) -> list[Change]:
 
 
 def spread_changes(results: EvalResults) -> list[SpreadChange]:
-    """One for each set whose disparity was measured for several models."""
+    """The change for each set whose disparity was measured for several models."""
     rows = [row for row in results.disparity if row.metric == MEAN_RECALL]
     found = []
     for name in dict.fromkeys(row.set for row in rows):
@@ -60,7 +63,7 @@ def spread_changes(results: EvalResults) -> list[SpreadChange]:
 
 
 def text(results: EvalResults, target: str) -> str:
-    """The table of ``changes`` and a line for each of ``spread_changes``; an arrow marks the language ``target``."""
+    """The table of ``changes``, where an arrow marks the language ``target``, and a line per ``spread_changes``."""
     lines = [
         f"disparity between languages on {each.set}: range {each.range[0]:.1f} → {each.range[1]:.1f}, "
         f"std {each.std[0]:.1f} → {each.std[1]:.1f} points"

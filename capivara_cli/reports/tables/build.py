@@ -1,4 +1,4 @@
-"""The tables of an evaluation for files: one for each set and task, with a row for each model in each language."""
+"""Tables of an evaluation for files: one per set and task, with a row for each model in each language."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from capivara_cli.reports.tables.table import (
 _Row = TypeVar("_Row")
 _Scored = TypeVar("_Scored", bound=ScoredRow)
 _TEXTS = ("model", "worst")
-"""The columns that hold no numbers."""
+"""The columns without numbers."""
 
 
 def tables(results: EvalResults) -> list[Table]:
@@ -59,7 +59,7 @@ def _retrieval(rows: list[RetrievalRow]) -> Table:
     compared = first_model(rows)
     name = of_metric(MEAN_RECALL).name
     sizes = f"{_images(rows)}, {_count((row.n_captions for row in rows), 'captions')}"
-    prompt = f", each caption as in “{first.prompt}”" if first.prompt else ""
+    prompt = f", each caption in the prompt “{first.prompt}”" if first.prompt else ""
     caption = f"Retrieval on {place(first)}, {sizes}{prompt}: recall in percent, T→I from text to image, I→T from "
     caption += f"image to text. {_explained(name, compared)}"
 
@@ -138,9 +138,9 @@ def _language(row: ScoredRow) -> str:
 
 
 def _best(group: Sequence[ScoredRow]) -> ScoredRow | None:
-    """The row with the highest score, where it is significantly better, else None.
+    """The row with the highest score, if it is significantly better; otherwise None.
 
-    Better than the first model; or, where the first model is the best, than every other.
+    It has to be better than the first model. If it is the first model, it has to be better than every other.
     """
     best = max(group, key=lambda row: row.score)
     others = [row for row in group if row is not best]
@@ -181,7 +181,7 @@ def _translators(row: RetrievalRow) -> Iterable[str]:
 
 
 def _marks(rows: Sequence[ScoredRow], what: str, by: str) -> list[str]:
-    """What (MT) and † mean, where they occur."""
+    """Notes that explain (MT) and †, for tables in which they occur."""
     notes = []
     if any(row.machine_translated for row in rows):
         notes.append(f"(MT): {what} machine-translated" + (f" ({by})" if by else ""))
@@ -192,7 +192,7 @@ def _marks(rows: Sequence[ScoredRow], what: str, by: str) -> list[str]:
 
 def _uncaptioned(rows: Sequence[RetrievalRow]) -> list[str]:
     counts = dict.fromkeys((row.lang, row.n_uncaptioned) for row in rows if row.n_uncaptioned)
-    return [f"{lang}: {count:,} images have no caption, a miss each in I→T" for lang, count in counts]
+    return [f"{lang}: {count:,} images have no caption; each is a miss in I→T" for lang, count in counts]
 
 
 def _variants(rows: Sequence[RetrievalRow]) -> list[str]:

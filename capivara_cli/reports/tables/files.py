@@ -1,4 +1,4 @@
-"""Results as files for papers: every number as CSV, tables as LaTeX (booktabs) or Markdown, by the file's extension."""
+"""Results as files: all numbers as CSV, tables as LaTeX (booktabs) or Markdown, by the extension of the file."""
 
 from __future__ import annotations
 
@@ -33,9 +33,12 @@ _CLASSIFIED = ("top1", "top5", "mean_per_class", "map_11_point", "average_precis
 
 
 def check(path: Path) -> None:
-    """Raise ``UsageError`` for a file whose extension names no format."""
+    """Raise ``UsageError`` for a file whose extension is not one of a known format."""
     if path.suffix.lower() not in _FORMATS:
-        raise UsageError(f"--table {path}: written are {', '.join(_FORMATS)}", f"such as {path.stem or 'results'}.csv")
+        raise UsageError(
+            f"--table {path}: the extension must be one of {', '.join(_FORMATS)}",
+            f"such as {path.stem or 'results'}.csv",
+        )
 
 
 def write(path: Path, results: EvalResults) -> None:
@@ -46,7 +49,7 @@ def write(path: Path, results: EvalResults) -> None:
 
 # --- CSV ---
 def _csv(results: EvalResults) -> str:
-    """One line per number, with every digit that was computed."""
+    """One line per number, with all computed digits."""
     out = io.StringIO()
     writer = csv.DictWriter(out, [*_NUMBER, *_VERSUS, *_ABOUT, *_ORIGIN], lineterminator="\n")
     writer.writeheader()
@@ -60,7 +63,7 @@ def _csv(results: EvalResults) -> str:
 
 
 def _lines(task: str, row: AnyRow, numbers: Iterable[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
-    """The lines of a row: its ``numbers``, each with all that is said of the row; columns it lacks stay empty."""
+    """The lines of a row: each of its ``numbers`` with the description of the row; missing columns stay empty."""
     about = {key: getattr(row, key, None) for key in ("set", "split", "lang", "model", "mode", *_ABOUT)}
     provenance = getattr(row, "provenance", None)
     origin = {key: getattr(provenance, key, None) for key in _ORIGIN}
@@ -99,7 +102,7 @@ def _disparity_lines(row: DisparityRow) -> Iterator[dict[str, Any]]:
 
 
 def _certainty(row: RetrievalRow | ClassificationRow) -> dict[str, Any]:
-    """The interval of a score, and its difference to the first model."""
+    """The interval of a score, and its difference from the first model."""
     low, high = row.interval or (None, None)
     found: dict[str, Any] = {"low": low, "high": high}
     if versus := row.versus:
@@ -111,7 +114,7 @@ def _certainty(row: RetrievalRow | ClassificationRow) -> dict[str, Any]:
 
 # --- Markdown ---
 def as_markdown(results: EvalResults, level: int = 2) -> str:
-    """The tables with their titles, captions and notes; ``level`` is that of the titles' headings."""
+    """The tables with titles, captions and notes; ``level``: the level of the headings."""
     return "\n".join(_markdown_table(each, level) for each in tables(results))
 
 
@@ -171,7 +174,7 @@ _LATEX = {
 
 
 def latex(text: str) -> str:
-    """Text that LaTeX shows as it is, in one line."""
+    """The text in one line, escaped for LaTeX."""
     return "".join(_LATEX.get(char, char) for char in markdown.flat(text))
 
 

@@ -1,4 +1,4 @@
-"""A table of results, which the writers print, save as Markdown or LaTeX, or show as HTML; and what its cells say."""
+"""A table of results, independent of its output format, and the texts of its cells."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from itertools import groupby
 from capivara_cli.evaluation.results import AnyRow, Interval, ScoredRow, Versus
 
 NONE = "—"
-"""What a cell shows where there is no value."""
+"""The text of a cell without a value."""
 LEVEL, HIGHER_LEVEL = 0.05, 0.01
-"""Differences with a smaller p-value get one or two stars."""
+"""A difference with a smaller p-value gets one star, or two."""
 
 
 @dataclass(frozen=True)
 class Column:
-    """A column's heading, and whether it holds numbers, which are aligned right.
+    """A column: its heading, and whether it contains numbers, which are aligned right.
 
-    ``over`` is a heading that neighbouring columns share; only HTML shows it.
+    ``over``: a heading that neighbouring columns share; only HTML shows it.
     """
 
     name: str
@@ -28,10 +28,10 @@ class Column:
 
 @dataclass(frozen=True)
 class Cell:
-    """The text of a cell; ``strong``: it stands out.
+    """The text of a cell; ``strong``: in bold.
 
-    The rest is for HTML only: ``tone`` is a colour (up, down, same), ``notes`` are smaller texts after the text, and
-    ``title`` appears under the mouse.
+    The rest is for HTML only. ``tone``: a colour (up, down, same); ``notes``: smaller texts after the text; ``title``:
+    shown when the mouse is over the cell.
     """
 
     text: str
@@ -43,9 +43,9 @@ class Cell:
 
 @dataclass(frozen=True)
 class Group:
-    """Rows that belong together, under a heading ("" for none); a row has a cell for each column.
+    """Rows under a common heading ("" for none); a row has a cell for each column.
 
-    ``roles`` are the HTML classes of the rows; empty, or one for each row.
+    ``roles``: the HTML classes of the rows; empty, or one for each row.
     """
 
     heading: str
@@ -76,7 +76,7 @@ def cells(values: Iterable[str | Cell]) -> tuple[Cell, ...]:
 
 
 def columns(names: Iterable[str], texts: Sequence[str] = ()) -> tuple[Column, ...]:
-    """Columns of numbers, but for those whose names are among ``texts``."""
+    """Columns with these headings; those among ``texts`` contain texts, the others numbers."""
     return tuple(Column(name, name not in texts) for name in names)
 
 
@@ -91,25 +91,25 @@ def interval(bounds: Interval | None) -> str:
 
 
 def difference(versus: Versus | None, none: str = NONE) -> str:
-    """``+1.2**``: points more than the first model, and stars."""
+    """``+1.2**``: the difference from the first model in points, with its stars."""
     return none if versus is None else f"{versus.difference:+.1f}{stars(versus.probability)}"
 
 
 def stars(p: float | None) -> str:
-    """One for p < 0.05, two for p < 0.01, none for a larger or unknown p."""
+    """One star for p < 0.05, two for p < 0.01, none for a larger or unknown p."""
     return "" if p is None else "*" * ((p < LEVEL) + (p < HIGHER_LEVEL))
 
 
 def place(row: AnyRow) -> str:
-    """The set, with its split."""
+    """The name of the set, with its split."""
     return f"{row.set} ({row.split})" if row.split else row.set
 
 
 def first_model(rows: Iterable[ScoredRow]) -> str:
-    """The model that the others are compared with, "" where none is."""
+    """The model that the others are compared with; "" if there is no comparison."""
     return next((row.versus.model for row in rows if row.versus), "")
 
 
 def queries_translated_by(rows: Iterable[ScoredRow]) -> str:
-    """Who translated the queries of these rows, "" where none were."""
+    """The translators of the queries of these rows; "" if the queries were not translated."""
     return ", ".join(dict.fromkeys(row.queries_by for row in rows if row.queries_by))

@@ -1,4 +1,4 @@
-"""The tables of an evaluation for the terminal: one for each task, over all sets."""
+"""Tables of an evaluation for the terminal: one per task, with all sets."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ _Scored = TypeVar("_Scored", bound=ScoredRow)
 
 
 def text(table: Table) -> str:
-    """A table as lines of text: title, columns as wide as they have to be, notes."""
+    """A table as lines of text: title, aligned columns, notes."""
     body = [[cell.text for cell in row] for group in table.groups for row in group.rows]
     return "\n".join([table.title, console.table(body, [each.name for each in table.columns]), *table.notes])
 
 
 def tables(results: EvalResults) -> str:
-    """One table for each task over all sets; with several models, each one's difference to the first."""
+    """One table per task with all sets; for several models, with the difference of each from the first."""
     found = []
     if results.retrieval:
         found.append(_retrieval(results.retrieval))
@@ -102,7 +102,7 @@ def _scored(
     shown: Callable[[_Scored], list[str]],
     notes: Sequence[str],
 ) -> Table:
-    """Rows ordered by set, language and model, with the interval of their score, and the difference to the first."""
+    """A table with a row per set, language and model, with the interval of its score and its difference."""
     sets = list(dict.fromkeys(row.set for row in rows))
     several, compared = len(sets) > 1, any(row.versus for row in rows)
     body: list[tuple[Cell, ...]] = []
@@ -120,7 +120,7 @@ def _few(names: Sequence[str], most: int = 12) -> str:
 
 
 def _averages(rows: Sequence[ClassificationRow]) -> list[str]:
-    """The mean score over several sets, with which the papers' tables end."""
+    """The mean score over several sets, as at the end of tables in papers."""
     lines = []
     for mode, lang, model in dict.fromkeys((row.mode, row.lang, row.model) for row in rows):
         own = [row.score for row in rows if (row.mode, row.lang, row.model) == (mode, lang, model)]
@@ -137,7 +137,7 @@ def _footnotes(rows: Sequence[RetrievalRow]) -> list[str]:
     lines += _translated_queries(rows)
     for row in rows:
         if row.n_uncaptioned and row.model == rows[0].model:
-            lines.append(f"{row.lang}: {row.n_uncaptioned} images have no caption: a miss each in I→T")
+            lines.append(f"{row.lang}: {row.n_uncaptioned} images have no caption; each is a miss in I→T")
     for row in rows:
         for name, other in row.variants.items():
             lines.append(f"{row.set} {row.lang} {row.model}, {name}: mean recall {other.mean_recall:.2f} "

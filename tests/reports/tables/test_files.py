@@ -168,7 +168,7 @@ def test_names_of_strangers_stay_text(tmp_path: Path) -> None:
 def test_another_extension_is_refused_and_a_failure_leaves_the_file_as_it_was(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with pytest.raises(UsageError, match=r"--table .*t.xlsx: written are .csv, .tex, .md") as raised:
+    with pytest.raises(UsageError, match=r"--table .*t.xlsx: the extension must be one of .csv, .tex, .md") as raised:
         files.write(tmp_path / "t.xlsx", results())
     assert raised.value.hint == "such as t.csv"
     (tmp_path / "t.md").write_text("before")
