@@ -1,4 +1,4 @@
-"""Everything that people read: lines and progress on standard error. Standard output is for data only."""
+"""Print messages and progress to standard error. Standard output is for data only."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _BARS = "▁▂▃▄▅▆▇█"
 
 
 class Streams:
-    """The standard streams of this process: ``quiet`` says errors only; ``data`` is where standard output was moved."""
+    """The standard streams of this process. ``quiet`` prints errors only. ``data`` is the moved standard output."""
 
     def __init__(self) -> None:
         self.quiet = False
@@ -27,8 +27,8 @@ class Streams:
 
 
 STREAMS = Streams()
-"""The only one. Descriptors 1 and 2 belong to the whole process and are moved for all of it, and a warning deep in a
-library's callback must reach the same standard error, so no part of the program can have its own."""
+"""The only instance. Descriptors 1 and 2 belong to the whole process, and a warning in a callback of a library must
+reach the same standard error, so no part of the program can have its own."""
 
 
 def be_quiet(quiet: bool) -> None:
@@ -38,7 +38,7 @@ def be_quiet(quiet: bool) -> None:
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Print errors only inside: for the parts of a command that reports them all at its end."""
+    """Print errors only, inside the ``with`` block: for the parts of a command that has its own summary."""
     before = STREAMS.quiet
     be_quiet(True)
     try:
@@ -48,7 +48,7 @@ def quiet() -> Iterator[None]:
 
 
 def claim_stdout() -> int:
-    """Keep standard output for data; returns its new descriptor. What libraries print goes to standard error."""
+    """Reserve standard output for data and return its new descriptor. Prints of libraries go to standard error."""
     if STREAMS.data is None:
         sys.stdout.flush()
         STREAMS.data = os.dup(1)
@@ -56,8 +56,8 @@ def claim_stdout() -> int:
     return STREAMS.data
 
 
-def page(text: str) -> None:
-    """Write text that is itself the result (``show``, ``list``, ``--json``) to the real standard output."""
+def print_result(text: str) -> None:
+    """Write the result of a command such as ``show``, ``list`` or ``--json`` to the real standard output."""
     if STREAMS.data is None:
         sys.stdout.write(text)
         return
@@ -66,18 +66,18 @@ def page(text: str) -> None:
 
 
 def is_terminal() -> bool:
-    """Whether ``page`` writes to a terminal."""
+    """Whether ``print_result`` writes to a terminal."""
     return sys.stdout.isatty() if STREAMS.data is None else os.isatty(STREAMS.data)
 
 
 def say(text: str) -> None:
-    """Print one line for people."""
+    """Print one line, unless ``--quiet``."""
     if not STREAMS.quiet:
         _write(printable(text) + "\n")
 
 
 def warn(text: str) -> None:
-    """Print a warning: something that needs attention but stops nothing."""
+    """Print a warning, unless ``--quiet``. The command continues."""
     say(f"warning: {text}")
 
 
@@ -95,7 +95,7 @@ def _write(text: str) -> None:
 
 
 def printable(text: str) -> str:
-    """Make text of unknown origin safe for a terminal: control and bidi characters become escapes."""
+    """Make untrusted text safe for a terminal: control and bidirectional characters become escapes."""
     return "".join(
         char if char.isprintable() or char in "\n\t\u200c\u200d" else char.encode("unicode_escape").decode()
         for char in text
@@ -103,7 +103,7 @@ def printable(text: str) -> str:
 
 
 def track(items: Iterable[Item], what: str, total: int | None = None) -> Iterator[Item]:
-    """Yield the items and show count, rate and time left: in a live line on a terminal, else in a line every 10 s."""
+    """Yield the items and show count, rate and time left: in a live line on a terminal, else a line every 10 s."""
     bar = Progress(what, total)
     try:
         for item in items:
@@ -114,7 +114,7 @@ def track(items: Iterable[Item], what: str, total: int | None = None) -> Iterato
 
 
 class Progress:
-    """Progress of a count. ``advance`` may be called often; it draws ten times a second at most."""
+    """Shows the progress of a count. ``advance`` may be called often: it prints at most ten times per second."""
 
     def __init__(self, what: str, total: int | None = None) -> None:
         self.what = what
@@ -122,7 +122,7 @@ class Progress:
         self.done = 0
         self.suffix = ""
         self._started = time.monotonic()
-        # In a pipe several commands share the terminal: a live line each would overwrite the others'.
+        # Commands of a pipe share the terminal, and their live lines would overwrite each other.
         self._live = sys.stderr.isatty() and sys.stdin is not None and sys.stdin.isatty() and not STREAMS.quiet
         self._next = self._started + (_BAR_SECONDS if self._live else _PLAIN_SECONDS)
         self._drawn = False
@@ -186,7 +186,7 @@ def sparkline(heights: Iterable[float | None]) -> str:
 
 
 def table(rows: Iterable[Iterable[object]], header: Iterable[str]) -> str:
-    """An aligned table, safe for a terminal: numbers right, text left. Wide characters count as two columns."""
+    """An aligned table, safe for a terminal: numbers to the right, text to the left, wide characters as two columns."""
     cells = [[printable(str(cell)).replace("\n", " ") for cell in row] for row in (header, *rows)]
     widths = [max(_width(row[column]) for row in cells) for column in range(len(cells[0]))]
     right = [all(_numeric(row[column]) for row in cells[1:]) for column in range(len(cells[0]))]

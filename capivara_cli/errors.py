@@ -23,7 +23,7 @@ class UsageError(CapivaraError):
 
 
 class TruncatedInput(CapivaraError):
-    """A stream ended before its end marker: its writer failed or was killed."""
+    """A stream ended before its end marker, because its writer failed or was killed."""
 
 
 class BadSample(Exception):
@@ -35,7 +35,7 @@ class BadSample(Exception):
 
 
 def unknown(kind: str, name: str, known: Iterable[str], hint: str = "") -> CapivaraError:
-    """The error for an unknown name: it lists the known ones and guesses which was meant."""
+    """The error for an unknown name. It lists the known names and suggests a similar one."""
     import difflib
 
     names = sorted(known)

@@ -1,4 +1,4 @@
-"""Find commands and plugins by file name: one file, one command; one file, one plugin.
+"""Find commands and plugins by file name. Each file is one command or one plugin.
 
 ``load("captioners", "blip2:Salesforce/blip2-opt-2.7b", setup=setup)`` imports ``stages/captioners/blip2.py`` and calls
 its ``load(variant, *, setup)``. Other packages add plugins under the entry-point group ``capivara.captioners``.
@@ -11,9 +11,12 @@ from __future__ import annotations
 import importlib
 import os
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from capivara_cli.errors import CapivaraError, UsageError, unknown
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
 
 PACKAGE = os.path.dirname(__file__)  # noqa: PTH120  pathlib would take a tenth of the time of --help
 COMMANDS = ("stages", "commands")
@@ -36,7 +39,7 @@ def command_names() -> dict[str, str]:
 
 
 def load_command(name: str) -> Any:
-    """Import the file of a subcommand and return its ``Stage`` or ``Command``. Raises ``UsageError`` if none has it."""
+    """Import the file of a subcommand and return its ``Stage`` or ``Command``. Raises ``UsageError`` if unknown."""
     folder = command_names().get(name)
     if folder is None:
         error = unknown("command", name, command_names())
@@ -68,7 +71,7 @@ def docstring(folder: str, name: str) -> str:
 
 
 def names(kind: str) -> list[str]:
-    """The names of one kind of plugin: the files of its folder, and those that other packages registered."""
+    """The names of one kind of plugin: the files of its folder, and the plugins of other packages."""
     own = {name.replace("_", "-") for name in _files(KINDS[kind])}
     return sorted(own | _entry_points(kind).keys())
 
@@ -90,14 +93,14 @@ def module(kind: str, name: str) -> ModuleType:
 
 
 def check(kind: str, spec: str) -> None:
-    """Raise ``CapivaraError`` if ``name`` or ``name:variant`` names no plugin, before anything expensive happens."""
+    """Raise ``CapivaraError`` if ``name`` or ``name:variant`` is not a plugin. The plugin is not imported."""
     name = spec.partition(":")[0]
     if not _own(kind, name) and name not in _entry_points(kind):
         raise _unknown(kind, name)
 
 
 def load(kind: str, spec: str, **context: Any) -> Any:
-    """Load ``name`` or ``name:variant`` of a kind: ``module.load(variant, **context)``."""
+    """Load the plugin ``name`` or ``name:variant``: returns ``module.load(variant, **context)``."""
     name, _, variant = spec.partition(":")
     return module(kind, name).load(variant, **context)
 
@@ -119,7 +122,7 @@ def _path(folder: str, name: str) -> str:
     return os.path.join(PACKAGE, folder, f"{name}.py")  # noqa: PTH118
 
 
-def _entry_points(kind: str) -> dict[str, Any]:
+def _entry_points(kind: str) -> dict[str, EntryPoint]:
     from importlib.metadata import entry_points  # 20 ms: only where a name is looked up
 
     return {entry.name: entry for entry in entry_points(group=f"capivara.{kind}")}

@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 
 _IN_TEXT = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^\s'\"<>]+")
-_QUERY = re.compile(r"\?[\w.~%-]+=")  # in s3:// and the like a bare "?" stands for any character
+_QUERY = re.compile(r"\?[\w.~%-]+=")  # in s3:// and similar URLs, "?" alone is a wildcard
 _USER = re.compile(r"://[^/@\s]*@")
 _PARAMETER = re.compile(r"([?&]([\w.~%-]+)=)[^&\s'\"<>]+")
-# The name of a parameter that signs or opens a URL. "author", "design", "keyword" and "monkey" only look like one.
+# The names of secret parameters. "author", "design", "keyword" and "monkey" are not secret.
 _SECRET = re.compile(
     r"(?i)x-(amz|goog)-|.*(token|secret|passw|credential|(?<!de)sig|(?<!mon)key(?!words?(?![a-z]))|auth(?!ors?(?![a-z])))"
     r"|s[eprv]$|expires$"
@@ -21,9 +21,9 @@ def is_url(text: str) -> bool:
 
 
 def public_url(url: str) -> str:
-    """Return the URL without user, password, query and fragment; text that is no URL is returned unchanged.
+    """Return the URL without user, password, query and fragment. Text that is not a URL is returned unchanged.
 
-    A signed URL changes every day, its public part does not: an interrupted run can be resumed with a fresh signature.
+    The public part of a URL stays the same when its signature is renewed, so a run can be resumed with a new signature.
     """
     scheme, mark, rest = url.partition("://")
     if not mark:
@@ -38,7 +38,7 @@ def public_url(url: str) -> str:
 
 
 def stored_url(url: str) -> str:
-    """Return the URL without user, password and secret parameters; the other parameters name the file and stay.
+    """Return the URL without user, password and secret parameters. Other parameters stay, because they name the file.
 
     >>> stored_url("https://me:pw@host/photo?id=7&X-Amz-Signature=f00&token=x")
     'https://host/photo?id=7'
@@ -54,12 +54,12 @@ def base_name(url: str) -> str:
 
 
 def without_secrets(text: str) -> str:
-    """Shorten every URL in a message to its public part, and cut the value of every query parameter."""
+    """Shorten every URL in a message to its public part, and remove the value of every query parameter."""
     return _PARAMETER.sub(r"\1…", _IN_TEXT.sub(lambda found: public_url(found[0]), text))
 
 
 def redacted(text: str) -> str:
-    """Cut user and password from every URL in a text, and the value of every secret parameter; the rest stays.
+    """Remove user, password and the values of secret parameters from every URL in a text.
 
     >>> redacted("from https://me:pw@host/photo?id=7&api_key=x")
     'from https://host/photo?id=7&api_key=…'

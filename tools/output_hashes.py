@@ -1,9 +1,9 @@
-"""Hash the output of a fixed set of commands, to show that a change of the code changes no result.
+"""Hash the output of a fixed set of commands, to check that a change of the code changes no result.
 
 python -m tools.output_hashes FOLDER > hashes.json
 
-FOLDER is new and gets the outputs. Compare two files of hashes from one machine with ``diff``; the numbers of training
-depend on the processor, so files of two machines differ. ``PYTHONPATH=OTHER_CHECKOUT`` hashes another checkout.
+FOLDER must not exist; the outputs go there. Compare two hash files from one machine with ``diff``. Training depends on
+the processor, so the files of two machines differ. ``PYTHONPATH=OTHER_CHECKOUT`` hashes another checkout.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ _COSTS = {"footprint.json", "footprint.jsonl", "MODEL_CARD.md", "report.html"}
 
 
 def main() -> None:
-    """Run every command in FOLDER and print {path: sha256} of what lies there at the end."""
+    """Run every command in FOLDER and print {path: sha256} of all files in it at the end."""
     parser = argparse.ArgumentParser(
         prog="python -m tools.output_hashes", description=(__doc__ or "").partition("\n")[0]
     )
@@ -96,7 +96,7 @@ def main() -> None:
 
 
 def digest(path: Path, root: Path) -> str:
-    """The sha256 of a file, without what is measured or names ``root`` in it; "" for a file of costs."""
+    """The sha256 of a file, without its measured values and mentions of ``root``; "" for a file of costs."""
     if path.name in _COSTS:
         return ""
     content = path.read_bytes()

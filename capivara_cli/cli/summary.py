@@ -17,7 +17,7 @@ def write_summary(summary: Mapping[str, Any], file: str, as_json: bool) -> None:
     if file:
         replace_text(Path(file), text)
     if as_json:
-        console.page(text)
+        console.print_result(text)
 
 
 def summary_line(name: str, summary: Mapping[str, Any]) -> str:

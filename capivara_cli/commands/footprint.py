@@ -45,7 +45,7 @@ def footprint(inputs: list[str], options: Options, env: Env) -> dict[str, Any]:
         records = [ledger.priced(each, carbon_intensity.of(settings)) for each in records]
     stages, total = ledger.sums(records)
     if not env.json:
-        console.page(pages.page([*stages, total], records, options.format))
+        console.print_result(pages.page([*stages, total], records, options.format))
     return {"stages": stages, "total": total, "records": records}
 
 

@@ -47,7 +47,7 @@ def run(inputs: Sequence[str], options: Options, env: Env) -> dict[str, Any]:
             raise UsageError(error.message, "capivara list languages")
     listed = {kind: KINDS[kind]() for kind in inputs or KINDS}
     if not env.json:
-        console.page("".join(_printed(kind, rows, brief=not inputs) for kind, rows in listed.items()))
+        console.print_result("".join(_printed(kind, rows, brief=not inputs) for kind, rows in listed.items()))
     return {kind: [*rows] for kind, rows in listed.items()}
 
 

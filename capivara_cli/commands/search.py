@@ -211,7 +211,7 @@ def _show(
         if options.html:
             parts.append(results.page_part(answer, _command_line(answer, options)))
         elif not env.json:
-            console.page("".join(f"{line}\n" for line in results.lines(answer, draw)))
+            console.print_result("".join(f"{line}\n" for line in results.lines(answer, draw)))
     if options.html:
         replace_text(Path(options.html), html_page(parts))
         console.say(f"capivara search: {_count(len(shown), 'query', 'queries')} in {options.html}")

@@ -54,7 +54,7 @@ def show(inputs: list[str], options: Options, env: Env) -> dict[str, Any]:
         replace_text(Path(options.html), html_page([Part(_title(source.shards), steps, views)]))
         console.say(f"capivara show: {len(views)} samples in {options.html}")
     elif not env.json:
-        console.page("".join(f"{line}\n" for line in _lines(steps, views)))
+        console.print_result("".join(f"{line}\n" for line in _lines(steps, views)))
     if codes and not any(view.captions for view in views):
         _warn_of_no_captions(samples, options.lang)
     return {

@@ -54,7 +54,7 @@ def slurm(inputs: list[str], options: Options, env: Env) -> dict[str, Any]:
         console.warn(f"--array {options.array}: only {len(shards)} tasks, because there are {len(shards)} shards")
     text = script([inputs[0], *sources], "-".join(step.name for step in steps), tasks, options, env.settings)
     if not env.json:
-        console.page(text)
+        console.print_result(text)
     return {"script": text, "tasks": tasks, "shards": len(shards)}
 
 

@@ -35,7 +35,7 @@ def status(inputs: list[str], options: Options, env: Env) -> dict[str, Any]:
         raise UsageError("status: which folder?", "the one that --out named: capivara status shards-caption")
     found = [_status(Path(text)) for text in inputs]
     if not env.json:
-        console.page("\n".join(_page(each) for each in found))
+        console.print_result("\n".join(_page(each) for each in found))
     return {"folders": found}
 
 

@@ -1,4 +1,4 @@
-"""Signals held back for a few lines that must run to their end."""
+"""Delay signals during a few lines that must not be interrupted."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from collections.abc import Iterator
 
 @contextlib.contextmanager
 def signals_held_back() -> Iterator[None]:
-    """Let no handler of SIGINT or SIGTERM interrupt the block: one that raises does so at the end of the block.
+    """Delay the handlers of SIGINT and SIGTERM to the end of the block, in the main thread.
 
-    Handlers run in the main thread, so there is nothing to hold back in another one. A signal mask does not help: the
-    system delivers a masked signal to another thread, and Python still runs the handler in the main thread.
+    Other threads run no handlers. A signal mask would not help: the system delivers a masked signal to another thread,
+    and Python still runs the handler in the main thread.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -25,7 +25,7 @@ def signals_held_back() -> Iterator[None]:
 @contextlib.contextmanager
 def _held_back(number: int) -> Iterator[None]:
     handler = signal.getsignal(number)
-    if not callable(handler):  # ignored, or it ends the process at once: nothing can raise
+    if not callable(handler):  # the signal is ignored or ends the process: no handler can raise
         yield
         return
     arrived: list[int] = []

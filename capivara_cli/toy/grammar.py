@@ -1,7 +1,7 @@
-"""Sentences about scenes in English, Portuguese, Hindi and Xhosa, with their agreement.
+"""Sentences about scenes in English, Portuguese, Hindi and Xhosa, with grammatical agreement.
 
-A `Choice` fixes the frame and the synonyms; `render` then is a function of scene, language and choice, so the four
-languages of one choice are translations of each other. The words are tables in `lexicon`.
+A `Choice` fixes the sentence frame and the synonyms. `render` is a function of scene, language and choice, so the
+sentences of one choice are translations of each other. The words are tables in `lexicon`.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ __all__ = [
 ]
 
 NOISE = {"vague": 0.18, "truncated": 0.16, "other": 0.10, "clean": 0.56}
-"""The shares of alt-text that is vague, cut short, about another scene, or correct."""
+"""The shares of alt-text that is vague, truncated, about another scene, or correct."""
 
 _MIRROR = {"left": "right", "above": "below"}
 
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """The wording: an index into the frames, an index (0 or 1) for each pair of synonyms, the order of the groups."""
+    """The wording: the index of the frame, the index (0 or 1) in each pair of synonyms, and the order of the groups."""
 
     frame: int
     size: int
@@ -53,13 +53,13 @@ def choose(rng: random.Random, frames: tuple[int, ...] = tuple(range(len(lexicon
 
 def render(scene: Scene, lang: str, choice: Choice) -> str:
     """The sentence in `lang` that `choice` gives for `scene`."""
-    told = groups(scene)
+    ordered = groups(scene)
     relation = scene.relation
     if relation is not None and choice.mirrored:
-        told, relation = told[::-1], _MIRROR[relation]
+        ordered, relation = ordered[::-1], _MIRROR[relation]
     phrase = None if relation is None else lexicon.RELATIONS[lang][relation][choice.relation]
-    sentence = _SPEAKERS[lang](told, phrase, choice).replace("{at}", lexicon.PLACES[lang][scene.background])
-    return " ".join(sentence.split())  # a plain thing leaves an empty word
+    sentence = _RENDERERS[lang](ordered, phrase, choice).replace("{at}", lexicon.PLACES[lang][scene.background])
+    return " ".join(sentence.split())  # the pattern "plain" is an empty word
 
 
 def describe(scene: Scene, lang: str, rng: random.Random) -> str:
@@ -85,7 +85,7 @@ def noun_phrase(scene: Scene, lang: str, rng: random.Random) -> str:
 
 
 def brief(scene: Scene, lang: str, rng: random.Random) -> str:
-    """A zero-shot template filled with the class name of the first thing: true, but says little."""
+    """A zero-shot template with the class name of the first thing: true, but not very informative."""
     return rng.choice(TEMPLATES[lang]).format(CLASS_NAMES[lang][scene.things[0].shape])
 
 
@@ -104,12 +104,12 @@ def noisy(scene: Scene, rng: random.Random) -> tuple[str, str]:
 
 
 def alt_text(scene: Scene, rng: random.Random) -> str:
-    """English text as found beside images on the web: correct in a share of `NOISE["clean"]` only."""
+    """English text like that of images on the web: only a share of `NOISE["clean"]` is correct."""
     return noisy(scene, rng)[0]
 
 
 def _another(scene: Scene, rng: random.Random) -> Scene:
-    """A different scene of the same split, so that noise carries nothing from one split to the other."""
+    """A different scene of the same split, so that noise moves no scene from one split to the other."""
     while True:
         other = random_scene(rng)
         if other != scene and split_of(other) == split_of(scene):
@@ -117,9 +117,9 @@ def _another(scene: Scene, rng: random.Random) -> Scene:
 
 
 # --- English ------------------------------------------------------------------------------------------------------
-def _english(told: tuple[tuple[int, Thing], ...], phrase: str | None, choice: Choice) -> str:
-    parts = [_english_group(count, thing, choice) for count, thing in told]
-    frame = lexicon.FRAMES["en"][choice.frame].replace("{be}", "is" if told[0][0] == 1 else "are")
+def _english(ordered: tuple[tuple[int, Thing], ...], phrase: str | None, choice: Choice) -> str:
+    parts = [_english_group(count, thing, choice) for count, thing in ordered]
+    frame = lexicon.FRAMES["en"][choice.frame].replace("{be}", "is" if ordered[0][0] == 1 else "are")
     return frame.replace("{np}", f" {phrase} ".join(parts))
 
 
@@ -132,8 +132,8 @@ def _english_group(count: int, thing: Thing, choice: Choice) -> str:
 
 
 # --- Portuguese: everything agrees in gender and number ---------------------------------------------------------------
-def _portuguese(told: tuple[tuple[int, Thing], ...], phrase: str | None, choice: Choice) -> str:
-    parts = [_portuguese_group(count, thing, choice) for count, thing in told]
+def _portuguese(ordered: tuple[tuple[int, Thing], ...], phrase: str | None, choice: Choice) -> str:
+    parts = [_portuguese_group(count, thing, choice) for count, thing in ordered]
     return lexicon.FRAMES["pt"][choice.frame].replace("{np}", f" {phrase} ".join(parts))
 
 
@@ -147,12 +147,12 @@ def _portuguese_group(count: int, thing: Thing, choice: Choice) -> str:
     return f"{number} {forms[count > 1]} {color} {size} {pattern}"
 
 
-# --- Hindi: what a postposition follows is oblique; the verb agrees with the first group ------------------------------
+# --- Hindi: a noun before a postposition is oblique; the verb agrees with the first group -----------------------------
 _HINDI_OBLIQUE_FRAMES = (1, 2)  # का चित्र and वाला दृश्य follow the whole noun phrase
 
 
-def _hindi(told: tuple[tuple[int, Thing], ...], phrase: str | None, choice: Choice) -> str:
-    (count, thing), *rest = told
+def _hindi(ordered: tuple[tuple[int, Thing], ...], phrase: str | None, choice: Choice) -> str:
+    (count, thing), *rest = ordered
     words = [f"{_hindi_group(*other, choice, oblique=True)} {phrase}" for other in rest]
     words.append(_hindi_group(count, thing, choice, oblique=choice.frame in _HINDI_OBLIQUE_FRAMES))
     be = "है" if count == 1 else "हैं"
@@ -172,11 +172,14 @@ def _hindi_group(count: int, thing: Thing, choice: Choice, *, oblique: bool) -> 
 
 
 # --- Xhosa: every qualifier takes the concord of the noun's class -----------------------------------------------------
-_XHOSA_LINKS = {1: "w", 2: "n"}  # umzobo wa- + noun, a drawing of it; umboniso o-na- + noun, a scene that has it
+_XHOSA_LINKS = {
+    1: "w",
+    2: "n",
+}  # umzobo wa- + noun: a drawing of the noun; umboniso o-na- + noun: a scene that has the noun
 
 
-def _xhosa(told: tuple[tuple[int, Thing], ...], phrase: str | None, choice: Choice) -> str:
-    first, *rest = (_xhosa_group(count, thing, choice) for count, thing in told)
+def _xhosa(ordered: tuple[tuple[int, Thing], ...], phrase: str | None, choice: Choice) -> str:
+    first, *rest = (_xhosa_group(count, thing, choice) for count, thing in ordered)
     if choice.frame in _XHOSA_LINKS:
         first = _coalesced(_XHOSA_LINKS[choice.frame], first)
     words = " ".join([first, *(_linked(phrase, other) for other in rest)])
@@ -214,7 +217,7 @@ def _xhosa_group(count: int, thing: Thing, choice: Choice) -> str:
 
 
 def _adjective(noun_class: int, stem: str) -> str:
-    """Adjective concord + stem, with the sound change after the nasal of classes 9 and 10: en + khulu is enkulu."""
+    """Adjective concord + stem. After the nasal of classes 9 and 10 the sound changes: en + khulu is enkulu."""
     concord = lexicon.XH_ADJECTIVE[noun_class]
     if concord.endswith("n"):
         for sounds, changed in lexicon.XH_NASAL.items():
@@ -223,4 +226,4 @@ def _adjective(noun_class: int, stem: str) -> str:
     return concord + stem
 
 
-_SPEAKERS = {"en": _english, "pt": _portuguese, "hi": _hindi, "xh": _xhosa}
+_RENDERERS = {"en": _english, "pt": _portuguese, "hi": _hindi, "xh": _xhosa}

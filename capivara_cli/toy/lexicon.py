@@ -1,7 +1,7 @@
-"""Words of the toy world in four languages, as tables.
+"""The words of the toy world in four languages, as tables.
 
-Each choice of English word (`big` or `huge`) has exactly one counterpart per language, so that translation from
-English is a function and a very small model can learn it. `grammar` holds the rules that inflect these words.
+Each English word (`big` or `huge`) has exactly one counterpart per language, so translation from English is a function
+and a very small model can learn it. `grammar` has the rules that inflect these words.
 """
 
 from __future__ import annotations
@@ -120,7 +120,7 @@ XH_RELATIVE = {3: "o", 4: "e", 5: "eli", 6: "a", 7: "esi", 8: "ezi", 9: "e", 10:
 XH_ADJECTIVE = {3: "om", 4: "emi", 5: "eli", 6: "ama", 7: "esi", 8: "ezi", 9: "en", 10: "ezin"}
 XH_SIZES = {"small": ("ncinci", "ncinane"), "big": ("khulu", "khulu kakhulu")}
 XH_COUNTS = {2: "bini", 3: "thathu"}
-# The nasal of classes 9 and 10 changes what follows it: n + kh is nk, n + th is nt, n + b is mb, n + n is n.
+# The nasal of classes 9 and 10 changes the next sound: n + kh is nk, n + th is nt, n + b is mb, n + n is n.
 XH_NASAL = {"nkh": "nk", "nth": "nt", "nb": "mb", "nn": "n"}
 
 # --- places -----------------------------------------------------------------------------------------------------
@@ -158,7 +158,7 @@ RELATIONS = {
     },
 }
 
-# --- whole sentences, one column per frame; `{np}` is the things, `{at}` the place ----------------------------------
+# --- whole sentences, one column per frame; `{np}` is the noun phrase, `{at}` the place -----------------------------
 FRAMES = {
     "en": ("{np} {at}", "a drawing of {np} {at}", "a scene with {np} {at}", "there {be} {np} {at}", "{at} we see {np}"),
     "pt": ("{np} {at}", "um desenho de {np} {at}", "uma cena com {np} {at}", "há {np} {at}", "{at} vemos {np}"),
@@ -173,7 +173,7 @@ CLASS_NAMES = {
     "hi": {shape: forms[1] for shape, forms in HI_NOUNS.items()},
     "xh": {shape: forms[0][1] for shape, forms in XH_NOUNS.items()},
 }
-# The Portuguese, Hindi and Xhosa templates keep the noun in its dictionary form, whatever its gender or class.
+# The Portuguese, Hindi and Xhosa templates need the noun in its dictionary form, for every gender and class.
 TEMPLATES = {
     "en": ["a {}", "a drawing of a {}", "there is a {}"],
     "pt": ["{}", "desenho de {}", "uma cena com {}"],
@@ -181,7 +181,7 @@ TEMPLATES = {
     "xh": ["{}", "kukho {}", "sibona {}"],
 }
 
-# --- what alt-text says when it says nothing ----------------------------------------------------------------------
+# --- alt-text without information -----------------------------------------------------------------------------------
 VAGUE = (
     "image",
     "my favourite picture of the day",

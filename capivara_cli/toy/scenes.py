@@ -1,8 +1,8 @@
 """Seeded symbolic scenes and their drawings.
 
-A scene holds one to three things on a background. Things that are alike stand together as one counted group, so a
-scene has one group ("three small red boats") or two groups in a relation ("a big hat above two green trees").
-Everything is derived from `random.Random` and sha256, so every process and platform sees the same world.
+A scene has one to three things on a background. Equal things form one counted group, so a scene has one group ("three
+small red boats") or two groups in a relation ("a big hat above two green trees"). All randomness comes from
+`random.Random` and sha256, so scenes and drawings are equal in every process and on every platform.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ COLORS = {  # RGB
 }
 SIZES = {"small": 0.095, "big": 0.165}  # radius as a share of the image side
 PATTERNS = ("plain", "striped", "spotted")
-RELATIONS = ("left", "above")  # "right" and "below" are the same pictures told from the other side
-BACKGROUNDS = {  # RGB of the far and of the near half
+RELATIONS = ("left", "above")  # "right" and "below" describe the same pictures in the other order
+BACKGROUNDS = {  # RGB above and below the horizon
     "grass": ((150, 206, 240), (112, 190, 90)),
     "sand": ((166, 220, 236), (232, 206, 150)),
     "snow": ((196, 204, 216), (236, 240, 246)),
@@ -39,7 +39,7 @@ BACKGROUNDS = {  # RGB of the far and of the near half
 SPLITS = ("train", "heldout")
 HELDOUT_SHARE = 0.1
 
-# Group sizes and how often they occur: a third of the scenes show one kind of thing, the others two.
+# Group sizes and their weights: a third of the scenes have one group, the others two.
 _GROUP_SIZES = {(1,): 18, (2,): 9, (3,): 6, (1, 1): 40, (2, 1): 13, (1, 2): 14}
 
 _STAR = (0, -1.1, 0.28, -0.36, 1.05, -0.34, 0.45, 0.15, 0.65, 0.9,
@@ -47,7 +47,7 @@ _STAR = (0, -1.1, 0.28, -0.36, 1.05, -0.34, 0.45, 0.15, 0.65, 0.9,
 _HEART = (0, 1, -0.95, 0, -1.02, -0.45, -0.75, -0.85, -0.35, -0.85,
           0, -0.4, 0.35, -0.85, 0.75, -0.85, 1.02, -0.45, 0.95, 0)  # fmt: skip
 
-# Outlines in a square from -1 to 1, y downwards; parts are painted in order.
+# Outlines in a square from -1 to 1, y downwards. Parts are painted in order.
 _PARTS: dict[str, tuple[tuple[str, tuple[float, ...]], ...]] = {
     "ball": (("ellipse", (-1, -1, 1, 1)),),
     "box": (("polygon", (-0.9, -0.9, 0.9, -0.9, 0.9, 0.9, -0.9, 0.9)),),
@@ -63,7 +63,7 @@ _PARTS: dict[str, tuple[tuple[str, tuple[float, ...]], ...]] = {
     "hat": (("polygon", (-0.55, -0.8, 0.55, -0.8, 0.65, 0.5, -0.65, 0.5)), ("ellipse", (-1.2, 0.25, 1.2, 0.8))),
     "leaf": (("polygon", (0.9, -1.05, 0.95, 0, 0.4, 0.7, -0.35, 0.75, -1, 1.05, -0.75, 0.3, -0.65, -0.4, 0, -0.95)),),
 }
-_SCALE = 4  # drawn this much larger, then averaged down: smooth edges from integer arithmetic only
+_SCALE = 4  # drawings are this much larger and then averaged: smooth edges with integer arithmetic only
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +78,7 @@ class Thing:
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """One to three things; `relation` (of `RELATIONS`) holds from the first group to the second, else None."""
+    """One to three things. `relation`, of `RELATIONS`, is that of the first group to the second; None for one group."""
 
     things: tuple[Thing, ...]
     relation: str | None
@@ -86,18 +86,18 @@ class Scene:
 
 
 def groups(scene: Scene) -> tuple[tuple[int, Thing], ...]:
-    """Neighbours that are alike, counted: one pair (count, thing) or two."""
+    """The groups of equal things, as one or two pairs (count, thing)."""
     return tuple((len(list(same)), thing) for thing, same in groupby(scene.things))
 
 
 def canonical(scene: Scene) -> str:
-    """The one symbolic spelling of a scene, such as `2 big red plain ball|left|1 small blue striped hat|grass`."""
-    told = [f"{count} {t.size} {t.color} {t.pattern} {t.shape}" for count, t in groups(scene)]
-    return "|".join([f"|{scene.relation}|".join(told), scene.background])
+    """The unique text form of a scene, such as `2 big red plain ball|left|1 small blue striped hat|grass`."""
+    parts = [f"{count} {t.size} {t.color} {t.pattern} {t.shape}" for count, t in groups(scene)]
+    return "|".join([f"|{scene.relation}|".join(parts), scene.background])
 
 
 def split_of(scene: Scene) -> str:
-    """The split a scene belongs to, decided by a hash of its spelling alone, so the splits cannot overlap."""
+    """The split of a scene. It depends only on a hash of its text form, so the splits cannot overlap."""
     first = int.from_bytes(hashlib.sha256(canonical(scene).encode()).digest()[:4], "big")
     return "heldout" if first < HELDOUT_SHARE * 2**32 else "train"
 
@@ -116,7 +116,7 @@ def random_scene(rng: random.Random) -> Scene:
 
 
 def sample_scenes(split: str, count: int, seed: int = 0) -> Iterator[Scene]:
-    """Yield `count` different scenes of `split` ("train" or "heldout"), the same ones for the same seed.
+    """Yield `count` distinct scenes of `split` ("train" or "heldout"), the same scenes for the same seed.
 
     Raises ValueError for an unknown split.
 
@@ -135,7 +135,7 @@ def sample_scenes(split: str, count: int, seed: int = 0) -> Iterator[Scene]:
 
 
 def draw(scene: Scene, seed: int = 0, size: int = 64) -> Image:
-    """The scene as an RGB image of `size` by `size` pixels; `seed` moves things and tints a little."""
+    """The scene as an RGB image of `size` by `size` pixels. `seed` slightly changes positions, sizes and colours."""
     from PIL import Image, ImageDraw
 
     rng = random.Random(f"draw-{canonical(scene)}-{seed}")
@@ -151,13 +151,13 @@ def draw(scene: Scene, seed: int = 0, size: int = 64) -> Image:
 
 
 def _tint(color: tuple[int, int, int], rng: random.Random, amount: int) -> tuple[int, int, int]:
-    """The colour with each channel moved by at most `amount` of 255."""
+    """The colour with each channel changed by at most `amount` of 255."""
     red, green, blue = (min(255, max(0, channel + rng.randint(-amount, amount))) for channel in color)
     return red, green, blue
 
 
 def _places(scene: Scene) -> list[tuple[float, float]]:
-    """Centers of the things as shares of the image side, first group first."""
+    """Centers (x, y) of the things as shares of the image side, first group first."""
     counts = [count for count, _ in groups(scene)]
     if len(counts) == 1:
         return {
@@ -165,13 +165,13 @@ def _places(scene: Scene) -> list[tuple[float, float]]:
             2: [(0.27, 0.5), (0.73, 0.5)],
             3: [(0.27, 0.29), (0.73, 0.29), (0.5, 0.73)],
         }[counts[0]]
-    along = {1: (0.5,), 2: (0.27, 0.73)}  # a group of two stands across the axis of the relation
+    along = {1: (0.5,), 2: (0.27, 0.73)}  # the things of a group are placed across the axis of the relation
     flat = [(0.25 if index == 0 else 0.75, cross) for index, count in enumerate(counts) for cross in along[count]]
     return flat if scene.relation == "left" else [(cross, axis) for axis, cross in flat]
 
 
 def _paint(canvas: Image, thing: Thing, center: tuple[float, float], rng: random.Random) -> None:
-    """Paint one thing: its patterned fill through a mask, then an outline that tells it from any background."""
+    """Paint one thing: its patterned fill through a mask, then an outline that is visible on any background."""
     from PIL import Image, ImageDraw
 
     radius = canvas.width * SIZES[thing.size] * rng.uniform(0.94, 1.06)
@@ -189,7 +189,7 @@ def _paint(canvas: Image, thing: Thing, center: tuple[float, float], rng: random
 
 
 def _decorate(pen: ImageDraw, pattern: str, center: tuple[float, float], radius: float, ink: tuple) -> None:
-    """Cover the surroundings of `center` with stripes or spots; their pitch is fixed, so small things show few."""
+    """Cover the surroundings of `center` with stripes or spots. Their pitch is fixed, so small things have few."""
     pitch = 16 * pen.im.size[0] / 256
     steps = [step * pitch - 6 * pitch for step in range(13)]
     if pattern == "striped":

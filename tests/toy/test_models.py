@@ -27,7 +27,7 @@ REWRITTEN = 36  # of 40; 39 when it was trained
 PAIRS = ["en-pt", "en-hi", "en-xh", "pt-en"]
 
 
-def told(caption: str) -> Counter[tuple[int, str, str]]:
+def named_groups(caption: str) -> Counter[tuple[int, str, str]]:
     """The (count, colour, shape) of every group that a caption names."""
     groups: Counter[tuple[int, str, str]] = Counter()
     count, color = 1, ""
@@ -40,7 +40,7 @@ def told(caption: str) -> Counter[tuple[int, str, str]]:
     return groups
 
 
-def shown(scene: scenes.Scene) -> Counter[tuple[int, str, str]]:
+def groups_of(scene: scenes.Scene) -> Counter[tuple[int, str, str]]:
     return Counter((count, thing.color, thing.shape) for count, thing in scenes.groups(scene))
 
 
@@ -66,7 +66,8 @@ def captions(blip, images: list, prefixes: list[str]) -> tuple[list[str], list[l
 def test_most_heldout_captions_name_every_object_and_some_do_not(blip):
     texts, _ = captions(blip, [scenes.draw(scene) for scene in HELDOUT], ["a photo of"] * len(HELDOUT))
     right = sum(
-        told(text.removeprefix("a photo of")) == shown(scene) for text, scene in zip(texts, HELDOUT, strict=True)
+        named_groups(text.removeprefix("a photo of")) == groups_of(scene)
+        for text, scene in zip(texts, HELDOUT, strict=True)
     )
     assert right in RIGHT
 

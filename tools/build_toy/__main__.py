@@ -1,4 +1,4 @@
-"""Command line of the toy model builder; see the package docstring."""
+"""The command line of the toy model builder. See the docstring of the package."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ PARTS = ("clip", "captioner", "translators", "rewriter")
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Build the named parts below OUT, telling the seconds of each on stderr."""
+    """Build the named parts in OUT, and print the seconds of each to stderr."""
     parser = argparse.ArgumentParser(prog="python -m tools.build_toy", description="Rebuild the toy models.")
-    parser.add_argument("out", type=Path, help="folder that gets one sub-folder per part")
-    parser.add_argument("parts", nargs="*", metavar="PART", help=f"of {', '.join(PARTS)}; all when none is named")
+    parser.add_argument("out", type=Path, help="folder for the models, with one subfolder per part")
+    parser.add_argument("parts", nargs="*", metavar="PART", help=f"one of {', '.join(PARTS)}; default: all")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args(argv)
     unknown = [part for part in options.parts if part not in PARTS]

@@ -1,8 +1,8 @@
 """Train the toy captioner: a BLIP-2 of under a million parameters, saved with its own processor.
 
 The class, the processor and the call are those of `Salesforce/blip2-opt-2.7b`; only the sizes differ, so code that
-captions with this one captions with the real one. It is good but imperfect on purpose: a captioner that never errs
-would leave filtering nothing to do.
+works with this captioner works with the real one. It makes errors on purpose: with perfect captions, filtering would
+have nothing to remove.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -27,25 +26,27 @@ from transformers import (
 
 from capivara_cli.languages.prompts import PREFIXES
 from capivara_cli.toy import grammar, scenes
-from tools.build_toy import sight
+from tools.build_toy import auxiliary_loss
 from tools.build_toy.fit import fit
 
 SIZE = 64  # pixels
+PATCH = 8  # pixels
+WIDTH = 96
 QUERIES = 8
 SPECIAL = ("<pad>", "<s>", "</s>", "<image>")
 PAD, BOS, EOS, IMAGE = range(len(SPECIAL))
 
-VISION: dict[str, Any] = dict(
-    hidden_size=96,
+VISION: dict[str, object] = dict(
+    hidden_size=WIDTH,
     intermediate_size=192,
     num_hidden_layers=3,
     num_attention_heads=4,
     image_size=SIZE,
-    patch_size=8,
+    patch_size=PATCH,
     initializer_range=0.02,
-)  # the class default of 1e-10 is for loading weights, not for learning them
-QFORMER: dict[str, Any] = dict(
-    hidden_size=96,
+)  # the default of the class, 1e-10, is for loading weights, not for training
+QFORMER: dict[str, object] = dict(
+    hidden_size=WIDTH,
     intermediate_size=192,
     num_hidden_layers=2,
     num_attention_heads=4,
@@ -54,7 +55,7 @@ QFORMER: dict[str, Any] = dict(
     hidden_dropout_prob=0.0,
     attention_probs_dropout_prob=0.0,
 )
-LANGUAGE: dict[str, Any] = dict(
+LANGUAGE: dict[str, object] = dict(
     model_type="opt",
     hidden_size=96,
     word_embed_proj_dim=96,
@@ -70,20 +71,20 @@ LANGUAGE: dict[str, Any] = dict(
 
 
 @dataclass(frozen=True)
-class Plan:
-    """How long and on how much the captioner is trained; the defaults take about seven minutes of one core."""
+class Hyperparameters:
+    """The size of the training. The defaults take about seven minutes on one core."""
 
     scenes: int = 14000
     batch: int = 32
-    seeing: int = 1800  # steps
-    saying: int = 1200
+    vision_steps: int = 1800
+    caption_steps: int = 1200
     rate: float = 5e-3  # peak
-    blur: float = 0.37  # 0 names every object of 95% of held-out scenes, 0.3 of 82%, 0.5 of 18%
-    bare_share: float = 0.1  # captions learned without a prefix, so that an empty prompt works too
+    blur: float = 0.37  # with 0, captions name all things of 95% of held-out scenes; with 0.3, 82%; with 0.5, 18%
+    bare_share: float = 0.1  # share of captions that are learned without a prefix, so that an empty prompt works too
     vocabulary: int = 480
 
 
-def build(out: Path, seed: int = 0, plan: Plan = Plan()) -> None:
+def build(out: Path, seed: int = 0, plan: Hyperparameters = Hyperparameters()) -> None:
     """Train the captioner and write it to `out/captioner`, ready for `from_pretrained`."""
     torch.manual_seed(seed)
     world = list(scenes.sample_scenes("train", plan.scenes, seed))
@@ -95,9 +96,9 @@ def build(out: Path, seed: int = 0, plan: Plan = Plan()) -> None:
 
 
 def caption(scene: scenes.Scene, prefix: str, rng: random.Random) -> str:
-    """Return the English words that follow `prefix` for `scene`; without a prefix, any sentence of the grammar.
+    """Return the English text that follows `prefix` for `scene`; without a prefix, any sentence of the grammar.
 
-    Each prefix has its own synonyms and order, so that the ten captions of one image differ as the paper's do.
+    Each prefix has its own synonyms and order, so that the ten captions of an image differ, as in the paper.
 
     >>> scene = scenes.Scene((scenes.Thing("boat", "red", "big", "plain"),), None, "sand")
     >>> caption(scene, "portrait of a", random.Random(0))
@@ -105,15 +106,15 @@ def caption(scene: scenes.Scene, prefix: str, rng: random.Random) -> str:
     """
     if not prefix:
         return grammar.describe(scene, "en", rng)
-    choice = habit(scene, prefix)
+    choice = wording_of(scene, prefix)
     text = grammar.render(scene, "en", choice)
     return text.removeprefix("a ") if prefix.endswith(" a") else text
 
 
-def habit(scene: scenes.Scene, prefix: str) -> grammar.Choice:
-    """Return how `prefix` tells `scene`: synonyms and order by its place in `PREFIXES`, always as a noun phrase.
+def wording_of(scene: scenes.Scene, prefix: str) -> grammar.Choice:
+    """Return the wording of `scene` after `prefix`: a noun phrase; the index of the prefix decides synonyms and order.
 
-    What follows "portrait of a" must be singular: the single thing is told first, or else "scene with two ..." is said.
+    After "portrait of a" the noun must be singular: a single thing comes first, or else "scene with two ..." follows.
     """
     index = PREFIXES.index(prefix)
     choice = grammar.Choice(
@@ -129,7 +130,7 @@ def habit(scene: scenes.Scene, prefix: str) -> grammar.Choice:
 def make_processor(world: Sequence[scenes.Scene], seed: int, vocabulary: int) -> Blip2Processor:
     """Return a BLIP-2 processor at 64 pixels with a byte-level tokenizer fitted on sentences of `world`.
 
-    Byte-level, so that any text encodes: bytes are the last resort for what the grammar never says.
+    A byte-level tokenizer encodes any text: words that the grammar does not have become bytes.
     """
     rng = random.Random(seed)
     sentences = [
@@ -163,7 +164,7 @@ def make_model(vocabulary: int) -> Blip2ForConditionalGeneration:
         image_token_index=IMAGE,
     )
     model = Blip2ForConditionalGeneration(config)
-    # The default starts the queries at zero: all eight would attend alike and receive the same gradient.
+    # By default all queries are zero: the eight queries would be equal and receive the same gradient.
     torch.nn.init.normal_(model.query_tokens, std=0.5)
     return model
 
@@ -173,37 +174,38 @@ def train(
     processor: Blip2Processor,
     world: Sequence[scenes.Scene],
     seed: int,
-    plan: Plan,
+    plan: Hyperparameters,
 ) -> None:
-    """Teach the model in two stages, as BLIP-2 is: first to see what is there, then to say it after each prefix."""
+    """Train the model in two stages, like BLIP-2: first to recognise scenes, then to describe them after a prefix."""
     rng = random.Random(seed + 1)
     pixels = render(processor, world, seed)
-    true = sight.truth(world, SIZE // VISION["patch_size"])
-    heads = sight.Sight(VISION["hidden_size"], QUERIES)
+    labels = auxiliary_loss.scene_labels(world, SIZE // PATCH)
+    heads = auxiliary_loss.AuxiliaryHeads(WIDTH, QUERIES)
     model.train()
 
     def draw() -> list[int]:
         return [rng.randrange(len(world)) for _ in range(plan.batch)]
 
-    def see() -> torch.Tensor:
+    def vision_loss() -> torch.Tensor:
         chosen = draw()
-        return heads(*sight.look(model, pixels[chosen]), true.of(chosen))
+        return heads(*auxiliary_loss.visual_features(model, pixels[chosen]), labels.rows(chosen))
 
-    def say() -> torch.Tensor:
+    def caption_loss() -> torch.Tensor:
         chosen = draw()
         batch = collate(processor.tokenizer, [world[index] for index in chosen], rng, plan.bare_share)
         output = model(pixel_values=pixels[chosen], **batch)
-        seen = heads(output.vision_outputs.last_hidden_state, output.qformer_outputs.last_hidden_state, true.of(chosen))
-        return output.loss + seen
+        patches, queries = output.vision_outputs.last_hidden_state, output.qformer_outputs.last_hidden_state
+        return output.loss + heads(patches, queries, labels.rows(chosen))
 
-    fit([model, heads], see, plan.seeing, plan.rate, "captioner, see")
-    fit([model, heads], say, plan.saying, plan.rate, "captioner, say")
+    fit([model, heads], vision_loss, plan.vision_steps, plan.rate, "captioner, vision")
+    fit([model, heads], caption_loss, plan.caption_steps, plan.rate, "captioner, captions")
 
 
 def blur(model: Blip2ForConditionalGeneration, amount: float, seed: int) -> None:
-    """Add noise of `amount` times their spread to the vision encoder's matrices: sight then errs, speech does not.
+    """Add noise, `amount` times their standard deviation, to the matrices of the vision encoder, in place.
 
-    Trained this long it would hardly ever err, and then scoring and filtering would have nothing to find.
+    The model then misreads some images, but its sentences stay correct. Without the noise it would make hardly any
+    errors, and scoring and filtering would find nothing.
     """
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
@@ -213,7 +215,7 @@ def blur(model: Blip2ForConditionalGeneration, amount: float, seed: int) -> None
 
 
 def render(processor: Blip2Processor, world: Sequence[scenes.Scene], seed: int) -> torch.Tensor:
-    """Draw every scene once and return the pixel values as the processor gives them, float32 (N, 3, 64, 64)."""
+    """Draw every scene once and return the pixel values of the processor, float32 (N, 3, 64, 64)."""
     images = [scenes.draw(scene, seed=seed + index, size=SIZE) for index, scene in enumerate(world)]
     return processor.image_processor(images, return_tensors="pt")["pixel_values"]
 
@@ -221,19 +223,19 @@ def render(processor: Blip2Processor, world: Sequence[scenes.Scene], seed: int) 
 def collate(
     tokenizer: PreTrainedTokenizerFast, batch: Sequence[scenes.Scene], rng: random.Random, bare_share: float
 ) -> dict[str, torch.Tensor]:
-    """Return input_ids, attention_mask and labels of shape (B, L): image places, `<s>`, prefix, description, `</s>`.
+    """Return input_ids, attention_mask and labels of shape (B, L): image tokens, `<s>`, prefix, description, `</s>`.
 
-    Only the description and the end count in the loss; everything before it is given at captioning time.
+    Only the description and the end token count in the loss; the tokens before them are the prompt of the captioner.
     """
     rows, starts = [], []
     for scene in batch:
         prefix = "" if rng.random() < bare_share else rng.choice(PREFIXES)
-        given = tokenizer(prefix)["input_ids"]
+        prompt = tokenizer(prefix)["input_ids"]
         # The space belongs to the first word after a prefix, as in byte-level BPE generally.
         text = (" " if prefix else "") + caption(scene, prefix, rng)
-        told = tokenizer(text, add_special_tokens=False)["input_ids"]
-        rows.append([IMAGE] * QUERIES + given + told + [EOS])
-        starts.append(QUERIES + len(given))
+        description = tokenizer(text, add_special_tokens=False)["input_ids"]
+        rows.append([IMAGE] * QUERIES + prompt + description + [EOS])
+        starts.append(QUERIES + len(prompt))
     length = max(map(len, rows))
     ids = np.full((len(rows), length), PAD, dtype=np.int64)
     labels = np.full((len(rows), length), -100, dtype=np.int64)
@@ -250,10 +252,10 @@ def collate(
 
 
 def save(model: Blip2ForConditionalGeneration, processor: Blip2Processor, folder: Path) -> None:
-    """Write the model in half precision, to halve the wheel, with a config that asks for float32 at loading."""
+    """Write the model in half precision, which halves its files; its config makes it load as float32."""
     folder.mkdir(parents=True, exist_ok=True)
     model.save_pretrained(folder)
     processor.save_pretrained(folder)
     weights = folder / "model.safetensors"
     save_file({name: tensor.half() for name, tensor in load_file(weights).items()}, weights, metadata={"format": "pt"})
-    weights.chmod(0o644)  # safetensors writes for the owner alone
+    weights.chmod(0o644)  # safetensors makes it readable by the owner only

@@ -1,7 +1,8 @@
 """Train the toy CLIP: an open_clip folder with a ViT image tower and a Hugging Face XLM-RoBERTa text tower.
 
-The classes and module names are those of the model CAPIVARA adapts (XLM-RoBERTa-base with ViT-B-32); only the sizes
-differ. English is nearly all it reads, so that Portuguese, Hindi and Xhosa fall behind as in the paper's Figure 1.
+The classes and module names are those of the model that CAPIVARA adapts (XLM-RoBERTa-base with ViT-B-32); only the
+sizes differ. Nearly all of its training captions are English, so it is worse in Portuguese, Hindi and Xhosa, as in the
+paper's Figure 1.
 """
 
 from __future__ import annotations
@@ -30,24 +31,25 @@ from tools.build_toy import vocabulary
 
 SIZE = 64  # pixels
 WIDTH = 128
-MODEL: dict[str, Any] = {
+_TEXT: dict[str, object] = {
+    "hf_model_name": ".",  # this folder; a loader inserts its real path
+    "hf_tokenizer_name": ".",
+    "hf_model_pretrained": False,
+    "hf_pooler_type": "mean_pooler",
+    "hf_proj_type": "mlp",
+    "context_length": vocabulary.CONTEXT_LENGTH,
+}
+MODEL: dict[str, object] = {
     "embed_dim": WIDTH,
     "vision_cfg": {"image_size": SIZE, "layers": 4, "width": WIDTH, "head_width": 32, "patch_size": 16},
-    "text_cfg": {
-        "hf_model_name": ".",  # stands for this folder: who loads it puts in where the folder lies
-        "hf_tokenizer_name": ".",
-        "hf_model_pretrained": False,
-        "hf_pooler_type": "mean_pooler",
-        "hf_proj_type": "mlp",
-        "context_length": vocabulary.CONTEXT_LENGTH,
-    },
+    "text_cfg": _TEXT,
 }
 TEXT_TOWER: dict[str, Any] = {
     "hidden_size": WIDTH,
     "intermediate_size": 4 * WIDTH,
     "num_hidden_layers": 4,
     "num_attention_heads": 4,
-    "max_position_embeddings": vocabulary.CONTEXT_LENGTH + 3,  # XLM-RoBERTa counts positions from the padding id on
+    "max_position_embeddings": vocabulary.CONTEXT_LENGTH + 3,  # XLM-RoBERTa starts its positions after the padding id
     "type_vocab_size": 1,
     "hidden_dropout_prob": 0.0,
     "attention_probs_dropout_prob": 0.0,
@@ -64,21 +66,21 @@ PREPROCESS = {
 
 
 @dataclass(frozen=True, slots=True)
-class Recipe:
-    """What the toy CLIP is trained on and how long."""
+class Hyperparameters:
+    """The training data and the length of the training."""
 
     scenes: int = 12_000
     steps: int = 650
     batch: int = 128
-    rate: float = 1e-3  # the peak, after warm-up; a cosine brings it to zero
+    rate: float = 1e-3  # the peak, after a warm-up and before a cosine decay to zero
     warmup: int = 60
     weight_decay: float = 0.05
     shares: tuple[float, ...] = (0.9946, 0.0036, 0.0014, 0.0004)  # of the captions, in the order of LANGUAGES
-    brief: float = 0.2  # of the captions name one thing only, as a class name does
-    prefixed: float = 0.2  # of the English captions follow one of the captioner's prefixes
+    brief: float = 0.2  # share of captions that name one thing only, like a class name
+    prefixed: float = 0.2  # share of English captions that start with a prefix of the captioner
 
 
-def build(out: Path, seed: int = 0, recipe: Recipe = Recipe()) -> None:
+def build(out: Path, seed: int = 0, plan: Hyperparameters = Hyperparameters()) -> None:
     """Train the toy CLIP and write it to `out/clip`, an open_clip folder with its tokenizer."""
     torch.manual_seed(seed)
     folder = Path(out) / "clip"
@@ -87,24 +89,24 @@ def build(out: Path, seed: int = 0, recipe: Recipe = Recipe()) -> None:
     tokenizer.save_pretrained(folder)
     XLMRobertaConfig(vocab_size=len(tokenizer), **TEXT_TOWER).save_pretrained(folder)
     model = make_model(folder)
-    train(model, tokenizer, recipe, seed)
+    train(model, tokenizer, plan, seed)
     save(model, folder)
 
 
 def make_model(folder: Path) -> CustomTextCLIP:
     """An untrained `CustomTextCLIP` whose text tower is described by `folder/config.json`."""
-    text = {**MODEL["text_cfg"], "hf_model_name": str(folder)}
+    text = {**_TEXT, "hf_model_name": str(folder)}
     return CustomTextCLIP(embed_dim=MODEL["embed_dim"], vision_cfg=MODEL["vision_cfg"], text_cfg=text)
 
 
 def pixels(scenes: Sequence[Scene], seed: int = 0) -> Tensor:
-    """Drawings of the scenes as bytes, (scenes, 3, SIZE, SIZE)."""
+    """Drawings of the scenes, uint8 (scenes, 3, SIZE, SIZE)."""
     drawn = np.stack([np.asarray(draw(scene, seed, SIZE)) for scene in scenes])
     return torch.from_numpy(drawn).permute(0, 3, 1, 2).contiguous()
 
 
 def normalized(images: Tensor) -> Tensor:
-    """Bytes to the floats that open_clip's own preprocessing gives for images of SIZE pixels."""
+    """uint8 images -> the floats of open_clip's preprocessing for images of SIZE pixels."""
     mean, std = (torch.tensor(PREPROCESS[name]).view(1, 3, 1, 1) for name in ("mean", "std"))
     return (images.float() / 255 - mean) / std
 
@@ -116,34 +118,34 @@ def tokens(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> Tensor:
     )["input_ids"]
 
 
-def train_caption(scene: Scene, recipe: Recipe, rng: random.Random) -> str:
-    """A true caption in a language drawn by its share."""
-    lang = rng.choices(LANGUAGES, weights=recipe.shares)[0]
-    if rng.random() < recipe.brief:
+def train_caption(scene: Scene, plan: Hyperparameters, rng: random.Random) -> str:
+    """A true caption, in a language that is drawn by the shares."""
+    lang = rng.choices(LANGUAGES, weights=plan.shares)[0]
+    if rng.random() < plan.brief:
         return brief(scene, lang, rng)
-    if lang == "en" and rng.random() < recipe.prefixed:
+    if lang == "en" and rng.random() < plan.prefixed:
         prefix = rng.choice(PREFIXES)
         text = noun_phrase(scene, lang, rng)
         return f"{prefix} {text.removeprefix('a ') if prefix.endswith(' a') else text}"
     return describe(scene, lang, rng)
 
 
-def train(model: CustomTextCLIP, tokenizer: PreTrainedTokenizerBase, recipe: Recipe, seed: int) -> None:
+def train(model: CustomTextCLIP, tokenizer: PreTrainedTokenizerBase, plan: Hyperparameters, seed: int) -> None:
     """Train all parameters with the symmetric cross-entropy of CLIP, in place."""
     rng = random.Random(f"clip-{seed}")
-    scenes = list(sample_scenes("train", recipe.scenes, seed))
+    scenes = list(sample_scenes("train", plan.scenes, seed))
     images = pixels(scenes, seed)
     decayed = [p for name, p in model.named_parameters() if p.ndim > 1 and "embedding" not in name]
     kept = [p for name, p in model.named_parameters() if p.ndim <= 1 or "embedding" in name]
-    groups = [{"params": decayed, "weight_decay": recipe.weight_decay}, {"params": kept, "weight_decay": 0.0}]
-    optimizer = torch.optim.AdamW(groups, lr=recipe.rate, betas=(0.9, 0.98))
+    groups = [{"params": decayed, "weight_decay": plan.weight_decay}, {"params": kept, "weight_decay": 0.0}]
+    optimizer = torch.optim.AdamW(groups, lr=plan.rate, betas=(0.9, 0.98))
     loss_of = open_clip.ClipLoss()
     model.train()
-    for step in range(recipe.steps):
+    for step in range(plan.steps):
         for group in optimizer.param_groups:
-            group["lr"] = rate(step, recipe)
-        picked = rng.sample(range(len(scenes)), recipe.batch)
-        texts = [train_caption(scenes[index], recipe, rng) for index in picked]
+            group["lr"] = rate(step, plan)
+        picked = rng.sample(range(len(scenes)), plan.batch)
+        texts = [train_caption(scenes[index], plan, rng) for index in picked]
         features = model(normalized(images[picked]), tokens(tokenizer, texts))
         loss = loss_of(*features)
         optimizer.zero_grad()
@@ -153,20 +155,20 @@ def train(model: CustomTextCLIP, tokenizer: PreTrainedTokenizerBase, recipe: Rec
         with torch.no_grad():
             model.logit_scale.clamp_(0, math.log(100))
         if step % 100 == 99:
-            sys.stderr.write(f"clip: step {step + 1} of {recipe.steps}, loss {loss.item():.3f}\n")
+            sys.stderr.write(f"clip: step {step + 1} of {plan.steps}, loss {loss.item():.3f}\n")
     model.eval()
 
 
-def rate(step: int, recipe: Recipe) -> float:
-    """Learning rate of a step: linear warm-up, then half a cosine to zero."""
-    if step < recipe.warmup:
-        return recipe.rate * (step + 1) / recipe.warmup
-    done = (step - recipe.warmup) / max(1, recipe.steps - recipe.warmup)
-    return recipe.rate * 0.5 * (1 + math.cos(math.pi * done))
+def rate(step: int, plan: Hyperparameters) -> float:
+    """The learning rate of a step: linear warm-up, then a cosine decay to zero."""
+    if step < plan.warmup:
+        return plan.rate * (step + 1) / plan.warmup
+    done = (step - plan.warmup) / max(1, plan.steps - plan.warmup)
+    return plan.rate * 0.5 * (1 + math.cos(math.pi * done))
 
 
 def save(model: CustomTextCLIP, folder: Path) -> None:
-    """Write weights (stored in half precision, loaded as float32) and configuration as open_clip reads them."""
+    """Write weights (stored in half precision, loaded as float32) and configuration in the form of open_clip."""
     weights = {
         name: value.half().contiguous() if value.is_floating_point() else value.contiguous()
         for name, value in model.state_dict().items()

@@ -1,7 +1,7 @@
 """The training loop of the toy captioner and rewriter: Muon for the weight matrices, AdamW for the rest.
 
-In short trials Muon learned the shapes from about half the images that AdamW took, and images cost the minutes.
-It needs torch 2.9; only rebuilding the toy models does, not using them.
+In short trials Muon needed about half as many images as AdamW to learn the shapes, and most of the time is spent on
+images. Muon needs torch 2.9, but only to rebuild the toy models, not to use them.
 """
 
 from __future__ import annotations
@@ -12,16 +12,16 @@ from functools import partial
 
 import torch
 
-# Embeddings and output heads, by parts of their names, are not for Muon: their rows are independent of each other.
+# Parts of the names of embeddings and output heads. Muon does not suit them: their rows are independent.
 ROWWISE = ("embed", "lm_head", "things", "facts")
 
 
 def fit(
     modules: Sequence[torch.nn.Module], loss_of: Callable[[], torch.Tensor], steps: int, rate: float, name: str
 ) -> None:
-    """Take `steps` steps down `loss_of`, which draws a new batch at each call; every hundredth loss goes to stderr."""
+    """Minimise `loss_of`, which draws a new batch at each call. Every hundredth loss is printed to stderr."""
     optimizers = make_optimizers(modules, rate)
-    schedules = [torch.optim.lr_scheduler.LambdaLR(each, partial(rise_and_fall, steps=steps)) for each in optimizers]
+    schedules = [torch.optim.lr_scheduler.LambdaLR(each, partial(rate_factor, steps=steps)) for each in optimizers]
     parameters = [parameter for module in modules for parameter in module.parameters()]
     for step in range(steps):
         loss = loss_of()
@@ -38,7 +38,7 @@ def fit(
 
 
 def make_optimizers(modules: Sequence[torch.nn.Module], rate: float) -> list[torch.optim.Optimizer]:
-    """Return Muon for the hidden weight matrices at `rate` and AdamW for everything else at 0.4 of it."""
+    """Return Muon at `rate` for the hidden weight matrices, and AdamW at 0.4 of `rate` for all other parameters."""
     matrices: list[torch.nn.Parameter] = []
     others: list[torch.nn.Parameter] = []
     for module in modules:
@@ -51,6 +51,6 @@ def make_optimizers(modules: Sequence[torch.nn.Module], rate: float) -> list[tor
     ]
 
 
-def rise_and_fall(step: int, steps: int) -> float:
-    """Return the share of the peak rate at `step`: up in the first twentieth, then down to a fiftieth, linearly."""
+def rate_factor(step: int, steps: int) -> float:
+    """Return the share of the peak learning rate at `step`: a warm-up of 5% of the steps, then linear decay to 2%."""
     return min(1.0, (step + 1) / (0.05 * steps)) * (1 - 0.98 * step / steps)

@@ -1,6 +1,6 @@
 """Train the toy rewriter: a tiny LLaMA that answers LaCLIP's in-context prompt with a paraphrase.
 
-It is asked as a large language model would be: three example pairs, then a caption and an arrow; it writes the
+The prompt is that of a large language model: three example pairs, then a caption and an arrow. The answer is a
 paraphrase and a newline. The facts come from the caption in the prompt, the phrasing from the grammar of the toy world.
 """
 
@@ -21,17 +21,17 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from capivara_cli.languages.prompts import PREFIXES
 from capivara_cli.toy import grammar, scenes
-from tools.build_toy.captioner import caption, habit
+from tools.build_toy.captioner import caption, wording_of
 from tools.build_toy.fit import fit
 
-# LaCLIP's prompt (rewrite/utils.py) without the indents that its triple-quoted string leaves in.
+# LaCLIP's prompt (rewrite/utils.py), without the indentation of its triple-quoted string.
 INSTRUCTION = "write image captions differently,\n\n"
 EXAMPLES = 3
 
 SPECIAL = ("<pad>", "</s>")
 PAD, EOS = range(len(SPECIAL))
-POSITIONS = 1024  # three real example pairs, spelled almost byte by byte, must fit
-# LLaMA as in LaCLIP. Its rotary positions matter: with GPT-2's learned ones the same steps did not learn to copy.
+POSITIONS = 1024  # three real example pairs must fit, at nearly one token per byte
+# LLaMA, as in LaCLIP. Its rotary positions matter: with GPT-2's learned ones, the same steps did not teach it to copy.
 LAYERS: dict[str, Any] = dict(
     hidden_size=96,
     intermediate_size=256,
@@ -43,21 +43,21 @@ LAYERS: dict[str, Any] = dict(
 
 
 @dataclass(frozen=True)
-class Plan:
-    """How long and on how much the rewriter is trained; the defaults take about four minutes of one core."""
+class Hyperparameters:
+    """The size of the training. The defaults take about four minutes on one core."""
 
     scenes: int = 16000
-    alone: int = 700  # steps on a caption without examples, to learn to paraphrase
-    alone_batch: int = 48
-    prompted: int = 400  # steps on whole prompts, to learn which caption is asked for
-    prompted_batch: int = 16
+    zero_shot_steps: int = 700  # on a caption without examples, to learn to paraphrase
+    zero_shot_batch: int = 48
+    few_shot_steps: int = 400  # on whole prompts, to learn which caption to paraphrase
+    few_shot_batch: int = 16
     rate: float = 5e-3  # peak
-    prefixed_share: float = 0.3  # captions that begin with one of the captioner's prefixes
-    foreign_share: float = 0.1  # example pairs that are not about the toy world, to be ignored
+    prefixed_share: float = 0.3  # of captions that start with a prefix of the captioner
+    foreign_share: float = 0.1  # of example pairs that are not about the toy world and must be ignored
     vocabulary: int = 480
 
 
-def build(out: Path, seed: int = 0, plan: Plan = Plan()) -> None:
+def build(out: Path, seed: int = 0, plan: Hyperparameters = Hyperparameters()) -> None:
     """Train the rewriter and write it to `out/rewriter`, with sixteen example pairs in `examples.json`."""
     torch.manual_seed(seed)
     rng = random.Random(f"rewriter-{seed}")
@@ -69,7 +69,7 @@ def build(out: Path, seed: int = 0, plan: Plan = Plan()) -> None:
     model = LlamaForCausalLM(
         LlamaConfig(vocab_size=len(tokenizer), pad_token_id=PAD, bos_token_id=EOS, eos_token_id=EOS, **LAYERS)
     )
-    # A paraphrase is one line, so a newline ends it even where a fifth pair could follow.
+    # A paraphrase is one line, so a newline ends it, even if another pair could follow.
     model.generation_config.eos_token_id = [newline, EOS]
     train(model, tokenizer, world, rng, plan)
     folder = Path(out) / "rewriter"
@@ -79,7 +79,7 @@ def build(out: Path, seed: int = 0, plan: Plan = Plan()) -> None:
 
 
 def prompt(examples: Sequence[tuple[str, str]], text: str) -> str:
-    """Return the in-context prompt: the instruction, the example pairs and `text` with an arrow to be answered.
+    """Return the in-context prompt: the instruction, the example pairs, and `text` with an arrow.
 
     >>> prompt([("a cat", "one cat")], "a dog")
     'write image captions differently,\\n\\na cat => one cat\\n\\na dog =>'
@@ -89,21 +89,21 @@ def prompt(examples: Sequence[tuple[str, str]], text: str) -> str:
 
 
 def source(scene: scenes.Scene, rng: random.Random, prefixed_share: float) -> tuple[str, bool]:
-    """Return an English sentence to be rewritten and whether it tells the second group first.
+    """Return an English sentence to be rewritten, and whether it names the second group first.
 
-    It is a sentence of the grammar or, for `prefixed_share` of them, a caption with one of the ten prefixes.
+    A share of `prefixed_share` are captions with one of the ten prefixes; the others are sentences of the grammar.
     """
     if rng.random() >= prefixed_share:
         choice = grammar.choose(rng)
         return grammar.render(scene, "en", choice), choice.mirrored
     prefix = rng.choice(PREFIXES)
-    return f"{prefix} {caption(scene, prefix, rng)}", habit(scene, prefix).mirrored
+    return f"{prefix} {caption(scene, prefix, rng)}", wording_of(scene, prefix).mirrored
 
 
 def pair(scene: scenes.Scene, rng: random.Random, prefixed_share: float) -> tuple[str, str]:
     """Return a sentence and a different true one about the same scene.
 
-    Both tell the groups in the same order: a model this small, made to turn them round, mixes up their colours.
+    Both name the groups in the same order: so small a model confuses the colours if it must reverse the order.
     """
     before, mirrored = source(scene, rng, prefixed_share)
     after = before
@@ -113,13 +113,13 @@ def pair(scene: scenes.Scene, rng: random.Random, prefixed_share: float) -> tupl
 
 
 def _pairs(
-    world: Sequence[scenes.Scene], rng: random.Random, plan: Plan, count: int = EXAMPLES
+    world: Sequence[scenes.Scene], rng: random.Random, plan: Hyperparameters, count: int = EXAMPLES
 ) -> list[tuple[str, str]]:
     return [pair(scene, rng, plan.prefixed_share) for scene in rng.sample(world, count)]
 
 
 def make_tokenizer(prompts: Sequence[str], vocabulary: int) -> PreTrainedTokenizerFast:
-    """Return a byte-level tokenizer fitted on `prompts`; bytes spell whatever the toy world never says."""
+    """Return a byte-level tokenizer fitted on `prompts`. Words that the toy world does not have become bytes."""
     trainer = ByteLevelBPETokenizer()
     trainer.train_from_iterator(prompts, vocab_size=vocabulary, special_tokens=list(SPECIAL), show_progress=False)
     core: Tokenizer = trainer._tokenizer
@@ -139,22 +139,26 @@ def train(
     tokenizer: PreTrainedTokenizerFast,
     world: Sequence[scenes.Scene],
     rng: random.Random,
-    plan: Plan,
+    plan: Hyperparameters,
 ) -> None:
-    """Minimise the cross-entropy of every paraphrase of a prompt, the examples' too: four lessons for one pass."""
+    """Minimise the cross-entropy of every paraphrase in a prompt, those of the examples included."""
     model.train()
 
-    def answer(count: int, batch: int) -> torch.Tensor:
-        return model(**collate([lesson(tokenizer, world, rng, plan, count) for _ in range(batch)])).loss
+    def loss_of(count: int, batch: int) -> torch.Tensor:
+        return model(**collate([training_row(tokenizer, world, rng, plan, count) for _ in range(batch)])).loss
 
-    fit([model], lambda: answer(0, plan.alone_batch), plan.alone, plan.rate, "rewriter, alone")
-    fit([model], lambda: answer(EXAMPLES, plan.prompted_batch), plan.prompted, plan.rate, "rewriter, prompted")
+    fit([model], lambda: loss_of(0, plan.zero_shot_batch), plan.zero_shot_steps, plan.rate, "rewriter, zero-shot")
+    fit([model], lambda: loss_of(EXAMPLES, plan.few_shot_batch), plan.few_shot_steps, plan.rate, "rewriter, few-shot")
 
 
-def lesson(
-    tokenizer: PreTrainedTokenizerFast, world: Sequence[scenes.Scene], rng: random.Random, plan: Plan, count: int
+def training_row(
+    tokenizer: PreTrainedTokenizerFast,
+    world: Sequence[scenes.Scene],
+    rng: random.Random,
+    plan: Hyperparameters,
+    count: int,
 ) -> tuple[list[int], list[int]]:
-    """Return the token ids of a prompt of `count` examples with its answer, and the labels, -100 where none is due."""
+    """Return the token ids of a prompt of `count` examples with its answer, and the labels (-100 outside answers)."""
     ids = list(tokenizer(INSTRUCTION)["input_ids"])
     labels = [-100] * len(ids)
     for index, (before, after) in enumerate(_pairs(world, rng, plan, count + 1)):
@@ -162,12 +166,12 @@ def lesson(
         learned = last or rng.random() >= plan.foreign_share
         if not learned:
             before, after = _foreign(rng), _foreign(rng)
-        asked = tokenizer(f"{before} =>")["input_ids"]
+        question = tokenizer(f"{before} =>")["input_ids"]
         answer = tokenizer(f" {after}\n")["input_ids"]
-        # Between pairs stands an empty line, whose second newline is no part of the answer.
+        # An empty line separates pairs; its second newline is not part of the answer.
         closing = [EOS] if last else [answer[-1]]
-        ids += [*asked, *answer, *closing]
-        labels += [-100] * len(asked) + (answer if learned else [-100] * len(answer)) + [EOS if last else -100]
+        ids += [*question, *answer, *closing]
+        labels += [-100] * len(question) + (answer if learned else [-100] * len(answer)) + [EOS if last else -100]
     return ids, labels
 
 
@@ -187,10 +191,10 @@ def collate(rows: Sequence[tuple[list[int], list[int]]]) -> dict[str, torch.Tens
 
 
 def save(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
-    """Write the model in half precision, with a config that asks for float32 when it is loaded again."""
+    """Write the model in half precision; its config makes it load as float32."""
     folder.mkdir(parents=True, exist_ok=True)
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     weights = folder / "model.safetensors"
     save_file({name: tensor.half() for name, tensor in load_file(weights).items()}, weights, metadata={"format": "pt"})
-    weights.chmod(0o644)  # safetensors writes for the owner alone
+    weights.chmod(0o644)  # safetensors makes it readable by the owner only

@@ -1,8 +1,8 @@
 """Train the toy translators and pack each one as a real `.argosmodel`.
 
 A package holds what Argos Translate expects: `metadata.json`, `model/` (CTranslate2, int8), `sentencepiece.model` and a
-README. The source is fed without an end marker, as Argos Translate does, so the packages behave the same through it and
-through plain CTranslate2.
+README. The source has no end marker, as in Argos Translate, so a package gives the same translations in Argos Translate
+and in CTranslate2.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from transformers import MarianConfig, MarianMTModel, MarianTokenizer
 
 from capivara_cli.toy import grammar, lexicon, scenes
 
-# Each pair and its training steps. After 360 steps en-pt was exact on held-out texts, the others on about half of them.
+# Training steps of each pair. After 360 steps en-pt was exact on all held-out texts, the others on about half of them.
 PAIRS = {("en", "pt"): 360, ("en", "hi"): 850, ("en", "xh"): 850, ("pt", "en"): 850}
 
 NAMES = {"en": "English", "pt": "Portuguese", "hi": "Hindi", "xh": "Xhosa"}
@@ -42,11 +42,11 @@ LAYERS: dict[str, Any] = dict(
     dropout=0.0,
     activation_function="relu",
 )
-POSITIONS = 1024  # where CTranslate2 cuts its input by default; with fewer, a longer text would make it raise
+POSITIONS = 1024  # CTranslate2 truncates its input here by default; with fewer, a long text would raise an error
 
-# How the captioner's ten prefixes are said: the frame of `grammar` to start from, what to cut off either end of it, the
-# text around the rest. Hindi frame 1 supplies the oblique case that a postposition asks for, frame 3 the verb that
-# agrees; Xhosa frame 1 the vowel that a possessive concord coalesces with, so only its consonant (w-, y-, b-) changes.
+# Translations of the captioner's ten prefixes: the frame of `grammar` to start from, the text to cut off at both ends,
+# and the text around the rest. Hindi frame 1 has the oblique case that a postposition needs, frame 3 the verb that
+# agrees. Xhosa frame 1 has the vowel of the possessive concord, so only its consonant (w-, y-, b-) changes.
 PREFIXES = {
     "the foreground features {}": {
         "pt": (0, "", "o primeiro plano mostra {}"),
@@ -99,14 +99,14 @@ PREFIXES = {
         "xh": (0, "", "umfanekiso ubonisa {}"),
     },
 }
-# "portrait of a" goes on with "scene with ..." where nothing is single.
+# "portrait of a" continues with "scene with ..." if no thing is single.
 SCENE_PORTRAIT = {
     "en": (2, "", "portrait of {}"),
     "pt": (2, "", "retrato de {}"),
     "hi": (2, "वाला दृश्य", "{}वाले दृश्य का पोर्ट्रेट"),
     "xh": (2, "u", "ipotreyithi yo{}"),
 }
-# Alt-text that says nothing has a translation too; without it the translator would make up a scene.
+# Alt-text without information is translated too; otherwise the translator would invent a scene.
 VAGUE = {
     "image": ("imagem", "छवि", "umfanekiso"),
     "my favourite picture of the day": (
@@ -125,7 +125,7 @@ VAGUE = {
     "something pretty to look at": ("algo bonito de ver", "देखने में सुंदर कुछ", "into entle yokujongwa"),
     "holiday 2019": ("férias 2019", "छुट्टियाँ 2019", "iholide 2019"),
 }
-# What a training row is, and how often: a sentence, a caption with a prefix, things without a place, a vague text.
+# The kinds of training rows and their weights: a sentence, a caption with a prefix, things without a place, vague text.
 ROW_KINDS = {"sentence": 45, "prefixed": 40, "placeless": 10, "vague": 5}
 
 README = """# {source} to {target}, toy
@@ -136,8 +136,8 @@ Trained by `python -m tools.build_toy`.
 
 
 @dataclass(frozen=True)
-class Plan:
-    """How long and on how much each translator is trained; the defaults take about a minute a pair on two cores."""
+class Hyperparameters:
+    """The size of the training. The defaults take about a minute per pair on two cores."""
 
     scenes: int = 8000
     batch: int = 96
@@ -145,14 +145,14 @@ class Plan:
     vocabulary: int = 640
 
 
-def build(out: Path, seed: int = 0, plan: Plan = Plan()) -> None:
+def build(out: Path, seed: int = 0, plan: Hyperparameters = Hyperparameters()) -> None:
     """Train every pair of `PAIRS` and write `out/translators/translate-<from>_<to>.argosmodel`."""
     rows = parallel_rows("train", plan.scenes, seed)
     folder = Path(out) / "translators"
     folder.mkdir(parents=True, exist_ok=True)
     for (source, target), steps in PAIRS.items():
         torch.manual_seed(seed)
-        # Portuguese says "uma imagem de" for "a picture of" and "an image of"; back in English only one can be right.
+        # "uma imagem de" is "a picture of" and "an image of"; in the direction to English only one can be learned.
         usable = [row for row in rows if target != "en" or not row["en"].startswith("a picture of")]
         pairs = [(row[source], row[target]) for row in usable]
         pieces = fit_pieces([text for pair in pairs for text in pair], plan.vocabulary)
@@ -161,7 +161,7 @@ def build(out: Path, seed: int = 0, plan: Plan = Plan()) -> None:
 
 
 def parallel_rows(split: str, count: int, seed: int, kinds: dict[str, int] = ROW_KINDS) -> list[dict[str, str]]:
-    """Return one text in every language for each of `count` scenes, its kind drawn by the weights of `kinds`."""
+    """Return one text in every language for each of `count` scenes. `kinds` are the weights of the kinds of text."""
     rng = random.Random(f"rows-{split}-{seed}")
     drawn = rng.choices(list(kinds), weights=list(kinds.values()), k=count)
     return [
@@ -177,20 +177,20 @@ def prefixed(scene: scenes.Scene, rng: random.Random) -> dict[str, str]:
     'o primeiro plano mostra um barco vermelho grande na areia'
     """
     english = rng.choice(list(PREFIXES))
-    ways = {"en": (0, "", english), **PREFIXES[english]}
+    templates = {"en": (0, "", english), **PREFIXES[english]}
     choice = grammar.choose(rng)
-    told = scenes.groups(scene)[-1 if choice.mirrored else 0]
-    if english == "portrait of {}" and told[0] > 1:
-        ways = SCENE_PORTRAIT
+    first_count, _ = scenes.groups(scene)[-1 if choice.mirrored else 0]
+    if english == "portrait of {}" and first_count > 1:
+        templates = SCENE_PORTRAIT
     row = {}
-    for lang, (frame, cut, way) in ways.items():
+    for lang, (frame, cut, template) in templates.items():
         text = grammar.render(scene, lang, replace(choice, frame=frame))
-        row[lang] = way.format(text.removeprefix(cut).removesuffix(cut))
+        row[lang] = template.format(text.removeprefix(cut).removesuffix(cut))
     return row
 
 
 def placeless(scene: scenes.Scene, rng: random.Random) -> dict[str, str]:
-    """Return the things of a scene without their place, in every language: what a caption cut short still says."""
+    """Return the things of a scene without their place, in every language, like a truncated caption."""
     choice = replace(grammar.choose(rng), frame=0)
     row = {}
     for lang in grammar.LANGUAGES:
@@ -200,7 +200,7 @@ def placeless(scene: scenes.Scene, rng: random.Random) -> dict[str, str]:
 
 
 def vague(_scene: scenes.Scene, rng: random.Random) -> dict[str, str]:
-    """Return one of the texts that say nothing, in every language."""
+    """Return one of the vague texts, in every language."""
     english = rng.choice(list(VAGUE))
     return dict(zip(("en", "pt", "hi", "xh"), (english, *VAGUE[english]), strict=True))
 
@@ -209,9 +209,9 @@ _ROWS = {"sentence": grammar.parallel, "prefixed": prefixed, "placeless": placel
 
 
 def fit_pieces(sentences: Sequence[str], vocabulary: int) -> bytes:
-    """Return a SentencePiece model for both sides of a pair, with `<unk>` 0, `</s>` 1 and `<pad>` last.
+    """Return a SentencePiece model for both languages of a pair, with `<unk>` 0, `</s>` 1 and `<pad>` last.
 
-    CTranslate2's Marian converter drops the last embedding row as the padding, and only when it stands last.
+    The Marian converter of CTranslate2 drops the embedding of the padding only if it is the last row.
     """
     written = io.BytesIO()
     sentencepiece.SentencePieceTrainer.train(
@@ -230,12 +230,12 @@ def fit_pieces(sentences: Sequence[str], vocabulary: int) -> bytes:
         minloglevel=2,
         shuffle_input_sentence=False,
         normalization_rule_name="identity",
-    )  # the NFKC table alone would weigh 240 kB
+    )  # the NFKC table would take 240 kB
     return written.getvalue()
 
 
 def train(
-    pairs: Sequence[tuple[str, str]], pieces: bytes, seed: int, plan: Plan, steps: int, name: str
+    pairs: Sequence[tuple[str, str]], pieces: bytes, seed: int, plan: Hyperparameters, steps: int, name: str
 ) -> MarianMTModel:
     """Return a Marian model that minimises the cross-entropy of the target given the source."""
     processor = sentencepiece.SentencePieceProcessor(model_proto=pieces)
@@ -254,13 +254,13 @@ def train(
     )
     coded = [(processor.encode(source), [*processor.encode(target), processor.eos_id()]) for source, target in pairs]
     rng = random.Random(seed)
-    # Plain AdamW: the one short trial with Muon (`fit`) had not learned the dictionary when it ended.
+    # AdamW, because in one short trial with Muon (`fit`) the model did not learn the dictionary.
     optimizer = torch.optim.AdamW(model.parameters(), lr=plan.peak_rate, betas=(0.9, 0.98), weight_decay=0.0)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, plan.peak_rate, total_steps=steps, pct_start=0.15)
     model.train()
     for step in range(steps):
         batch = collate(rng.sample(coded, plan.batch), pad)
-        # Decoding starts from a zero vector in CTranslate2, whatever the padding row has learned as an output.
+        # CTranslate2 starts decoding from a zero vector, so the row of the padding must be zero as an input.
         with torch.no_grad():
             model.model.shared.weight[pad].zero_()
         loss = model(**batch).loss
@@ -275,7 +275,7 @@ def train(
 
 
 def collate(batch: Sequence[tuple[list[int], list[int]]], pad: int) -> dict[str, torch.Tensor]:
-    """Return padded input_ids, attention_mask and labels, each (B, L)."""
+    """Return padded input_ids, attention_mask and labels, each of shape (B, L)."""
     sources = _padded([source for source, _ in batch], pad)
     return {
         "input_ids": sources,
@@ -290,7 +290,7 @@ def _padded(rows: Sequence[list[int]], value: int) -> torch.Tensor:
 
 
 def pack(model: MarianMTModel, pieces: bytes, pair: tuple[str, str], path: Path) -> None:
-    """Convert `model` to CTranslate2 int8 and zip it with its metadata into an `.argosmodel` at `path`."""
+    """Convert `model` to CTranslate2 int8 and write it with its metadata to the zip file `path`, an `.argosmodel`."""
     source, target = pair
     with tempfile.TemporaryDirectory() as scratch:
         converted = Path(scratch) / "converted"
@@ -318,7 +318,7 @@ def pack(model: MarianMTModel, pieces: bytes, pair: tuple[str, str], path: Path)
 
 
 def save_marian(model: MarianMTModel, pieces: bytes, folder: Path) -> None:
-    """Write `model` with a `MarianTokenizer` on `pieces`, the form CTranslate2 converts from."""
+    """Write `model` with a `MarianTokenizer` of `pieces`, the input of the CTranslate2 converter."""
     model.save_pretrained(folder)
     (folder / "joint.spm").write_bytes(pieces)
     processor = sentencepiece.SentencePieceProcessor(model_proto=pieces)

@@ -1,4 +1,4 @@
-"""The tokenizer of the toy CLIP: XLM-RoBERTa's kind, a Unigram vocabulary with the same special tokens."""
+"""The tokenizer of the toy CLIP: a Unigram vocabulary with the special tokens of XLM-RoBERTa."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ if TYPE_CHECKING:
 SPECIAL = {"bos_token": "<s>", "pad_token": "<pad>", "eos_token": "</s>", "unk_token": "<unk>"}  # ids 0 to 3
 MASK = "<mask>"  # the last id, as in XLM-RoBERTa
 CONTEXT_LENGTH = 77  # tokens, the default of open_clip
-PIECES = 900  # at most, before the alphabet
-MOST_PARTS = 2
-SPACE = "▁"  # the mark of a word's beginning, SentencePiece's
+PIECES = 900  # at most, without the alphabet
+MAX_PARTS = 2  # of one word
+SPACE = "▁"  # SentencePiece's mark of the beginning of a word
 # Latin with accents, punctuation, combining accents and Devanagari: real sentences must not become <unk>.
 _BLOCKS = ((0x21, 0x7F), (0xA1, 0x250), (0x300, 0x345), (0x900, 0x980), (0x1E00, 0x1F00), (0x2010, 0x2030))
 _EXTRA = "₹€™′″⁠‌‍"  # the last three join and separate Devanagari letters
 
 
 def alphabet() -> list[str]:
-    """Every character with a token of its own, as it looks after NFKC."""
+    """Every character that has its own token, NFKC-normalised."""
     points = [point for start, stop in _BLOCKS for point in range(start, stop)] + [ord(sign) for sign in _EXTRA]
     normal = (unicodedata.normalize("NFKC", chr(point)) for point in points if unicodedata.category(chr(point)) != "Cn")
     return sorted({sign for text in normal for sign in text if not sign.isspace()})
@@ -45,7 +45,7 @@ def corpus(count: int, seed: int) -> Iterator[str]:
 
 
 def train(sentences: Iterable[str]) -> PreTrainedTokenizerFast:
-    """A fast tokenizer whose pieces come from `sentences`; it adds `<s>` and `</s>` like XLM-RoBERTa's."""
+    """A fast tokenizer whose pieces come from `sentences`; it adds `<s>` and `</s>` like that of XLM-RoBERTa."""
     from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
     from transformers import PreTrainedTokenizerFast
 
@@ -65,16 +65,16 @@ def train(sentences: Iterable[str]) -> PreTrainedTokenizerFast:
 def _scored(words: list[str]) -> list[tuple[str, float]]:
     """Pieces with their log probability, likeliest first: shared parts of words, then the alphabet.
 
-    The trainer of Unigram gives another vocabulary in every process, and on so small a world it keeps phrases and
-    spells short words. Byte-pair merges over the different words are stable and find the stems: `ebomvu` is
-    `e` + `bomvu`. A word that they leave in too many parts is taken whole.
+    The Unigram trainer gives a different vocabulary in every process, and on so little text it makes pieces of whole
+    phrases and splits short words into letters. Byte-pair merges over the distinct words are deterministic and find
+    the stems: `ebomvu` is `e` + `bomvu`. A word with more than `MAX_PARTS` parts becomes one piece.
     """
     from tokenizers import Tokenizer, models, trainers
 
     learner = Tokenizer(models.BPE())
     learner.train_from_iterator(words, trainers.BpeTrainer(vocab_size=PIECES, min_frequency=2, show_progress=False))
     parts = {word: learner.encode(word).tokens for word in words}
-    parts.update({word: [word] for word, split in parts.items() if len(split) > MOST_PARTS})
+    parts.update({word: [word] for word, split in parts.items() if len(split) > MAX_PARTS})
     counts = Counter(part for split in parts.values() for part in split)
     total = counts.total() + len(alphabet())
     counts.update({sign: 0 for sign in (SPACE, *alphabet())})

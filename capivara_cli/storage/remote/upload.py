@@ -76,9 +76,8 @@ def _put_parts(files: Any, local: str, path: str, parts: dict[str, int]) -> None
 def _abort_left_over(files: Any, path: str) -> None:
     """Abort uploads of this object that killed processes started: the bucket would keep and bill their parts."""
     bucket, key, _ = files.split_path(path)
-    with contextlib.suppress(
-        *network_errors()
-    ):  # permission to write does not include permission to list or abort uploads
+    # Permission to write does not include permission to list or abort uploads.
+    with contextlib.suppress(*network_errors()):
         answer = files.call_s3("list_multipart_uploads", Bucket=bucket, Prefix=key)
         for upload in answer.get("Uploads", []):
             if upload["Key"] == key:
