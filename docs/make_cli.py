@@ -53,7 +53,7 @@ def row(each: Any, kind: Any) -> str:
         flag += flag.replace("--", " / --no-")
     text = each.metadata["help"].replace("|", "\\|")
     text, _, given = text.partition(" [default: ")
-    default = given.rstrip("]") or ("" if each.default in ("", False) else str(each.default))
+    default = given.rstrip("]") or ("" if each.default == "" or each.default is False else str(each.default))
     if get_origin(kind) is Literal:
         text += f" ({', '.join(get_args(kind))})"
     bounds = [

@@ -121,8 +121,13 @@ def application(name: str) -> typer.Typer:
 
 
 def _help(name: str) -> str:
-    """The docstring of a command's file, read without importing it; "" for an unknown name."""
-    return plain_help(docstring(command_names().get(name, ""), name))
+    """The docstring of a command's file, read without importing it; "" for an unknown name.
+
+    The example at the end of its first line gets a line of its own, which Typer does not wrap.
+    """
+    first, _, rest = plain_help(docstring(command_names().get(name, ""), name)).partition("\n")
+    summary, mark, example = first.partition(": capivara ")
+    return f"{summary}:\n\n\b\n  capivara {example}\n{rest}" if mark else f"{first}\n{rest}"
 
 
 def _function(loaded: Stage | Command) -> Callable[..., None]:

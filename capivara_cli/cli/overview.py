@@ -9,11 +9,11 @@ import textwrap
 
 from capivara_cli.registry import command_names, first_line
 
-_WIDTH = 100
+_WIDTH = 80
 _HEAD = """\
 Usage: capivara COMMAND [INPUT]... [OPTIONS]
 
-Teach CLIP your language: images and captions in, a tuned model with its cost out.
+Teach CLIP your language: images and captions in, a tuned model and its cost out
 See it work, without a download: capivara demo --lang pt
 """
 _TITLES = {
@@ -39,5 +39,6 @@ def help_page() -> str:
 
 
 def _entry(name: str, folder: str, indent: int) -> str:
-    text = f"  {name}".ljust(indent) + first_line(folder, name)
-    return textwrap.fill(text, _WIDTH, subsequent_indent=" " * indent, break_long_words=False)
+    summary = first_line(folder, name).partition(": capivara ")[0].rstrip(".")  # an example may follow the summary
+    text = f"  {name}".ljust(indent) + summary
+    return textwrap.fill(text, _WIDTH, subsequent_indent=" " * indent, break_long_words=False, break_on_hyphens=False)

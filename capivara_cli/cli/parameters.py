@@ -41,13 +41,14 @@ def typer_function(
     """A function for Typer with one parameter per option, which builds the dataclasses and calls ``call``.
 
     ``call`` gets the list of positional arguments (unless ``argument`` is None), an instance of ``options``, then one
-    of each class in ``shared``. ``argument`` names the positional arguments in ``--help``.
+    of each class in ``shared``. ``argument`` names the positional arguments in ``--help``; "" allows none.
     """
     classes = (options, *shared)
     names = {each.name for cls in classes for each in option_fields(cls)}
     parameters = [parameter for cls in classes for parameter in _parameters(cls, names)]
-    if argument is not None:
-        positional = Annotated[list[str] | None, typer.Argument(metavar=argument, show_default=False)]
+    if argument:
+        # Hidden: the usage names it, and Typer's own section would add only "<list[str]>".
+        positional = Annotated[list[str] | None, typer.Argument(metavar=argument, show_default=False, hidden=True)]
         parameters.insert(0, _parameter("inputs", positional, None))
 
     def function(**values: Any) -> None:
@@ -56,7 +57,7 @@ def typer_function(
         ]
         for each in built:
             check_options(each)
-        call(*([values["inputs"] or []] if argument is not None else []), *built)
+        call(*([values.get("inputs") or []] if argument is not None else []), *built)
 
     function.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     return function
@@ -76,7 +77,7 @@ def _parameter(name: str, annotation: Any, default: Any) -> inspect.Parameter:
 
 def _annotation(each: Field[Any], kind: Any, names: set[str]) -> Any:
     help_text = each.metadata.get("help", "")
-    shown = each.default not in ("", None, False) and "[default" not in help_text
+    shown = each.default not in ("", None) and each.default is not False and "[default" not in help_text
     declaration = flag_of(each.name)
     if (kind is bool and each.default) or kind == (bool | None):
         declaration += declaration.replace("--", "/--no-")

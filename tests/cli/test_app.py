@@ -86,7 +86,7 @@ def test_every_command_has_help_version_and_quiet(name: str, helps: dict[str, li
         (["train", "good.tar"], 2, "--lang"),
         (["eval", "flickr31k"], 1, "did you mean flickr30k?"),
         (["footprint", "nowhere"], 1, "nowhere: no such file or folder"),
-        (["footprint"], 2, "of what"),
+        (["footprint"], 2, "which results"),
         (["split", "good.tar", "--country", "BRZ"], 1, "BRZ"),
         (["adapt", "good.tar"], 2, "which language"),
         (["list", "capybaras"], 2, "capybaras"),
