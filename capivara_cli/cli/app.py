@@ -56,8 +56,8 @@ class Terminated(BaseException):
 def main(arguments: list[str]) -> None:
     """Run one command line and exit."""
     if _in_a_pipe(arguments[0]):
-        # OpenMP threads that spin while they wait take processor time from the other commands of a pipe: with two busy
-        # cores a training step took 4 to 13 times as long. On an otherwise idle machine, spinning is a fifth faster.
+        # OpenMP threads that spin while they wait take processor time from the other commands of a pipe: on two busy
+        # cores a training step took 4 to 13 times as long. On an idle machine, spinning is a fifth faster.
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")  # torch's large tensors in huge pages: 5 % of a training step
     atexit.register(_end)  # registered first, so it runs last
@@ -148,8 +148,8 @@ def _function(loaded: Stage | Command) -> Callable[..., None]:
 
 
 def _run(invocation: Invocation, *, streams: bool, as_json: bool = False) -> None:
-    """Perform a command line, with standard output kept for data."""
-    from capivara_cli.cli.perform import perform  # the engine, the meters: --help does without
+    """Perform a command line, with standard output reserved for data."""
+    from capivara_cli.cli.perform import perform  # imports the engine and the meters, which --help saves
 
     console.be_quiet(invocation.settings.quiet)
     standard_output = console.claim_stdout()
@@ -158,7 +158,7 @@ def _run(invocation: Invocation, *, streams: bool, as_json: bool = False) -> Non
 
 
 def _data_stream(descriptor: int) -> BinaryIO | None:
-    """Standard output as a binary stream; None on a terminal, to which no tar is written."""
+    """Standard output as a binary stream; None for a terminal, because no tar is written there."""
     if os.isatty(descriptor):
         return None
     from capivara_cli.shards.archive import enlarge_pipe
@@ -168,7 +168,7 @@ def _data_stream(descriptor: int) -> BinaryIO | None:
 
 
 def guarded(work: Callable[[], Any]) -> int:
-    """Run some work and return the exit code; every exception becomes one message."""
+    """Run ``work`` and return the exit code; every exception becomes one message."""
     with contextlib.suppress(ValueError):  # not the main thread, as in a test
         signal.signal(signal.SIGTERM, _terminate)
     try:

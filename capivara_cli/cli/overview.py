@@ -1,6 +1,7 @@
 """The page of ``capivara --help``: every command with the first line of its file.
 
-Command files are read, not imported. Typer formats the help of each command; its import takes longer than all of this.
+Command files are read, not imported. Typer formats only the help of single commands: importing it takes longer than
+all of this.
 """
 
 from __future__ import annotations

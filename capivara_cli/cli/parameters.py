@@ -28,7 +28,7 @@ from capivara_cli.pipeline.stage import Stage, Step
 from capivara_cli.registry import load_command
 
 _OTHER_NAMES = {"share": "part"}
-"""Second names of options. A command with an option of that name keeps its own, as ``split --part``."""
+"""Second names of shared options. A command with an option of that name, such as ``split --part``, keeps its own."""
 
 
 TYPER_ERROR: Any = typer.BadParameter.__bases__[0].__bases__[0]
@@ -38,7 +38,7 @@ TYPER_ERROR: Any = typer.BadParameter.__bases__[0].__bases__[0]
 def typer_function(
     options: type, call: Callable[..., None], shared: tuple[type, ...] = (), argument: str | None = "INPUT"
 ) -> Callable[..., None]:
-    """A function for Typer with one parameter per option, which builds the dataclasses and calls ``call``.
+    """A function for Typer with one parameter per option. It builds the dataclasses and passes them to ``call``.
 
     ``call`` gets the list of positional arguments (unless ``argument`` is None), an instance of ``options``, then one
     of each class in ``shared``. ``argument`` names the positional arguments in ``--help``; "" allows none.
@@ -107,9 +107,10 @@ def parse_plan(text: str) -> list[Step]:
 
 
 def parse_step(words: list[str], plan: str) -> Step:
-    """One step of a plan from its words, as ``["caption", "--n", "3"]``; a leading ``capivara`` is allowed.
+    """One step of a plan from its words, such as ``["caption", "--n", "3"]``; a leading ``capivara`` is allowed.
 
-    ``plan``: the whole plan, for the message. Raises ``UsageError`` for a command that is no stage, or wrong options.
+    ``plan`` is the text of the whole plan, for error messages. Raises ``UsageError`` for a command that is no stage
+    and for wrong options.
     """
     if words[:1] == ["capivara"]:
         words = words[1:]

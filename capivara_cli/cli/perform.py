@@ -1,4 +1,4 @@
-"""Perform a command line: do what it asks, say what it did, and record what it cost."""
+"""Perform a command line: run it, print its summary line, and record its cost."""
 
 from __future__ import annotations
 
@@ -22,27 +22,27 @@ from capivara_cli.stages.filtering import histogram as scores
 
 
 def perform(invocation: Invocation, *, data: BinaryIO | None = None, as_json: bool = False) -> dict[str, Any]:
-    """Perform a command line, or estimate it (``--dry-run``); returns its summary.
+    """Perform a command line, or estimate it (``--dry-run``); return its summary.
 
-    ``data`` is the stream that a tar goes to, None for a folder; ``as_json``: the summary goes to standard output.
+    ``data`` is the stream for a tar, None for a folder. ``as_json`` prints the summary to standard output.
     """
     if invocation.settings.dry_run:
-        from capivara_cli.cli.dry_run import Rehearser  # nothing else needs its trials
+        from capivara_cli.cli.dry_run import Rehearser  # a long import
 
         return Rehearser().perform(invocation, data=data, as_json=as_json)
     return Performer().perform(invocation, data=data, as_json=as_json)
 
 
 class Performer:
-    """Performs one command line, and those that it is made of, in this process, with one account of their costs."""
+    """Performs one command line, and the command lines that it runs, in this process, and measures their costs."""
 
     def __init__(self) -> None:
         self.costs = Costs()
 
     def perform(self, invocation: Invocation, *, data: BinaryIO | None = None, as_json: bool = False) -> dict[str, Any]:
-        """Run a stage or command, say what it did and what it cost, and return its summary.
+        """Run a stage or command, print its summary line, record its cost, and return its summary.
 
-        A command made of commands has no record of its own: each of them has one.
+        A command that runs other commands has no cost record: each of those has its own.
         """
         settings, name = invocation.settings, invocation.command.name
         started = time.monotonic()
@@ -58,7 +58,7 @@ class Performer:
                 summary["footprint"] = record.ended(inputs, summary, data)
             cards = [Path(text) for text in summary.pop("cards", [])]
             for folder in [] if composed else dict.fromkeys([*ledger.run_folders(summary), *cards]):
-                from capivara_cli.reports import card  # last: a card contains what its run cost
+                from capivara_cli.reports import card  # last, because the card contains the cost of its run
 
                 card.write(folder)
         histogram = scores.take(summary)
@@ -80,12 +80,12 @@ class Performer:
         return command.run(invocation.inputs, invocation.options, env)
 
     def env(self, settings: Settings, name: str) -> Env:
-        """The environment of a command, which can run other commands by it."""
+        """The environment of a command; its ``perform`` runs other commands."""
         env = Env(settings, name, costs=self.costs)
         env.perform = self.line
         return env
 
     def line(self, words: Sequence[str], settings: Settings) -> dict[str, Any]:
-        """Show one command line, and perform it as if it had been typed, with the shared settings given."""
+        """Print one command line, and perform it with the shared settings, as if the user had typed it."""
         console.say(f"$ capivara {shlex.join(words)}")
         return self.perform(parse_command(words, settings))

@@ -12,7 +12,7 @@ from capivara_cli.storage.files import replace_text
 
 
 def write_summary(summary: Mapping[str, Any], file: str, as_json: bool) -> None:
-    """Write a summary as JSON to ``file``, if one is named, and to standard output, if that is asked for."""
+    """Write a summary as JSON to ``file``, unless that is empty, and with ``as_json`` to standard output."""
     text = encode_json(summary, indent=2).decode() + "\n"
     if file:
         replace_text(Path(file), text)
@@ -21,7 +21,7 @@ def write_summary(summary: Mapping[str, Any], file: str, as_json: bool) -> None:
 
 
 def summary_line(name: str, summary: Mapping[str, Any]) -> str:
-    """One line: samples read, written and dropped with reasons, notes, shards that were up to date, time, energy."""
+    """One line: samples read, written and dropped, with reasons; notes; shards that were up to date; time; energy."""
     parts = [f"read {summary['read']:,}"]
     if "written" in summary:
         parts.append(f"wrote {summary['written']:,}")

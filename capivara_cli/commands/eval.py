@@ -152,7 +152,7 @@ def _estimate(inputs: list[str], options: Options, env: Env, rehearsal: Rehearsa
     if not shards and not targets.sets:
         shards = default_inputs([])
     evaluating.rehearse(
-        evaluating.Asked(targets.sets, shards, langs, model, models, options.data, options.split), env, rehearsal
+        evaluating.EvalRequest(targets.sets, shards, langs, model, models, options.data, options.split), env, rehearsal
     )
     return {}
 

@@ -14,10 +14,10 @@ from typing import Any
 from capivara_cli import console
 from capivara_cli.errors import BadSample
 from capivara_cli.pipeline.command import command
+from capivara_cli.pipeline.command_text import step_texts
 from capivara_cli.pipeline.env import Env
 from capivara_cli.pipeline.option_kinds import Languages
 from capivara_cli.pipeline.options import opt, parsed
-from capivara_cli.pipeline.typed import steps_of
 from capivara_cli.reports.samples_page import THUMBNAIL, Part, View, by_language, html_page
 from capivara_cli.shards.sample import Caption, Sample
 from capivara_cli.storage.files import replace_text
@@ -49,7 +49,7 @@ def show(inputs: list[str], options: Options, env: Env) -> dict[str, Any]:
     source = Source(inputs, env)
     samples = list(itertools.islice(source, options.n))
     views = [_view(sample, codes, pixels=bool(options.html)) for sample in samples]
-    steps = steps_of(source.history)
+    steps = step_texts(source.history)
     if options.html:
         replace_text(Path(options.html), html_page([Part(_title(source.shards), steps, views)]))
         console.say(f"capivara show: {len(views)} samples in {options.html}")

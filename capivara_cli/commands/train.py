@@ -47,7 +47,7 @@ def _runs(options: Options, env: Env) -> list[tuple[Options, RunDir, Settings]]:
 def _estimate(inputs: list[str], options: Options, env: Env, rehearsal: Rehearsal) -> dict[str, Any]:
     from capivara_cli.cli.dry_run import training
 
-    runs = [training.Wanted(*each) for each in _runs(options, env)]
+    runs = [training.PlannedRun(*each) for each in _runs(options, env)]
     rehearsal.check(lambda: _check_models(options))
     training.rehearse(runs, inputs, env, rehearsal)
     return training.planned_run(runs)

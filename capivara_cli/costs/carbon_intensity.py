@@ -47,10 +47,10 @@ class Intensity:
 
 
 def of(settings: Place) -> Intensity:
-    """The carbon intensity by ``--intensity``, or by ``--country`` and ``--region``; without them the world average.
+    """The carbon intensity by ``--intensity``, or by ``--country`` and ``--region``; by default the world average.
 
-    Raises ``UsageError`` for a text that is no number and for a region without its country, and ``CapivaraError`` for a
-    code that the table lacks, where codecarbon itself would use the average.
+    Raises ``UsageError`` for a text that is no number and for a region without its country. Raises ``CapivaraError``
+    for a code that is not in the table, where codecarbon itself would use the average.
     """
     country, region = settings.country.strip().upper(), settings.region.strip()
     if settings.intensity:

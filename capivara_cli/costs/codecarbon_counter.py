@@ -1,6 +1,7 @@
 """codecarbon, used only where it can measure the processor: in the background, without any output.
 
-It reads the counters of the whole machine. Our share of their energy is our share of the busy time of all processors.
+It reads the counters of the whole machine. This process gets the share of their energy that it has of the busy time of
+all processors.
 """
 
 from __future__ import annotations
@@ -17,14 +18,17 @@ from capivara_cli.costs.footprint import JOULES_PER_KWH
 
 AFTER = 10.0
 """Seconds of work before codecarbon is loaded: its import takes one second, its start up to four."""
-_AT_LEAST = 5.0  # s: a shorter measurement says nothing about the rest of the work
+_AT_LEAST = 5.0  # s: a shorter measurement does not represent the rest of the work
 _MODELS = ("cpu_load", "constant")
 """codecarbon's names for its estimates that measure nothing."""
 
 
 @dataclass(frozen=True)
-class Measured:
-    """The ``joules`` of the whole processor in ``seconds``; ``busy``: CPU seconds of all processes of the machine."""
+class ProcessorEnergy:
+    """The ``joules`` of the whole processor in ``seconds``; ``busy``: CPU seconds of all processes of the machine.
+
+    ``how`` is the method of codecarbon, such as "intel_rapl".
+    """
 
     joules: float
     seconds: float
@@ -37,7 +41,7 @@ class Measured:
 
 
 def can_measure() -> bool:
-    """Whether this user may read a counter of the processor; on macOS only codecarbon can tell, so True."""
+    """Whether this user may read a counter of the processor. On macOS True, because only codecarbon can check it."""
     if sys.platform == "darwin":
         return True
     for counter in Path("/sys/class/powercap").glob("*/energy_uj"):
@@ -50,7 +54,7 @@ def can_measure() -> bool:
 
 
 class Tracker:
-    """Runs codecarbon from ``AFTER`` seconds on until ``stop``; opens no socket, writes no file, leaves no lock."""
+    """Runs codecarbon in a thread, from ``AFTER`` seconds on until ``stop``. It opens no socket and writes no file."""
 
     def __init__(self) -> None:
         self._stopped = threading.Event()
@@ -61,8 +65,8 @@ class Tracker:
     def start(self) -> None:
         self._thread.start()
 
-    def stop(self) -> Measured | None:
-        """What it measured; None if that is nothing or too little.
+    def stop(self) -> ProcessorEnergy | None:
+        """End the measurement and return it; None if there is none, or less than five seconds.
 
         codecarbon swallows its own errors, so its result is checked here.
         """
@@ -78,7 +82,7 @@ class Tracker:
         how = method(tracker)
         if data is None or not how or seconds < _AT_LEAST or busy <= 0:
             return None
-        return Measured(data.cpu_energy * JOULES_PER_KWH, seconds, busy, how)
+        return ProcessorEnergy(data.cpu_energy * JOULES_PER_KWH, seconds, busy, how)
 
     def _run(self) -> None:
         if self._stopped.wait(AFTER):
@@ -87,7 +91,7 @@ class Tracker:
 
         from codecarbon import OfflineEmissionsTracker
 
-        # The import resets the level, and the tracker logs in its constructor: so it is set between the two.
+        # The level is set here because the import resets it, and the constructor of the tracker logs.
         logging.getLogger("codecarbon").setLevel(logging.CRITICAL)
         tracker = OfflineEmissionsTracker(
             country_iso_code="USA",  # needed, not used: only the energy is taken from it
@@ -104,7 +108,7 @@ class Tracker:
 
 
 def method(tracker: Any) -> str:
-    """How codecarbon measured the processor ("intel_rapl"); "" where it estimated."""
+    """How codecarbon measured the processor ("intel_rapl"); "" if it estimated."""
     modes = [getattr(each, "_mode", "") for each in getattr(tracker, "_hardware", [])]
     named = [mode for mode in modes if mode]
     kinds = [type(each).__name__ for each in getattr(tracker, "_hardware", [])]

@@ -1,6 +1,6 @@
-"""Everything that one process keeps account of while it works: one object, made by the program, handed down in ``Env``.
+"""All cost measurements of one process: one object, which the program makes and passes on in ``Env``.
 
-A command that runs others shares it with them, so that nothing between two of them is lost or counted twice.
+A command that runs other commands shares it with them, so that nothing is lost or counted twice.
 """
 
 from __future__ import annotations
@@ -16,8 +16,7 @@ from capivara_cli.costs.worker_costs import WorkerCosts
 
 
 class Costs:
-    """The costs of this process: operations of models, shares of a plan's steps, costs of workers, and the records
-    that commands at work write."""
+    """The costs of this process: operations of models, costs of a plan's steps, costs of workers, and cost records."""
 
     def __init__(self) -> None:
         self.operations = flops.COUNTED
@@ -30,16 +29,16 @@ class Costs:
         self, stage: str, where: Intensity | None = None, *,
         tracked: bool = True, now: bool = False, modelled: bool = False,
     ) -> Meter:  # fmt: skip
-        """A meter of what happens inside ``with``; see ``Meter``."""
+        """A meter for the work in a ``with`` block; see ``Meter``."""
         return Meter(self.account, stage, where, tracked=tracked, now=now, modelled=modelled)
 
     def recorded(self, meter: Meter, file: str, wanted: bool) -> AbstractContextManager[LiveRecord | None]:
-        """A command at work, whose record is written while it goes on; None unless ``wanted``."""
+        """A context for a running command, with its cost record; None unless ``wanted``."""
         return self._records.recorded(LiveRecord(meter, self.steps, file) if wanted else None)
 
     def record_result_at(self, samples: Samples = unknown_samples, **place: str) -> None:
-        """Say where the result of the command at work will be, ``out`` or ``run``, once that folder is there.
+        """Write the cost record of the running command to the folder of its result, ``out`` or ``run``, from now on.
 
-        ``samples`` returns how many samples are done. From now on the record of the command is kept in that folder.
+        The folder exists. ``samples`` returns the number of samples that are done.
         """
         self._records.record_result_at(samples, place)

@@ -1,4 +1,4 @@
-"""The power of this machine's processor where nothing measures it: its TDP, by codecarbon's table."""
+"""The power of this machine's processor if it cannot be measured: its TDP in codecarbon's table."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from pathlib import Path
 from capivara_cli.costs.carbon_intensity import data_folder
 
 WATTS_PER_THREAD = 4.0
-"""codecarbon's constant for a processor that its table lacks."""
+"""codecarbon's constant for a processor that is not in its table."""
 
 
 @dataclass(frozen=True)
 class Processor:
-    """A processor that draws ``watts`` with all its ``threads`` busy; ``source`` says how that is known."""
+    """A processor that draws ``watts`` if all its ``threads`` are busy; ``source`` is the origin of this value."""
 
     name: str
     watts: float
@@ -34,7 +34,7 @@ class Processor:
 def here() -> Processor:
     """The processor of this machine.
 
-    A virtual machine has a part of a processor only, so the TDP of the whole processor does not apply there.
+    A virtual machine has only a part of a processor, so the TDP of the processor does not apply to it.
     """
     name, sockets, virtual = _described()
     threads = os.cpu_count() or 1
@@ -66,17 +66,17 @@ def _described_elsewhere() -> str:
     import subprocess
 
     try:
-        asked = ["sysctl", "-n", "machdep.cpu.brand_string"]
-        told = subprocess.run(asked, capture_output=True, text=True, check=True).stdout.strip()
+        words = ["sysctl", "-n", "machdep.cpu.brand_string"]
+        name = subprocess.run(words, capture_output=True, text=True, check=True).stdout.strip()
     except (OSError, subprocess.CalledProcessError):
-        told = ""
-    return told or platform.processor() or "unknown"
+        name = ""
+    return name or platform.processor() or "unknown"
 
 
 def table_entry(model: str) -> tuple[str, float] | None:
-    """(name, TDP in watts) of the only entry of codecarbon's table that fits this model, as codecarbon matches names.
+    """(name, TDP in watts) of the entry of codecarbon's table for this model, matched as codecarbon does.
 
-    An entry fits if the names are equal, or all words of one name are in the other. None where several fit.
+    An entry matches if the names are equal, or all words of one name are in the other. None unless exactly one matches.
     """
     wanted = re.sub(r"\(R\)|\(TM\)| CPU\b.*| @ .*", "", model)
     try:

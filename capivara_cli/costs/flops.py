@@ -2,10 +2,10 @@
 
 A matrix product of [n, i] and [i, o] takes 2·n·i·o operations: in a transformer about 2 per parameter and token in the
 forward pass. The backward pass takes as many for the gradient of the input and as many for that of the weights, each
-only where it is needed: together 6 per parameter and token when all is trained, 4 through a frozen layer, 2 without a
-graph. Linear layers, convolutions and PyTorch's own attention are counted. The rest is small and left out: the products
-of queries and keys inside transformers' attention (2 % at 77 tokens), norms, the loss. What ``torch.compile`` has built
-is not counted.
+only if it is needed. In total that is 6 per parameter and token for a trained layer, 4 for a frozen one that passes
+gradients on, 2 without a graph. Linear layers, convolutions and PyTorch's own attention are counted. Small parts are
+not: the products of queries and keys in transformers' attention (2 % at 77 tokens), norms, the loss. Models that
+``torch.compile`` has compiled are not counted.
 """
 
 from __future__ import annotations
@@ -28,17 +28,17 @@ class Operations:
         self.total = 0
 
     def add(self, operations: int) -> None:
-        """Count what no layer of PyTorch computes: a model in CTranslate2, a worker process."""
+        """Count operations outside PyTorch's layers: those of CTranslate2 or of a worker process."""
         with self._lock:
             self.total += operations
 
     def taken(self) -> int:
-        """Operations since the last call: what a worker reports to the process that started it."""
+        """Operations since the last call. A worker reports them to the process that started it."""
         before, self._reported = self._reported, self.total
         return self._reported - before
 
     def watch(self) -> None:
-        """Count the layers of PyTorch from now on, if torch is loaded. More calls change nothing."""
+        """Count the layers of PyTorch from now on, if torch is loaded. Further calls have no effect."""
         if not self._watched and "torch" in sys.modules:
             from torch.nn.modules.module import register_module_forward_hook
 
@@ -58,8 +58,8 @@ class Operations:
 
 
 COUNTED = Operations()
-"""The one count of this process. PyTorch's hook is called for every module of the process and does not say for whom a
-module runs, so there cannot be several."""
+"""The count of this process. There can be only one: PyTorch calls its hook for every module of the process, and does
+not tell which command runs the module."""
 
 
 def _backward(module: Any, first: Any) -> int:

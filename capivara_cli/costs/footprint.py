@@ -1,4 +1,4 @@
-"""What one piece of work cost, and whether its power is plausible."""
+"""The cost of one piece of work, and whether its power is plausible."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _OVER = 1.1
 
 @dataclass(frozen=True)
 class Power:
-    """The mean power of a device while it worked for us, in watts, and the range that it can draw."""
+    """The mean power of a device while this process used it, in watts, and the range that it can draw."""
 
     device: str
     watts: float
@@ -26,12 +26,12 @@ class Power:
 
     @classmethod
     def measured(cls, device: str, watts: float, limit: float) -> Power:
-        """The power of a whole device, idle power included, with its ``limit`` in watts (0 where that is unknown)."""
+        """The power of a whole device, idle power included; ``limit`` in watts, 0 if unknown."""
         return cls(device, watts, _IDLE * limit, _OVER * limit)
 
     @property
     def plausible(self) -> bool | None:
-        """Whether the device can draw that much; None where its limit is unknown."""
+        """Whether the device can draw this power; None if its limit is unknown."""
         return self.least <= self.watts <= self.most if self.most else None
 
     def __str__(self) -> str:
@@ -42,8 +42,9 @@ class Power:
 class Footprint:
     """The cost of one piece of work: energy in kWh, ``intensity`` in g CO2e per kWh.
 
-    ``source`` is "measured", "modelled" or "GPU measured, CPU modelled"; ``power`` says how, for each of cpu, gpu and
-    ram. ``flops`` is None where no model ran. ``watts`` are the mean powers of the devices; ``plausible`` judges them.
+    ``source`` is "measured", "modelled" or "GPU measured, CPU modelled"; ``power`` has the method for cpu, gpu and ram.
+    ``flops`` is None if no model ran. ``watts`` are the mean powers of the devices; ``plausible`` is whether all of
+    them can draw so much.
     """
 
     stage: str
@@ -73,10 +74,10 @@ class Footprint:
         return self.kwh * self.intensity
 
     def of_steps(self, names: Sequence[str], spent: Mapping[int, StepCost]) -> list[Footprint]:
-        """Split this cost among the steps of a plan; returns itself alone where there is one step or nothing is known.
+        """Split this cost among the steps of a plan. With one step, or without ``spent``, return it as the only item.
 
-        ``spent``: what each step took, by number. Reading, writing and starting are split in proportion to the steps'
-        own work: by CPU seconds for the energy of the processor, by seconds for everything else.
+        ``spent``: the cost of each step by its number. Reading, writing and starting are split in proportion to the
+        work of the steps: by CPU seconds for the energy of the processor, by seconds for everything else.
         """
         if len(names) < 2 or not spent:
             return [self]
@@ -110,6 +111,6 @@ def _shares(parts: Sequence[float]) -> list[float]:
 
 
 def judged(powers: list[Power]) -> bool | None:
-    """Whether all powers are plausible; None where no limit is known."""
+    """Whether all powers are plausible; None if no limit is known."""
     known = [each.plausible for each in powers if each.plausible is not None]
     return all(known) if known else None

@@ -1,7 +1,7 @@
-"""The energy of NVIDIA GPUs, by their own counters, and which part of it is ours.
+"""The energy of NVIDIA GPUs by their counters, and the share of this process and its children.
 
-A counter counts for a whole GPU, and several commands of a pipe may use one GPU. What it counts between two samples
-is split equally among the processes that hold a context on it at the second sample. So all shares add up to the whole.
+A counter measures a whole GPU, but several commands of a pipe may use it. The energy between two samples is split
+equally among the processes that have a context on the GPU at the second sample. So the shares add up to the whole.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 
 @dataclass
 class Gpu:
-    """One GPU: our ``joules``, and the joules of the ``whole`` GPU in the ``seconds`` in which we used it."""
+    """One GPU: our share in ``joules``, and the joules of the ``whole`` GPU in the ``seconds`` of our use."""
 
     name: str
     limit: float
@@ -26,7 +26,7 @@ class Gpu:
 
 
 class Gpus:
-    """All GPUs that the driver shows; none where there is no driver."""
+    """All GPUs that the driver lists; none without a driver."""
 
     def __init__(self, nvml: Any) -> None:
         self._nvml = nvml
@@ -68,7 +68,7 @@ class Gpus:
                 gpu.seconds += seconds
 
     def _counter(self, gpu: Gpu, seconds: float) -> float:
-        """Joules since a fixed moment; from the present power where a GPU has no counter (before Volta)."""
+        """Joules since a fixed moment. For a GPU without a counter (before Volta), estimated from its present power."""
         try:
             return float(self._nvml.nvmlDeviceGetTotalEnergyConsumption(gpu.handle)) / 1000
         except self._nvml.NVMLError:
@@ -81,7 +81,7 @@ class Gpus:
     def _share(self, index: int, gpu: Gpu, processes: Sequence[int]) -> float:
         """Our share of the processes on a GPU.
 
-        In a container the driver's process ids may not be ours; then the open files of our processes tell.
+        In a container the driver's process ids may differ from ours. Then the open files of our processes are checked.
         """
         try:
             users = [each.pid for each in self._nvml.nvmlDeviceGetComputeRunningProcesses(gpu.handle)]
@@ -94,7 +94,7 @@ class Gpus:
 
 
 def _holds(process: int, index: int) -> bool:
-    """Whether a process has opened a GPU."""
+    """Whether a process has opened the device file of a GPU."""
     try:
         return any(str(link.readlink()) == f"/dev/nvidia{index}" for link in Path(f"/proc/{process}/fd").iterdir())
     except OSError:

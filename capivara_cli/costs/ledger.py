@@ -1,4 +1,4 @@
-"""The costs of a chain of commands: each result carries the records of all that led to it."""
+"""The costs of a chain of commands: each result has the cost records of all commands that led to it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ RUN_LEDGER = "footprint.json"
 
 
 class LedgerRecord(TypedDict, total=False):
-    """What one command, or one step of a plan, cost: a line of ``footprint.jsonl``.
+    """The cost of one command, or of one step of a plan: a line of ``footprint.jsonl``.
 
     The keys up to ``co2e_g`` are in every record; older versions did not write the others. A record is written back as
     it was read, other keys included.
@@ -51,9 +51,9 @@ class LedgerRecord(TypedDict, total=False):
     plausible: bool | None
     samples: int | None
     plan: str
-    """The id that the steps of one plan have in common."""
+    """The same id for all steps of one plan."""
     unfinished: bool
-    """The command was stopped or killed, or is still at work."""
+    """The command was stopped or killed, or is still running."""
     unknown_before: bool
     """The command read a pipe whose writer left no record."""
     steps: list[LedgerRecord]
@@ -78,8 +78,8 @@ class CostSum(TypedDict):
 
 
 @dataclass(frozen=True)
-class Own:
-    """The cost of a command that has ended, the ``id`` of its record, and what each step of its plan took."""
+class OwnCost:
+    """The cost of a finished command, the ``id`` of its record, and the cost of each step of its plan."""
 
     id: str
     cost: Footprint
@@ -87,12 +87,12 @@ class Own:
 
 
 def record(
-    inputs: Sequence[str], summary: dict[str, Any], own: Own, ledger: str = "", data: BinaryIO | None = None
+    inputs: Sequence[str], summary: dict[str, Any], own: OwnCost, ledger: str = "", data: BinaryIO | None = None
 ) -> LedgerRecord:
-    """Write what a command cost beside its result, after the records of its inputs; returns its own record.
+    """Write the cost of a command beside its result, after the records of its inputs; return its own record.
 
-    A folder of shards keeps records in ``footprint.jsonl`` and a run in ``footprint.json``; a pipe (``data``) hands
-    them on to the command that reads it; ``ledger`` names one more file to append to. Each record has an ``id``, so
+    A folder of shards keeps records in ``footprint.jsonl`` and a run in ``footprint.json``; with a pipe (``data``) they
+    are passed to the command that reads it; ``ledger`` names one more file to append to. Each record has an ``id``, so
     that a chain with common ancestors counts nothing twice. The steps of a plan and the runs of one training have a
     record each; these are the ``steps`` of the record that is returned.
     """
@@ -113,10 +113,10 @@ def record(
 def note(
     name: str, summary: dict[str, Any], cost: Footprint, patience: float, ledger: str = "", helped: bool = False
 ) -> None:
-    """Write what a command has cost so far; ``record`` replaces it when the command ends.
+    """Write the cost of a command so far; ``record`` replaces it when the command ends.
 
-    Until then the record is ``unfinished``, unless the command only ``helped`` another one, which has the result. It is
-    written to existing folders of this machine only, and left out if others use the ledger for ``patience`` seconds.
+    Until then the record is ``unfinished``, unless the command only ``helped`` another one, which writes the result. It
+    is written only to existing folders of this machine, and skipped if others use the ledger for ``patience`` seconds.
     """
     marks = {} if helped else {"unfinished": True}
     own = cast(LedgerRecord, {"id": name, **cost.to_json(), "samples": summary.get("read"), **marks})
@@ -127,8 +127,8 @@ def note(
         _append(ledger, _line(own))
 
 
-def _own(own: Own, summary: dict[str, Any]) -> list[LedgerRecord]:
-    """The record of a command, or those of its parts, which have the id of the whole as ``plan``."""
+def _own(own: OwnCost, summary: dict[str, Any]) -> list[LedgerRecord]:
+    """The record of a command, or the records of its parts; these have the id of the command as ``plan``."""
     parts = _parts(summary)
     costs = own.cost.of_steps([stage for stage, _ in parts], own.steps)
     if len(costs) == 1:
@@ -141,7 +141,7 @@ def _own(own: Own, summary: dict[str, Any]) -> list[LedgerRecord]:
 
 
 def _parts(summary: dict[str, Any]) -> list[tuple[str, int | None]]:
-    """Stage and samples of each part of a command: of each step of a plan, of each run of a training."""
+    """Stage and samples of each part of a command: of each step of a plan, or of each training run."""
     if "runs" in summary:
         return [("train", each["samples"]) for each in summary["runs"]]
     books = summary["steps"] if "written" in summary and "steps" in summary else []  # train's "steps" is a number
@@ -161,7 +161,7 @@ def _places(summary: dict[str, Any]) -> list[Path]:
 
 
 def _keep(summary: dict[str, Any], before: list[LedgerRecord], own: list[LedgerRecord], data: BinaryIO | None) -> None:
-    """Write records beside the result: into a folder, a run, or the pipe that the result went into."""
+    """Write records beside the result: into a folder, a run folder, or for the reader of the pipe."""
     out = summary.get("out", "-")
     if is_url(out):
         from capivara_cli.shards import remote_inputs
@@ -179,7 +179,7 @@ def _keep(summary: dict[str, Any], before: list[LedgerRecord], own: list[LedgerR
 
 
 def _join(path: Path, before: list[LedgerRecord], own: list[LedgerRecord], patience: float = float("inf")) -> None:
-    """Add records to the ledger of a folder, one process at a time: several may have made it and end together."""
+    """Add records to the ledger of a folder, one process at a time: several that filled it may end together."""
     claims = Claims(path.parent)
     try:
         with claims.waiting(path.name, patience) as claim:
@@ -229,7 +229,7 @@ def _records(text: str, name: str) -> list[LedgerRecord]:
 
 
 def _checked(entry: dict[str, Any]) -> LedgerRecord:
-    """The record, if it has what ``sums`` needs; else raises ``ValueError``."""
+    """Return the record; raise ``ValueError`` if it lacks a key that ``sums`` needs."""
     needed = {"id": str, "stage": str, "source": str, **dict.fromkeys(_SUMMED, int | float)}
     for key, kind in needed.items():
         if not isinstance(entry.get(key), kind):
@@ -238,7 +238,7 @@ def _checked(entry: dict[str, Any]) -> LedgerRecord:
 
 
 def unique(records: Iterable[LedgerRecord]) -> list[LedgerRecord]:
-    """Each record once, in its last version and in the order of first ones; steps replace the record of their plan."""
+    """Each record once: its last version, in the order of the first ones. Steps replace the record of their plan."""
     found = {each["id"]: each for each in records}
     plans = {each.get("plan") for each in found.values()}
     return [each for name, each in found.items() if name not in plans]

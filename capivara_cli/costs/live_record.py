@@ -1,8 +1,8 @@
-"""The cost record of a command at work, written now and then, so that a kill loses a minute of it at most.
+"""The cost record of a running command, written at intervals, so that a kill loses at most one minute of it.
 
-The folder of the result is known only to the code that makes it: ``record_result_at`` names it to the innermost command
-at work. A command that fails records what it took; run again, it adds a record of its own. A command that fails within
-seconds leaves no record: most errors are found before the work begins.
+Only the code that writes the result knows its folder: it calls ``record_result_at`` for the innermost running command.
+A command that fails writes its cost; if it is run again, it adds another record. A command that fails within seconds
+writes no record: most errors are found before the work begins.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ from capivara_cli.costs.per_step import StepCosts
 from capivara_cli.errors import CapivaraError, UsageError
 
 _FIRST, _SELDOM = 5.0, 60.0
-"""Seconds until the record is written: at first, and later. A command that fails before the first leaves none."""
-_PATIENCE = 1.0  # s: that a live record waits for other processes that write theirs
+"""Seconds between two writes of the record: first and later. A command that fails before the first writes none."""
+_PATIENCE = 1.0  # s: how long the record waits for other processes that write theirs
 Samples = Callable[[], int | None]
-"""Returns how many samples are done."""
+"""Returns the number of samples that are done."""
 
 
 def unknown_samples() -> None:
-    """The number of samples where nobody counts them."""
+    """The number of samples of a command that does not count them: None."""
 
 
 class LiveRecord:
-    """The record of a command at work; ``file`` is a ledger that gets it, too, when the work has ended."""
+    """The record of a running command; at the end it is also appended to the ledger ``file``."""
 
     def __init__(self, meter: Meter, steps: StepCosts, file: str = "") -> None:
         self.name = uuid.uuid4().hex
@@ -52,7 +52,7 @@ class LiveRecord:
     def _write(self) -> None:
         pause = _FIRST
         while not self._over.wait(pause):
-            with contextlib.suppress(OSError, CapivaraError):  # it is written the next time, or at the end
+            with contextlib.suppress(OSError, CapivaraError):  # it will be written the next time, or at the end
                 ledger.note(self.name, self._summary(), self._meter.so_far(), _PATIENCE)
             pause = min(1.5 * pause, _SELDOM)
 
@@ -60,15 +60,15 @@ class LiveRecord:
         return {**self._place, "read": self._samples()}
 
     def ended(self, inputs: Sequence[str], summary: dict[str, Any], data: BinaryIO | None) -> ledger.LedgerRecord:
-        """Write the whole cost beside the result; returns the record."""
+        """Write the final cost beside the result; return the record."""
         self._stop()
-        own = ledger.Own(self.name, self._meter.footprint(), self._steps.taken())
+        own = ledger.OwnCost(self.name, self._meter.footprint(), self._steps.taken())
         return ledger.record(inputs, summary, own, self._file, data)
 
     def left(self, error: BaseException) -> None:
         """Write the cost of work that ended without a result.
 
-        A process that leaves with exit code 0 has helped another one, which makes the result; that is no failure.
+        A process that ends with exit code 0 has helped another one, which writes the result: that is no failure.
         """
         self._stop()
         helped = isinstance(error, SystemExit) and not error.code
@@ -83,14 +83,14 @@ class LiveRecord:
 
 
 class LiveRecords:
-    """The records of the commands at work, the innermost last; None for a command without a record of its own."""
+    """The records of the running commands, the innermost last; None for a command without a record of its own."""
 
     def __init__(self) -> None:
         self._open: list[LiveRecord | None] = []
 
     @contextlib.contextmanager
     def recorded(self, record: LiveRecord | None) -> Iterator[LiveRecord | None]:
-        """Keep the record of a command while it is at work; if it fails, write what it took."""
+        """Hold the record of a command while it runs; if it fails, write its cost."""
         self._open.append(record)
         try:
             yield record
@@ -104,6 +104,6 @@ class LiveRecords:
             self._open.pop()
 
     def record_result_at(self, samples: Samples, place: Mapping[str, str]) -> None:
-        """Tell the innermost command at work where its result will be."""
+        """Write the record of the innermost running command to the folder of its result from now on."""
         if self._open and (record := self._open[-1]) is not None:
             record.record_result_at(samples, place)

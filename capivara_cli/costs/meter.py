@@ -1,4 +1,4 @@
-"""Measures work: the difference between what this process had spent before and after it."""
+"""Measures the cost of work: the difference between what this process had spent before and after it."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from typing import Any
 
 from capivara_cli import console
 from capivara_cli.costs import carbon_intensity, codecarbon_counter, cpu_power, process_tree
+from capivara_cli.costs.codecarbon_counter import ProcessorEnergy
 from capivara_cli.costs.flops import Operations
 from capivara_cli.costs.footprint import JOULES_PER_KWH, Footprint, Power, judged
-from capivara_cli.costs.sampler import WATTS_PER_GB, Held, Sampler
+from capivara_cli.costs.sampler import WATTS_PER_GB, Sampler, Usage
 from capivara_cli.costs.worker_costs import WorkerCosts
 
 _NVML = "measured: NVML, shared equally among the processes on it"
@@ -27,7 +28,7 @@ class Spent:
     at: float
     cpu: float
     flops: int
-    held: Held
+    held: Usage
 
     def until(self, later: Spent) -> Spent:
         """What was spent between the two moments."""
@@ -35,7 +36,7 @@ class Spent:
 
 
 class Account:
-    """What this process spends, for all meters: how many of them are at work, and where the last one ended."""
+    """The spending of this process, for all its meters: the number of running meters, and where the last one ended."""
 
     def __init__(self, operations: Operations, workers: WorkerCosts) -> None:
         self.operations, self.workers = operations, workers
@@ -49,24 +50,25 @@ class Account:
         return Spent(time.monotonic(), process_tree.cpu_seconds(held.processes), self.operations.total, held)
 
     def begin(self, now: bool) -> Spent:
-        """Where the account of a meter begins: where the last one ended, so that nothing between two stages is lost.
+        """Start a meter; return the point that it measures from. That is where the last meter ended.
 
-        The first account begins with the process, interpreter and imports included, unless it is to begin ``now`` or
-        the process is old: then this is no command line but a program that uses the package.
+        So nothing between two stages is lost. The first meter counts from the start of the process, interpreter and
+        imports included. It counts from the present with ``now``, or if the process is old: then another program uses
+        the package.
         """
         first = self.ended is None and not now
         age = process_tree.age() if first else 0.0
         young = first and age < _STARTING
         self.sampler.begin(age if young else 0.0)
         if young:
-            self.ended = Spent(time.monotonic() - age, 0.0, 0, Held())
+            self.ended = Spent(time.monotonic() - age, 0.0, 0, Usage())
         elif now or not self._open or self.ended is None:
             self.ended = self.now()
         self._open += 1
         return self.ended
 
     def end(self) -> None:
-        """End the account of one meter."""
+        """End one meter."""
         self._open -= 1
         self.sampler.end()
 
@@ -74,9 +76,9 @@ class Account:
 class Meter:
     """Measures the work inside ``with Meter(...)``: of this process and the commands it ran.
 
-    A thread samples memory and GPUs. After ten seconds another thread loads codecarbon, but only where that can
-    measure the processor; neither prints anything, opens a socket or writes a file. The first meter of a process counts
-    from the start of the process, unless it measures what happens from ``now`` on. ``modelled``: without codecarbon.
+    A thread samples memory and GPUs. After ten seconds another thread loads codecarbon, if that can measure the
+    processor. Neither prints anything, opens a socket or writes a file. The first meter of a process counts from the
+    start of the process, unless ``now`` is set. ``modelled``: without codecarbon. ``tracked=False`` measures nothing.
     """
 
     def __init__(
@@ -90,7 +92,7 @@ class Meter:
         self._tracker = (
             codecarbon_counter.Tracker() if tracked and not modelled and codecarbon_counter.can_measure() else None
         )
-        self._begun = Spent(0.0, 0.0, 0, Held())
+        self._begun = Spent(0.0, 0.0, 0, Usage())
 
     def __enter__(self) -> Meter:
         if self._tracked:
@@ -108,7 +110,7 @@ class Meter:
             self._account.end()
 
     def footprint(self) -> Footprint:
-        """What the work cost; ends the measurement. Warns of power that the devices cannot have drawn."""
+        """The cost of the work; ends the measurement. Warns of power values that the devices cannot have drawn."""
         measured = self._tracker.stop() if self._tracker else None
         now = self._account.now()
         self._account.ended = now
@@ -119,12 +121,12 @@ class Meter:
         return self._account.workers.added(cost, ended=True)
 
     def so_far(self) -> Footprint:
-        """What the work has cost until now, the processor's part modelled; the measurement goes on."""
+        """The cost of the work until now, with the processor's part modelled; the measurement continues."""
         cost, _ = self._priced(self._begun.until(self._account.now()), None)
         return self._account.workers.added(cost, ended=False)
 
-    def _priced(self, spent: Spent, measured: codecarbon_counter.Measured | None) -> tuple[Footprint, list[Power]]:
-        """Energy and CO2e of what was spent, and the mean power of each device."""
+    def _priced(self, spent: Spent, measured: ProcessorEnergy | None) -> tuple[Footprint, list[Power]]:
+        """The cost of what was spent, and the mean power of each device."""
         chip, gpus = cpu_power.here(), self._account.sampler.gpus
         device = _device(bool(gpus))
         if measured:

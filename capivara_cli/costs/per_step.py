@@ -1,7 +1,7 @@
-"""What each step of a plan takes of what the whole plan costs.
+"""The cost of each step of a plan.
 
-Steps call each other for the next sample. The work of a step is the time from when it is asked for a sample to when it
-asks another step or answers. What its threads do ahead of time counts for the step that is at work meanwhile.
+Steps are generators that call each other for the next sample. The time of a step runs from a call until it calls the
+previous step or yields. The work of its threads counts for the step that is running at that time.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ Item = TypeVar("Item")
 
 
 class StepCost(NamedTuple):
-    """What a step took: seconds, CPU seconds, floating-point operations."""
+    """The cost of a step: seconds, CPU seconds, floating-point operations."""
 
     seconds: float = 0.0
     cpu_seconds: float = 0.0
@@ -43,7 +43,7 @@ class StepCosts:
 
     @contextlib.contextmanager
     def at(self, number: int) -> Iterator[None]:
-        """Count what happens inside for this step, except what other steps do inside of it."""
+        """Count the work in this block for a step, except the work of other steps inside it."""
         self._account()
         self._at_work.append(number)
         try:
@@ -53,7 +53,7 @@ class StepCosts:
             self._at_work.pop()
 
     def timed(self, items: Iterable[Item], number: int) -> Iterator[Item]:
-        """Yield the items of a step; making each of them counts as its work."""
+        """Yield the items of a step; the time of making them is counted for the step."""
         source = iter(items)
         while True:
             with self.at(number):
@@ -64,19 +64,19 @@ class StepCosts:
             yield item
 
     def _account(self) -> None:
-        """Add what was spent since the last change to the step that was at work."""
+        """Add the cost since the last change of steps to the step that was running."""
         now = StepCost(time.perf_counter(), time.process_time(), self._operations.total)
         if self._at_work:
             self.add({self._at_work[-1]: now.since(self._since)})
         self._since = now
 
     def add(self, spent: Mapping[int, StepCost]) -> None:
-        """Add what steps have taken, here or in a worker process."""
+        """Add costs of steps, from this process or from a worker."""
         for number, more in spent.items():
             self._spent[number] = self._spent.get(number, StepCost()).plus(more)
 
     def taken(self) -> dict[int, StepCost]:
-        """What each step has taken since the last call."""
+        """The cost of each step since the last call."""
         found = dict(self._spent)
         self._spent.clear()
         return found

@@ -1,10 +1,9 @@
-"""Cost records that each command of a pipe hands to the next one, in a file beside the pipe.
+"""Passes cost records from each command of a pipe to the next one, in a file that is named after the pipe.
 
-They cannot travel in the tar: its head is written before the work is done, and nothing may follow its end. But both
-ends of a pipe know its inode, and a reader sees the end of its input only after the writer has ended. So the writer
-leaves its records in a file that is named after the pipe, and the reader takes them from there. Where the two ends have
-no common inode (macOS), or a program stands between the commands (``tee``, ``ssh``), nothing is found; then set
-CAPIVARA_LEDGER.
+The tar cannot contain them: its head is written before the work is done, and nothing may follow its end. But both ends
+of a pipe know its inode, and a reader sees the end of its input only after the writer has ended. So the writer leaves
+its records in a file named after the inode, and the reader takes them from there. If the two ends have no common inode
+(macOS), or another program is between the commands (``tee``, ``ssh``), no records are found; then set CAPIVARA_LEDGER.
 """
 
 from __future__ import annotations
@@ -20,11 +19,11 @@ from pathlib import Path
 from capivara_cli.storage import cache
 from capivara_cli.storage.claims import machine
 
-_STALE = 86400.0  # s: after a day a file belongs to no pipe that is still open
+_STALE = 86400.0  # s: a file that is older than a day is deleted
 
 
 def hand_on(text: str, descriptor: int) -> bool:
-    """Leave ``text`` for the reader of the pipe at a descriptor; returns False if it is no pipe or cannot be written.
+    """Store ``text`` for the reader of the pipe at a descriptor; return False if it is no pipe or storing fails.
 
     The text is appended: in ``(capivara a; capivara b) | capivara c`` two commands write to one pipe.
     """
@@ -42,7 +41,7 @@ def hand_on(text: str, descriptor: int) -> bool:
 
 
 def taken(inputs: Iterable[str]) -> str:
-    """The text that the writers of standard input, and of inputs that are pipes (``<(capivara …)``), have left."""
+    """Take the texts that the writers of standard input, and of inputs that are pipes (``<(capivara …)``), stored."""
     found = ""
     for path in dict.fromkeys(filter(None, map(_path, _pipes(inputs)))):
         with contextlib.suppress(OSError):

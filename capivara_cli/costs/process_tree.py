@@ -1,4 +1,4 @@
-"""CPU time, memory and age of this process and the commands it has started, as the system counts them."""
+"""CPU time, memory and age of this process and its descendants, as the system counts them."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def _children(process: int) -> list[int]:
 
 
 def resident_bytes(processes: Iterable[int]) -> int:
-    """Bytes of memory of these processes; a page that several processes share is split among them."""
+    """Resident bytes of these processes; a page that several processes share is split among them."""
     return sum(map(_resident, processes))
 
 
@@ -86,7 +86,7 @@ def _resident(process: int) -> int:
 
 
 def _whole_resident(process: int) -> int:
-    """Resident bytes with shared pages counted whole, where the system does not split them."""
+    """Resident bytes with shared pages counted in full, for systems that do not split them."""
     import psutil
 
     try:

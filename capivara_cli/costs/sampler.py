@@ -1,7 +1,7 @@
-"""Memory over time and the energy of GPUs, sampled by one thread of this process.
+"""Samples memory use and the energy of GPUs in one thread of this process.
 
-The figures of the commands of a pipe are added up. So each command counts only what it uses itself: its own memory and
-its share of a GPU. The power that a machine draws when idle is not counted by any of them.
+The costs of the commands of a pipe are added up. So each command counts only its own memory and its share of a GPU. No
+command counts the power that a machine draws when idle.
 """
 
 from __future__ import annotations
@@ -17,24 +17,24 @@ from capivara_cli.costs.gpu_energy import Gpu, Gpus
 WATTS_PER_GB = 0.375
 """Memory: 3 W for 8 GB (Crucial's figure, codecarbon's until its version 3; Green Algorithms has 0.3725)."""
 _OFTEN, _SELDOM = 0.5, 10.0
-"""Seconds between two samples: at first, and later. Sampling a process with two gigabytes takes 10 ms."""
+"""Seconds between two samples: first and later. Sampling a process with two gigabytes takes 10 ms."""
 
 
 @dataclass(frozen=True)
-class Held:
-    """What was used up to a moment: memory in gigabytes × seconds, GPU energy in joules; ``processes``: ours."""
+class Usage:
+    """Usage up to a moment: memory in gigabytes × seconds, and GPU energy in joules, of our ``processes``."""
 
     gb_seconds: float = 0.0
     gpu_joules: float = 0.0
     processes: Sequence[int] = ()
 
-    def until(self, later: Held) -> Held:
-        """What was used between the two moments."""
-        return Held(later.gb_seconds - self.gb_seconds, later.gpu_joules - self.gpu_joules, later.processes)
+    def until(self, later: Usage) -> Usage:
+        """The usage between the two moments."""
+        return Usage(later.gb_seconds - self.gb_seconds, later.gpu_joules - self.gpu_joules, later.processes)
 
 
 class Sampler:
-    """Samples this process and the commands it has started, from the first ``begin`` to the last ``end``."""
+    """Samples this process and its descendants, from the first ``begin`` to the last ``end``."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -46,7 +46,7 @@ class Sampler:
         self._gpus: Gpus | None = None
 
     def begin(self, before: float) -> None:
-        """Begin to sample for one more meter, whose work began ``before`` seconds ago."""
+        """Start sampling for one more meter, whose work began ``before`` seconds ago."""
         with self._lock:
             self._users += 1
             if self._users > 1:
@@ -68,8 +68,8 @@ class Sampler:
             self.sample()
             pause = min(1.2 * pause, _SELDOM)
 
-    def sample(self) -> Held:
-        """Sample now; returns what was used so far."""
+    def sample(self) -> Usage:
+        """Sample now; return the usage so far."""
         with self._lock:
             if self._gpus is None:
                 self._gpus = Gpus.here()
@@ -79,7 +79,7 @@ class Sampler:
             self._gb_seconds += (now - self._at) * (gb + self._gb) / 2
             self._gpus.sample(processes, now - self._at)
             self._at, self._gb = now, gb
-            return Held(self._gb_seconds, sum(gpu.joules for gpu in self._gpus.all), processes)
+            return Usage(self._gb_seconds, sum(gpu.joules for gpu in self._gpus.all), processes)
 
     @property
     def gpus(self) -> list[Gpu]:

@@ -23,19 +23,19 @@ class WorkerCosts:
         self._children: set[tuple[str, int]] = set()
 
     def report(self, machine: str, process: int, here: bool, cost: Mapping[str, Any]) -> None:
-        """Enter what a worker has cost so far; this replaces its last report. ``here``: it runs on this machine."""
+        """Replace the report of a worker by its cost so far. ``here``: it runs on this machine."""
         name = machine, process
         self._reported[name] = Footprint(**{key: value for key, value in cost.items() if key in _NAMES})
         if here and process in process_tree.processes():
             self._children.add(name)
 
     def added(self, own: Footprint, ended: bool) -> Footprint:
-        """``own`` with the costs of the workers.
+        """``own`` with the costs of the workers added.
 
-        Once all have ``ended``, the CPU time of children is added as well, and the reports are forgotten. Seconds stay
-        our own, since workers run at the same time; so do operations, which workers report apart.
+        When all have ``ended``, the CPU time of child processes is added as well, and the reports are deleted. Seconds
+        are not added, because workers run at the same time; nor are operations, which workers report separately.
         """
-        for name, cost in list(self._reported.items()):  # another thread may enter more
+        for name, cost in list(self._reported.items()):  # another thread may add reports
             if name not in self._children:
                 own = _sum(own, cost)
             elif ended:

@@ -1,4 +1,4 @@
-"""Map samples one by one, in batches, or with decoding threads; a sample that cannot be used is dropped alone."""
+"""Apply functions to samples: one by one, in batches, or prepared by threads. A bad sample is dropped alone."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ def map_batched(
     env: Env,
     keep: bool = False,
 ) -> Iterator[tuple[Sample, Result]]:
-    """Yield ``(sample, result)`` in order, preparing ahead in threads and processing ``size`` samples at a time.
+    """Yield ``(sample, result)`` in order. Threads prepare samples ahead; ``process`` gets ``size`` of them at a time.
 
-    ``prepare`` runs in threads (decoding releases the GIL) while ``process`` runs here. A sample whose preparation
-    raises ``BadSample`` fails alone: it is dropped with that reason. ``process`` returns one result per prepared item.
-    With ``keep`` the results go through the shard's journal, see ``_processed``.
+    ``prepare`` runs in threads, because decoding releases the GIL; ``process`` runs in this thread and returns one
+    result per prepared item. If ``prepare`` raises ``BadSample``, only that sample is dropped, with that reason.
+    ``keep`` stores the results in the shard's journal; see ``_processed`` for what this requires.
     """
     for sample, _, result in _processed(_prepared(samples, prepare, 2 * size, env), process, size, env, keep):
         yield sample, result
@@ -44,9 +44,9 @@ def map_texts(
     size: int,
     env: Env,
 ) -> Iterator[tuple[Sample, Prepared, Result]]:
-    """``(sample, prepared, result)``, without threads: where the json alone is read, they cost more than they save.
+    """Yield ``(sample, prepared, result)`` in order, without threads: for stages that read only the ``json`` member.
 
-    Results go through the shard's journal, see ``_processed``.
+    The results are stored in the shard's journal; see ``_processed`` for what this requires.
     """
     return _processed(map_each(samples, prepare, env), process, size, env, keep=True)
 
@@ -58,10 +58,10 @@ def _processed(
     env: Env,
     keep: bool,
 ) -> Iterator[tuple[Sample, Prepared, Result]]:
-    """Batch after batch; with ``keep`` through the journal, if there is one.
+    """Yield ``(sample, prepared, result)`` batch by batch; with ``keep`` results come from the journal if it has them.
 
-    A kept batch is not processed again after a kill, so ``process`` must not count anything in ``env`` and its results
-    have to be JSON. The batches are the same ones before and after, so the results cannot depend on where it was.
+    A batch in the journal is not processed again after a kill. So ``process`` must not count anything in ``env``, and
+    its results must be JSON. Every run cuts the same batches, so no result depends on where the kill was.
     """
     journal = env.journal if keep else None
     for batch in _batches(prepared, size):
@@ -80,7 +80,7 @@ def _processed(
 def map_each(
     samples: Iterable[Sample], prepare: Callable[[Sample], Prepared], env: Env
 ) -> Iterator[tuple[Sample, Prepared]]:
-    """Yield ``(sample, prepare(sample))``; a sample that raises ``BadSample`` fails alone. For work without a model."""
+    """Yield ``(sample, prepare(sample))``; if ``prepare`` raises ``BadSample``, only that sample is dropped."""
     for sample in samples:
         try:
             prepared = prepare(sample)
@@ -93,7 +93,7 @@ def map_each(
 def _prepared(
     samples: Iterable[Sample], prepare: Callable[[Sample], Prepared], ahead: int, env: Env
 ) -> Iterator[tuple[Sample, Prepared]]:
-    """``map_each`` with up to ``ahead`` samples being prepared in threads."""
+    """``map_each``, with threads that prepare up to ``ahead`` samples in advance."""
     from concurrent.futures import ThreadPoolExecutor  # 10 ms, and only this needs it
 
     with ThreadPoolExecutor(DECODE_THREADS, thread_name_prefix=f"capivara-{env.step}") as pool:

@@ -1,4 +1,4 @@
-"""The books of a run: the samples that each step read, wrote and dropped, in each shard and in all of them."""
+"""Counts of samples: what each step of a run read, wrote and dropped, per shard and in total."""
 
 from __future__ import annotations
 
@@ -21,7 +21,10 @@ from capivara_cli.storage.files import replacing
 
 @dataclass
 class Report:
-    """What a run did: the tally of each step over all shards, the shards it made, and those done before."""
+    """The result of a run: the counts of each step over all shards, ``shards`` written, and ``resumed`` shards.
+
+    ``resumed`` shards were finished by an earlier run.
+    """
 
     name: str
     out: str
@@ -32,12 +35,13 @@ class Report:
     resumed: int = 0
 
     def add(self, tallies: Sequence[Tally]) -> None:
+        """Add the counts of each step for one shard."""
         for total, tally in zip(self.tallies, tallies, strict=True):
             total.add(tally)
         self.shards += 1
 
     def summary(self) -> dict[str, Any]:
-        """The report as JSON: samples read by the first step, written by the last, and dropped by all, with reasons."""
+        """The report as JSON: samples read by the first step, written by the last, and dropped by all, by reason."""
         books = [
             {"step": name, **counts_of(tally).to_json()} for name, tally in zip(self.steps, self.tallies, strict=True)
         ]
@@ -54,8 +58,8 @@ class Report:
             "steps": books,
         }
 
-    def refuse_if_nothing_worked(self) -> None:
-        """Raise ``CapivaraError`` when every sample that reached a step failed there."""
+    def raise_if_all_failed(self) -> None:
+        """Raise ``CapivaraError`` if every sample that a step read failed there."""
         for name, tally in zip(self.steps, self.tallies, strict=True):
             if tally.failed and tally.failed == tally.read:
                 reasons = ", ".join(f"{reason} ({count})" for reason, count in tally.dropped.most_common(3))
@@ -63,24 +67,28 @@ class Report:
 
 
 def tally_of(counts: StepCounts) -> Tally:
-    """The tally of a step from its counts in a manifest."""
+    """The tally for the counts of a step in a manifest."""
     return Tally(counts.read, counts.written, counts.failed or 0, Counter(counts.dropped), Counter(counts.notes))
 
 
 def counts_of(tally: Tally, with_failed: bool = False) -> StepCounts:
-    """The counts of a tally for a manifest."""
+    """The counts of a step for a manifest; ``with_failed`` adds the number of failed samples."""
     failed = tally.failed if with_failed else None
     return StepCounts(tally.read, tally.written, dict(tally.dropped), dict(tally.notes), failed)
 
 
 def new_report(chain: Chain, out: str) -> Report:
+    """An empty report; its ``inputs`` are those that exist as files, whose cost records are copied."""
     inputs = [source for source in chain.envs[0].inputs if Path(source).exists()]
     return Report(chain.name, out, [step.name for step in chain.steps], [Tally() for _ in chain.steps], inputs)
 
 
 @contextlib.contextmanager
 def keeping_rejects(chain: Chain, name: str) -> Iterator[None]:
-    """With ``--rejects DIR``, keep dropped samples in DIR/<number>-<step>/<shard>, the reason in ``dropped.json``."""
+    """With ``--rejects DIR``, store dropped samples in DIR/<number>-<step>/<name>, with the reason as ``dropped.json``.
+
+    ``name`` is the name of the shard.
+    """
     folder = chain.settings.rejects
     if not folder:
         yield
@@ -107,7 +115,7 @@ def _rejecting(writer: ShardWriter, step: str) -> Callable[[Sample, str], None]:
 
 
 class Books(Protocol):
-    """Where the progress of the work is entered: shards that begin and end, and samples."""
+    """Receives the progress of a run: the start and end of shards, and the number of samples read."""
 
     def started(self, name: str) -> None: ...
 
@@ -118,13 +126,13 @@ class Books(Protocol):
 
 @dataclass
 class RunBooks:
-    """The books of this process and of the workers it started: for the summary, and on the progress line."""
+    """Adds the counts of this process and its workers to the report, and updates the progress line."""
 
     report: Report
     progress: console.Progress
 
     def started(self, name: str) -> None:
-        """Nothing to enter."""
+        """Nothing to do: only finished shards are in the report."""
 
     def advance(self, count: int = 1) -> None:
         self.progress.advance(count)

@@ -1,4 +1,4 @@
-"""The steps of a plan joined into one generator, with the books of each: read = written + dropped."""
+"""The steps of a plan joined into one generator. Each step's samples are counted: read = written + dropped."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from capivara_cli.costs.costs import Costs
 from capivara_cli.pipeline.env import Env, Tally
 from capivara_cli.pipeline.journal import Journal
 from capivara_cli.pipeline.options import Settings
-from capivara_cli.pipeline.stage import Arrays, Step
+from capivara_cli.pipeline.stage import Step, SurveyedShard
 from capivara_cli.shards.archive import Stream
 from capivara_cli.shards.history import History
 from capivara_cli.shards.sample import Sample
@@ -21,10 +21,10 @@ from capivara_cli.shards.sample import Sample
 
 @dataclass
 class Chain:
-    """The steps of a plan with their environments, which live as long as the process: models load once.
+    """The steps of a plan with their environments, which last as long as the process, so that models load once.
 
-    ``before`` describes the steps of the plan before these ones, where this is a part of it; ``several``: the plan has
-    several steps, and what each takes is counted.
+    A chain may be a ``part`` of a plan; then ``before`` describes the earlier steps of the plan. ``several`` is whether
+    the whole plan has several steps; then the cost of each step is measured.
     """
 
     steps: Sequence[Step]
@@ -47,37 +47,41 @@ class Chain:
 
     @property
     def described(self) -> History:
-        """What provenance records: the steps with everything that decides what they write."""
+        """The steps for histories and manifests: everything that determines what they write."""
         return [{**step.describe(self.settings.seed), "version": __version__} for step in self.steps]
 
     def check(self) -> None:
+        """Raise ``CapivaraError`` for wrong options of any step."""
         for step in self.steps:
             step.stage.check(step.options)
 
     def part(self, start: int, stop: int) -> Chain:
-        """Some of the steps, with the same environments."""
+        """The steps from ``start`` to before ``stop``, with the same environments."""
         part = copy.copy(self)
         part.steps, part.envs = self.steps[start:stop], self.envs[start:stop]
         part.before = self.described[:start]
         return part
 
-    def over(self, samples: Iterable[Sample], known: tuple[Arrays, Arrays] | None = None) -> Stream:
-        """The samples after every step, each step's books kept.
+    def over(self, samples: Iterable[Sample], surveyed: SurveyedShard | None = None) -> Stream:
+        """Yield the samples after all steps, and count what each step reads and writes.
 
-        With ``known``, the survey and the decision of a shard, the first step is the second pass of a corpus stage.
+        With ``surveyed`` the samples are one shard, and the first step is the second pass of a corpus stage over it.
         """
         stream = iter(samples)
         for number, (step, env) in enumerate(zip(self.steps, self.envs, strict=True)):
             source, corpus = _read(stream, env), step.stage.corpus
-            if number == 0 and known is not None and corpus is not None:
-                made = corpus.apply(source, *known, step.options, env)
+            if number == 0 and surveyed is not None and corpus is not None:
+                output = corpus.apply(source, *surveyed, step.options, env)
             else:
-                made = step.stage.run(source, step.options, env)
-            stream = _written(self.costs.steps.timed(made, env.number) if self.several else made, env)
+                output = step.stage.run(source, step.options, env)
+            stream = _written(self.costs.steps.timed(output, env.number) if self.several else output, env)
         return stream
 
     def close_books(self) -> list[Tally]:
-        """Close one shard's books. Raises ``RuntimeError`` when a step lost a sample: that is a bug, not bad input."""
+        """Return the counts of each step for one shard, and start new ones.
+
+        Raises ``RuntimeError`` if a step lost a sample: that is a bug, not bad input.
+        """
         tallies = [env.next_shard() for env in self.envs]
         for step, tally in zip(self.steps, tallies, strict=True):
             if tally.read != tally.written + tally.dropped.total():
@@ -88,7 +92,7 @@ class Chain:
 
     @contextlib.contextmanager
     def journaled(self, journal: Journal) -> Iterator[None]:
-        """While one shard is made: the steps keep what they finish in its journal."""
+        """Let the steps store finished batches in the journal of a shard while it is written."""
         for env in self.envs:
             env.journal = journal
         try:

@@ -1,4 +1,4 @@
-"""A command ends a stream: it takes what its arguments name and returns a machine-readable summary.
+"""A command: a function that takes inputs and options, and returns a summary as JSON. It writes no stream of samples.
 
 A command file is an options dataclass and one function::
 
@@ -22,12 +22,13 @@ Estimate = Callable[[list[str], Any, Env, Any], dict[str, Any]]
 
 @dataclass(frozen=True)
 class Command:
-    """One subcommand that ends a stream. ``argument`` names its positional arguments in ``--help``.
+    """One command that is no stage. ``argument`` names its positional arguments in ``--help``.
 
     ``streams``: it writes a tar to standard output (``env.data``) unless ``--out`` names a folder.
-    ``composed``: it runs other commands (``env.perform``), which are measured one by one.
+    ``composed``: it runs other commands (``env.perform``), and the cost of each of them is recorded by itself.
     ``wraps``: it takes another command line after ``--``; the ``--`` stays in its inputs.
-    ``estimate``: what ``--dry-run`` does instead: it checks the same and adds rows to a ``cli.dry_run.Rehearsal``.
+    ``estimate``: the function that ``--dry-run`` calls instead. It makes the same checks and adds rows to a
+    ``cli.dry_run.rehearsal.Rehearsal``.
     """
 
     name: str
@@ -44,18 +45,19 @@ def command(
     name: str, options: type, argument: str = "INPUT", *,
     streams: bool = False, composed: bool = False, wraps: bool = False, estimate: Estimate | None = None,
 ) -> Callable[[Run], Command]:  # fmt: skip
-    """Make a function the command ``name``. What it returns is what ``--json`` and ``--summary`` write.
+    """Return a decorator that turns a function into the command ``name``.
 
-    Keys that mean something to every command: ``read``, ``written``, ``dropped``, ``notes`` (the summary line),
-    ``out`` (a folder of shards) and ``run`` (a run folder), which get the footprint, ``cards`` (further run folders
-    whose model card changes), and ``inputs``, whose footprints it is added to.
+    ``--json`` and ``--summary`` write the result of the function. These keys of it mean the same for every command.
+    ``read``, ``written``, ``dropped`` and ``notes`` are shown in the summary line. ``out`` (a folder of shards) and
+    ``run`` (a run folder) get the cost record of the command. ``inputs`` are folders whose cost records are copied
+    beside it. ``cards`` are further run folders whose model card changes.
     """
     return lambda run: Command(name, options, run, argument, streams, composed, wraps, estimate)
 
 
 @dataclass(frozen=True)
 class Invocation:
-    """One command line, understood."""
+    """A parsed command line."""
 
     command: Stage | Command
     inputs: list[str]

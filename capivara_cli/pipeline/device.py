@@ -9,9 +9,9 @@ from capivara_cli.errors import CapivaraError
 
 @functools.cache
 def resolved(device: str) -> str:
-    """``auto`` -> cuda, mps or cpu, whichever there is; any other name as it is. Does not import torch for ``cpu``.
+    """``auto`` -> "cuda", "mps" or "cpu", the first that this machine has; any other name as it is.
 
-    Raises ``CapivaraError`` for a device that torch does not know or that is not there.
+    ``cpu`` does not import torch. Raises ``CapivaraError`` for a device that torch does not know or cannot use.
     """
     if device == "cpu":
         return device
@@ -25,5 +25,5 @@ def resolved(device: str) -> str:
         torch.ones(1, device=device).item()
     except (RuntimeError, AssertionError, ValueError) as error:  # which of them depends on how torch was built
         why = str(error).partition("\n")[0]
-        raise CapivaraError(f"--device {device}: cannot be used: {why}", "auto takes what there is; or cpu") from error
+        raise CapivaraError(f"--device {device}: cannot be used: {why}", "use auto or cpu") from error
     return device

@@ -1,6 +1,6 @@
-"""Runs a plan over a stream or a folder of shards: reading, the chain of stages, the books, resume.
+"""Run a plan over a stream or a folder of shards.
 
-``capivara a | capivara b`` and ``capivara run 'a | b'`` use the same chain and write the same bytes.
+``capivara a | capivara b`` and ``capivara run 'a | b'`` run the same code and write the same bytes.
 """
 
 from __future__ import annotations
@@ -18,24 +18,27 @@ from capivara_cli.pipeline.books import Report, RunBooks, new_report
 from capivara_cli.pipeline.chain import Chain
 from capivara_cli.pipeline.fingerprint import fingerprint
 from capivara_cli.pipeline.options import Settings
-from capivara_cli.pipeline.output_folder import alone, output_names
-from capivara_cli.pipeline.passes import Passes
-from capivara_cli.pipeline.source import DEFAULT_INPUT, default_inputs, together
+from capivara_cli.pipeline.output_folder import exclusive, output_names
+from capivara_cli.pipeline.sharded_plan import ShardedPlan
+from capivara_cli.pipeline.source import DEFAULT_INPUT, default_inputs, joined
 from capivara_cli.pipeline.stage import Step
 from capivara_cli.pipeline.stores import store_of
-from capivara_cli.pipeline.stream import rotate, rotate_remote, run_stream
+from capivara_cli.pipeline.stream import run_stream, write_remote_shards, write_shards
 from capivara_cli.pipeline.workers.job import Job
 from capivara_cli.shards.inputs import find_shards
 from capivara_cli.storage.claims import Claims
 from capivara_cli.urls import is_url, public_url
 
-_PATIENCE = 2.0  # s: that an interrupted run waits to enter its work in the manifest
+_PATIENCE = 2.0  # s: how long an interrupted run waits to write its records into the manifest
 
 
 def run(
     steps: Sequence[Step], inputs: Sequence[str], settings: Settings, out: BinaryIO | None, costs: Costs | None = None
 ) -> Report:
-    """Run a plan over the inputs: to the stream ``out`` when it is given, else to a folder."""
+    """Run a plan over the inputs: to the stream ``out`` if it is given, else to the folder ``settings.out``.
+
+    Raises ``CapivaraError`` for inputs or outputs that cannot be used.
+    """
     chain = Chain(steps, settings, costs or Costs())
     chain.check()
     registry.check("engines", settings.engine)
@@ -44,8 +47,8 @@ def run(
     shards = [] if begins else find_shards(sources)
     chain.envs[0].inputs = sources
     if out is not None:
-        check_alone(chain)
-        with together(shards, chain.envs[0]) as (history, samples):
+        check_single_process(chain)
+        with joined(shards, chain.envs[0]) as (history, samples):
             return run_stream(chain, history, samples, out)
     place = settings.out or default_folder(sources, chain.steps)
     if not settings.out:
@@ -55,17 +58,17 @@ def run(
     _check_remote(chain, shards, place) if remote else check_not_input(Path(place), shards)
     if not begins and shards != ["-"]:
         return run_folder(chain, shards, place)
-    check_alone(chain)
-    with together(shards, chain.envs[0]) as (history, samples):
+    check_single_process(chain)
+    with joined(shards, chain.envs[0]) as (history, samples):
         if remote:
-            return rotate_remote(chain, history, samples, place)
-        with alone(Claims(Path(place)), place):
+            return write_remote_shards(chain, history, samples, place)
+        with exclusive(Claims(Path(place)), place):
             chain.costs.record_result_at(out=place)
-            return rotate(chain, history, samples, Path(place))
+            return write_shards(chain, history, samples, Path(place))
 
 
 def sources_of(chain: Chain, inputs: Sequence[str]) -> list[str]:
-    """The inputs of a plan. Raises ``UsageError`` for a plan that begins a stream from nothing."""
+    """The inputs of a plan. Raises ``UsageError`` if it begins a stream and no input is named."""
     if not chain.steps[0].stage.begins:
         return default_inputs(inputs)
     if not inputs:
@@ -74,13 +77,13 @@ def sources_of(chain: Chain, inputs: Sequence[str]) -> list[str]:
 
 
 def check_not_input(folder: Path, shards: Sequence[str]) -> None:
-    """Raise ``CapivaraError`` for an output folder that holds the input shards."""
+    """Raise ``CapivaraError`` if the output folder holds the input shards."""
     if folder.resolve() in {Path(shard).resolve().parent for shard in shards if "://" not in shard and shard != "-"}:
         raise CapivaraError(f"--out {folder}: is also the input", "name another folder")
 
 
-def check_alone(chain: Chain) -> None:
-    """Raise ``UsageError`` for several workers: a stream is one piece of work."""
+def check_single_process(chain: Chain) -> None:
+    """Raise ``UsageError`` for several workers or a share: only one process can write a stream."""
     settings = chain.settings
     if settings.workers > 1 or settings.engine != "local" or settings.share:
         raise UsageError(
@@ -90,8 +93,8 @@ def check_alone(chain: Chain) -> None:
 
 
 def _check_remote(chain: Chain, shards: Sequence[str], out: str) -> None:
-    """Raise ``CapivaraError`` for a remote folder that cannot be written to, or that holds the input shards."""
-    from capivara_cli.storage.remote.upload import check_writable  # the network's libraries, for those who need them
+    """Raise ``CapivaraError`` if the remote folder cannot be written to or holds the input shards."""
+    from capivara_cli.storage.remote.upload import check_writable  # imports network libraries
 
     check_writable(out)
     if any(public_url(shard).rpartition("/")[0] == out.rstrip("/") for shard in shards):
@@ -101,7 +104,7 @@ def _check_remote(chain: Chain, shards: Sequence[str], out: str) -> None:
 
 
 def default_folder(sources: Sequence[str], steps: Sequence[Step]) -> str:
-    """``shards/`` and one step ``caption`` -> ``shards-caption``; several steps -> ``shards-run``."""
+    """The default output folder: "shards-caption" for ``shards/`` and a step ``caption``; "shards-run" for several."""
     if steps[0].stage.begins:
         return DEFAULT_INPUT
     base = "stdin" if sources[0] == "-" else public_url(sources[0]).rstrip("/").removesuffix(".tar")
@@ -111,34 +114,34 @@ def default_folder(sources: Sequence[str], steps: Sequence[Step]) -> str:
 
 
 def run_folder(chain: Chain, shards: Sequence[str], out: str) -> Report:
-    """Make a shard from each shard, of the same name, in the folder ``out``, a path or a URL.
+    """Write one output shard per input shard, of the same name, to the folder ``out``, a path or URL.
 
-    Shards that are done are skipped; other processes may make some of them at the same time.
+    Shards that are done are skipped. Other processes may write some of them at the same time.
     """
     settings = chain.settings
-    mark = fingerprint(chain)
-    store = store_of(out, mark)
-    report = new_report(chain, store.shown)
+    plan_fingerprint = fingerprint(chain)
+    store = store_of(out, plan_fingerprint)
+    report = new_report(chain, store.display_name)
     books = RunBooks(report, console.Progress(chain.name))
-    passes = Passes(chain, shards, output_names(shards), store, books, mark)
-    share = partition.of(settings.share, len(shards))
-    report.resumed = passes.open()
+    plan = ShardedPlan(chain, shards, output_names(shards), store, books, plan_fingerprint)
+    share = partition.share_of(settings.share, len(shards))
+    report.resumed = plan.open()
     if not is_url(out):
         chain.costs.record_result_at(lambda: report.tallies[0].read, out=out)
     complete = False
     try:
         if settings.workers > 1 or settings.engine != "local":
-            registry.load("engines", settings.engine).run(Job.of(passes, share), passes, books, settings)
+            registry.load("engines", settings.engine).run(Job.of(plan, share), plan, books, settings)
         else:
-            passes.run(share.indices)
-        complete = passes.settle()
+            plan.run(share.indices)
+        complete = plan.settle()
     finally:
         if not complete:
-            with contextlib.suppress(OSError, CapivaraError):  # the error that stopped the work is the one to show
-                passes.settle(patience=_PATIENCE)
-        passes.close()
+            with contextlib.suppress(OSError, CapivaraError):  # show the error that stopped the work instead
+                plan.settle(patience=_PATIENCE)
+        plan.close()
         books.progress.close()
     if not complete:
-        console.say(share.remark(passes.out.done))
-    report.refuse_if_nothing_worked()
+        console.say(share.remark(plan.out.done))
+    report.raise_if_all_failed()
     return report

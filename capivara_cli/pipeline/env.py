@@ -1,4 +1,4 @@
-"""What a running step may use: the shared settings, its books, and models that are loaded once per process."""
+"""The environment of a step or command: the shared settings, the counts of its samples, and loaded models."""
 
 from __future__ import annotations
 
@@ -17,13 +17,17 @@ if TYPE_CHECKING:
     from capivara_cli.shards.sample import Sample
 
 Perform = Callable[[Sequence[str], Settings], dict[str, Any]]
-"""Performs a command line, such as ["train", "shards"], with shared settings; returns its summary."""
+"""Performs a command line, such as ["train", "shards"], with the shared settings, and returns its summary."""
 Result = TypeVar("Result")
 
 
 @dataclass
 class Tally:
-    """The books of one step: read = written + dropped, or the engine says that the program is wrong."""
+    """The counts of one step. ``Chain.close_books`` raises an error unless read = written + dropped.
+
+    ``dropped`` counts samples by reason; ``failed`` are those of them that cannot be used; ``notes`` are other counts
+    for the user.
+    """
 
     read: int = 0
     written: int = 0
@@ -40,9 +44,12 @@ class Tally:
 
 
 class Env:
-    """What a running step may use: the shared settings, its books, and models that are loaded once per process.
+    """What a running step or command may use.
 
-    ``number`` is the place of the step in its plan; ``journal`` is there while a shard of a folder is being made.
+    ``number``: the index of the step in its plan. ``models``: loaded models, shared by all steps of the process.
+    ``journal``: the journal of the shard that is being written to a folder, else None. ``inputs``: the inputs as given.
+    ``data``: standard output, for a command that writes a tar to it. ``json``: the command prints its summary as JSON.
+    ``perform``: runs another command. ``reject``: stores a dropped sample for ``--rejects``.
     """
 
     def __init__(
@@ -57,7 +64,7 @@ class Env:
         self.inputs: list[str] = []
         self.json = False
         self.data: BinaryIO | None = None
-        self.perform: Perform = _nobody_performs
+        self.perform: Perform = _cannot_perform
         self.reject: Callable[[Sample, str], None] | None = None
         self.models = {} if models is None else models
         self.costs = costs or _own_costs()
@@ -69,13 +76,13 @@ class Env:
 
     @property
     def device(self) -> str:
-        """``auto`` resolved to cuda, mps or cpu; what models compute is counted from now on."""
+        """The device to run models on. The operations of models are counted from now on."""
         device = resolved(self.settings.device)
         self.costs.operations.watch()
         return device
 
     def drop(self, sample: Sample, reason: str) -> None:
-        """Leave a sample out on purpose: counted, and kept by ``--rejects``."""
+        """Count a dropped sample with its reason; ``--rejects`` stores it."""
         self.tally.dropped[reason] += 1
         if self.reject is not None:
             self.reject(sample, reason)
@@ -88,33 +95,33 @@ class Env:
         if 0 <= limit < self.tally.failed + self._failures_before:
             raise CapivaraError(
                 f"{self.step}: more than {limit} samples cannot be used; the last is {sample.key!r}: {reason}",
-                "raise --max-failures, or mend the input",
+                "raise --max-failures, or repair the input",
             )
 
     def note(self, what: str, count: int = 1) -> None:
-        """Count something the user should know that loses nothing."""
+        """Count something that the user should know and that drops no sample."""
         self.tally.notes[what] += count
 
     def next_shard(self) -> Tally:
-        """Close the books of one shard and open new ones; models stay loaded."""
-        closed, self.tally = self.tally, Tally()
-        self._failures_before += closed.failed
-        return closed
+        """Return the counts of one shard and start counting the next; models stay loaded."""
+        finished, self.tally = self.tally, Tally()
+        self._failures_before += finished.failed
+        return finished
 
     def once(self, key: Any, load: Callable[[], Result]) -> Result:
-        """``load()`` the first time ``key`` is asked for in this process, the same object ever after."""
+        """Return ``load()``, called once per ``key`` and process: later calls return the same object."""
         if key not in self.models:
             self.models[key] = load()
             self.costs.operations.watch()
         return self.models[key]
 
 
-def _nobody_performs(words: Sequence[str], settings: Settings) -> dict[str, Any]:
+def _cannot_perform(words: Sequence[str], settings: Settings) -> dict[str, Any]:
     raise RuntimeError(f"only the program can perform {words[0]}: it sets Env.perform")
 
 
 def _own_costs() -> Costs:
-    """The costs of an environment that no program has made."""
-    from capivara_cli.costs.costs import Costs  # 15 ms that --help does without
+    """New costs, for an environment that does not belong to a program, as in a test."""
+    from capivara_cli.costs.costs import Costs  # 15 ms that --help saves
 
     return Costs()

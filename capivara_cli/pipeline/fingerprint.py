@@ -1,4 +1,4 @@
-"""Hashes of a plan and of the files it depends on, by which a run finds out what it can resume."""
+"""Hashes of a plan and of the files it depends on. A run resumes only output with the same hash."""
 
 from __future__ import annotations
 
@@ -17,21 +17,27 @@ _MODEL_SUFFIXES = {".safetensors", ".bin", ".pt", ".argosmodel", ".txt", ".jsonl
 
 
 def fingerprint(chain: Chain) -> str:
-    """A hash of the plan, its options, the version of capivara, and the size and time of every file they depend on."""
-    files: list[Any] = [_file_marks(value) for step in chain.steps for value in asdict(step.options).values()]
+    """SHA-256 of the plan, its options, the version of capivara, and the size and time of all files that options name.
+
+    For a plan that begins a stream, the input files are included.
+    """
+    files: list[Any] = [_file_versions(value) for step in chain.steps for value in asdict(step.options).values()]
     if chain.steps[0].stage.begins:
-        files += [[source, *_every_file(Path(source))] for source in chain.envs[0].inputs]
+        files += [[source, *_input_files(Path(source))] for source in chain.envs[0].inputs]
     return hashlib.sha256(json.dumps([chain.described, files], sort_keys=True).encode()).hexdigest()
 
 
-def _file_marks(value: Any) -> list[list[Any]]:
-    """Size and time of the files that an option names, one or a comma-separated list; for a folder, of its models."""
+def _file_versions(value: Any) -> list[list[Any]]:
+    """Name, size and time of the files that an option names, alone or in a comma-separated list.
+
+    For a folder these are the model files in it.
+    """
     files = [file for part in value.split(",") for file in _files(part.strip())] if isinstance(value, str) else []
     return [[each.name, (info := each.stat()).st_size, info.st_mtime_ns] for each in files]
 
 
 def _files(name: str) -> list[Path]:
-    """The files that ``PATH`` or ``plugin:PATH`` names: a model that is trained again is another one."""
+    """The files that ``PATH`` or ``plugin:PATH`` names. A model that is trained again must change the fingerprint."""
     path = Path(name.partition(":")[2] or name).expanduser()
     if name and path.is_file():
         return [path]
@@ -40,13 +46,13 @@ def _files(name: str) -> list[Path]:
     return [each for each in sorted(path.rglob("*"))[:1000] if each.is_file() and each.suffix in _MODEL_SUFFIXES]
 
 
-def _every_file(path: Path) -> list[list[Any]]:
+def _input_files(path: Path) -> list[list[Any]]:
     files = sorted(path.rglob("*")) if path.is_dir() else [path] if path.exists() else []
     return [[str(each), (info := each.stat()).st_size, info.st_mtime_ns] for each in files]
 
 
 def input_identities(shards: Sequence[str]) -> list[Identity]:
-    """The ``input_identity`` of each shard; several requests to servers run at the same time."""
+    """The ``input_identity`` of each shard; servers are asked about several shards at the same time."""
     if not any(map(is_url, shards)):
         return [input_identity(shard) for shard in shards]
     from concurrent.futures import ThreadPoolExecutor
@@ -56,7 +62,10 @@ def input_identities(shards: Sequence[str]) -> list[Identity]:
 
 
 def input_identity(shard: str) -> Identity:
-    """The name of a shard with its size, and its time or tag. Raises for a shard that is not there."""
+    """The name and size of a shard, with its modification time or, for a URL, its tag.
+
+    Raises ``OSError`` or ``CapivaraError`` if the shard does not exist.
+    """
     if is_url(shard):
         from capivara_cli.shards.remote_inputs import identity_of
 

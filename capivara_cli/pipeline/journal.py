@@ -1,4 +1,4 @@
-"""The finished batches of one shard, kept beside it while it is being made: a kill costs a batch, not a shard."""
+"""The journal of a shard: its finished batches, stored while the shard is written. A kill loses one batch at most."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ Results = list[Any]
 
 
 class Journal:
-    """``.NAME.journal`` beside the shard ``NAME``: a line that says what is being made, then one line per batch.
+    """The file ``.NAME.journal`` beside the shard ``NAME``: ``header`` as JSON, then one line per batch.
 
-    Batches are made in order and are the same ones in every run of the same plan over the same shard, so what is there
-    is a prefix of what will be asked for. A line torn by a kill counts as not written. The file appears with the first
-    batch that is kept.
+    ``header`` identifies the plan and the input. A journal with another header is ignored. Batches are written in
+    order, and every run of the same plan over the same shard has the same batches. So the journal holds the first
+    batches of the next run. A line cut off by a kill is ignored. The first stored batch creates the file.
     """
 
-    def __init__(self, shard: Path, mark: dict[str, Any]) -> None:
+    def __init__(self, shard: Path, header: dict[str, Any]) -> None:
         self.path = path_of(shard)
-        self._head = (json.dumps(mark, sort_keys=True) + "\n").encode()
+        self._head = (json.dumps(header, sort_keys=True) + "\n").encode()
         self._known: dict[int, deque[tuple[list[str], Results]]] = {}
         self._out: BinaryIO | None = None
         self._length = self._load()
 
     def _load(self) -> int:
-        """Read what is there; returns the length of the part that is whole and of this work."""
+        """Read the file; return the length in bytes of its valid part, 0 if it has another header."""
         if not self.path.is_file():
             return 0
         with open(self.path, "rb") as lines:
@@ -47,17 +47,17 @@ class Journal:
         return length
 
     def recall(self, step: int, keys: list[str]) -> Results | None:
-        """The results of the next batch of a step if it was finished before; ``keys`` are those of its samples."""
+        """Return the results of the next batch of a step, with the samples ``keys``; None if the journal lacks them."""
         known = self._known.get(step)
         if not known:
             return None
-        if known[0][0] != keys:  # the input has changed though it looks the same: nothing here is of use
+        if known[0][0] != keys:  # the input has changed though its size and time have not
             self._forget()
             return None
         return known.popleft()[1]
 
     def keep(self, step: int, keys: list[str], results: Results) -> None:
-        """Write the results of a batch, which have to be JSON. Not synced: a power cut may cost more than a kill."""
+        """Store the results of a batch, which must be JSON. There is no fsync: a power cut may lose more batches."""
         with named_in_errors(self.path):
             if self._out is None:
                 self._out = self._opened()
@@ -65,10 +65,10 @@ class Journal:
             self._out.flush()
 
     def _opened(self) -> BinaryIO:
-        """The file, cut to what is of use. A new one: who held the claim before may still write to the old one."""
-        kept = self.path.read_bytes()[: self._length] if self._length else self._head
+        """A new file with the valid part. A process that lost its claim may still write to the old file."""
+        valid = self.path.read_bytes()[: self._length] if self._length else self._head
         with replacing(self.path) as out:
-            out.write(kept)
+            out.write(valid)
         return open(self.path, "ab")
 
     def _forget(self) -> None:
@@ -77,7 +77,7 @@ class Journal:
         self._length = 0
 
     def close(self) -> None:
-        """Let go of the file, and leave it for the next run."""
+        """Close the file; it stays for the next run."""
         if self._out is not None:
             self._out.close()
             self._out = None
@@ -88,5 +88,5 @@ def path_of(shard: Path) -> Path:
 
 
 def remove(shard: Path) -> None:
-    """Delete the journal of a shard that is finished."""
+    """Delete the journal of a finished shard."""
     path_of(shard).unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""What killed processes leave in a folder that several fill: claims, journals and temporaries."""
+"""Removal of what killed processes leave in a shared output folder: claims, journals and temporary files."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ from capivara_cli.storage.claims import STALE, claim_path, read_claim, remove_st
 
 
 def remove(folder: Path, is_done: Callable[[str], bool], final: bool, beside: Sequence[Path] = ()) -> None:
-    """Remove stale claims and journals of files that are done, and the temporaries of dead processes.
+    """Remove stale claims and journals of finished files, and temporary files of dead processes.
 
-    The temporaries in the folders ``beside`` go, too. With ``final`` the work is over: no other machine needs one.
+    ``is_done`` returns whether a file name is finished. Temporary files in the folders ``beside`` are removed as well.
+    ``final``: all work is finished, so temporary files of other machines are removed without waiting.
     """
     for place in (folder, *beside):
         for path in list(place.glob(".*")) if place.is_dir() else []:
@@ -30,7 +31,10 @@ def remove(folder: Path, is_done: Callable[[str], bool], final: bool, beside: Se
 
 
 def _remove_partial(partial: Path, claim: Path, final: bool) -> None:
-    """Remove a temporary when its process is dead or, on another machine, has no claim on the file and is silent."""
+    """Remove a temporary file if its process is dead.
+
+    A process of another machine counts as dead if it has no claim on the file and has not written for ``STALE`` s.
+    """
     host, _, process = partial.name.rpartition(".partial-")[2].rpartition("-")[0].rpartition("-")
     seen = read_claim(claim)
     if seen and not seen.stale and seen.holder and seen.holder.name == f"{host}:{process}":

@@ -1,4 +1,4 @@
-"""An output folder on a file system, which processes and machines may share."""
+"""An output folder on a file system, which several processes and machines may share."""
 
 from __future__ import annotations
 
@@ -18,54 +18,54 @@ from capivara_cli.storage.files import replacing
 
 
 class LocalStore:
-    """A ``Store``: files are made in their place, and each process records what it has finished in a log of its own."""
+    """A ``FolderStore`` that writes files in place. Each process records its finished files in a log of its own."""
 
     def __init__(self, folder: Path, who: Claimant = THIS_PROCESS, file: str = MANIFEST) -> None:
-        self.workshop = folder
-        self.shown = str(folder)
+        self.work_folder = folder
+        self.display_name = str(folder)
         self.claims = Claims(folder, who)
         self._file = file
         self._log: Path | None = None
         self._logs: list[Path] = []
 
     def child(self, name: str, file: str = MANIFEST) -> LocalStore:
-        return LocalStore(self.workshop / name, self.claims.claimant, file)
+        return LocalStore(self.work_folder / name, self.claims.claimant, file)
 
-    def place(self, name: str) -> str:
-        return str(self.workshop / name)
+    def location(self, name: str) -> str:
+        return str(self.work_folder / name)
 
     def opened(self, name: str) -> BinaryIO:
-        return open(self.workshop / name, "rb")
+        return open(self.work_folder / name, "rb")
 
     def exists(self, name: str) -> bool:
-        return (self.workshop / name).exists()
+        return (self.work_folder / name).exists()
 
-    def is_whole(self, entry: ShardEntry) -> bool:
-        return (self.workshop / entry.shard).is_file()
+    def is_complete(self, entry: ShardEntry) -> bool:
+        return (self.work_folder / entry.shard).is_file()
 
     def holds_shards(self) -> bool:
-        return any(self.workshop.glob("*.tar"))
+        return any(self.work_folder.glob("*.tar"))
 
     def state(self) -> object:
-        return _state([self.workshop / self._file, *logs_of(self.workshop, self._file)])
+        return _state([self.work_folder / self._file, *logs_of(self.work_folder, self._file)])
 
     def load(self, inputs: dict[str, Identity | None]) -> Manifest | None:
-        self._logs = logs_of(self.workshop, self._file)
-        return Manifest.load(self.workshop, self._file, inputs)
+        self._logs = logs_of(self.work_folder, self._file)
+        return Manifest.load(self.work_folder, self._file, inputs)
 
     def begin(self, manifest: Manifest, names: Sequence[str], finished: Sequence[str]) -> None:
-        """Entries of files that have to be made again stay until the new ones replace them, as the files do."""
+        """Write the manifest. Entries of outdated files stay until new ones replace them, like the files."""
         self._save(manifest)
         self._remove_logs(_is_dead)
 
     def put(self, name: str) -> None:
-        """Nothing to do: the file was made here."""
+        """Nothing to do: the file was written in its place."""
 
     def record(self, entry: ShardEntry) -> None:
         if self._log is None:
             holder = Holder.here(self.claims.claimant.command)
             name = f".{self._file}.log-{holder.host}-{holder.pid}-{os.urandom(3).hex()}"
-            self._log = self.workshop / name
+            self._log = self.work_folder / name
             self._log.write_text(json.dumps({"writer": asdict(holder)}) + "\n", "utf-8")
         append(self._log, entry)
 
@@ -73,7 +73,7 @@ class LocalStore:
         work()
 
     def wait(self, patience: float = float("inf")) -> None:
-        """Nothing to wait for."""
+        """Nothing to do: ``submit`` has done the work."""
 
     def end(self, manifest: Manifest, complete: bool) -> None:
         self._save(manifest)
@@ -81,22 +81,22 @@ class LocalStore:
         self._log = None
 
     def _save(self, manifest: Manifest) -> None:
-        path, text = self.workshop / self._file, manifest.text()
+        path, text = self.work_folder / self._file, manifest.text()
         if not path.is_file() or path.read_bytes() != text:
             with replacing(path) as out:
                 out.write(text)
 
-    def _remove_logs(self, over: Callable[[Path], bool]) -> None:
-        """Remove logs whose lines the manifest has: those that were there when it was loaded."""
+    def _remove_logs(self, removable: Callable[[Path], bool]) -> None:
+        """Remove ``removable`` logs. Only those that ``load`` has read: the manifest has their lines."""
         for log in self._logs:
-            if over(log):
+            if removable(log):
                 log.unlink(missing_ok=True)
 
     def remove_folder(self, name: str) -> None:
-        shutil.rmtree(self.workshop / name, ignore_errors=True)
+        shutil.rmtree(self.work_folder / name, ignore_errors=True)
 
     def close(self, complete: bool) -> None:
-        """Nothing to remove."""
+        """Nothing to remove: files are written in place."""
 
 
 def _state(paths: Iterable[Path]) -> list[tuple[str, int, int]]:
@@ -109,7 +109,7 @@ def _state(paths: Iterable[Path]) -> list[tuple[str, int, int]]:
 
 
 def _is_dead(log: Path) -> bool:
-    """Whether the process that writes a log is known to be dead; nobody knows that of one on another machine."""
+    """Whether the process that writes a log is known to be dead; False for a process of another machine."""
     try:
         with open(log, "rb") as lines:
             writer = json.loads(next(lines, b"{}")).get("writer", {})

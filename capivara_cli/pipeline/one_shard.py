@@ -1,4 +1,4 @@
-"""One shard through the steps of a plan, into a file that appears when it is complete."""
+"""Run the steps of a plan over one shard, and write the result to a file that appears when it is complete."""
 
 from __future__ import annotations
 
@@ -9,33 +9,30 @@ from capivara_cli.pipeline.books import Books, keeping_rejects
 from capivara_cli.pipeline.chain import Chain
 from capivara_cli.pipeline.env import Tally
 from capivara_cli.pipeline.source import counted
-from capivara_cli.pipeline.stage import Arrays
+from capivara_cli.pipeline.stage import SurveyedShard
 from capivara_cli.shards.archive import ShardWriter, open_shard
 from capivara_cli.storage.claims import Claim
 from capivara_cli.storage.files import replacing
 
-Known = tuple[Arrays, Arrays]
-"""The survey of a shard, and the decision about it."""
-
 
 @dataclass(frozen=True)
 class WrittenShard:
-    """A shard that was written: the tally of every step, and its size in bytes."""
+    """A written shard: the counts of each step, and its ``size`` in bytes."""
 
     tallies: list[Tally]
     size: int
 
 
 def one_shard(
-    chain: Chain, shard: str, target: Path, claim: Claim, books: Books, known: Known | None = None
+    chain: Chain, shard: str, target: Path, claim: Claim, books: Books, surveyed: SurveyedShard | None = None
 ) -> WrittenShard:
-    """Run a shard through the steps into ``target``, which appears when it is whole and still claimed.
+    """Run the steps over a shard and write ``target``, which appears when it is complete and still claimed.
 
-    ``known`` is for a first step that has seen all samples. Raises ``LostClaim`` if another process took the claim.
+    ``surveyed`` is for a first step that is a corpus stage. Raises ``LostClaim`` if another process took the claim.
     """
     with open_shard(shard) as reader, keeping_rejects(chain, target.name), replacing(target) as out:
         writer = ShardWriter(out, reader.history + chain.described)
-        for sample in chain.over(counted(reader, chain.envs[0]), known):
+        for sample in chain.over(counted(reader, chain.envs[0]), surveyed):
             writer.write(sample)
             books.advance()
             if claim.lost:

@@ -1,8 +1,8 @@
-"""Options that hold a list, parsed in one place: ``opt("", "…", kind=Languages())`` or ``kind=Names(("a", "b"))``.
+"""Options that hold a list: ``opt("", "…", kind=Languages())`` or ``kind=Names(("a", "b"))``.
 
-An options dataclass keeps the text as typed, because histories and manifests record it; ``options.parsed`` gives the
-tuple. Every list follows the same rules: commas separate, spaces around an item are allowed, an empty item is refused,
-a repeated one counts once.
+An options dataclass keeps the text as typed, because histories and manifests record it; ``options.parsed`` returns the
+tuple. All lists follow the same rules. Commas separate items. Spaces around an item are ignored. An empty item is an
+error. A repeated item counts once.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from capivara_cli.errors import CapivaraError, unknown
 
 @dataclass(frozen=True)
 class Names:
-    """Names out of ``known``; any names where that is empty. ``noun`` is what the error calls one of them.
+    """A list of names out of ``known``, or of any names if that is empty. Errors call a name ``noun``.
 
     ``all`` allows the word "all" for every known name, ``none`` the word "none" for no name.
     """
@@ -46,10 +46,10 @@ class Names:
 
 @dataclass(frozen=True)
 class Languages:
-    """Languages under any name that ``languages.get`` knows: ``pt``, ``por``, ``pt-BR``, ``Portuguese``.
+    """A list of languages, by any name that ``languages.get`` knows: ``pt``, ``por``, ``pt-BR``, ``Portuguese``.
 
-    ``any`` is the word that sets no language, such as "all" or "auto"; "" where there is none. ``one`` refuses a list.
-    ``unlisted`` takes a code that is not in the table as it is, such as ``kgp``.
+    ``any`` is a word for no restriction, such as "all" or "auto"; "" allows no such word. ``one`` allows one language
+    only. ``unlisted`` also accepts codes that are not in the table, such as ``kgp``.
     """
 
     any: str = ""

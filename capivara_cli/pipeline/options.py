@@ -1,8 +1,8 @@
-"""Options of commands as dataclass fields: each field knows its default, help and bounds.
+"""Options of commands as dataclass fields: each field has its default, help and bounds.
 
-Fields that belong together form a group: a frozen dataclass of its own, as one field of the command's dataclass. The
-command line, histories and ``run.json`` see the options of all groups as one flat list; ``option_fields`` and the
-functions beside it are the only code that knows the difference.
+Fields that belong together form a group: a frozen dataclass of their own, which is one field of the command's
+dataclass. The command line, histories and ``run.json`` have the options of all groups as one flat list. Only
+``option_fields`` and the functions beside it treat groups differently.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from typing import Any, Protocol, TypeVar, get_type_hints
 from capivara_cli.errors import CapivaraError, UsageError
 
 
-class Kind(Protocol):
-    """What an option's text means, see ``option_kinds``: ``parse`` raises ``CapivaraError`` for a text it refuses."""
+class OptionKind(Protocol):
+    """Parses the text of an option, see ``option_kinds``. ``parse`` raises ``CapivaraError`` for an invalid text."""
 
     def parse(self, text: str, /) -> tuple[str, ...]: ...
 
@@ -32,12 +32,12 @@ def opt(
     metavar: str = "",
     envvar: str = "",
     tuning: bool = False,
-    kind: Kind | None = None,
+    kind: OptionKind | None = None,
 ) -> Any:
-    """A field of an options dataclass: the one place that knows its default, help and bounds; its name is the flag.
+    """A field of an options dataclass with its default, help and bounds; its name is the flag.
 
-    ``tuning`` marks an option that changes speed or memory, not results: it may differ when a run is resumed.
-    ``kind`` is for a text that holds a list: the field keeps the text, ``parsed`` gives the list.
+    ``tuning`` marks an option that changes speed or memory, but not results: it may differ when a run is resumed.
+    ``kind`` parses a text that holds a list: the field has the text, and ``parsed`` returns the list.
     """
     metadata = {
         "help": help, "min": min, "max": max, "metavar": metavar, "envvar": envvar, "tuning": tuning, "kind": kind
@@ -46,12 +46,12 @@ def opt(
 
 
 def group(kind: type) -> Any:
-    """A field that holds a group of options, an instance of the dataclass ``kind``; each of them is a flag."""
+    """A field for a group of options, an instance of the dataclass ``kind``; each field of that is a flag."""
     return field(default_factory=kind, metadata={"group": kind})
 
 
 def option_fields(options: Any) -> Iterator[Field[Any]]:
-    """The fields of an options dataclass, or of an instance of one, in order; a group is replaced by its fields."""
+    """Yield the fields of an options dataclass or of an instance, in order; a group is replaced by its fields."""
     for each in fields(options):
         if kind := each.metadata.get("group"):
             yield from option_fields(kind)
@@ -79,7 +79,7 @@ def option_values(options: Any) -> dict[str, Any]:
 
 
 def build(options: type[T], **values: Any) -> T:
-    """An instance of an options dataclass from values by field name. Options that are not named get their default.
+    """An instance of an options dataclass from values by field name; other options get their default.
 
     Raises ``TypeError`` for a name that is no option.
     """
@@ -88,14 +88,14 @@ def build(options: type[T], **values: Any) -> T:
 
 
 def changed(options: T, **values: Any) -> T:
-    """The same options with other values, each by its field's name, whichever group it is in."""
+    """A copy of the options with other values by field name, in whichever group a field is."""
     own, inside = _by_group(options, values)
     groups = {name: changed(getattr(options, name), **inner) for name, (_, inner) in inside.items() if inner}
     return replace(options, **own, **groups)  # type: ignore[type-var]
 
 
 def _by_group(options: Any, values: dict[str, Any]) -> tuple[dict[str, Any], dict[str, tuple[type, dict[str, Any]]]]:
-    """The values of a dataclass's own fields, and for each of its groups the class and the values of that group."""
+    """Split values by field name: those of the dataclass's own fields, and for each group its class and values."""
     own, inside = dict(values), {}
     for each in fields(options):
         if kind := each.metadata.get("group"):
@@ -105,9 +105,9 @@ def _by_group(options: Any, values: dict[str, Any]) -> tuple[dict[str, Any], dic
 
 
 def parsed(options: Any, name: str) -> tuple[str, ...]:
-    """The list that an option holds, parsed by its kind; () for an empty text where that is the default.
+    """The list that an option holds, parsed by its kind; () for an empty text if that is the default.
 
-    Raises ``UsageError`` that names the flag.
+    Raises ``UsageError``, with the flag in its message.
     """
     each = next(each for each in option_fields(options) if each.name == name)
     text = option_values(options)[name]
@@ -121,7 +121,7 @@ def parsed(options: Any, name: str) -> tuple[str, ...]:
 
 @dataclass(frozen=True)
 class Settings:
-    """Options that every stage and command shares; only the seed changes what a sample becomes."""
+    """The options that every stage and command has. Of these only the seed is meant to change samples."""
 
     out: str = opt("", "folder for the result [default: standard output, or <input>-<stage>/ on a terminal]")
     device: str = opt("auto", "auto, cpu, cuda, cuda:1, mps …")
@@ -146,7 +146,7 @@ class Settings:
 
 
 def check_options(options: Any) -> None:
-    """Raise ``UsageError`` for a number outside the bounds of its field, or a list that the field's kind refuses."""
+    """Raise ``UsageError`` for a number outside its bounds, or a text that the field's kind cannot parse."""
     values = option_values(options)
     for each in option_fields(options):
         if each.metadata.get("kind"):
@@ -168,5 +168,5 @@ def flag_of(name: str) -> str:
 
 
 def default_of(each: Any) -> Any:
-    """The default of a dataclass field, ``...`` when it has none."""
+    """The default of a dataclass field; ``...`` if it has none."""
     return ... if each.default is MISSING else each.default

@@ -1,4 +1,4 @@
-"""A folder that several processes fill, each making one file at a time, and resume: one logic over two stores."""
+"""An output folder that several processes fill, one file at a time, and can resume; local or remote."""
 
 from __future__ import annotations
 
@@ -18,24 +18,27 @@ from capivara_cli.shards.manifest import MANIFEST, Identity, Manifest, ShardEntr
 from capivara_cli.storage.claims import Claim, Claims, LostClaim
 from capivara_cli.urls import base_name, public_url
 
-_POLL = (0.02, 2.0)  # s: between two looks at the work of others, at first and at most
+_POLL = (0.02, 2.0)  # s: pause between two checks of what other processes have finished, first and longest
 
 
 @dataclass(frozen=True)
-class Done:
-    """A file that was made: its entry in the manifest, and what to call once that is written."""
+class FinishedFile:
+    """A written file: its entry in the manifest, and a function to call when the entry is recorded."""
 
     entry: ShardEntry
-    tell: Callable[[], None] | None = None
+    on_recorded: Callable[[], None] | None = None
 
 
-Make = Callable[[int, Claim], Done]
-"""Makes the file of a number in the workshop of its store, and confirms the claim before the file appears."""
+WriteFile = Callable[[int, Claim], FinishedFile]
+"""Writes the file with an index into the work folder of its store. It confirms the claim before the file appears."""
 
 
 @dataclass(frozen=True)
 class Contents:
-    """The files that a folder is to hold: their ``names``, and the identities of what each is made from."""
+    """The files that a folder will hold: their ``names``, and the identity of the ``inputs`` of each.
+
+    ``file`` is the name of the manifest.
+    """
 
     plan: History
     fingerprint: str
@@ -44,73 +47,76 @@ class Contents:
     file: str = MANIFEST
 
 
-class Store(Protocol):
-    """Where an output folder is: on a file system (``LocalStore``), or behind a URL (``RemoteStore``).
+class FolderStore(Protocol):
+    """The files of an output folder: on a file system (``LocalStore``) or behind a URL (``RemoteStore``).
 
-    Files are made and claimed in ``workshop``, a folder of this machine (or one that machines share).
-    ``shown`` names the folder.
+    Files are written and claimed in ``work_folder``, on this machine or on a file system that machines share.
+    ``display_name`` is the path or URL for messages.
     """
 
-    shown: str
-    workshop: Path
+    display_name: str
+    work_folder: Path
     claims: Claims
 
-    def child(self, name: str, file: str = MANIFEST) -> Store:
-        """A folder in this one, with a manifest named ``file``."""
+    def child(self, name: str, file: str = MANIFEST) -> FolderStore:
+        """The store of a folder inside this one, with a manifest named ``file``."""
 
-    def place(self, name: str) -> str:
-        """The path or URL to read a file by."""
+    def location(self, name: str) -> str:
+        """The path or URL of a file, to read it."""
 
     def opened(self, name: str) -> BinaryIO:
-        """A small file, open to read at any position."""
+        """Open a small file for reading at any position."""
 
     def exists(self, name: str) -> bool:
-        """Whether a file is there now."""
+        """Whether a file exists now."""
 
-    def is_whole(self, entry: ShardEntry) -> bool:
-        """Whether the file of an entry is there, as far as was known at the last ``load``."""
+    def is_complete(self, entry: ShardEntry) -> bool:
+        """Whether the file of an entry existed at the last ``load``, with the size of the entry if that is known."""
 
     def holds_shards(self) -> bool:
-        """Whether there are tar files in the folder."""
+        """Whether the folder has tar files."""
 
     def state(self) -> object:
-        """What changes whenever another process records a file."""
+        """A value that changes when any process records a file."""
 
     def load(self, inputs: dict[str, Identity | None]) -> Manifest | None:
-        """The manifest with the entries of all processes; of several for one file the one made from ``inputs``."""
+        """The manifest with the entries that all processes recorded; None if there is none.
+
+        Of several entries for one file it has the one made from ``inputs``, which maps file names to identities.
+        """
 
     def begin(self, manifest: Manifest, names: Sequence[str], finished: Sequence[str]) -> None:
-        """Write the manifest before work begins; ``finished`` are those of ``names`` that need not be made."""
+        """Write the manifest before the work begins; ``finished`` are the files of ``names`` that are up to date."""
 
     def put(self, name: str) -> None:
-        """Bring a file from the workshop to its place."""
+        """Move a file from the work folder to its location."""
 
     def record(self, entry: ShardEntry) -> None:
-        """Say, durably, that a file is finished."""
+        """Record that a file is finished, so that a later run finds it."""
 
     def submit(self, work: Callable[[], None], claim: Claim) -> None:
-        """Do ``work``, which puts and records a claimed file: now, or while this process makes the next file."""
+        """Do ``work``, which moves and records a claimed file: now, or in a thread while the next file is written."""
 
     def wait(self, patience: float = float("inf")) -> None:
-        """Wait for the submitted work, ``patience`` seconds at most. Raises what it raised."""
+        """Wait for the submitted work, ``patience`` seconds at most. Raises the exception of the work, if any."""
 
     def end(self, manifest: Manifest, complete: bool) -> None:
-        """Write the manifest after the work; when ``complete``, remove what others have recorded beside it."""
+        """Write the manifest after the work. If it is ``complete``, remove the separate records of all processes."""
 
     def remove_folder(self, name: str) -> None:
-        """Delete a folder in this one."""
+        """Delete a folder inside this one."""
 
     def close(self, complete: bool) -> None:
-        """Remove what is of no use any more from the workshop."""
+        """Remove files from the work folder that no later run needs."""
 
 
 class OutputFolder:
-    """A folder as one of the processes that fill it sees it.
+    """An output folder, from the view of one of the processes that fill it.
 
-    A file is done when the manifest, or the record of any process, has an entry for its present input.
+    A file is done if it exists and the manifest, or the record of any process, has an entry for its present input.
     """
 
-    def __init__(self, store: Store, contents: Contents) -> None:
+    def __init__(self, store: FolderStore, contents: Contents) -> None:
         self.store = store
         self.contents = contents
         self.manifest = Manifest(contents.plan, contents.fingerprint, None)
@@ -119,9 +125,9 @@ class OutputFolder:
         self._submitted: set[str] = set()
 
     def open(self, afresh: bool = False) -> None:
-        """Begin the manifest, or resume that of the same plan. Raises ``CapivaraError`` for any other content.
+        """Start the manifest, or resume one of the same plan. Raises ``CapivaraError`` if the folder has other content.
 
-        With ``afresh`` no file counts as done.
+        With ``afresh`` every file is written again.
         """
         self.check()
         with self.store.claims.waiting(self.contents.file):
@@ -132,78 +138,80 @@ class OutputFolder:
         self.tidy(final=False)
 
     def check(self) -> Manifest | None:
-        """The manifest that is there. Raises ``CapivaraError`` when the folder holds something else."""
+        """The manifest of the folder, None without one. Raises ``CapivaraError`` if the folder has other content."""
         self._check(found := self.store.load(self._inputs))
-        strange = found is None and self.contents.file == MANIFEST and self.store.holds_shards()
-        if strange and self.store.load(self._inputs) is None:
+        foreign = found is None and self.contents.file == MANIFEST and self.store.holds_shards()
+        if foreign and self.store.load(self._inputs) is None:
             raise CapivaraError(
-                f"{self.store.shown}: holds shards and no {MANIFEST}, so not made by capivara", "name another --out"
+                f"{self.store.display_name}: holds shards and no {MANIFEST}, so not made by capivara",
+                "name another --out",
             )
         return found
 
     def _check(self, found: Manifest | None) -> None:
         if found is not None and found.fingerprint != self.contents.fingerprint:
             raise CapivaraError(
-                f"{self.store.shown}: holds the result of another plan or other options ({found.steps})",
+                f"{self.store.display_name}: holds the result of another plan or other options ({found.steps})",
                 "name another --out, or delete that folder first",
             )
 
     def _loaded(self) -> Manifest:
-        """The manifest that is there, or a new one."""
+        """The manifest of the folder, or a new one."""
         self._check(found := self.store.load(self._inputs))
         self.manifest = found or Manifest(self.contents.plan, self.contents.fingerprint, None)
         self.manifest.shards = len(self.contents.names)
         return self.manifest
 
     def refresh(self) -> None:
-        """Learn what other processes have finished since."""
+        """Load the records of other processes, if there are new ones."""
         state = self.store.state()
         if state != self._state and (found := self.store.load(self._inputs)) is not None:
             self._check(found)
             self._state, self.manifest = state, found
 
     def is_done(self, index: int) -> bool:
+        """Whether the file with this index is done, by the records that were loaded last."""
         name = self.contents.names[index]
         entry = self.manifest.done.get(name)
-        return entry is not None and entry.input == self._inputs[name] and self.store.is_whole(entry)
+        return entry is not None and entry.input == self._inputs[name] and self.store.is_complete(entry)
 
     @property
     def done(self) -> int:
-        """How many of the files are done, as far as is known."""
+        """The number of files that are done, by the records that were loaded last."""
         return sum(map(self.is_done, range(len(self.contents.names))))
 
     @property
     def complete(self) -> bool:
         return all(map(self.is_done, range(len(self.contents.names))))
 
-    def fill(self, make: Make, indices: Iterable[int], enough: Callable[[], bool] = lambda: False) -> None:
-        """Make the files that are neither done nor claimed, and wait for the claimed ones, until ``enough()``."""
-        pending = self._left(indices)
-        doubtful: set[int] = set()
+    def fill(self, write: WriteFile, indices: Iterable[int], stop: Callable[[], bool] = lambda: False) -> None:
+        """Write the files that are neither done nor claimed, and wait for claimed ones; ends early if ``stop()``."""
+        pending = self._pending(indices)
+        unrecorded: set[int] = set()
         pause = _POLL[0]
-        while pending and not enough():
-            before = len(pending), len(doubtful)
+        while pending and not stop():
+            before = len(pending), len(unrecorded)
             for index in pending:
-                # The file is there: its entry may follow. If it does not, its process was killed between the two.
-                if index not in doubtful and self.store.exists(self.contents.names[index]):
-                    doubtful.add(index)
+                # The file exists, so its entry may follow. If it does not, the process was killed between the two.
+                if index not in unrecorded and self.store.exists(self.contents.names[index]):
+                    unrecorded.add(index)
                 else:
-                    self.attempt(make, index)
+                    self.attempt(write, index)
             self.refresh()
-            pending = self._left(pending)
-            if (len(pending), len(doubtful)) == before:
+            pending = self._pending(pending)
+            if (len(pending), len(unrecorded)) == before:
                 time.sleep(pause)
                 pause = min(1.5 * pause, _POLL[1])
             else:
                 pause = _POLL[0]
         self.store.wait()
 
-    def _left(self, indices: Iterable[int]) -> list[int]:
+    def _pending(self, indices: Iterable[int]) -> list[int]:
         names = self.contents.names
         return [index for index in indices if names[index] not in self._submitted and not self.is_done(index)]
 
-    def attempt(self, make: Make, index: int) -> bool:
-        """Make one file unless it is done, or claimed by another process; returns whether it was made."""
+    def attempt(self, write: WriteFile, index: int) -> bool:
+        """Write one file unless it is done or another process has claimed it; return whether it was written."""
         name = self.contents.names[index]
         claim = self.store.claims.take(name)
         if claim is None:
@@ -214,26 +222,26 @@ class OutputFolder:
             if self.is_done(index):
                 return False
             try:
-                done = make(index, claim)
+                finished = write(index, claim)
             except LostClaim:
                 return False
             except FileNotFoundError:
                 if claim.held():
                     raise
-                return False  # another process took this one for dead, and removed its temporary
+                return False  # another process took this one for dead and removed its temporary file
             self.store.wait()  # for the file before this one
             self._submitted.add(name)
-            self.store.submit(partial(self._finish, done), claim)
+            self.store.submit(partial(self._finish, finished), claim)
         return True
 
-    def _finish(self, done: Done) -> None:
-        name = done.entry.shard
+    def _finish(self, finished: FinishedFile) -> None:
+        name = finished.entry.shard
         self.store.put(name)
-        self.store.record(done.entry)
-        self.manifest.done[name] = done.entry
-        journal.remove(self.store.workshop / name)
-        if done.tell:
-            done.tell()
+        self.store.record(finished.entry)
+        self.manifest.done[name] = finished.entry
+        journal.remove(self.store.work_folder / name)
+        if finished.on_recorded:
+            finished.on_recorded()
 
     def entry(self, name: str) -> ShardEntry:
         """The entry of a file that is done."""
@@ -242,10 +250,10 @@ class OutputFolder:
         return self.manifest.done[name]
 
     def settle(self, patience: float = float("inf")) -> bool:
-        """Enter in the manifest what this process has recorded; returns whether every file is done.
+        """Write the records of this process into the manifest; return whether every file is done.
 
-        Then the manifest is in the order of the inputs, and nothing is left of how it was made. When others keep the
-        manifest for ``patience`` seconds, the record of this process stays as it is.
+        If so, the manifest is sorted in the order of the inputs, and all claims, logs and temporary files are removed.
+        If other processes hold the manifest for ``patience`` seconds, the records stay in the log of this process.
         """
         try:
             self.store.wait(patience)
@@ -263,8 +271,8 @@ class OutputFolder:
             self.store.claims.close()
 
     def tidy(self, final: bool, beside: Sequence[Path] = ()) -> None:
-        """Remove what killed processes left here and in the folders ``beside``, and nothing that a living one uses."""
-        leftovers.remove(self.store.workshop, self._known_done, final, beside)
+        """Remove what killed processes left here and in the folders ``beside``; see ``leftovers.remove``."""
+        leftovers.remove(self.store.work_folder, self._known_done, final, beside)
 
     def _known_done(self, name: str) -> bool:
         entry = self.manifest.done.get(name)
@@ -272,19 +280,22 @@ class OutputFolder:
 
 
 @contextlib.contextmanager
-def alone(claims: Claims, shown: str) -> Iterator[None]:
-    """Keep other processes from writing a stream into the folder of ``claims``."""
+def exclusive(claims: Claims, display_name: str) -> Iterator[None]:
+    """Hold the folder of ``claims`` for this process. Raises ``CapivaraError`` if another process is writing to it."""
     try:
         with claims.waiting(MANIFEST, patience=0) as claim:
             if claim is None:
-                raise CapivaraError(f"{shown}: another process is writing it", "name another --out, or wait")
+                raise CapivaraError(f"{display_name}: another process is writing it", "name another --out, or wait")
             yield
     finally:
         claims.close()
 
 
 def output_names(shards: Sequence[str]) -> list[str]:
-    """The base names of the shards; where two folders hold the same name, with that of their folder before it."""
+    """The names of the output shards: the base names of the shards, with the folder's name in front if two are equal.
+
+    Raises ``CapivaraError`` if some are still equal.
+    """
     names = [base_name(shard).removesuffix(".gz") for shard in shards]
     names = [name if name.endswith(".tar") else f"{name}.tar" for name in names]
     if len(set(names)) < len(names):

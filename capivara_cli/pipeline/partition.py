@@ -1,4 +1,4 @@
-"""Which shards are this process's: all that are free, or one share of several, as told or as the launcher says."""
+"""The share of the shards that this process makes, by ``--share``, torchrun or Slurm; by default all of them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from capivara_cli.errors import UsageError
 
 @dataclass(frozen=True)
 class Share:
-    """Every ``of``-th of ``total`` shards from the ``number``-th (1 is the first) on."""
+    """Share ``number`` (from 1) of ``of`` shares: every ``of``-th of ``total`` shards, from the ``number``-th on."""
 
     number: int
     of: int
@@ -20,6 +20,7 @@ class Share:
 
     @property
     def indices(self) -> range:
+        """The numbers of the shards, from 0."""
         return range(self.number - 1, self.total, self.of)
 
     @property
@@ -27,18 +28,18 @@ class Share:
         return f"{self.number}/{self.of}"
 
     def remark(self, done: int) -> str:
-        """What to say at the end when the folder is not complete."""
-        return f"share {self.text} is done; of all {self.total:,} shards {done:,} are there"
+        """The message at the end of a run that leaves the folder incomplete, with ``done`` finished shards."""
+        return f"share {self.text} is done; {done:,} of all {self.total:,} shards are finished"
 
 
-def of(text: str, total: int, environment: Mapping[str, str] = os.environ) -> Share:
-    """The share that ``I/N`` or the environment names; without either, all of it."""
-    number, count = parse(text) if text else launched(environment)
+def share_of(text: str, total: int, environment: Mapping[str, str] = os.environ) -> Share:
+    """The share of ``total`` shards by ``text`` ("I/N"), or by the environment if that is empty; else all shards."""
+    number, count = parse(text) if text else launched_share(environment)
     return Share(number, count, total)
 
 
 def parse(text: str) -> tuple[int, int]:
-    """``2/8`` -> (2, 8). Raises ``UsageError``."""
+    """``"2/8"`` -> (2, 8). Raises ``UsageError`` for any other text."""
     found = re.fullmatch(r"(\d+)/(\d+)", text.strip())
     number, count = (int(found[1]), int(found[2])) if found else (0, 0)
     if not 1 <= number <= count:
@@ -46,8 +47,11 @@ def parse(text: str) -> tuple[int, int]:
     return number, count
 
 
-def launched(environment: Mapping[str, str]) -> tuple[int, int]:
-    """What torchrun (``RANK``, ``WORLD_SIZE``), srun and sbatch --array say about this process; (1, 1) without them."""
+def launched_share(environment: Mapping[str, str]) -> tuple[int, int]:
+    """The number of this process, from 1, and the count of processes that torchrun, srun or sbatch --array started.
+
+    (1, 1) if none of them started it.
+    """
     rank, world = _number(environment, "RANK"), _number(environment, "WORLD_SIZE")
     if rank is not None and world is not None and rank < world:
         return rank + 1, world
@@ -57,7 +61,10 @@ def launched(environment: Mapping[str, str]) -> tuple[int, int]:
 
 
 def _array(environment: Mapping[str, str]) -> tuple[int, int]:
-    """Place and size of a Slurm array. One with gaps, some tasks that are run again, shares what is left instead."""
+    """The index of this task in a Slurm array, and the number of tasks.
+
+    (0, 1) for an array with gaps: some tasks are run again, and all of them share the shards that are missing.
+    """
     names = ("ID", "MIN", "MAX", "COUNT", "STEP")
     index, first, last, count, step = (_number(environment, f"SLURM_ARRAY_TASK_{name}") for name in names)
     if index is None or first is None or last is None or not count:
@@ -68,7 +75,7 @@ def _array(environment: Mapping[str, str]) -> tuple[int, int]:
 
 
 def _step(environment: Mapping[str, str]) -> tuple[int, int]:
-    """Place and number of the processes that srun started; in a batch script, one process, they mean nothing."""
+    """The index and number of processes that srun started. A batch script is one process: there they mean nothing."""
     if "SLURM_STEP_ID" not in environment:
         return 0, 1
     process = _number(environment, "SLURM_PROCID")

@@ -1,4 +1,4 @@
-"""An output folder in a remote store: files are made on this machine, and uploaded when they are whole."""
+"""An output folder in a remote store: files are written on this machine and uploaded when they are complete."""
 
 from __future__ import annotations
 
@@ -20,46 +20,46 @@ from capivara_cli.storage.claims import THIS_PROCESS, Claim, Claimant, Claims
 from capivara_cli.storage.remote.read import Version
 from capivara_cli.storage.remote.upload import put_bytes, put_file, remove, remove_folder
 
-_ASKING = 16
-"""Threads that ask a server about one small thing each."""
+_THREADS = 16
+"""Threads for small requests to a server."""
 
 
 class RemoteStore:
-    """A ``Store``: ``manifest.jsonl`` says from the start which plan the folder is for.
+    """A ``FolderStore`` behind a URL. ``manifest.jsonl`` names the plan of the folder from the start.
 
-    Every finished file adds one object ``manifest/NAME.json``, which no other process writes; in the end these become
-    the lines of ``manifest.jsonl``. The workshop is a folder in the cache, one for each plan and URL, that the
-    processes of this machine share: they claim files there. Machines do not see each other's claims.
+    Each finished file adds one object ``manifest/NAME.json``, which no other process writes. At the end these objects
+    become the lines of ``manifest.jsonl``. The work folder is in the cache, one per plan and URL. The processes of this
+    machine share it and claim files in it. Other machines do not see these claims.
     """
 
     def __init__(
         self, url: str, fingerprint: str, who: Claimant = THIS_PROCESS, file: str = MANIFEST,
-        workshop: Path | None = None,
+        work_folder: Path | None = None,
     ) -> None:  # fmt: skip
-        self.shown = url.rstrip("/")
-        self.workshop = workshop or _workshop(self.shown, fingerprint)
-        self.claims = Claims(self.workshop, who)
+        self.display_name = url.rstrip("/")
+        self.work_folder = work_folder or _work_folder(self.display_name, fingerprint)
+        self.claims = Claims(self.work_folder, who)
         self._fingerprint, self._file = fingerprint, file
         self._files: dict[str, Version] = {}
         self._entries: dict[str, tuple[Version, ShardEntry | None]] = {}
         self._upload: Future[None] | None = None
 
     def child(self, name: str, file: str = MANIFEST) -> RemoteStore:
-        return RemoteStore(self.place(name), self._fingerprint, self.claims.claimant, file, self.workshop / name)
+        return RemoteStore(self.location(name), self._fingerprint, self.claims.claimant, file, self.work_folder / name)
 
-    def place(self, name: str) -> str:
-        return child(self.shown, name)
+    def location(self, name: str) -> str:
+        return child(self.display_name, name)
 
     def opened(self, name: str) -> BinaryIO:
-        data = read_bytes(self.place(name))
+        data = read_bytes(self.location(name))
         if data is None:
-            raise FileNotFoundError(f"{self.place(name)}: there is no such file")
+            raise FileNotFoundError(f"{self.location(name)}: there is no such file")
         return io.BytesIO(data)
 
     def exists(self, name: str) -> bool:
-        return exists(self.place(name))
+        return exists(self.location(name))
 
-    def is_whole(self, entry: ShardEntry) -> bool:
+    def is_complete(self, entry: ShardEntry) -> bool:
         found = self._files.get(entry.shard)
         return found is not None and (entry.size is None or entry.size == found.size)
 
@@ -67,26 +67,26 @@ class RemoteStore:
         return any(name.endswith(".tar") for name in self._files)
 
     def state(self) -> object:
-        return listing(entries_url(self.shown, self._file)), listing(self.shown)
+        return listing(entries_url(self.display_name, self._file)), listing(self.display_name)
 
     def load(self, inputs: dict[str, Identity | None]) -> Manifest | None:
-        # Entries first: one that is gone when it is read is a line of the manifest by then. The files last: whoever
-        # wrote an entry had put the file there before.
+        # Entries are read before the manifest: an entry that has been removed is a line of the manifest by then. Files
+        # are listed last: a process uploads a file before it writes the entry.
         self._read_entries()
         manifest = None
-        if self._file in listing(self.shown):
+        if self._file in listing(self.display_name):
             entries = [entry for _, entry in self._entries.values() if entry is not None]
-            manifest = load_manifest(self.shown, self._file, entries, inputs)
-        self._files = listing(self.shown)
+            manifest = load_manifest(self.display_name, self._file, entries, inputs)
+        self._files = listing(self.display_name)
         return manifest
 
     def _read_entries(self) -> None:
-        found = listing(entries_url(self.shown, self._file))
+        found = listing(entries_url(self.display_name, self._file))
         known = {
             key: self._entries[key] for key, version in found.items() if self._entries.get(key, ("",))[0] == version
         }
         new = [key for key in found if key not in known]
-        with ThreadPoolExecutor(_ASKING) as pool:
+        with ThreadPoolExecutor(_THREADS) as pool:
             read = zip(new, pool.map(self._entry, new), strict=True)
             self._entries = {**known, **{key: (found[key], entry) for key, entry in read}}
 
@@ -94,34 +94,37 @@ class RemoteStore:
         try:
             found = json.loads(read_bytes(self._entry_url(key)) or b"")
             return ShardEntry.from_json(found["entry"]) if found["fingerprint"] == self._fingerprint else None
-        except (ValueError, KeyError, TypeError):  # removed by now, or not written by capivara
+        except (ValueError, KeyError, TypeError):  # it has been removed, or capivara did not write it
             return None
 
     def _entry_url(self, key: str) -> str:
-        return child(entries_url(self.shown, self._file), key)
+        return child(entries_url(self.display_name, self._file), key)
 
     def begin(self, manifest: Manifest, names: Sequence[str], finished: Sequence[str]) -> None:
-        """Only entries of finished files stay, so that no reader takes the folder for complete; other shards go."""
+        """Write the manifest with the entries of finished files only, so that no reader takes the folder for complete.
+
+        Shards that are not in ``names`` are removed.
+        """
         manifest.done = {name: manifest.done[name] for name in finished}
         self._save(manifest)
         if self._file == MANIFEST:
             for name in self._files.keys() - set(names):
                 if name.endswith(".tar"):
-                    remove(self.place(name))
+                    remove(self.location(name))
         self._remove_entries(self._entries.keys() - {f"{name}.json" for name in finished})
 
     def put(self, name: str) -> None:
-        made = self.workshop / name
-        put_file(self.place(name), made)
-        self._files[name] = Version(made.stat().st_size)
-        made.unlink()
+        path = self.work_folder / name
+        put_file(self.location(name), path)
+        self._files[name] = Version(path.stat().st_size)
+        path.unlink()
 
     def record(self, entry: ShardEntry) -> None:
         record = {"fingerprint": self._fingerprint, "entry": entry.to_json()}
         put_bytes(self._entry_url(f"{entry.shard}.json"), json.dumps(record).encode())
 
     def submit(self, work: Callable[[], None], claim: Claim) -> None:
-        """Upload in a thread that does not keep an interrupted program from ending."""
+        """Do ``work`` in a daemon thread: it does not keep an interrupted program from ending."""
         upload = self._upload = Future()
 
         def run() -> None:
@@ -148,26 +151,26 @@ class RemoteStore:
             self._remove_entries(set(self._entries))
 
     def _save(self, manifest: Manifest) -> None:
-        place, text = self.place(self._file), manifest.text()
-        if read_bytes(place) != text:
-            put_bytes(place, text)
+        url, text = self.location(self._file), manifest.text()
+        if read_bytes(url) != text:
+            put_bytes(url, text)
 
     def _remove_entries(self, keys: set[str]) -> None:
-        with ThreadPoolExecutor(_ASKING) as pool:
+        with ThreadPoolExecutor(_THREADS) as pool:
             list(pool.map(lambda key: remove(self._entry_url(key)), sorted(keys)))
 
     def remove_folder(self, name: str) -> None:
-        remove_folder(self.place(name))
-        shutil.rmtree(self.workshop / name, ignore_errors=True)
+        remove_folder(self.location(name))
+        shutil.rmtree(self.work_folder / name, ignore_errors=True)
 
     def close(self, complete: bool) -> None:
         if complete:
-            shutil.rmtree(self.workshop, ignore_errors=True)
-        for folder in (*self.workshop.glob("*"), self.workshop):
-            with contextlib.suppress(OSError):  # work that can be resumed keeps it
+            shutil.rmtree(self.work_folder, ignore_errors=True)
+        for folder in (*self.work_folder.glob("*"), self.work_folder):
+            with contextlib.suppress(OSError):  # not empty: a later run resumes from it
                 folder.rmdir()
 
 
-def _workshop(url: str, fingerprint: str) -> Path:
+def _work_folder(url: str, fingerprint: str) -> Path:
     name = hashlib.sha256(f"{url} {fingerprint}".encode()).hexdigest()[:16]
     return cache.folder() / "uploads" / name

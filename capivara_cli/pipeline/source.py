@@ -1,4 +1,4 @@
-"""The samples of all inputs as one stream, with what the readers passed over counted."""
+"""The samples of all inputs as one stream. Members and duplicates that the readers skip are counted."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from capivara_cli.shards.inputs import find_shards
 
 
 def counted(reader: ShardReader, env: Env) -> Stream:
-    """The samples of a reader; at its end, what it passed over goes into the books of ``env``."""
+    """Yield the samples of a reader; at its end, count the members and duplicates that it skipped in ``env``."""
     yield from reader
     for kind, count in reader.ignored.items():
         env.note(f"ignored {kind}", count)
@@ -27,7 +27,7 @@ DEFAULT_INPUT = "shards"
 
 
 def default_inputs(inputs: Sequence[str]) -> list[str]:
-    """The inputs as given; without any, standard input if something is piped in, else ``shards/``."""
+    """The inputs as given. If there are none: "-" if standard input is a pipe or file, else "shards"."""
     if inputs:
         return list(inputs)
     try:
@@ -39,7 +39,7 @@ def default_inputs(inputs: Sequence[str]) -> list[str]:
 
 
 class Source:
-    """The samples of all inputs, one shard after the other, counted in ``env``; for commands that end a stream."""
+    """The samples of all inputs, one shard after the other, counted in ``env``; for commands that only read."""
 
     def __init__(self, inputs: Sequence[str], env: Env) -> None:
         self.shards = find_shards(default_inputs(inputs))
@@ -57,8 +57,8 @@ class Source:
 
 
 @contextlib.contextmanager
-def together(shards: Sequence[str], env: Env) -> Iterator[tuple[History, Stream]]:
-    """All shards as one stream, with the history of the first; no shards is an empty stream."""
+def joined(shards: Sequence[str], env: Env) -> Iterator[tuple[History, Stream]]:
+    """The history of the first shard, and the samples of all shards as one stream; both are empty without shards."""
     if not shards:
         yield [], iter(())
         return

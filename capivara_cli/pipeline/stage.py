@@ -1,4 +1,4 @@
-"""A stage is a generator over samples; this is what it may rely on: options, an environment, batching.
+"""A stage: a generator over samples that is one command and one step of a plan.
 
 A stage file is an options dataclass and one generator::
 
@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from capivara_cli.pipeline.env import Env
 from capivara_cli.pipeline.options import check_options, option_fields, option_values
@@ -29,40 +29,47 @@ Arrays = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Corpus:
-    """A stage that has to see all samples before it can decide about one: two passes over the shards and a reduce.
+class CorpusFunctions:
+    """The functions of a stage that must see all samples before it can decide about one.
 
-    ``wanted(options)``: whether these options ask for it; if not, the stage is an ordinary generator.
-    ``survey(samples, options, env)`` looks at one shard and returns named arrays, which are kept beside the output; it
-    counts nothing. ``decide(surveys, options, env)`` is given a function per shard that loads its arrays, in the order
-    of the shards, and yields named arrays for each shard, in that order: its memory has to be bounded and said.
-    ``apply(samples, survey, decision, options, env)`` is the generator of the second pass over one shard, with the
-    arrays of both.
+    ``needed(options)`` returns whether these options need all samples. If not, the stage is an ordinary generator.
+    ``survey(samples, options, env)`` reads one shard and returns named arrays, which are stored beside the output. It
+    counts nothing. ``decide(surveys, options, env)`` gets one function per shard, in the order of the shards, that
+    loads the survey. It yields named arrays for each shard, in the same order. Its documentation states how much memory
+    it needs. ``apply(samples, survey, decision, options, env)`` is the generator of the second pass over one shard.
     """
 
-    wanted: Callable[[Any], bool]
+    needed: Callable[[Any], bool]
     survey: Callable[[Stream, Any, Env], Arrays]
     decide: Callable[[Sequence[Callable[[], Arrays]], Any, Env], Iterator[Arrays]]
     apply: Callable[[Stream, Arrays, Arrays, Any, Env], Stream]
 
 
+class SurveyedShard(NamedTuple):
+    """The survey of one shard and the decision about it: the input of ``CorpusFunctions.apply``."""
+
+    survey: Arrays
+    decision: Arrays
+
+
 @dataclass(frozen=True)
 class Stage:
-    """One subcommand that reads and writes samples.
+    """One command that reads and writes samples.
 
-    A stage that ``begins`` a stream reads ``env.inputs``, no shards. ``keeps(options)`` is the share of the samples
-    that a stage keeps, where its options say that: a few samples would tell ``--dry-run`` less.
+    A stage that ``begins`` a stream reads the files in ``env.inputs``, not shards. ``keeps(options)`` is the share of
+    the samples that a stage keeps, if its options determine it. ``--dry-run`` uses it, because 32 samples estimate it
+    badly.
     """
 
     name: str
     options: type
     run: Callable[[Stream, Any, Env], Stream]
     begins: bool = False
-    corpus: Corpus | None = None
+    corpus: CorpusFunctions | None = None
     keeps: Callable[[Any], float] | None = None
 
     def check(self, options: Any) -> None:
-        """Raise ``CapivaraError`` for options that are wrong, before any sample is read."""
+        """Raise ``CapivaraError`` for wrong options, before any sample is read."""
         check_options(options)
         check = getattr(options, "check", None)
         if check is not None:
@@ -70,10 +77,10 @@ class Stage:
 
 
 def stage(
-    name: str, options: type, *, begins: bool = False, corpus: Corpus | None = None,
+    name: str, options: type, *, begins: bool = False, corpus: CorpusFunctions | None = None,
     keeps: Callable[[Any], float] | None = None,
 ) -> Callable[[Callable[[Stream, Any, Env], Stream]], Stage]:  # fmt: skip
-    """Make a generator function the stage ``name``."""
+    """Return a decorator that turns a generator function into the stage ``name``."""
     return lambda run: Stage(name, options, run, begins, corpus, keeps)
 
 
@@ -89,7 +96,7 @@ class Step:
         return self.stage.name
 
     def describe(self, seed: int) -> HistoryStep:
-        """What provenance and resume compare: the stage and all that decides what it writes."""
+        """The stage, its options and the seed, for histories and fingerprints; without options marked ``tuning``."""
         values = option_values(self.options)
         options = {
             each.name: values[each.name] for each in option_fields(self.options) if not each.metadata.get("tuning")

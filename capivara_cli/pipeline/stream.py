@@ -1,4 +1,4 @@
-"""A plan over one stream: to standard output, or rotated into a folder of shards."""
+"""Run a plan over one stream, and write a stream or a folder of shards of equal size."""
 
 from __future__ import annotations
 
@@ -14,8 +14,9 @@ from capivara_cli.pipeline.corpus_stages import corpus_of, one_per_shard, parts_
 from capivara_cli.pipeline.env import Env
 from capivara_cli.pipeline.fingerprint import fingerprint
 from capivara_cli.pipeline.local_store import LocalStore
-from capivara_cli.pipeline.output_folder import Contents, Done, OutputFolder, alone
+from capivara_cli.pipeline.output_folder import Contents, FinishedFile, OutputFolder, exclusive
 from capivara_cli.pipeline.source import counted
+from capivara_cli.pipeline.stage import SurveyedShard
 from capivara_cli.shards.archive import ShardReader, ShardWriter, Stream
 from capivara_cli.shards.history import History
 from capivara_cli.shards.manifest import MANIFEST, Manifest, ShardEntry, append
@@ -24,15 +25,16 @@ from capivara_cli.storage.files import replacing, sweep
 
 
 def streamed(chain: Chain, samples: Stream) -> Stream:
-    """The samples of a stream after every step. Before a step that has to see all of them, they go through a file."""
-    first, *cut = parts_of(chain)
-    made = first.over(samples)
-    for part in cut:
-        made = _spooled(part, made)
-    return made
+    """Yield the samples of a stream after all steps. Before a corpus stage, they are stored in a temporary file."""
+    first, *others = parts_of(chain)
+    stream = first.over(samples)
+    for part in others:
+        stream = _spooled(part, stream)
+    return stream
 
 
 def _spooled(part: Chain, samples: Stream) -> Stream:
+    """Store the samples in a temporary file; survey and decide; then run the steps of ``part`` over the file."""
     corpus, step = corpus_of(part), part.steps[0]
     with tempfile.TemporaryFile() as spool:  # it has no name, so a kill leaves nothing
         file = cast(BinaryIO, spool)
@@ -42,64 +44,64 @@ def _spooled(part: Chain, samples: Stream) -> Stream:
         writer.finish()
         env = survey_env(part)
         with env.costs.steps.at(env.number):
-            survey = corpus.survey(_again(file), step.options, env)
+            survey = corpus.survey(_reread(file), step.options, env)
             ((_, decision),) = one_per_shard(corpus.decide([lambda: survey], step.options, env), ["the stream"], step)
-        yield from part.over(_again(file, part.envs[0]), (survey, decision))
+        yield from part.over(_reread(file, part.envs[0]), SurveyedShard(survey, decision))
 
 
-def _again(file: BinaryIO, env: Env | None = None) -> Stream:
+def _reread(file: BinaryIO, env: Env | None = None) -> Stream:
     file.seek(0)
     reader = ShardReader(file, "the spooled stream")
     return counted(reader, env) if env else iter(reader)
 
 
 SHARD_SIZE = 1000
-"""Samples per shard where the input has no shards to mirror: a stream written to a folder, and ``pack``."""
+"""Samples per shard if the input has no shards: a stream written to a folder, and ``pack``."""
 
 
 def run_stream(chain: Chain, history: History, samples: Stream, out: BinaryIO) -> Report:
-    """Write the samples after every step as one tar to a stream; the end marker follows only when no step failed."""
+    """Write the samples after all steps as one tar to a stream; the end marker is written only if no step failed."""
     report = new_report(chain, "-")
     writer = ShardWriter(out, history + chain.described)
-    out.flush()  # the next command reads the history now, and may load its model while this one loads
+    out.flush()  # the next command reads the history now, so both load their models at the same time
     with keeping_rejects(chain, "stream.tar"):
         for sample in console.track(streamed(chain, samples), chain.name):
             writer.write(sample)
         report.add(chain.close_books())
-        report.refuse_if_nothing_worked()
+        report.raise_if_all_failed()
         writer.finish()
         out.flush()
     return report
 
 
-def rotate(chain: Chain, history: History, samples: Stream, folder: Path) -> Report:
-    """Write a stream to shards of equal size. A stream cannot be replayed: a killed run starts again from its top.
+def write_shards(chain: Chain, history: History, samples: Stream, folder: Path) -> Report:
+    """Write a stream to a folder of shards of equal size. A killed run starts again: a stream cannot be read twice.
 
-    A plan whose first stage begins the stream (``pack``) can replay it: when the folder is complete and the files to
-    read are the same, nothing is done again.
+    If the first stage begins the stream (``pack``), the folder is complete and its sources are the same, nothing is
+    written.
     """
     size = getattr(chain.steps[0].options, "shard_size", SHARD_SIZE)
-    mark = fingerprint(chain)
-    contents = Contents(chain.described, mark, [], [])
+    plan_fingerprint = fingerprint(chain)
+    contents = Contents(chain.described, plan_fingerprint, [], [])
     before = Manifest.load(folder) if folder.is_dir() else None
     report = new_report(chain, str(folder))
-    if chain.steps[0].stage.begins and before and before.complete and before.fingerprint == mark:
+    if chain.steps[0].stage.begins and before and before.complete and before.fingerprint == plan_fingerprint:
         report.resumed = len(before.done)
         return report
-    manifest = OutputFolder(LocalStore(folder), contents).check() or Manifest(chain.described, mark, None)
+    manifest = OutputFolder(LocalStore(folder), contents).check() or Manifest(chain.described, plan_fingerprint, None)
     sweep(folder)
     _restart(manifest, folder)
     with keeping_rejects(chain, "stream.tar"):
         stream = console.track(streamed(chain, samples), chain.name)
-        waiting = next(stream, None)
+        sample = next(stream, None)
         number = 0
-        while waiting is not None or number == 0:
+        while sample is not None or number == 0:
             name = f"{number:05d}.tar"
             with replacing(folder / name) as out:
                 writer = ShardWriter(out, history + chain.described)
-                while waiting is not None and writer.written < size:
-                    writer.write(waiting)
-                    waiting = next(stream, None)
+                while sample is not None and writer.written < size:
+                    writer.write(sample)
+                    sample = next(stream, None)
                 writer.finish()
                 length = out.tell()
             entry = manifest.done[name] = ShardEntry(name, None, written=writer.written, size=length)
@@ -107,14 +109,14 @@ def rotate(chain: Chain, history: History, samples: Stream, folder: Path) -> Rep
             number += 1
         report.add(chain.close_books())
         report.shards = number
-        report.refuse_if_nothing_worked()
+        report.raise_if_all_failed()
     manifest.shards = number
     _save(manifest, folder)
     return report
 
 
 def _restart(manifest: Manifest, folder: Path) -> None:
-    """Say that the folder is not complete, then delete the shards of an earlier run."""
+    """Mark the folder as incomplete, then delete the shards of an earlier run."""
     manifest.shards = None
     _save(manifest, folder)
     if manifest.done:
@@ -129,34 +131,34 @@ def _save(manifest: Manifest, folder: Path) -> None:
         out.write(manifest.text())
 
 
-def rotate_remote(chain: Chain, history: History, samples: Stream, out: str) -> Report:
-    """Write a stream to remote shards of equal size: all are made here, and uploaded when the stream has ended well."""
-    from capivara_cli.pipeline.remote_store import RemoteStore  # the network's libraries, for those who need them
+def write_remote_shards(chain: Chain, history: History, samples: Stream, out: str) -> Report:
+    """Write a stream to shards of equal size, and upload all of them when the stream has ended without an error."""
+    from capivara_cli.pipeline.remote_store import RemoteStore  # imports network libraries
 
-    mark = fingerprint(chain)
-    begins = chain.steps[0].stage.begins  # and can be replayed; a pipe cannot
-    store = RemoteStore(out, mark)
-    made = store.workshop / "stream"
-    with alone(Claims(made), store.shown):
-        before = OutputFolder(store, Contents(chain.described, mark, [], [])).check()
-        if begins and before and before.complete and all(map(store.is_whole, before.done.values())):
-            report = new_report(chain, store.shown)
+    plan_fingerprint = fingerprint(chain)
+    begins = chain.steps[0].stage.begins  # its sources can be read again; a pipe cannot
+    store = RemoteStore(out, plan_fingerprint)
+    local = store.work_folder / "stream"
+    with exclusive(Claims(local), store.display_name):
+        before = OutputFolder(store, Contents(chain.described, plan_fingerprint, [], [])).check()
+        if begins and before and before.complete and all(map(store.is_complete, before.done.values())):
+            report = new_report(chain, store.display_name)
             report.resumed = len(before.done)
             return report
-        report = rotate(chain, history, samples, made)
-        report.out = store.shown
-        found = Manifest.load(made)
+        report = write_shards(chain, history, samples, local)
+        report.out = store.display_name
+        found = Manifest.load(local)
         if found is None:
-            raise RuntimeError(f"{made}: no manifest after all shards were made")
+            raise RuntimeError(f"{local}: no manifest after all shards were written")
         names = list(found.done)
         entries = list(found.done.values())
-        folder = OutputFolder(store, Contents(chain.described, mark, names, [None] * len(names)))
+        folder = OutputFolder(store, Contents(chain.described, plan_fingerprint, names, [None] * len(names)))
         folder.open(afresh=not begins)
 
-        def make(index: int, claim: Claim) -> Done:
-            copyfile(made / names[index], store.workshop / names[index])
-            return Done(entries[index])
+        def write(index: int, claim: Claim) -> FinishedFile:
+            copyfile(local / names[index], store.work_folder / names[index])
+            return FinishedFile(entries[index])
 
-        folder.fill(make, range(len(names)))
+        folder.fill(write, range(len(names)))
     store.close(folder.settle())
     return report

@@ -10,7 +10,7 @@ from capivara_cli.models.clip_files import DEFAULT_MODEL, check_model
 from capivara_cli.pipeline.env import Env
 from capivara_cli.pipeline.option_kinds import Languages, Names
 from capivara_cli.pipeline.options import opt, parsed
-from capivara_cli.pipeline.stage import Arrays, Corpus, stage
+from capivara_cli.pipeline.stage import Arrays, CorpusFunctions, stage
 from capivara_cli.shards.archive import Stream
 from capivara_cli.stages.deduplication.captions import CaptionSettings, with_fewer_captions
 from capivara_cli.stages.deduplication.other_set_names import MATCHES, MatchSettings, expand_sets, reasons
@@ -124,7 +124,7 @@ def _apply(samples: Stream, survey: Arrays, decision: Arrays, options: Options, 
 
 
 # With --images, all shards are examined before anything is decided. Without it, one pass is enough.
-CORPUS = Corpus(wanted=lambda options: options.images != "keep", survey=_survey, decide=_decide, apply=_apply)
+CORPUS = CorpusFunctions(needed=lambda options: options.images != "keep", survey=_survey, decide=_decide, apply=_apply)
 
 
 @stage("dedupe", Options, corpus=CORPUS)
@@ -138,7 +138,7 @@ def dedupe(samples: Stream, options: Options, env: Env) -> Stream:
     or with ``--keep best`` the one with the best caption score, then the most pixels. ``--against`` removes images that
     are in eval sets or other shards.
     """
-    if CORPUS.wanted(options):
+    if CORPUS.needed(options):
         raise RuntimeError(f"dedupe --images {options.images} is decided over all shards by CORPUS")
     others = _others(options, env)
     if others is not None:

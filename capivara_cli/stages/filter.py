@@ -11,7 +11,7 @@ from capivara_cli.models.clip_files import DEFAULT_MODEL, check_model
 from capivara_cli.pipeline.env import Env
 from capivara_cli.pipeline.option_kinds import Languages, Names
 from capivara_cli.pipeline.options import opt, parsed
-from capivara_cli.pipeline.stage import Arrays, Corpus, stage
+from capivara_cli.pipeline.stage import Arrays, CorpusFunctions, stage
 from capivara_cli.shards.archive import Stream
 from capivara_cli.shards.embedding import with_embedding
 from capivara_cli.shards.sample import Sample
@@ -159,7 +159,7 @@ def _apply(samples: Stream, survey: Arrays, decision: Arrays, options: Options, 
     return _selected(unpack(samples, survey, decision, options.scoring), options, env)
 
 
-CORPUS = Corpus(wanted=lambda options: options.needs_corpus, survey=_survey, decide=_decide, apply=_apply)
+CORPUS = CorpusFunctions(needed=lambda options: options.needs_corpus, survey=_survey, decide=_decide, apply=_apply)
 
 
 # `filter` is also a builtin; the stage has to have the name of its file.

@@ -17,7 +17,7 @@ from support.made import a_footprint, toy_like
 
 from capivara_cli.costs import ledger, pipe_relay
 from capivara_cli.costs.carbon_intensity import Intensity
-from capivara_cli.costs.ledger import Own
+from capivara_cli.costs.ledger import OwnCost
 from capivara_cli.costs.per_step import StepCost
 
 CAPIVARA = shlex.join(warm.CAPIVARA)
@@ -47,8 +47,8 @@ def test_a_folder_keeps_the_records_of_what_it_was_made_from(tmp_path: Path) -> 
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
     a, b = str(tmp_path / "a"), str(tmp_path / "b")
-    first = ledger.record([], {"out": a, "read": 7}, Own("1", a_footprint("caption")))
-    second = ledger.record([a], {"out": b, "read": 6}, Own("2", a_footprint("translate")))
+    first = ledger.record([], {"out": a, "read": 7}, OwnCost("1", a_footprint("caption")))
+    second = ledger.record([a], {"out": b, "read": 6}, OwnCost("2", a_footprint("translate")))
     assert [each["stage"] for each in ledger.read(Path(b))] == ["caption", "translate"]
     assert ledger.read(Path(b)) == [first, second]
     assert (first["samples"], second["samples"]) == (7, 6)
@@ -58,8 +58,8 @@ def test_a_folder_keeps_the_records_of_what_it_was_made_from(tmp_path: Path) -> 
 def test_a_run_keeps_them_too_and_a_ledger_gets_one_line_each(tmp_path: Path) -> None:
     run, costs = tmp_path / "run", tmp_path / "costs.jsonl"
     run.mkdir()
-    ledger.record([], {"run": str(run), "samples": 3}, Own("1", a_footprint("train")), str(costs))
-    ledger.record([str(run)], {"run": str(run)}, Own("2", a_footprint("eval")), str(costs))
+    ledger.record([], {"run": str(run), "samples": 3}, OwnCost("1", a_footprint("train")), str(costs))
+    ledger.record([str(run)], {"run": str(run)}, OwnCost("2", a_footprint("eval")), str(costs))
     assert (
         [each["stage"] for each in ledger.read(run)]
         == ["train", "eval"]
@@ -69,7 +69,7 @@ def test_a_run_keeps_them_too_and_a_ledger_gets_one_line_each(tmp_path: Path) ->
 
 def _add(folder: str, number: int) -> None:
     ledger.record(
-        [], {"out": folder, "read": number}, Own(f"{number}", a_footprint(f"stage{number}")), f"{folder}/all.jsonl"
+        [], {"out": folder, "read": number}, OwnCost(f"{number}", a_footprint(f"stage{number}")), f"{folder}/all.jsonl"
     )
 
 

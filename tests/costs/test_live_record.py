@@ -18,7 +18,7 @@ from support.warm import CAPIVARA
 
 from capivara_cli.costs import ledger, live_record
 from capivara_cli.costs.costs import Costs
-from capivara_cli.costs.ledger import Own
+from capivara_cli.costs.ledger import OwnCost
 from capivara_cli.errors import CapivaraError, UsageError
 
 OFTEN = """
@@ -127,7 +127,7 @@ def test_the_whole_replaces_what_was_noted(tmp_path: Path) -> None:
     ledger.note("a", summary, a_footprint(seconds=1.0), patience=1.0)
     ledger.note("a", summary, a_footprint(seconds=2.0), patience=1.0)
     assert [(each["seconds"], each["unfinished"]) for each in ledger.read(tmp_path)] == [(2.0, True)]
-    ledger.record([], summary, Own("a", a_footprint(seconds=3.0)))
+    ledger.record([], summary, OwnCost("a", a_footprint(seconds=3.0)))
     assert [(each["seconds"], each.get("unfinished")) for each in ledger.read(tmp_path)] == [(3.0, None)]
     plan = [{"id": "one", "plan": "a"}, {"id": "two", "plan": "a"}]
     assert ledger.unique([{"id": "a"}, *plan]) == plan

@@ -187,16 +187,16 @@ def test_a_heartbeat_keeps_a_claim_fresh(tmp_path: Path, monkeypatch: pytest.Mon
     ],
 )  # fmt: skip
 def test_launchers_say_which_share(environment: dict[str, str], expected: tuple[int, int]) -> None:
-    assert partition.launched(environment) == expected
+    assert partition.launched_share(environment) == expected
 
 
 def test_shares_are_disjoint_and_cover_everything() -> None:
-    found = [list(partition.of(f"{number}/3", 8).indices) for number in (1, 2, 3)]
+    found = [list(partition.share_of(f"{number}/3", 8).indices) for number in (1, 2, 3)]
     assert found == [[0, 3, 6], [1, 4, 7], [2, 5]]
-    assert list(partition.of("", 3, {}).indices) == [0, 1, 2]
+    assert list(partition.share_of("", 3, {}).indices) == [0, 1, 2]
     for wrong in ("0/3", "4/3", "x", "1", "1/0"):
         with pytest.raises(UsageError, match=f"--share {wrong}: must be I/N"):
-            partition.of(wrong, 8)
+            partition.share_of(wrong, 8)
 
 
 def test_the_last_share_completes_the_folder(six: Path, tmp_path: Path) -> None:

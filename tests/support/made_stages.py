@@ -18,7 +18,7 @@ from capivara_cli.pipeline.batches import map_batched
 from capivara_cli.pipeline.books import Report
 from capivara_cli.pipeline.env import Env
 from capivara_cli.pipeline.options import Settings, opt
-from capivara_cli.pipeline.stage import Arrays, Corpus, Step, stage
+from capivara_cli.pipeline.stage import Arrays, CorpusFunctions, Step, stage
 from capivara_cli.shards.archive import Stream
 from capivara_cli.shards.sample import Sample
 
@@ -113,7 +113,7 @@ def _apply(samples: Stream, survey: Arrays, decision: Arrays, options: UniqueOpt
             env.drop(sample, "seen before")
 
 
-@stage("unique", UniqueOptions, corpus=Corpus(lambda options: options.everywhere, _survey, _decide, _apply))
+@stage("unique", UniqueOptions, corpus=CorpusFunctions(lambda options: options.everywhere, _survey, _decide, _apply))
 def unique(samples: Stream, options: UniqueOptions, env: Env) -> Stream:
     """Of samples with the same mark in a shard, keep the first."""
     samples = list(samples)

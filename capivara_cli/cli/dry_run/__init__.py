@@ -1,7 +1,7 @@
-"""``--dry-run``: what a command would take, in time, memory, disk and energy, without doing it.
+"""``--dry-run``: estimates the time, memory, disk space and energy of a command without running it.
 
-The input is counted, up to 32 samples go through the very stages, and the result is extrapolated. What cannot be tried
-is not known, and the estimate says so.
+It counts the input, runs the real stages on up to 32 samples, and extrapolates. If something cannot be tried, the
+estimate says that it is unknown.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ from capivara_cli.pipeline.stage import Stage, Step
 
 
 class Rehearser:
-    """Estimates one command line and those that it is made of; each continues from what the one before would leave."""
+    """Estimates a command line, or several in order; each starts from the planned result of the one before."""
 
     def __init__(self) -> None:
         self.rehearsal = Rehearsal()
 
     def perform(self, invocation: Invocation, *, data: BinaryIO | None = None, as_json: bool = False) -> dict[str, Any]:
-        """Print what the command would take, and return it. ``data`` is the stream that a tar would go to.
+        """Print the estimate of a command and return it as JSON. ``data`` is the stream that a tar would go to.
 
-        Raises what the command would raise before it begins.
+        Raises the errors that the command would raise before it begins.
         """
         settings = invocation.settings
         self.rehearsal.intensity = carbon_intensity.of(settings).grams
@@ -45,7 +45,7 @@ class Rehearser:
         return summary
 
     def line(self, words: Sequence[str], settings: Settings) -> dict[str, Any]:
-        """Show and estimate one command line of a command that is made of several; returns what its result names."""
+        """Print and estimate one command line of a command that runs several; return the keys of its result."""
         console.say(f"$ capivara {shlex.join(words)}")
         return self._rehearse(parse_command(words, settings), None)
 
@@ -56,7 +56,7 @@ class Rehearser:
             return plans.rehearse(steps, inputs, invocation.settings, self.rehearsal, streams=data is not None)
         if command.estimate is None:
             raise UsageError(
-                f"{command.name}: --dry-run is for what takes long: the stages, run, train, eval, adapt and demo"
+                f"{command.name}: --dry-run is for slow commands: the stages, run, train, eval, adapt and demo"
             )
         env = Env(invocation.settings, command.name)
         env.data = data

@@ -1,4 +1,4 @@
-"""How much there is to work on: by manifests, else from the heads of a few shards and the sizes of all."""
+"""Counts the input of a command: by manifests, or from the first samples of a few shards and the sizes of all."""
 
 from __future__ import annotations
 
@@ -21,26 +21,26 @@ from capivara_cli.urls import is_url
 _SHARDS_READ = 8
 _SAMPLES_READ = 1024
 _AT_LEAST = 32
-"""Samples that are read of each chosen shard."""
+"""Samples that are read from each chosen shard, at least."""
 CAPTION_BYTES = 160.0
-"""Of a caption in ``json``, keys included, where no sample has one."""
+"""Bytes of a caption in ``json``, keys included, if no sample has a caption."""
 
 
-class Kind(NamedTuple):
-    """Captions of one language and author. ``made``: "", "captioner", "translation" or "rewrite"."""
+class CaptionKind(NamedTuple):
+    """Language and author of captions. ``author``: "" (a person), "captioner", "translation" or "rewrite"."""
 
     lang: str
-    made: str
+    author: str
 
     @classmethod
-    def of(cls, caption: Caption) -> Kind:
+    def of(cls, caption: Caption) -> CaptionKind:
         if caption.of is None:
             return cls(code_of(caption.lang), "" if caption.prefix is None else "captioner")
         return cls(code_of(caption.lang), "rewrite" if caption.by.startswith("rewrite:") else "translation")
 
 
 class EvalSetSource(NamedTuple):
-    """An eval set, as ``evaluation.catalogue.load`` takes it."""
+    """An eval set: the arguments of ``evaluation.catalogue.load``."""
 
     spec: str
     lang: str
@@ -50,7 +50,7 @@ class EvalSetSource(NamedTuple):
 
 @dataclass(frozen=True)
 class Origin:
-    """Where the samples of a trial come from: shards, what ``pack`` reads, or an eval set; then ``steps``."""
+    """The source of the samples of a trial: shards, sources of ``pack`` or an eval set, and ``steps`` after it."""
 
     sources: tuple[str, ...]
     steps: tuple[Step, ...] = ()
@@ -59,25 +59,25 @@ class Origin:
 
 @dataclass(frozen=True)
 class Census:
-    """Samples by shard; the mean bytes of a sample in a tar; captions of a sample by kind.
+    """The number of samples in each shard, the mean bytes of a sample in a tar, and captions per sample by kind.
 
-    ``how``: manifest, counted (all were read), sampled (sizes, and the heads of some), planned (what an earlier command
-    would have made), or unknown (an earlier command could not be tried).
+    ``how`` they were counted: manifest, counted (all were read), sampled (from the first samples of some shards and the
+    sizes of all), planned (an earlier command would write them), or unknown (that command could not be tried).
     """
 
     shards: tuple[float, ...]
     sample_bytes: float
-    captions: Mapping[Kind, float]
+    captions: Mapping[CaptionKind, float]
     how: str
     origin: Origin
     caption_bytes: float = CAPTION_BYTES
     seen: int = 0
     embedded: Mapping[str, float] = field(default_factory=dict)
-    """Share of the samples that have an embedding, by the model that made it."""
+    """The share of samples with an embedding, by the model that made it."""
 
     @classmethod
     def unknown(cls, origin: Origin) -> Census:
-        """What a command makes that could not be tried."""
+        """The census for the result of a command that could not be tried."""
         return cls((), 0.0, {}, "unknown", origin)
 
     @property
@@ -90,16 +90,16 @@ class Census:
 
     @property
     def size(self) -> float:
-        """Bytes."""
+        """Bytes of all samples."""
         return self.samples * self.sample_bytes
 
     def captions_in(self, lang: str) -> float:
-        """Per sample."""
+        """Captions per sample in a language."""
         return sum(count for kind, count in self.captions.items() if kind.lang == lang)
 
     @property
     def described(self) -> str:
-        """How the samples were counted, for people."""
+        """How the samples were counted, as text."""
         return {
             "manifest": "by the manifest",
             "counted": "all read",
@@ -114,12 +114,12 @@ def tar_bytes(sample: Sample) -> int:
     return sum(BLOCK + -(-len(data) // BLOCK) * BLOCK for data in sample.members.values())
 
 
-class Tallied:
-    """Sums over the samples that were read."""
+class SampleSums:
+    """Sums over samples: their bytes, captions and embeddings."""
 
     def __init__(self) -> None:
         self.samples = self.bytes = self.json_bytes = 0
-        self.captions: Counter[Kind] = Counter()
+        self.captions: Counter[CaptionKind] = Counter()
         self.embedded: Counter[str] = Counter()
 
     def add(self, sample: Sample) -> None:
@@ -129,7 +129,7 @@ class Tallied:
             captions, document = sample.captions, sample.document
         except BadSample:
             return
-        self.captions.update(map(Kind.of, captions))
+        self.captions.update(map(CaptionKind.of, captions))
         self.json_bytes += sum(len(encode_json(each.to_json())) + 2 for each in captions)
         made_by = document.get("clip")
         if "clip.npy" in sample.members and isinstance(made_by, dict):
@@ -154,31 +154,34 @@ class Tallied:
 
 
 def census_of(shards: Sequence[str]) -> Census:
-    """Count what is in shards, local or remote, reading at most the heads of eight of them."""
+    """Count the samples of shards, local or remote; read at most 1,024 samples from eight of them.
+
+    Raises ``CapivaraError`` for standard input.
+    """
     if "-" in shards:
         raise CapivaraError(
             "--dry-run: a stream cannot be counted without being read",
             "name the shards; of a pipe, give the whole plan: capivara run 'caption | translate --lang pt' shards/",
         )
-    tallied, whole = Tallied(), dict[str, int]()
+    sums, whole = SampleSums(), dict[str, int]()
     chosen = _evenly(shards, _SHARDS_READ)
     limit = max(_AT_LEAST, _SAMPLES_READ // len(chosen)) if not any(map(is_url, chosen)) else _AT_LEAST
     for shard in chosen:
-        before = tallied.samples
+        before = sums.samples
         with open_shard(shard) as reader:
             samples = iter(reader)
-            tallied.add_all(itertools.islice(samples, limit))
+            sums.add_all(itertools.islice(samples, limit))
             if next(samples, None) is None:
-                whole[shard] = tallied.samples - before
+                whole[shard] = sums.samples - before
     listed = _listed(shards)
     sizes = [0 if shard in whole or shard in listed else _size(shard) for shard in shards]
-    mean = tallied.bytes / max(1, tallied.samples)
+    mean = sums.bytes / max(1, sums.samples)
     counts = [
         float(listed.get(shard, whole.get(shard, round(size / mean) if mean else 0)))
         for shard, size in zip(shards, sizes, strict=True)
     ]
     how = "counted" if len(whole) == len(shards) else "manifest" if len(listed) == len(shards) else "sampled"
-    return tallied.census(counts, how, Origin(tuple(shards)))
+    return sums.census(counts, how, Origin(tuple(shards)))
 
 
 def _evenly(shards: Sequence[str], count: int) -> list[str]:
@@ -188,13 +191,13 @@ def _evenly(shards: Sequence[str], count: int) -> list[str]:
 def _size(shard: str) -> int:
     if not is_url(shard):
         return Path(shard).stat().st_size
-    from capivara_cli.storage.remote.read import version_of  # the network's libraries, for those who need them
+    from capivara_cli.storage.remote.read import version_of  # imports network libraries
 
     return version_of(shard).size or 0
 
 
 def _listed(shards: Sequence[str]) -> dict[str, int]:
-    """Samples of each shard that is in the manifest of its folder and is as long as that says."""
+    """Samples of each shard that is in the manifest of its folder with its present size."""
     found = {}
     for folder in dict.fromkeys(shard.rpartition("/")[0] for shard in shards):
         manifest = _manifest(folder)
@@ -215,4 +218,4 @@ def _manifest(folder: str) -> Manifest | None:
     try:
         return load_manifest(folder)
     except (CapivaraError, OSError):
-        return None  # a folder that others made has none
+        return None  # another program made the folder

@@ -1,4 +1,4 @@
-"""What is free on this machine: memory where models run, and disk space."""
+"""Free memory of the device that models run on, and free disk space."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 def free_memory(device: str) -> int:
-    """Bytes that are free on ``device``: on a GPU ("cuda", "cuda:1"), else of this machine."""
+    """Free bytes of a GPU ("cuda", "cuda:1"); for other devices, of the memory of this machine."""
     if device.startswith("cuda"):
         import torch
 
@@ -18,7 +18,7 @@ def free_memory(device: str) -> int:
 
 
 def free_disk(place: str) -> int:
-    """Bytes that are free where a file or folder would be written."""
+    """Free bytes of the disk that a file or folder would be written to."""
     path = Path(place).absolute()
     while not path.exists():
         path = path.parent

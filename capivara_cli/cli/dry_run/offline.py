@@ -1,4 +1,4 @@
-"""No network for estimates: what is not on this machine yet is told apart from what is wrong."""
+"""Keeps estimates off the network. A file that must be downloaded first is not an error of the command."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from capivara_cli.models.hub import NotHere
 
 @contextlib.contextmanager
 def hub_offline() -> Iterator[None]:
-    """Download nothing from the Hugging Face hub inside: what the cache lacks raises ``NotHere``."""
+    """Download nothing from the Hugging Face hub in this block: a file that is not in the cache raises ``NotHere``."""
     from huggingface_hub import constants
 
     before, constants.HF_HUB_OFFLINE = constants.HF_HUB_OFFLINE, True
@@ -24,9 +24,9 @@ def hub_offline() -> Iterator[None]:
 
 
 def refuse_network() -> list[str]:
-    """Refuse every connection of this process from now on; returns the list that will name what was refused.
+    """Refuse all connections of this process from now on; return the list that will have the refused addresses.
 
-    Only the process of a trial calls this: whatever library a stage uses, nothing is downloaded or asked on trial.
+    Only the process of a trial calls this. So no library that a stage uses can download anything.
     """
     refused: list[str] = []
 
@@ -39,10 +39,10 @@ def refuse_network() -> list[str]:
 
 
 def is_absent(error: CapivaraError, refused: list[str]) -> bool:
-    """Whether the only problem is that something has to be downloaded first."""
+    """Whether the reason for an error is a file that must be downloaded first."""
     return isinstance(error, NotHere) or bool(refused)
 
 
 def absence(message: str) -> str:
-    """The remark that something is not here; why it could not be downloaded does not matter to an estimate."""
+    """The remark for a missing file, without the reason why it could not be downloaded."""
     return f"{message.partition(', but ')[0]}; not on this machine yet"

@@ -1,4 +1,4 @@
-"""What a plan of stages would take: it is checked as the plan itself is, counted, tried, and added up by step."""
+"""Estimates a plan of stages: checks it like a real run, counts its input, tries it, and adds a row per step."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from capivara_cli import console, registry
 from capivara_cli.cli.dry_run import trial_client
 from capivara_cli.cli.dry_run.census import Census, Origin, census_of
 from capivara_cli.cli.dry_run.machine import free_memory
-from capivara_cli.cli.dry_run.rehearsal import Rehearsal, Row, unknown
+from capivara_cli.cli.dry_run.rehearsal import EstimateRow, Rehearsal, unknown
 from capivara_cli.cli.dry_run.sources import census_of_sources
 from capivara_cli.pipeline import engine, output_folder, partition
 from capivara_cli.pipeline.chain import Chain
-from capivara_cli.pipeline.corpus_stages import parts_of, wants_all
+from capivara_cli.pipeline.corpus_stages import needs_corpus, parts_of
 from capivara_cli.pipeline.fingerprint import fingerprint
 from capivara_cli.pipeline.local_store import LocalStore
 from capivara_cli.pipeline.options import Settings
 from capivara_cli.pipeline.output_folder import Contents, OutputFolder
-from capivara_cli.pipeline.passes import Passes
+from capivara_cli.pipeline.sharded_plan import ShardedPlan
 from capivara_cli.pipeline.stage import Step
 from capivara_cli.shards.inputs import find_shards
 from capivara_cli.shards.manifest import Manifest
@@ -29,8 +29,8 @@ from capivara_cli.urls import is_url
 
 
 @dataclass(frozen=True)
-class Work:
-    """What is left to do: ``census`` lacks the ``done`` samples; ``out`` "-" is a stream."""
+class RemainingWork:
+    """The part of a plan that is left to do. ``census`` is without the ``done`` samples; ``out`` "-" is a stream."""
 
     chain: Chain
     sources: list[str]
@@ -43,7 +43,7 @@ class Work:
 def rehearse(
     steps: Sequence[Step], inputs: Sequence[str], settings: Settings, rehearsal: Rehearsal, *, streams: bool
 ) -> dict[str, Any]:
-    """Add what the plan would take to the rehearsal. Raises what the plan itself would raise before it begins."""
+    """Add the rows of a plan to the rehearsal. Raises the errors that the plan itself would raise before it begins."""
     work = _work(steps, inputs, settings, rehearsal, streams)
     rehearsal.count(work.sources, work.census)
     before = len(rehearsal.rows)
@@ -65,8 +65,8 @@ def rehearse(
 
 def _work(
     steps: Sequence[Step], inputs: Sequence[str], settings: Settings, rehearsal: Rehearsal, streams: bool
-) -> Work:
-    """Check what ``engine.run`` checks, in its order, on folders that exist or that earlier commands would make."""
+) -> RemainingWork:
+    """Make the checks of ``engine.run``, in its order, on folders that exist or that earlier commands would make."""
     chain = Chain(steps, settings)
     for step in steps:
         rehearsal.check(partial(step.stage.check, step.options))
@@ -77,40 +77,40 @@ def _work(
     planned = rehearsal.planned(sources)
     shards = [] if begins or planned else find_shards(sources)
     if streams or begins or shards == ["-"]:
-        engine.check_alone(chain)
+        engine.check_single_process(chain)
     out = "-" if streams else settings.out or engine.default_folder(sources, steps)
     if begins and out != "-" and not is_url(out):
         OutputFolder(LocalStore(Path(out)), Contents(chain.described, fingerprint(chain), [], [])).check()
     census = planned or (census_of_sources(sources, steps[0].options) if begins else census_of(shards))
     if streams or is_url(out) or planned:
-        return Work(chain, sources, census, out)
+        return RemainingWork(chain, sources, census, out)
     folder = Path(out)
     engine.check_not_input(folder, shards)
-    return _remaining(Work(chain, sources, census, out), shards, settings)
+    return _remaining(RemainingWork(chain, sources, census, out), shards, settings)
 
 
-def _remaining(work: Work, shards: Sequence[str], settings: Settings) -> Work:
-    """The work without shards that an earlier run of the plan finished, and without those of other processes' share."""
+def _remaining(work: RemainingWork, shards: Sequence[str], settings: Settings) -> RemainingWork:
+    """The work without the shards that an earlier run finished, and without the shares of other processes."""
     folder, chain, census = Path(work.out), work.chain, work.census
     if chain.steps[0].stage.begins:
         before = Manifest.load(folder) if folder.is_dir() else None
         if before and before.complete and before.fingerprint == fingerprint(chain):
             return replace(work, census=replace(census, shards=()), done=census.samples, done_census=census)
         return work
-    share = partition.of(settings.share, len(shards))
-    passes = Passes(
-        chain, shards, output_folder.output_names(shards), LocalStore(folder), _Nobody(), fingerprint(chain)
+    share = partition.share_of(settings.share, len(shards))
+    plan = ShardedPlan(
+        chain, shards, output_folder.output_names(shards), LocalStore(folder), _NoBooks(), fingerprint(chain)
     )
-    passes.out.check()
-    passes.out.refresh()
-    finished = [passes.out.is_done(index) for index in range(len(shards))]
+    plan.out.check()
+    plan.out.refresh()
+    finished = [plan.out.is_done(index) for index in range(len(shards))]
     left = tuple(census.shards[index] for index in share.indices if not finished[index])
     done = tuple(count for count, over in zip(census.shards, finished, strict=True) if over)
     return replace(work, census=replace(census, shards=left), done=sum(done), done_census=replace(census, shards=done))
 
 
-class _Nobody:
-    """Watches nothing: no work is done."""
+class _NoBooks:
+    """``Books`` for a plan that does not run."""
 
     def started(self, name: str) -> None: ...
 
@@ -119,12 +119,12 @@ class _Nobody:
     def finished(self, name: str, tallies: Any) -> None: ...
 
 
-def _add_rows(work: Work, settings: Settings, rehearsal: Rehearsal) -> Census:
-    """Add a row for each step; returns what there would be after the last one."""
+def _add_rows(work: RemainingWork, settings: Settings, rehearsal: Rehearsal) -> Census:
+    """Add a row for each step; return the census after the last step."""
     steps, census = work.chain.steps, work.census
     if census.known and not census.samples:
         basis = f"{work.done:,.0f} samples in {work.out}/"
-        rehearsal.rows.append(Row(work.chain.name, 0, 0, 0.0, "done", basis, done=work.done))
+        rehearsal.rows.append(EstimateRow(work.chain.name, 0, 0, 0.0, "done", basis, done=work.done))
         return census
     if settings.workers > 1 or settings.engine != "local":
         rehearsal.remark(f"times are those of one process; {settings.workers} workers share the work")
@@ -143,7 +143,7 @@ def _add_rows(work: Work, settings: Settings, rehearsal: Rehearsal) -> Census:
     return census
 
 
-def _tried(work: Work, settings: Settings, rehearsal: Rehearsal) -> trial_client.Tried:
+def _tried(work: RemainingWork, settings: Settings, rehearsal: Rehearsal) -> trial_client.Tried:
     steps = work.chain.steps
     if not work.census.known:
         return trial_client.Tried([None] * len(steps), why="its input is not known")
@@ -157,8 +157,8 @@ def _tried(work: Work, settings: Settings, rehearsal: Rehearsal) -> trial_client
     return tried
 
 
-def _after(step: Step, census: Census, measured: trial_client.Measured | None) -> Census:
-    """What there is after a step, by what became of the samples that it was tried on."""
+def _after(step: Step, census: Census, measured: trial_client.StepTrial | None) -> Census:
+    """The census after a step, extrapolated from the samples of the trial."""
     share = step.stage.keeps(step.options) if step.stage.keeps else None
     if census.known and share is not None:
         return replace(census, shards=tuple(count * share for count in census.shards), how="planned")
@@ -176,19 +176,21 @@ def _after(step: Step, census: Census, measured: trial_client.Measured | None) -
     )
 
 
-def _row(step: Step, census: Census, after: Census, measured: trial_client.Measured | None, why: str) -> Row:
+def _row(step: Step, census: Census, after: Census, measured: trial_client.StepTrial | None, why: str) -> EstimateRow:
     if not census.known or measured is None:
         return unknown(step.name, census.samples if census.known else None, why)
     basis = f"on {measured.samples} of your samples, {console.duration(measured.start)} to start"
-    if wants_all(step):
-        basis += "; how many of all samples it keeps may differ"
+    if needs_corpus(step):
+        basis += "; of all samples it may keep another share"
     captions = sum(after.captions.values()) * after.samples
     seconds = measured.start + census.samples * measured.seconds
-    return Row(step.name, census.samples, captions, seconds, "measured", basis, measured.watts, start=measured.start)
+    return EstimateRow(
+        step.name, census.samples, captions, seconds, "measured", basis, measured.watts, start=measured.start
+    )
 
 
-def _disk(work: Work, after: Census) -> float:
-    """Bytes of the result, and of the shards that a plan keeps while it runs, before each step that has to see all."""
+def _disk(work: RemainingWork, after: Census) -> float:
+    """Bytes of the result, and of the shards that are stored before each corpus stage while the plan runs."""
     if work.out == "-":
         return 0.0
     copies = sum(bool(part.steps) for part in parts_of(work.chain)[:-1])

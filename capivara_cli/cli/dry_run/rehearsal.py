@@ -1,4 +1,4 @@
-"""The estimate of one ``--dry-run``: rows, folders that would be there, and remarks."""
+"""The estimate of one ``--dry-run``: its rows, the folders that commands would make, and remarks."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ SOURCES = {"measured": "measured now", "done": "already done", "unknown": "not k
 
 
 @dataclass(frozen=True)
-class Row:
-    """One stage: ``samples`` (or steps of training) that are left to do, ``captions`` there are afterwards.
+class EstimateRow:
+    """One stage: the ``samples`` (or steps of training) that are left, and the number of ``captions`` afterwards.
 
-    ``source``: measured, done or unknown; ``basis`` says on what it rests. ``seconds``, of which ``start`` pass before
-    the first sample; ``watts``; ``memory`` and ``disk`` in bytes. None is what is not known.
+    ``source`` is measured, done or unknown, and ``basis`` explains it. ``start`` of the ``seconds`` pass before the
+    first sample. ``memory`` and ``disk`` are in bytes, ``watts`` is the mean power. None means unknown.
     """
 
     stage: str
@@ -49,21 +49,21 @@ class Row:
         return None if self.seconds is None else self.seconds * self.watts / JOULES_PER_KWH
 
 
-def unknown(stage: str, samples: float | None, why: str, done: float = 0.0) -> Row:
-    """A row of which no more is known than its samples."""
-    return Row(stage, samples, None, None, "unknown", why, done=done)
+def unknown(stage: str, samples: float | None, why: str, done: float = 0.0) -> EstimateRow:
+    """A row for a stage that could not be measured, for the reason ``why``."""
+    return EstimateRow(stage, samples, None, None, "unknown", why, done=done)
 
 
 @dataclass
 class Rehearsal:
-    """What the commands of one ``--dry-run`` would take. ``intensity``: g CO2e per kWh.
+    """The estimate of the commands of one ``--dry-run``. ``intensity``: g CO2e per kWh.
 
-    ``made`` and ``runs``: folders of shards, and of runs, that earlier commands would have made. ``known``: what was
-    found out once, for commands that need it again.
+    ``made``: the census of each folder of shards that earlier commands would make; ``runs``: the run folders that they
+    would make. ``known``: results of trials, for commands that need them again.
     """
 
     intensity: float = 0.0
-    rows: list[Row] = field(default_factory=list)
+    rows: list[EstimateRow] = field(default_factory=list)
     made: dict[str, Census] = field(default_factory=dict)
     runs: list[str] = field(default_factory=list)
     remarks: list[str] = field(default_factory=list)
@@ -71,9 +71,9 @@ class Rehearsal:
     known: dict[str, Any] = field(default_factory=dict)
 
     def planned(self, sources: Sequence[str]) -> Census | None:
-        """What would be in folders that earlier commands fill; None where they are no such folders.
+        """The census of folders that earlier commands would fill; None if the sources are no such folders.
 
-        Several are taken to be like the first.
+        Of several folders, all samples count as being like those of the first.
         """
         parts = [self.made[source] for source in sources if source in self.made]
         if unknown_part := next((part for part in parts if not part.known), None):
@@ -81,7 +81,7 @@ class Rehearsal:
         return replace(parts[0], shards=tuple(count for part in parts for count in part.shards)) if parts else None
 
     def count(self, inputs: Sequence[str], census: Census) -> None:
-        """Note how much is in the inputs of a command, and how that is known."""
+        """Note the size of the inputs of a command, and how it was counted."""
         name, shards = " ".join(map(public_url, inputs)), len(census.shards)
         if not census.known:
             self.counts[name] = f"{name}: {census.described}"
@@ -93,7 +93,7 @@ class Rehearsal:
         )
 
     def check(self, work: Callable[[], object]) -> None:
-        """Do what a command checks before it begins; a model that has to be downloaded first is a remark, no error."""
+        """Run a check of a command. If a model must be downloaded first, that is a remark, not an error."""
         with offline.hub_offline():
             try:
                 work()
@@ -123,24 +123,24 @@ class Rehearsal:
 
     @property
     def unknown(self) -> list[str]:
-        """The stages whose time is not known, and which the total lacks."""
+        """The stages of unknown time, which are not in the total."""
         return [row.stage for row in self.rows if row.seconds is None]
 
     @property
-    def total(self) -> Row:
-        """Everything that is known, added up; memory is the most of any stage."""
+    def total(self) -> EstimateRow:
+        """The sum of all known values; for memory the maximum."""
         known = [row for row in self.rows if row.seconds is not None]
         seconds = sum(row.seconds or 0.0 for row in known)
         joules = sum((row.seconds or 0.0) * row.watts for row in known)
         memory = [row.memory for row in self.rows if row.memory is not None]
         disk = [row.disk for row in self.rows if row.disk is not None]
-        return Row(
+        return EstimateRow(
             "total", None, None, seconds if known else None, "", "", joules / seconds if seconds else 0.0,
             max(memory) if memory else None, sum(disk) if disk else None,
         )  # fmt: skip
 
     def to_json(self, name: str) -> dict[str, Any]:
-        """For programs: seconds, bytes, kWh, g CO2e; null where they are not known."""
+        """The estimate as JSON: seconds, bytes, kWh, g CO2e; null for unknown values."""
         return {
             "command": name,
             "dry_run": True,
@@ -152,7 +152,7 @@ class Rehearsal:
             "intensity": self.intensity,
         }
 
-    def _entry(self, row: Row) -> dict[str, Any]:
+    def _entry(self, row: EstimateRow) -> dict[str, Any]:
         return {
             "stage": row.stage,
             "samples": _rounded(row.samples),
@@ -169,7 +169,7 @@ class Rehearsal:
         }
 
     def text(self) -> str:
-        """For people: what there is, a table, what each rate rests on, and what the total lacks."""
+        """The estimate as text: the inputs, a table, the basis of each rate, and what the total lacks."""
         rows = [self._cells(row) for row in self.rows]
         if len(rows) > 1:
             rows.append(["total", "", "", "", "", *self._cells(self.total)[5:]])
@@ -179,7 +179,7 @@ class Rehearsal:
         table = console.table(rows, _HEADER)
         return "\n".join([*self.counts.values(), "", table, "", *dict.fromkeys(notes)])
 
-    def _cells(self, row: Row) -> list[str]:
+    def _cells(self, row: EstimateRow) -> list[str]:
         grams = None if row.kwh is None else row.kwh * self.intensity
         return [
             row.stage,

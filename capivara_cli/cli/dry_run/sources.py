@@ -1,4 +1,4 @@
-"""How many samples ``pack`` would make of its sources, counted without reading the photos."""
+"""Counts the samples that ``pack`` would write, without reading the photos."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ from pathlib import Path
 from typing import Any, NamedTuple, TextIO
 
 from capivara_cli import registry
-from capivara_cli.cli.dry_run.census import Census, Kind, Origin, census_of
+from capivara_cli.cli.dry_run.census import CaptionKind, Census, Origin, census_of
 from capivara_cli.shards.inputs import find_shards
 from capivara_cli.shards.sample import IMAGE_SUFFIXES
 from capivara_cli.stages.pack import columns_of, importer_of
 
 _PHOTO_BYTES = 60_000.0
-"""Bytes of a sample where the sizes of photos are not known."""
+"""Bytes of a sample if the sizes of the photos are unknown."""
 _SCENE_BYTES = 2800.0
 """Bytes of a drawn scene with its caption."""
 _SLICE = 1 << 24
 
 
 def census_of_sources(sources: Sequence[str], options: Any) -> Census:
-    """Count the sources of ``pack``. Raises what ``pack`` raises for a source that is missing or of unknown format."""
+    """Count the samples in sources of ``pack``. Raises its errors for a missing source or unknown format."""
     found = [_census(source, options) for source in sources]
     samples = sum(each.samples for each in found)
     size = sum(each.size for each in found)
-    kind = Kind(options.code, "")
+    kind = CaptionKind(options.code, "")
     captions = sum(each.captions.get(kind, 0.0) * each.samples for each in found)
     how = "counted" if all(each.how == "counted" for each in found) else "sampled"
     return Census(
@@ -48,12 +48,12 @@ def _census(source: str, options: Any) -> Census:
     if count is None:
         return census_of(find_shards([source]))
     found = count(Path(source), importer)
-    captions = {Kind(options.code, ""): found.captions / max(1, found.images)}
+    captions = {CaptionKind(options.code, ""): found.captions / max(1, found.images)}
     return Census((float(found.images),), found.bytes or _PHOTO_BYTES, captions, found.how, Origin((source,)))
 
 
 class Counted(NamedTuple):
-    """Images and captions of a source; ``bytes`` of one sample, 0 where that is not known."""
+    """Images and captions of a source; mean ``bytes`` of a sample, 0 if unknown."""
 
     images: int
     captions: int
@@ -93,7 +93,7 @@ def _named(path: Path, importer: str) -> Counted:
 def _rows_of(table: Path, lines: TextIO) -> Iterator[dict[str, Any]]:
     if table.suffix.lower() in (".jsonl", ".ndjson"):
         for line in lines:
-            with contextlib.suppress(ValueError):  # pack drops a bad row, counted
+            with contextlib.suppress(ValueError):  # pack drops a damaged row and counts it
                 if isinstance(row := json.loads(line), dict):
                     yield row
         return
@@ -133,4 +133,4 @@ _COUNTERS: dict[str, Callable[[Path, str], Counted]] = {
     "karpathy": _entries,
     "parquet": _rows,
 }
-"""By importer; sources that are tars are counted as shards."""
+"""Counting functions by importer; tars are counted as shards."""

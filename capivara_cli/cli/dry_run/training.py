@@ -1,4 +1,4 @@
-"""What training would take: some steps are tried on a few samples, and their time is extrapolated."""
+"""Estimates ``train``: some steps run on a few samples, and their time is extrapolated."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from capivara_cli import console
 from capivara_cli.cli.dry_run import trial_client
 from capivara_cli.cli.dry_run.census import Census, census_of
 from capivara_cli.cli.dry_run.machine import free_memory
-from capivara_cli.cli.dry_run.rehearsal import Rehearsal, Row, unknown
+from capivara_cli.cli.dry_run.rehearsal import EstimateRow, Rehearsal, unknown
 from capivara_cli.cli.dry_run.trial_client import TrainingTrial, Tried
 from capivara_cli.models.run_folder import RunDir
 from capivara_cli.pipeline import source
@@ -24,8 +24,8 @@ from capivara_cli.training.options import Options
 _KEPT_CHECKPOINTS = 2
 
 
-class Wanted(NamedTuple):
-    """One run: its options, its folder as it is now, and the shared settings with its seed."""
+class PlannedRun(NamedTuple):
+    """A run to estimate: its options, its folder, which may exist, and the shared settings with its seed."""
 
     options: Options
     run: RunDir
@@ -34,41 +34,41 @@ class Wanted(NamedTuple):
 
 @dataclass(frozen=True)
 class RunSize:
-    """Pairs of a step, and the steps that are left and done."""
+    """Image-text pairs per step, and the number of steps that are left and done."""
 
     batch: int
     steps: int
     done: int
 
 
-def rehearse(wanted: Sequence[Wanted], inputs: Sequence[str], env: Env, rehearsal: Rehearsal) -> None:
-    """Add the rows of all runs. They share their features and the trial, for they differ in language and seed only."""
+def rehearse(planned: Sequence[PlannedRun], inputs: Sequence[str], env: Env, rehearsal: Rehearsal) -> None:
+    """Add the rows of all runs. They share features and the trial, because only languages and seeds differ."""
     sources = source.default_inputs(inputs)
     census = rehearsal.planned(sources) or census_of(find_shards(sources))
     rehearsal.count(sources, census)
-    sizes = [_size(each, census) for each in wanted]
-    first = wanted[0]
+    sizes = [_size(each, census) for each in planned]
+    first = planned[0]
     begun = any(each.steps for each in sizes)
     tried = _tried(first, census, rehearsal) if begun else Tried([])
     shared = f"features {sources} {first.options.model} {first.options.pretrained} {first.options.captions.views}"
     if begun and shared not in rehearsal.known:
         rehearsal.known[shared] = True
         rehearsal.rows.append(_features(census, tried))
-    for each, run_size in zip(wanted, sizes, strict=True):
+    for each, run_size in zip(planned, sizes, strict=True):
         row = _row(each, run_size, tried)
         rehearsal.rows.append(row)
         if row.memory is not None:
             rehearsal.check_memory(row.memory, free_memory(env.device))
-    needed = sum(row.disk or 0.0 for row in rehearsal.rows[-len(wanted) - 1 :])
+    needed = sum(row.disk or 0.0 for row in rehearsal.rows[-len(planned) - 1 :])
     rehearsal.check_room(str(first.run.path.parent), needed)
-    rehearsal.runs += [str(each.run) for each in wanted]
+    rehearsal.runs += [str(each.run) for each in planned]
 
 
-def _size(wanted: Wanted, census: Census) -> RunSize:
-    options, run = wanted.options, wanted.run
+def _size(planned: PlannedRun, census: Census) -> RunSize:
+    options, run = planned.options, planned.run
     steps, batch = options.schedule.steps, options.schedule.batch_size
     done = steps if run.finished else max(run.checkpoint_steps(), default=0)
-    if census.known:  # a batch is no larger than the images that are trained on
+    if census.known:  # a batch has at most one pair per training image
         images = census.samples * min(1.0, sum(census.captions_in(lang) for lang in options.languages))
         heldout = options.selection.heldout
         images -= images * heldout if heldout < 1 else min(images, heldout)
@@ -77,57 +77,57 @@ def _size(wanted: Wanted, census: Census) -> RunSize:
     return RunSize(batch, max(0, steps - done), done)
 
 
-def _tried(wanted: Wanted, census: Census, rehearsal: Rehearsal) -> Tried:
-    """Some steps of training; tried once for runs that differ in the seed only."""
+def _tried(planned: PlannedRun, census: Census, rehearsal: Rehearsal) -> Tried:
+    """Try some steps of training; once for runs that differ only in the seed."""
     if not census.known:
         return Tried([], why="its input is not known")
-    key = f"train {census.origin} {wanted.options.request}"
+    key = f"train {census.origin} {planned.options.request}"
     if key not in rehearsal.known:
         console.say(f"train: trying {trial_client.TRAINING_SAMPLES} of your samples …")
-        rehearsal.known[key] = tried = trial_client.attempt(census.origin, [], wanted.settings, wanted.options)
+        rehearsal.known[key] = tried = trial_client.attempt(census.origin, [], planned.settings, planned.options)
         if tried.train is None:
             rehearsal.remark(f"train: could not be tried: {tried.reason}")
     found: Tried = rehearsal.known[key]
     return found
 
 
-def _features(census: Census, tried: Tried) -> Row:
-    """Embedding the images that have no embedding by this model, and cutting captions into tokens."""
+def _features(census: Census, tried: Tried) -> EstimateRow:
+    """The row for embedding images without a stored embedding of this model, and tokenizing captions."""
     name, trial = "train: features", tried.train
     if trial is None:
         return unknown(name, census.samples if census.known else None, tried.reason)
     samples, seen = census.samples, max(1, trial["samples"])
     seconds, disk = samples * trial["features"] / seen, samples * trial["store_bytes"] / seen
     basis = f"on {trial['samples']} of your samples; none where an earlier run has left its features"
-    return Row(name, samples, None, seconds, "measured", basis, trial["watts"], disk=disk)
+    return EstimateRow(name, samples, None, seconds, "measured", basis, trial["watts"], disk=disk)
 
 
-def _row(wanted: Wanted, size: RunSize, tried: Tried) -> Row:
-    name, trial = f"train {wanted.run}, steps of {size.batch:,}", tried.train
+def _row(planned: PlannedRun, size: RunSize, tried: Tried) -> EstimateRow:
+    name, trial = f"train {planned.run}, steps of {size.batch:,}", tried.train
     if not size.steps:
-        basis = f"{size.done:,} steps in {wanted.run}/"
-        return Row(name, 0, None, 0.0, "done", basis, done=size.done, disk=0.0)
+        basis = f"{size.done:,} steps in {planned.run}/"
+        return EstimateRow(name, 0, None, 0.0, "done", basis, done=size.done, disk=0.0)
     if trial is None or not trial["steps"]:
         return unknown(name, size.steps, tried.reason, size.done)
-    memory = wanted.options.resources.memory
+    memory = planned.options.resources.memory
     step = statistics.median(trial["steps"]) / trial["pairs"] * size.batch
     basis = f"{len(trial['steps'])} steps of {trial['pairs']} pairs"
-    if wanted.options.selection.val:
+    if planned.options.selection.val:
         basis += "; validation is not included"
-    return Row(
+    return EstimateRow(
         name, size.steps, None, trial["loading"] + size.steps * step, "measured", basis, trial["watts"],
-        float(parse_size(memory) if memory else tried.peak), _disk(wanted.options, trial), size.done, trial["loading"],
+        float(parse_size(memory) if memory else tried.peak), _disk(planned.options, trial), size.done, trial["loading"],
     )  # fmt: skip
 
 
 def _disk(options: Options, trial: TrainingTrial) -> float:
-    """Bytes of the run folder, with the checkpoints that it keeps."""
+    """Bytes of the run folder with its checkpoints."""
     every = options.resources.checkpoint_every
     kept = min(_KEPT_CHECKPOINTS, options.schedule.steps // every) if every else 0
     return trial["run_bytes"] + kept * trial["checkpoint_bytes"]
 
 
-def planned_run(wanted: Sequence[Wanted]) -> dict[str, Any]:
-    """What ``train`` would return, as far as other commands need it."""
-    folders = [str(each.run) for each in wanted]
+def planned_run(planned: Sequence[PlannedRun]) -> dict[str, Any]:
+    """The keys of the summary of ``train`` that other commands need."""
+    folders = [str(each.run) for each in planned]
     return {"run": folders[0], "runs": [{"run": folder} for folder in folders]}

@@ -1,4 +1,4 @@
-"""Start a trial in a process of its own, and make of its answers what an estimate needs."""
+"""Runs a trial in a separate process, and turns its output into the values of an estimate."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, TypedDict
 
-from capivara_cli.cli.dry_run.census import CAPTION_BYTES, Census, Kind, Origin
+from capivara_cli.cli.dry_run.census import CAPTION_BYTES, CaptionKind, Census, Origin
 from capivara_cli.cli.dry_run.offline import absence
 from capivara_cli.errors import CapivaraError, UsageError
 from capivara_cli.pipeline.options import Settings, option_values
@@ -20,19 +20,19 @@ from capivara_cli.pipeline.stage import Step
 SAMPLES = 32
 TRAINING_SAMPLES = 64
 SECONDS = 15.0
-"""How long a trial should take, models already loaded."""
+"""Target time of a trial, without loading models."""
 _LIMIT = 45.0
-"""Seconds after which a trial is ended, whatever it is doing."""
+"""Seconds after which a trial is killed."""
 _SERVICES = {"caption": ("captioner",), "translate": ("translator",), "rewrite": ("rewriter", "translator")}
-_ASKED = ("openai", "deepl", "libretranslate")
+_SERVICE_PLUGINS = ("openai", "deepl", "libretranslate")
 
 
 @dataclass(frozen=True)
-class Measured:
-    """A step on ``samples`` samples: seconds for each, after ``start`` seconds (mostly to load the model), and watts.
+class StepTrial:
+    """A step tried on ``samples`` samples: ``seconds`` per sample, ``start`` seconds before the first, mean ``watts``.
 
-    ``kept`` is the share of the samples that is left, ``captions`` those of a sample that is left, ``growth`` the bytes
-    that it gained.
+    ``kept`` is the share of samples that the step kept. A kept sample has ``captions`` of each kind on average, and is
+    ``growth`` bytes larger than before.
     """
 
     samples: int
@@ -40,7 +40,7 @@ class Measured:
     start: float
     watts: float
     kept: float
-    captions: dict[Kind, float]
+    captions: dict[CaptionKind, float]
     growth: float
 
 
@@ -51,7 +51,7 @@ class TrainingTrial(TypedDict):
     loading: float
     features: float
     steps: list[float]
-    """The time of each step of ``pairs`` pairs, after the first."""
+    """Time of each step of ``pairs`` pairs, without the first step."""
     pairs: int
     watts: float
     store_bytes: int
@@ -63,12 +63,12 @@ class TrainingTrial(TypedDict):
 
 @dataclass(frozen=True)
 class Tried:
-    """What a trial measured, by step; None where it did not get so far. ``why`` says what stopped it.
+    """The result of a trial, by step; None for steps that it did not reach, for the reason ``why``.
 
-    ``peak``: the most memory it took, in bytes. ``census``: what is in the eval set that it read.
+    ``peak``: its peak memory in bytes. ``census``: the samples of the eval set that it read.
     """
 
-    steps: list[Measured | None]
+    steps: list[StepTrial | None]
     train: TrainingTrial | None = None
     peak: int = 0
     why: str = ""
@@ -77,30 +77,30 @@ class Tried:
 
     @property
     def reason(self) -> str:
-        """Why not all of it was measured."""
+        """The reason for steps that were not measured."""
         return absence(self.why) if self.absent else self.why or "too few samples to measure"
 
 
 def asks_a_service(step: Step) -> bool:
-    """Whether a step would send texts or images to a service, which may cost money."""
+    """Whether a step sends texts or images to a service, which may cost money."""
     named = [str(getattr(step.options, name, "")) for name in _SERVICES.get(step.name, ())]
-    return any(part.partition(":")[0] in _ASKED for name in named for part in (name, name.partition(":")[2]))
+    return any(part.partition(":")[0] in _SERVICE_PLUGINS for name in named for part in (name, name.partition(":")[2]))
 
 
 def attempt(origin: Origin, steps: Sequence[Step], settings: Settings, train: Any = None) -> Tried:
-    """Run the steps, then some steps of training, on the first samples of ``origin``.
+    """Run the steps, then some steps of training if ``train`` has its options, on the first samples of ``origin``.
 
-    Raises ``CapivaraError`` for what the real command would raise. A model that is only not on this machine yet is no
-    error: then ``why`` says so.
+    Raises the ``CapivaraError`` that the real command would raise. A model that must be downloaded first is no error:
+    then the result has the reason.
     """
     every = [*origin.steps, *steps]
     if any(map(asks_a_service, every)):
-        return Tried([None] * len(steps), why="a service is not asked on trial")
+        return Tried([None] * len(steps), why="services are not called in a trial")
     request = {
         "sources": list(origin.sources),
         "evalset": origin.evalset._asdict() if origin.evalset else None,
-        "before": [_described(step) for step in origin.steps],
-        "steps": [_described(step) for step in steps],
+        "before": [_as_json(step) for step in origin.steps],
+        "steps": [_as_json(step) for step in steps],
         "train": option_values(train) if train else None,
         "device": settings.device,
         "seed": settings.seed,
@@ -108,7 +108,7 @@ def attempt(origin: Origin, steps: Sequence[Step], settings: Settings, train: An
         "seconds": SECONDS,
     }
     answers, ended = _ask(request)
-    found: list[Measured | None] = [None] * len(steps)
+    found: list[StepTrial | None] = [None] * len(steps)
     census = None
     for answer in answers:
         if "step" in answer:
@@ -126,23 +126,23 @@ def attempt(origin: Origin, steps: Sequence[Step], settings: Settings, train: An
     return Tried(found, trained, max(peak, trained["peak"] if trained else 0), ended, census=census)
 
 
-def _described(step: Step) -> dict[str, Any]:
+def _as_json(step: Step) -> dict[str, Any]:
     """A step for the other process.
 
-    A trial writes no translation memory and reads no eval sets: ``dedupe --against`` would read all of them.
+    A trial writes no translation cache and reads no eval sets: ``dedupe --against`` would read all of them.
     """
-    aside = {"cache": False, "against": ""}
+    replaced = {"cache": False, "against": ""}
     options = option_values(step.options)
-    return {"step": step.name, "options": options | {key: aside[key] for key in aside if key in options}}
+    return {"step": step.name, "options": options | {key: replaced[key] for key in replaced if key in options}}
 
 
 def _ask(request: dict[str, Any]) -> tuple[list[dict[str, Any]], str]:
-    """The answers that came, and why there are no more of them."""
+    """Run a trial; return its answers, and the reason if it ended early."""
     ended = ""
     with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryFile("w+") as out:
         environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
         environment.pop("CAPIVARA_LEDGER", None)
-        if request["evalset"] is None:  # an eval set is read from the user's cache; nothing else may write there
+        if request["evalset"] is None:  # a trial may read eval sets from the user's cache, but not write to it
             environment["CAPIVARA_CACHE"] = folder
         words = [sys.executable, "-m", "capivara_cli.cli.dry_run.trial_process"]
         with subprocess.Popen(
@@ -161,18 +161,18 @@ def _ask(request: dict[str, Any]) -> tuple[list[dict[str, Any]], str]:
     return [json.loads(line) for line in lines], ended
 
 
-def _measured(answer: dict[str, Any]) -> Measured:
+def _measured(answer: dict[str, Any]) -> StepTrial:
     before, after = answer["before"], answer["after"]
     left = max(1, after["samples"])
     growth = after["bytes"] / left - before["bytes"] / max(1, before["samples"])
     kept = after["samples"] / max(1, before["samples"])
     samples, each, start, watts = (answer[key] for key in ("samples", "each", "start", "watts"))
-    return Measured(samples, each, start, watts, kept, _captions(after), growth)
+    return StepTrial(samples, each, start, watts, kept, _captions(after), growth)
 
 
-def _captions(means: dict[str, Any]) -> dict[Kind, float]:
-    """Captions of a sample, by kind."""
-    return {Kind(lang, made): count / max(1, means["samples"]) for lang, made, count in means["captions"]}
+def _captions(means: dict[str, Any]) -> dict[CaptionKind, float]:
+    """Captions per sample, by kind."""
+    return {CaptionKind(lang, author): count / max(1, means["samples"]) for lang, author, count in means["captions"]}
 
 
 def _census(answer: dict[str, Any], origin: Origin) -> Census:

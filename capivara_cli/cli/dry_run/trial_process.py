@@ -1,8 +1,8 @@
-"""A trial: a plan, or some steps of training, on a few samples, in a process of its own.
+"""The program of a trial: it runs a plan, or some steps of training, on a few samples.
 
-The request comes on standard input; answers go to standard output, a line of JSON for each thing that was measured. A
-process of its own can be ended when it takes too long, and its memory is that of the work alone. It writes to a
-temporary folder only, downloads nothing, and asks no service.
+The request comes on standard input. Answers go to standard output, one line of JSON per measurement. A separate process
+can be killed when it takes too long, and its memory is that of the work alone. It writes only to a temporary folder,
+downloads nothing, and calls no service.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from capivara_cli import console
-from capivara_cli.cli.dry_run.census import EvalSetSource, Tallied
+from capivara_cli.cli.dry_run.census import EvalSetSource, SampleSums
 from capivara_cli.cli.dry_run.offline import is_absent, refuse_network
 from capivara_cli.cli.dry_run.trial_client import TrainingTrial
 from capivara_cli.costs.costs import Costs
@@ -38,7 +38,7 @@ from capivara_cli.shards.sample import Sample
 
 Say = Callable[[dict[str, Any]], None]
 _WARM = 4
-"""Samples that are timed before the number of the others is chosen."""
+"""Samples that are timed first, to choose the number of the others."""
 TRAINING_STEPS = 4
 
 
@@ -48,7 +48,7 @@ def main() -> None:
     console.be_quiet(True)
     before, steps = _steps(request["before"]), _steps(request["steps"])
     begins = any(step.stage.begins for step in (*before, *steps)) or request["evalset"]
-    samples = [] if begins else list(_read(request["sources"], request["count"]))  # which may be remote
+    samples = [] if begins else list(_read(request["sources"], request["count"]))  # before the network is refused
     refused = refuse_network()
     with open(console.claim_stdout(), "w", encoding="utf-8", buffering=1, closefd=False) as out:
 
@@ -79,7 +79,7 @@ def _read(sources: Sequence[str], count: int) -> Iterator[Sample]:
 
 
 class Speed(NamedTuple):
-    """Samples, the seconds before the first of them and for each, and the mean power in watts."""
+    """The number of samples, the seconds before the first and per sample, and the mean power in watts."""
 
     samples: int
     start: float
@@ -88,7 +88,7 @@ class Speed(NamedTuple):
 
 
 class _Trial:
-    """What is asked, and the models that steps share."""
+    """The request, and the models that its steps share."""
 
     def __init__(self, request: dict[str, Any], say: Say, meter: Meter) -> None:
         self.request, self.say, self.meter = request, say, meter
@@ -96,23 +96,23 @@ class _Trial:
         self.models: dict[Any, Any] = {}
 
     def run(self, before: list[Step], steps: list[Step], samples: list[Sample]) -> None:
-        """Answer for each of the ``steps``, then for training. The samples go through ``before`` first."""
+        """Measure each of the ``steps``, then training. The samples go through the steps ``before`` first."""
         if self.request["evalset"] is not None:
             samples = self._read_set(EvalSetSource(**self.request["evalset"]))
-        ahead = time.monotonic() + self.request["seconds"]
+        deadline = time.monotonic() + self.request["seconds"]
         for step in before:
             samples = self._through(step, samples)
         for number, step in enumerate(steps):
-            share = max(0.0, ahead - time.monotonic()) / (len(steps) - number + bool(self.request["train"]))
+            share = max(0.0, deadline - time.monotonic()) / (len(steps) - number + bool(self.request["train"]))
             samples = self._packed(number, step) if step.stage.begins else self._timed(number, step, samples, share)
         if self.request["train"]:
             self.say({"train": _trained(self.request["train"], samples, self.settings, self.meter)})
 
-    def _read_set(self, asked: EvalSetSource) -> list[Sample]:
-        """The first samples of an eval set; how many it has is said."""
+    def _read_set(self, source: EvalSetSource) -> list[Sample]:
+        """The first samples of an eval set; its number of samples is an answer."""
         env = Env(self.settings, "eval")
-        found = catalogue.load(asked.spec, lang=asked.lang, data=asked.data, split=asked.split, env=env)
-        every, seen = iter(found.samples), Tallied()
+        found = catalogue.load(source.spec, lang=source.lang, data=source.data, split=source.split, env=env)
+        every, seen = iter(found.samples), SampleSums()
         samples = list(itertools.islice(every, self.request["count"]))
         seen.add_all(samples)
         self.say({"counted": len(samples) + sum(1 for _ in every), "means": _means(seen)})
@@ -128,18 +128,18 @@ class _Trial:
         return chain
 
     def _through(self, step: Step, samples: list[Sample]) -> list[Sample]:
-        """The samples after a step that is not measured. Of few samples a split leaves too few, so all pass."""
+        """The samples after a step that is not measured. ``split`` is skipped: it would leave too few of them."""
         if step.stage.keeps:
             return samples
         return list(itertools.islice(streamed(self._chain(step), iter(samples)), self.request["count"]))
 
     def _timed(self, number: int, step: Step, samples: list[Sample], seconds: float) -> list[Sample]:
-        """The samples after a step. What was measured is said after each part of them: the trial may be ended.
+        """Measure a step; return the samples after it. Each part gives an answer, because the trial may be killed.
 
-        The first sample waits for the model. The number of the last ones depends on the speed of those before.
+        The first sample waits for the model. The size of the last part depends on the speed of the one before.
         """
         chain = self._chain(step)
-        before, after, made = Tallied(), Tallied(), list[Sample]()
+        before, after, results = SampleSums(), SampleSums(), list[Sample]()
         busy, done, first, joules = 0.0, 0, 0.0, 0.0
         for start, stop in ((0, 1), (1, 1 + _WARM), (1 + _WARM, len(samples))):
             if done > 1:
@@ -155,36 +155,36 @@ class _Trial:
                 first = took
             else:
                 busy, joules = busy + took, joules + energy
-            made += out
+            results += out
             before.add_all(part)
             after.add_all(out)
             if start:
                 each = busy / (done - 1)
                 self.say(_measured(number, Speed(done, max(0.0, first - each), each, joules / busy), before, after))
-        return samples if step.stage.keeps else made
+        return samples if step.stage.keeps else results
 
     def _packed(self, number: int, step: Step) -> list[Sample]:
-        energy, began, after = self._joules(), time.monotonic(), Tallied()
+        energy, began, after = self._joules(), time.monotonic(), SampleSums()
         made = list(itertools.islice(streamed(self._chain(step), iter(())), self.request["count"]))
         took, energy = time.monotonic() - began, self._joules() - energy
         after.add_all(made)
         if made:
-            self.say(_measured(number, Speed(len(made), 0.0, took / len(made), energy / took), Tallied(), after))
+            self.say(_measured(number, Speed(len(made), 0.0, took / len(made), energy / took), SampleSums(), after))
         return made
 
 
-def _measured(number: int, speed: Speed, before: Tallied, after: Tallied) -> dict[str, Any]:
+def _measured(number: int, speed: Speed, before: SampleSums, after: SampleSums) -> dict[str, Any]:
     means = {"before": _means(before), "after": _means(after)}
     return {"step": number, **speed._asdict(), "peak": _peak(), **means}
 
 
-def _means(tallied: Tallied) -> dict[str, Any]:
+def _means(tallied: SampleSums) -> dict[str, Any]:
     captions = [[*kind, count] for kind, count in tallied.captions.items()]
     return {"samples": tallied.samples, "bytes": tallied.bytes, "captions": captions}
 
 
 def _peak() -> int:
-    """The most memory of this process, in bytes. On Linux ``ru_maxrss`` includes the process that started it."""
+    """Peak memory of this process in bytes. On Linux ``ru_maxrss`` would include the process that started it."""
     torch = sys.modules.get("torch")
     if torch is not None and torch.cuda.is_initialized():
         return int(torch.cuda.max_memory_allocated())
@@ -197,8 +197,8 @@ def _peak() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
-def _trained(asked: dict[str, Any], samples: list[Sample], settings: Settings, meter: Meter) -> TrainingTrial:
-    """Some steps of training in a temporary folder, measured."""
+def _trained(values: dict[str, Any], samples: list[Sample], settings: Settings, meter: Meter) -> TrainingTrial:
+    """Measure some steps of training in a temporary folder; ``values`` are the options."""
     from capivara_cli.models.run_folder import RunDir
     from capivara_cli.pipeline.source import Source
     from capivara_cli.training.options import Options
@@ -217,7 +217,7 @@ def _trained(asked: dict[str, Any], samples: list[Sample], settings: Settings, m
     with tempfile.TemporaryDirectory() as folder:
         shard = Path(folder) / "trial.tar"
         _write(shard, samples)
-        options = build(Options, **asked)
+        options = build(Options, **values)
         size = min(options.schedule.batch_size, max(2, len(samples)))
         checkpoint = TRAINING_STEPS - 1 if options.resources.checkpoint_every else 0
         small = changed(

@@ -1,1 +1,1 @@
-"""Start the worker processes that share a plan. Each file is one way to do so (``--engine``)."""
+"""Launchers: each file is one way to start the worker processes of a plan (``--engine``)."""

@@ -1,4 +1,4 @@
-"""Processes on this machine (--workers N) that share its cores and GPUs."""
+"""Worker processes on this machine (--workers N), which share its cores and GPUs."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from typing import IO, Any, cast
 
 from capivara_cli.pipeline.books import Books
 from capivara_cli.pipeline.options import Settings
-from capivara_cli.pipeline.passes import Passes
-from capivara_cli.pipeline.workers.events import Accounts
+from capivara_cli.pipeline.sharded_plan import ShardedPlan
+from capivara_cli.pipeline.workers.events import WorkerMonitor
 from capivara_cli.pipeline.workers.job import Job
 
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
-_GRACE = 20.0  # s: that a worker may take to end
+_GRACE = 20.0  # s: time for a worker to end before it is killed
 
 
 def load(variant: str = "") -> Local:
@@ -28,11 +28,11 @@ def load(variant: str = "") -> Local:
 
 
 class Local:
-    """Starts ``--workers`` processes, replaces those that are killed, and shows their progress as one."""
+    """Starts ``--workers`` processes, replaces those that are killed, and combines their progress."""
 
-    def run(self, job: Job, passes: Passes, books: Books, settings: Settings) -> None:
-        """Run the job. Raises the error of the first worker that fails, after the others have ended."""
-        accounts = Accounts(passes, books, settings.max_failures)
+    def run(self, job: Job, plan: ShardedPlan, books: Books, settings: Settings) -> None:
+        """Run the job. If a worker fails, end the others and raise its error."""
+        monitor = WorkerMonitor(plan, books, settings.max_failures)
         workers = settings.workers
         with selectors.DefaultSelector() as waiting:
             running = [_Worker(number, workers, job) for number in range(workers)]
@@ -41,20 +41,20 @@ class Local:
                     waiting.register(worker.events, selectors.EVENT_READ, worker)
                 while waiting.get_map():
                     for key, _ in waiting.select():
-                        self._listen(key.data, waiting, accounts, running)
+                        self._listen(key.data, waiting, monitor, running)
             finally:
                 for worker in running:
                     worker.process.terminate()
                 for worker in running:
                     worker.end()
-        accounts.close()
+        monitor.close()
 
     def _listen(
-        self, worker: _Worker, waiting: selectors.BaseSelector, accounts: Accounts, running: list[_Worker]
+        self, worker: _Worker, waiting: selectors.BaseSelector, monitor: WorkerMonitor, running: list[_Worker]
     ) -> None:
         events, ended = worker.read()
         for event in events:
-            accounts.enter(worker.number, event)
+            monitor.handle(worker.number, event)
         if not ended:
             return
         waiting.unregister(worker.events)
@@ -62,10 +62,10 @@ class Local:
         code = worker.end()
         if code == 0:
             return
-        accounts.died(worker.number, _cause(code))
-        again = worker.again()
-        running.append(again)
-        waiting.register(again.events, selectors.EVENT_READ, again)
+        monitor.died(worker.number, _cause(code))
+        successor = worker.restarted()
+        running.append(successor)
+        waiting.register(successor.events, selectors.EVENT_READ, successor)
 
 
 def _cause(code: int) -> str:
@@ -91,19 +91,19 @@ class _Worker:
         )
         self.events = cast(IO[bytes], self.process.stdout)
         self._rest = b""
-        given = cast(IO[bytes], self.process.stdin)
-        with contextlib.suppress(BrokenPipeError):  # killed already, which ``_listen`` notices
-            given.write(job.text().encode() + b"\n")
-            given.flush()
+        stdin = cast(IO[bytes], self.process.stdin)
+        with contextlib.suppress(BrokenPipeError):  # killed already: ``_listen`` sees the end of its events
+            stdin.write(job.text().encode() + b"\n")
+            stdin.flush()
 
     def read(self) -> tuple[list[dict[str, Any]], bool]:
-        """The events that have arrived, and whether these were the last."""
+        """The events that have arrived, and whether the pipe has ended."""
         data = os.read(self.events.fileno(), 1 << 16)
         *lines, self._rest = (self._rest + data).split(b"\n")
         return [json.loads(line) for line in lines], not data
 
     def end(self) -> int:
-        """Wait for the process to end, and kill it when that takes too long; returns its exit code."""
+        """Wait for the process to end, kill it if that takes too long, and return its exit code."""
         for pipe in (self.process.stdin, self.process.stdout):
             if pipe is not None:
                 with contextlib.suppress(BrokenPipeError):
@@ -114,32 +114,32 @@ class _Worker:
             self.process.kill()
             return self.process.wait()
 
-    def again(self) -> _Worker:
-        """Start another worker in its place."""
+    def restarted(self) -> _Worker:
+        """A new worker with the same number and job."""
         return _Worker(self.number, self._of, self._job)
 
 
 def environment(given: Mapping[str, str], number: int, of: int, device: str) -> dict[str, str]:
-    """The environment of a worker: its part of the cores, one of the GPUs, and the import path of this process."""
-    made = dict(given)
+    """The environment of worker ``number`` of ``of``: its share of the cores, one GPU, and our import path."""
+    variables = dict(given)
     threads = str(max(1, cores() // of))
     for name in _THREADS:
-        made.setdefault(name, threads)
-    made.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    made["PYTHONPATH"] = os.pathsep.join(path for path in sys.path if path)
+        variables.setdefault(name, threads)
+    variables.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    variables["PYTHONPATH"] = os.pathsep.join(path for path in sys.path if path)
     devices = gpus(given)
     if len(devices) > 1 and device in ("auto", "cuda"):
-        made["CUDA_VISIBLE_DEVICES"] = devices[number % len(devices)]
-    return made
+        variables["CUDA_VISIBLE_DEVICES"] = devices[number % len(devices)]
+    return variables
 
 
 def cores() -> int:
-    """How many cores this process may use."""
+    """The number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def gpus(environment: Mapping[str, str]) -> list[str]:
-    """The NVIDIA GPUs that this process may use, found without loading torch."""
+    """The NVIDIA GPUs that this process may use, found without importing torch."""
     named = environment.get("CUDA_VISIBLE_DEVICES")
     if named is not None:
         return [each.strip() for each in named.split(",") if each.strip()]

@@ -1,4 +1,4 @@
-"""Ray actors that keep their models loaded (--engine ray), on this machine or on a cluster that reaches the folder."""
+"""Ray actors as workers (--engine ray), on this machine or on a cluster that can reach the output folder."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from capivara_cli.pipeline.books import Books
 from capivara_cli.pipeline.chain import Chain
 from capivara_cli.pipeline.launchers.local import cores
 from capivara_cli.pipeline.options import Settings
-from capivara_cli.pipeline.passes import Pass, Passes
-from capivara_cli.pipeline.workers.events import Accounts
+from capivara_cli.pipeline.sharded_plan import Pass, ShardedPlan
+from capivara_cli.pipeline.workers.events import WorkerMonitor
 from capivara_cli.pipeline.workers.job import Job
 
-_POLL = 0.5  # s: between two tries at a shard that another process has claimed
+_POLL = 0.5  # s: pause between two attempts at a shard that another process has claimed
 
 
 def load(variant: str = "") -> Ray:
@@ -32,31 +32,31 @@ def load(variant: str = "") -> Ray:
 
 
 class Ray:
-    """Gives shards to actors as JSON, one at a time; the shard of an actor that dies goes to another."""
+    """Sends shards to actors, one at a time, as JSON. The shard of an actor that dies goes to another one."""
 
-    def run(self, job: Job, passes: Passes, books: Books, settings: Settings) -> None:
-        """Run the job. Raises ``CapivaraError`` without Ray, and the error of the first actor that fails."""
+    def run(self, job: Job, plan: ShardedPlan, books: Books, settings: Settings) -> None:
+        """Run the job. Raises ``CapivaraError`` if Ray cannot start, and the error of the first actor that fails."""
         with _cluster(settings) as ray:
-            accounts = Accounts(passes, books, settings.max_failures)
-            team = _Team(ray, job, accounts, settings)
+            monitor = WorkerMonitor(plan, books, settings.max_failures)
+            pool = _ActorPool(ray, job, monitor, settings)
             try:
-                for number, each in enumerate(passes.list):
-                    if passes.out.complete:
+                for number, each in enumerate(plan.passes):
+                    if plan.out.complete:
                         break
                     if each.last:
-                        team.fill(number, each, job.indices)
+                        pool.fill(number, each, job.indices)
                     else:
-                        each.files.open()
-                        team.fill(number, each, range(len(each.files.contents.names)))
-                        each.files.settle()
+                        each.folder.open()
+                        pool.fill(number, each, range(len(each.folder.contents.names)))
+                        each.folder.settle()
             finally:
-                team.dismiss()
-            accounts.close()
+                pool.kill()
+            monitor.close()
 
 
 @contextlib.contextmanager
 def _cluster(settings: Settings) -> Iterator[Any]:
-    """Ray, connected to the cluster at ``--address``, else to a new one that only this machine can reach."""
+    """Ray, connected to the cluster at ``--address``, or to a new one that only this machine can reach."""
     try:
         import ray
     except ImportError as error:
@@ -83,7 +83,7 @@ def _cluster(settings: Settings) -> Iterator[Any]:
         hint = "start one with: ray start --head" if settings.address else "is the machine busy? run it again"
         raise CapivaraError(f"{where}: {error}", hint) from error
     with contextlib.suppress(ValueError):  # not the main thread
-        signal.signal(signal.SIGTERM, on_terminate)  # Ray's own handler would end the program before it tidies up
+        signal.signal(signal.SIGTERM, on_terminate)  # Ray's handler would end the program before it removes its files
     try:
         yield ray
     finally:
@@ -91,134 +91,138 @@ def _cluster(settings: Settings) -> Iterator[Any]:
 
 
 class Actor:
-    """The worker in an actor: it keeps a plan with its models, and does the tasks it is given."""
+    """A worker as a Ray actor. It keeps its plan and models between tasks."""
 
     def __init__(self, job: str, paths: list[str]) -> None:
         sys.path += [path for path in paths if path not in sys.path]  # where the driver finds its stages
-        from capivara_cli.pipeline.workers.worker import Collected
+        from capivara_cli.pipeline.workers.worker import EventCollector
 
         self._job = Job.parse(job)
-        self._events = Collected()
+        self._events = EventCollector()
         self._meter = self._events.costs.meter("actor", modelled=True)
         if self._job.settings["energy"]:
             self._meter.__enter__()  # until this process is killed
         self._chain: Chain | None = None
-        self._passes: Passes | None = None
+        self._plan: ShardedPlan | None = None
         self._dead: frozenset[str] = frozenset()
 
-    def who(self) -> str:
+    def claim_holder(self) -> str:
         """The name of this process in claims."""
         from capivara_cli.storage.claims import Holder
 
         return Holder.here().name
 
-    def do(self, task: str) -> str:
-        """Make one file of one pass; returns the events as JSON, then whether the file was made."""
-        return self._events.answer(lambda: self._do(**json.loads(task)), self._cost)
+    def run_task(self, task: str) -> str:
+        """Write one file of one pass; return the events as a JSON list, and last whether the file was written."""
+        return self._events.answer(lambda: self._run(**json.loads(task)), self._send_cost)
 
-    def _cost(self) -> None:
-        """Send what this process has cost so far: the driver that kills it cannot measure it."""
+    def _send_cost(self) -> None:
+        """Send the cost of this process so far: the driver kills it at the end and cannot measure it."""
         from capivara_cli.storage.claims import machine
 
         if self._job.settings["energy"]:
             cost = self._meter.so_far().to_json()
             self._events.send(cost=cost, machine=machine(), process=os.getpid())
 
-    def _do(self, number: int, index: int, dead: list[str]) -> bool:
+    def _run(self, number: int, index: int, dead: list[str]) -> bool:
+        """Write the file ``index`` of pass ``number``; ``dead`` are holders of claims, as "host:pid"."""
         if self._chain is None:
             console.be_quiet(bool(self._job.settings["quiet"]))
             self._chain = self._job.chain(self._events.costs)
-        if self._passes is None or self._dead != frozenset(dead):
+        if self._plan is None or self._dead != frozenset(dead):
             self._dead = frozenset(dead)
-            self._passes = self._job.passes(self._chain, self._events, self._dead)
-        each = self._passes.list[number]
-        each.files.refresh()
-        made = each.attempt(index)
-        each.files.store.wait()
-        return made
+            self._plan = self._job.plan(self._chain, self._events, self._dead)
+        each = self._plan.passes[number]
+        each.folder.refresh()
+        written = each.attempt(index)
+        each.folder.store.wait()
+        return written
 
 
 @dataclass
-class _Member:
-    """One actor as the driver knows it."""
+class _ActorEntry:
+    """One actor; ``name`` is its name in claims, "" until it has done a task."""
 
     number: int
     actor: Any
     name: str = ""
 
 
-class _Team:
-    """The actors, and the file that each is making."""
+class _ActorPool:
+    """The actors, and the file that each is writing."""
 
-    def __init__(self, ray: Any, job: Job, accounts: Accounts, settings: Settings) -> None:
-        self._ray, self._job, self._accounts = ray, job, accounts
+    def __init__(self, ray: Any, job: Job, monitor: WorkerMonitor, settings: Settings) -> None:
+        self._ray, self._job, self._monitor = ray, job, monitor
         self._count, self._gpus = _size(ray.cluster_resources(), settings)
         self._dead: list[str] = []
-        self._all: list[_Member] = []
-        self._idle = deque(self._hire(number) for number in range(self._count))
-        self._at: dict[Any, tuple[_Member, int]] = {}
+        self._actors: list[_ActorEntry] = []
+        self._idle = deque(self._start(number) for number in range(self._count))
+        self._tasks: dict[Any, tuple[_ActorEntry, int]] = {}
 
-    def _hire(self, number: int) -> _Member:
+    def _start(self, number: int) -> _ActorEntry:
         kind = self._ray.remote(num_cpus=1, num_gpus=self._gpus, max_restarts=0, scheduling_strategy="SPREAD")(Actor)
-        member = _Member(number, kind.remote(self._job.text(), [path for path in sys.path if path]))
-        self._all.append(member)
+        member = _ActorEntry(number, kind.remote(self._job.text(), [path for path in sys.path if path]))
+        self._actors.append(member)
         return member
 
     def fill(self, number: int, each: Pass, indices: Iterable[int]) -> None:
-        """Have the missing files of a pass made, and wait for those that other processes make."""
-        files = each.files
-        files.refresh()
-        todo = deque(index for index in indices if not files.is_done(index))
+        """Let the actors write the missing files of a pass, and wait for those that other processes write."""
+        folder = each.folder
+        folder.refresh()
+        todo = deque(index for index in indices if not folder.is_done(index))
         later: list[int] = []
-        while todo or later or self._at:
+        while todo or later or self._tasks:
             while todo and self._idle:
-                self._give(self._idle.popleft(), number, todo.popleft(), files.contents.names)
-            if not self._at:
+                self._assign(self._idle.popleft(), number, todo.popleft(), folder.contents.names)
+            if not self._tasks:
                 time.sleep(_POLL)
-            ready, _ = self._ray.wait([*self._at], timeout=_POLL) if self._at else ([], [])
+            ready, _ = self._ray.wait([*self._tasks], timeout=_POLL) if self._tasks else ([], [])
             for future in ready:
-                index, made = self._take(future)
-                if not made:
+                index, written = self._collect(future)
+                if not written:
                     later.append(index)
             if later and not todo:
-                files.refresh()
-                todo = deque(index for index in later if not files.is_done(index))
+                folder.refresh()
+                todo = deque(index for index in later if not folder.is_done(index))
                 later = []
                 if todo and not ready:
                     time.sleep(_POLL)
 
-    def _give(self, member: _Member, number: int, index: int, names: Any) -> None:
-        self._accounts.enter(member.number, {"started": names[index]})
+    def _assign(self, member: _ActorEntry, number: int, index: int, names: Any) -> None:
+        self._monitor.handle(member.number, {"started": names[index]})
         task = json.dumps({"number": number, "index": index, "dead": self._dead})
-        self._at[member.actor.do.remote(task)] = member, index
+        self._tasks[member.actor.run_task.remote(task)] = member, index
 
-    def _take(self, future: Any) -> tuple[int, bool]:
-        """End a task: enter its events, or replace its actor. Returns the file's number, and whether it was made."""
-        member, index = self._at.pop(future)
+    def _collect(self, future: Any) -> tuple[int, bool]:
+        """Handle the events of a finished task, or replace a dead actor.
+
+        Returns the index of the file and whether it was written.
+        """
+        member, index = self._tasks.pop(future)
         try:
-            *events, made = json.loads(self._ray.get(future))
+            *events, written = json.loads(self._ray.get(future))
             if not member.name:
-                member.name = self._ray.get(member.actor.who.remote())
+                member.name = self._ray.get(member.actor.claim_holder.remote())
         except self._ray.exceptions.RayActorError:
-            self._all.remove(member)
-            self._accounts.died(member.number, "lost")
+            self._actors.remove(member)
+            self._monitor.died(member.number, "lost")
             if member.name:
                 self._dead.append(member.name)
-            self._idle.append(self._hire(member.number))
+            self._idle.append(self._start(member.number))
             return index, False
         for event in events:
-            self._accounts.enter(member.number, event)
+            self._monitor.handle(member.number, event)
         self._idle.append(member)
-        return index, bool(made)
+        return index, bool(written)
 
-    def dismiss(self) -> None:
-        """End all actors."""
-        for member in self._all:
+    def kill(self) -> None:
+        """Kill all actors."""
+        for member in self._actors:
             self._ray.kill(member.actor)
 
 
 def _size(resources: dict[str, float], settings: Settings) -> tuple[int, float]:
-    """How many actors, and the share of a GPU that each gets."""
+    """The number of actors, and the share of a GPU that each gets."""
     gpus, share = resources.get("GPU", 0), settings.gpus_per_worker
     if not gpus or not share or settings.device == "cpu":
         if settings.workers > resources.get("CPU", 0):

@@ -1,1 +1,1 @@
-"""A worker process: its job as JSON, the worker itself, and what it reports."""
+"""Worker processes: the job as JSON, the program of a worker, and the events that it sends."""

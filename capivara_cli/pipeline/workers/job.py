@@ -1,4 +1,4 @@
-"""A run as JSON: all that a worker in another process or on another machine needs to do its part."""
+"""A run as JSON, for workers in other processes and on other machines."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from capivara_cli.pipeline.books import Books
 from capivara_cli.pipeline.chain import Chain
 from capivara_cli.pipeline.options import Settings, build, option_values
 from capivara_cli.pipeline.partition import Share
-from capivara_cli.pipeline.passes import Passes
+from capivara_cli.pipeline.sharded_plan import ShardedPlan
 from capivara_cli.pipeline.stage import Stage, Step
 from capivara_cli.pipeline.stores import store_of
 from capivara_cli.storage.claims import Claimant
@@ -23,9 +23,9 @@ from capivara_cli.storage.claims import Claimant
 
 @dataclass(frozen=True)
 class Job:
-    """The plan, the input shards, the names of the output shards, and their folder. Stages are sent as names.
+    """The steps, the input shards, the names of the output shards, and their folder. Stages are sent by name.
 
-    ``command`` is the command line of the run, which the claims of workers show.
+    ``command`` is the command line of the run, which is shown in the claims of workers.
     """
 
     steps: list[dict[str, Any]]
@@ -38,30 +38,30 @@ class Job:
     command: list[str]
 
     @classmethod
-    def of(cls, passes: Passes, share: Share) -> Job:
-        """The job of the workers that do ``passes``."""
-        chain = passes.chain
+    def of(cls, plan: ShardedPlan, share: Share) -> Job:
+        """The job of workers that write a share of a plan. Raises ``CapivaraError`` for a stage without a name."""
+        chain = plan.chain
         steps = [{"stage": _name_of(step.stage), "options": option_values(step.options)} for step in chain.steps]
         settings = replace(chain.settings, workers=1, engine="local")
         return cls(
             steps,
             asdict(settings),
-            list(passes.shards),
-            list(passes.names),
-            passes.out.store.shown,
+            list(plan.shards),
+            list(plan.names),
+            plan.out.store.display_name,
             share.text,
-            passes.fingerprint,
+            plan.fingerprint,
             sys.argv,
         )
 
     @property
     def indices(self) -> range:
-        """The numbers of the shards to make."""
+        """The indices of the shards to write, from 0."""
         number, of = partition.parse(self.share)
         return Share(number, of, len(self.shards)).indices
 
     def text(self) -> str:
-        """One line of JSON."""
+        """The job as one line of JSON, for ``parse``."""
         return json.dumps(asdict(self))
 
     @classmethod
@@ -69,19 +69,20 @@ class Job:
         return cls(**json.loads(text))
 
     def chain(self, costs: Costs) -> Chain:
-        """The plan, loaded in this process and checked."""
+        """The steps, loaded in this process and checked."""
         steps = [_step(each["stage"], each["options"]) for each in self.steps]
         chain = Chain(steps, Settings(**self.settings), costs)
         chain.check()
         return chain
 
-    def passes(self, chain: Chain, books: Books, dead: frozenset[str] = frozenset()) -> Passes:
-        """The passes over the shards, with the models of ``chain``; ``dead`` are holders of claims, as "host:pid"."""
+    def plan(self, chain: Chain, books: Books, dead: frozenset[str] = frozenset()) -> ShardedPlan:
+        """The plan over the shards with the steps of ``chain``; ``dead`` are holders of claims, as "host:pid"."""
         store = store_of(self.folder, self.fingerprint, Claimant(" ".join(self.command), dead))
-        return Passes(chain, self.shards, self.names, store, books, self.fingerprint)
+        return ShardedPlan(chain, self.shards, self.names, store, books, self.fingerprint)
 
 
 def _name_of(stage: Stage) -> str:
+    """``module:attribute``, by which another process can import the stage."""
     name = f"{stage.run.__module__}:{stage.run.__qualname__}"
     try:
         found = _stage(name)

@@ -1,7 +1,7 @@
-"""One worker process: ``python -m capivara_cli.pipeline.workers.worker``, a job on stdin, events on stdout.
+"""The program of a worker: ``python -m capivara_cli.pipeline.workers.worker``, a job on stdin, events on stdout.
 
-It ends when standard input does, so it does not outlive the process that started it. Its messages to people are
-events, too: when several workers say the same, the starter shows it once.
+It ends when its standard input ends, so it does not outlive the process that started it. Its messages for people are
+events, too: if several workers send the same message, the starter shows it once.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ from capivara_cli.pipeline.workers.job import Job
 Result = TypeVar("Result")
 TERMINATED = 143
 BUG = 70
-_EVERY = 0.5  # s: between two counts of samples
+_EVERY = 0.5  # s: between two reports of samples
 
 
-class Sender:
-    """The ``Books`` of a worker: sends events to the process that started it, with ``costs`` of this one."""
+class EventSender:
+    """The ``Books`` of a worker: sends events to the process that started it. ``costs`` are those of this process."""
 
     def __init__(self, out: TextIO) -> None:
         self.costs = Costs()
@@ -42,6 +42,7 @@ class Sender:
         self._next = 0.0
 
     def send(self, **event: Any) -> None:
+        """Send one event as a line of JSON."""
         with self._lock:
             self._out.write(json.dumps(event) + "\n")
             self._out.flush()
@@ -57,6 +58,7 @@ class Sender:
             self.flush()
 
     def flush(self) -> None:
+        """Send the number of samples that were read since the last report."""
         if self._advanced:
             self.send(advanced=self._advanced)
             self._advanced = 0
@@ -66,17 +68,17 @@ class Sender:
         self.send(finished=name, steps=[counts_of(tally, with_failed=True).to_json() for tally in tallies])
 
 
-class _Said(io.TextIOBase):
-    """Standard error as events, line by line."""
+class _StderrEvents(io.TextIOBase):
+    """A text stream for standard error: each line becomes an event."""
 
-    def __init__(self, sender: Sender) -> None:
+    def __init__(self, sender: EventSender) -> None:
         self._sender = sender
-        self._begun = ""
+        self._incomplete = ""
 
     def write(self, text: str) -> int:
-        *lines, self._begun = (self._begun + text).split("\n")
+        *lines, self._incomplete = (self._incomplete + text).split("\n")
         for line in lines:
-            with contextlib.suppress(OSError):  # the starter has gone, and this process ends
+            with contextlib.suppress(OSError):  # the starter has ended, and this process will
                 self._sender.send(said=line)
         return len(text)
 
@@ -85,20 +87,20 @@ class _Said(io.TextIOBase):
 
 
 def main() -> int:
-    """Work until the folder is complete; returns the exit code."""
+    """Read the job, write shards until the folder or share is complete, and return the exit code."""
     data = os.dup(1)
     os.dup2(2, 1)
-    sender = Sender(open(data, "w", encoding="utf-8"))  # noqa: SIM115  open as long as the process
-    sys.stderr = cast(TextIO, _Said(sender))
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the starter passes it on
+    sender = EventSender(open(data, "w", encoding="utf-8"))  # noqa: SIM115  open as long as the process
+    sys.stderr = cast(TextIO, _StderrEvents(sender))
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the starter ends its workers on Ctrl-C
     signal.signal(signal.SIGTERM, _terminate)
     job = Job.parse(sys.stdin.buffer.readline())
     threading.Thread(target=_end_with_starter, name="capivara-starter", daemon=True).start()
     return guarded(lambda: work(job, sender), sender)[0]
 
 
-def guarded(work: Callable[[], Result], sender: Sender) -> tuple[int, Result | None]:
-    """Do some work; returns an exit code and its result. An error is sent as an event."""
+def guarded(work: Callable[[], Result], sender: EventSender) -> tuple[int, Result | None]:
+    """Run ``work``; return an exit code and its result, None after an error. Errors are sent as events."""
     try:
         result = work()
     except CapivaraError as error:
@@ -107,7 +109,7 @@ def guarded(work: Callable[[], Result], sender: Sender) -> tuple[int, Result | N
     except OSError as error:
         sender.send(failed=error.errno, strerror=error.strerror or str(error), file=error.filename)
         return 1, None
-    except Exception:  # noqa: BLE001  the last resort of this process, as in cli.py
+    except Exception:  # noqa: BLE001  a bug: the starter shows its traceback
         import traceback
 
         sender.send(bug=traceback.format_exc())
@@ -118,34 +120,34 @@ def guarded(work: Callable[[], Result], sender: Sender) -> tuple[int, Result | N
     return 0, result
 
 
-class Collected(Sender):
-    """Collects the events of one task after another, for a worker that answers each task with its events."""
+class EventCollector(EventSender):
+    """Collects the events of each task, for a worker that returns them with the result of the task."""
 
     def __init__(self) -> None:
         self._lines = io.StringIO()
         super().__init__(self._lines)
-        sys.stderr = cast(TextIO, _Said(self))
+        sys.stderr = cast(TextIO, _StderrEvents(self))
 
     def answer(self, work: Callable[[], bool], after: Callable[[], None]) -> str:
-        """A JSON list: the events of ``work`` and ``after``, then whether ``work`` was done."""
-        _, done = guarded(work, self)
+        """Run ``work``, then ``after``; return a JSON list of their events, and last the result of ``work``."""
+        _, result = guarded(work, self)
         after()
         events = [json.loads(line) for line in self._lines.getvalue().splitlines()]
         self._lines.seek(0)
         self._lines.truncate()
-        return json.dumps([*events, bool(done)])
+        return json.dumps([*events, bool(result)])
 
 
-def work(job: Job, sender: Sender) -> None:
-    """Until the folder is complete, or this process's share of it is done."""
+def work(job: Job, sender: EventSender) -> None:
+    """Write shards until the folder or this process's share of it is complete."""
     console.be_quiet(bool(job.settings["quiet"]))
     chain = job.chain(sender.costs)
-    passes = job.passes(chain, sender)
+    plan = job.plan(chain, sender)
     try:
-        passes.out.refresh()
-        passes.run(job.indices)
+        plan.out.refresh()
+        plan.run(job.indices)
     finally:
-        passes.close()
+        plan.close()
 
 
 def _terminate(number: int, frame: FrameType | None) -> None:
@@ -155,7 +157,7 @@ def _terminate(number: int, frame: FrameType | None) -> None:
 
 
 def _end_with_starter() -> None:
-    """Wait for the end of standard input, which is that of the starter, and end this process as on SIGTERM."""
+    """Wait for the end of standard input, which ends with the starter; then end this process as on SIGTERM."""
     while os.read(0, 1 << 10):
         pass
     os.kill(os.getpid(), signal.SIGTERM)

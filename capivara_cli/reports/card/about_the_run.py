@@ -8,7 +8,7 @@ from typing import Any
 from capivara_cli import languages
 from capivara_cli.evaluation.results import EvalResults
 from capivara_cli.models.run_document import Data, RunDocument, trained_languages
-from capivara_cli.pipeline.typed import steps_of
+from capivara_cli.pipeline.command_text import step_texts
 from capivara_cli.reports import markdown
 from capivara_cli.shards.history import History
 
@@ -187,7 +187,7 @@ def history(steps: History) -> str:
     """The commands that made the shards, with the options that differ from the defaults."""
     if not steps:
         return _listed(["the shards were not made by capivara"])
-    return "\n".join(f"- {markdown.code(step)}" for step in steps_of(steps))
+    return "\n".join(f"- {markdown.code(step)}" for step in step_texts(steps))
 
 
 def _base(run: RunDocument) -> str:

@@ -7,7 +7,7 @@ from itertools import groupby
 from typing import Any
 
 from capivara_cli.errors import BadSample
-from capivara_cli.pipeline.typed import typed
+from capivara_cli.pipeline.command_text import command_text
 from capivara_cli.reports.page.caption_journey import DataFolder, Journey, counts_of, journeys
 from capivara_cli.reports.page.formats import language
 from capivara_cli.reports.page.read_run import Run
@@ -73,7 +73,9 @@ def _commands_that_keep_all(run: Run, stages: Sequence[DataFolder]) -> list[str]
         return []
     start = max(starts)
     folder = next(stage.folder for stage in stages if len(stage.history) == start)
-    between = " | ".join(typed(str(step["step"]), step.get("options") or {}) for step in history[start : removing[0]])
+    between = " | ".join(
+        command_text(str(step["step"]), step.get("options") or {}) for step in history[start : removing[0]]
+    )
     last = max(stages, key=lambda stage: (not stage.rejects, len(stage.history))).folder
     all_captions = f"{folder}-captioned"
     return [

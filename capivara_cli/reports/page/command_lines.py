@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterable, Sequence
 
-from capivara_cli.pipeline.typed import typed
+from capivara_cli.pipeline.command_text import command_text
 from capivara_cli.reports.page.read_run import Run
 
 PLACEHOLDER = "SHARDS"
@@ -16,7 +16,7 @@ def train_command(run: Run, shards: str = PLACEHOLDER) -> str:
     seed = run.request.get("seed", 0)
     options = {key: value for key, value in run.request.items() if key != "seed"}
     options |= {"name": run.name, "seed": seed} if seed else {"name": run.name}
-    return f"capivara {typed('train', options, [shards])}"
+    return f"capivara {command_text('train', options, [shards])}"
 
 
 def eval_command(runs: Sequence[Run], sets: Iterable[str] = (), langs: Iterable[str] = ()) -> str:

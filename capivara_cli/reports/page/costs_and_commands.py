@@ -8,7 +8,7 @@ from typing import Any
 from capivara_cli import console
 from capivara_cli.costs import ledger
 from capivara_cli.evaluation.evalset import Provenance
-from capivara_cli.pipeline.typed import steps_of
+from capivara_cli.pipeline.command_text import step_texts
 from capivara_cli.reports.page import charts
 from capivara_cli.reports.page.command_lines import eval_command, train_command
 from capivara_cli.reports.page.findings import Findings
@@ -46,7 +46,7 @@ def footprint(found: Findings) -> Section:
 def commands(found: Findings) -> Section:
     """Show the steps that made the data, the training of each run, and the evaluation."""
     run = found.variant.first
-    steps = steps_of(run.document.get("history") or [])
+    steps = step_texts(run.document.get("history") or [])
     plan = shlex.quote("\n  " + "\n  | ".join(steps) + "\n")
     data: str | Missing = Missing("The shards were not made by capivara.")
     if steps:

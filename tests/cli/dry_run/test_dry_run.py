@@ -196,9 +196,9 @@ def test_services_are_not_asked(shards, untried):
     shards(toy_like(4))
     summary = estimated("caption shards --captioner openai:some-model --base-url http://127.0.0.1:9 --out done")
     assert untried == []
-    assert summary["remarks"] == ["caption: could not be tried: a service is not asked on trial"]
+    assert summary["remarks"] == ["caption: could not be tried: services are not called in a trial"]
     (row,) = summary["stages"]
-    assert (row["samples"], row["seconds"], row["basis"]) == (4, None, "a service is not asked on trial")
+    assert (row["samples"], row["seconds"], row["basis"]) == (4, None, "services are not called in a trial")
 
 
 def test_other_sets_are_not_read_on_trial(shards, tried):
@@ -274,7 +274,7 @@ def test_counts_by_manifest_by_reading_and_by_size(shards, monkeypatch):
     paths = [str(path) for path in sorted(folder.glob("*.tar"))]
     read = census.census_of(paths)
     assert (read.how, read.shards, read.seen) == ("counted", (40.0, 40.0), 80)
-    assert read.captions == {census.Kind("en", ""): 2.0}
+    assert read.captions == {census.CaptionKind("en", ""): 2.0}
     assert read.size == pytest.approx(sum(Path(path).stat().st_size for path in paths), rel=0.03)
     monkeypatch.setattr(census, "_SAMPLES_READ", 64)
     looked = census.census_of(paths)

@@ -32,7 +32,7 @@ from capivara_cli.pipeline.env import Env
 from capivara_cli.pipeline.options import Settings
 from capivara_cli.reports import templates
 from capivara_cli.reports.page.caption_journey import find_stages, journeys
-from capivara_cli.reports.page.command_lines import typed
+from capivara_cli.reports.page.command_lines import command_text
 from capivara_cli.reports.page.read_run import read_run
 from capivara_cli.shards.sample import Sample, encode_json
 
@@ -358,9 +358,10 @@ def test_the_commands_are_as_one_would_type_them(page: Page) -> None:
     assert "capivara train SHARDS --lang pt --model toy --steps 3 --lr 0.01 --name pt" in text
     assert "capivara eval runs/pt toy elevater:pets --model toy --lang pt,en,xh" in text
     assert (
-        typed("caption", {"clean": False, "n": 10, "captioner": "my own"}) == "caption --no-clean --captioner 'my own'"
+        command_text("caption", {"clean": False, "n": 10, "captioner": "my own"})
+        == "caption --no-clean --captioner 'my own'"
     )
-    assert typed("gone", {"from_": "en", "on": True, "off": None}) == "gone --from en --on"
+    assert command_text("gone", {"from_": "en", "on": True, "off": None}) == "gone --from en --on"
 
 
 def test_every_set_has_its_source_licence_and_checksum(page: Page) -> None:

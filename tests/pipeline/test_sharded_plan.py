@@ -15,7 +15,7 @@ from capivara_cli.errors import CapivaraError
 from capivara_cli.pipeline import engine
 from capivara_cli.pipeline.env import Env
 from capivara_cli.pipeline.options import Settings
-from capivara_cli.pipeline.stage import Corpus, Stage, Step
+from capivara_cli.pipeline.stage import CorpusFunctions, Stage, Step
 from capivara_cli.shards.archive import ShardReader
 from capivara_cli.shards.manifest import Manifest
 
@@ -101,7 +101,7 @@ def test_a_corpus_run_goes_on_from_what_is_there(six: Path, tmp_path: Path) -> N
     before = {path.name: path.stat().st_ino for path in inner.glob("*.tar")}
     poisoned = Stage(
         "unique", UniqueOptions, unique.run,
-        corpus=Corpus(lambda options: True, unique.corpus.survey, _refusing, unique.corpus.apply),  # type: ignore[union-attr]
+        corpus=CorpusFunctions(lambda options: True, unique.corpus.survey, _refusing, unique.corpus.apply),  # type: ignore[union-attr]
     )  # fmt: skip
     with pytest.raises(CapivaraError, match="undecided"):
         fill([WORK, Step(poisoned, UniqueOptions()), WORK], six, tmp_path / "out")
@@ -121,7 +121,7 @@ def _refusing(surveys: object, options: object, env: Env) -> Iterator[dict[str, 
     [
         ({"decide": lambda surveys, options, env: iter([{}])}, "decided about 1 of 6 shards"),
         ({"decide": lambda surveys, options, env: iter([{}] * 7)}, "decided about more than 6 shards"),
-        ({"survey": lambda samples, options, env: {"x": [object()]}}, "x: arrays of Python objects cannot be kept"),
+        ({"survey": lambda samples, options, env: {"x": [object()]}}, "x: arrays of Python objects cannot be stored"),
     ],
 )
 def test_a_wrong_corpus_stage_is_a_bug(change: dict[str, object], message: str, six: Path, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""A step of a history, or the command of a run, as a command line: the options that differ from the defaults."""
+"""Commands as text, from the options that histories and ``run.json`` record."""
 
 from __future__ import annotations
 
@@ -11,8 +11,11 @@ from capivara_cli.registry import command_names, load_command
 from capivara_cli.shards.history import HistoryStep
 
 
-def typed(name: str, options: dict[str, Any], more: Sequence[str] = ()) -> str:
-    """A command with the options that differ from its defaults; with all of them for an unknown command."""
+def command_text(name: str, options: dict[str, Any], more: Sequence[str] = ()) -> str:
+    """The command line without ``capivara``: ``name``, the words ``more``, and options that are not at their default.
+
+    An unknown command gets all its options.
+    """
     words = [name, *more]
     defaults = _defaults(name)
     for key, value in options.items():
@@ -26,9 +29,9 @@ def typed(name: str, options: dict[str, Any], more: Sequence[str] = ()) -> str:
     return " ".join(words)
 
 
-def steps_of(history: Iterable[HistoryStep]) -> list[str]:
-    """The steps that made a stream, oldest first."""
-    return [typed(str(step.get("step", "?")), _options(step)) for step in history]
+def step_texts(history: Iterable[HistoryStep]) -> list[str]:
+    """The command line of each step of a history, oldest first."""
+    return [command_text(str(step.get("step", "?")), _options(step)) for step in history]
 
 
 def _options(step: HistoryStep) -> dict[str, Any]:
