@@ -128,7 +128,7 @@ def test_the_total_says_what_it_lacks(shards, tried, capsys):
 def test_what_is_finished_is_subtracted(shards, untried, monkeypatch):
     shards(toy_like(6), toy_like(4, 6), toy_like(3, 10))
     line = "dedupe shards --out done"
-    monkeypatch.setattr(engine.partition, "of", lambda text, total: engine.partition.Share(1, 1, total))
+    monkeypatch.setattr(engine.partition, "share_of", lambda text, total: engine.partition.Share(1, 1, total))
     performed(line)
     (row,) = estimated(line)["stages"]
     assert (row["samples"], row["already_done"], row["source"], row["seconds"]) == (0, 13, "done", 0.0)
@@ -265,7 +265,7 @@ def test_a_stream_cannot_be_counted(untried):
 
 
 def test_commands_that_are_quick_have_no_dry_run():
-    with pytest.raises(UsageError, match="show: --dry-run is for what takes long"):
+    with pytest.raises(UsageError, match="show: --dry-run is for slow commands"):
         estimated("show shards")
 
 
