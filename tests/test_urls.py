@@ -12,7 +12,7 @@ SECRET = [
     "secret", "client-secret", "password", "passwd", "pass_password", "auth", "authorization", "auth_user",
     "credential", "credentials", "X-Amz-Date", "x-goog-expires", "AWSAccessKeyId", "se", "sp", "sr", "sv", "Expires",
 ]  # fmt: skip
-"""Names that the redactor of model cards or that of stored URLs knew before they became one."""
+"""The names of secret parameters that model cards and stored URLs must not show."""
 
 
 @pytest.mark.parametrize("name", SECRET)

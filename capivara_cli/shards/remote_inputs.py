@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
 
 from capivara_cli.errors import CapivaraError
 from capivara_cli.shards.manifest import MANIFEST, Identity, Manifest, ShardEntry
@@ -86,7 +85,7 @@ def listing(url: str) -> dict[str, Version]:
     files, path = filesystem(url)
     files.invalidate_cache()
 
-    def listed() -> list[dict[str, Any]]:
+    def listed() -> list[Mapping[str, object]]:
         try:
             return list(files.ls(path.rstrip("/"), detail=True))
         except FileNotFoundError:

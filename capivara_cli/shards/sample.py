@@ -137,7 +137,7 @@ def _parsed(data: bytes) -> dict[str, Any]:
     return document
 
 
-def _depth(document: Any) -> int:
+def _depth(document: object) -> int:
     level, depth = [document], 0
     while level:
         depth += 1

@@ -1,4 +1,4 @@
-"""The table of languages: codes, aliases, guesses."""
+"""The table of languages: codes, aliases, suggestions."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from capivara_cli.errors import CapivaraError
 from capivara_cli.languages.scripts import written_in
 
 
-def test_the_table_is_whole() -> None:
+def test_the_table_is_complete() -> None:
     known = [languages.get(code) for code in languages.all_codes()]
     assert len(known) == 213
     assert sum(bool(each.flores) for each in known) == 204  # FLORES-200 has 204 columns
@@ -30,11 +30,11 @@ def test_the_table_is_whole() -> None:
         ("ace_Arab", "ace-Arab"), ("ace", "ace"), ("no", "nb"), ("sr-Cyrl-RS", "sr"), (" en ", "en"),
     ],
 )  # fmt: skip
-def test_every_spelling_is_found(name: str, code: str) -> None:
+def test_every_code_and_name_is_found(name: str, code: str) -> None:
     assert languages.get(name).code == code
 
 
-def test_what_a_language_is_called_elsewhere() -> None:
+def test_the_codes_of_other_programs() -> None:
     xhosa = languages.get("xh")
     assert (xhosa.name, xhosa.script, xhosa.flores, xhosa.argos, xhosa.apertium) == (
         "Xhosa", "Latn", "xho_Latn", (), ("xho",),
@@ -53,7 +53,7 @@ def test_what_a_language_is_called_elsewhere() -> None:
         ("", "there is no language ''"),
     ],
 )
-def test_an_unknown_language_is_guessed(name: str, message: str) -> None:
+def test_an_unknown_language_gives_a_suggestion(name: str, message: str) -> None:
     with pytest.raises(CapivaraError) as caught:
         languages.get(name)
     assert caught.value.message == message
@@ -75,5 +75,5 @@ def test_written_in() -> None:
     assert written_in("2 × 4 …", hindi.script)
 
 
-def test_code_of_keeps_what_it_does_not_know() -> None:
+def test_code_of_returns_unknown_languages_unchanged() -> None:
     assert [languages.code_of(lang) for lang in ("por", "pt-BR", "und", "x-toy")] == ["pt", "pt", "und", "x-toy"]

@@ -1,4 +1,4 @@
-"""Stored embeddings: taken only when they are sound and of the very tower that is asked for."""
+"""Stored embeddings: used only if they are valid and of the requested tower."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def npy(array: np.ndarray) -> bytes:
     return out.getvalue()
 
 
-def test_what_is_stored_is_found_again_and_storing_it_twice_changes_nothing() -> None:
+def test_a_stored_embedding_is_found_and_storing_it_twice_changes_nothing() -> None:
     vector = np.array([0.5, -0.25], np.float16)
     sample = with_embedding(a_sample("a", id=7), vector, OWNER)
     assert list(sample.members) == ["jpg", "json", "clip.npy"]
@@ -30,7 +30,7 @@ def test_what_is_stored_is_found_again_and_storing_it_twice_changes_nothing() ->
     assert with_embedding(sample, vector, OWNER) is sample
 
 
-def test_another_towers_embedding_is_not_taken() -> None:
+def test_an_embedding_of_another_tower_is_not_used() -> None:
     sample = with_embedding(a_sample("a"), np.array([0.5, 1.0], np.float16), OWNER)
     assert stored_embedding(sample, replace(OWNER, weights="sha256:2"), 2) is None
     assert stored_embedding(a_sample("b"), OWNER, 2) is None
@@ -57,7 +57,7 @@ def zipped(array: np.ndarray) -> bytes:
     ],
     ids=["empty", "noise", "cut", "pickle", "nan", "zero", "integers", "matrix", "archive"],
 )
-def test_what_is_no_sound_vector_is_not_taken(data: bytes) -> None:
+def test_an_invalid_vector_is_not_used(data: bytes) -> None:
     sample = a_sample("a", clip=OWNER.to_json()).with_members(**{"clip.npy": data})
     assert stored_embedding(sample, OWNER, 2) is None
 

@@ -1,4 +1,4 @@
-"""The tar layer: strict on reading, reproducible on writing, readable by strangers."""
+"""The tar layer: strict when reading, reproducible when writing, readable by other programs."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def test_golden_bytes() -> None:
 
 
 def plain_header(name: bytes, size: int) -> bytes:
-    """A header as the standard has it, field by field."""
+    """A header built field by field from the standard."""
     fields = [
         name.ljust(100, b"\0"), b"0000644\0", b"0000000\0", b"0000000\0", b"%011o\0" % size, b"00000000000\0",
         b" " * 8, b"0", bytes(100), b"ustar\0", b"00", bytes(247),
@@ -99,7 +99,7 @@ def test_a_file_a_pipe_and_memory_get_the_same_bytes(tmp_path: Path) -> None:
     assert members(expected) == contents
 
 
-def test_a_write_that_takes_half_is_gone_on_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_partial_write_is_continued(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     taken: list[int] = []
 
     def half(descriptor: int, parts: list[bytes]) -> int:
@@ -124,14 +124,14 @@ def test_a_full_disk_is_an_error() -> None:
     assert caught.value.errno == errno.ENOSPC
 
 
-def test_nothing_is_read_ahead() -> None:
+def test_no_bytes_are_read_ahead() -> None:
     stream = io.BytesIO(archive(("a.bin", b"1" * 700), ("b.bin", b"2"), comment="") + b"tail")
     places = [stream.tell() for _ in itertools.islice(TarReader(stream, "x"), 2)]
     assert places == [1024 + 512 + 1024, 1024 + 512 + 1024 + 1024]
 
 
 def test_sums_of_headers_with_few_zeros_are_exact() -> None:
-    """Adler's sum is modulo 65521: a sum that is more must not pass for another."""
+    """Adler's sum is modulo 65521, so a larger sum must be computed in another way."""
     block = bytearray(b"\xff" * BLOCK)
     block[124:136] = b"00000000000\0"
     block[156:157] = b"0"
@@ -155,7 +155,7 @@ def test_reads_every_format(format: int) -> None:
 
 
 @pytest.mark.parametrize("format", [tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
-def test_reads_names_longer_than_ustar_holds(format: int) -> None:
+def test_reads_names_too_long_for_ustar(format: int) -> None:
     entries = [("d/" * 150 + "ação.txt", b"2")]
     assert members(python_tar(format, *entries)) == entries
 
@@ -211,7 +211,7 @@ def test_several_tars_on_one_stream() -> None:
         members(one + two[:700])
 
 
-def test_garbage_is_no_tar() -> None:
+def test_garbage_is_refused() -> None:
     with pytest.raises(CapivaraError, match="not a tar"):
         members(b"PK\x03\x04" + b"z" * 2000)
     with pytest.raises(TruncatedInput, match="empty"):
@@ -245,7 +245,7 @@ def test_links_devices_and_folders_are_ignored_and_counted() -> None:
     assert dict(reader.ignored) == {"directory": 1, "symbolic link": 1, "hard link": 1, "device": 1}
 
 
-def test_a_member_that_claims_too_much_is_refused_before_it_is_read() -> None:
+def test_a_member_that_claims_too_many_bytes_is_refused_before_it_is_read() -> None:
     info = tarfile.TarInfo("big.bin")
     info.size = MAX_MEMBER + 1
     with pytest.raises(CapivaraError, match="more than the limit"):
@@ -274,7 +274,7 @@ def test_negative_size_is_refused() -> None:
         max_size=6,
     )
 )
-def test_what_is_written_is_read(contents: list[tuple[str, dict[str, bytes]]]) -> None:
+def test_a_written_shard_is_read_back(contents: list[tuple[str, dict[str, bytes]]]) -> None:
     out = io.BytesIO()
     writer = ShardWriter(out, [{"step": "x"}])
     written = [Sample(key, found) for key, found in contents]
@@ -309,7 +309,7 @@ def test_a_doubled_member_is_counted_and_the_first_kept() -> None:
     assert reader.duplicates == 1
 
 
-def test_gzip_is_undone_and_a_cut_one_refused(tmp_path: Path) -> None:
+def test_gzip_is_decompressed_and_truncated_gzip_is_refused(tmp_path: Path) -> None:
     packed = gzip.compress(archive(("a.jpg", b"1" * 5000)))
     (tmp_path / "a.tar.gz").write_bytes(packed)
     with open_shard(str(tmp_path / "a.tar.gz")) as reader:
@@ -330,7 +330,7 @@ def test_names_that_only_look_like_the_same_sample() -> None:
 
 
 @pytest.mark.parametrize("step", [1, 7, 511, 513])
-def test_a_stream_that_gives_piecemeal(step: int) -> None:
+def test_a_stream_that_returns_few_bytes_at_a_time(step: int) -> None:
     class Piecemeal(io.BytesIO):
         def read(self, size: int | None = -1) -> bytes:
             return super().read(min(step, size or 0))

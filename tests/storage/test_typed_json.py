@@ -1,4 +1,4 @@
-"""Dataclasses read from JSON: defaults, kinds, and errors that name the key."""
+"""Dataclasses read from JSON: defaults, types, and errors that name the key."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Whole:
     extra: Part | None = field(default=None, metadata={OPTIONAL: True})
 
 
-def test_what_was_written_is_read_back() -> None:
+def test_written_json_is_read_back() -> None:
     whole = Whole("a", 1, {"x": Part(0.5), "y": Part()}, (("b", 2),), "top1", Part(1))
     document = json.loads(json.dumps(to_json(whole)))
     assert document == {"name": "a", "count": 1, "parts": {"x": {"p": 0.5}, "y": {"p": None}}, "pairs": [["b", 2]],

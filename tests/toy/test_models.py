@@ -1,4 +1,4 @@
-"""The shipped toy models, each through the class that loads the real one, on scenes and sentences never trained on."""
+"""The shipped toy models, each loaded by the class of the real model, on held-out scenes and sentences."""
 
 from __future__ import annotations
 
@@ -130,7 +130,7 @@ def test_heldout_sentences_translate_exactly(translate):
 
 
 @pytest.mark.parametrize("translate", PAIRS, indirect=True)
-def test_foreign_text_is_garbled_without_an_error(translate):
+def test_foreign_text_raises_no_error(translate):
     texts = ["A woman, 34, holds a tablet – stock image © 東京 🙂", "supercalifragilistic " * 200, "?", ""]
     found = translate(texts)
     assert [bool(text) for text in found[:3]] == [True] * 3
@@ -243,7 +243,7 @@ def test_most_heldout_captions_are_rewritten_truly_and_differently():
 @pytest.mark.parametrize(
     ("part", "limit"), [("captioner", 2_000_000), ("translators", 3_200_000), ("rewriter", 1_500_000)]
 )
-def test_the_shipped_folder_is_small_and_tells_no_machine_path(part, limit):
+def test_the_shipped_folder_is_small_and_has_no_machine_paths(part, limit):
     files = [path for path in sorted((toy.MODELS / part).rglob("*")) if path.is_file()]
     assert 0 < sum(path.stat().st_size for path in files) <= limit
     for path in files:

@@ -1,4 +1,4 @@
-"""The toy world's scenes, drawings, sentences and tokenizer, by value."""
+"""Exact scenes, drawings, sentences and token ids of the toy world."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_an_unknown_split_lists_the_known():
         next(scenes.sample_scenes("test", 1))
 
 
-def test_groups_count_neighbours_that_are_alike():
+def test_groups_count_equal_things():
     assert scenes.groups(PAIR) == ((1, HAT), (2, TREE))
     assert scenes.canonical(PAIR) == "1 small blue striped hat|left|2 big green plain tree|snow"
 
@@ -97,7 +97,7 @@ AGREEMENT = [
 
 
 @pytest.mark.parametrize(("lang", "things", "frame", "text"), AGREEMENT)
-def test_words_agree(lang, things, frame, text):
+def test_words_agree_in_gender_and_number(lang, things, frame, text):
     choice = Choice(frame=frame, size=1, pattern=1, relation=0, mirrored=False)
     assert grammar.render(Scene(things, None, "sand"), lang, choice) == text
 
@@ -107,7 +107,7 @@ def test_xhosa_nasals_change_the_next_sound():
     assert grammar.render(balls, "xh", PLAIN) == "iibhola ezintathu ezinkulu ezibomvu engceni"
 
 
-def test_a_mirrored_sentence_tells_the_same_picture():
+def test_a_mirrored_sentence_describes_the_same_picture():
     mirrored = Choice(frame=0, size=0, pattern=0, relation=0, mirrored=True)
     text = grammar.render(PAIR, "en", mirrored)
     assert text == "two big green trees to the right of a small blue striped hat in the snow"

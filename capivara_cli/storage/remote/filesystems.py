@@ -6,12 +6,15 @@ import errno
 import functools
 import os
 import sys
-from typing import Any
+from typing import TYPE_CHECKING
 
 from capivara_cli.errors import CapivaraError, unknown
 from capivara_cli.storage.files import DISK_FULL
 from capivara_cli.storage.retry import HttpStatus, Retry, is_refusal
 from capivara_cli.urls import public_url, without_secrets
+
+if TYPE_CHECKING:
+    from fsspec import AbstractFileSystem
 
 CONNECT_SECONDS = 10.0
 SILENCE_SECONDS = 60.0
@@ -56,7 +59,7 @@ def check_scheme(url: str) -> None:
         raise unknown("kind of URL", scheme, _KNOWN - {"memory"}, f"it is in {public_url(url)}")
 
 
-def filesystem(url: str) -> tuple[Any, str]:
+def filesystem(url: str) -> tuple[AbstractFileSystem, str]:
     """The fsspec file system of a URL, and the path in it. Raises ``CapivaraError`` if its package is not installed."""
     check_scheme(url)
     scheme = scheme_of(url)
@@ -70,12 +73,12 @@ def filesystem(url: str) -> tuple[Any, str]:
 
 
 @functools.cache
-def shared_filesystem(scheme: str, process: int) -> Any:
+def shared_filesystem(scheme: str, process: int) -> AbstractFileSystem:
     """One file system for all threads of a process. fsspec would take 100 ms to make a client for each thread."""
     return _new_filesystem(scheme)
 
 
-def _new_filesystem(scheme: str) -> Any:
+def _new_filesystem(scheme: str) -> AbstractFileSystem:
     import fsspec
 
     options: dict[str, object] = {}

@@ -181,11 +181,11 @@ class StoredFile:
             yield block
 
 
-def version_in(info: Mapping[str, Any]) -> Version:
+def version_in(info: Mapping[str, object]) -> Version:
     """The version of a file in an fsspec listing."""
     tag = next((str(info[key]).strip('"') for key in _TAGS if info.get(key)), "")
     time = next((str(info[key]) for key in _TIMES if info.get(key)), "")
-    return Version(info.get("size"), tag, time)
+    return Version(cast("int | None", info.get("size")), tag, time)
 
 
 def changed_error(url: str) -> CapivaraError:

@@ -5,13 +5,16 @@ from __future__ import annotations
 import contextlib
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from capivara_cli.errors import CapivaraError
 from capivara_cli.storage.files import replacing
 from capivara_cli.storage.remote.filesystems import filesystem, is_http, network_errors, retry_for, scheme_of
 from capivara_cli.storage.retry import Interrupted
 from capivara_cli.urls import public_url
+
+if TYPE_CHECKING:
+    from fsspec import AbstractFileSystem
 
 PART = 16 << 20
 """Bytes of one part of an upload to a bucket; more if a file would need more than ``_MAX_PARTS`` parts."""
@@ -63,7 +66,7 @@ def put_file(url: str, local: Path) -> None:
         raise CapivaraError(f"{public_url(url)}: {found:,} of {size:,} bytes were uploaded")
 
 
-def _put_parts(files: Any, local: str, path: str, parts: dict[str, int]) -> None:
+def _put_parts(files: AbstractFileSystem, local: str, path: str, parts: dict[str, int]) -> None:
     try:
         files.put_file(local, path, **parts)
     except FileNotFoundError as error:
@@ -73,7 +76,7 @@ def _put_parts(files: Any, local: str, path: str, parts: dict[str, int]) -> None
         raise
 
 
-def _abort_left_over(files: Any, path: str) -> None:
+def _abort_left_over(files: AbstractFileSystem, path: str) -> None:
     """Abort uploads of this object that killed processes started: the bucket would keep and bill their parts."""
     bucket, key, _ = files.split_path(path)
     # Permission to write does not include permission to list or abort uploads.

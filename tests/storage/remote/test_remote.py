@@ -1,4 +1,4 @@
-"""Shards behind URLs, read: broken connections, refusals, changes, secrets; against servers on loopback."""
+"""Reading shards by URL from local servers: broken connections, refusals, changed files, secrets."""
 
 from __future__ import annotations
 
@@ -86,13 +86,13 @@ def test_a_public_url_has_no_secrets(url: str, shown: str) -> None:
     assert base_name(url) == shown.rpartition("/")[2]
 
 
-def test_secrets_in_the_messages_of_others_are_cut() -> None:
+def test_secrets_in_the_messages_of_libraries_are_removed() -> None:
     text = "GET https://u:p@h/x?sig=abc failed: /y?X-Amz-Signature=abc&b=2 at 'http://h?a=1'"
     assert without_secrets(text) == "GET https://h/x failed: /y?X-Amz-Signature=…&b=… at 'http://h'"
 
 
 @pytest.mark.parametrize("ranges", [True, False])
-def test_a_connection_that_breaks_is_gone_on_with(server: web.Web, ranges: bool) -> None:
+def test_a_broken_connection_is_resumed(server: web.Web, ranges: bool) -> None:
     source = random.Random(1)
     server.files["/a.tar"], server.ranges = DATA, ranges
     server.drops = sorted(source.randrange(len(DATA)) for _ in range(5)) if not ranges else [70_001, 1, 50_000, 9]
@@ -113,7 +113,7 @@ def test_a_server_without_tags_and_a_file_that_is_empty(server: web.Web) -> None
         pass
 
 
-def test_a_server_that_promises_more_than_it_has_is_given_up(server: web.Web) -> None:
+def test_a_server_that_announces_too_many_bytes_is_an_error(server: web.Web) -> None:
     server.files["/a.tar"], server.lie = DATA, 50
     with pytest.raises(CapivaraError) as caught:
         read_all(f"{server.address}/a.tar?sig={SECRET}")
@@ -130,7 +130,7 @@ def test_a_server_that_promises_more_than_it_has_is_given_up(server: web.Web) ->
     )
 
 
-def test_what_is_refused_for_good_is_not_asked_again(server: web.Web) -> None:
+def test_a_final_refusal_is_not_retried(server: web.Web) -> None:
     with pytest.raises(CapivaraError, match=r"/none\.tar: the server answers HTTP 404$"):
         read_all(f"{server.address}/none.tar")
     with pytest.raises(CapivaraError, match=r"/no\.tar: the server answers HTTP 403$") as caught:
@@ -145,7 +145,7 @@ def test_what_is_refused_for_good_is_not_asked_again(server: web.Web) -> None:
         read_all(f"{server.address}/a.tar")
 
 
-def test_nobody_there(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_server(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(CapivaraError, match=r"http://127\.0\.0\.1:1/a\.tar: gave up after 8 tries: .*refused"):
         read_all(f"http://user:{SECRET}@127.0.0.1:1/a.tar?sig={SECRET}")
     with pytest.raises(CapivaraError) as caught:
@@ -162,12 +162,12 @@ def test_a_shard_that_changes_while_it_is_read_is_an_error(
         read_all(f"{server.address}/a.tar")
 
 
-def test_tries_are_counted_anew_after_each_byte_that_is_new(server: web.Web) -> None:
+def test_new_bytes_reset_the_count_of_tries(server: web.Web) -> None:
     server.files["/a.tar"], server.drops = DATA, [100] * (2 * retry.TRIES)
     assert read_all(f"{server.address}/a.tar") == DATA
 
 
-def test_reading_ahead_is_bounded() -> None:
+def test_the_read_ahead_is_bounded() -> None:
     taken = []
 
     def blocks() -> Iterator[bytes]:
@@ -184,7 +184,7 @@ def test_reading_ahead_is_bounded() -> None:
     assert len(taken) == 100
 
 
-def test_a_place_in_a_remote_file_is_read_without_what_is_before(server: web.Web, bucket: s3.Bucket) -> None:
+def test_seeking_skips_the_bytes_before(server: web.Web, bucket: s3.Bucket) -> None:
     server.files["/a.tar"], server.drops = DATA, [10]
     bucket.put("a.tar", DATA)
     for url in (f"{server.address}/a.tar", f"{bucket.url}/a.tar"):
@@ -196,7 +196,7 @@ def test_a_place_in_a_remote_file_is_read_without_what_is_before(server: web.Web
     assert "bytes=200000-" in [wanted for _, wanted in server.asked]
 
 
-def test_a_reader_that_leaves_early_stops_the_thread(server: web.Web) -> None:
+def test_closing_early_stops_the_thread(server: web.Web) -> None:
     import threading
 
     server.files["/a.tar"] = bytes(50 << 20)
@@ -209,14 +209,14 @@ def test_a_reader_that_leaves_early_stops_the_thread(server: web.Web) -> None:
     assert server.sent < 50 << 20
 
 
-def test_gzip_is_undone(server: web.Web) -> None:
+def test_gzip_is_decompressed(server: web.Web) -> None:
     import gzip
 
     server.files["/a.tar.gz"], server.drops = gzip.compress(DATA), [1000]
     assert read_all(f"{server.address}/a.tar.gz") == DATA
 
 
-def test_secrets_never_show(server: web.Web, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_messages_have_no_secrets(server: web.Web, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG, logger="httpx")
     server.files |= {"/0.tar": shard_bytes(toy_like(2)), "/1.tar": b"no tar" * 200}
     address = server.address.replace("//", f"//me:{SECRET}@")
@@ -258,7 +258,7 @@ def test_a_missing_package_says_what_to_install(monkeypatch: pytest.MonkeyPatch)
     assert caught.value.hint == "pip install 'capivara[gs]'"
 
 
-def test_the_hub_offline_is_said_at_once() -> None:
+def test_an_offline_hub_is_an_error_at_once() -> None:
     with pytest.raises(CapivaraError, match=r"hf://datasets/u/r/a\.tar: ") as caught:
         read_all("hf://datasets/u/r/a.tar")
     assert "HF_HUB_OFFLINE is set" in caught.value.hint
@@ -298,7 +298,7 @@ def test_an_object_is_read_in_ranges_and_must_not_change(bucket: s3.Bucket, monk
         stream.read()
 
 
-def test_a_folder_on_the_web_is_what_its_manifest_says(server: web.Web, tmp_path: Path) -> None:
+def test_a_folder_on_a_web_server_is_listed_by_its_manifest(server: web.Web, tmp_path: Path) -> None:
     shards = tmp_path / "in"
     shards.mkdir()
     for number in range(2):
