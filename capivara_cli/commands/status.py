@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 from capivara_cli import console
 from capivara_cli.errors import CapivaraError, UsageError
@@ -21,6 +21,39 @@ from capivara_cli.storage.claims import FoundClaim, clock, read_claim
 
 _LATELY = 50
 """The rate is computed over this many shards: the last that were finished."""
+
+
+class ClaimRow(TypedDict):
+    """A claim of a shard: who holds it, since how many seconds, and how many seconds ago it was last renewed."""
+
+    shard: str
+    host: str
+    pid: int | None
+    command: str
+    seconds: float | None
+    silent: float
+    stale: bool
+
+
+PassRow = TypedDict("PassRow", {"pass": str, "done": int, "of": int | None})
+"""A pass before the last one: its name, and how many of how many shards are done."""
+
+
+class FolderStatus(TypedDict):
+    """The progress of one folder. ``rate``: samples per second; ``left``, ``shards``: numbers of shards."""
+
+    folder: str
+    plan: str
+    shards: int | None
+    done: int
+    left: int | None
+    read: int
+    written: int
+    dropped: dict[str, int]
+    passes: list[PassRow]
+    claims: list[ClaimRow]
+    rate: float | None
+    seconds_left: float | None
 
 
 @dataclass(frozen=True)
@@ -39,7 +72,7 @@ def status(inputs: list[str], options: Options, env: Env) -> dict[str, Any]:
     return {"folders": found}
 
 
-def _status(folder: Path) -> dict[str, Any]:
+def _status(folder: Path) -> FolderStatus:
     manifest = Manifest.load(folder)
     if manifest is None:
         raise CapivaraError(
@@ -73,7 +106,7 @@ def _claims(folder: Path) -> list[FoundClaim]:
     return [seen for path in paths if (seen := read_claim(path)) is not None]
 
 
-def _claim(seen: FoundClaim) -> dict[str, Any]:
+def _claim(seen: FoundClaim) -> ClaimRow:
     """A claim as JSON; an unreadable claim names no process."""
     holder = seen.holder
     return {
@@ -87,7 +120,7 @@ def _claim(seen: FoundClaim) -> dict[str, Any]:
     }
 
 
-def _alive(claims: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+def _alive(claims: Sequence[ClaimRow]) -> list[ClaimRow]:
     return [claim for claim in claims if not claim["stale"]]
 
 
@@ -108,10 +141,10 @@ def _rate(folder: Path, done: dict[str, ShardEntry], now: float) -> float | None
     return round(sum(read for _, read in last) / seconds, 2) if last and seconds > 0 else None
 
 
-def _passes(folder: Path) -> list[dict[str, Any]]:
+def _passes(folder: Path) -> list[PassRow]:
     """The progress of the passes before the last one, in a plan with stages that must see all samples first."""
     labels = {MANIFEST: "shards", "surveys.jsonl": "surveys", "decisions.jsonl": "decisions"}
-    found = []
+    found: list[PassRow] = []
     for inner in sorted(folder.glob(".corpus-*")):
         for file, label in labels.items():
             if (manifest := Manifest.load(inner, file)) is not None:
@@ -120,17 +153,17 @@ def _passes(folder: Path) -> list[dict[str, Any]]:
     return found
 
 
-def _page(found: dict[str, Any]) -> str:
+def _page(found: FolderStatus) -> str:
     """The progress of one folder as lines for a terminal."""
     alive, shards = _alive(found["claims"]), found["shards"]
     stale = len(found["claims"]) - len(alive)
-    total = f" of {shards:,}" if shards is not None else ", of an unknown number"
+    total = _total(shards)
     lines = [
         f"{found['folder']}: {found['plan']}",
         f"  {found['done']:,}{total} shards done; read {found['read']:,}, wrote {found['written']:,}"
         f"{_reasons(found['dropped'])}",
     ]
-    lines += [f"  {each['pass']}: {each['done']:,} of {each['of']:,}" for each in found["passes"]]
+    lines += [f"  {each['pass']}: {each['done']:,}{_total(each['of'])}" for each in found["passes"]]
     if found["left"] != 0:
         lines.append(f"  {len(alive):,} at work{f', {stale:,} claimed by processes that are gone' if stale else ''}")
         if found["seconds_left"] is not None:
@@ -150,6 +183,10 @@ def _page(found: dict[str, Any]) -> str:
     if rows:
         lines.append(console.table(rows, ["shard", "process", "for", "seen", "command"]))
     return console.printable("\n".join(lines)) + "\n"
+
+
+def _total(shards: int | None) -> str:
+    return f" of {shards:,}" if shards is not None else " of ?"
 
 
 def _reasons(dropped: dict[str, int]) -> str:

@@ -5,9 +5,8 @@ from __future__ import annotations
 import csv
 import io
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
 
 from capivara_cli import console
 from capivara_cli.costs.footprint import Power
@@ -170,8 +169,9 @@ def _csv(rows: Sequence[CostSum]) -> str:
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(_COLUMNS)
-    for row in cast(Sequence[dict[str, Any]], rows):
-        writer.writerow(["" if row[key] is None else row[key] for key in _COLUMNS])
+    for row in rows:
+        values: Mapping[str, object] = row
+        writer.writerow(["" if values[key] is None else values[key] for key in _COLUMNS])
     return out.getvalue()
 
 

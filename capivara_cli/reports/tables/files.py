@@ -7,7 +7,6 @@ import io
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 from capivara_cli.errors import UsageError
 from capivara_cli.evaluation.metric_names import DIRECTIONS, of_metric
@@ -24,6 +23,8 @@ from capivara_cli.reports.tables.build import tables
 from capivara_cli.reports.tables.table import Cell, Table
 from capivara_cli.storage.files import replace_text
 
+CsvLine = Mapping[str, object]
+"""A line of the CSV file by column."""
 _NUMBER = ("task", "set", "split", "lang", "model", "mode", "metric", "variant", "value", "low", "high")
 _VERSUS = ("versus", "difference", "difference_low", "difference_high", "p", "p_holm")
 _ABOUT = ("n_images", "n_captions", "n_uncaptioned", "n_classes", "n_templates", "machine_translated", "queries_by",
@@ -62,7 +63,7 @@ def _csv(results: EvalResults) -> str:
     return out.getvalue()
 
 
-def _lines(task: str, row: AnyRow, numbers: Iterable[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
+def _lines(task: str, row: AnyRow, numbers: Iterable[CsvLine]) -> Iterator[CsvLine]:
     """The lines of a row: each of its ``numbers`` with the description of the row; missing columns stay empty."""
     about = {key: getattr(row, key, None) for key in ("set", "split", "lang", "model", "mode", *_ABOUT)}
     provenance = getattr(row, "provenance", None)
@@ -70,7 +71,7 @@ def _lines(task: str, row: AnyRow, numbers: Iterable[Mapping[str, Any]]) -> Iter
     yield from ({"task": task, **about, **origin, **each} for each in numbers)
 
 
-def _retrieval_lines(row: RetrievalRow) -> Iterator[dict[str, Any]]:
+def _retrieval_lines(row: RetrievalRow) -> Iterator[CsvLine]:
     yield {"metric": row.metric, "value": row.mean_recall, **_certainty(row)}
     yield from _recalls(row)
     for way, rank in row.median_rank.items():
@@ -81,30 +82,30 @@ def _retrieval_lines(row: RetrievalRow) -> Iterator[dict[str, Any]]:
         yield from ({**line, **about} for line in _recalls(other))
 
 
-def _recalls(row: RetrievalRow | RecallVariant) -> Iterator[dict[str, Any]]:
+def _recalls(row: RetrievalRow | RecallVariant) -> Iterator[CsvLine]:
     for way in DIRECTIONS:
         for key, value in getattr(row, way).items():
             yield {"metric": f"{way} {key}", "value": value}
 
 
-def _classification_lines(row: ClassificationRow) -> Iterator[dict[str, Any]]:
+def _classification_lines(row: ClassificationRow) -> Iterator[CsvLine]:
     yield {"metric": row.metric, "value": row.score, **_certainty(row)}
     for key in _CLASSIFIED:
         if getattr(row, key) is not None and key != of_metric(row.metric).field:
             yield {"metric": key, "value": getattr(row, key)}
 
 
-def _disparity_lines(row: DisparityRow) -> Iterator[dict[str, Any]]:
+def _disparity_lines(row: DisparityRow) -> Iterator[CsvLine]:
     for key in ("mean", "range", "std"):
         yield {"metric": f"{row.metric} {key}", "value": getattr(row, key)}
     for lang, gap in (row.gap_to_english or {}).items():
         yield {"metric": f"{row.metric} gap_to_english", "lang": lang, "value": gap}
 
 
-def _certainty(row: RetrievalRow | ClassificationRow) -> dict[str, Any]:
+def _certainty(row: RetrievalRow | ClassificationRow) -> CsvLine:
     """The interval of a score, and its difference from the first model."""
     low, high = row.interval or (None, None)
-    found: dict[str, Any] = {"low": low, "high": high}
+    found: dict[str, object] = {"low": low, "high": high}
     if versus := row.versus:
         below, above = versus.interval or (None, None)
         found |= {"versus": versus.model, "difference": versus.difference, "difference_low": below}
