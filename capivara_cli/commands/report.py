@@ -41,18 +41,18 @@ def report(inputs: list[str], options: Options, env: Env) -> dict[str, Any]:
     if not inputs:
         raise UsageError("report: which run?", "capivara report runs/pt")
 
-    from capivara_cli.reports.page.caption_journey import find_stages
+    from capivara_cli.reports.page.caption_journey import find_folders
     from capivara_cli.reports.page.findings import findings
     from capivara_cli.reports.page.page import document, sections
     from capivara_cli.reports.page.read_run import read_run
 
     runs = [read_run(Path(path)) for path in dict.fromkeys(text.rstrip("/") for text in inputs)]
     found = findings(runs)
-    stages = find_stages(found.variant.first, parsed(options, "shards"))
+    folders = find_folders(found.variant.first, parsed(options, "shards"))
     target = Path(env.settings.out) if env.settings.out else runs[0].path / NAME
     if target.suffix.lower() not in (".html", ".htm"):
         target = target / NAME
-    parts = sections(found, stages)
+    parts = sections(found, folders)
     text = document(found, parts)
     replace_text(target, text)
     count = len(text.encode())

@@ -1,7 +1,7 @@
-"""What became of the captions of an image on the way to training: the same sample found in the shards of every stage.
+"""Follows the captions of an image to the training data, through the folders of shards that each step wrote.
 
-Stages are told apart by the history in their shards: a folder belongs to the way when its steps are the first ones of
-those that made the training data, and the earlier a folder, the fewer its steps.
+The history in the shards puts the folders in order. A folder leads to the training data if its steps are the first
+steps of the training data's history; the fewer steps it has, the earlier it comes.
 """
 
 from __future__ import annotations
@@ -26,17 +26,17 @@ from capivara_cli.shards.sample import Caption, Sample
 from capivara_cli.stages.filtering import histogram
 
 REJECT = "dropped.json"
-_LOOKED_AT = 300  # samples of the earliest stage that examples are chosen from
-_SEARCHED = 3000  # samples of a later stage that are searched for them
+_CANDIDATES = 300  # samples of the first folder that examples are chosen from
+_SEARCHED = 3000  # samples of a later folder that are searched for them
 _REMOVING = {"filter", "dedupe"}
 HELD_OUT = "held out"
 
 
 @dataclass(frozen=True, eq=False)
 class DataFolder:
-    """A folder of shards between two steps, with the steps that made it."""
+    """A folder of shards, with the steps that made it. ``rejects``: it holds dropped samples."""
 
-    folder: Path
+    path: Path
     shards: tuple[str, ...]
     history: History
     rejects: bool = False
@@ -48,7 +48,7 @@ class DataFolder:
 
 @dataclass(frozen=True)
 class Fate:
-    """A caption, and why it is not in the training data; "" when it is."""
+    """A caption, and why it was dropped; "" if it is in the training data."""
 
     caption: Caption
     dropped: str = ""
@@ -56,7 +56,7 @@ class Fate:
 
 @dataclass
 class Journey:
-    """One image with all captions it ever had. ``dropped`` says why the whole sample was left out."""
+    """One image with all captions it ever had. ``dropped`` says why the whole sample was dropped."""
 
     key: str
     sample: Sample
@@ -68,54 +68,54 @@ class Journey:
         return sum(bool(fate.dropped) for fate in self.fates)
 
 
-def find_stages(run: Run, given: Sequence[str]) -> list[DataFolder]:
-    """The stages on the way to a run's data, earliest first; those of ``given`` folders, or those found beside it.
+def find_folders(run: Run, given: Sequence[str]) -> list[DataFolder]:
+    """Return the folders that led to a run's data, earliest first: the ``given`` ones, else those found beside the run.
 
-    Given shards are taken as they are, rejects included; found ones must have the run's own history or a beginning of
-    it. Raises ``CapivaraError`` for a given folder without shards.
+    Given folders are taken as they are, rejects included. The history of a found folder must equal the run's or be a
+    beginning of it. Raises ``CapivaraError`` for a given folder without shards.
     """
     if given:
-        stages = [stage for text in given for stage in _given(Path(text))]
+        folders = [folder for text in given for folder in _given(Path(text))]
     else:
-        stages = [stage for folder in _candidates(run) if (stage := _found(folder, run)) is not None]
-        stages = list({len(stage.history): stage for stage in reversed(stages)}.values())
-    return sorted(stages, key=lambda stage: (stage.rejects, len(stage.history)))
+        folders = [folder for path in _candidates(run) if (folder := _found(path, run)) is not None]
+        folders = list({len(folder.history): folder for folder in reversed(folders)}.values())
+    return sorted(folders, key=lambda folder: (folder.rejects, len(folder.history)))
 
 
 def _candidates(run: Run) -> Iterator[Path]:
-    """Folders that may hold the data: those that ``capivara adapt`` leaves beside its run first."""
+    """Yield folders that may hold the data; those that ``capivara adapt`` leaves beside its run come first."""
     beside = run.path.parent if run.path.name else run.path.resolve().parent
     named = beside / f"{run.name.partition('-seed')[0]}-data"
-    for folder in [named, *sorted(beside.glob("*-data")), beside.parent, Path()]:
-        if folder.is_dir():
-            yield from sorted(each for each in folder.iterdir() if each.is_dir() and not each.name.startswith("."))
+    for path in [named, *sorted(beside.glob("*-data")), beside.parent, Path()]:
+        if path.is_dir():
+            yield from sorted(each for each in path.iterdir() if each.is_dir() and not each.name.startswith("."))
 
 
-def _found(folder: Path, run: Run) -> DataFolder | None:
+def _found(path: Path, run: Run) -> DataFolder | None:
     history = run.document.get("history") or []
-    if not any(folder.glob("*.tar")):
+    if not any(path.glob("*.tar")):
         return None
     try:
-        stage = _stage(folder)
+        folder = _read(path)
     except (CapivaraError, OSError):
-        return None  # unfinished or damaged: nobody asked for this folder
-    if stage is None or not stage.history:
+        return None  # unfinished or damaged; the user did not name this folder
+    if folder is None or not folder.history:
         return None
-    return stage if stage.history == history[: len(stage.history)] else None
+    return folder if folder.history == history[: len(folder.history)] else None
 
 
 def _given(path: Path) -> list[DataFolder]:
-    """The shards of a folder, or of the folders in it: ``--rejects`` makes one for each step."""
+    """The shards of a folder, or of the folders in it: ``--rejects`` writes one for each step."""
     if path.is_dir() and not any(path.glob("*.tar")):
         inner = sorted(each for each in path.iterdir() if each.is_dir() and any(each.glob("*.tar")))
         if inner:
-            return [stage for each in inner if (stage := _stage(each)) is not None]
-    stage = _stage(path)
-    return [] if stage is None else [stage]
+            return [folder for each in inner if (folder := _read(each)) is not None]
+    folder = _read(path)
+    return [] if folder is None else [folder]
 
 
-def _stage(path: Path) -> DataFolder | None:
-    """None for shards without a sample, as ``--rejects`` leaves of a step that dropped nothing."""
+def _read(path: Path) -> DataFolder | None:
+    """None for shards without a sample, which ``--rejects`` writes for a step that dropped nothing."""
     shards = tuple(find_shards([str(path)]))
     for shard in shards:
         with open_shard(shard) as reader:
@@ -124,28 +124,28 @@ def _stage(path: Path) -> DataFolder | None:
     return None
 
 
-def _samples(stage: DataFolder) -> Iterator[Sample]:
-    for shard in stage.shards:
+def _samples(folder: DataFolder) -> Iterator[Sample]:
+    for shard in folder.shards:
         with open_shard(shard) as reader:
             yield from reader
 
 
-def journeys(stages: Sequence[DataFolder], count: int, taught: Sequence[str]) -> list[Journey]:
-    """Up to ``count`` images of the earliest stage, those with the most to see first; the same ones every time."""
-    if not stages:
+def journeys(folders: Sequence[DataFolder], count: int, trained: Sequence[str]) -> list[Journey]:
+    """Choose up to ``count`` images of the first folder, the most instructive first; the choice is deterministic."""
+    if not folders:
         return []
-    kept = [stage for stage in stages if not stage.rejects]
-    rejects = [stage for stage in stages if stage.rejects]
+    kept = [folder for folder in folders if not folder.rejects]
+    rejects = [folder for folder in folders if folder.rejects]
     start = kept or rejects
-    first = {each.key: each for each in itertools.islice(_samples(start[0]), _LOOKED_AT)}
-    versions = [(start[0], first), *((stage, _matching(stage, first)) for stage in start[1:])]
-    versions = [(stage, samples) for stage, samples in versions if samples]  # others hold other images
-    why = {key: sample for stage in rejects for key, sample in _matching(stage, first).items()}
+    first = {each.key: each for each in itertools.islice(_samples(start[0]), _CANDIDATES)}
+    versions = [(start[0], first), *((folder, _matching(folder, first)) for folder in start[1:])]
+    versions = [(folder, samples) for folder, samples in versions if samples]  # others hold other images
+    why = {key: sample for folder in rejects for key, sample in _matching(folder, first).items()}
     found = []
     for key, sample in first.items():
-        path = [(stage, samples[key]) for stage, samples in versions if key in samples]
+        path = [(folder, samples[key]) for folder, samples in versions if key in samples]
         last = versions[-1][0]
-        dropped = _reason(why.get(key)) or _left_out(path[-1][0], last)
+        dropped = _reject_reason(why.get(key)) or _missing_reason(path[-1][0], last)
         if dropped == HELD_OUT:
             continue
         try:
@@ -154,12 +154,12 @@ def journeys(stages: Sequence[DataFolder], count: int, taught: Sequence[str]) ->
             continue
         if journey.fates:
             found.append(journey)
-    return _worth_seeing(found, count, taught)
+    return _worth_seeing(found, count, trained)
 
 
-def _matching(stage: DataFolder, wanted: dict[str, Sample]) -> dict[str, Sample]:
+def _matching(folder: DataFolder, wanted: dict[str, Sample]) -> dict[str, Sample]:
     found: dict[str, Sample] = {}
-    for sample in itertools.islice(_samples(stage), _SEARCHED):
+    for sample in itertools.islice(_samples(folder), _SEARCHED):
         if sample.key in wanted:
             found.setdefault(sample.key, sample)
         if len(found) == len(wanted):
@@ -167,22 +167,22 @@ def _matching(stage: DataFolder, wanted: dict[str, Sample]) -> dict[str, Sample]
     return found
 
 
-def _reason(sample: Sample | None) -> str:
-    """Why a whole sample was left out, as ``--rejects`` recorded it."""
+def _reject_reason(sample: Sample | None) -> str:
+    """Why a sample was dropped, as ``--rejects`` recorded it; "" if it did not."""
     if sample is None or REJECT not in sample.members:
         return ""
     try:
-        said = json.loads(sample.members[REJECT])
-        return f"{said['step']}: {said['reason']}"
+        record = json.loads(sample.members[REJECT])
+        return f"{record['step']}: {record['reason']}"
     except (ValueError, KeyError, TypeError):
-        return "left out, for a reason that cannot be read"
+        return "reason unreadable"
 
 
 Name = tuple[str, str, str]
 
 
-def _left_out(reached: DataFolder, last: DataFolder) -> str:
-    """Why a sample got no further than a stage; "" when that is the last one."""
+def _missing_reason(reached: DataFolder, last: DataFolder) -> str:
+    """The steps that may have dropped a sample after the last folder it reached; "" if that is the last of all."""
     if reached is last:
         return ""
     names = [str(step.get("step", "?")) for step in _between(reached, last)]
@@ -190,7 +190,7 @@ def _left_out(reached: DataFolder, last: DataFolder) -> str:
 
 
 def _fates(path: Sequence[tuple[DataFolder, Sample]], gone_whole: bool) -> list[Fate]:
-    """Every caption once, as the latest stage that has it knows it, in the order they came up."""
+    """List every caption once, as the last folder with it has it, in the order of first appearance."""
     latest: dict[Name, tuple[Caption, int]] = {}
     for number, (_, sample) in enumerate(path):
         for caption in sample.captions:
@@ -211,7 +211,7 @@ def _name(caption: Caption) -> Name:
 
 
 def _why(caption: Caption, group: Sequence[Caption], before: DataFolder, after: DataFolder) -> str:
-    """Which step left a caption out: where its score tells, or nothing else was left out; else what may have."""
+    """The step that dropped a caption, if its score or the manifest tells; else the steps that may have."""
     steps = _between(before, after)
     for step in steps:
         options = step.get("options") or {}
@@ -231,7 +231,7 @@ def _why(caption: Caption, group: Sequence[Caption], before: DataFolder, after: 
 
 
 def _between(before: DataFolder, after: DataFolder) -> History:
-    """The steps that made the one from what both have in common."""
+    """The steps of ``after`` that follow the history it shares with ``before``."""
     pairs = itertools.takewhile(lambda pair: pair[0] == pair[1], zip(before.history, after.history, strict=False))
     return after.history[len(list(pairs)) :]
 
@@ -240,12 +240,12 @@ def _same_language(one: Caption, other: Caption) -> bool:
     return languages.code_of(one.lang) == languages.code_of(other.lang)
 
 
-def _worth_seeing(found: Iterable[Journey], count: int, taught: Sequence[str]) -> list[Journey]:
-    """Half of them where captions were left out, the others where all stayed; samples left out whole come last."""
+def _worth_seeing(found: Iterable[Journey], count: int, trained: Sequence[str]) -> list[Journey]:
+    """Choose images that lost captions, then at most a third that lost none; at most a quarter, last, was dropped."""
 
     def interest(journey: Journey) -> tuple[Any, ...]:
         languages_seen = {fate.caption.lang for fate in journey.fates if not fate.dropped}
-        return (not languages_seen & {*taught}, -min(journey.n_dropped, 3), -len(journey.fates))
+        return (not languages_seen & {*trained}, -min(journey.n_dropped, 3), -len(journey.fates))
 
     whole = [journey for journey in found if not journey.dropped]
     lost = [journey for journey in found if journey.dropped][: max(1, count // 4)]
@@ -259,17 +259,17 @@ def _worth_seeing(found: Iterable[Journey], count: int, taught: Sequence[str]) -
 Count = tuple[str, int, str, int]
 
 
-def counts_of(stages: Sequence[DataFolder]) -> list[Count]:
-    """(step, samples read, what was left out or noted, how many), of the stages on the way to the last one."""
-    kept = [stage for stage in stages if not stage.rejects]
-    on_the_way = [stage for stage in kept if stage.history == kept[-1].history[: len(stage.history)]]
-    return [count for stage in on_the_way for count in _tallies(stage)]
+def counts_of(folders: Sequence[DataFolder]) -> list[Count]:
+    """List (step, samples read, what was dropped or noted, how often) for the folders that led to the last one."""
+    kept = [folder for folder in folders if not folder.rejects]
+    on_the_way = [folder for folder in kept if folder.history == kept[-1].history[: len(folder.history)]]
+    return [count for folder in on_the_way for count in _tallies(folder)]
 
 
 @cache
-def _tallies(stage: DataFolder) -> list[Count]:
-    """What the manifest of a folder counted."""
-    manifest = Manifest.load(stage.folder) if stage.folder.is_dir() else None
+def _tallies(folder: DataFolder) -> list[Count]:
+    """The counts in the manifest of a folder."""
+    manifest = Manifest.load(folder.path) if folder.path.is_dir() else None
     if manifest is None:
         return []
     read: Counter[str] = Counter()
@@ -278,6 +278,6 @@ def _tallies(stage: DataFolder) -> list[Count]:
         for step, tally in zip(manifest.plan, shard.steps or (), strict=False):
             name = str(step.get("step", "?"))
             read[name] += tally.read
-            said = {**tally.dropped, **tally.notes}.items()
-            counted.update({(name, what): number for what, number in said if not histogram.is_bin(what)})
+            counts = {**tally.dropped, **tally.notes}.items()
+            counted.update({(name, what): number for what, number in counts if not histogram.is_bin(what)})
     return [(name, read[name], what, number) for (name, what), number in counted.items()]

@@ -13,31 +13,31 @@ from capivara_cli.reports.page.formats import language
 from capivara_cli.reports.page.read_run import Run
 from capivara_cli.reports.page.section import Missing, Section
 from capivara_cli.reports.pictures import picture
-from capivara_cli.reports.tables.table import Group, Table, cells, columns
+from capivara_cli.reports.tables.table import Table, cells, columns
 from capivara_cli.shards.images import decode_image
 
 _IMAGES = 6
 _MOST = 12  # captions shown per language
 
 
-def captions(run: Run, stages: Sequence[DataFolder]) -> Section:
+def captions(run: Run, folders: Sequence[DataFolder]) -> Section:
     """Show images from the shards that led to the run, or say how to find them."""
     title = "From captions to training data"
-    found = journeys(stages, _IMAGES, run.languages)
+    found = journeys(folders, _IMAGES, run.languages)
     if not found:
-        text = "The shards this run was trained on are not beside it. Name their folders, the earliest and the last:"
+        text = "The training shards of this run are not beside it. Name the first and the last folder of shards:"
         missing = Missing(text, f"capivara report {run.path} --shards PACKED,TRAIN")
         return Section("captions", title, missing=missing)
     intro = (
-        "Every caption of an image with its image-text score, where there is one, and who wrote it. What is struck "
-        "through was left out on the way to training, with the reason where it can be told."
+        "All captions of some images, each with its author and, if known, its image-text score. A caption that is "
+        "struck through was dropped before training; the reason stands beside it if it is known."
     )
     values = {
-        "stages": stages,
+        "folders": folders,
         "cards": [_card(journey) for journey in found],
         "most": _MOST,
-        "counts": _counts(stages),
-        "commands": _commands_that_keep_all(run, stages),
+        "counts": _counts(folders),
+        "commands": _commands_that_keep_all(run, folders),
     }
     return Section("captions", title, intro, values)
 
@@ -56,29 +56,28 @@ def _card(journey: Journey) -> dict[str, Any]:
     return {"picture": image, "problem": problem, **about}
 
 
-def _counts(stages: Sequence[DataFolder]) -> Table | None:
-    rows = [cells([step, f"{read:,}", what, f"{number:,}"]) for step, read, what, number in counts_of(stages)]
-    headings = columns(["step", "images read", "left out or noted", "count"], ("step", "left out or noted"))
-    return Table("Over all images", headings, (Group("", tuple(rows)),)) if rows else None
+def _counts(folders: Sequence[DataFolder]) -> Table | None:
+    rows = [cells([step, f"{read:,}", what, f"{number:,}"]) for step, read, what, number in counts_of(folders)]
+    headings = columns(["step", "images read", "dropped or noted", "count"], ("step", "dropped or noted"))
+    return Table.of_rows("All images", headings, rows) if rows else None
 
 
-def _commands_that_keep_all(run: Run, stages: Sequence[DataFolder]) -> list[str]:
+def _commands_that_keep_all(run: Run, folders: Sequence[DataFolder]) -> list[str]:
     """The commands that also show captions which were written and dropped within one command; [] if there are none."""
     history = run.document.get("history") or []
     names = [step.get("step") for step in history]
     removing = [place for place, name in enumerate(names) if name in ("filter", "dedupe")]
-    seen = {len(stage.history) for stage in stages if not stage.rejects}
+    seen = {len(folder.history) for folder in folders if not folder.rejects}
     starts = [length for length in seen if removing and 0 < length < removing[0]]
     if not removing or removing[0] in seen or not starts:
         return []
     start = max(starts)
-    folder = next(stage.folder for stage in stages if len(stage.history) == start)
-    between = " | ".join(
-        command_text(str(step["step"]), step.get("options") or {}) for step in history[start : removing[0]]
-    )
-    last = max(stages, key=lambda stage: (not stage.rejects, len(stage.history))).folder
-    all_captions = f"{folder}-captioned"
+    start_path = next(folder.path for folder in folders if len(folder.history) == start)
+    steps = history[start : removing[0]]
+    between = " | ".join(command_text(str(step["step"]), step.get("options") or {}) for step in steps)
+    last = max(folders, key=lambda folder: (not folder.rejects, len(folder.history))).path
+    all_captions = f"{start_path}-captioned"
     return [
-        f"capivara run '{between}' {folder} --out {all_captions}",
-        f"capivara report {run.path} --shards {folder},{all_captions},{last}",
+        f"capivara run '{between}' {start_path} --out {all_captions}",
+        f"capivara report {run.path} --shards {start_path},{all_captions},{last}",
     ]

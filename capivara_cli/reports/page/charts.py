@@ -1,7 +1,7 @@
-"""Charts as inline SVG: text stays text, the ground is the page's, and colours are the page's CSS variables.
+"""Charts as inline SVG with real text, a transparent background and the colours of the page.
 
-matplotlib draws with a few stand-in colours, which are then replaced by the variables they stand for: a chart
-follows the page into dark mode. The same data give the same bytes.
+matplotlib draws with placeholder colours. They are replaced by CSS variables of the page, so that a chart follows the
+page into dark mode. The same data give the same bytes.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _STYLE = {
 
 @dataclass(frozen=True)
 class Change:
-    """A score before and after, with its interval (low, high) where it is known."""
+    """A score before and after, with its interval (low, high) if known."""
 
     label: str
     before: float
@@ -52,7 +52,7 @@ class Change:
 
 @dataclass(frozen=True)
 class Gain:
-    """A difference in points, with its interval where it is known."""
+    """A difference in points, with its interval (low, high) if known."""
 
     label: str
     value: float
@@ -60,7 +60,7 @@ class Gain:
 
 
 def changes(rows: Sequence[Change], unit: str, alt: str) -> Markup:
-    """Before and after of each row on one axis, the gain at its right end (the paper's Figure 1)."""
+    """Draw each row's score before and after on one axis, with the gain at the right (the paper's Figure 1)."""
 
     def draw(axes: Any) -> None:
         axes.grid(axis="x")
@@ -87,7 +87,7 @@ def changes(rows: Sequence[Change], unit: str, alt: str) -> Markup:
 
 
 def gains(rows: Sequence[Gain], unit: str, alt: str) -> Markup:
-    """A bar to either side of zero for each row (the paper's Figure A1)."""
+    """Draw a bar from zero for each row (the paper's Figure A1)."""
 
     def draw(axes: Any) -> None:
         axes.grid(axis="x")
@@ -107,7 +107,7 @@ def gains(rows: Sequence[Gain], unit: str, alt: str) -> Markup:
 
 
 def bars(rows: Sequence[tuple[str, float, str]], alt: str) -> Markup:
-    """A bar and its value in words for each (label, value, words)."""
+    """Draw a bar for each (label, value, words), with the words at its end."""
 
     def draw(axes: Any) -> None:
         axes.barh(range(len(rows)), [value for _, value, _ in rows], color=TUNED, height=0.6)
@@ -122,7 +122,7 @@ def bars(rows: Sequence[tuple[str, float, str]], alt: str) -> Markup:
 
 
 def lines(series: Mapping[str, tuple[Sequence[float], Sequence[float]]], label: str, alt: str) -> Markup:
-    """Values over training steps, the first one the strongest; each (steps, values) thinned to what can be seen."""
+    """Draw (steps, values) of each name over training steps; the first line is the boldest, long ones are thinned."""
 
     def draw(axes: Any) -> None:
         axes.grid(axis="y")
@@ -144,7 +144,7 @@ MOST_POINTS = 60
 
 
 def thinned(values: Sequence[float]) -> list[float]:
-    """At most ``MOST_POINTS`` means of neighbours."""
+    """Average neighbours until at most ``MOST_POINTS`` values are left."""
     if len(values) <= MOST_POINTS:
         return list(values)
     edges = [len(values) * part // MOST_POINTS for part in range(MOST_POINTS + 1)]
@@ -152,9 +152,9 @@ def thinned(values: Sequence[float]) -> list[float]:
 
 
 def confusion(counts: Sequence[Sequence[int]], names: Sequence[str], alt: str) -> Markup:
-    """A heat map: each row is a true class, the darker a cell the larger its share of that class's images.
+    """Draw a heat map. Each row is a true class; a darker cell has a larger share of that class's images.
 
-    Right answers and confusions have a colour each. Names stand at both axes; a large matrix is a large picture.
+    Right and wrong predictions have different colours, and a larger matrix makes a larger chart.
     """
     size = len(names)
     cell = round(max(12, min(24, 300 / size)))  # points
@@ -203,7 +203,7 @@ def _svg(
 
     style: Any = {**_STYLE, "figure.constrained_layout.use": constrained, "svg.hashsalt": alt}
     with mpl.rc_context(style), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Glyph .* missing|.*does not support .* natively")  # the browser does
+        warnings.filterwarnings("ignore", "Glyph .* missing|.*does not support .* natively")  # the browser has them
         figure = Figure(figsize=inches)
         draw(figure.add_subplot())
         out = io.StringIO()
@@ -213,7 +213,7 @@ def _svg(
 
 
 _LONG = re.compile(r"(\d\.\d\d)\d+")
-"""Numbers in the drawing with more decimals than can be seen."""
+"""Numbers with more decimals than are visible."""
 
 
 def _for_the_page(drawn: str, alt: str, least: int) -> Markup:
@@ -225,7 +225,7 @@ def _for_the_page(drawn: str, alt: str, least: int) -> Markup:
     box = re.search(r'viewBox="0 0 ([\d.]+) ([\d.]+)"', head)
     width, height = (box[1], box[2]) if box else ("100", "100")
     body = re.sub(r"<metadata>.*?</metadata>\s*", "", body, flags=re.DOTALL)
-    body = re.sub(r"<defs>\s*<style.*?</defs>\s*", "", body, flags=re.DOTALL)  # its rules would be the whole page's
+    body = re.sub(r"<defs>\s*<style.*?</defs>\s*", "", body, flags=re.DOTALL)  # its rules would apply to the whole page
     body = re.sub(r'<g id="[^"]*"', "<g", body).replace("xlink:href", "href")
     body = re.sub(r"<!--.*?-->\s*", "", body, flags=re.DOTALL)
     body = re.sub("<[^>]*>", lambda tag: _LONG.sub(r"\1", tag[0]), body)

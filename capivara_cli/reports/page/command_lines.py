@@ -1,4 +1,4 @@
-"""The commands behind a run as one would type them, from what its folder recorded."""
+"""The commands that reproduce a run, from what its folder recorded."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ PLACEHOLDER = "SHARDS"
 
 
 def train_command(run: Run, shards: str = PLACEHOLDER) -> str:
-    """The training that made a run; where its shards are is not recorded."""
+    """The command that trains a run. The path of its shards is not recorded."""
     seed = run.request.get("seed", 0)
     options = {key: value for key, value in run.request.items() if key != "seed"}
     options |= {"name": run.name, "seed": seed} if seed else {"name": run.name}
@@ -20,7 +20,7 @@ def train_command(run: Run, shards: str = PLACEHOLDER) -> str:
 
 
 def eval_command(runs: Sequence[Run], sets: Iterable[str] = (), langs: Iterable[str] = ()) -> str:
-    """An evaluation of runs next to their base model, which is what gives a report its gains."""
+    """The command that evaluates runs together with their base model, so that a report has gains."""
     source = runs[0].document.get("base", {}).get("source", {})
     words = [*(str(run.path) for run in runs), *(list(sets) or ["EVAL_SET"])]
     words += ["--model", str(source.get("model") or runs[0].request.get("model", "MODEL"))]

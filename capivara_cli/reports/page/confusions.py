@@ -22,20 +22,20 @@ def confusions(found: Findings) -> Section:
     """Show a heat map of the base model beside one of the run, for each set in the trained languages."""
     title = "Confusion matrix"
     shown = [each for each in found.classification if any(_has_confusions(row) for row in each.rows)]
-    taught = [each for each in shown if each.lang in found.taught] or shown
-    if not taught:
-        text = "No classification with a confusion matrix is in eval.json. A set with classes, for example:"
+    trained = [each for each in shown if each.lang in found.trained] or shown
+    if not trained:
+        text = "eval.json has no classification results with a confusion matrix. To measure some, for example:"
         missing = Missing(text, eval_command(found.variant.runs, ["elevater"]))
         return Section("confusions", title, missing=missing)
     intro = (
-        "Rows are the true classes, columns what the model said; brown is right, red is a confusion, and the "
-        "stronger the colour, the larger the share of the class."
+        "Rows are the true classes, columns the predicted ones. Brown is right, red is wrong; a stronger colour "
+        "means a larger share of the class."
     )
     if len(found.variant.runs) > 1:
-        intro += f" Of the seeds, {found.variant.first.name} is shown."
-    if rest := sorted({each.lang for each in shown} - {each.lang for each in taught}):
-        intro += f" Those in {', '.join(rest)} are in eval.json."
-    pairs = [_pair(each, opened=number < _OPEN and _is_small(each)) for number, each in enumerate(taught)]
+        intro += f" The run shown is {found.variant.first.name}."
+    if rest := sorted({each.lang for each in shown} - {each.lang for each in trained}):
+        intro += f" The matrices for {', '.join(rest)} are in eval.json."
+    pairs = [_pair(each, opened=number < _OPEN and _is_small(each)) for number, each in enumerate(trained)]
     return Section("confusions", title, intro, {"pairs": pairs})
 
 

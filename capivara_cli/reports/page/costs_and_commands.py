@@ -22,12 +22,12 @@ def footprint(found: Findings) -> Section:
     title = "What it cost"
     records = ledger.unique(record for run in found.runs for record in run.records)
     if not records:
-        text = "No footprint was recorded: commands measure what they use unless told --no-energy."
+        text = "No footprint was recorded. Commands measure their energy unless --no-energy is given."
         return Section("footprint", title, missing=Missing(text))
     stages, total = ledger.sums(records)
     bars = [(row["stage"], row["kwh"] * 1000, energy(row["kwh"])) for row in stages]
     alt = ", ".join(f"{stage}: {words}" for stage, _, words in bars)
-    headings = ["stage", "runs", "samples", "time", "CPU", "energy", "CO₂e", "power was"]
+    headings = ["stage", "runs", "samples", "time", "CPU", "energy", "CO₂e", "power"]
     rows = []
     for row in (*stages, total):
         counted = [each.get("samples") for each in records if each["stage"] == row["stage"]]
@@ -39,7 +39,7 @@ def footprint(found: Findings) -> Section:
     where = sorted({f"{each.get('country', '?')}, {each.get('intensity', 0):g} g/kWh" for each in records})
     hardware = sorted({str(each.get("hardware", "unknown")) for each in records} - {"unknown"})
     intro = f"Carbon intensity: {'; '.join(where)}." + (f" Hardware: {', '.join(hardware)}." if hardware else "")
-    table = Table(title, columns(headings, ("stage", "power was")), (group,))
+    table = Table(title, columns(headings, ("stage", "power")), (group,))
     return Section("footprint", title, intro, {"panel": Panel("", charts.bars(bars, alt)), "table": table})
 
 
@@ -73,10 +73,8 @@ def provenance(found: Findings) -> Section:
         if outcome.lang not in langs:
             langs.append(outcome.lang)
     headings = ["set", "languages", "captions or names by", "source", "licence", "obtained", "checksums"]
-    body = tuple(
-        cells([place, ", ".join(map(language, langs)), *_cells(known)]) for place, langs, known in rows.values()
-    )
-    table = Table("Eval sets", columns(headings, headings), (Group("", body),)) if rows else None
+    body = [cells([place, ", ".join(map(language, langs)), *_cells(known)]) for place, langs, known in rows.values()]
+    table = Table.of_rows("Eval sets", columns(headings, headings), body) if rows else None
     return Section("provenance", "Provenance", "", {"facts": _facts(found.variant.first.document), "table": table})
 
 
@@ -96,5 +94,5 @@ def _facts(document: dict[str, Any]) -> list[tuple[str, str]]:
 def _cells(known: Provenance) -> list[str | Cell]:
     by = ", ".join(f"{name} ({count:,})" for name, count in (known.captions_by or {}).items())
     sums = tuple(Cell(f"{name} {value[:19]}…", title=value) for name, value in known.checksums.items())
-    texts = [by or known.by or NONE, known.source or NONE, known.licence or "not said", known.obtained or NONE]
+    texts = [by or known.by or NONE, known.source or NONE, known.licence or "not stated", known.obtained or NONE]
     return [*texts, Cell("" if sums else NONE, notes=sums)]

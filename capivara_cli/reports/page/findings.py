@@ -1,4 +1,4 @@
-"""What was gained: the rows of several runs joined, runs that differ in their seed averaged, the base model beside."""
+"""The results of several runs: their rows joined with those of the base model, and averaged over seeds."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Interval = tuple[float, float]
 
 @dataclass(frozen=True)
 class Variant:
-    """Runs that were asked for with the same options but the seed."""
+    """Runs whose options differ only in the seed."""
 
     runs: tuple[Run, ...]
 
@@ -26,23 +26,23 @@ class Variant:
 
     @property
     def name(self) -> str:
-        """What the names of its runs have in common."""
+        """The common part of its runs' names."""
         return self.first.name if len(self.runs) == 1 else self.first.name.partition("-seed")[0]
 
 
 def variants(runs: Sequence[Run]) -> list[Variant]:
-    """The runs by what was asked for, in the order given."""
+    """Group the runs by their options and data, in the given order."""
     groups: dict[str, list[Run]] = {}
     for run in runs:
-        asked = {key: value for key, value in run.request.items() if key != "seed"}
-        asked["data"] = run.document.get("data", {}).get("fingerprint")
-        groups.setdefault(repr(sorted(asked.items())), []).append(run)
+        options = {key: value for key, value in run.request.items() if key != "seed"}
+        options["data"] = run.document.get("data", {}).get("fingerprint")
+        groups.setdefault(repr(sorted(options.items())), []).append(run)
     return [Variant(tuple(group)) for group in groups.values()]
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """One set in one language: the base model's row, and those of a variant's runs; ``rows`` has every model's."""
+    """Results on one set in one language: of the base model (``before``), a variant (``after``), all (``rows``)."""
 
     part: str
     rows: tuple[ScoredRow, ...]
@@ -68,7 +68,7 @@ class Outcome:
 
     @property
     def is_complete(self) -> bool:
-        """Whether there is something to compare."""
+        """Whether both the base model and the variant were measured."""
         return self.before is not None and bool(self.after)
 
     @property
@@ -91,17 +91,17 @@ class Outcome:
 
     @property
     def gain_interval(self) -> Interval | None:
-        """95 %, of the difference; over several runs from the lowest to the highest bound of any."""
+        """The 95 % interval of the difference; with several runs, from their lowest to their highest bound."""
         return _hull(row.versus.interval for row in self.after if row.versus)
 
     @property
     def interval(self) -> Interval | None:
-        """As ``gain_interval``, of the score itself."""
+        """Like ``gain_interval``, for the score."""
         return _hull(row.interval for row in self.after)
 
     @property
     def p(self) -> float | None:
-        """The largest of the runs' p, adjusted for the number of comparisons where that is known."""
+        """The largest p-value of the runs, adjusted for the number of comparisons if known; None if a run has none."""
         found = [row.versus.probability if row.versus else None for row in self.after]
         known = [p for p in found if p is not None]
         return max(known) if known and len(known) == len(found) else None
@@ -117,7 +117,10 @@ def _hull(intervals: Iterable[Sequence[float] | None]) -> Interval | None:
 
 
 def outcomes(runs: Sequence[Run], variant: Variant, part: str) -> list[Outcome]:
-    """Every set and language (and way of classifying) of a part, in the order of the first run's eval.json."""
+    """Join the rows of all runs by set, language and mode, in the order of the first run's eval.json.
+
+    ``part`` is "retrieval" or "classification".
+    """
     groups: dict[tuple[str, ...], dict[str, ScoredRow]] = {}
     for run in [*variant.runs, *runs]:
         rows: Sequence[ScoredRow] = getattr(run.results, part)
@@ -131,7 +134,7 @@ def outcomes(runs: Sequence[Run], variant: Variant, part: str) -> list[Outcome]:
 
 
 def _baseline(rows: dict[str, ScoredRow], after: Sequence[ScoredRow], runs: Sequence[Run]) -> ScoredRow | None:
-    """The row the others are compared with: the one they name, or else the first that is none of the runs'."""
+    """The row that the others are compared with: the one they name, else the first that belongs to no run."""
     for row in after:
         if row.versus and row.versus.model in rows:
             return rows[row.versus.model]
@@ -139,18 +142,21 @@ def _baseline(rows: dict[str, ScoredRow], after: Sequence[ScoredRow], runs: Sequ
     return others[0] if others else None
 
 
-def ordered(found: Sequence[Outcome], taught: Sequence[str]) -> list[Outcome]:
-    """The languages that were taught first, then English, then the rest in their order."""
+def ordered(found: Sequence[Outcome], trained: Sequence[str]) -> list[Outcome]:
+    """Sort by language: the trained ones first, then English, then the rest in their order."""
 
     def rank(each: Outcome) -> int:
-        return taught.index(each.lang) if each.lang in taught else len(taught) + (each.lang != "en")
+        return trained.index(each.lang) if each.lang in trained else len(trained) + (each.lang != "en")
 
     return sorted(found, key=rank)
 
 
 @dataclass(frozen=True)
 class Spread:
-    """Disparity between the languages of a set before and, averaged over runs, after."""
+    """Disparity between the languages of a set: before, and after adaptation averaged over runs.
+
+    ``worst`` and ``gaps`` (points behind English, by language) are pairs of before and after.
+    """
 
     place: str
     metric: str
@@ -162,7 +168,7 @@ class Spread:
 
 
 def spreads(runs: Sequence[Run], variant: Variant) -> list[Spread]:
-    """One for each set and score with a base model to compare with."""
+    """Return the disparities before and after, for each set and metric that has a base model."""
     groups: dict[tuple[str, str, str], dict[str, DisparityRow]] = {}
     for run in [*variant.runs, *runs]:
         for row in run.results.disparity:
@@ -192,7 +198,7 @@ def spreads(runs: Sequence[Run], variant: Variant) -> list[Spread]:
 
 @dataclass(frozen=True)
 class Findings:
-    """All there is to say of some runs. ``variant`` is the one the page is about: the first."""
+    """All results of some runs. The page is about the first variant."""
 
     runs: tuple[Run, ...]
     variants: tuple[Variant, ...]
@@ -205,7 +211,8 @@ class Findings:
         return self.variants[0]
 
     @property
-    def taught(self) -> list[str]:
+    def trained(self) -> list[str]:
+        """The codes of the languages that the variant was trained in."""
         return self.variant.first.languages
 
     @property
@@ -214,16 +221,16 @@ class Findings:
 
     @property
     def main(self) -> Outcome | None:
-        """What the headline is about: the first set in a language that was taught, retrieval before classification."""
+        """The outcome of the headline: the first set in a trained language, retrieval before classification."""
         complete = [each for each in self.outcomes if each.is_complete]
-        return next((each for each in complete if each.lang in self.taught), complete[0] if complete else None)
+        return next((each for each in complete if each.lang in self.trained), complete[0] if complete else None)
 
 
 def findings(runs: Sequence[Run]) -> Findings:
-    """The runs joined; the first one's options say which runs are seeds of one variant."""
+    """Join the runs; those whose options equal the first one's, but for the seed, are its variant."""
     groups = variants(runs)
-    taught = groups[0].first.languages
+    trained = groups[0].first.languages
     retrieval, classification = (
-        tuple(ordered(outcomes(runs, groups[0], part), taught)) for part in ("retrieval", "classification")
+        tuple(ordered(outcomes(runs, groups[0], part), trained)) for part in ("retrieval", "classification")
     )
     return Findings(tuple(runs), tuple(groups), retrieval, classification, tuple(spreads(runs, groups[0])))

@@ -23,16 +23,16 @@ from capivara_cli.reports.page.formats import (
     signed,
 )
 from capivara_cli.reports.page.section import Missing, Panel, Section
-from capivara_cli.reports.tables.table import LEVEL, Cell, Column, Group, Table, cells, columns
+from capivara_cli.reports.tables.table import LEVEL, Cell, Column, Table, cells, columns
 
 _METHODS = {
     "lora": "LoRA on the text tower",
     "adapter": "bottleneck adapters in the text tower",
     "compacter": "compacters in the text tower",
     "soft-prompt": "a soft prompt",
-    "layernorm": "the text tower's LayerNorms tuned",
-    "lit": "the text tower tuned",
-    "full": "both towers tuned",
+    "layernorm": "fine-tuned LayerNorms of the text tower",
+    "lit": "fine-tuned text tower",
+    "full": "fine-tuned image and text towers",
 }
 
 
@@ -61,8 +61,8 @@ class Headline:
 def headline(found: Findings) -> Headline:
     """Return the first screen: the gain and how certain it is, what else changed, and the cost."""
     run = found.variant.first
-    names = " and ".join(language(code) for code in found.taught) or found.variant.name
-    method = _METHODS.get(run.document.get("parameters", {}).get("method", ""), "tuned")
+    names = " and ".join(language(code) for code in found.trained) or found.variant.name
+    method = _METHODS.get(run.document.get("parameters", {}).get("method", ""), "fine-tuned")
     steps, size = run.document.get("step", 0), run.document.get("batch", {}).get("size", 0)
     about = f"{method}, {steps:,} steps of {size:,} pairs"
     tiles = [_gain_tile(found), *_other_tiles(found), *_data_tile(found), *_cost_tile(found)]
@@ -72,7 +72,7 @@ def headline(found: Findings) -> Headline:
 def _gain_tile(found: Findings) -> Tile:
     main = found.main
     if main is None:
-        note = "evaluate the run next to its base model, see below"
+        note = "evaluate the run together with its base model, see below"
         return Tile("Gain", Cell("not measured yet"), note, kind="wide")
     unit = Cell("points" if main.std is None else f"± {main.std:.1f} points")
     return Tile(
@@ -103,7 +103,7 @@ def _other_tiles(found: Findings) -> Iterable[Tile]:
     main = found.main
     complete = [each for each in found.outcomes if each.is_complete and each is not main]
     kept = [each for each in complete if each.lang == "en" and main and each.head.set == main.head.set]
-    others = [each for each in complete if each.lang in found.taught]
+    others = [each for each in complete if each.lang in found.trained]
     for each in (*kept[:1], *others[: 2 - len(kept[:1])]):
         note = f"{score(each.baseline)} → {score(each.baseline + each.gain)} {each.metric}, {each.place}"
         if each.p is not None:
@@ -115,14 +115,14 @@ def _data_tile(found: Findings) -> Iterable[Tile]:
     data = found.variant.first.document.get("data", {})
     captions = ", ".join(f"{count:,} in {lang}" for lang, count in data.get("captions", {}).items())
     if data:
-        yield Tile("Learned from", Cell(f"{data.get('samples', 0):,} images"), f"captions: {captions}")
+        yield Tile("Trained on", Cell(f"{data.get('samples', 0):,} images"), f"captions: {captions}")
 
 
 def _cost_tile(found: Findings) -> Iterable[Tile]:
     records = ledger.unique(record for run in found.runs for record in run.records)
     if records:
         _, total = ledger.sums(records)
-        note = f"{mass(total['co2e_g'])} CO₂e, {console.duration(total['seconds'])} of work, from data to result"
+        note = f"{mass(total['co2e_g'])} CO₂e, {console.duration(total['seconds'])} of computation, from data to result"
         yield Tile("Cost", Cell(energy(total["kwh"])), note)
 
 
@@ -131,23 +131,23 @@ def per_language(found: Findings) -> Section:
     title = "Gain per language"
     complete = [each for each in found.retrieval if each.is_complete]
     if not complete:
-        return Section("languages", title, missing=_nothing(found, "retrieval"))
+        return Section("languages", title, missing=_missing_results(found, "retrieval"))
     places = list(dict.fromkeys(each.place for each in complete))
-    panels = [_panel(place, [each for each in complete if each.place == place], found.taught) for place in places]
+    panels = [_panel(place, [each for each in complete if each.place == place], found.trained) for place in places]
     intro = (
-        "Mean recall (R@1, 5 and 10, both directions) of the base model, grey, and after adaptation, brown; the line "
-        "through each point is its 95 % interval over images. What was taught is bold."
+        "Mean recall (R@1, R@5 and R@10 in both directions) of the base model (grey) and after adaptation (brown). "
+        "The line through a point is its 95 % interval over images. The trained language is bold."
     )
     if len(found.variant.runs) > 1:
         seeds = len(found.variant.runs)
-        intro += f" Points are means over {seeds} seeds; their intervals span those of every seed."
+        intro += f" Points are means over {seeds} seeds; their intervals cover those of every seed."
     recall = [each for each in found.spreads if each.metric == METRICS["mean_recall"].name]
     panels += [_disparity(each) for each in recall]
     others = [each for each in found.spreads if each not in recall]
     return Section("languages", title, intro, {"panels": panels, "disparities": _disparities(others)})
 
 
-def _panel(place: str, rows: Sequence[Outcome], taught: Sequence[str]) -> Panel:
+def _panel(place: str, rows: Sequence[Outcome], trained: Sequence[str]) -> Panel:
     changes = [
         charts.Change(
             language(each.lang) + "*" * each.is_translated,
@@ -155,7 +155,7 @@ def _panel(place: str, rows: Sequence[Outcome], taught: Sequence[str]) -> Panel:
             each.baseline + each.gain,
             _pair(each.before.interval if each.before else None),
             each.interval,
-            each.lang in taught,
+            each.lang in trained,
         )
         for each in rows
     ]
@@ -182,8 +182,10 @@ def _disparity(spread: Spread) -> Panel:
     if all(spread.worst):
         rows.append(cells(["worst language", *map(language, spread.worst)]))
     title = f"Disparity on {spread.place}"
-    table = Table(title, columns(["points", "before", "after"], ("points",)), (Group("", tuple(rows)),))
-    return Panel(title, table=table, note=f"Of {spread.metric} over {len(spread.languages)} languages; less is fairer.")
+    table = Table.of_rows(title, columns(["points", "before", "after"], ("points",)), rows)
+    return Panel(
+        title, table=table, note=f"Spread of {spread.metric} over {len(spread.languages)} languages; lower is fairer."
+    )
 
 
 def _disparities(spreads: Sequence[Spread]) -> Table | None:
@@ -196,7 +198,7 @@ def _disparities(spreads: Sequence[Spread]) -> Table | None:
         spread = [(before.range, after["range"]), (before.std, after["std"])]
         numbers = [cell for old, new in spread for cell in (score(old), compared(old, new))]
         rows.append(cells([each.place, each.metric, *numbers, *map(language, each.worst)]))
-    return Table("Disparity of classification", headings, (Group("", tuple(rows)),)) if rows else None
+    return Table.of_rows("Disparity of classification", headings, rows) if rows else None
 
 
 def per_set(found: Findings) -> Section:
@@ -204,14 +206,14 @@ def per_set(found: Findings) -> Section:
     title = "Gain per data set"
     complete = [each for each in found.outcomes if each.is_complete]
     if not complete:
-        return Section("sets", title, missing=_nothing(found, "classification or retrieval"))
-    langs = [lang for lang in dict.fromkeys([*found.taught, "en"]) if any(each.lang == lang for each in complete)]
+        return Section("sets", title, missing=_missing_results(found, "classification or retrieval"))
+    langs = [lang for lang in dict.fromkeys([*found.trained, "en"]) if any(each.lang == lang for each in complete)]
     langs = langs or [complete[0].lang]
     panels = [_bars(lang, [each for each in complete if each.lang == lang]) for lang in langs]
     rest = sorted({each.lang for each in complete} - {*langs})
     intro = (
-        "Score after adaptation minus that of the base model, in points, each set by its own metric; a line through a "
-        "bar's end is the 95 % interval of the difference."
+        "Score after adaptation minus score of the base model, in points of each set's own metric. The line at the end "
+        "of a bar is the 95 % interval of the difference."
     )
     if rest:
         intro += f" Other languages ({', '.join(rest)}) are in the tables."
@@ -221,12 +223,12 @@ def per_set(found: Findings) -> Section:
 def _bars(lang: str, rows: Sequence[Outcome]) -> Panel:
     ranked = sorted(rows, key=lambda each: -each.gain)
     modes = {each.head.mode for each in rows} - {"", ZERO_SHOT}
-    bars = [charts.Gain(named(each, modes=bool(modes)), each.gain, each.gain_interval) for each in ranked]
+    bars = [charts.Gain(set_name(each, modes=bool(modes)), each.gain, each.gain_interval) for each in ranked]
     alt = f"{language(lang)}: " + ", ".join(f"{row.label} {row.value:+.1f}" for row in bars)
     return Panel(language(lang), charts.gains(bars, "gain, points", alt))
 
 
-def named(outcome: Outcome, *, modes: bool = False) -> str:
+def set_name(outcome: Outcome, *, modes: bool = False) -> str:
     """The name of a set in a chart: without its collection, with its metric unless that is accuracy."""
     name = outcome.head.set.partition(":")[2] or outcome.head.set
     mode = outcome.head.mode if modes and outcome.head.mode != ZERO_SHOT else ""
@@ -234,11 +236,11 @@ def named(outcome: Outcome, *, modes: bool = False) -> str:
     return f"{name} ({', '.join(more)})" if more else name
 
 
-def _nothing(found: Findings, what: str) -> Missing:
+def _missing_results(found: Findings, what: str) -> Missing:
     """Say which results are missing, those of the run or those of the base model, and how to measure them."""
     runs = found.variant.runs
     if not any(run.results.rows for run in runs):
-        text = f"{found.variant.name} has no eval.json yet. Evaluate it next to its base model:"
+        text = f"{found.variant.name} has no eval.json yet. Evaluate it together with its base model:"
         return Missing(text, eval_command(runs))
     rows = [row for run in runs for row in run.results.scored]
     sets, langs = list(dict.fromkeys(row.set for row in rows)), list(dict.fromkeys(row.lang for row in rows))

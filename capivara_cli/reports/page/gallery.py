@@ -29,13 +29,14 @@ _WORDS = {
 def gallery(found: Findings) -> Section:
     """Show queries that adaptation gained and lost, in the trained languages."""
     run, title = found.variant.first, "Retrieval examples"
-    entries = [entry for entry in run.examples if entry["lang"] in found.taught] or run.examples
+    entries = [entry for entry in run.examples if entry["lang"] in found.trained] or run.examples
     if not entries:
-        text = "No examples were kept: capivara eval writes them into the run folder."
+        text = "The run folder has no examples. capivara eval writes them:"
         return Section("examples", title, missing=Missing(text, eval_command(found.variant.runs)))
     intro = (
-        "Queries drawn by chance from those that only the adapted model gets right, only the base model, both, and "
-        "neither: right means among the first five. The right one has a frame; the number is its rank."
+        "Random queries of four kinds: answered by the adapted model only, by the base model only, by both, and by "
+        "neither. A query is answered if a correct result is among the first five. A frame marks the correct result; "
+        "the number is its rank."
     )
     values = {
         "shown": [_Examples(entry, run, found.variant.runs) for entry in entries[:_SETS]],

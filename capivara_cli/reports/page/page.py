@@ -19,7 +19,7 @@ from capivara_cli.reports.page.training import ablation, curves
 from capivara_cli.reports.templates import render
 
 
-def sections(found: Findings, stages: Sequence[DataFolder]) -> list[Section]:
+def sections(found: Findings, folders: Sequence[DataFolder]) -> list[Section]:
     """Return every section in order; one whose data are missing says how to get them."""
     every = [
         per_language(found),
@@ -27,7 +27,7 @@ def sections(found: Findings, stages: Sequence[DataFolder]) -> list[Section]:
         tables(found),
         confusions(found),
         gallery(found),
-        captions(found.variant.first, stages),
+        captions(found.variant.first, folders),
         curves(found),
         ablation(found),
         footprint(found),
@@ -39,7 +39,7 @@ def sections(found: Findings, stages: Sequence[DataFolder]) -> list[Section]:
 
 def document(found: Findings, parts: Sequence[Section]) -> str:
     """Return the whole page."""
-    names = " and ".join(language(code) for code in found.taught)
+    names = " and ".join(language(code) for code in found.trained)
     return render(
         "report.html",
         title=f"{names}: {found.variant.first.base} adapted by capivara",

@@ -1,4 +1,4 @@
-"""What there is to report: run folders read and checked, so that the page is made of what is sound."""
+"""Run folders, read and checked for the report."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from capivara_cli.reports import eval_results
 
 @dataclass(frozen=True)
 class Run:
-    """A finished run: the ``results`` of its eval.json, ``examples`` of what it finds, ``metrics`` of its steps."""
+    """A finished run: run.json, eval.json, retrieval examples, the metrics of each step, and its ledger."""
 
     path: Path
     document: dict[str, Any]
@@ -35,7 +35,7 @@ class Run:
 
     @property
     def languages(self) -> list[str]:
-        """The codes of the languages that were taught."""
+        """The codes of the languages it was trained in."""
         return list(languages.codes(str(self.request.get("lang", ""))))
 
     @property
@@ -44,14 +44,14 @@ class Run:
         return f"{source.get('model', self.request.get('model', '?'))} {source.get('pretrained', '')}".strip()
 
     def is_model(self, model: str) -> bool:
-        """Whether a row's model is this run: rows name the folder as it was given to ``capivara eval``."""
+        """Whether a row's model is this run. Rows name the folder as it was given to ``capivara eval``."""
         if model == self.document.get("base", {}).get("source", {}).get("model"):
-            return False  # a run may be called like its base model
+            return False  # a run may have the name of its base model
         return Path(model).name in {self.name, self.document.get("name")}
 
 
 def read_run(path: Path) -> Run:
-    """Everything in a run folder. Raises ``CapivaraError`` for one that is unfinished, and for a damaged file."""
+    """Read a run folder. Raises ``CapivaraError`` if it is unfinished or one of its files is damaged."""
     run = open_run(path)
     return Run(
         path,

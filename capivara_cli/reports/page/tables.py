@@ -38,8 +38,8 @@ def tables(found: Findings) -> Section | None:
         _task("Classification", found.classification, found, _classification),
     ]
     intro = (
-        "All in percent. Differences are in points to the base model, * where significant (p < 0.05, adjusted for the "
-        "number of comparisons). T→I: text to image, I→T: image to text."
+        "All scores are in percent. Differences from the base model are in points; * marks those that are significant "
+        "(p < 0.05, adjusted for the number of comparisons). T→I: text to image, I→T: image to text."
     )
     return Section("tables", "Results in full", intro, {"tasks": [task for task in tasks if task.tables]})
 
@@ -47,19 +47,19 @@ def tables(found: Findings) -> Section | None:
 def _task(
     title: str, outcomes: Sequence[Outcome], found: Findings, table: Callable[[Sequence[Outcome]], Table]
 ) -> _Task:
-    made = []
+    tables = []
     for place in dict.fromkeys(each.place for each in outcomes):
         own = [each for each in outcomes if each.place == place]
         head = own[0].head
         size = f"{head.n_images:,} images" if head.n_images else ""
         size += f", {head.n_classes:,} classes" if isinstance(head, ClassificationRow) and head.n_classes else ""
-        made.append(replace(table(own), title=place, caption=size, notes=tuple(_footnotes(own))))
-    return _Task(title, _summary(outcomes, found) if len(made) > _OPEN else None, made)
+        tables.append(replace(table(own), title=place, caption=size, notes=tuple(_footnotes(own))))
+    return _Task(title, _summary(outcomes, found) if len(tables) > _OPEN else None, tables)
 
 
 def _summary(outcomes: Sequence[Outcome], found: Findings) -> Table:
     """A row for each set in each trained language."""
-    shown = [each for each in outcomes if each.lang in found.taught] or outcomes
+    shown = [each for each in outcomes if each.lang in found.trained] or outcomes
     texts = ("set", "language", "metric")
     rows = []
     for each in shown:
@@ -71,9 +71,7 @@ def _summary(outcomes: Sequence[Outcome], found: Findings) -> Table:
         gain = points(each.gain, significance(each.p)) if each.is_complete else ""
         about = [each.place, language(each.lang) + "*" * each.is_translated, each.metric]
         rows.append(cells([*about, f"{each.head.n_images or 0:,}", base, adapted, gain]))
-    return Table(
-        "", columns([*texts, "images", "base model", "adapted", "difference"], texts), (Group("", tuple(rows)),)
-    )
+    return Table.of_rows("", columns([*texts, "images", "base model", "adapted", "difference"], texts), rows)
 
 
 def _table(headings: Sequence[Column], rows: Sequence[_Row]) -> Table:
@@ -110,15 +108,15 @@ def _rank(value: float | None) -> str:
 
 def _classification(outcomes: Sequence[Outcome]) -> Table:
     shown = _lines(outcomes)
-    texts = ("language", "model", "how", "metric")
+    texts = ("language", "model", "mode", "metric")
     more = {"top-1": "top1", "top-5": "top5", "per class": "mean_per_class", "mAP": "map_11_point", "AUC": "roc_auc"}
-    there = {name: key for name, key in more.items() if any(getattr(each.row, key) is not None for each in shown)}
+    extra = {name: key for name, key in more.items() if any(getattr(each.row, key) is not None for each in shown)}
     rows = []
     for each in shown:
         row = each.row
         found = [row.mode, of_metric(row.metric).name, Cell(score(row.score), strong=True), *each.compared]
-        rows.append((cells([*each.label, *found, *(score(getattr(row, key)) for key in there.values())]), each.role))
-    return _table(columns([*texts, "score", "95 % interval", "difference", *there], texts), rows)
+        rows.append((cells([*each.label, *found, *(score(getattr(row, key)) for key in extra.values())]), each.role))
+    return _table(columns([*texts, "score", "95 % interval", "difference", *extra], texts), rows)
 
 
 @dataclass(frozen=True)
@@ -184,18 +182,20 @@ def _compared(row: ScoredRow) -> list[str | Cell]:
 def _footnotes(outcomes: Sequence[Outcome]) -> list[str]:
     rows = [row for outcome in outcomes for row in outcome.rows]
     lines = []
-    by = dict.fromkeys(who for row in rows if row.machine_translated for who in _translators(row))
+    by = dict.fromkeys(name for row in rows if row.machine_translated for name in _translators(row))
     if any(row.machine_translated for row in rows):
-        who = f" ({', '.join(by)})" if by else ""
-        lines.append(f"* machine-translated{who}: not what speakers would have written")
-    if asked := queries_translated_by(rows):
-        lines.append(f"† queries machine-translated first ({asked}), as this model was trained")
+        translators = f" ({', '.join(by)})" if by else ""
+        lines.append(f"* machine-translated{translators}, not written by speakers")
+    if translator := queries_translated_by(rows):
+        lines.append(
+            f"† queries machine-translated first ({translator}), because this model was trained on translated queries"
+        )
     retrieved = [row for row in rows if isinstance(row, RetrievalRow)]
     if prompts := dict.fromkeys(row.prompt for row in retrieved if row.prompt):
-        lines.append(f"captions were put into a prompt: {', '.join(prompts)}")
+        lines.append(f"captions were inserted into a prompt: {', '.join(prompts)}")
     heads = [each.head for each in outcomes if isinstance(each.head, RetrievalRow)]
     return lines + [
-        f"{language(row.lang)}: {row.n_uncaptioned} images have no caption, a miss each, image to text"
+        f"{language(row.lang)}: {row.n_uncaptioned} images have no caption and count as misses, image to text"
         for row in heads
         if row.n_uncaptioned
     ]

@@ -10,11 +10,10 @@ from capivara_cli.pipeline.options import flag_of
 from capivara_cli.reports.page import charts
 from capivara_cli.reports.page.findings import Findings, Outcome, Variant, ordered, outcomes
 from capivara_cli.reports.page.formats import points, score
-from capivara_cli.reports.page.gains import named
+from capivara_cli.reports.page.gains import set_name
 from capivara_cli.reports.page.read_run import Run
 from capivara_cli.reports.page.section import Missing, Panel, Section
-from capivara_cli.reports.tables.table import NONE, Cell, Group, Table, cells
-from capivara_cli.reports.tables.table import columns as headings
+from capivara_cli.reports.tables.table import NONE, Cell, Group, Table, cells, columns
 
 _MOST_COLUMNS = 6
 
@@ -27,10 +26,10 @@ def curves(found: Findings) -> Section:
     panels = [_panel("Loss", {each.name: _series(each, "loss") for each in found.variant.runs}, "loss")]
     terms = run.metrics[0].get("terms", {})
     if len(terms) > 1:
-        panels.append(_panel("Its terms", {name: _series(run, "terms", name) for name in terms}, "unweighted"))
+        panels.append(_panel("Loss terms", {name: _series(run, "terms", name) for name in terms}, "unweighted"))
     if validated := [line for line in run.metrics if line.get("val")]:
         series = {name: _series(run, "val", name) for name in validated[0]["val"]}
-        panels.append(_panel("Mean recall on what was held out", series, "%"))
+        panels.append(_panel("Mean recall on held-out images", series, "%"))
     panels.append(_panel("Learning rate", {"learning rate": _series(run, "lr")}, ""))
     result = run.document.get("result", {})
     facts = [f"{len(run.metrics):,} steps"]
@@ -71,19 +70,19 @@ def ablation(found: Findings) -> Section | None:
     if len(found.variants) < 2:
         return None
     differing = _differing(found.variants)
-    columns = _columns(found)
+    measures = _measures(found)
     flags = [flag_of(name) for name in differing]
     rows = []
     for variant in found.variants:
         options = [_value(variant, name) for name in differing]
-        rows.append(cells([variant.name, *options, *_results(found, variant, columns)]))
+        rows.append(cells([variant.name, *options, *_results(found, variant, measures)]))
     title = "What the options change"
     roles = ("after", *[""] * (len(rows) - 1))
-    table = Table(
-        title, headings(["run", *flags, *columns.values()], ("run", *flags)), (Group("", tuple(rows), roles),)
-    )
+    headings = columns(["run", *flags, *measures.values()], ("run", *flags))
+    table = Table(title, headings, (Group("", tuple(rows), roles),))
     intro = (
-        "The options that differ between the runs, and their results with the gain over the base model; ± over seeds."
+        "The options that differ between the runs, and the results of each with the gain over the base model. "
+        "± is the standard deviation over seeds."
     )
     return Section("ablation", title, intro, {"table": table})
 
@@ -116,23 +115,23 @@ def _measure(outcome: Outcome) -> Measure:
     return outcome.part, outcome.place, outcome.lang, outcome.head.mode
 
 
-def _columns(found: Findings) -> dict[Measure, str]:
+def _measures(found: Findings) -> dict[Measure, str]:
     """What is compared, and its heading; the trained languages and English come first."""
-    shown = ordered(found.outcomes, found.taught)
-    return {_measure(each): f"{each.lang}: {named(each, modes=True)}" for each in shown[:_MOST_COLUMNS]}
+    shown = ordered(found.outcomes, found.trained)
+    return {_measure(each): f"{each.lang}: {set_name(each, modes=True)}" for each in shown[:_MOST_COLUMNS]}
 
 
-def _results(found: Findings, variant: Variant, columns: Iterable[Measure]) -> list[str | Cell]:
+def _results(found: Findings, variant: Variant, measures: Iterable[Measure]) -> list[str | Cell]:
     measured = {
         _measure(each): each for part in ("retrieval", "classification") for each in outcomes(found.runs, variant, part)
     }
-    found_cells: list[str | Cell] = []
-    for column in columns:
-        outcome = measured.get(column)
+    results: list[str | Cell] = []
+    for measure in measures:
+        outcome = measured.get(measure)
         if outcome is None or not outcome.after:
-            found_cells.append(NONE)
+            results.append(NONE)
             continue
         notes = [] if outcome.std is None else [Cell(f"± {outcome.std:.1f}")]
         notes += [points(outcome.gain)] if outcome.before else []
-        found_cells.append(Cell(score(statistics.fmean(outcome.scores)), strong=True, notes=tuple(notes)))
-    return found_cells
+        results.append(Cell(score(statistics.fmean(outcome.scores)), strong=True, notes=tuple(notes)))
+    return results

@@ -69,6 +69,11 @@ class Table:
         spans = [(over, len(list(group))) for over, group in groupby(each.over for each in self.columns)]
         return spans if any(over for over, _ in spans) else []
 
+    @classmethod
+    def of_rows(cls, title: str, columns: tuple[Column, ...], rows: Iterable[tuple[Cell, ...]]) -> Table:
+        """A table whose rows are not grouped."""
+        return cls(title, columns, (Group("", tuple(rows)),))
+
 
 def cells(values: Iterable[str | Cell]) -> tuple[Cell, ...]:
     """A row of cells; texts become plain cells."""

@@ -31,7 +31,7 @@ from capivara_cli.errors import CapivaraError, UsageError
 from capivara_cli.pipeline.env import Env
 from capivara_cli.pipeline.options import Settings
 from capivara_cli.reports import templates
-from capivara_cli.reports.page.caption_journey import find_stages, journeys
+from capivara_cli.reports.page.caption_journey import find_folders, journeys
 from capivara_cli.reports.page.command_lines import command_text
 from capivara_cli.reports.page.read_run import read_run
 from capivara_cli.shards.sample import Sample, encode_json
@@ -76,8 +76,8 @@ def test_the_headline_says_what_was_gained_how_surely_and_at_what_cost(page: Pag
     assert "+20.0 points 40.0 → 60.0 mean recall" in text
     assert "95 % interval +18.0 to +22.0; significant, p < 0.001; one seed" in text
     assert "English −1.0 80.0 → 79.0 mean recall, toy (test); not significant" in text
-    assert "Learned from 4 images captions: 8 in en, 4 in pt" in text
-    assert "Cost 1.5 kWh 750 g CO₂e, 2 min 00 s of work" in text
+    assert "Trained on 4 images captions: 8 in en, 4 in pt" in text
+    assert "Cost 1.5 kWh 750 g CO₂e, 2 min 00 s of computation" in text
 
 
 def test_seeds_are_averaged_and_their_intervals_joined(run: Path) -> None:
@@ -200,7 +200,7 @@ def test_the_tables_hold_every_row_with_interval_difference_and_marks(page: Page
     assert "Portuguese toy base 30.0 40.0 50.0 30.0 40.0 50.0 1 2.5 40.0 37.0–43.0" in text
     assert "runs/pt 50.0 60.0 70.0 50.0 60.0 70.0 1 2.5 60.0 57.0–63.0 +20.0*" in text
     assert "79.0 76.0–82.0 −1.0 n.s." in text
-    assert "Xhosa* toy base" in text and "* machine-translated (nllb): not what speakers would have written" in text
+    assert "Xhosa* toy base" in text and "* machine-translated (nllb), not written by speakers" in text
     assert "runs/pt zero-shot mean per class 55.5 53.5–57.5 +5.5* 56.5 55.5" in text
 
 
@@ -221,14 +221,14 @@ def test_variants_and_translated_queries_are_told(run: Path) -> None:
 def test_confusions_stand_side_by_side(page: Page) -> None:
     text = page.sections["confusions"]
     assert "before: 50.0 mean per class toy" in text and "after: 55.5 mean per class runs/pt" in text
-    assert text.count("Most confused gato taken for cão") == 2
+    assert text.count("Most confused gato predicted as cão") == 2
 
 
 def test_examples_show_what_both_models_find(page: Page) -> None:
     text = page.sections["examples"]
     assert "Of all 4 queries, found after adaptation only: 4 (100 %)" in text
     assert "before rank 2 after rank 1" in text
-    assert "A dashed square stands for an image that could not be read" in text
+    assert "A dashed square marks an image that could not be read" in text
     assert page.html.count('<span class="lacking') == 4
 
 
@@ -273,7 +273,7 @@ def test_only_shards_of_the_same_history_are_taken(run: Path) -> None:
     write_shards(Path("runs/pt-data/more"), [*HISTORY, FILTER], [a_sample("a", caption("mais"))])
     (Path("runs/pt-data/damaged")).mkdir()
     Path("runs/pt-data/damaged/00000.tar").write_bytes(b"no tar")
-    assert [stage.folder.name for stage in find_stages(read_run(run), [])] == ["packed", "train"]
+    assert [folder.path.name for folder in find_folders(read_run(run), [])] == ["packed", "train"]
 
 
 def test_rejects_say_why_an_image_was_left_out(run: Path) -> None:
@@ -283,7 +283,7 @@ def test_rejects_say_why_an_image_was_left_out(run: Path) -> None:
     write_shards(Path("rejects/1-filter"), [FILTER], [reject])
     write_shards(Path("rejects/2-dedupe"), [FILTER], [])
     page = written(run, shards="all,rejects,runs/pt-data/train")
-    assert "left out: filter: best caption below 0.2" in page.sections["captions"]
+    assert "dropped: filter: best caption below 0.2" in page.sections["captions"]
     assert "perdido 0.050 toy:en-pt with its image" in page.sections["captions"]
     with pytest.raises(CapivaraError, match="nowhere: no such file or folder"):
         written(run, shards="nowhere")
@@ -296,8 +296,8 @@ def test_what_was_held_out_was_not_left_out(tmp_path: Path) -> None:
     packed, train = Path("p"), Path("t")
     write_shards(packed, [PACK], samples)
     write_shards(train, [PACK, split, FILTER], samples[:2])
-    stages = find_stages(read_run(run), ["p", "t"])
-    assert [(each.key, each.dropped, each.n_dropped) for each in journeys(stages, 6, ["pt"])] == [
+    folders = find_folders(read_run(run), ["p", "t"])
+    assert [(each.key, each.dropped, each.n_dropped) for each in journeys(folders, 6, ["pt"])] == [
         ("a", "", 0),
         ("b", "", 0),
     ]
@@ -308,7 +308,7 @@ def test_a_step_is_blamed_only_where_nothing_else_can_have_done_it(tmp_path: Pat
     run = read_run(a_run(Path("runs/hi")))
     write_shards(Path("p"), [PACK], [a_sample("a", caption("um"), caption("dois"))])
     train = write_shards(Path("t"), [*HISTORY, dedupe], [a_sample("a", caption("um"))])
-    assert [fate.dropped for fate in journeys(find_stages(run, ["p", "t"]), 6, [])[0].fates] == [
+    assert [fate.dropped for fate in journeys(find_folders(run, ["p", "t"]), 6, [])[0].fates] == [
         "",
         "by filter or dedupe",
     ]
@@ -317,13 +317,13 @@ def test_a_step_is_blamed_only_where_nothing_else_can_have_done_it(tmp_path: Pat
     steps = [nothing, {**nothing, "notes": {"near-duplicate captions": 1}}]
     lines = [plan, {"shard": "00000.tar", "steps": steps}]
     (train / "manifest.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    assert journeys(find_stages(run, ["p", "t"]), 6, [])[0].fates[1].dropped == "dedupe: near-duplicate captions"
+    assert journeys(find_folders(run, ["p", "t"]), 6, [])[0].fates[1].dropped == "dedupe: near-duplicate captions"
 
 
 def test_training_shows_loss_terms_validation_and_what_was_trained(page: Page) -> None:
     text = page.sections["training"]
     assert "3 steps, 100 pairs per second, at most 2.00 GB of memory, 10 of 1,000 parameters trained (1.00 %)." in text
-    for name in ("Loss", "Its terms", "clip", "drift", "Mean recall on what was held out", "Learning rate"):
+    for name in ("Loss", "Loss terms", "clip", "drift", "Mean recall on held-out images", "Learning rate"):
         assert name in text
 
 
