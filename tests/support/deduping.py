@@ -34,7 +34,7 @@ def over(shards: Sequence[Sequence[Sample]], **options: Any) -> tuple[list[list[
     asked, env = Options(**options), Env(QUIET, "dedupe")
     asked.check()
     env.tally.read = sum(map(len, shards))
-    if not CORPUS.wanted(asked):
+    if not CORPUS.needed(asked):
         return [list(dedupe.run(iter(shard), asked, env)) for shard in shards], env
     surveys = [kept(CORPUS.survey(iter(shard), asked, env)) for shard in shards]
     assert env.tally.dropped == {} and env.tally.notes == {}  # a survey counts nothing

@@ -44,7 +44,7 @@ def run(shards: Sequence[Sequence[Sample]], **options: Any) -> tuple[list[list[S
     """Survey, decide and apply over the shards, without a model: by the scores that are there."""
     chosen = Options(score=False, **options)
     env = Env(Settings(device="cpu"), "filter")
-    assert CORPUS.wanted(chosen)
+    assert CORPUS.needed(chosen)
     surveys = [through_npz(CORPUS.survey(iter(shard), chosen, env)) for shard in shards]
     assert not env.tally.notes and not env.tally.dropped
     decisions = CORPUS.decide([lambda survey=survey: survey for survey in surveys], chosen, env)  # type: ignore[misc]
@@ -60,8 +60,8 @@ def kept_scores(shards: Iterable[Sequence[Sample]]) -> list[float | None]:
 
 def test_what_needs_the_corpus() -> None:
     wanted = [Options(top_fraction=0.3), Options(quantile=0.5), Options(rules="boilerplate"), Options(rules="all")]
-    assert [CORPUS.wanted(each) for each in wanted] == [True] * 4
-    assert not CORPUS.wanted(Options(rules="length,junk", select="threshold-diversity"))
+    assert [CORPUS.needed(each) for each in wanted] == [True] * 4
+    assert not CORPUS.needed(Options(rules="length,junk", select="threshold-diversity"))
     assert filter_stage.corpus is CORPUS
     with pytest.raises(CapivaraError, match="need all shards"):
         list(filter_stage.run(iter([]), Options(score=False, quantile=0.5), Env(Settings(), "filter")))
