@@ -169,7 +169,13 @@ def _in_short(cpu: bool, gpu: bool) -> str:
 
 def _device(gpu: bool) -> str:
     """The device that models ran on: cuda, mps or cpu."""
-    torch: Any = sys.modules.get("torch")
+    torch = _imported("torch")
     if gpu or (torch and torch.cuda.is_initialized()):
         return "cuda"
     return "mps" if torch and torch.backends.mps.is_available() and torch.mps.driver_allocated_memory() else "cpu"
+
+
+def _imported(name: str) -> Any:
+    """A module that is imported as a whole, or None. Another thread may be in the middle of its import."""
+    module = sys.modules.get(name)
+    return None if module is None or getattr(module.__spec__, "_initializing", False) else module

@@ -7,8 +7,9 @@ import subprocess
 import sys
 import threading
 from dataclasses import dataclass
+from importlib.machinery import ModuleSpec
 from pathlib import Path
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 
 import pytest
 from support.made import a_footprint
@@ -154,6 +155,16 @@ def test_a_second_of_the_processor_costs_its_part_of_the_tdp(machine: Machine) -
     assert (cost.intensity, cost.country, cost.intensity_source) == (100.0, "BRA", "a table")
     assert cost.co2e_g == pytest.approx(100 * (cost.kwh_cpu + cost.kwh_ram))
     assert cost.plausible is True and cost.watts == {"processor": 2.0}
+
+
+def test_a_reading_while_torch_is_being_imported(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    half = ModuleType("torch")  # no ``cuda`` yet
+    half.__spec__ = ModuleSpec("torch", None)
+    half.__spec__._initializing = True  # type: ignore[attr-defined]  as importlib sets it
+    monkeypatch.setitem(sys.modules, "torch", half)
+    with Costs().meter("train") as measuring:
+        machine.work(seconds=1.0, cpu=1.0)
+        assert measuring.so_far().device == "cpu"
 
 
 def test_a_gpu_without_a_counter_is_not_passed_over(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:

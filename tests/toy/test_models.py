@@ -22,7 +22,7 @@ HELDOUT = list(scenes.sample_scenes("heldout", 40, seed=5))
 NOUNS = {form: shape for shape, forms in lexicon.EN_NOUNS.items() for form in forms}
 COUNTS = {"a": 1, "two": 2, "three": 3}
 RIGHT = range(25, 34)  # of 40 held-out captions, 29 when it was trained; with more it would no longer err on purpose
-EXACT = 0.97  # share of held-out texts; 0.996 and above when they were trained
+EXACT = 0.93  # share of held-out texts; 0.996 when they were trained, 0.95 on processors with other int8 kernels
 REWRITTEN = 36  # of 40; 39 when it was trained
 PAIRS = ["en-pt", "en-hi", "en-xh", "pt-en"]
 

@@ -92,10 +92,8 @@ def _new_filesystem(scheme: str) -> AbstractFileSystem:
 
 def network_errors() -> tuple[type[BaseException], ...]:
     """The exceptions of file systems and networks, from the packages that are imported."""
-    return (
-        OSError,
-        *(getattr(sys.modules[module], name) for module, name in _NETWORK_ERRORS.items() if module in sys.modules),
-    )
+    loaded = ((sys.modules.get(module), name) for module, name in _NETWORK_ERRORS.items())
+    return (OSError, *(getattr(module, name, OSError) for module, name in loaded))  # a thread may be importing it
 
 
 def retry_for(url: str) -> Retry:
