@@ -42,7 +42,7 @@ BOUNDS = [
     _use("a size that is none", "train shards --lang pt --model toy --memory lots", "--memory lots: not a size", shards),
     _use("a table of a kind that is not written", "eval shards --model toy --table x.doc", "--table x.doc: the extension must be",
          shards),
-    _use("a prompt without a place for the caption", "eval shards --model toy --prompt dog", "one {} says where", shards),
+    _use("a prompt without a place for the caption", "eval shards --model toy --prompt dog", "needs one {} in place of the caption", shards),
     _use("a share that is none", "split shards --share 3/2 --out out", "--share 3/2: must be I/N", shards),
     _use("a demo that is too small", "demo --scenes 5", "--scenes 5: must be at least 100"),
 ]  # fmt: skip
