@@ -96,7 +96,12 @@ class TranslationMemory:
 
 
 class Translator(Protocol):
-    """The part of a translator that ``CachedTranslator`` needs; ``version`` and ``guarded`` are optional attributes."""
+    """A plugin of ``translators/`` once loaded: takes texts, returns as many translations, "" where it has none.
+
+    ``by`` names the translator and its languages, and is stored with each translation. Two attributes are optional:
+    ``version`` identifies everything that decides a translation and is the key of cached ones ("": do not cache), and
+    ``guarded = False`` turns off the checks of translations.
+    """
 
     by: str
 

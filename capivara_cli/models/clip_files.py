@@ -196,7 +196,7 @@ def _tag_weights(model: str, pretrained: str, tag: dict[str, Any]) -> Path:
 def _weights_in(repo: str, name: str, pretrained: str, size: str) -> Path:
     """The file of weights in a hub repository: the named one or its safetensors version, otherwise a usual name."""
     names = (f"{name.rpartition('.')[0]}.safetensors", name) if name else _WEIGHTS[:4]
-    found = hub.folder(hub.Need(repo, (names,), what=f"the weights {pretrained}", size=size, ways=WAYS))
+    found = hub.folder(hub.RepoFiles(repo, (names,), what=f"the weights {pretrained}", size=size, ways=WAYS))
     return next(found / each for each in names if (found / each).is_file())
 
 
@@ -204,7 +204,7 @@ def hub_folder(repo: str) -> Path:
     """The files of an open_clip model, or of a peft adapter for one."""
     extras = ("config.json", *hub.TOKENIZER_FILES)
     choices = ((CONFIG, ADAPTER), (*_WEIGHTS, *ADAPTER_WEIGHTS))
-    return hub.folder(hub.Need(repo, choices, extras, "the open_clip configuration and weights", ways=WAYS))
+    return hub.folder(hub.RepoFiles(repo, choices, extras, "the open_clip configuration and weights", ways=WAYS))
 
 
 def mclip_folder(spec: str) -> tuple[Path, Path]:
@@ -216,14 +216,14 @@ def mclip_folder(spec: str) -> tuple[Path, Path]:
     else:
         choices = (("config.json",), ("model.safetensors", "pytorch_model.bin"))
         repo = name if "/" in name else f"M-CLIP/{name}"
-        own = hub.folder(hub.Need(repo, choices, hub.TOKENIZER_FILES, what, "2.2 GB for XLM-R large", WAYS))
+        own = hub.folder(hub.RepoFiles(repo, choices, hub.TOKENIZER_FILES, what, "2.2 GB for XLM-R large", WAYS))
     try:
         base = json.loads((own / "config.json").read_bytes())["modelBase"]
     except (ValueError, KeyError, TypeError) as error:
         raise CapivaraError(f"{own / 'config.json'}: not a configuration of M-CLIP: {error!r}") from error
     if (own / base / "config.json").is_file():
         return own, own / base
-    need = hub.Need(base, (("config.json",),), hub.TOKENIZER_FILES, "the configuration of its base", "15 MB", WAYS)
+    need = hub.RepoFiles(base, (("config.json",),), hub.TOKENIZER_FILES, "the configuration of its base", "15 MB", WAYS)
     return own, hub.folder(need)
 
 
@@ -246,7 +246,8 @@ def _text_folder(text: dict[str, Any], own: Path | None) -> Path | None:
     if (Path(name) / "config.json").is_file():
         return Path(name)
     what = "the configuration of the text tower"
-    return hub.folder(hub.Need(name, (("config.json",),), hub.TOKENIZER_FILES, what, "15 MB with its tokenizer", WAYS))
+    size = "15 MB with its tokenizer"
+    return hub.folder(hub.RepoFiles(name, (("config.json",),), hub.TOKENIZER_FILES, what, size, WAYS))
 
 
 def _read(path: Path) -> Any:
@@ -276,7 +277,7 @@ def _tokenizer(model: str, text: dict[str, Any], own: Path | None) -> Any:
         own = Path(name)
     if own is None:
         choices = (("tokenizer.json", "sentencepiece.bpe.model", "spiece.model", "vocab.txt", "vocab.json"),)
-        need = hub.Need(name, choices, ("config.json", *hub.TOKENIZER_FILES), "the tokenizer files", "15 MB", WAYS)
+        need = hub.RepoFiles(name, choices, ("config.json", *hub.TOKENIZER_FILES), "the tokenizer files", "15 MB", WAYS)
         own = hub.folder(need)
     return _hf_tokenizer(own, text)
 

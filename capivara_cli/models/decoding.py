@@ -1,8 +1,8 @@
-"""Decode with a causal language model: prefixes are shared, each row has its seed, finished rows leave the batch.
+"""Decode with a causal language model: rows share prefixes and have their own seeds, finished rows leave the batch.
 
 Results equal those of ``generate`` of transformers for greedy and sampled decoding, token for token. It is faster where
-many rows continue the same few prefixes: a prefix is read once and its keys and values are copied to every row, and a
-finished row is removed from the batch instead of being decoded to the length of the longest.
+many rows continue the same few prefixes: the model reads a prefix once and copies its keys and values to every row, and
+a finished row is removed from the batch instead of being decoded to the length of the longest.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from capivara_cli.models.generation import Decoding
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-_LEAVE = 8  # rows are removed when one in this many is finished: removal copies the cache of the others
+_FINISHED_SHARE = 8  # finished rows are removed when they are one in this many: removal copies the others' cache
 
 
-class RoomyLayer(DynamicLayer):
+class PreallocatedLayer(DynamicLayer):
     """Keys and values of one layer [rows, heads, length, width] in a buffer with room for more tokens.
 
-    ``DynamicLayer`` copies everything for every token; here a token is appended in place.
+    ``DynamicLayer`` copies the whole cache for every token; this layer appends in place.
     """
 
     def __init__(self, room: int) -> None:
@@ -74,10 +74,10 @@ class RoomyLayer(DynamicLayer):
         self._of_rows(lambda buffer: buffer[indices])
 
 
-def roomy_cache(model: Any, room: int) -> DynamicCache:
+def preallocated_cache(model: Any, room: int) -> DynamicCache:
     """A cache for ``model`` whose layers grow by ``room`` tokens at a time."""
     cache = DynamicCache()
-    cache.layers = [RoomyLayer(room) for _ in range(model.config.get_text_config().num_hidden_layers)]
+    cache.layers = [PreallocatedLayer(room) for _ in range(model.config.get_text_config().num_hidden_layers)]
     return cache
 
 
@@ -85,7 +85,7 @@ def roomy_cache(model: Any, room: int) -> DynamicCache:
 class Prompts:
     """Rows to continue: ids and mask [rows, length], padded on the left, and a seed per row (None: greedy).
 
-    ``ends``: the tokens after which a row is finished.
+    ``ends`` are the tokens that finish a row.
     """
 
     ids: torch.Tensor
@@ -95,7 +95,7 @@ class Prompts:
 
 
 def padded(rows: Sequence[Sequence[int]], pad: int, device: Any) -> tuple[torch.Tensor, torch.Tensor]:
-    """Token lists -> ids and mask [rows, longest], padded on the left, so that a decoder continues the text.
+    """Token lists -> ids and mask [rows, longest], padded on the left so that a decoder continues the text.
 
     >>> [each.tolist() for each in padded([[5], [6, 7]], 0, "cpu")]
     [[[0, 5], [6, 7]], [[0, 1], [1, 1]]]
@@ -106,7 +106,7 @@ def padded(rows: Sequence[Sequence[int]], pad: int, device: Any) -> tuple[torch.
     return ids, mask
 
 
-def ends_of(model: Any) -> list[int]:
+def end_tokens(model: Any) -> list[int]:
     """The tokens that end a text, from the generation config of the model."""
     ends = model.generation_config.eos_token_id
     return list(ends) if isinstance(ends, list) else [] if ends is None else [ends]
@@ -124,7 +124,7 @@ def continued(model: Any, cache: DynamicCache, prompts: Prompts, decoding: Decod
     unpadded = bool(prompts.mask.all())
     mask = torch.cat([prompts.mask.new_ones(rows, past), prompts.mask, prompts.mask.new_ones(rows, room - width)], 1)
     positions = (mask.cumsum(1) - 1).clamp(min=0)
-    choose = _Choice(prompts, decoding)
+    choose = _TokenChooser(prompts, decoding)
     texts = prompts.ids.new_full((rows, decoding.max_tokens), -1)
     live = torch.arange(rows, device=prompts.ids.device)
     ids, start = prompts.ids, past
@@ -146,15 +146,15 @@ def continued(model: Any, cache: DynamicCache, prompts: Prompts, decoding: Decod
         if not staying:
             break
         ids, start = tokens[:, None], until
-        if len(live) - staying >= max(1, len(live) // _LEAVE):
+        if len(live) - staying >= max(1, len(live) // _FINISHED_SHARE):
             stay = (~done).nonzero()[:, 0]
             cache.batch_select_indices(stay)
             live, ids = live[stay], ids[stay]
     return [[token for token in row if token >= 0] for row in texts.tolist()]
 
 
-class _Choice:
-    """Chooses the next token of every row; keeps the tokens so far if a guard needs them."""
+class _TokenChooser:
+    """Chooses the next token of every row; keeps the tokens so far if a repetition rule needs them."""
 
     def __init__(self, prompts: Prompts, decoding: Decoding) -> None:
         device = prompts.ids.device
@@ -164,28 +164,28 @@ class _Choice:
         self.finished = torch.zeros(len(prompts.ids), dtype=torch.bool, device=device)
         self.uniform = uniforms(prompts.seeds, decoding.max_tokens).to(device)
         self.seeded = torch.tensor([seed is not None for seed in prompts.seeds], device=device)
-        self.by_chance = any(seed is not None for seed in prompts.seeds)
-        self.guards = guards(decoding)
-        room = prompts.ids.new_zeros(len(prompts.ids), decoding.max_tokens) if self.guards else prompts.ids[:, :0]
-        self.said = torch.cat([prompts.ids, room], dim=1)
+        self.samples = any(seed is not None for seed in prompts.seeds)
+        self.repetition_rules = repetition_rules(decoding)
+        room = decoding.max_tokens if self.repetition_rules else 0
+        self.tokens = torch.cat([prompts.ids, prompts.ids.new_zeros(len(prompts.ids), room)], dim=1)
         self.width = prompts.ids.shape[1]
 
     def __call__(self, logits: torch.Tensor, live: torch.Tensor, step: int) -> torch.Tensor:
         """Logits [live rows, vocabulary] -> tokens [live rows]."""
         until = self.width + step
-        for guard in self.guards:
-            logits = guard(self.said[live, :until], logits.float())
+        for rule in self.repetition_rules:
+            logits = rule(self.tokens[live, :until], logits.float())
         tokens = logits.argmax(-1)
-        if self.by_chance:
+        if self.samples:
             drawn = sampled(logits, self.uniform[live, step], self.sampling)
             tokens = torch.where(self.seeded[live], drawn, tokens)
-        if self.guards:
-            self.said[live, until] = tokens
+        if self.repetition_rules:
+            self.tokens[live, until] = tokens
         return tokens
 
 
-def guards(decoding: Decoding) -> list[LogitsProcessor]:
-    """The processors of ``generate`` against repetition, over the prompt and the tokens so far."""
+def repetition_rules(decoding: Decoding) -> list[LogitsProcessor]:
+    """The logits processors of ``generate`` against repetition; they read the prompt and the tokens so far."""
     found: list[LogitsProcessor] = []
     if decoding.repetition_penalty != 1.0:
         found.append(RepetitionPenaltyLogitsProcessor(decoding.repetition_penalty))
@@ -195,7 +195,7 @@ def guards(decoding: Decoding) -> list[LogitsProcessor]:
 
 
 def uniforms(seeds: Sequence[int | None], count: int) -> torch.Tensor:
-    """Numbers in [0, 1), [rows, count]; each row is drawn from its own seed, so batch and device do not matter."""
+    """Random numbers in [0, 1), [rows, count]; each row has its own seed, so batch and device do not matter."""
     rows = []
     for seed in seeds:
         source = random.Random(seed or 0)
@@ -206,8 +206,8 @@ def uniforms(seeds: Sequence[int | None], count: int) -> torch.Tensor:
 def sampled(logits: torch.Tensor, uniform: torch.Tensor, decoding: Decoding) -> torch.Tensor:
     """Temperature and nucleus sampling (Holtzman et al. 2020): logits [rows, tokens], numbers [rows] -> tokens [rows].
 
-    The candidates of a row are its most likely tokens, up to the one with which they reach ``top_p``. The number falls
-    into the share of the probability of the chosen one.
+    The candidates of a row are its most likely tokens, up to the one with which they reach ``top_p``. The number picks
+    one by inverting their cumulative probabilities.
     """
     ordered, index = (logits.float() / decoding.temperature).sort(dim=-1, descending=True, stable=True)
     shares = ordered.softmax(-1).cumsum(-1)
@@ -218,7 +218,7 @@ def sampled(logits: torch.Tensor, uniform: torch.Tensor, decoding: Decoding) -> 
 
 
 class SeededSampling(LogitsProcessor):
-    """``sampled`` for ``generate``: leaves each row one possible token, which the greedy choice takes.
+    """``sampled`` for ``generate``: leaves each row one possible token, which greedy decoding then takes.
 
     ``generate`` itself samples all rows from one generator, so a text would depend on its neighbours in the batch. A
     row without a seed keeps its most likely token. Use it with ``num_beams=1``, after the other processors.
@@ -231,21 +231,24 @@ class SeededSampling(LogitsProcessor):
         self.step = 0
 
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
-        """Scores [rows, vocabulary] -> the same with all but one token of every row at minus infinity."""
-        words = sampled(scores, self.uniform[:, self.step].to(scores.device), self.decoding)
-        words = torch.where(self.drawn.to(scores.device), words, scores.argmax(-1))
+        """Scores [rows, vocabulary] -> scores with all but one token of every row at minus infinity."""
+        tokens = sampled(scores, self.uniform[:, self.step].to(scores.device), self.decoding)
+        tokens = torch.where(self.drawn.to(scores.device), tokens, scores.argmax(-1))
         self.step += 1
-        return torch.full_like(scores, -torch.inf).scatter_(1, words[:, None], 0.0)
+        return torch.full_like(scores, -torch.inf).scatter_(1, tokens[:, None], 0.0)
 
 
 class Halving:
-    """Process as many items at once as fit into memory: running out of memory halves the number permanently."""
+    """Processes as many items at once as fit into memory: running out of memory halves the number permanently."""
 
     def __init__(self, size: int) -> None:
         self.size = size
 
     def __call__(self, items: Sequence[Item], work: Callable[[Sequence[Item]], list[Result]]) -> list[Result]:
-        """The results of ``work`` on all items, in order, at most ``size`` at a time; work that fails is repeated."""
+        """The results of ``work`` on all items, in order, at most ``size`` at a time.
+
+        A batch that runs out of memory is repeated with half as many items. Raises the error if one item does not fit.
+        """
         results: list[Result] = []
         while len(results) < len(items):
             chunk = items[len(results) : len(results) + self.size]
@@ -255,31 +258,33 @@ class Halving:
             except (RuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error) or len(chunk) == 1:
                     raise
-            self.size = len(chunk) // 2  # outside of except, where the traceback would keep the tensors in memory
+            self.size = len(chunk) // 2  # outside ``except``, where the traceback keeps the tensors in memory
             if torch.cuda.is_available():
                 torch.cuda.empty_cache()
-            console.warn(f"out of memory: going on with {self.size} at a time")
+            console.warn(f"out of memory: continuing with {self.size} at a time")
         return results
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error means out of memory: CUDA has a class for it, CPUs and some libraries only a message."""
+    """Whether an error means out of memory: CUDA has an exception for it, CPUs and some libraries only a message."""
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return True
     return any(words in str(error).lower() for words in ("out of memory", "can't allocate memory", "cannot allocate"))
 
 
-def within(costs: Sequence[int], budget: int) -> Iterator[slice]:
-    """Split items into consecutive batches whose size times largest cost stays within a budget; at least one item each.
+def batches_within(costs: Sequence[int], budget: int) -> Iterator[slice]:
+    """Split items into consecutive batches whose size times largest cost stays within a budget.
 
-    >>> [(each.start, each.stop) for each in within([2, 3, 3, 9], 9)]
+    A batch has at least one item, whatever its cost.
+
+    >>> [(each.start, each.stop) for each in batches_within([2, 3, 3, 9], 9)]
     [(0, 3), (3, 4)]
     """
     start, largest = 0, 0
-    for place, cost in enumerate(costs):
+    for index, cost in enumerate(costs):
         largest = max(largest, cost)
-        if place > start and (place - start + 1) * largest > budget:
-            yield slice(start, place)
-            start, largest = place, cost
+        if index > start and (index - start + 1) * largest > budget:
+            yield slice(start, index)
+            start, largest = index, cost
     if start < len(costs):
         yield slice(start, len(costs))

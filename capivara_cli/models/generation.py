@@ -11,9 +11,10 @@ from typing import NamedTuple
 class Decoding:
     """How a text is generated.
 
-    ``temperature`` 0 takes the most likely token, and only then ``beams`` count. ``top_p``: sample from the most likely
-    tokens that together have this probability. ``repetition_penalty`` above 1 makes tokens less likely that occurred
-    before. ``no_repeat_ngram``: no sequence of this many tokens occurs twice, 0: no limit.
+    ``temperature`` 0 takes the most likely token, by beam search if ``beams`` is above 1; any other temperature samples
+    from the most likely tokens that together have the probability ``top_p``. A ``repetition_penalty`` above 1 makes
+    tokens that occurred before less likely. ``no_repeat_ngram`` forbids a second occurrence of a sequence of this many
+    tokens; 0 allows it.
     """
 
     max_tokens: int = 50
@@ -24,7 +25,7 @@ class Decoding:
     no_repeat_ngram: int = 0
 
     def sampled(self) -> Decoding:
-        """Settings that sample: these if they do, otherwise with temperature 1 and without beams."""
+        """The settings for sampling: these, with temperature 1 and without beams if their temperature is 0."""
         return self if self.temperature else replace(self, temperature=1.0, beams=1)
 
 
@@ -32,7 +33,7 @@ class Decoding:
 class Setup:
     """Where and how a model runs. ``base_url`` and ``concurrency`` are for services, the others for local models.
 
-    ``bits``: 8 or 4 quantises the weights (bitsandbytes), 0 does not; ``compile``: use ``torch.compile``.
+    ``bits`` 8 or 4 quantises the weights (bitsandbytes), 0 does not. ``compile`` uses ``torch.compile``.
     """
 
     device: str = "auto"
@@ -44,16 +45,16 @@ class Setup:
 
 
 class Draw(NamedTuple):
-    """One caption to generate: the ``prompt`` to continue or answer, and the seed; None: no sampling."""
+    """One caption to generate: the ``prompt`` to continue or answer, and the seed; None does not sample."""
 
     prompt: str
     seed: int | None = None
 
 
-class Ask(NamedTuple):
-    """One rewrite to generate: of ``text``, with ``seed``; ``number``: its index among the rewrites of this text.
+class RewriteRequest(NamedTuple):
+    """One rewrite of ``text`` to generate with ``seed``; ``number`` is its index among the rewrites of this text.
 
-    A rewrite that is requested again has the next number and another seed.
+    Another attempt at a rewrite has the next number and another seed.
     """
 
     text: str
@@ -62,6 +63,6 @@ class Ask(NamedTuple):
 
 
 def seed_of(*identity: object) -> int:
-    """A 48-bit seed from everything that identifies a text; it does not depend on batch, order or process."""
+    """A 48-bit seed from what identifies a text, so that it does not depend on batch, order or process."""
     text = "\0".join(map(str, identity)).encode("utf-8", "surrogatepass")
     return int.from_bytes(hashlib.sha256(text).digest()[:6], "big")

@@ -1,7 +1,7 @@
 """Files from the Hugging Face hub: from the local cache, else downloaded.
 
-``huggingface_hub`` alone retries for 23 seconds per file when there is no network. Here one request finds out within
-four seconds, and the error names the files, their size, where they come from, and what to do without the hub.
+``huggingface_hub`` alone retries for 23 seconds per file when there is no network. Here one request of at most four
+seconds checks the connection, and the error names the files, their size, their source, and what to do without the hub.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ TOKENIZER_FILES = ("tokenizer*", "*.model", "vocab.*", "merges.txt", "special_to
 
 
 @dataclass(frozen=True)
-class Need:
-    """The files that are needed of one repository.
+class RepoFiles:
+    """The files that are needed from one repository.
 
-    ``choices``: groups of names; the first file of each group that the repository has is taken, and it must have one.
-    ``extras``: patterns of files that are taken where present. ``what`` and ``size`` are for error messages ("the CLIP
-    weights", "1.5 GB"); ``ways`` are lines that say what to do without the hub.
+    ``choices`` are groups of names: the first file of each group that the repository has is taken, and it must have
+    one. ``extras`` are patterns of files that are taken if present. ``what`` and ``size`` are for error
+    messages ("the CLIP weights", "1.5 GB"); ``ways`` are lines that say what to do without the hub.
     """
 
     repo: str
@@ -37,47 +37,47 @@ class Need:
     kind: str = "model"  # or "dataset", as the hub tells repositories apart
 
 
-def folder(need: Need) -> Path:
-    """The local folder with the files, downloaded on first use. Raises ``CapivaraError`` when they cannot be had."""
+def folder(files: RepoFiles) -> Path:
+    """The local folder with the files, downloaded on first use. Raises ``CapivaraError`` if that fails."""
     from huggingface_hub import constants, snapshot_download
     from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
 
     try:
-        cached = Path(snapshot_download(need.repo, repo_type=need.kind, local_files_only=True))
+        cached = Path(snapshot_download(files.repo, repo_type=files.kind, local_files_only=True))
     except LocalEntryNotFoundError:
         cached = None
     except HFValidationError as error:
-        raise CapivaraError(f"{need.repo!r} is no name of a hub repository: {error}") from error
-    if cached is not None and all(any((cached / name).is_file() for name in group) for group in need.choices):
+        raise CapivaraError(f"{files.repo!r} is not the name of a hub repository: {error}") from error
+    if cached is not None and all(any((cached / name).is_file() for name in group) for group in files.choices):
         return cached
     if constants.HF_HUB_OFFLINE:
-        raise _missing(need, "HF_HUB_OFFLINE is set and the local cache does not have them")
+        raise _missing(files, "HF_HUB_OFFLINE is set and the local cache does not have them")
     if (problem := _unreachable(constants.ENDPOINT)) is not None:
-        raise _missing(need, f"{constants.ENDPOINT} cannot be reached: {problem}")
+        raise _missing(files, f"{constants.ENDPOINT} cannot be reached: {problem}")
     try:
-        return _retry(need).call(lambda: _download(need))
+        return _retry(files).call(lambda: _download(files))
     except GivenUp as error:
-        raise _missing(need, error.message) from error
+        raise _missing(files, error.message) from error
 
 
-def _download(need: Need) -> Path:
+def _download(files: RepoFiles) -> Path:
     from huggingface_hub import snapshot_download
 
-    return Path(snapshot_download(need.repo, repo_type=need.kind, allow_patterns=_wanted(need)))
+    return Path(snapshot_download(files.repo, repo_type=files.kind, allow_patterns=_file_names(files)))
 
 
-def _retry(need: Need) -> Retry:
-    """For a connection that breaks during a download, which ``huggingface_hub`` resumes when it is called again."""
+def _retry(files: RepoFiles) -> Retry:
+    """Retries a download when its connection breaks; ``huggingface_hub`` then resumes it."""
     from capivara_cli.storage.remote.filesystems import error_line, is_final, network_errors
 
     def final(error: BaseException) -> CapivaraError | None:  # no such repository, no permission, no space
-        return _missing(need, str(error).splitlines()[0]) if is_final(error) else None
+        return _missing(files, str(error).splitlines()[0]) if is_final(error) else None
 
-    return Retry(need.repo, network_errors, error_line, final)
+    return Retry(files.repo, network_errors, error_line, final)
 
 
-def is_here(repo: str) -> bool:
-    """Whether the local cache has a repository. The hub is not asked."""
+def is_cached(repo: str) -> bool:
+    """Whether the local cache has a repository; makes no request."""
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
 
@@ -88,22 +88,22 @@ def is_here(repo: str) -> bool:
     return True
 
 
-def _wanted(need: Need) -> list[str]:
+def _file_names(files: RepoFiles) -> list[str]:
     from huggingface_hub import list_repo_files
 
-    there = list_repo_files(need.repo, repo_type=need.kind)
+    there = list_repo_files(files.repo, repo_type=files.kind)
     chosen = []
-    for group in need.choices:
+    for group in files.choices:
         found = next((name for name in group if name in there), None)
         if found is None:
-            raise CapivaraError(f"{need.repo}: has no {' or '.join(group)}", "\n".join(need.ways))
+            raise CapivaraError(f"{files.repo}: has no {' or '.join(group)}", "\n".join(files.ways))
         chosen.append(found)
-    return chosen + [name for name in there if any(fnmatch(name, pattern) for pattern in need.extras)]
+    return chosen + [name for name in there if any(fnmatch(name, pattern) for pattern in files.extras)]
 
 
 def _unreachable(endpoint: str) -> str | None:
-    """Why the hub does not answer, None when it does. A refused certificate is an answer: the client may know it."""
-    import ssl  # 40 ms together, for those who ask the hub
+    """Why the hub does not answer; None if it does, be it with an unknown certificate, which the client may know."""
+    import ssl  # 40 ms together, needed only for this request
     import urllib.error
     import urllib.request
 
@@ -119,17 +119,17 @@ def _unreachable(endpoint: str) -> str | None:
         return str(error)
 
 
-class NotHere(CapivaraError):
-    """Files are neither in the local cache nor on a hub that can be reached now."""
+class MissingFiles(CapivaraError):
+    """Files that are neither in the local cache nor on a hub that can be reached now."""
 
 
-def _missing(need: Need, why: str) -> NotHere:
-    size = f" ({need.size})" if need.size else ""
-    return NotHere(f"{need.what}{size} of {need.repo} are needed, but {why}", "\n".join(hints(need.ways)))
+def _missing(files: RepoFiles, why: str) -> MissingFiles:
+    size = f" ({files.size})" if files.size else ""
+    return MissingFiles(f"{files.what}{size} of {files.repo} are needed, but {why}", "\n".join(hints(files.ways)))
 
 
 def hints(ways: Sequence[str]) -> list[str]:
-    """``ways``, and the ways that help with any repository."""
+    """``ways``, and what helps with any repository."""
     return [
         *ways,
         "set HF_HOME (or HF_HUB_CACHE) to a cache that has the files, copied from a machine with a connection",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -24,27 +23,19 @@ _FILES = (("config.json",), ("model.safetensors", "model.safetensors.index.json"
 _EXTRAS = (*hub.TOKENIZER_FILES, "*.json", "*.jinja", "model-*-of-*.safetensors")
 
 
-@dataclass(frozen=True)
-class Wanted:
-    """A model and what the error says if it is missing: ``size`` of the download, ``ways`` to continue without it."""
+def folder(name: str, what: str, size: str = "", ways: tuple[str, ...] = ()) -> Path:
+    """The folder of a model: a local path, or downloaded from the hub. Raises ``CapivaraError`` if that fails.
 
-    name: str
-    what: str
-    size: str = ""
-    ways: tuple[str, ...] = ()
-
-
-def folder(wanted: Wanted) -> Path:
-    """The folder of a model: a local path, or downloaded from the hub. Raises ``CapivaraError`` if that fails."""
-    name = wanted.name
+    The error says ``what`` is missing, the ``size`` of the download, and ``ways`` to continue without it.
+    """
     path = Path(name).expanduser()
     if path.is_dir():
         if not (path / "config.json").is_file():
-            raise CapivaraError(f"{path}: has no config.json", "a folder has to be as save_pretrained writes it")
+            raise CapivaraError(f"{path}: has no config.json", "the folder must be one that save_pretrained wrote")
         return path
     if name.startswith(("/", ".", "~")) or name.count("/") != 1:
-        raise CapivaraError(f"{name}: there is no such folder, and it is no ORG/NAME of the Hugging Face hub")
-    return hub.folder(hub.Need(name, _FILES, _EXTRAS, wanted.what, wanted.size, wanted.ways))
+        raise CapivaraError(f"{name}: no such folder, and not an ORG/NAME of the Hugging Face hub")
+    return hub.folder(hub.RepoFiles(name, _FILES, _EXTRAS, what, size, ways))
 
 
 def label(name: str, folder: Path) -> str:
@@ -52,25 +43,24 @@ def label(name: str, folder: Path) -> str:
     return folder.resolve().name if Path(name).expanduser().is_dir() else name
 
 
-def number_type(device: str, half: str = "float16") -> Any:
-    """The number type of weights: ``half`` on CUDA (float16 if it lacks bfloat16), float32 elsewhere."""
+def dtype_on(device: str, half: str = "float16") -> Any:
+    """The dtype of weights: ``half`` on CUDA (float16 if the GPU lacks bfloat16), float32 elsewhere."""
     import torch
 
     if not device.startswith("cuda"):
         return torch.float32
-    wide = half == "bfloat16" and torch.cuda.is_bf16_supported(including_emulation=False)
-    return torch.bfloat16 if wide else torch.float16
+    bfloat16 = half == "bfloat16" and torch.cuda.is_bf16_supported(including_emulation=False)
+    return torch.bfloat16 if bfloat16 else torch.float16
 
 
 def load_model(kind: Any, folder: Path, setup: Setup, half: str = "float16") -> Any:
     """Load ``kind.from_pretrained(folder)`` on the device and in the form of ``setup``, in evaluation mode.
 
-    ``half``: the number type on CUDA. float16 is finer; language models trained in bfloat16 (Gemma, Qwen) need its
-    range. Raises ``CapivaraError`` if the folder is damaged or holds another model, or if ``setup.bits`` cannot
-    be used.
+    ``half`` is the dtype on CUDA: float16 is finer, but language models trained in bfloat16 (Gemma, Qwen) need its
+    range. Raises ``CapivaraError`` if the folder is damaged or has another model, or if ``setup.bits`` cannot be used.
     """
     device = resolved(setup.device)
-    given: dict[str, Any] = {"dtype": number_type(device, half), "local_files_only": True}
+    given: dict[str, Any] = {"dtype": dtype_on(device, half), "local_files_only": True}
     if setup.bits:
         given |= {"quantization_config": _quantised(setup.bits, device), "device_map": {"": device}}
     without_bars()
@@ -78,10 +68,10 @@ def load_model(kind: Any, folder: Path, setup: Setup, half: str = "float16") -> 
         model, report = kind.from_pretrained(folder, output_loading_info=True, **given)
     except LOAD_ERRORS as error:
         raise CapivaraError(f"{folder}: cannot be loaded as {kind.__name__}: {error}") from error
-    missing = report["missing_keys"]  # one for an unused pooler may be; transformers fills in all at random
+    missing = report["missing_keys"]  # an unused pooler may be missing; transformers fills in missing weights at random
     if 2 * len(missing) > len(model.state_dict()):
         raise CapivaraError(
-            f"{folder}: holds weights of another form than {type(model).__name__} has: {len(missing)} are missing",
+            f"{folder}: its weights do not fit {type(model).__name__}: {len(missing)} are missing",
             "is there a version of the model for transformers itself (Florence-2: florence-community/Florence-2-base)?",
         )
     model = (model if setup.bits else model.to(device)).eval()
@@ -92,7 +82,7 @@ def load_model(kind: Any, folder: Path, setup: Setup, half: str = "float16") -> 
 
 
 def _quantised(bits: int, device: str) -> Any:
-    """The settings for weights in 8 or 4 bits. Checked here because transformers' own errors come late and are long."""
+    """The settings for weights in 8 or 4 bits. Checked here, as the errors of transformers come late and are long."""
     from importlib.util import find_spec
 
     if find_spec("bitsandbytes") is None or not device.startswith("cuda"):

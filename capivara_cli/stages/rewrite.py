@@ -1,4 +1,4 @@
-"""Say every caption differently: by a language model as LaCLIP, by small edits (EDA), or there and back again."""
+"""Rewrite captions: with a language model as in LaCLIP, by small edits (EDA), or by back-translation."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, Protocol
 from capivara_cli import languages, registry
 from capivara_cli.errors import UsageError
 from capivara_cli.languages import Language, code_of, scripts
-from capivara_cli.models.generation import Ask, Decoding, Setup, seed_of
+from capivara_cli.models.generation import Decoding, RewriteRequest, Setup, seed_of
 from capivara_cli.pipeline.batches import map_texts
 from capivara_cli.pipeline.env import Env
 from capivara_cli.pipeline.option_kinds import Languages
@@ -20,56 +20,55 @@ from capivara_cli.shards.sample import Caption, Sample, captions_in
 from capivara_cli.stages.rewriters._exemplars import exemplars
 from capivara_cli.stages.rewriters._synonyms import synonyms
 
-LONGEST = 3.0
-"""A rewrite this many times longer or shorter than its source has left something out or made something up."""
-SLACK = 3
-"""So many words (characters, where there are no spaces) more or less are never too many."""
+LENGTH_RATIO = 3.0
+"""A rewrite this many times longer or shorter than its source has invented or omitted something."""
+LENGTH_SLACK = 3
+"""A difference of this many words (characters in scripts without spaces) is always accepted."""
 TOO_LONG = "caption too long to rewrite"
 EXEMPLARS_NEEDED = ("llm", "openai")
 
 
 class Rewriter(Protocol):
-    """What a plugin of ``rewriters/`` loads: as many texts out as asked for, "" where there is no answer.
+    """A plugin of ``rewriters/`` once loaded: takes requests, returns as many texts, "" where it has none.
 
-    ``by`` begins with ``rewrite:``. It may also have ``exemplars``, the texts it shows a model, none of which is a
-    rewrite, and ``is_too_long(text)``, which is True of a text that it need not be asked for.
+    ``by`` begins with ``rewrite:``. Two attributes are optional: ``exemplars``, the texts shown to a model, none of
+    which is accepted as a rewrite, and ``is_too_long(text)``, whether a text cannot be rewritten.
     """
 
     by: str
 
-    def __call__(self, asks: list[Ask], /) -> list[str]: ...
+    def __call__(self, requests: list[RewriteRequest], /) -> list[str]: ...
 
 
 @dataclass(frozen=True)
 class Options:
-    """What a plugin of ``rewriters/`` is loaded with, too: it takes what concerns it (``exemplars``, ``ways`` …)."""
-
     n: int = opt(1, "rewrites per caption (LaCLIP: 4)", min=1)
     rewriter: str = opt("llm", "llm, llm:MODEL, openai:MODEL, eda, back-translation or toy")
-    lang: str = opt("en", "language of the captions that are rewritten", kind=Languages(one=True))
-    tries: int = opt(3, "how often to ask before a caption stays without this rewrite", min=1)
+    lang: str = opt("en", "language of the captions to rewrite", kind=Languages(one=True))
+    tries: int = opt(3, "attempts at a rewrite before the caption gets none", min=1)
     exemplars: str = opt(
         "",
-        "pairs to show the model: a JSON, JSON-lines or TSV file, or sets of our own by name, in turn [default: all]",
+        "pairs shown to the model: a JSON, JSON-lines or TSV file, or names of capivara's own sets, used in turn "
+        "[default: all]",
         metavar="FILE|SETS",
     )
-    shots: int = opt(3, "pairs shown with each caption, drawn anew", min=0)
-    temperature: float = opt(0.9, "of the sampling (LaCLIP's)", min=0.01)
-    top_p: float = opt(0.95, "of the sampling (LaCLIP's)", min=0.01, max=1)
-    max_tokens: int = opt(77, "tokens of a rewrite (LaCLIP's)", min=1)
-    via: str = opt(
-        "de,fr,es,it", "back-translation: the languages to go through, one per rewrite, in turn", kind=Languages()
+    shots: int = opt(3, "pairs shown for each rewrite, chosen at random", min=0)
+    temperature: float = opt(0.9, "sampling temperature (LaCLIP's)", min=0.01)
+    top_p: float = opt(
+        0.95, "sample from the likeliest words that together have this probability (LaCLIP's)", min=0.01, max=1
     )
-    translator: str = opt("argos", "back-translation: who translates")
+    max_tokens: int = opt(77, "the most tokens of a rewrite (LaCLIP's)", min=1)
+    via: str = opt("de,fr,es,it", "back-translation: the pivot languages, one per rewrite, in turn", kind=Languages())
+    translator: str = opt("argos", "back-translation: the translator")
     synonyms: str = opt(
         "", "eda: a file with lines WORD<tab>SYNONYM,SYNONYM [default: WordNet, if found]", metavar="FILE"
     )
     batch_size: int = opt(64, "samples rewritten together", min=1, tuning=True)
-    base_url: str = opt("", "address of the service, for openai:MODEL", metavar="URL", tuning=True)
-    concurrency: int = opt(16, "requests to the service at once", min=1, tuning=True)
+    base_url: str = opt("", "URL of the service, for openai:MODEL", metavar="URL", tuning=True)
+    concurrency: int = opt(16, "simultaneous requests to the service", min=1, tuning=True)
     bits: int = opt(0, "load the weights in 8 or 4 bits (bitsandbytes, CUDA); 0: as they are", min=0, max=8)
     compile: bool = opt(False, "torch.compile the model: slower to start, faster for many captions", tuning=True)
-    cache: bool = opt(True, "back-translation: remember translations on this machine, across runs", tuning=True)
+    cache: bool = opt(True, "back-translation: cache translations on this machine, across runs", tuning=True)
 
     def check(self) -> None:
         registry.check("rewriters", self.rewriter)
@@ -80,34 +79,34 @@ class Options:
             synonyms(self.synonyms, language)
         if name == "back-translation":
             registry.check("translators", self.rewriter.partition(":")[2] or self.translator)
-            if language in self.ways:
+            if language in self.pivots:
                 raise UsageError(f"--via {self.via}: the captions are in {language.name} already; see --lang")
         if self.bits not in (0, 4, 8):
             raise UsageError(f"--bits {self.bits}: 8 or 4, or 0 for the weights as they are")
 
     @property
-    def ways(self) -> list[Language]:
-        """The languages of ``--via``, in turn."""
+    def pivots(self) -> list[Language]:
+        """The languages of ``--via``."""
         return [languages.get(code) for code in parsed(self, "via")]
 
 
 @stage("rewrite", Options)
 def rewrite(samples: Stream, options: Options, env: Env) -> Stream:
-    """Append ``--n`` rewrites of every caption in ``--lang``, with ``of`` naming the caption they say again.
+    """Append ``--n`` rewrites of every caption in ``--lang``; each records its source text (``of``).
 
-    Rewrites and translations are not rewritten. What is drawn depends on the seed, the key of the sample and the
-    caption, not on what is processed with it. What is empty, unchanged, of another length or script or no caption at
-    all is asked for again; after ``--tries`` the caption stays without it, counted.
+    Rewrites and translations are not rewritten. Randomness depends on the seed, the key of the sample and the caption,
+    not on the batch. A rewrite that is empty, unchanged, far longer or shorter, in another script or not a caption is
+    retried; after ``--tries`` attempts the caption gets none, and that is counted.
     """
     options.check()
-    work = _Work(options, env)
-    for sample, item, made in map_texts(samples, work.item, work, size=options.batch_size, env=env):
-        captions = work.judged(item, [Rewrite(*each) for each in made])
-        yield sample if captions == item.captions else sample.with_captions(captions, item.document)
+    batches = _BatchRewriter(options, env)
+    for sample, texts, results in map_texts(samples, batches.read, batches, size=options.batch_size, env=env):
+        captions = batches.with_rewrites(texts, [RewriteResult(*each) for each in results])
+        yield sample if captions == texts.captions else sample.with_captions(captions, texts.document)
 
 
-class Rewrite(NamedTuple):
-    """One wish and how it ended: the rewrite, or why the last answer was none; ``tries`` answers were heard."""
+class RewriteResult(NamedTuple):
+    """The rewrite of ``text`` by ``by`` after ``tries`` attempts; ``objection`` is why the last one was rejected."""
 
     text: str
     by: str
@@ -116,8 +115,8 @@ class Rewrite(NamedTuple):
     tries: int
 
 
-class _Item(NamedTuple):
-    """A sample, its json parsed once, and the texts that are to be rewritten."""
+class _SampleTexts(NamedTuple):
+    """A sample with its JSON parsed once, and the texts to rewrite."""
 
     key: str
     document: dict[str, Any]
@@ -125,10 +124,11 @@ class _Item(NamedTuple):
     texts: list[str]
 
 
-class Answer(NamedTuple):
-    """What a rewriter made of a text, and what it must not be.
+class Candidate(NamedTuple):
+    """A possible rewrite of ``text``, and what it must differ from.
 
-    ``exemplars`` is what the rewriter was shown, ``others`` what else is said of the text, both ``folded``.
+    ``exemplars`` are the texts that the rewriter was shown, ``others`` the other rewrites of the text, all
+    ``normalised``.
     """
 
     text: str
@@ -139,15 +139,15 @@ class Answer(NamedTuple):
 
 
 @dataclass
-class _Wish:
-    """One rewrite of one text of one sample of the batch; the wishes of a text share ``others``."""
+class _PendingRewrite:
+    """One rewrite of one text of sample ``place`` in the batch; the rewrites of a text share ``others``."""
 
     place: int
     text: str
     number: int
     others: set[str]
     rewrite: str = ""
-    objection: str = "never asked for"
+    objection: str = "not attempted"
     tries: int = 0
 
     @property
@@ -155,66 +155,68 @@ class _Wish:
         return self.objection not in ("", TOO_LONG)
 
 
-class _Work:
-    """Rewrites the captions of a batch of samples; counts afterwards, as what is kept in the journal is not counted."""
+class _BatchRewriter:
+    """Rewrites the captions of a batch of samples. The journal keeps its results, so they are counted afterwards."""
 
     def __init__(self, options: Options, env: Env) -> None:
         self.options = options
         self.env = env
         self.language = languages.get(options.lang)
 
-    def item(self, sample: Sample) -> _Item:
+    def read(self, sample: Sample) -> _SampleTexts:
         document = sample.document
         captions = captions_in(document)
-        texts = [each.text for each in captions if each.of is None and self._is_ours(each) and each.text.strip()]
-        return _Item(sample.key, document, captions, list(dict.fromkeys(texts)))
+        texts = [each.text for each in captions if each.of is None and self._in_language(each) and each.text.strip()]
+        return _SampleTexts(sample.key, document, captions, list(dict.fromkeys(texts)))
 
-    def _is_ours(self, caption: Caption) -> bool:
+    def _in_language(self, caption: Caption) -> bool:
         return code_of(caption.lang) == self.language.code
 
     def _rewrites(self, captions: list[Caption], text: str) -> list[Caption]:
-        """What is said of a text in its own language."""
-        return [each for each in captions if each.of == text and self._is_ours(each)]
+        """The captions that were made from a text in its own language."""
+        return [each for each in captions if each.of == text and self._in_language(each)]
 
-    def __call__(self, batch: list[_Item]) -> list[list[Rewrite]]:
-        """How every wish ended. The wishes of a text are always all made, so that a second run ends as the first."""
-        results: list[list[Rewrite]] = [[] for _ in batch]
-        if not any(item.texts for item in batch):
+    def __call__(self, batch: list[_SampleTexts]) -> list[list[RewriteResult]]:
+        """The rewrites of each sample, accepted or not. If a text lacks any rewrite, all its rewrites are made again,
+        so that a second run gives the same ones."""
+        results: list[list[RewriteResult]] = [[] for _ in batch]
+        if not any(texts.texts for texts in batch):
             return results
         rewriter = self._rewriter()
-        wishes = [wish for place, item in enumerate(batch) for wish in self._wishes(place, item, rewriter)]
-        shown = frozenset(map(folded, getattr(rewriter, "exemplars", ())))
+        rewrites = [each for place, texts in enumerate(batch) for each in self._pending(place, texts, rewriter)]
+        shown = frozenset(map(normalised, getattr(rewriter, "exemplars", ())))
         for attempt in range(self.options.tries):
-            waiting = [wish for wish in wishes if wish.is_open]
-            asks = [self._ask(batch[wish.place].key, wish, attempt) for wish in waiting]
-            for wish, answer in zip(waiting, rewriter(asks) if asks else (), strict=True):
-                self._hear(wish, answer, shown)
-        for wish in wishes:
-            results[wish.place].append(Rewrite(wish.text, rewriter.by, wish.rewrite, wish.objection, wish.tries))
+            waiting = [each for each in rewrites if each.is_open]
+            requests = [self._request(batch[each.place].key, each, attempt) for each in waiting]
+            for pending, answer in zip(waiting, rewriter(requests) if requests else (), strict=True):
+                self._record(pending, answer, shown)
+        for each in rewrites:
+            results[each.place].append(RewriteResult(each.text, rewriter.by, each.rewrite, each.objection, each.tries))
         return results
 
-    def _wishes(self, place: int, item: _Item, rewriter: Rewriter) -> Iterator[_Wish]:
+    def _pending(self, place: int, texts: _SampleTexts, rewriter: Rewriter) -> Iterator[_PendingRewrite]:
         is_too_long: Callable[[str], bool] = getattr(rewriter, "is_too_long", lambda text: False)
-        for text in item.texts:
-            known = self._rewrites(item.captions, text)
-            if sum(each.by == rewriter.by for each in known) >= self.options.n:
+        for text in texts.texts:
+            existing = self._rewrites(texts.captions, text)
+            if sum(each.by == rewriter.by for each in existing) >= self.options.n:
                 continue
-            others = {folded(each.text) for each in known if each.by != rewriter.by}
+            others = {normalised(each.text) for each in existing if each.by != rewriter.by}
             if is_too_long(text):
-                yield _Wish(place, text, 0, others, objection=TOO_LONG)
+                yield _PendingRewrite(place, text, 0, others, objection=TOO_LONG)
                 continue
-            yield from (_Wish(place, text, number, others) for number in range(self.options.n))
+            yield from (_PendingRewrite(place, text, number, others) for number in range(self.options.n))
 
-    def _ask(self, key: str, wish: _Wish, attempt: int) -> Ask:
-        """Asked again, a wish is the next one: in another language, or after exemplars of another set."""
-        return Ask(wish.text, seed_of(self.env.seed, key, wish.text, wish.number, attempt), wish.number + attempt)
+    def _request(self, key: str, pending: _PendingRewrite, attempt: int) -> RewriteRequest:
+        """Another attempt has the next number, and so another pivot language or another set of exemplars."""
+        seed = seed_of(self.env.seed, key, pending.text, pending.number, attempt)
+        return RewriteRequest(pending.text, seed, pending.number + attempt)
 
-    def _hear(self, wish: _Wish, answer: str, shown: Collection[str]) -> None:
-        wish.rewrite = " ".join(answer.split())
-        wish.tries += 1
-        wish.objection = objection(Answer(wish.text, wish.rewrite, self.language, shown, wish.others))
-        if not wish.objection:
-            wish.others.add(folded(wish.rewrite))
+    def _record(self, pending: _PendingRewrite, answer: str, shown: Collection[str]) -> None:
+        pending.rewrite = " ".join(answer.split())
+        pending.tries += 1
+        pending.objection = objection(Candidate(pending.text, pending.rewrite, self.language, shown, pending.others))
+        if not pending.objection:
+            pending.others.add(normalised(pending.rewrite))
 
     def _rewriter(self) -> Rewriter:
         options = self.options
@@ -222,84 +224,85 @@ class _Work:
         device = self.env.settings.device
         setup = Setup(device, decoding, options.base_url, options.concurrency, options.bits, options.compile)
         return self.env.once(
-            loaded_as(options),
+            rewriter_key(options),
             lambda: registry.load("rewriters", options.rewriter, language=self.language, setup=setup, options=options),
         )
 
-    def judged(self, item: _Item, made: list[Rewrite]) -> list[Caption]:
-        """The captions of a sample and the rewrites that it lacks."""
-        captions = list(item.captions)
-        for each in made:
+    def with_rewrites(self, texts: _SampleTexts, results: list[RewriteResult]) -> list[Caption]:
+        """The captions of a sample and the rewrites that it lacks; everything else is counted."""
+        captions = list(texts.captions)
+        for each in results:
             if each.tries > 1:
-                self.env.note("rewrites asked for again", each.tries - 1)
+                self.env.note("rewrites retried", each.tries - 1)
             if each.objection:
-                self.env.note(f"rewrites left out: {each.objection}")
+                self.env.note(f"rewrites dropped: {each.objection}")
                 continue
-            there = [known.text for known in self._rewrites(captions, each.text) if known.by == each.by]
-            if each.rewrite not in there and len(there) < self.options.n:
+            existing = [known.text for known in self._rewrites(captions, each.text) if known.by == each.by]
+            if each.rewrite not in existing and len(existing) < self.options.n:
                 captions.append(Caption(each.rewrite, self.language.code, each.by, of=each.text))
         return captions
 
 
-def loaded_as(options: Options) -> tuple[str, Options]:
-    """The key of a loaded rewriter: steps that differ in how often they ask share one."""
+def rewriter_key(options: Options) -> tuple[str, Options]:
+    """The key of a loaded rewriter; steps that differ in ``--n``, ``--tries`` or ``--batch-size`` only share one."""
     return "rewriter", replace(options, n=1, tries=1, batch_size=1)
 
 
-def folded(text: str) -> str:
-    """A text without what makes no other caption of it: case, white space, the stop at its end."""
+def normalised(text: str) -> str:
+    """A text for comparison: without differences of case and white space, and without the full stop."""
     return " ".join(text.casefold().split()).rstrip(" .!。।")
 
 
 def length(text: str, language: Language) -> int:
-    """Words, or characters in a script that has no spaces between them: "一只狗" is not one word."""
+    """The number of words, or of characters in a script without spaces: "一只狗" is not one word."""
     return len("".join(text.split())) if scripts.is_unspaced(language.script) else len(text.split())
 
 
-def _is_empty(answer: Answer) -> bool:
-    return not any(char.isalnum() for char in answer.rewrite)
+def _is_empty(candidate: Candidate) -> bool:
+    return not any(char.isalnum() for char in candidate.rewrite)
 
 
-def _is_unchanged(answer: Answer) -> bool:
-    return folded(answer.rewrite) == folded(answer.text)
+def _is_unchanged(candidate: Candidate) -> bool:
+    return normalised(candidate.rewrite) == normalised(candidate.text)
 
 
-def _goes_on(answer: Answer) -> bool:
-    return "=>" in answer.rewrite
+def _continues_list(candidate: Candidate) -> bool:
+    return "=>" in candidate.rewrite
 
 
-def _is_of_another_length(answer: Answer) -> bool:
-    before, after = length(answer.text, answer.language), length(answer.rewrite, answer.language)
-    return abs(before - after) > SLACK and not 1 / LONGEST <= after / max(before, 1) <= LONGEST
+def _differs_in_length(candidate: Candidate) -> bool:
+    before, after = length(candidate.text, candidate.language), length(candidate.rewrite, candidate.language)
+    in_ratio = 1 / LENGTH_RATIO <= after / max(before, 1) <= LENGTH_RATIO
+    return abs(before - after) > LENGTH_SLACK and not in_ratio
 
 
-def _is_in_another_script(answer: Answer) -> bool:
-    return not scripts.mostly_written_in(answer.rewrite, answer.language.script)
+def _is_in_another_script(candidate: Candidate) -> bool:
+    return not scripts.mostly_written_in(candidate.rewrite, candidate.language.script)
 
 
-def _is_an_exemplar(answer: Answer) -> bool:
-    return folded(answer.rewrite) in answer.exemplars
+def _is_exemplar(candidate: Candidate) -> bool:
+    return normalised(candidate.rewrite) in candidate.exemplars
 
 
-def _is_another(answer: Answer) -> bool:
-    return folded(answer.rewrite) in answer.others
+def _is_duplicate(candidate: Candidate) -> bool:
+    return normalised(candidate.rewrite) in candidate.others
 
 
-_OBJECTIONS: dict[str, Callable[[Answer], bool]] = {
+_OBJECTIONS: dict[str, Callable[[Candidate], bool]] = {
     "empty": _is_empty,
     "unchanged": _is_unchanged,
-    "goes on with a list": _goes_on,
-    "of another length": _is_of_another_length,
+    "continues the list of pairs": _continues_list,
+    "far longer or shorter": _differs_in_length,
     "in another script": _is_in_another_script,
-    "an exemplar said again": _is_an_exemplar,
-    "equal to another": _is_another,
+    "copy of an exemplar": _is_exemplar,
+    "duplicate": _is_duplicate,
 }
 
 
-def objection(answer: Answer) -> str:
-    """What is wrong with a rewrite, in words for a count; "" when nothing is.
+def objection(candidate: Candidate) -> str:
+    """Why a rewrite is rejected, in words for a count; "" if it is accepted.
 
-    >>> objection(Answer("a cat sits here", "A cat sits here.", languages.get("en")))
+    >>> objection(Candidate("a cat sits here", "A cat sits here.", languages.get("en")))
     'unchanged'
     """
-    return next((words for words, is_wrong in _OBJECTIONS.items() if is_wrong(answer)), "")
+    return next((words for words, is_wrong in _OBJECTIONS.items() if is_wrong(candidate)), "")

@@ -191,8 +191,8 @@ def test_files_in_the_cache_need_no_hub(tmp_path: Path, monkeypatch: pytest.Monk
 
 
 def test_a_repository_name_that_is_none_is_refused() -> None:
-    with pytest.raises(CapivaraError, match="is no name of a hub repository"):
-        hub.folder(hub.Need("a/b/c", (("x",),)))
+    with pytest.raises(CapivaraError, match="is not the name of a hub repository"):
+        hub.folder(hub.RepoFiles("a/b/c", (("x",),)))
 
 
 @pytest.mark.parametrize(

@@ -42,21 +42,21 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def loaded(folder: Path, **decoding: Any) -> Blip2Captioner:
-    describe = blip2.load(str(folder), setup=Setup("cpu", Decoding(**decoding)))
-    describe.model.language_model.generation_config.eos_token_id = ENDS  # else a random model seldom ends
-    return describe
+    captioner = blip2.load(str(folder), setup=Setup("cpu", Decoding(**decoding)))
+    captioner.model.language_model.generation_config.eos_token_id = ENDS  # else a random model seldom ends
+    return captioner
 
 
-def told(describe: Blip2Captioner, images: list[Image.Image], draws: list[Draw]) -> list[list[str]]:
-    return describe([describe.prepare(image) for image in images])([draws] * len(images))
+def captions_of(captioner: Blip2Captioner, images: list[Image.Image], draws: list[Draw]) -> list[list[str]]:
+    return captioner([captioner.prepare(image) for image in images])([draws] * len(images))
 
 
-def naive(describe: Blip2Captioner, image: Image.Image, prefix: str, **options: Any) -> str:
+def naive(captioner: Blip2Captioner, image: Image.Image, prefix: str, **options: Any) -> str:
     """The original's way: the processor and the whole model for one image and one prefix."""
-    inputs = describe.processor(images=image, text=prefix, return_tensors="pt")
-    tokens = describe.model.generate(**inputs, **{"max_new_tokens": 50, "do_sample": False, **options})
+    inputs = captioner.processor(images=image, text=prefix, return_tensors="pt")
+    tokens = captioner.model.generate(**inputs, **{"max_new_tokens": 50, "do_sample": False, **options})
     new = [token for token in tokens[0, inputs["input_ids"].shape[1] :].tolist() if token not in ENDS]
-    said = describe.processor.tokenizer.decode(new, skip_special_tokens=True)
+    said = captioner.processor.tokenizer.decode(new, skip_special_tokens=True)
     return f"{prefix} {said.strip()}".strip()
 
 
@@ -75,18 +75,18 @@ GREEDY = [Draw(prefix) for prefix in PREFIXES]
     ],
 )
 def test_token_for_token_the_naive_way(folder: Path, decoding: dict[str, Any], options: dict[str, Any]) -> None:
-    describe = loaded(folder, **decoding)
+    captioner = loaded(folder, **decoding)
     images = pictures(2)
-    captions = told(describe, images, GREEDY)
+    captions = captions_of(captioner, images, GREEDY)
     for image, row in zip(images, captions, strict=True):
-        assert row == [naive(describe, image, prefix, **options) for prefix in PREFIXES]
-    assert describe.by == "tiny-blip2"
+        assert row == [naive(captioner, image, prefix, **options) for prefix in PREFIXES]
+    assert captioner.by == "tiny-blip2"
 
 
 def test_rows_leave_at_different_lengths(folder: Path) -> None:
     """Otherwise the test above would not notice a mistake in taking rows out of the batch."""
-    describe = loaded(folder, repetition_penalty=1.7)
-    rows = told(describe, pictures(3), GREEDY)
+    captioner = loaded(folder, repetition_penalty=1.7)
+    rows = captions_of(captioner, pictures(3), GREEDY)
     lengths = [len(text.split()) for row in rows for text in row]
     assert len(set(lengths)) > 4
     assert max(lengths) > 30
@@ -94,84 +94,84 @@ def test_rows_leave_at_different_lengths(folder: Path) -> None:
 
 
 def test_the_image_is_looked_at_once(folder: Path) -> None:
-    describe = loaded(folder)
+    captioner = loaded(folder)
     looks: list[int] = []
     reads: list[tuple[int, ...]] = []
-    describe.model.vision_model.register_forward_hook(lambda *_: looks.append(1))
-    describe.model.language_model.register_forward_pre_hook(
+    captioner.model.vision_model.register_forward_hook(lambda *_: looks.append(1))
+    captioner.model.language_model.register_forward_pre_hook(
         lambda _, __, given: reads.append(tuple(given["inputs_embeds"].shape)) if "inputs_embeds" in given else None,
         with_kwargs=True,
     )
-    tell = describe([describe.prepare(image) for image in pictures(3)])
-    tell([GREEDY] * 3)
+    texts_of = captioner([captioner.prepare(image) for image in pictures(3)])
+    texts_of([GREEDY] * 3)
     assert looks == [1]
     assert reads == [(3, 32, 32)]  # the language model reads an image once, not once per prefix
-    tell([[Draw("a photo of", 1)], [], []])
+    texts_of([[Draw("a photo of", 1)], [], []])
     assert looks == [1]
-    assert describe([])([]) == []
+    assert captioner([])([]) == []
 
 
 def test_what_the_language_model_is_shown_is_what_the_naive_way_shows(folder: Path) -> None:
     import torch
 
-    describe = loaded(folder)
+    captioner = loaded(folder)
     images = pictures(3)
     shown: list[torch.Tensor] = []
-    hook = describe.model.language_projection.register_forward_hook(lambda *call: shown.append(call[2]))
+    hook = captioner.model.language_projection.register_forward_hook(lambda *call: shown.append(call[2]))
     for image in images:
-        describe.model.generate(**describe.processor(images=image, text="a", return_tensors="pt"), max_new_tokens=1)
+        captioner.model.generate(**captioner.processor(images=image, text="a", return_tensors="pt"), max_new_tokens=1)
     hook.remove()
-    seen = describe.see(torch.stack([describe.prepare(image) for image in images]))
+    seen = torch.stack(captioner.encode([captioner.prepare(image) for image in images]))
     assert seen.shape == (3, 32, 32)
     assert torch.allclose(seen, torch.cat(shown), atol=1e-5)
     assert not torch.allclose(seen[0], seen[1], atol=1e-2)
 
 
 def test_a_sampled_caption_is_the_same_in_any_batch(folder: Path) -> None:
-    describe = loaded(folder)
+    captioner = loaded(folder)
     images = pictures(3)
     draws = [Draw("a photo of", seed) for seed in range(6)]
-    rows = told(describe, images, draws)
+    rows = captions_of(captioner, images, draws)
     assert len({text for row in rows for text in row}) > 9
-    assert [told(describe, [image], [draw])[0][0] for image in images for draw in draws] == [
+    assert [captions_of(captioner, [image], [draw])[0][0] for image in images for draw in draws] == [
         text for row in rows for text in row
     ]
-    mixed = told(describe, images[:1], [draws[3], Draw("an image of"), draws[0]])
-    assert mixed == [[rows[0][3], naive(describe, images[0], "an image of"), rows[0][0]]]
+    mixed = captions_of(captioner, images[:1], [draws[3], Draw("an image of"), draws[0]])
+    assert mixed == [[rows[0][3], naive(captioner, images[0], "an image of"), rows[0][0]]]
 
 
 def test_out_of_memory_halves_and_goes_on(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import torch
 
-    describe = loaded(folder)
+    captioner = loaded(folder)
     images = pictures(4)
-    expected = told(describe, images, GREEDY)
-    see = describe.see
+    expected = captions_of(captioner, images, GREEDY)
+    see = captioner.encode
 
-    def small(pixels: torch.Tensor) -> torch.Tensor:
+    def small(pixels: list[torch.Tensor]) -> list[torch.Tensor]:
         if len(pixels) > 1:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
         return see(pixels)
 
-    monkeypatch.setattr(describe, "see", small)
-    original = describe.model.language_model.forward
+    monkeypatch.setattr(captioner, "encode", small)
+    original = captioner.model.language_model.forward
 
     def narrow(*args: Any, **given: Any) -> Any:
         if given.get("input_ids") is not None and len(given["input_ids"]) > 9:
             raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 99 bytes")
         return original(*args, **given)
 
-    monkeypatch.setattr(describe.model.language_model, "forward", narrow)
-    assert told(describe, images, GREEDY) == expected
-    assert describe._fit_images.size == 1
-    assert describe._fit_rows.size == 5
+    monkeypatch.setattr(captioner.model.language_model, "forward", narrow)
+    assert captions_of(captioner, images, GREEDY) == expected
+    assert captioner._fit_images.size == 1
+    assert captioner._fit_rows.size == 5
 
     def broken(*_: Any, **__: Any) -> Any:
         raise RuntimeError("shapes do not match")
 
-    monkeypatch.setattr(describe.model.language_model, "forward", broken)
+    monkeypatch.setattr(captioner.model.language_model, "forward", broken)
     with pytest.raises(RuntimeError, match="shapes do not match"):
-        told(describe, images, GREEDY)
+        captions_of(captioner, images, GREEDY)
 
 
 def test_as_many_rows_as_the_memory_has_room_for() -> None:
@@ -187,7 +187,7 @@ def test_what_a_captioner_needs_is_said(tmp_path: Path, folder: Path) -> None:
     (tmp_path / "config.json").write_text('{"model_type": "opt"}')
     with pytest.raises(CapivaraError, match="a model of type opt, not blip-2"):
         loaded(tmp_path)
-    with pytest.raises(CapivaraError, match="--lang pt: tiny-blip2 is given English prefixes to continue") as caught:
+    with pytest.raises(CapivaraError, match="--lang pt: tiny-blip2 continues English prefixes") as caught:
         loaded(folder).prompts(languages.get("pt"))
     assert "--prefixes FILE" in caught.value.hint
 
@@ -211,11 +211,11 @@ class Fixed:
     def __call__(self, images: Sequence[Image.Image]) -> Any:
         spoken = [iter(self.texts) for _ in images]
 
-        def tell(draws: list[list[Draw]]) -> list[list[str]]:
+        def texts_of(draws: list[list[Draw]]) -> list[list[str]]:
             self.draws.append(draws)
             return [[next(each, "") for _ in wanted] for each, wanted in zip(spoken, draws, strict=True)]
 
-        return tell
+        return texts_of
 
 
 def run(samples: list[Sample], captioner: Any, **given: Any) -> tuple[list[Sample], Env]:
@@ -241,7 +241,7 @@ def test_captions_are_appended_and_a_second_run_changes_nothing() -> None:
     assert env.tally.notes == {
         "captions cleaned: stock-photo tail": 1,
         "captions cleaned: doubled word": 1,
-        "captions dropped: same as another": 1,
+        "captions dropped: duplicate": 1,
         "captions dropped: empty": 2,
     }
     assert b'"prefix": "a photo of"' in out.members["json"]
@@ -298,9 +298,9 @@ def test_without_cleaning_the_words_stay() -> None:
 
 def test_a_real_model_twice_gives_the_same_bytes(folder: Path) -> None:
     samples = [a_sample(str(number), image=jpeg((number * 80, 99, 200 - number))) for number in range(3)]
-    describe = loaded(folder)
-    once, _ = run(samples, describe, n=12, batch_size=2)
-    assert [each.members for each in run(once, describe, n=12, batch_size=3)[0]] == [each.members for each in once]
+    captioner = loaded(folder)
+    once, _ = run(samples, captioner, n=12, batch_size=2)
+    assert [each.members for each in run(once, captioner, n=12, batch_size=3)[0]] == [each.members for each in once]
 
 
 def test_bad_images_fail_alone() -> None:
@@ -375,7 +375,7 @@ def test_mistakes_are_found_before_anything_is_read(options: dict[str, Any], mes
 
 def test_an_empty_file_of_prefixes(tmp_path: Path) -> None:
     (tmp_path / "none.txt").write_text("# nothing\n\n")
-    with pytest.raises(CapivaraError, match="holds no prefix"):
+    with pytest.raises(CapivaraError, match="has no prefix"):
         Options(prefixes=str(tmp_path / "none.txt")).check()
 
 
@@ -390,9 +390,11 @@ def test_the_toy_captioner_sees_what_is_drawn() -> None:
     from capivara_cli.toy import scenes
 
     world = list(scenes.sample_scenes("heldout", 12, 5))
-    describe = toy.load("", setup=Setup("cpu"))
-    rows = told(describe, [scenes.draw(scene, seed=number, size=64) for number, scene in enumerate(world)], GREEDY[:4])
-    assert describe.by == "toy-captioner"
+    captioner = toy.load("", setup=Setup("cpu"))
+    rows = captions_of(
+        captioner, [scenes.draw(scene, seed=number, size=64) for number, scene in enumerate(world)], GREEDY[:4]
+    )
+    assert captioner.by == "toy-captioner"
     named = [
         scene.things[0].shape in row[0] and scene.things[0].color in row[0]
         for scene, row in zip(world, rows, strict=True)

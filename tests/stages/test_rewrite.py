@@ -13,12 +13,12 @@ from support.made import a_sample
 
 from capivara_cli import languages
 from capivara_cli.errors import CapivaraError
-from capivara_cli.models.generation import Ask
+from capivara_cli.models.generation import RewriteRequest
 from capivara_cli.pipeline.env import Env
 from capivara_cli.pipeline.journal import Journal
 from capivara_cli.pipeline.options import Settings, check_options
 from capivara_cli.shards.sample import Caption, Sample
-from capivara_cli.stages.rewrite import Answer, Options, loaded_as, objection, rewrite
+from capivara_cli.stages.rewrite import Candidate, Options, objection, rewrite, rewriter_key
 
 CAT = Caption("a cat sits here", "en", "alt")
 
@@ -30,11 +30,11 @@ class Answers:
 
     def __init__(self, *answers: str) -> None:
         self.answers = itertools.cycle(answers)
-        self.asks: list[Ask] = []
+        self.requests: list[RewriteRequest] = []
 
-    def __call__(self, asks: list[Ask]) -> list[str]:
-        self.asks += asks
-        return [next(self.answers) for _ in asks]
+    def __call__(self, requests: list[RewriteRequest]) -> list[str]:
+        self.requests += requests
+        return [next(self.answers) for _ in requests]
 
 
 class Shown(Answers):
@@ -48,7 +48,7 @@ class Shown(Answers):
 
 def ready(rewriter: Any, seed: int = 0, **given: Any) -> tuple[Options, Env]:
     options = Options(rewriter="toy", **given)
-    return options, Env(Settings(device="cpu", seed=seed), "rewrite", {loaded_as(options): rewriter})
+    return options, Env(Settings(device="cpu", seed=seed), "rewrite", {rewriter_key(options): rewriter})
 
 
 def run(samples: list[Sample], rewriter: Any, seed: int = 0, **given: Any) -> tuple[list[Sample], Env]:
@@ -72,7 +72,7 @@ def test_rewrites_are_appended_with_their_source() -> None:
     unasked = Answers("never asked")
     again, _ = run([out], unasked, n=2)
     assert again[0] is out
-    assert unasked.asks == []
+    assert unasked.requests == []
 
 
 def test_neither_translations_nor_rewrites_nor_other_languages_are_rewritten() -> None:
@@ -86,7 +86,7 @@ def test_neither_translations_nor_rewrites_nor_other_languages_are_rewritten() -
     ]
     rewriter = Answers("another cat here")
     run([a_sample("k", *captions)], rewriter)
-    assert [ask.text for ask in rewriter.asks] == [CAT.text]
+    assert [request.text for request in rewriter.requests] == [CAT.text]
 
 
 def test_seeds_depend_on_the_caption_not_on_the_company() -> None:
@@ -95,20 +95,20 @@ def test_seeds_depend_on_the_caption_not_on_the_company() -> None:
     run(samples, together, n=2)
     run(samples[1:], alone, n=2)
     run(samples, other, n=2, seed=1)
-    seeds = [ask.seed for ask in together.asks]
-    assert seeds[4:] == [ask.seed for ask in alone.asks]
+    seeds = [request.seed for request in together.requests]
+    assert seeds[4:] == [request.seed for request in alone.requests]
     assert len(set(seeds)) == 8
-    assert not set(seeds) & {ask.seed for ask in other.asks}
-    assert [ask.number for ask in together.asks[:4]] == [0, 1, 0, 1]
+    assert not set(seeds) & {request.seed for request in other.requests}
+    assert [request.number for request in together.requests[:4]] == [0, 1, 0, 1]
 
 
 def test_it_asks_again_for_what_is_no_rewrite_only() -> None:
     answers = Answers("", "a cat", "A cat sits here.", "one cat sits", "never asked")
     (out,), env = run([a_sample("k", CAT)], answers, n=2, tries=3)
     assert texts(out) == ["one cat sits", "a cat"]
-    assert [ask.number for ask in answers.asks] == [0, 1, 1, 2]  # asked again, it is the next one
-    assert len({ask.seed for ask in answers.asks}) == 4
-    assert env.tally.notes == {"rewrites asked for again": 2}
+    assert [request.number for request in answers.requests] == [0, 1, 1, 2]  # asked again, it is the next one
+    assert len({request.seed for request in answers.requests}) == 4
+    assert env.tally.notes == {"rewrites retried": 2}
 
 
 def test_what_was_accepted_stays() -> None:
@@ -116,7 +116,7 @@ def test_what_was_accepted_stays() -> None:
     answers = Answers("", "one cat sits", "one cat sits", "a cat, sitting")
     (out,), env = run([a_sample("k", CAT)], answers, n=2, tries=3)
     assert texts(out) == ["a cat, sitting", "one cat sits"]
-    assert env.tally.notes == {"rewrites asked for again": 2}
+    assert env.tally.notes == {"rewrites retried": 2}
 
 
 def test_when_no_answer_is_usable_the_caption_stays_alone() -> None:
@@ -124,7 +124,7 @@ def test_when_no_answer_is_usable_the_caption_stays_alone() -> None:
     for _ in range(2):
         (out,), env = run([given], Answers("", "a cat => b"), tries=2)
         assert out is given
-        assert env.tally.notes == {"rewrites asked for again": 1, "rewrites left out: goes on with a list": 1}
+        assert env.tally.notes == {"rewrites retried": 1, "rewrites dropped: continues the list of pairs": 1}
 
 
 def test_a_second_run_after_too_few_gives_the_same_bytes() -> None:
@@ -133,7 +133,7 @@ def test_a_second_run_after_too_few_gives_the_same_bytes() -> None:
     assert texts(once) == ["one cat sits here"]
     (twice,), env = run([once], Answers(*answers), n=3, tries=1)
     assert twice is once
-    assert env.tally.notes == {"rewrites left out: empty": 1, "rewrites left out: equal to another": 1}
+    assert env.tally.notes == {"rewrites dropped: empty": 1, "rewrites dropped: duplicate": 1}
 
 
 def test_more_are_added_up_to_n_and_none_that_another_rewriter_said() -> None:
@@ -142,7 +142,7 @@ def test_more_are_added_up_to_n_and_none_that_another_rewriter_said() -> None:
     answers = Answers("p q r", "A sitting cat.", "s t u")
     (out,), env = run([a_sample("k", CAT, *there)], answers, n=3, tries=1, seed=7)
     assert texts(out) == ["one cat sits", "a sitting cat", "p q r", "s t u"]
-    assert env.tally.notes == {"rewrites left out: equal to another": 1}
+    assert env.tally.notes == {"rewrites dropped: duplicate": 1}
     (more,), _ = run([out], Answers(*"abcd"), n=4, seed=8)
     assert texts(more)[4:] == ["a"]
 
@@ -152,10 +152,10 @@ def test_an_exemplar_said_again_and_a_caption_that_is_too_long() -> None:
     rewriter = Shown("a bird on a branch.", "a sitting cat")
     (out,), env = run([a_sample("k", CAT, long)], rewriter, n=2, tries=1)
     assert texts(out) == ["a sitting cat"]
-    assert {ask.text for ask in rewriter.asks} == {CAT.text}
+    assert {request.text for request in rewriter.requests} == {CAT.text}
     assert env.tally.notes == {
-        "rewrites left out: an exemplar said again": 1,
-        "rewrites left out: caption too long to rewrite": 1,
+        "rewrites dropped: copy of an exemplar": 1,
+        "rewrites dropped: caption too long to rewrite": 1,
     }
 
 
@@ -166,28 +166,28 @@ SILL = "a cat sits here on the wide warm sill of a window"
 @pytest.mark.parametrize(
     ("answer", "expected"),
     [
-        (Answer(CAT.text, "", EN), "empty"),
-        (Answer(CAT.text, "...", EN), "empty"),
-        (Answer(CAT.text, " A cat  sits here. ", EN), "unchanged"),
-        (Answer("一只猫坐着。", "一只猫坐着", ZH), "unchanged"),
-        (Answer(CAT.text, "a dog => a cat", EN), "goes on with a list"),
-        (Answer(CAT.text, "word " * 13, EN), "of another length"),
-        (Answer(CAT.text, "word " * 12, EN), ""),
-        (Answer(SILL, "a cat", EN), "of another length"),
-        (Answer(SILL, "a cat in a window", EN), ""),
-        (Answer("cat", "a cat", EN), ""),
-        (Answer("一只猫坐在窗台上", "窗台上坐着一只猫", ZH), ""),
-        (Answer("一只猫坐在窗台上看着外面的街道", "一只猫", ZH), "of another length"),
-        (Answer("一只猫坐在窗台上", "猫坐在窗台上 " * 5, ZH), "of another length"),
-        (Answer("เด็กกำลังเล่น", "มีเด็กเล่นอยู่", languages.get("th")), ""),
-        (Answer(CAT.text, "एक बिल्ली यहाँ है", EN), "in another script"),
-        (Answer("एक बिल्ली यहाँ है", "बिल्ली is sitting on the sill", languages.get("hi")), "in another script"),
-        (Answer(CAT.text, "One cat sits.", EN, exemplars={"one cat sits"}), "an exemplar said again"),
-        (Answer(CAT.text, "One cat sits.", EN, others={"one cat sits"}), "equal to another"),
-        (Answer(CAT.text, "One cat sits.", EN, {"a dog"}, {"two cats"}), ""),
+        (Candidate(CAT.text, "", EN), "empty"),
+        (Candidate(CAT.text, "...", EN), "empty"),
+        (Candidate(CAT.text, " A cat  sits here. ", EN), "unchanged"),
+        (Candidate("一只猫坐着。", "一只猫坐着", ZH), "unchanged"),
+        (Candidate(CAT.text, "a dog => a cat", EN), "continues the list of pairs"),
+        (Candidate(CAT.text, "word " * 13, EN), "far longer or shorter"),
+        (Candidate(CAT.text, "word " * 12, EN), ""),
+        (Candidate(SILL, "a cat", EN), "far longer or shorter"),
+        (Candidate(SILL, "a cat in a window", EN), ""),
+        (Candidate("cat", "a cat", EN), ""),
+        (Candidate("一只猫坐在窗台上", "窗台上坐着一只猫", ZH), ""),
+        (Candidate("一只猫坐在窗台上看着外面的街道", "一只猫", ZH), "far longer or shorter"),
+        (Candidate("一只猫坐在窗台上", "猫坐在窗台上 " * 5, ZH), "far longer or shorter"),
+        (Candidate("เด็กกำลังเล่น", "มีเด็กเล่นอยู่", languages.get("th")), ""),
+        (Candidate(CAT.text, "एक बिल्ली यहाँ है", EN), "in another script"),
+        (Candidate("एक बिल्ली यहाँ है", "बिल्ली is sitting on the sill", languages.get("hi")), "in another script"),
+        (Candidate(CAT.text, "One cat sits.", EN, exemplars={"one cat sits"}), "copy of an exemplar"),
+        (Candidate(CAT.text, "One cat sits.", EN, others={"one cat sits"}), "duplicate"),
+        (Candidate(CAT.text, "One cat sits.", EN, {"a dog"}, {"two cats"}), ""),
     ],
 )
-def test_objections(answer: Answer, expected: str) -> None:
+def test_objections(answer: Candidate, expected: str) -> None:
     assert objection(answer) == expected
 
 
@@ -205,15 +205,15 @@ def test_a_killed_run_counts_the_same_and_asks_for_the_rest_only(tmp_path: Path)
 
     first = Answers(*answers)
     journalled(first, take=1)  # killed after a batch
-    rest = Answers(*answers[len(first.asks) :])
+    rest = Answers(*answers[len(first.requests) :])
     made, notes = journalled(rest, take=4)
     assert [each.members for each in made] == [each.members for each in clean]
     assert notes == books.tally.notes
-    assert notes == {"rewrites asked for again": 3, "rewrites left out: empty": 1}
-    assert [ask.text[-1] for ask in first.asks + rest.asks] == list("0102323")
+    assert notes == {"rewrites retried": 3, "rewrites dropped: empty": 1}
+    assert [request.text[-1] for request in first.requests + rest.requests] == list("0102323")
     nothing = Answers("never asked")
     made, notes = journalled(nothing, take=4)
-    assert ([each.members for each in made], notes, nothing.asks) == (
+    assert ([each.members for each in made], notes, nothing.requests) == (
         [each.members for each in clean],
         books.tally.notes,
         [],
@@ -221,8 +221,8 @@ def test_a_killed_run_counts_the_same_and_asks_for_the_rest_only(tmp_path: Path)
 
 
 def test_steps_that_differ_in_how_often_they_ask_share_a_rewriter() -> None:
-    assert loaded_as(Options(n=2, tries=5)) == loaded_as(Options(batch_size=3))
-    assert loaded_as(Options(shots=2)) != loaded_as(Options())
+    assert rewriter_key(Options(n=2, tries=5)) == rewriter_key(Options(batch_size=3))
+    assert rewriter_key(Options(shots=2)) != rewriter_key(Options())
 
 
 @pytest.mark.parametrize(
@@ -231,7 +231,7 @@ def test_steps_that_differ_in_how_often_they_ask_share_a_rewriter() -> None:
         ({"rewriter": "gpt:x"}, "there is no rewriter 'gpt'"),
         ({"lang": "anglais"}, "there is no language"),
         ({"bits": 5}, "--bits 5"),
-        ({"lang": "xh"}, r"no exemplars in Xhosa \(xh\); there are some in en, pt, es, hi"),
+        ({"lang": "xh"}, r"no exemplars in Xhosa \(xh\), only in en, pt, es, hi"),
         ({"rewriter": "openai:x", "lang": "xh"}, "no exemplars in Xhosa"),
         ({"exemplars": "/nowhere.tsv"}, "--exemplars /nowhere.tsv: cannot be read"),
         ({"exemplars": "plane"}, "there is no file or English set of exemplars 'plane'; there are alt, plain, short"),

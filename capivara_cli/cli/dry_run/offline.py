@@ -8,12 +8,12 @@ from collections.abc import Iterator
 from typing import Any
 
 from capivara_cli.errors import CapivaraError
-from capivara_cli.models.hub import NotHere
+from capivara_cli.models.hub import MissingFiles
 
 
 @contextlib.contextmanager
 def hub_offline() -> Iterator[None]:
-    """Download nothing from the Hugging Face hub in this block: a file that is not in the cache raises ``NotHere``."""
+    """Download nothing from the Hugging Face hub in this block: a file that is not cached raises ``MissingFiles``."""
     from huggingface_hub import constants
 
     before, constants.HF_HUB_OFFLINE = constants.HF_HUB_OFFLINE, True
@@ -40,7 +40,7 @@ def refuse_network() -> list[str]:
 
 def is_absent(error: CapivaraError, refused: list[str]) -> bool:
     """Whether the reason for an error is a file that must be downloaded first."""
-    return isinstance(error, NotHere) or bool(refused)
+    return isinstance(error, MissingFiles) or bool(refused)
 
 
 def absence(message: str) -> str:

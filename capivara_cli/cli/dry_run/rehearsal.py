@@ -11,7 +11,7 @@ from capivara_cli.cli.dry_run import offline
 from capivara_cli.cli.dry_run.census import Census
 from capivara_cli.cli.dry_run.machine import free_disk
 from capivara_cli.costs.footprint import JOULES_PER_KWH
-from capivara_cli.models.hub import NotHere
+from capivara_cli.models.hub import MissingFiles
 from capivara_cli.urls import is_url, public_url
 
 SOURCES = {"measured": "measured now", "done": "already done", "unknown": "not known"}
@@ -97,7 +97,7 @@ class Rehearsal:
         with offline.hub_offline():
             try:
                 work()
-            except NotHere as error:
+            except MissingFiles as error:
                 self.remark(offline.absence(error.message))
 
     def remark(self, text: str) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path, PurePosixPath
 from capivara_cli import console
 from capivara_cli.errors import CapivaraError
 from capivara_cli.evaluation.sets._files import checksum
-from capivara_cli.models.hub import NotHere
+from capivara_cli.models.hub import MissingFiles
 from capivara_cli.storage import cache
 from capivara_cli.storage.files import replacing, replacing_folder, sweep
 
@@ -111,9 +111,9 @@ def _blocks(remote: Remote, path: Path, layout: str) -> Iterator[bytes]:
         raise _missing(remote, path, f"the download failed: {error.message}", layout) from error
 
 
-def _missing(remote: Remote, path: Path, why: str, layout: str) -> NotHere:
+def _missing(remote: Remote, path: Path, why: str, layout: str) -> MissingFiles:
     by_hand = f"or get {remote.url} on a machine with a connection and save it as {path}"
-    return NotHere(f"{remote.what}{_size(remote)} are needed, but {why}", f"{layout}\n{by_hand}")
+    return MissingFiles(f"{remote.what}{_size(remote)} are needed, but {why}", f"{layout}\n{by_hand}")
 
 
 @dataclass(frozen=True)

@@ -75,7 +75,7 @@ class Karpathy:
 
     def _hub_folder(self, layout: str) -> Path:
         own = self.hub
-        need = hub.Need(
+        need = hub.RepoFiles(
             own.repo, ((own.table,), (own.archive,)), what=own.what, size=own.size, ways=(layout,), kind="dataset",
         )  # fmt: skip
         return hub.folder(need)

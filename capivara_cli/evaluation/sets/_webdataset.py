@@ -53,9 +53,9 @@ def from_hub(repo: str, split: str, what: str, ways: Sequence[str]) -> Path:
     return hub.folder(_need(repo, [count, *tars], what, ways))
 
 
-def _need(repo: str, files: Sequence[str], what: str, ways: Sequence[str]) -> hub.Need:
+def _need(repo: str, files: Sequence[str], what: str, ways: Sequence[str]) -> hub.RepoFiles:
     choices = tuple((name,) for name in files)
-    return hub.Need(repo, choices, extras=(NAMES, TEMPLATES, KIND), what=what, ways=tuple(ways), kind="dataset")
+    return hub.RepoFiles(repo, choices, extras=(NAMES, TEMPLATES, KIND), what=what, ways=tuple(ways), kind="dataset")
 
 
 def revision(folder: Path) -> str:

@@ -14,6 +14,5 @@ SIZE = "about 15 GB to download; 7.5 GB of memory on a GPU in float16, 15 GB on 
 def load(variant: str, *, setup: Setup) -> Blip2Captioner:
     """``blip2`` or ``blip2:ORG/NAME`` or ``blip2:FOLDER``; float16 on CUDA, float32 elsewhere."""
     name = variant or DEFAULT
-    wanted = transformers_models.Wanted(name, "the captioner's weights", SIZE if name == DEFAULT else "", WAYS)
-    folder = transformers_models.folder(wanted)
+    folder = transformers_models.folder(name, "the captioner's weights", SIZE if name == DEFAULT else "", WAYS)
     return open_folder(folder, transformers_models.label(name, folder), setup)

@@ -9,38 +9,38 @@ from capivara_cli.errors import CapivaraError
 from capivara_cli.models import transformers_models
 from capivara_cli.models.generation import Setup
 from capivara_cli.stages.captioners import _blip2
-from capivara_cli.stages.captioners._encoded import (
+from capivara_cli.stages.captioners._base import TransformersCaptioner
+from capivara_cli.stages.captioners._chat_families import ChatModelCaptioner, PaliGemmaCaptioner
+from capivara_cli.stages.captioners._encoder_families import (
     BlipCaptioner,
     EncoderDecoderCaptioner,
     Florence2Captioner,
     GitCaptioner,
 )
-from capivara_cli.stages.captioners._generating import GeneratingCaptioner
-from capivara_cli.stages.captioners._prompted import ChatCaptioner, PaliGemmaCaptioner
 from capivara_cli.stages.captioners._prompts import WAYS
 
-FAMILIES: dict[str, type[GeneratingCaptioner]] = {
+FAMILIES: dict[str, type[TransformersCaptioner]] = {
     "blip": BlipCaptioner,
     "git": GitCaptioner,
     "vision-encoder-decoder": EncoderDecoderCaptioner,
     "florence2": Florence2Captioner,
     "paligemma": PaliGemmaCaptioner,
 }
-"""By ``model_type``; any other model is a chat model if its processor has a chat template."""
+"""Families by ``model_type``; any other model is a chat model if its processor has a chat template."""
 
 
-def load(variant: str, *, setup: Setup) -> GeneratingCaptioner | _blip2.Blip2Captioner:
-    """``hf:ORG/NAME`` or ``hf:FOLDER``. Code that comes with a model is never run (``trust_remote_code`` off)."""
+def load(variant: str, *, setup: Setup) -> TransformersCaptioner:
+    """``hf:ORG/NAME`` or ``hf:FOLDER``. Code that comes with a model is never run (``trust_remote_code`` is off)."""
     if not variant:
         raise CapivaraError(
-            "captioner hf: which model?", "hf:ORG/NAME or hf:FOLDER, e.g. hf:Salesforce/blip-image-captioning-base"
+            "captioner hf: no model is named", "hf:ORG/NAME or hf:FOLDER, e.g. hf:Salesforce/blip-image-captioning-base"
         )
-    folder = transformers_models.folder(transformers_models.Wanted(variant, "the captioner's weights", ways=WAYS))
+    folder = transformers_models.folder(variant, "the captioner's weights", ways=WAYS)
     return open_folder(folder, transformers_models.label(variant, folder), setup)
 
 
-def open_folder(folder: Path, by: str, setup: Setup) -> GeneratingCaptioner | _blip2.Blip2Captioner:
-    """Load the model and the processor in a folder; ``CapivaraError`` when the model cannot caption."""
+def open_folder(folder: Path, by: str, setup: Setup) -> TransformersCaptioner:
+    """Load the model and the processor in a folder. Raises ``CapivaraError`` if the model cannot caption."""
     from transformers import AutoConfig, AutoModelForImageTextToText
 
     transformers_models.without_bars()
@@ -51,18 +51,18 @@ def open_folder(folder: Path, by: str, setup: Setup) -> GeneratingCaptioner | _b
         processor = _processor(folder, kind)
     except transformers_models.LOAD_ERRORS as error:
         raise CapivaraError(f"{folder}: cannot be loaded as an image-to-text model: {error}") from error
-    family = FAMILIES.get(kind, ChatCaptioner)
-    if family is ChatCaptioner and not getattr(processor, "chat_template", None):
+    family = FAMILIES.get(kind, ChatModelCaptioner)
+    if family is ChatModelCaptioner and not getattr(processor, "chat_template", None):
         raise CapivaraError(
-            f"{folder}: a model of type {kind} without a chat template, so it is not known how to ask it",
-            f"--captioner hf takes {', '.join(FAMILIES)}, blip-2, and chat models that see",
+            f"{folder}: a model of type {kind} without a chat template, so its prompts are unknown",
+            f"--captioner hf takes {', '.join(FAMILIES)}, blip-2, and chat models that read images",
         )
     model = transformers_models.load_model(AutoModelForImageTextToText, folder, setup, family.half)
     return family(model, processor, by, setup)
 
 
 def _processor(folder: Path, kind: str) -> Any:
-    """A model's processor. An encoder-decoder has none: its tokenizer gets the image processor as an attribute."""
+    """A model's processor. An encoder-decoder has none, so its tokenizer gets the image processor as an attribute."""
     from transformers import AutoImageProcessor, AutoProcessor, AutoTokenizer
 
     if kind != "vision-encoder-decoder":

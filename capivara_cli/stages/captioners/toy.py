@@ -1,4 +1,4 @@
-"""The toy world's BLIP-2: a million parameters, knows drawn shapes only, for checking and teaching."""
+"""The toy world's BLIP-2: a million parameters, knows drawn shapes only, for tests and teaching."""
 
 from __future__ import annotations
 
@@ -13,5 +13,5 @@ MODEL = toy.MODELS / "captioner"
 def load(variant: str, *, setup: Setup) -> Blip2Captioner:
     """The captioner that is part of capivara, through the code that runs the real one. ``variant`` is not used."""
     if not (MODEL / "config.json").is_file():
-        raise CapivaraError(f"{MODEL}: the toy captioner is not there", "rebuild it: python -m tools.build_toy")
+        raise CapivaraError(f"{MODEL}: the toy captioner is missing", "rebuild it: python -m tools.build_toy")
     return open_folder(MODEL, "toy-captioner", setup)

@@ -11,7 +11,8 @@ from typing import Any
 
 from capivara_cli.errors import CapivaraError, unknown
 from capivara_cli.languages import Language
-from capivara_cli.models.generation import Ask
+from capivara_cli.models.generation import RewriteRequest
+from capivara_cli.pipeline.option_kinds import Names
 
 Pairs = list[tuple[str, str]]
 
@@ -30,10 +31,10 @@ class Exemplars:
 
     sets: Sequence[Pairs]
 
-    def drawn(self, ask: Ask, shots: int) -> Pairs:
+    def drawn(self, request: RewriteRequest, shots: int) -> Pairs:
         """``shots`` pairs for one rewrite, or all if there are fewer; its seed chooses the pairs and their order."""
-        pairs = self.sets[ask.number % len(self.sets)]
-        return random.Random(ask.seed).sample(pairs, min(shots, len(pairs)))
+        pairs = self.sets[request.number % len(self.sets)]
+        return random.Random(request.seed).sample(pairs, min(shots, len(pairs)))
 
     @property
     def texts(self) -> frozenset[str]:
@@ -41,7 +42,9 @@ class Exemplars:
 
 
 def exemplars(spec: str, language: Language) -> Exemplars:
-    """The pairs in a file, or our own for a language: all sets, or those named. ``CapivaraError`` when there are none.
+    """The pairs in a file, or our own for a language: the sets named in ``spec``, or all if it is empty.
+
+    Raises ``CapivaraError`` if the file has no pairs, or if there is no such set.
 
     >>> from capivara_cli.languages import get
     >>> [len(pairs) for pairs in exemplars("plain,alt", get("en")).sets]
@@ -52,19 +55,20 @@ def exemplars(spec: str, language: Language) -> Exemplars:
     own: dict[str, dict[str, list[list[str]]]] = json.loads(OWN.read_text("utf-8"))
     if language.code not in own:
         raise CapivaraError(
-            f"rewrite: there are no exemplars in {language.name} ({language.code}); there are some in {', '.join(own)}",
-            f"--exemplars FILE takes a dozen pairs of your own: {_SHAPES}",
+            f"rewrite: there are no exemplars in {language.name} ({language.code}), only in {', '.join(own)}",
+            f"--exemplars FILE reads a dozen pairs of your own: {_SHAPES}",
         )
     sets = own[language.code]
-    for name in (names := [part.strip() for part in spec.split(",") if part.strip()]):
+    names = Names().parse(spec) if spec.strip() else tuple(sets)
+    for name in names:
         if name not in sets:
-            hint = f"--exemplars also takes a file of your own: {_SHAPES}"
+            hint = f"--exemplars also reads a file of your own: {_SHAPES}"
             raise unknown(f"file or {language.name} set of exemplars", name, sets, hint)
-    return Exemplars([[(before, after) for before, after in sets[name]] for name in names or sets])
+    return Exemplars([[(before, after) for before, after in sets[name]] for name in names])
 
 
 def read_pairs(file: Path) -> Pairs:
-    """Pairs from a ``.json``, ``.jsonl`` or ``.tsv`` file; ``CapivaraError`` that names the first bad line."""
+    """Pairs from a ``.json``, ``.jsonl`` or ``.tsv`` file. Raises ``CapivaraError`` that names the first bad line."""
     try:
         text = file.read_text("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
@@ -75,7 +79,7 @@ def read_pairs(file: Path) -> Pairs:
             raise CapivaraError(f"--exemplars {file}: {place}: not a pair of two texts without =>", _SHAPES)
         pairs.append((" ".join(entry[0].split()), " ".join(entry[1].split())))
     if not pairs:
-        raise CapivaraError(f"--exemplars {file}: holds no pair", _SHAPES)
+        raise CapivaraError(f"--exemplars {file}: has no pair", _SHAPES)
     return pairs
 
 

@@ -1,4 +1,4 @@
-"""Rewriting by example, as LaCLIP (arXiv 2305.20088): a causal language model continues a list of pairs."""
+"""Rewriting by example, as in LaCLIP (arXiv 2305.20088): a causal language model continues a list of pairs."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ import torch
 from transformers import LogitsProcessorList
 
 from capivara_cli.errors import CapivaraError
-from capivara_cli.models.decoding import Halving, SeededSampling, ends_of, padded, within
-from capivara_cli.models.generation import Ask, Setup
+from capivara_cli.models.decoding import Halving, SeededSampling, batches_within, end_tokens, padded
+from capivara_cli.models.generation import RewriteRequest, Setup
 from capivara_cli.models.transformers_models import LOAD_ERRORS, load_model, without_bars
 from capivara_cli.stages.rewriters._exemplars import Exemplars, Pairs
 
 INSTRUCTION = "write image captions differently,\n\n"
 TOKENS_AT_ONCE = 16_384
 CONTEXT = 2048
-"""The most tokens of a prompt and its answer when the model's config has no limit."""
+"""The most tokens of a prompt and its answer if the model's config has no limit."""
 
 
-class _Row(NamedTuple):
+class _PromptRow(NamedTuple):
     ids: list[int]
     seed: int
 
@@ -44,30 +44,32 @@ class InContextRewriter:
         context = getattr(model.config.get_text_config(), "max_position_embeddings", None) or CONTEXT
         self.room = context - self.decoding.max_tokens
         if self.room <= 0:
-            raise CapivaraError(f"--max-tokens {self.decoding.max_tokens}: {by} reads and writes {context} in all")
+            given = f"--max-tokens {self.decoding.max_tokens}"
+            raise CapivaraError(f"{given}: {by} has {context} tokens for the prompt and the answer together")
         self._fit = Halving(1 << 30)
 
     def is_too_long(self, text: str) -> bool:
         """Whether a text leaves no room for an answer, even without exemplars."""
         return len(self._ids([], text)) > self.room
 
-    def __call__(self, asks: Sequence[Ask]) -> list[str]:
-        """The rewrite of each text; the seed of an ask draws both the exemplars and the words."""
-        prompts = [self._prompt_ids(ask) for ask in asks]
-        answers = [""] * len(asks)
-        order = sorted((place for place, ids in enumerate(prompts) if ids), key=lambda place: len(prompts[place]))
-        for batch in within([len(prompts[place]) + self.decoding.max_tokens for place in order], TOKENS_AT_ONCE):
-            places = order[batch]
-            rows = [_Row(prompts[place], asks[place].seed) for place in places]
-            for place, answer in zip(places, self._fit(rows, self._answers), strict=True):
-                answers[place] = answer
+    def __call__(self, requests: Sequence[RewriteRequest]) -> list[str]:
+        """One rewrite per request; its seed chooses both the exemplars and the words."""
+        prompts = [self._prompt_ids(request) for request in requests]
+        answers = [""] * len(requests)
+        order = sorted((index for index, ids in enumerate(prompts) if ids), key=lambda index: len(prompts[index]))
+        lengths = [len(prompts[index]) + self.decoding.max_tokens for index in order]
+        for batch in batches_within(lengths, TOKENS_AT_ONCE):
+            indexes = order[batch]
+            rows = [_PromptRow(prompts[index], requests[index].seed) for index in indexes]
+            for index, answer in zip(indexes, self._fit(rows, self._answers), strict=True):
+                answers[index] = answer
         return answers
 
-    def _prompt_ids(self, ask: Ask) -> list[int]:
+    def _prompt_ids(self, request: RewriteRequest) -> list[int]:
         """The tokens of a prompt, with as many exemplars as fit; [] when the text alone does not fit."""
-        drawn = self.pairs.drawn(ask, self.shots)
+        drawn = self.pairs.drawn(request, self.shots)
         for count in range(len(drawn), -1, -1):
-            ids = self._ids(drawn[:count], ask.text)
+            ids = self._ids(drawn[:count], request.text)
             if len(ids) <= self.room:
                 return ids
         return []
@@ -76,7 +78,7 @@ class InContextRewriter:
         return self.tokenizer(prompt(shots, " ".join(text.split())))["input_ids"]
 
     @torch.inference_mode()
-    def _answers(self, rows: Sequence[_Row]) -> list[str]:
+    def _answers(self, rows: Sequence[_PromptRow]) -> list[str]:
         pad = self.tokenizer.pad_token_id if self.tokenizer.pad_token_id is not None else self._ends[0]
         ids, mask = padded([row.ids for row in rows], pad, self.model.device)
         generated = self.model.generate(
@@ -94,13 +96,13 @@ class InContextRewriter:
 
     @cached_property
     def _ends(self) -> list[int]:
-        """All tokens with a line break and the model's end tokens: an answer is one line."""
+        """The model's end tokens and all tokens with a line break, as an answer is one line."""
         breaks = {
             index
             for token, index in self.tokenizer.get_vocab().items()
             if "\n" in token or "Ċ" in token or token == "<0x0A>"
         }
-        return sorted({*breaks, *ends_of(self.model)})
+        return sorted({*breaks, *end_tokens(self.model)})
 
 
 def prompt(pairs: Sequence[tuple[str, str]], text: str) -> str:
@@ -113,12 +115,12 @@ def prompt(pairs: Sequence[tuple[str, str]], text: str) -> str:
 
 
 def parse(answer: str) -> str:
-    """The first line of an answer. One that contains another pair stays unchanged; the stage rejects it."""
+    """The first line of an answer. The stage rejects it if it contains another pair."""
     return answer.partition("\n")[0].strip()
 
 
 def open_folder(folder: Path, pairs: Exemplars, by: str, setup: Setup, shots: int) -> InContextRewriter:
-    """Load the language model in a folder; ``CapivaraError`` when there is none."""
+    """Load the language model in a folder. Raises ``CapivaraError`` if there is none."""
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     without_bars()

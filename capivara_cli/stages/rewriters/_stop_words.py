@@ -1,4 +1,4 @@
-"""Stop words by language: words that say nothing about an image on their own."""
+"""Stop words by language: words that alone say nothing about an image."""
 
 from __future__ import annotations
 

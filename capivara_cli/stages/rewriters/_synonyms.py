@@ -14,7 +14,7 @@ from capivara_cli.languages import Language
 
 _SHAPE = "lines WORD<tab>SYNONYM,SYNONYM"
 _KINDS = ("adj", "noun", "verb", "adv")
-"""The parts of speech (file suffixes of a WordNet database); at a tie the first wins: "red" is an adjective."""
+"""The parts of speech (file suffixes of a WordNet database); the first wins a tie: "red" is an adjective."""
 
 
 class Synonyms(Protocol):
@@ -29,15 +29,15 @@ class Synonyms(Protocol):
 
 
 def synonyms(file: str, language: Language) -> Synonyms | None:
-    """Synonyms from a file if one is given, else from WordNet for English; None when there are none."""
+    """Synonyms from a file if one is given, else from WordNet for English; None if there are none."""
     if file:
-        return Table(read_table(Path(file).expanduser()))
+        return SynonymTable(read_synonyms(Path(file).expanduser()))
     database = wordnet() if language.code == "en" else None
     return WordNet(database) if database else None
 
 
-class Table:
-    """Synonyms from a table of the user: word -> synonyms."""
+class SynonymTable:
+    """Synonyms from a file of the user: word -> synonyms."""
 
     def __init__(self, table: dict[str, list[str]]) -> None:
         self._table = table
@@ -47,8 +47,8 @@ class Table:
         return self._table.get(word, ())
 
 
-def read_table(file: Path) -> dict[str, list[str]]:
-    """Word -> synonyms, from a file with one line per word; ``CapivaraError`` that names the first bad line."""
+def read_synonyms(file: Path) -> dict[str, list[str]]:
+    """Word -> synonyms, from a file with one line per word. Raises ``CapivaraError`` that names the first bad line."""
     try:
         lines = file.read_text("utf-8-sig").split("\n")
     except (OSError, UnicodeDecodeError) as error:
@@ -83,11 +83,11 @@ def _is_database(place: Path) -> bool:
     return all((place / name).is_file() for name in needed)
 
 
-class _Entry(NamedTuple):
+class _IndexEntry(NamedTuple):
     """A word as one part of speech: how many of its senses occur in tagged texts, and the offset of its first sense."""
 
-    met: int
-    place: int
+    tagged: int
+    offset: int
 
 
 class WordNet:
@@ -113,15 +113,15 @@ class WordNet:
         kinds = [kind for kind in _KINDS if key in self._indexes[kind]]
         if not kinds:
             return ()
-        kind = max(kinds, key=lambda each: self._indexes[each][key].met)
-        data, place = self._data[kind], self._indexes[kind][key].place
-        fields = data[place : data.index(b"\n", place)].decode("ascii", "replace").split()
+        kind = max(kinds, key=lambda each: self._indexes[each][key].tagged)
+        data, offset = self._data[kind], self._indexes[kind][key].offset
+        fields = data[offset : data.index(b"\n", offset)].decode("ascii", "replace").split()
         listed = fields[4 : 4 + 2 * int(fields[3], 16) : 2]
         others = dict.fromkeys(each.partition("(")[0].replace("_", " ") for each in listed)
         return tuple(each for each in others if each.casefold() != word)
 
     @cached_property
-    def _indexes(self) -> dict[str, dict[str, _Entry]]:
+    def _indexes(self) -> dict[str, dict[str, _IndexEntry]]:
         return {kind: _index(self._read(f"index.{kind}")) for kind in _KINDS}
 
     @cached_property
@@ -135,12 +135,12 @@ class WordNet:
             return archive.read(f"wordnet/{name}")
 
 
-def _index(data: bytes) -> dict[str, _Entry]:
-    """``word kind senses pointers … senses met place place …`` per line, after an indented licence."""
-    found: dict[str, _Entry] = {}
+def _index(data: bytes) -> dict[str, _IndexEntry]:
+    """Word -> entry, from lines ``word kind senses pointers … senses tagged offset …`` after an indented licence."""
+    found: dict[str, _IndexEntry] = {}
     for line in data.decode("ascii", "replace").splitlines():
         if line and not line.startswith(" "):
             fields = line.split()
             senses = int(fields[2])
-            found[fields[0]] = _Entry(int(fields[-senses - 1]), int(fields[-senses]))
+            found[fields[0]] = _IndexEntry(int(fields[-senses - 1]), int(fields[-senses]))
     return found

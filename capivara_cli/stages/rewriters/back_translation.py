@@ -1,48 +1,49 @@
-"""Translation to another language (--via) and back (--translator): a paraphrase by two models."""
+"""Translation to another language (--via) and back (--translator), which gives a paraphrase."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from capivara_cli import registry
 from capivara_cli.languages import Language
 from capivara_cli.languages.translation_memory import CachedTranslator, TranslationMemory
-from capivara_cli.models.generation import Ask, Decoding, Setup
+from capivara_cli.models.generation import Decoding, RewriteRequest, Setup
+from capivara_cli.stages.rewriters._options import RewriterOptions
 
 
-class Way(NamedTuple):
-    """A language with its translators there and back; both cache their translations."""
+class RoundTrip(NamedTuple):
+    """A pivot language with the translators to it and back; both cache their translations."""
 
-    via: Language
-    there: CachedTranslator
+    pivot: Language
+    forward: CachedTranslator
     back: CachedTranslator
 
 
 class BackTranslator:
-    """Rewrite ``number`` of a text goes through language ``number``, modulo the number of languages.
+    """Translates a text to a pivot language and back: rewrite ``number`` uses pivot ``number`` modulo their count.
 
-    There is no randomness: a language always gives the same text, so another attempt uses the next language.
+    There is no randomness: a pivot always gives the same text, so another attempt uses the next one.
     """
 
-    def __init__(self, language: Language, ways: Sequence[Way]) -> None:
-        makers = dict.fromkeys(hop.by.rpartition(":")[0] for way in ways for hop in (way.there, way.back))
-        through = "+".join(way.via.code for way in ways)
-        self.by = f"rewrite:{'+'.join(makers)}:{language.code}-{through}-{language.code}"
-        self.ways = ways
+    def __init__(self, language: Language, trips: Sequence[RoundTrip]) -> None:
+        translators = dict.fromkeys(each.by.rpartition(":")[0] for trip in trips for each in (trip.forward, trip.back))
+        pivots = "+".join(trip.pivot.code for trip in trips)
+        self.by = f"rewrite:{'+'.join(translators)}:{language.code}-{pivots}-{language.code}"
+        self.trips = trips
 
-    def __call__(self, asks: Sequence[Ask]) -> list[str]:
+    def __call__(self, requests: Sequence[RewriteRequest]) -> list[str]:
         """Translate all texts of one language in one call."""
-        results = [""] * len(asks)
-        for number, way in enumerate(self.ways):
-            places = [place for place, ask in enumerate(asks) if ask.number % len(self.ways) == number]
-            returned = way.back(way.there([asks[place].text for place in places])) if places else []
-            for place, text in zip(places, returned, strict=True):
-                results[place] = text
+        results = [""] * len(requests)
+        for number, trip in enumerate(self.trips):
+            indexes = [index for index, each in enumerate(requests) if each.number % len(self.trips) == number]
+            returned = trip.back(trip.forward([requests[index].text for index in indexes])) if indexes else []
+            for index, text in zip(indexes, returned, strict=True):
+                results[index] = text
         return results
 
 
-def load(variant: str, *, language: Language, setup: Setup, options: Any) -> BackTranslator:
+def load(variant: str, *, language: Language, setup: Setup, options: RewriterOptions) -> BackTranslator:
     """``back-translation`` with ``--via`` and ``--translator``, or ``back-translation:TRANSLATOR``."""
     # The decoding options of rewrites do not apply to translators: 0 beams means the translator's default.
     own = Setup(setup.device, Decoding(beams=0), setup.base_url, setup.concurrency, setup.bits, setup.compile)
@@ -53,6 +54,5 @@ def load(variant: str, *, language: Language, setup: Setup, options: Any) -> Bac
         loaded = registry.load("translators", spec, source=source.code, target=target.code, setup=own)
         return CachedTranslator(loaded, memory)
 
-    return BackTranslator(
-        language, [Way(via, translator(language, via), translator(via, language)) for via in options.ways]
-    )
+    trips = [RoundTrip(pivot, translator(language, pivot), translator(pivot, language)) for pivot in options.pivots]
+    return BackTranslator(language, trips)

@@ -1,18 +1,19 @@
-"""Easy data augmentation: a synonym, an insertion, a swap or a deletion (--synonyms); needs no model."""
+"""Easy data augmentation: replaces, inserts, swaps or deletes words (--synonyms); needs no model."""
 
 from __future__ import annotations
 
 import random
 import re
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import regex
 
 from capivara_cli import console
 from capivara_cli.languages import Language
 from capivara_cli.languages.scripts import is_unspaced
-from capivara_cli.models.generation import Ask, Setup
+from capivara_cli.models.generation import RewriteRequest, Setup
+from capivara_cli.stages.rewriters._options import RewriterOptions
 from capivara_cli.stages.rewriters._stop_words import stop_words
 from capivara_cli.stages.rewriters._synonyms import Synonyms, synonyms
 
@@ -42,7 +43,7 @@ Edit = Callable[[Units, random.Random], Units]
 
 
 class Eda:
-    """Applies one of four operations per rewrite, drawn by its seed; the next one if it changes nothing.
+    """Applies one of four operations per rewrite; its seed chooses which, and the next one if that changes nothing.
 
     Stop words are neither replaced nor inserted. Without synonyms there are only swaps and deletions. Punctuation
     and the capital at the beginning stay in place.
@@ -50,29 +51,29 @@ class Eda:
 
     by = "rewrite:eda"
 
-    def __init__(self, language: Language, known: Synonyms | None) -> None:
+    def __init__(self, language: Language, synonyms: Synonyms | None) -> None:
         self.language = language
         self.unspaced = is_unspaced(language.script)
         self.stop_words = stop_words(language)
-        self.known = known
+        self.synonyms = synonyms
         self.edits: list[Edit] = [self.swap, self.delete]
-        if known is not None:
+        if synonyms is not None:
             self.edits = [self.replace, self.insert, *self.edits]
-        words = sorted(known.words, key=len, reverse=True) if known is not None else []
+        words = sorted(synonyms.words, key=len, reverse=True) if synonyms is not None else []
         self._parts = regex.compile("|".join([*map(re.escape, words), _CHARACTER]), regex.IGNORECASE)
 
-    def __call__(self, asks: Sequence[Ask]) -> list[str]:
-        """One edited text per ask; the text itself when nothing can be edited."""
-        return [self._edited(ask) for ask in asks]
+    def __call__(self, requests: Sequence[RewriteRequest]) -> list[str]:
+        """One edited text per request; the text itself if nothing can be edited."""
+        return [self._edited(request) for request in requests]
 
-    def _edited(self, ask: Ask) -> str:
-        source = random.Random(ask.seed)
-        units = self.units(ask.text)
-        for edit in source.sample(self.edits, len(self.edits)):
-            edited = self._recased(units, edit(list(units), source))
+    def _edited(self, request: RewriteRequest) -> str:
+        rng = random.Random(request.seed)
+        units = self.units(request.text)
+        for edit in rng.sample(self.edits, len(self.edits)):
+            edited = self._recased(units, edit(list(units), rng))
             if edited != units:
                 return ("" if self.unspaced else " ").join("".join(unit) for unit in edited)
-        return ask.text
+        return request.text
 
     def units(self, text: str) -> Units:
         """Split a text at spaces; in scripts without spaces, into characters with their combining marks.
@@ -81,48 +82,48 @@ class Eda:
         """
         return [_unit(part) for part in (self._parts.findall(text) if self.unspaced else text.split())]
 
-    def replace(self, units: Units, source: random.Random) -> Units:
+    def replace(self, units: Units, rng: random.Random) -> Units:
         """Replace a tenth of the words by synonyms."""
-        for place, other in self._synonyms_of_some(units, source):
+        for place, synonym in self._chosen_synonyms(units, rng):
             capital = units[place].word[:1].isupper()
-            units[place] = units[place]._replace(word=_capitalised(other) if capital else other)
+            units[place] = units[place]._replace(word=_capitalised(synonym) if capital else synonym)
         return units
 
-    def insert(self, units: Units, source: random.Random) -> Units:
+    def insert(self, units: Units, rng: random.Random) -> Units:
         """Insert synonyms of a tenth of the words at random places."""
-        for _, other in self._synonyms_of_some(units, source):
-            place = source.randrange(len(units) + 1)
+        for _, synonym in self._chosen_synonyms(units, rng):
+            place = rng.randrange(len(units) + 1)
             last = units[-1]
             if place == len(units):  # the punctuation at the end stays last
                 units[-1] = last._replace(after="")
-                units.append(Unit("", other, last.after))
+                units.append(Unit("", synonym, last.after))
             else:
-                units.insert(place, Unit("", other, ""))
+                units.insert(place, Unit("", synonym, ""))
         return units
 
-    def _synonyms_of_some(self, units: Units, source: random.Random) -> list[tuple[int, str]]:
-        """Places of words that have synonyms, each with one of them."""
-        found = {place: others for place, unit in enumerate(units) if (others := self._others(unit.word))}
-        chosen = source.sample(list(found), min(_count(units), len(found)))
-        return [(place, source.choice(found[place])) for place in chosen]
+    def _chosen_synonyms(self, units: Units, rng: random.Random) -> list[tuple[int, str]]:
+        """A tenth of the words, among those with synonyms, by place; each with one of its synonyms."""
+        found = {place: others for place, unit in enumerate(units) if (others := self._synonyms_of(unit.word))}
+        chosen = rng.sample(list(found), min(_count(units), len(found)))
+        return [(place, rng.choice(found[place])) for place in chosen]
 
-    def _others(self, word: str) -> Sequence[str]:
+    def _synonyms_of(self, word: str) -> Sequence[str]:
         small = word.casefold()
-        return () if self.known is None or small in self.stop_words else self.known(small)
+        return () if self.synonyms is None or small in self.stop_words else self.synonyms(small)
 
-    def swap(self, units: Units, source: random.Random) -> Units:
+    def swap(self, units: Units, rng: random.Random) -> Units:
         """Swap two random words; repeat for a tenth of the words."""
         places = _words(units)
         for _ in range(_count(units) if len(places) > 1 else 0):
-            here, there = source.sample(places, 2)
+            here, there = rng.sample(places, 2)
             one, other = units[here], units[there]
             units[here], units[there] = one._replace(word=other.word), other._replace(word=one.word)
         return units
 
-    def delete(self, units: Units, source: random.Random) -> Units:
-        """Delete a tenth of the words, but keep at least two that are not stop words."""
+    def delete(self, units: Units, rng: random.Random) -> Units:
+        """Delete a tenth of the words, but keep at least two words that are not stop words."""
         places = _words(units)
-        for place in sorted(source.sample(places, min(_count(units), len(places))), reverse=True):
+        for place in sorted(rng.sample(places, min(_count(units), len(places))), reverse=True):
             rest = _without(units, place)
             if sum(self._has_content(unit.word) for unit in rest) >= _FEWEST:
                 units = rest
@@ -134,13 +135,13 @@ class Eda:
     def _recased(self, before: Units, after: Units) -> Units:
         """Keep the capital at the beginning of the sentence; the word that had it may move."""
         first = next((unit.word for unit in before if unit.word), "")
-        leads = next((place for place, unit in enumerate(after) if unit.word), None)
-        if leads is None or not first[:1].isupper() or after[leads].word == first:
+        start = next((place for place, unit in enumerate(after) if unit.word), None)
+        if start is None or not first[:1].isupper() or after[start].word == first:
             return after
         is_capitalised = first[1:] == first[1:].lower() and len(first) > 1
         lower = is_capitalised and self.language.code not in _NOUNS_WITH_CAPITALS
         recased = [unit._replace(word=unit.word.lower()) if lower and unit.word == first else unit for unit in after]
-        recased[leads] = recased[leads]._replace(word=_capitalised(after[leads].word))
+        recased[start] = recased[start]._replace(word=_capitalised(after[start].word))
         return recased
 
 
@@ -170,12 +171,12 @@ def _capitalised(word: str) -> str:
     return word[:1].upper() + word[1:]
 
 
-def load(variant: str, *, language: Language, setup: Setup, options: Any) -> Eda:
+def load(variant: str, *, language: Language, setup: Setup, options: RewriterOptions) -> Eda:
     """Neither ``variant`` nor ``setup`` is used."""
-    known = synonyms(options.synonyms, language)
-    if known is None:
+    found = synonyms(options.synonyms, language)
+    if found is None:
         console.warn(
-            f"eda: no synonyms in {language.name}, so words are only swapped and deleted; --synonyms FILE brings some"
+            f"eda: no synonyms in {language.name}, so words are only swapped and deleted; --synonyms FILE adds some"
             + (", and so does WordNet (apt install wordnet-base)" if language.code == "en" else "")
         )
-    return Eda(language, known)
+    return Eda(language, found)

@@ -1,29 +1,26 @@
-"""Any causal language model of transformers, shown example pairs as LaCLIP does: llm:ORG/NAME or llm:FOLDER."""
+"""Any causal language model of transformers, prompted with example pairs as in LaCLIP: llm:ORG/NAME or llm:FOLDER."""
 
 from __future__ import annotations
-
-from typing import Any
 
 from capivara_cli.languages import Language
 from capivara_cli.models import transformers_models
 from capivara_cli.models.generation import Setup
 from capivara_cli.stages.rewriters._exemplars import exemplars
 from capivara_cli.stages.rewriters._incontext import InContextRewriter, open_folder
+from capivara_cli.stages.rewriters._options import RewriterOptions
 
 DEFAULT = "Qwen/Qwen2.5-1.5B"
 SIZE = "about 3.1 GB"
 WAYS = (
     "--rewriter llm:PATH takes a folder with a causal language model",
-    "--rewriter openai:MODEL --base-url URL asks a service, --rewriter eda needs no model",
+    "--rewriter openai:MODEL --base-url URL uses a service, --rewriter eda needs no model",
     "--rewriter toy takes the small one that is part of capivara (it knows drawn shapes only)",
 )
 
 
-def load(variant: str, *, language: Language, setup: Setup, options: Any) -> InContextRewriter:
-    """Load a causal model; a base model is enough, as it only continues a list. No code from the model is run."""
+def load(variant: str, *, language: Language, setup: Setup, options: RewriterOptions) -> InContextRewriter:
+    """Load a causal model; a base model is enough, as it only continues a list. Code from the model is never run."""
     name = variant or DEFAULT
     pairs = exemplars(options.exemplars, language)
-    folder = transformers_models.folder(
-        transformers_models.Wanted(name, "the rewriter's weights", "" if variant else SIZE, WAYS)
-    )
+    folder = transformers_models.folder(name, "the rewriter's weights", "" if variant else SIZE, WAYS)
     return open_folder(folder, pairs, f"rewrite:{transformers_models.label(name, folder)}", setup, options.shots)

@@ -1,8 +1,6 @@
-"""The toy world's language model: rewrites sentences about drawn shapes, for checking and teaching."""
+"""The toy world's language model: rewrites sentences about drawn shapes, for tests and teaching."""
 
 from __future__ import annotations
-
-from typing import Any
 
 from capivara_cli import toy
 from capivara_cli.errors import CapivaraError
@@ -10,13 +8,14 @@ from capivara_cli.languages import Language
 from capivara_cli.models.generation import Setup
 from capivara_cli.stages.rewriters._exemplars import Exemplars, read_pairs
 from capivara_cli.stages.rewriters._incontext import InContextRewriter, open_folder
+from capivara_cli.stages.rewriters._options import RewriterOptions
 
 MODEL = toy.MODELS / "rewriter"
 
 
-def load(variant: str, *, language: Language, setup: Setup, options: Any) -> InContextRewriter:
-    """Load the shipped toy rewriter with the code of large ones. Neither ``variant`` nor ``language`` is used."""
+def load(variant: str, *, language: Language, setup: Setup, options: RewriterOptions) -> InContextRewriter:
+    """Load the toy rewriter with the code that loads large ones. Neither ``variant`` nor ``language`` is used."""
     if not (MODEL / "config.json").is_file():
-        raise CapivaraError(f"{MODEL}: the toy rewriter is not there", "rebuild it: python -m tools.build_toy")
+        raise CapivaraError(f"{MODEL}: the toy rewriter is missing", "rebuild it: python -m tools.build_toy")
     pairs = Exemplars([read_pairs(MODEL / "examples.json")])
     return open_folder(MODEL, pairs, "rewrite:toy", setup, options.shots)

@@ -11,24 +11,24 @@ from capivara_cli.costs.flops import COUNTED
 from capivara_cli.errors import CapivaraError
 
 _MOST_WORKERS = 32
-_EDGE = 1 << 20
+_CHECKED_BYTES = 1 << 20
 
 
 def translator_in(folder: Path, device: str) -> Any:
-    """Load the model in a folder; ``CapivaraError`` when it is missing or damaged."""
+    """Load the model in a folder. Raises ``CapivaraError`` if it is missing or damaged."""
     import ctranslate2
 
     try:
-        return ctranslate2.Translator(str(folder), **place_of(device))
+        return ctranslate2.Translator(str(folder), **device_arguments(device))
     except (RuntimeError, ValueError) as error:
         raise CapivaraError(f"{folder}: cannot be loaded by CTranslate2: {error}") from error
 
 
-def place_of(device: str) -> dict[str, Any]:
+def device_arguments(device: str) -> dict[str, Any]:
     """Arguments of ``ctranslate2.Translator`` for many short texts on this machine.
 
-    On a CPU one worker per core with one thread each: batches go to the workers, which share the weights. Two threads
-    in one worker are slower than one, as captions are short. ``OMP_NUM_THREADS`` limits the total.
+    A CPU gets one worker per core with one thread each; the workers share the weights and take a batch at a time. Two
+    threads per worker are slower than one, as captions are short. ``OMP_NUM_THREADS`` limits the total.
     """
     import ctranslate2
 
@@ -64,23 +64,23 @@ def tokens_at_once(translator: Any) -> int:
 
 def _cores() -> int:
     """The cores this process may use."""
-    wanted = os.environ.get("OMP_NUM_THREADS", "").split(",")[0]
-    if wanted.isdigit() and int(wanted) > 0:
-        return int(wanted)
+    limit = os.environ.get("OMP_NUM_THREADS", "").split(",")[0]
+    if limit.isdigit() and int(limit) > 0:
+        return int(limit)
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def checksum(folder: Path) -> str:
-    """A hash that identifies the weights: names and sizes of all files, and the first and last megabyte of each.
+    """A hash of the names and sizes of all files, and of the first and last megabyte of each.
 
-    Two trainings of one model differ in all weights, so these parts differ; reading a gigabyte would take a second.
+    It identifies the weights, as two trainings of one model differ in all of them. Reading a gigabyte takes a second.
     """
     digest = hashlib.sha256()
     for file in sorted(path for path in folder.iterdir() if path.is_file()):
         size = file.stat().st_size
         digest.update(f"{file.name} {size}\n".encode())
         with open(file, "rb") as data:
-            digest.update(data.read(_EDGE))
-            data.seek(max(0, size - _EDGE))
-            digest.update(data.read(_EDGE))
+            digest.update(data.read(_CHECKED_BYTES))
+            data.seek(max(0, size - _CHECKED_BYTES))
+            digest.update(data.read(_CHECKED_BYTES))
     return digest.hexdigest()[:16]

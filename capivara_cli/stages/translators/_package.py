@@ -47,8 +47,8 @@ class ArgosPackage:
     @property
     def version(self) -> str:
         """Identifies everything that decides a translation: the package, its weights and the number of beams."""
-        named = "-".join(str(self.metadata.get(key, "")) for key in ("from_code", "to_code", "package_version"))
-        return f"{named} {checksum(self.folder / 'model')} beams={self.beams}"
+        name = "-".join(str(self.metadata.get(key, "")) for key in ("from_code", "to_code", "package_version"))
+        return f"{name} {checksum(self.folder / 'model')} beams={self.beams}"
 
     @cached_property
     def tokenizer(self) -> Any:
@@ -116,8 +116,8 @@ class ArgosChain:
         translated = distinct
         for package in self.packages:
             translated = package(translated)
-        known = dict(zip(distinct, translated, strict=True))
-        return [known[text] for text in texts]
+        translations = dict(zip(distinct, translated, strict=True))
+        return [translations[text] for text in texts]
 
 
 def _pieces(tokenizer: Any, text: str) -> list[list[str]]:
@@ -126,7 +126,7 @@ def _pieces(tokenizer: Any, text: str) -> list[list[str]]:
     for sentence in split(text):
         tokens = tokenizer.encode(sentence)
         while len(tokens) > MAX_PIECE:
-            cut = next((at for at in range(MAX_PIECE, 0, -1) if tokens[at].startswith("▁")), MAX_PIECE)
+            cut = next((index for index in range(MAX_PIECE, 0, -1) if tokens[index].startswith("▁")), MAX_PIECE)
             pieces.append(tokens[:cut])
             tokens = tokens[cut:]
         if tokens:
@@ -135,19 +135,19 @@ def _pieces(tokenizer: Any, text: str) -> list[list[str]]:
 
 
 def read_metadata(folder: Path) -> dict[str, Any]:
-    """``metadata.json`` of an unpacked package; ``CapivaraError`` when the folder is not a package."""
+    """``metadata.json`` of an unpacked package. Raises ``CapivaraError`` if the folder is not a package."""
     try:
         metadata = json.loads((folder / "metadata.json").read_text("utf-8"))
-        pair_there = isinstance(metadata["from_code"], str) and isinstance(metadata["to_code"], str)
+        has_pair = isinstance(metadata["from_code"], str) and isinstance(metadata["to_code"], str)
     except (OSError, ValueError, TypeError, KeyError):
-        pair_there = False
-    if not pair_there:
+        has_pair = False
+    if not has_pair:
         raise CapivaraError(f"{folder}: not an Argos translation package: no from_code and to_code in metadata.json")
     return metadata
 
 
 def pairs_in(folder: Path) -> dict[Pair, Path]:
-    """The language pairs unpacked in a folder of packages -> their folders; of two versions the later name wins."""
+    """Language pair -> folder of its package, for a folder of packages; of two versions the later name wins."""
     found: dict[Pair, Path] = {}
     for each in sorted(folder.iterdir()) if folder.is_dir() else []:
         if (each / "metadata.json").is_file() and (each / "model").is_dir():
@@ -159,7 +159,7 @@ def pairs_in(folder: Path) -> dict[Pair, Path]:
 def unpack(file: Path) -> Path:
     """Unpack an ``.argosmodel`` into the private cache, once per content; returns the folder of the package.
 
-    Raises ``CapivaraError`` when the file is missing, is not a zip or a package, or has a member that points outside.
+    Raises ``CapivaraError`` if the file is missing, is not a zip or a package, or has a member that points outside.
     """
     try:
         digest = hashlib.sha256(file.read_bytes()).hexdigest()[:16]
@@ -180,7 +180,7 @@ def unpack(file: Path) -> Path:
         if (folder / "metadata.json").is_file() and (folder / "model").is_dir():
             return folder
     shutil.rmtree(home)
-    raise CapivaraError(f"{file}: holds no Argos translation package (a folder with metadata.json and model/)")
+    raise CapivaraError(f"{file}: has no Argos translation package (a folder with metadata.json and model/)")
 
 
 def _extract(file: Path, folder: Path) -> None:

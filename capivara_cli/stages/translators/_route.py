@@ -22,23 +22,23 @@ def route(pairs: Iterable[Pair], sources: Iterable[str], targets: Iterable[str],
     onward: dict[str, list[str]] = {}
     for start, end in sorted(set(pairs), key=lambda pair: (pair[1] not in ("en", "eng"), pair)):
         onward.setdefault(start, []).append(end)
-    wanted = list(targets)
+    goals = list(targets)
     found: list[tuple[int, int, list[Pair]]] = []
     for start in sources:
-        chain = _shortest(onward, start, wanted, max_hops)
+        chain = _shortest(onward, start, goals, max_hops)
         if chain:
-            found.append((len(chain), wanted.index(chain[-1][1]), chain))
+            found.append((len(chain), goals.index(chain[-1][1]), chain))
     return min(found, key=lambda each: each[:2])[2] if found else []
 
 
-def _shortest(onward: dict[str, list[str]], start: str, wanted: list[str], max_hops: int) -> list[Pair]:
+def _shortest(onward: dict[str, list[str]], start: str, goals: list[str], max_hops: int) -> list[Pair]:
     waiting: deque[tuple[str, list[Pair]]] = deque([(start, [])])
     seen = {start}
     while waiting:
         here, chain = waiting.popleft()
-        hits = [code for code in wanted if code in onward.get(here, ())]
-        if hits and len(chain) < max_hops:
-            return [*chain, (here, hits[0])]
+        reached = [code for code in goals if code in onward.get(here, ())]
+        if reached and len(chain) < max_hops:
+            return [*chain, (here, reached[0])]
         for there in onward.get(here, ()):
             if there not in seen and len(chain) + 1 < max_hops:
                 seen.add(there)
@@ -47,7 +47,7 @@ def _shortest(onward: dict[str, list[str]], start: str, wanted: list[str], max_h
 
 
 def by_chain(translator: str, chain: list[Pair]) -> str:
-    """The ``by`` of a caption: ``argos:en-pt``, with pivots ``apertium:eng-spa-pt``."""
+    """The ``by`` of a caption: ``argos:en-pt``, or ``apertium:eng-spa-pt`` with a pivot language."""
     return f"{translator}:{'-'.join([chain[0][0], *[end for _, end in chain]])}"
 
 

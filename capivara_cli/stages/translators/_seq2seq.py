@@ -22,15 +22,16 @@ TOKENS_AT_ONCE = 4096
 
 WAYS = (
     "--translator NAME:PATH takes a folder with the model, of transformers or converted for CTranslate2",
-    "--translator argos and apertium are smaller, for the languages they have",
+    "--translator argos and apertium have smaller models, for fewer languages",
 )
 
 
 @dataclass(frozen=True)
 class Direction:
-    """How a model gets its languages: ``src_lang`` of its tokenizer, a token before the text, the first output token.
+    """How a model is given its languages.
 
-    ``needs`` are the tokens that a model of both languages has in its vocabulary.
+    ``source`` is ``src_lang`` of its tokenizer, ``prefix`` a token before the text, ``first`` the first output token.
+    ``needs`` are tokens that its vocabulary must have.
     """
 
     source: str = ""
@@ -57,29 +58,29 @@ class Seq2Seq:
         self._script = script
 
     def __call__(self, texts: list[str]) -> list[str]:
-        pieces = [[each for each in split(text) if each.strip()] for text in texts]
-        distinct = list(dict.fromkeys(piece for several in pieces for piece in several))
-        known = dict(zip(distinct, self._translated(distinct), strict=True))
-        return [join([known[piece] for piece in several], self._script) for several in pieces]
+        split_texts = [[each for each in split(text) if each.strip()] for text in texts]
+        distinct = list(dict.fromkeys(sentence for sentences in split_texts for sentence in sentences))
+        translated = dict(zip(distinct, self._translated(distinct), strict=True))
+        return [join([translated[each] for each in sentences], self._script) for sentences in split_texts]
 
     def _translated(self, sentences: list[str]) -> list[str]:
         if not sentences:
             return []
         rows = [self._ids(sentence) for sentence in sentences]
-        order = sorted(range(len(rows)), key=lambda place: len(rows[place]))
-        translated = self._model([rows[place] for place in order])
+        order = sorted(range(len(rows)), key=lambda index: len(rows[index]))
+        translated = self._model([rows[index] for index in order])
         texts = [""] * len(rows)
-        for place, ids in zip(order, translated, strict=True):
-            texts[place] = self._tokenizer.decode(ids, skip_special_tokens=True).strip()
+        for index, ids in zip(order, translated, strict=True):
+            texts[index] = self._tokenizer.decode(ids, skip_special_tokens=True).strip()
         return texts
 
     def _ids(self, sentence: str) -> list[int]:
         ids = self._tokenizer(f"{self._direction.prefix} {sentence}".strip())["input_ids"]
-        return ids if len(ids) <= LONGEST else [*ids[: LONGEST - 1], ids[-1]]  # the last one ends the sentence
+        return ids if len(ids) <= LONGEST else [*ids[: LONGEST - 1], ids[-1]]  # the last token ends the sentence
 
 
 class TransformersModel:
-    """``generate`` of transformers; batches hold at most ``TOKENS_AT_ONCE`` tokens, fewer when memory runs out."""
+    """``generate`` of transformers, in batches of at most ``TOKENS_AT_ONCE`` tokens, fewer when memory runs out."""
 
     def __init__(self, model: Any, pad: int, first: int | None, beams: int) -> None:
         from capivara_cli.models.decoding import Halving
@@ -91,10 +92,10 @@ class TransformersModel:
         self._fit = Halving(1 << 30)
 
     def __call__(self, rows: Sequence[list[int]]) -> list[list[int]]:
-        from capivara_cli.models.decoding import within
+        from capivara_cli.models.decoding import batches_within
 
         translated: list[list[int]] = []
-        for batch in within([len(row) for row in rows], TOKENS_AT_ONCE):
+        for batch in batches_within([len(row) for row in rows], TOKENS_AT_ONCE):
             translated += self._fit(rows[batch], self._generated)
         return translated
 
@@ -152,14 +153,17 @@ class Family:
 
 
 def load(family: Family, variant: str, by: str, direction: Direction, target: Language, setup: Setup) -> Seq2Seq:
-    """The model ``variant`` names (ORG/NAME or a folder), else the family's default, for one direction."""
+    """The model that ``variant`` names (ORG/NAME or a folder), else the family's default, for one direction.
+
+    Raises ``CapivaraError`` if the model cannot be loaded or does not know a language.
+    """
     folder, label = _folder(family, variant)
     tokenizer = _tokenizer(folder, direction.source)
     for token in direction.needs:
         if not _has(tokenizer, token):
             raise CapivaraError(
                 f"{family.name}: {label} has no {token!r}, so it does not know that language",
-                "nllb knows 200; or see: capivara list languages",
+                "nllb knows 200 languages; see: capivara list languages",
             )
     beams = setup.decoding.beams or BEAMS
     version = f"{label} {checksum(folder)} {direction} beams={beams}"
@@ -186,7 +190,7 @@ def _folder(family: Family, variant: str) -> tuple[Path, str]:
     """The model's folder, and its label in ``version``."""
     name = variant or family.default
     size = "" if variant else family.size
-    folder = transformers_models.folder(transformers_models.Wanted(name, "the translator's weights", size, WAYS))
+    folder = transformers_models.folder(name, "the translator's weights", size, WAYS)
     return folder, transformers_models.label(name, folder)
 
 
@@ -195,8 +199,8 @@ def _tokenizer(folder: Path, source: str) -> Any:
 
     transformers_models.without_bars()
     try:
-        given = {"src_lang": source} if source else {}
-        return AutoTokenizer.from_pretrained(folder, local_files_only=True, **given)
+        arguments = {"src_lang": source} if source else {}
+        return AutoTokenizer.from_pretrained(folder, local_files_only=True, **arguments)
     except transformers_models.LOAD_ERRORS as error:
         raise CapivaraError(f"{folder}: its tokenizer cannot be loaded: {error}") from error
 

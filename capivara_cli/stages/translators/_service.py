@@ -7,16 +7,16 @@ from typing import Any
 
 from capivara_cli import console
 from capivara_cli.errors import CapivaraError
-from capivara_cli.models.http_service import Endpoint, Refused
+from capivara_cli.models.http_service import Endpoint, Refusal
 
 PER_REQUEST = 25
 
 
-class Service:
-    """Calling it translates texts. ``body`` makes a request from texts, ``texts_in`` reads the texts of an answer.
+class ServiceTranslator:
+    """Translates texts by a service. ``body`` makes a request from texts, ``texts_in`` reads the texts of an answer.
 
     A refused request is repeated text by text, so that one text does not affect the others. A text that is refused
-    alone gives "", and the first reason is printed.
+    alone gives "", with one warning.
     """
 
     version = ""  # a service does not report its model version, so translations are not cached
@@ -34,7 +34,7 @@ class Service:
         self._path = path
         self._body = body
         self._texts_in = texts_in
-        self._said = False
+        self._warned = False
 
     def __call__(self, texts: list[str]) -> list[str]:
         parts = [texts[start : start + PER_REQUEST] for start in range(0, len(texts), PER_REQUEST)]
@@ -42,20 +42,18 @@ class Service:
         return [text for part, answer in zip(parts, answers, strict=True) for text in self._read(part, answer)]
 
     def _read(self, part: list[str], answer: Any) -> list[str]:
-        if isinstance(answer, Refused):
+        if isinstance(answer, Refusal):
             if len(part) > 1:
                 alone = self._endpoint.post_all(self._path, [self._body([text]) for text in part])
                 return [self._read([text], each)[0] for text, each in zip(part, alone, strict=True)]
-            if not self._said:
-                console.warn(f"{self.by}: refused {part[0][:60]!r}: {answer.why}")
-                self._said = True
+            if not self._warned:
+                console.warn(f"{self.by}: the service refused {part[0][:60]!r}: {answer.reason}")
+                self._warned = True
             return [""]
         try:
             texts = self._texts_in(answer)
         except (KeyError, TypeError, AttributeError) as error:
-            raise CapivaraError(
-                f"{self.by}: the answer has another form than expected", "is --base-url right?"
-            ) from error
+            raise CapivaraError(f"{self.by}: the answer has an unexpected form", "is --base-url right?") from error
         if len(texts) != len(part):
             raise CapivaraError(f"{self.by}: {len(texts)} answers for {len(part)} texts", "is --base-url right?")
         return texts

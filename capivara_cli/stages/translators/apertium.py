@@ -1,4 +1,4 @@
-"""Apertium by its own program: rule-based, small, for many languages of Europe that neural packages lack."""
+"""Apertium, a rule-based program: small, with many languages of Europe that neural packages lack."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from capivara_cli.stages.translators._route import Pair, by_chain, languages_rea
 # translated as one text. (Its own line format loses the full stop at the end of a line.)
 _BETWEEN = "\n\n"
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")  # a zero byte flushes Apertium's pipe
-_TEXTS_PER_PROCESS = 5000  # limits memory and the loss at a failure; starting a process takes 0.1 s
+_TEXTS_PER_PROCESS = 5000  # limits memory and what a failure loses; starting a process takes 0.1 s
 
 
 class Apertium:
-    """A chain of Apertium modes. Calling it translates texts, in order, many to a process."""
+    """A chain of Apertium modes. Calling it translates texts, in order, many per process."""
 
     def __init__(self, modes: Sequence[str], by: str) -> None:
         self.modes = list(modes)
@@ -28,51 +28,51 @@ class Apertium:
         self.version = ""  # Apertium does not report the version of its language data, so translations are not cached
 
     def __call__(self, texts: Sequence[str]) -> list[str]:
-        """Translate texts; equal texts once. White space is collapsed: a caption is one line."""
+        """Translate texts, equal ones once. White space is collapsed, as a caption is one line."""
         flat = [" ".join(_CONTROL.sub(" ", text).split()) for text in texts]
         distinct = [text for text in dict.fromkeys(flat) if text]
         translated = distinct
         for mode in self.modes:
             translated = _translate(mode, translated)
-        known = dict(zip(distinct, translated, strict=True))
-        return [known.get(text, "") for text in flat]
+        translations = dict(zip(distinct, translated, strict=True))
+        return [translations.get(text, "") for text in flat]
 
 
 def load(variant: str, *, source: str, target: str, setup: Setup) -> Apertium:
     """The installed modes for a pair of languages, through pivot languages when there is no direct mode.
 
-    ``variant`` names a mode to use ("eng-cat_valencia"), empty for the plain one. Raises ``CapivaraError`` when
+    ``variant`` names a mode ("eng-cat_valencia"); "" is the plain one. Raises ``CapivaraError`` when
     Apertium or the pair is not installed; the error names the packages to install. ``setup`` is not used.
     """
     start, end = get(source), get(target)
     modes = _installed_modes(start, end)
     if variant:
         if variant not in modes:
-            raise CapivaraError(f"apertium: there is no mode {variant!r}; there are {', '.join(sorted(modes))}")
+            raise CapivaraError(f"apertium: unknown mode {variant!r}; the modes are {', '.join(sorted(modes))}")
         return Apertium([variant], f"apertium:{variant}")
     # A mode with a suffix ("eng-cat_valencia") is a variety, used only when the user names it.
     plain = {pair: mode for mode, pair in modes.items() if "_" not in mode}
-    chain = _over_spellings(plain, start, end)
+    chain = _chain(plain, start, end)
     if not chain:
         raise CapivaraError(
             f"apertium: no installed mode translates {start.name} to {end.name}; "
             f"{languages_reached(plain, start, _codes(start))}",
             f"{_how_to_install(start, end)}\n"
             f"`apt-cache search apertium-` lists the pairs of your system; "
-            f"a pair over another language needs both its halves",
+            f"a pair through a third language needs the packages of both pairs",
         )
     return Apertium([plain[pair] for pair in chain], by_chain("apertium", chain))
 
 
 def hops(start: Language, end: Language) -> int:
-    """How many installed modes translate the pair in sequence; 0 when none do or Apertium is not installed."""
+    """The length of the shortest chain of installed modes for a pair; 0 without one or without Apertium."""
     if shutil.which("apertium") is None:
         return 0
     plain = {pair: mode for mode, pair in _installed_modes(start, end).items() if "_" not in mode}
-    return len(_over_spellings(plain, start, end))
+    return len(_chain(plain, start, end))
 
 
-def _over_spellings(plain: dict[Pair, str], start: Language, end: Language) -> list[Pair]:
+def _chain(plain: dict[Pair, str], start: Language, end: Language) -> list[Pair]:
     """A chain of installed pairs; pairs may spell a language differently (``eng-spa``, ``es-pt``)."""
     spelled = {(_two_letters(pair[0]), _two_letters(pair[1])): pair for pair in sorted(plain, reverse=True)}
     sources = dict.fromkeys(_two_letters(code) for code in _codes(start))
@@ -81,7 +81,7 @@ def _over_spellings(plain: dict[Pair, str], start: Language, end: Language) -> l
 
 
 def _two_letters(code: str) -> str:
-    """``eng`` and ``en`` -> "en"; an unknown code stays unchanged (``hbs`` means three languages)."""
+    """``eng`` and ``en`` -> "en"; an unknown code is unchanged, and so is ``hbs``, which means three languages."""
     if code == "hbs":
         return code
     try:
@@ -121,18 +121,18 @@ def _modes() -> dict[str, Pair]:
 def _how_to_install(start: Language, end: Language) -> str:
     """Debian names a package after the pair, in either order."""
     first, last = (language.apertium[0] if language.apertium else language.code for language in (start, end))
-    return f"apt install apertium apertium-{first}-{last}    (or apertium-{last}-{first}, which holds both directions)"
+    return f"apt install apertium apertium-{first}-{last}    (or apertium-{last}-{first}, which has both directions)"
 
 
 def _translate(mode: str, texts: list[str]) -> list[str]:
-    done: list[str] = []
+    translated: list[str] = []
     for start in range(0, len(texts), _TEXTS_PER_PROCESS):
-        done += _one_process(mode, texts[start : start + _TEXTS_PER_PROCESS])
-    return done
+        translated += _one_process(mode, texts[start : start + _TEXTS_PER_PROCESS])
+    return translated
 
 
 def _one_process(mode: str, texts: list[str]) -> list[str]:
-    """Translate in one process; if the number of paragraphs changes, translate halves until the cause is one text."""
+    """Translate in one process. If the number of paragraphs changes, translate halves until one text is the cause."""
     if not texts:
         return []
     answer = _run(mode, _BETWEEN.join(texts) + _BETWEEN)

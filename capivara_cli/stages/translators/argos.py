@@ -18,6 +18,7 @@ from capivara_cli import console
 from capivara_cli.errors import CapivaraError
 from capivara_cli.languages import Language, get
 from capivara_cli.models.generation import Setup
+from capivara_cli.pipeline.option_kinds import Names
 from capivara_cli.stages.translators._package import ArgosChain, pairs_in, read_metadata, unpack
 from capivara_cli.stages.translators._route import Pair, languages_reached, route
 
@@ -26,18 +27,18 @@ _SECONDS = 10.0
 
 
 def load(variant: str, *, source: str, target: str, setup: Setup) -> ArgosChain:
-    """A translator made of the installed packages, or of those that ``variant`` names.
+    """A translator from the installed packages, or from those that ``variant`` names.
 
-    ``variant`` is empty or a comma-separated list of ``.argosmodel`` files and folders of packages. A pair that is not
-    installed is downloaded; when there is no direct pair, a chain through other languages is used and recorded. Raises
-    ``CapivaraError`` that names the package to install when neither is possible.
+    ``variant`` is "" or a comma-separated list of ``.argosmodel`` files and folders of packages. A pair that is not
+    installed is downloaded; without a direct pair, a chain through other languages is used and recorded. Raises
+    ``CapivaraError`` that names the package to install if neither is possible.
     """
     start, end = get(source), get(target)
     if not start.argos and not variant:
         raise _no_code(start)
     if not end.argos and not variant:
         raise _no_code(end)
-    folders = _given(variant) if variant else pairs_in(packages_folder())
+    folders = _named_packages(variant) if variant else pairs_in(packages_folder())
     chain = _chain(folders, start, end)
     if not chain and variant:
         reached = languages_reached(folders, start, _codes(start))
@@ -47,7 +48,7 @@ def load(variant: str, *, source: str, target: str, setup: Setup) -> ArgosChain:
         folders = pairs_in(packages_folder())
         chain = _chain(folders, start, end)
     if not chain:
-        raise _missing(start, end, "it was installed and is not there")
+        raise _missing(start, end, "its package was installed but cannot be found")
     return ArgosChain("argos", folders, chain, setup)
 
 
@@ -57,7 +58,10 @@ def installed() -> list[Pair]:
 
 
 def packages_folder() -> Path:
-    """Where Argos Translate installs, found without importing it: its import creates folders and takes a second."""
+    """The folder in which Argos Translate installs packages.
+
+    Argos Translate is not imported for it, as its import creates folders and takes a second.
+    """
     settings = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "argos-translate" / "settings.json"
     chosen = os.environ.get("ARGOS_PACKAGES_DIR")
     if not chosen and settings.is_file():
@@ -78,10 +82,10 @@ def _chain(folders: dict[Pair, Path], start: Language, end: Language) -> list[Pa
     return route(folders, _codes(start), _codes(end))
 
 
-def _given(variant: str) -> dict[Pair, Path]:
+def _named_packages(variant: str) -> dict[Pair, Path]:
     """The packages of a comma-separated list of files and folders."""
     folders: dict[Pair, Path] = {}
-    for name in filter(None, (part.strip() for part in variant.split(","))):
+    for name in Names().parse(variant):
         path = Path(name).expanduser()
         if (path / "metadata.json").is_file() or path.is_file():
             folder = path if path.is_dir() else unpack(path)
@@ -90,9 +94,9 @@ def _given(variant: str) -> dict[Pair, Path]:
         elif path.is_dir():
             folders.update(pairs_in(path))
             for file in sorted(path.glob("*.argosmodel")):
-                folders.update(_given(str(file)))
+                folders.update(_named_packages(str(file)))
         else:
-            raise CapivaraError(f"argos: there is no package {name}", f"download one from {INDEX}")
+            raise CapivaraError(f"argos: no such package: {name}", f"download one from {INDEX}")
     return folders
 
 
@@ -100,10 +104,10 @@ def _install(start: Language, end: Language) -> None:
     """Download and install the packages of the shortest chain the index offers."""
     from argostranslate import package
 
-    console.say(f"argos: {start.code}-{end.code} is not installed; asking the Argos package index")
-    with _patience():
+    console.say(f"argos: {start.code}-{end.code} is not installed; reading the Argos package index")
+    with _timeout():
         package.update_package_index()  # logs failures and returns
-    if not _index_file().is_file():  # without it get_available_packages recurses for ever
+    if not _index_file().is_file():  # without it get_available_packages recurses without end
         raise _missing(start, end, "the Argos package index cannot be reached")
     available = {
         (each.from_code, each.to_code): each for each in package.get_available_packages() if each.type == "translate"
@@ -112,7 +116,7 @@ def _install(start: Language, end: Language) -> None:
     chain = route([*available, *installed], _codes(start), _codes(end))
     if not chain:
         raise CapivaraError(
-            f"argos: no package translates {start.name} to {end.name}, not even over another language",
+            f"argos: no package translates {start.name} to {end.name}, not even through another language",
             languages_reached(available, start, _codes(start)) + "\nor use --translator apertium",
         )
     for pair in chain:
@@ -126,7 +130,7 @@ def _download(available: Any, start: Language, end: Language) -> None:
 
     pair = (available.from_code, available.to_code)
     console.say(f"argos: downloading {pair[0]}-{pair[1]} (50 to 250 MB)")
-    with _patience():
+    with _timeout():
         data = networking.get_from(available.links)
     if data is None or not zipfile.is_zipfile(io.BytesIO(data)):
         raise _missing(start, end, f"the package {pair[0]}-{pair[1]} cannot be downloaded", pair)
@@ -137,8 +141,8 @@ def _download(available: Any, start: Language, end: Language) -> None:
 
 
 @contextlib.contextmanager
-def _patience() -> Iterator[None]:
-    """Set a timeout, which argostranslate does not, and silence its log: errors here say the same."""
+def _timeout() -> Iterator[None]:
+    """Set a timeout, which argostranslate does not do, and silence its log, which repeats the errors raised here."""
     before, logger = socket.getdefaulttimeout(), logging.getLogger("argostranslate.utils")
     socket.setdefaulttimeout(_SECONDS)
     logger.disabled = True
@@ -159,7 +163,7 @@ def _missing(start: Language, end: Language, why: str, pair: Pair | None = None)
     first, last = pair or (_codes(start)[0], _codes(end)[0])
     return CapivaraError(
         f"argos: {start.name} to {end.name} is not installed and {why}",
-        f"bring translate-{first}_{last}.argosmodel (50 to 250 MB) from {INDEX}\n"
+        f"download translate-{first}_{last}.argosmodel (50 to 250 MB) from {INDEX}\n"
         f"and name it with --package FILE, or put its folder into {packages_folder()};\n"
         f"or use --translator apertium",
     )
@@ -167,11 +171,11 @@ def _missing(start: Language, end: Language, why: str, pair: Pair | None = None)
 
 def _no_code(language: Language) -> CapivaraError:
     return CapivaraError(
-        f"argos: the Argos package index has no {language.name}",
+        f"argos: the Argos package index has no package for {language.name}",
         "name a package of your own with --package FILE.argosmodel, or use --translator apertium",
     )
 
 
 def hops(start: Language, end: Language) -> int:
-    """How many installed packages translate the pair in sequence; 0 when none do."""
+    """The length of the shortest chain of installed packages for a pair; 0 without one."""
     return len(_chain(pairs_in(packages_folder()), start, end))

@@ -3,30 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any
 
 from capivara_cli import console
 from capivara_cli.errors import CapivaraError
 from capivara_cli.languages import Language, get
+from capivara_cli.languages.translation_memory import Translator
 from capivara_cli.models import hub
 from capivara_cli.models.generation import Setup
 from capivara_cli.stages.translators import apertium, argos, m2m100, madlad, nllb, opus
 
-Load = Callable[..., Any]
+Load = Callable[..., Translator]
 
 
-def load(variant: str, *, source: str, target: str, setup: Setup) -> Any:
-    """The first translator that works: those on this machine, direct ones first, then those that can be downloaded.
+def load(variant: str, *, source: str, target: str, setup: Setup) -> Translator:
+    """The first translator that works: first those on this machine, direct ones before chains, then downloads.
 
     The order: an Argos package of the pair, which is small and fast; models that translate the pair directly, those
     for one pair before those for many; Apertium; then chains through a third language, which lose meaning twice.
-    Raises ``CapivaraError`` with every translator's reason when none works. ``variant`` is not used.
+    Raises ``CapivaraError`` with every translator's reason if none works. ``variant`` is not used.
     """
     start, end = get(source), get(target)
     reasons: list[str] = []
-    for name, attempt in _candidates(start, end):
+    for name, load_plugin in _candidates(start, end):
         try:
-            found = attempt("", source=source, target=target, setup=setup)
+            found = load_plugin("", source=source, target=target, setup=setup)
         except CapivaraError as error:
             reasons.append(f"{name}: {error.message.removeprefix(f'{name}: ')}")
             continue
@@ -34,7 +34,7 @@ def load(variant: str, *, source: str, target: str, setup: Setup) -> Any:
         return found
     raise CapivaraError(
         f"auto: nothing translates {start.name} to {end.name} here",
-        "\n".join([*dict.fromkeys(reasons), "capivara list translators shows what there is"]),
+        "\n".join([*dict.fromkeys(reasons), "capivara list translators shows all translators"]),
     )
 
 
@@ -48,8 +48,8 @@ def _candidates(start: Language, end: Language) -> Iterator[tuple[str, Load]]:
         ("madlad", madlad.FAMILY.default, madlad.load),
         ("m2m100", m2m100.FAMILY.default, m2m100.load),
     ]
-    here = [hub.is_here(repo) for _, repo, _ in models]
-    yield from ((name, attempt) for (name, _, attempt), there in zip(models, here, strict=True) if there)
+    cached = [hub.is_cached(repo) for _, repo, _ in models]
+    yield from ((name, load) for (name, _, load), is_cached in zip(models, cached, strict=True) if is_cached)
     direct = apertium.hops(start, end) == 1
     if direct:
         yield "apertium", apertium.load
@@ -59,4 +59,5 @@ def _candidates(start: Language, end: Language) -> Iterator[tuple[str, Load]]:
         yield "apertium", apertium.load
     if not hops:
         yield "argos", argos.load  # downloads the package, if there is one
-    yield from ((name, attempt) for (name, _, attempt), there in zip(models[:2], here[:2], strict=True) if not there)
+    downloads = zip(models[:2], cached[:2], strict=True)
+    yield from ((name, load) for (name, _, load), is_cached in downloads if not is_cached)

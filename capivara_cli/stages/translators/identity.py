@@ -1,4 +1,4 @@
-"""The text itself, labelled as the target language: for measuring, and for captions that need no translation."""
+"""The text itself, labelled as the target language: for measurements, and for captions that need no translation."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from capivara_cli.models.generation import Setup
 class Identity:
     """Returns its input. The translation checks reject copies, so they are off."""
 
-    version = ""  # not cached: a look-up takes longer
+    version = ""  # not cached, as a look-up takes longer
     guarded = False
 
     def __init__(self, by: str) -> None:

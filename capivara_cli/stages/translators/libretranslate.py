@@ -1,4 +1,4 @@
-"""LibreTranslate, a service you can run yourself (--base-url http://localhost:5000), with Argos' languages."""
+"""LibreTranslate, a service you can run yourself (--base-url http://localhost:5000), with the languages of Argos."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from typing import Any
 from capivara_cli.languages import get
 from capivara_cli.models.generation import Setup
 from capivara_cli.models.http_service import Endpoint
-from capivara_cli.stages.translators._service import Service
+from capivara_cli.stages.translators._service import ServiceTranslator
 
 DEFAULT_URL = "http://localhost:5000"
 _CODES = {"zh-Hant": "zt"}
 
 
-def load(variant: str, *, source: str, target: str, setup: Setup) -> Service:
+def load(variant: str, *, source: str, target: str, setup: Setup) -> ServiceTranslator:
     """The service at ``--base-url``; its key, if it needs one, is ``$LIBRETRANSLATE_API_KEY``."""
     start, end = get(source), get(target)
     endpoint = Endpoint(setup.base_url or DEFAULT_URL, concurrency=setup.concurrency)
@@ -28,7 +28,7 @@ def load(variant: str, *, source: str, target: str, setup: Setup) -> Service:
     def texts_in(answer: Any) -> list[str]:
         return list(answer["translatedText"])
 
-    return Service(f"libretranslate:{start.code}-{end.code}", endpoint, "translate", body, texts_in)
+    return ServiceTranslator(f"libretranslate:{start.code}-{end.code}", endpoint, "translate", body, texts_in)
 
 
 def _code(code: str) -> str:

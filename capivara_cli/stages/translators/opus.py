@@ -1,4 +1,4 @@
-"""Opus-MT of Helsinki-NLP: one small Marian model per pair of languages (opus:MODEL picks another, tc-big say)."""
+"""Opus-MT of Helsinki-NLP: one small Marian model per pair of languages; opus:MODEL names another, such as tc-big."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from capivara_cli.stages.translators._seq2seq import load as load_model
 
 
 def load(variant: str, *, source: str, target: str, setup: Setup) -> Seq2Seq:
-    """``opus`` takes Helsinki-NLP/opus-mt-SOURCE-TARGET; ``>>por<<`` names the target if there are several."""
+    """``opus`` takes Helsinki-NLP/opus-mt-SOURCE-TARGET; a token such as ``>>por<<`` names one of several targets."""
     start, end = get(source), get(target)
     family = Family("opus", default(start, end), "about 300 MB")
     known = vocabulary(family, variant)
@@ -22,5 +22,5 @@ def load(variant: str, *, source: str, target: str, setup: Setup) -> Seq2Seq:
 
 
 def default(start: Language, end: Language) -> str:
-    """Opus-MT names its models by two letters where ISO 639 has them."""
+    """The default model of a pair; Opus-MT uses the two-letter codes of ISO 639 where they exist."""
     return f"Helsinki-NLP/opus-mt-{start.code.partition('-')[0]}-{end.code.partition('-')[0]}"

@@ -1,4 +1,4 @@
-"""The toy world's translators: en to pt, hi and xh, and pt to en; real Argos packages, for checking and teaching."""
+"""The toy world's translators: en to pt, hi and xh, and pt to en; real Argos packages, for tests and teaching."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ from capivara_cli.cli.dry_run import census, plans, rehearsal, sources
 from capivara_cli.cli.parameters import parse_command
 from capivara_cli.cli.perform import perform
 from capivara_cli.errors import CapivaraError, UsageError
-from capivara_cli.models.hub import NotHere
+from capivara_cli.models.hub import MissingFiles
 from capivara_cli.pipeline import engine
 from capivara_cli.pipeline.options import Settings
 from capivara_cli.stages.pack import pack
@@ -163,7 +163,7 @@ def test_a_trial_uses_no_network():
 def test_checks_leave_the_sockets_of_this_process_alone():
     def work() -> None:
         connected.append(socket.socket.connect)
-        raise NotHere("the weights of x are needed, but nobody answers")
+        raise MissingFiles("the weights of x are needed, but nobody answers")
 
     connected, found = [], rehearsal.Rehearsal()
     before = socket.socket.connect

@@ -185,7 +185,7 @@ def write_hub_files(folder: Path) -> None:
 def test_flickr30k_from_the_files_of_the_hub(tmp_path, monkeypatch):
     write_hub_files(tmp_path)
     monkeypatch.setattr(flickr30k, "COUNTS", {"test": 3})
-    asked: list[hub.Need] = []
+    asked: list[hub.RepoFiles] = []
     monkeypatch.setattr(hub, "folder", lambda need: asked.append(need) or tmp_path)
     found = flickr()
     assert found.provenance.obtained == f"downloaded from {flickr30k.FLICKR30K.hub.repo}@{tmp_path.name}"

@@ -17,7 +17,7 @@ from capivara_cli.models import transformers_models
 from capivara_cli.models.generation import Decoding, Draw, Setup
 from capivara_cli.stages.captioners import hf
 from capivara_cli.stages.captioners._blip2 import Blip2Captioner
-from capivara_cli.stages.captioners._requests import REQUEST
+from capivara_cli.stages.captioners._prompts import REQUEST
 
 from support.tiny_models import tiny_blip2, tiny_gpt2  # isort: skip
 from support.tiny_vlms import MODELS, Folders  # isort: skip
@@ -63,20 +63,20 @@ def pictures() -> list[Image.Image]:
 
 
 def loaded(folder: Path, **decoding: Any) -> Any:
-    describe: Any = hf.load(str(folder), setup=Setup("cpu", Decoding(**{"max_tokens": 12, **decoding})))
-    end_soon(describe.writer, describe.tokenizer, folder.name.removeprefix("tiny-"))
-    return describe
+    captioner: Any = hf.load(str(folder), setup=Setup("cpu", Decoding(**{"max_tokens": 12, **decoding})))
+    end_soon(captioner.generator, captioner.tokenizer, folder.name.removeprefix("tiny-"))
+    return captioner
 
 
-def told(describe: Any, images: list[Image.Image], draws: list[Draw]) -> list[list[str]]:
-    return describe([describe.prepare(image) for image in images])([draws] * len(images))
+def captions_of(captioner: Any, images: list[Image.Image], draws: list[Draw]) -> list[list[str]]:
+    return captioner([captioner.prepare(image) for image in images])([draws] * len(images))
 
 
-def end_soon(writer: Any, tokenizer: Any, family: str) -> list[int]:
+def end_soon(generator: Any, tokenizer: Any, family: str) -> list[int]:
     """Give a model words that end its texts; all that do."""
-    ends = [writer.generation_config.eos_token_id, *tokenizer.convert_tokens_to_ids(WORDS_THAT_END[family].split())]
+    ends = [generator.generation_config.eos_token_id, *tokenizer.convert_tokens_to_ids(WORDS_THAT_END[family].split())]
     if family != "blip":
-        writer.generation_config.eos_token_id = ends
+        generator.generation_config.eos_token_id = ends
     return ends
 
 
@@ -128,9 +128,9 @@ class Plain:
         return {name: value for name, value in inputs.items() if name != "labels"}
 
 
-def prompts_of(describe: Any) -> list[str]:
+def prompts_of(captioner: Any) -> list[str]:
     """Three at most, the paper's of three and of five words."""
-    own = describe.prompts(ENGLISH)
+    own = captioner.prompts(ENGLISH)
     return [own[0], own[3], own[8]] if own == PREFIXES else list(own)
 
 
@@ -149,46 +149,48 @@ def prompts_of(describe: Any) -> list[str]:
 def test_word_for_word_the_plain_way(
     family: str, decoding: dict[str, Any], options: dict[str, Any], folders: Folders
 ) -> None:
-    describe, plain = loaded(folders(family), **decoding), Plain(folders(family), family)
-    prompts = prompts_of(describe)
-    rows = told(describe, pictures(), [Draw(prompt) for prompt in prompts])
+    captioner, plain = loaded(folders(family), **decoding), Plain(folders(family), family)
+    prompts = prompts_of(captioner)
+    rows = captions_of(captioner, pictures(), [Draw(prompt) for prompt in prompts])
     assert rows == [[plain(image, prompt, **options) for prompt in prompts] for image in pictures()]
-    assert describe.by == f"tiny-{family}"
+    assert captioner.by == f"tiny-{family}"
 
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_images_make_a_difference_and_texts_end(family: str, folders: Folders) -> None:
     """Otherwise the tests around this one would compare little."""
-    describe = loaded(folders(family), repetition_penalty=1.7)
-    prompts = prompts_of(describe)
-    rows = told(describe, pictures(), [*map(Draw, prompts), *(Draw(prompts[0], seed) for seed in range(9))])
+    captioner = loaded(folders(family), repetition_penalty=1.7)
+    prompts = prompts_of(captioner)
+    rows = captions_of(captioner, pictures(), [*map(Draw, prompts), *(Draw(prompts[0], seed) for seed in range(9))])
     assert len(set(map(tuple, rows))) == 3
     assert len({len(text.split()) for row in rows for text in row}) > 1
 
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_draw_is_the_same_in_any_batch(family: str, folders: Folders) -> None:
-    describe = loaded(folders(family), repetition_penalty=1.3)
-    images, (prompt, *_) = pictures(), prompts_of(describe)
+    captioner = loaded(folders(family), repetition_penalty=1.3)
+    images, (prompt, *_) = pictures(), prompts_of(captioner)
     draws = [Draw(prompt), *(Draw(prompt, seed) for seed in (3, 5, 2**47))]
-    rows = told(describe, images, draws)
+    rows = captions_of(captioner, images, draws)
     assert len({text for row in rows for text in row}) > 5
-    tell = describe([describe.prepare(image) for image in reversed(images)])
-    assert tell([draws[2:], [], [draws[1], draws[0]]]) == [rows[2][2:], [], [rows[0][1], rows[0][0]]]
-    assert tell([[], draws, []]) == [[], rows[1], []]
-    assert describe([])([]) == []
+    texts_of = captioner([captioner.prepare(image) for image in reversed(images)])
+    assert texts_of([draws[2:], [], [draws[1], draws[0]]]) == [rows[2][2:], [], [rows[0][1], rows[0][0]]]
+    assert texts_of([[], draws, []]) == [[], rows[1], []]
+    assert captioner([])([]) == []
     searching = loaded(folders(family), repetition_penalty=1.3, beams=3)
-    assert [row[1:] for row in told(searching, images, draws)] == [row[1:] for row in rows]  # beams are for the others
+    assert [row[1:] for row in captions_of(searching, images, draws)] == [
+        row[1:] for row in rows
+    ]  # beams are for the others
 
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_out_of_memory_halves_and_goes_on(family: str, folders: Folders, monkeypatch: pytest.MonkeyPatch) -> None:
     import torch
 
-    describe = loaded(folders(family))
-    draws = [Draw(prompts_of(describe)[0]), Draw(prompts_of(describe)[0], 7)]
-    expected = told(describe, pictures(), draws)
-    generate, sizes = describe.writer.generate, []
+    captioner = loaded(folders(family))
+    draws = [Draw(prompts_of(captioner)[0]), Draw(prompts_of(captioner)[0], 7)]
+    expected = captions_of(captioner, pictures(), draws)
+    generate, sizes = captioner.generator.generate, []
 
     def narrow(**given: Any) -> Any:
         rows = len(given.get("decoder_input_ids", given.get("input_ids")))
@@ -197,8 +199,8 @@ def test_out_of_memory_halves_and_goes_on(family: str, folders: Folders, monkeyp
         sizes.append(rows)
         return generate(**given)
 
-    monkeypatch.setattr(describe.writer, "generate", narrow)
-    assert told(describe, pictures(), draws) == expected
+    monkeypatch.setattr(captioner.generator, "generate", narrow)
+    assert captions_of(captioner, pictures(), draws) == expected
     assert max(sizes) <= 2
     assert sum(sizes) == 6
 
@@ -206,20 +208,20 @@ def test_out_of_memory_halves_and_goes_on(family: str, folders: Folders, monkeyp
 @pytest.mark.parametrize(
     ("family", "tower"),
     [
-        ("blip", lambda describe: describe.model.vision_model),
-        ("git", lambda describe: describe.eyes),
-        ("vit-gpt2", lambda describe: describe.model.encoder),
-        ("florence2", lambda describe: describe.model.model.vision_tower),
+        ("blip", lambda captioner: captioner.model.vision_model),
+        ("git", lambda captioner: captioner.image_encoder),
+        ("vit-gpt2", lambda captioner: captioner.model.encoder),
+        ("florence2", lambda captioner: captioner.model.model.vision_tower),
     ],
 )
 def test_an_image_is_looked_at_once(family: str, tower: Callable[[Any], Any], folders: Folders) -> None:
-    describe = loaded(folders(family))
+    captioner = loaded(folders(family))
     looks: list[int] = []
-    tower(describe).register_forward_hook(lambda *_: looks.append(1))
-    tell = describe([describe.prepare(image) for image in pictures()])
-    prompt = prompts_of(describe)[0]
-    tell([[Draw(prompt), Draw(prompt, 1), Draw("a photo of")]] * 3)
-    tell([[Draw(prompt, 2)], [], []])
+    tower(captioner).register_forward_hook(lambda *_: looks.append(1))
+    texts_of = captioner([captioner.prepare(image) for image in pictures()])
+    prompt = prompts_of(captioner)[0]
+    texts_of([[Draw(prompt), Draw(prompt, 1), Draw("a photo of")]] * 3)
+    texts_of([[Draw(prompt, 2)], [], []])
     assert looks == [1]
 
 
@@ -238,36 +240,38 @@ def test_what_each_family_is_given(folders: Folders) -> None:
         assert len(set(asked)) == 5
         assert all("Portuguese" in request and request.endswith(".") for request in asked)
     for family in ("blip", "git", "vit-gpt2", "florence2"):
-        with pytest.raises(CapivaraError, match=f"--lang pt: tiny-{family} is given English prefixes") as caught:
+        with pytest.raises(CapivaraError, match=f"--lang pt: tiny-{family} continues English prefixes") as caught:
             by_family[family].prompts(PORTUGUESE)
         assert "--prefixes FILE" in caught.value.hint
 
 
 @pytest.mark.parametrize("family", ["paligemma", *CHAT])
 def test_another_language_is_written_directly(family: str, folders: Folders) -> None:
-    describe, plain = loaded(folders(family)), Plain(folders(family), family)
-    prompts = describe.prompts(PORTUGUESE)
-    rows = told(describe, pictures(), [Draw(prompt) for prompt in prompts])
+    captioner, plain = loaded(folders(family)), Plain(folders(family), family)
+    prompts = captioner.prompts(PORTUGUESE)
+    rows = captions_of(captioner, pictures(), [Draw(prompt) for prompt in prompts])
     endings = [prompt for prompt in prompts if prompt.endswith(".") or family == "paligemma"]
     assert rows == [[plain(image, prompt) for prompt in endings] for image in pictures()]
-    english = told(describe, pictures(), [Draw("caption en" if family == "paligemma" else REQUEST)])
+    english = captions_of(captioner, pictures(), [Draw("caption en" if family == "paligemma" else REQUEST)])
     assert [row[0] for row in rows] != [row[0] for row in english]
 
 
 @pytest.mark.parametrize("family", ["blip", "git", "vit-gpt2", "florence2", *CHAT])
 def test_prefixes_of_the_user_are_continued(family: str, folders: Folders) -> None:
-    rows = told(loaded(folders(family)), pictures(), [Draw("uma foto de"), Draw("A photo of", 1), Draw("a dog", 2)])
+    rows = captions_of(
+        loaded(folders(family)), pictures(), [Draw("uma foto de"), Draw("A photo of", 1), Draw("a dog", 2)]
+    )
     for text, prefix in zip(rows[0], ["uma foto de", "A photo of", "a dog"], strict=True):
         assert text.startswith(f"{prefix} ")
         assert len(text) > len(prefix) + 2
 
 
 def test_a_florence_task_is_the_documented_one(folders: Folders) -> None:
-    describe = loaded(folders("florence2"))
-    (asked,) = {describe._asked(prompt) for prompt in ("<CAPTION>", "a photo of", "What does the image describe?")}
-    assert describe.tokenizer.decode(asked, skip_special_tokens=True) == "What does the image describe ?"
-    with pytest.raises(CapivaraError, match="tiny-florence2: cannot be asked 'what is <OCR>'"):
-        told(describe, pictures()[:1], [Draw("what is <OCR>")])
+    captioner = loaded(folders("florence2"))
+    (asked,) = {captioner._task_ids(prompt) for prompt in ("<CAPTION>", "a photo of", "What does the image describe?")}
+    assert captioner.tokenizer.decode(asked, skip_special_tokens=True) == "What does the image describe ?"
+    with pytest.raises(CapivaraError, match="tiny-florence2: does not know the task 'what is <OCR>'"):
+        captions_of(captioner, pictures()[:1], [Draw("what is <OCR>")])
 
 
 @pytest.mark.parametrize(
@@ -275,18 +279,18 @@ def test_a_florence_task_is_the_documented_one(folders: Folders) -> None:
 )
 def test_what_is_padded(family: str, calls: list[int], folders: Folders, monkeypatch: pytest.MonkeyPatch) -> None:
     """Chat models, for prompts of any length and images of any size; PaliGemma's rows begin with an image instead."""
-    describe = loaded(folders(family))
-    generate, rows = describe.writer.generate, []
+    captioner = loaded(folders(family))
+    generate, rows = captioner.generator.generate, []
     counting = lambda **given: rows.append(len(given["input_ids"])) or generate(**given)  # noqa: E731
-    monkeypatch.setattr(describe.writer, "generate", counting)
-    told(describe, pictures(), [Draw("a photo of"), Draw("this is a scene depicting")])
+    monkeypatch.setattr(captioner.generator, "generate", counting)
+    captions_of(captioner, pictures(), [Draw("a photo of"), Draw("this is a scene depicting")])
     assert rows == calls
 
 
 def test_blip2_goes_the_way_of_its_own_plugin(tmp_path: Path) -> None:
-    describe = hf.load(str(tiny_blip2(tmp_path / "tiny-blip2")), setup=Setup("cpu", Decoding()))
-    assert isinstance(describe, Blip2Captioner)
-    assert describe.by == "tiny-blip2"
+    captioner = hf.load(str(tiny_blip2(tmp_path / "tiny-blip2")), setup=Setup("cpu", Decoding()))
+    assert isinstance(captioner, Blip2Captioner)
+    assert captioner.by == "tiny-blip2"
 
 
 def test_weights_of_another_form_are_refused(folders: Folders, tmp_path: Path) -> None:
@@ -301,7 +305,7 @@ def test_weights_of_another_form_are_refused(folders: Folders, tmp_path: Path) -
     save_file(
         {f"other.{name}": value for name, value in weights.items()}, folder / "model.safetensors", {"format": "pt"}
     )
-    with pytest.raises(CapivaraError, match="other: holds weights of another form than Florence2For") as caught:
+    with pytest.raises(CapivaraError, match="other: its weights do not fit Florence2For") as caught:
         hf.load(str(folder), setup=Setup("cpu", Decoding()))
     assert "florence-community" in caught.value.hint
 
@@ -310,11 +314,11 @@ def test_number_types(monkeypatch: pytest.MonkeyPatch) -> None:
     import torch
 
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda **_: True)
-    types = [transformers_models.number_type(device, half) for device, half in
+    types = [transformers_models.dtype_on(device, half) for device, half in
              [("cpu", "bfloat16"), ("cuda:1", "float16"), ("cuda", "bfloat16")]]  # fmt: skip
     assert types == [torch.float32, torch.float16, torch.bfloat16]
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda **_: False)
-    assert transformers_models.number_type("cuda", "bfloat16") == torch.float16
+    assert transformers_models.dtype_on("cuda", "bfloat16") == torch.float16
     assert (hf.FAMILIES["blip"].half, hf.FAMILIES["paligemma"].half) == ("float16", "bfloat16")
 
 
@@ -330,7 +334,7 @@ def test_every_part_is_compiled(folders: Folders, monkeypatch: pytest.MonkeyPatc
 
 def test_what_cannot_caption_is_said(tmp_path: Path, folders: Folders) -> None:
     setup = Setup("cpu", Decoding())
-    with pytest.raises(CapivaraError, match="captioner hf: which model"):
+    with pytest.raises(CapivaraError, match="captioner hf: no model is named"):
         hf.load("", setup=setup)
     with pytest.raises(CapivaraError, match="a model of type gpt2 without a chat template"):
         hf.load(str(tiny_gpt2(tmp_path / "gpt2")), setup=setup)

@@ -23,7 +23,7 @@ from capivara_cli import languages
 from capivara_cli.errors import CapivaraError, UsageError
 from capivara_cli.languages.prompts import PREFIXES
 from capivara_cli.models.generation import Decoding, Draw, Setup
-from capivara_cli.models.http_service import Endpoint, Refused
+from capivara_cli.models.http_service import Endpoint, Refusal
 from capivara_cli.shards.images import decode_image
 from capivara_cli.stages.captioners import openai
 
@@ -102,21 +102,21 @@ class NoPause(Event):
         return self.is_set()
 
 
-def loaded(service: Service, concurrency: int = 4, **decoding: Any) -> openai.ChatCaptioner:
+def loaded(service: Service, concurrency: int = 4, **decoding: Any) -> openai.ServiceCaptioner:
     setup = Setup("cpu", Decoding(**decoding), base_url=service.url, concurrency=concurrency)
-    describe = openai.load("some-model", setup=setup)
-    describe.chat.endpoint._given_up = NoPause()
-    return describe
+    captioner = openai.load("some-model", setup=setup)
+    captioner.chat.endpoint._failed = NoPause()
+    return captioner
 
 
-def pauses(describe: openai.ChatCaptioner) -> list[float]:
-    given_up = describe.chat.endpoint._given_up
+def pauses(captioner: openai.ServiceCaptioner) -> list[float]:
+    given_up = captioner.chat.endpoint._failed
     assert isinstance(given_up, NoPause)
     return given_up.asked
 
 
-def told(describe: openai.ChatCaptioner, images: list[Image.Image], draws: list[Draw]) -> list[list[str]]:
-    return describe([describe.prepare(image) for image in images])([draws] * len(images))
+def captions_of(captioner: openai.ServiceCaptioner, images: list[Image.Image], draws: list[Draw]) -> list[list[str]]:
+    return captioner([captioner.prepare(image) for image in images])([draws] * len(images))
 
 
 def picture(color: tuple[int, int, int] = (200, 30, 30), size: tuple[int, int] = (64, 48)) -> Image.Image:
@@ -137,8 +137,8 @@ def image_of(body: dict[str, Any]) -> Image.Image:
 
 
 def test_what_is_asked(service: Service) -> None:
-    describe = loaded(service, max_tokens=33, temperature=0.7, top_p=0.8)
-    told(describe, [picture()], [Draw(REQUEST), Draw("uma foto de", 2**40 + 5)])
+    captioner = loaded(service, max_tokens=33, temperature=0.7, top_p=0.8)
+    captions_of(captioner, [picture()], [Draw(REQUEST), Draw("uma foto de", 2**40 + 5)])
     plain, sampled = sorted(service.heard, key=lambda body: body["temperature"])
     rest = {name: value for name, value in plain.items() if name != "messages"}
     assert rest == {"model": "some-model", "max_tokens": 33, "temperature": 0.0}
@@ -155,26 +155,26 @@ def test_what_is_asked(service: Service) -> None:
     }
     assert text_of(sampled).endswith('in the language of the words "uma foto de", and begin it with them.')
     assert set(service.keys) == {"Bearer sk-very-secret"}
-    assert describe.by == "openai:some-model"
+    assert captioner.by == "openai:some-model"
 
 
 def test_the_language_is_named(service: Service) -> None:
-    describe = loaded(service)
-    assert describe.prompts(ENGLISH) == PREFIXES
-    assert all("Portuguese" in prompt for prompt in describe.prompts(PORTUGUESE))
-    told(describe, [picture()], [Draw(describe.prompts(PORTUGUESE)[0])])
+    captioner = loaded(service)
+    assert captioner.prompts(ENGLISH) == PREFIXES
+    assert all("Portuguese" in prompt for prompt in captioner.prompts(PORTUGUESE))
+    captions_of(captioner, [picture()], [Draw(captioner.prompts(PORTUGUESE)[0])])
     assert text_of(service.heard[0]) == "Write a one-sentence caption of this image in Portuguese."
 
 
 def test_a_large_image_is_scaled_down(service: Service) -> None:
-    told(loaded(service), [picture(size=(3000, 1500)), picture(size=(1024, 10))], [Draw(REQUEST)])
+    captions_of(loaded(service), [picture(size=(3000, 1500)), picture(size=(1024, 10))], [Draw(REQUEST)])
     assert sorted(image_of(body).size for body in service.heard) == [(1024, 10), (1024, 512)]
 
 
 def test_answers_become_texts(service: Service) -> None:
     answers = {"a photo of": '"A Photo of a dog."', "an image of": "There is a dog.", REQUEST: " “Um cão.” \n"}
     service.reply = lambda number, body: says(next(answers[key] for key in answers if key in text_of(body)))
-    rows = told(loaded(service), [picture()], [Draw(prompt) for prompt in answers])
+    rows = captions_of(loaded(service), [picture()], [Draw(prompt) for prompt in answers])
     assert rows == [["a photo of a dog.", "There is a dog.", "Um cão."]]
 
 
@@ -193,12 +193,12 @@ def test_requests_go_out_together_and_answers_come_back_in_order(service: Servic
 
     service.reply = reply
     images = [picture((40 * number + 20, 0, 0)) for number in range(6)]
-    describe = loaded(service, concurrency=3)
-    tell = describe([describe.prepare(image) for image in images])
-    rows = tell([[Draw("One."), Draw("Two.")], [Draw("One.")], [], *[[Draw("Two.")]] * 3])
+    captioner = loaded(service, concurrency=3)
+    texts_of = captioner([captioner.prepare(image) for image in images])
+    rows = texts_of([[Draw("One."), Draw("Two.")], [Draw("One.")], [], *[[Draw("Two.")]] * 3])
     assert rows == [["0 One.", "0 Two."], ["1 One."], [], ["3 Two."], ["4 Two."], ["5 Two."]]
     assert most == [3]
-    assert describe([])([]) == []
+    assert captioner([])([]) == []
 
 
 @pytest.mark.parametrize(
@@ -208,11 +208,11 @@ def test_requests_go_out_together_and_answers_come_back_in_order(service: Servic
 )
 def test_trouble_that_passes(trouble: Reply | None, service: Service) -> None:
     service.reply = lambda number, body: says("a dog") if number >= 2 else trouble
-    describe = loaded(service, concurrency=1)
-    assert told(describe, [picture()], [Draw(REQUEST)]) == [["a dog"]]
+    captioner = loaded(service, concurrency=1)
+    assert captions_of(captioner, [picture()], [Draw(REQUEST)]) == [["a dog"]]
     assert len(service.heard) == 3
     assert service.heard[0] == service.heard[1] == service.heard[2]
-    later = pauses(describe)
+    later = pauses(captioner)
     if trouble and trouble[0] == 429:
         assert later == [7.0, 7.0]  # as long as the service says
     else:
@@ -221,21 +221,21 @@ def test_trouble_that_passes(trouble: Reply | None, service: Service) -> None:
 
 def test_trouble_that_stays(service: Service) -> None:
     service.reply = lambda number, body: fails(500, "out of order, sk-very-secret")
-    describe = loaded(service, concurrency=1)
+    captioner = loaded(service, concurrency=1)
     with pytest.raises(
         CapivaraError, match=r"gave up after 8 tries: the server answers HTTP 500: out of order, \(the key\)"
     ) as caught:
-        told(describe, [picture()], [Draw(REQUEST), Draw("Another.")])
+        captions_of(captioner, [picture()], [Draw(REQUEST), Draw("Another.")])
     assert "run the same command again" in caught.value.hint
-    assert describe.chat.endpoint._given_up.is_set()
-    assert max(pauses(describe)) <= 60
+    assert captioner.chat.endpoint._failed.is_set()
+    assert max(pauses(captioner)) <= 60
 
 
 @pytest.mark.parametrize("status", [401, 403])
 def test_a_wrong_key_is_not_shown(status: int, service: Service) -> None:
     service.reply = lambda number, body: fails(status, "no such key: sk-very-secret")
     with pytest.raises(CapivaraError, match=rf"HTTP {status}: no such key: \(the key\)$") as caught:
-        told(loaded(service, concurrency=1), [picture()], [Draw(REQUEST)])
+        captions_of(loaded(service, concurrency=1), [picture()], [Draw(REQUEST)])
     assert caught.value.hint == "set OPENAI_API_KEY in the environment"
     assert len(service.heard) == 1
 
@@ -246,11 +246,11 @@ def test_a_refused_image_costs_its_captions_only(service: Service, capsys: pytes
 
     service.reply = reply
     images = [picture((20, 0, 0)), picture((220, 0, 0)), picture((60, 0, 0))]
-    rows = told(loaded(service), images, [Draw("One."), Draw("Two.")])
+    rows = captions_of(loaded(service), images, [Draw("One."), Draw("Two.")])
     assert rows == [["a dog", "a dog"], ["", ""], ["a dog", "a dog"]]
     assert len(service.heard) == 6  # and none of them twice
     said = capsys.readouterr().err
-    assert said.count("warning: openai:some-model: a caption was refused, and others may be: content policy") == 1
+    assert said.count("openai:some-model: the service refused a caption, and may refuse others: content policy") == 1
 
 
 def test_what_a_model_does_not_take_is_left_out(service: Service, capsys: pytest.CaptureFixture[str]) -> None:
@@ -264,18 +264,18 @@ def test_what_a_model_does_not_take_is_left_out(service: Service, capsys: pytest
         return says(str(body["max_completion_tokens"]))
 
     service.reply = reply
-    describe = loaded(service, max_tokens=21)
-    assert told(describe, [picture()], [Draw("One."), Draw("Two.")]) == [["21", "21"]]
+    captioner = loaded(service, max_tokens=21)
+    assert captions_of(captioner, [picture()], [Draw("One."), Draw("Two.")]) == [["21", "21"]]
     assert len(service.heard) == 6
-    assert told(describe, [picture()], [Draw("One.")]) == [["21"]]
+    assert captions_of(captioner, [picture()], [Draw("One.")]) == [["21"]]
     assert len(service.heard) == 7
     assert capsys.readouterr().err == (
-        "warning: some-model: does not take temperature, which is left out: no temperature here\n"
+        "warning: some-model: does not take temperature, which is omitted: no temperature here\n"
     )
     service.reply = lambda number, body: (
         400, {"error": {"message": "no", "param": "temperature", "code": "unsupported_value"}}, {},
     )  # fmt: skip
-    assert told(describe, [picture()], [Draw("One.")]) == [[""]]  # and does not ask for ever
+    assert captions_of(captioner, [picture()], [Draw("One.")]) == [[""]]  # and does not ask for ever
 
 
 @pytest.mark.parametrize(
@@ -289,20 +289,20 @@ def test_what_a_model_does_not_take_is_left_out(service: Service, capsys: pytest
 def test_what_is_no_chat_service(reply: Reply, message: str, service: Service) -> None:
     service.reply = lambda number, body: reply
     with pytest.raises(CapivaraError, match=message):
-        told(loaded(service, concurrency=1), [picture()], [Draw(REQUEST)])
+        captions_of(loaded(service, concurrency=1), [picture()], [Draw(REQUEST)])
 
 
 def test_mistakes_are_found_before_anything_is_sent(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
     monkeypatch.delenv("OPENAI_BASE_URL", raising=False)
-    with pytest.raises(CapivaraError, match="which model"):
+    with pytest.raises(CapivaraError, match="no model is named"):
         openai.load("", setup=Setup())
     with pytest.raises(CapivaraError, match="OPENAI_API_KEY is not set"):
         openai.load("gpt-4o-mini", setup=Setup())
-    with pytest.raises(CapivaraError, match="--base-url localhost:8000: not an address"):
+    with pytest.raises(CapivaraError, match="--base-url localhost:8000: not a URL"):
         openai.load("m", setup=Setup(base_url="localhost:8000"))
     local = "http://127.0.0.1:9/v1"
-    with pytest.raises(UsageError, match="--beams, --bits: not for --captioner openai"):
+    with pytest.raises(UsageError, match="--beams, --bits: a service has no such setting"):
         openai.load("m", setup=Setup(decoding=Decoding(beams=3), bits=8, base_url=local))
     monkeypatch.setenv("OPENAI_BASE_URL", local)
     assert openai.load("m", setup=Setup()).chat.endpoint.base_url == local
@@ -310,10 +310,10 @@ def test_mistakes_are_found_before_anything_is_sent(monkeypatch: pytest.MonkeyPa
 
 def test_nobody_there() -> None:
     endpoint = Endpoint("http://127.0.0.1:9", tries=2)
-    endpoint._given_up = NoPause()
+    endpoint._failed = NoPause()
     with pytest.raises(CapivaraError, match="gave up after 2 tries"):
         endpoint.post("x", {})
-    assert Refused("why") == Refused("why", "")
+    assert Refusal("why") == Refusal("why", "")
 
 
 # --- the whole command ---

@@ -23,17 +23,17 @@ from capivara_cli import languages, registry
 from capivara_cli.errors import CapivaraError
 from capivara_cli.languages import scripts
 from capivara_cli.models.decoding import SeededSampling
-from capivara_cli.models.generation import Ask, Decoding, Setup
+from capivara_cli.models.generation import Decoding, Setup
+from capivara_cli.models.generation import RewriteRequest as Request
 from capivara_cli.pipeline.env import Env
 from capivara_cli.pipeline.options import Settings
 from capivara_cli.shards.sample import Caption
-from capivara_cli.stages.rewrite import Answer as Judged
-from capivara_cli.stages.rewrite import Options, length, loaded_as, objection, rewrite
+from capivara_cli.stages.rewrite import Candidate, Options, length, objection, rewrite, rewriter_key
 from capivara_cli.stages.rewriters import back_translation, eda, llm, openai
 from capivara_cli.stages.rewriters._exemplars import OWN, Exemplars, exemplars, read_pairs
 from capivara_cli.stages.rewriters._incontext import InContextRewriter, parse, prompt
 from capivara_cli.stages.rewriters._stop_words import stop_words
-from capivara_cli.stages.rewriters._synonyms import Table, WordNet, synonyms, wordnet
+from capivara_cli.stages.rewriters._synonyms import SynonymTable, WordNet, synonyms, wordnet
 
 from support.tiny_models import tiny_gpt2  # isort: skip
 
@@ -57,8 +57,8 @@ def test_our_exemplars() -> None:
         pairs = [pair for some in exemplars("", language).sets for pair in some]
         assert len({text for pair in pairs for text in pair}) == 2 * len(pairs)
         for before, after in pairs:
-            assert objection(Judged(before, after, language)) == ""
-            assert objection(Judged(after, before, language)) == ""
+            assert objection(Candidate(before, after, language)) == ""
+            assert objection(Candidate(after, before, language)) == ""
             assert 3 <= length(after, language) <= 20
 
 
@@ -66,10 +66,10 @@ def test_each_rewrite_is_shown_the_next_set() -> None:
     sets = exemplars("alt,short", EN).sets
     chosen = exemplars("alt,short", EN)
     for number in range(4):
-        drawn = chosen.drawn(Ask("a cat", 5, number), 3)
+        drawn = chosen.drawn(Request("a cat", 5, number), 3)
         assert set(drawn) < set(sets[number % 2])
         assert len(drawn) == 3
-    assert Exemplars([[("a", "b")]]).drawn(Ask("a cat", 5, 0), 3) == [("a", "b")]
+    assert Exemplars([[("a", "b")]]).drawn(Request("a cat", 5, 0), 3) == [("a", "b")]
     with pytest.raises(CapivaraError, match=r"English set of exemplars 'shorts'; .* did you mean short\?"):
         exemplars("alt,shorts", EN)
 
@@ -96,7 +96,7 @@ def test_exemplars_of_your_own(name: str, text: str, tmp_path: Path) -> None:
         ("a.json", '[["a", "b"], ["a", 3]]', "pair 2: not a pair"),
         ("a.json", '["ab"]', "pair 1: not a pair"),
         ("a.json", '[["a => b", "c"]]', "pair 1: not a pair of two texts without =>"),
-        ("a.json", "[]", "holds no pair"),
+        ("a.json", "[]", "has no pair"),
         ("a.json", "no json", "not JSON"),
         ("a.jsonl", '["a", "b"]\n{"before": "a"}', "line 2: not a pair"),
         ("a.jsonl", '["a", "b"]\n\n{"before', "line 3: not JSON"),
@@ -143,8 +143,8 @@ def loaded(folder: Path, decoding: Decoding = LACLIP, **options: Any) -> InConte
     return llm.load(str(folder), language=EN, setup=Setup("cpu", decoding), options=Options(**options))
 
 
-def asked(rewriter: InContextRewriter, *ask: Any) -> str:
-    return rewriter.tokenizer.decode(rewriter._prompt_ids(Ask(*ask)))
+def asked(rewriter: InContextRewriter, *request: Any) -> str:
+    return rewriter.tokenizer.decode(rewriter._prompt_ids(Request(*request)))
 
 
 def test_the_seed_draws_the_exemplars(folder: Path) -> None:
@@ -164,13 +164,18 @@ def test_the_seed_draws_the_exemplars(folder: Path) -> None:
     assert asked(loaded(folder, shots=0), "a dog", 7, 0) == "write image captions differently,\n\na dog =>"
 
 
-ASKS = [Ask("a cat", 1, 0), Ask("a red dog on a sofa", 2, 0), Ask("a cat", 3, 1), Ask("two men", 4, 0)]
+ASKS = [
+    Request("a cat", 1, 0),
+    Request("a red dog on a sofa", 2, 0),
+    Request("a cat", 3, 1),
+    Request("two men", 4, 0),
+]
 
 
 def test_a_seed_gives_one_answer_in_any_company(folder: Path) -> None:
     rewriter = loaded(folder)
     together = rewriter(ASKS)
-    assert together == [rewriter([ask])[0] for ask in ASKS]
+    assert together == [rewriter([request])[0] for request in ASKS]
     assert together[::-1] == rewriter(ASKS[::-1])
     assert together[0] != together[2]
     assert rewriter.by == "rewrite:tiny-lm"
@@ -182,9 +187,9 @@ def test_another_process_gives_the_same(folder: Path) -> None:
     code = (
         "import sys, json; from capivara_cli import languages; from capivara_cli.stages.rewriters import llm\n"
         "from capivara_cli.models.generation import *; from capivara_cli.stages.rewrite import Options\n"
-        "asks = [Ask(*each) for each in json.loads(sys.argv[2])]\n"
+        "requests = [RewriteRequest(*each) for each in json.loads(sys.argv[2])]\n"
         "setup = Setup('cpu', Decoding(77, 1, 0.9, 0.95))\n"
-        "made = llm.load(sys.argv[1], language=languages.get('en'), setup=setup, options=Options())(asks)\n"
+        "made = llm.load(sys.argv[1], language=languages.get('en'), setup=setup, options=Options())(requests)\n"
         "print(json.dumps(made))"
     )
     environment = {**os.environ, "PYTHONHASHSEED": "5", "OMP_NUM_THREADS": "1"}
@@ -195,12 +200,12 @@ def test_another_process_gives_the_same(folder: Path) -> None:
 
 def test_a_long_caption_gets_fewer_exemplars_and_at_last_no_answer(folder: Path) -> None:
     rewriter = loaded(folder, exemplars="plain")
-    prompts = [rewriter._prompt_ids(Ask("word " * count, 5, 0)) for count in (1, 150, 160, 170)]
+    prompts = [rewriter._prompt_ids(Request("word " * count, 5, 0)) for count in (1, 150, 160, 170)]
     assert [rewriter.tokenizer.decode(ids).count("=>") for ids in prompts] == [4, 3, 2, 1]
     assert all(len(ids) <= 1024 - 77 for ids in prompts)
     assert [rewriter.is_too_long("word " * count) for count in (170, 300)] == [False, True]
-    assert rewriter([Ask("word " * 300, 5, 0)]) == [""]
-    with pytest.raises(CapivaraError, match="--max-tokens 1024: rewrite:tiny-lm reads and writes 1024 in all"):
+    assert rewriter([Request("word " * 300, 5, 0)]) == [""]
+    with pytest.raises(CapivaraError, match="--max-tokens 1024: rewrite:tiny-lm has 1024 tokens for the prompt"):
         loaded(folder, Decoding(1024, 1, 0.9, 0.95))
 
 
@@ -220,7 +225,7 @@ def test_out_of_memory_halves_the_batch(
     monkeypatch.setattr(rewriter.model, "generate", small)
     assert rewriter(ASKS) == expected
     assert sizes == [4, 2, 1, 1, 1, 1]
-    assert "out of memory: going on with 1 at a time" in capsys.readouterr().err
+    assert "out of memory: continuing with 1 at a time" in capsys.readouterr().err
 
 
 def test_a_real_model_twice_gives_the_same_bytes(folder: Path) -> None:
@@ -228,7 +233,7 @@ def test_a_real_model_twice_gives_the_same_bytes(folder: Path) -> None:
 
     def run(given: Sequence[Any], batch_size: int) -> list[Any]:
         options = Options(rewriter=f"llm:{folder}", n=2, tries=2, batch_size=batch_size)
-        env = Env(Settings(device="cpu"), "rewrite", {loaded_as(options): loaded(folder)})
+        env = Env(Settings(device="cpu"), "rewrite", {rewriter_key(options): loaded(folder)})
         return list(rewrite.run(iter(given), options, env))
 
     once = run(samples, 2)
@@ -240,11 +245,11 @@ def test_a_real_model_twice_gives_the_same_bytes(folder: Path) -> None:
 
 
 def editor(code: str, table: dict[str, list[str]] | None = None) -> eda.Eda:
-    return eda.Eda(languages.get(code), None if table is None else Table(table))
+    return eda.Eda(languages.get(code), None if table is None else SynonymTable(table))
 
 
 def edited(code: str, text: str, count: int = 60, table: dict[str, list[str]] | None = None) -> Counter[str]:
-    return Counter(editor(code, table)([Ask(text, seed, 0) for seed in range(count)]))
+    return Counter(editor(code, table)([Request(text, seed, 0) for seed in range(count)]))
 
 
 def test_eda_swaps_and_deletes() -> None:
@@ -343,7 +348,7 @@ def test_words_of_a_synonyms_file_are_found_without_spaces(tmp_path: Path) -> No
     options = Options(rewriter="eda", synonyms=str(tmp_path / "zh.tsv"))
     rewriter = eda.load("", language=languages.get("zh"), setup=Setup(), options=options)
     assert [unit.word for unit in rewriter.units("黑猫在沙发上")] == ["黑", "猫", "在", "沙发", "上"]
-    made = set(rewriter([Ask("黑猫在沙发上", seed, 0) for seed in range(100)]))
+    made = set(rewriter([Request("黑猫在沙发上", seed, 0) for seed in range(100)]))
     assert {"黑猫咪在沙发上", "黑猫在长沙发上", "黑猫在沙发椅上"} <= made
     assert {"".join(sorted(each)) for each in made} >= {"".join(sorted("黑猫在沙发上"))}
 
@@ -419,7 +424,7 @@ def test_back_translation_by_the_toy_translators() -> None:
     rewriter = back_translation.load("", language=EN, setup=Setup("cpu"), options=options)
     text = "a small red square on the grass"
     assert rewriter.by == "rewrite:toy:en-pt-en"
-    once, twice = rewriter([Ask(text, 1, 0), Ask(text, 2, 1)])
+    once, twice = rewriter([Request(text, 1, 0), Request(text, 2, 1)])
     assert once == twice != ""
 
 
@@ -449,8 +454,8 @@ def test_back_translation_takes_turns(monkeypatch: pytest.MonkeyPatch) -> None:
     options = Options(via="de, fr", cache=False)
     rewriter = back_translation.load("argos:x", language=EN, setup=Setup("cpu"), options=options)
     assert rewriter.by == "rewrite:argos:en-de+fr-en"
-    asks = [Ask(text, 0, number) for text in ("a", "b") for number in range(3)]
-    assert rewriter(asks) == [f"{text} en-{via} {via}-en" for text in ("a", "b") for via in ("de", "fr", "de")]
+    requests = [Request(text, 0, number) for text in ("a", "b") for number in range(3)]
+    assert rewriter(requests) == [f"{text} en-{via} {via}-en" for text in ("a", "b") for via in ("de", "fr", "de")]
     assert {way: hop.given for way, hop in hops.items()} == {"en-de": [2], "de-en": [2], "en-fr": [2], "fr-en": [2]}
 
 
@@ -463,10 +468,10 @@ def test_what_comes_back_unchanged_goes_another_way(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(registry, "load", load)
     options = Options(rewriter="back-translation:apertium", via="de,fr", cache=False)
     rewriter = back_translation.load("x", language=EN, setup=Setup("cpu"), options=options)
-    env = Env(Settings(device="cpu"), "rewrite", {loaded_as(options): rewriter})
+    env = Env(Settings(device="cpu"), "rewrite", {rewriter_key(options): rewriter})
     (out,) = rewrite.run(iter([a_sample("k", Caption("a dog", "en", "alt"))]), options, env)
     assert [each.text for each in out.captions] == ["a dog", "a dog en-fr fr-en"]
-    assert env.tally.notes == {"rewrites asked for again": 1}
+    assert env.tally.notes == {"rewrites retried": 1}
 
 
 @pytest.mark.skipif(shutil.which("apertium") is None, reason="apertium is not installed")
@@ -475,7 +480,7 @@ def test_back_translation_by_apertium() -> None:
     rewriter = back_translation.load("apertium", language=EN, setup=Setup("cpu"), options=options)
     assert rewriter.by == "rewrite:apertium:en-ca+gl-en"
     text = "a black dog runs on the beach"
-    for made in rewriter([Ask(text, 0, number) for number in range(2)]):
+    for made in rewriter([Request(text, 0, number) for number in range(2)]):
         assert "dog" in made and made != text
 
 
@@ -516,7 +521,11 @@ def test_a_service_rewrites(service: tuple[str, list[dict[str, Any]]], capsys: p
     url, heard = service
     setup = Setup("cpu", LACLIP, base_url=url)
     rewriter = openai.load("some-model", language=EN, setup=setup, options=Options(shots=2))
-    assert rewriter([Ask("a cat", 2**40, 0), Ask("a bomb", 2, 0), Ask("a dog", 3, 0)]) == ["A CAT", "", "A DOG"]
+    assert rewriter([Request("a cat", 2**40, 0), Request("a bomb", 2, 0), Request("a dog", 3, 0)]) == [
+        "A CAT",
+        "",
+        "A DOG",
+    ]
     assert rewriter.by == "rewrite:openai:some-model"
     assert capsys.readouterr().err.count("no bombs") == 1
     asked = next(body for body in heard if body["messages"][-1]["content"] == "a cat")
@@ -524,7 +533,10 @@ def test_a_service_rewrites(service: tuple[str, list[dict[str, Any]]], capsys: p
     assert (asked["model"], asked["temperature"], asked["top_p"], asked["max_tokens"], asked["seed"]) == (
         "some-model", 0.9, 0.95, 77, 2**40 % 2**31,
     )  # fmt: skip
-    assert rewriter([Ask("a sign", 1, 0), Ask("a hat", 1, 0)]) == ['a sign that says "stop"', "a cap"]
+    assert rewriter([Request("a sign", 1, 0), Request("a hat", 1, 0)]) == [
+        'a sign that says "stop"',
+        "a cap",
+    ]
     assert rewriter.exemplars == exemplars("", EN).texts
-    with pytest.raises(CapivaraError, match="which model"):
+    with pytest.raises(CapivaraError, match="no model is named"):
         openai.load("", language=EN, setup=setup, options=Options())

@@ -145,7 +145,7 @@ def test_a_refused_text_costs_no_other(server: Server, capsys: pytest.CaptureFix
         (403, {"error": "Invalid API key secret"}, "HTTP 403"),
         (456, {"message": "Quota exceeded"}, "HTTP 456: Quota exceeded"),
         (200, {"translations": [{"text": "one"}]}, "1 answers for 2 texts"),
-        (200, ["what?"], "another form than expected"),
+        (200, ["what?"], "the answer has an unexpected form"),
     ],
 )
 def test_what_is_wrong_with_all_ends_the_run(
@@ -173,7 +173,7 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     def build(works: tuple[str, ...], argos_hops: int = 0, apertium_hops: int = 0, repos: tuple[str, ...] = ()) -> None:
         monkeypatch.setattr(argos, "hops", lambda start, end: argos_hops)
         monkeypatch.setattr(apertium, "hops", lambda start, end: apertium_hops)
-        monkeypatch.setattr(auto.hub, "is_here", lambda repo: repo in repos)
+        monkeypatch.setattr(auto.hub, "is_cached", lambda repo: repo in repos)
         for module in (argos, apertium, nllb, opus):
             name = module.__name__.rpartition(".")[2]
 

@@ -12,11 +12,10 @@ from PIL import Image as Pillow
 
 from capivara_cli.errors import CapivaraError
 from capivara_cli.languages import Language
-from capivara_cli.languages.prompts import PREFIXES, is_request, unquoted
+from capivara_cli.languages.prompts import is_request, unquoted
 from capivara_cli.models.generation import Setup
-from capivara_cli.stages.captioners._generating import GeneratingCaptioner, Row
-from capivara_cli.stages.captioners._prompts import in_english
-from capivara_cli.stages.captioners._requests import REQUEST, requests
+from capivara_cli.stages.captioners._base import CaptionRow, TransformersCaptioner
+from capivara_cli.stages.captioners._prompts import REQUEST, chat_prompts
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -34,7 +33,7 @@ class _Ending(NamedTuple):
     added: Inputs
 
 
-class PromptedCaptioner(GeneratingCaptioner):
+class _SequenceCaptioner(TransformersCaptioner):
     """Processes each image once, in a thread, with the first prompt; other prompts replace the end of its text.
 
     Rows of different lengths are padded on the left with their first token, which does not affect the repetition
@@ -48,65 +47,64 @@ class PromptedCaptioner(GeneratingCaptioner):
         super().__init__(model, processor, by, setup)
         self._endings: dict[str, _Ending] = {}
         self._lock = Lock()  # tokenizers may not be used by two threads at once ("Already borrowed")
-        self._blank = [self._processed(blank, self.text(REQUEST)) for blank in _BLANKS]
+        self._blanks = [self._processed(blank, self.text(REQUEST)) for blank in _BLANKS]
 
     @abstractmethod
     def text(self, prompt: str) -> str:
-        """The text that the processor is given for a prompt."""
+        """The text that the processor gets for a prompt."""
 
     def prepare(self, image: Image) -> Inputs:
         return self._processed(image, self.text(REQUEST))
 
-    def see(self, prepared: Sequence[Inputs]) -> list[Inputs]:
+    def encode(self, prepared: Sequence[Inputs]) -> list[Inputs]:
         return list(prepared)
 
-    def ids(self, seen: Inputs, prompt: str) -> list[int]:
-        return self._inputs(seen, prompt)["input_ids"][0].tolist()
+    def prompt_ids(self, encoding: Inputs, prompt: str) -> list[int]:
+        return self._inputs(encoding, prompt)["input_ids"][0].tolist()
 
-    def alike(self, row: Row) -> Hashable:
+    def batch_key(self, row: CaptionRow) -> Hashable:
         """Rows whose tensors can be concatenated form a batch."""
-        paddable = row.ids[0] != row.ids[1]  # a repeated first token is an image token
-        shapes = tuple(
-            (name, value.shape[1:]) for name, value in sorted(row.seen.items()) if name not in _per_token(row.seen)
-        )
-        return paddable or len(row.ids), shapes
+        paddable = row.prompt_ids[0] != row.prompt_ids[1]  # a repeated first token is an image token
+        per_token = _per_token(row.encoding)
+        shapes = tuple((name, value.shape[1:]) for name, value in sorted(row.encoding.items()) if name not in per_token)
+        return paddable or len(row.prompt_ids), shapes
 
-    def given(self, rows: Sequence[Row]) -> dict[str, Any]:
-        inputs = [self._inputs(row.seen, row.draw.prompt) for row in rows]
-        width = max(len(row.ids) for row in rows)
-        together = [{**each, **_padded(each, width)} for each in inputs]
-        return {name: self.placed(torch.cat([each[name] for each in together])) for name in inputs[0]}
+    def generate_arguments(self, rows: Sequence[CaptionRow]) -> dict[str, Any]:
+        inputs = [self._inputs(row.encoding, row.draw.prompt) for row in rows]
+        width = max(len(row.prompt_ids) for row in rows)
+        padded = [{**each, **_padded(each, width)} for each in inputs]
+        return {name: self.to_device(torch.cat([each[name] for each in padded])) for name in inputs[0]}
 
     def _processed(self, image: Image, text: str) -> Inputs:
         with self._lock:
             inputs = self.processor(images=[image], text=[text], return_tensors="pt")
         return {name: value for name, value in inputs.items() if isinstance(value, torch.Tensor) and name != "labels"}
 
-    def _inputs(self, seen: Inputs, prompt: str) -> Inputs:
+    def _inputs(self, encoding: Inputs, prompt: str) -> Inputs:
         """The inputs of an image for a prompt, derived from those for the first prompt."""
         if prompt not in self._endings:
             self._endings[prompt] = self._ending(prompt)
-        ending, length = self._endings[prompt], seen["input_ids"].shape[1]
+        ending, length = self._endings[prompt], encoding["input_ids"].shape[1]
         return {
             name: torch.cat([value[:, : length - ending.cut], ending.added[name]], 1) if name in ending.added else value
-            for name, value in seen.items()
+            for name, value in encoding.items()
         }
 
     def _ending(self, prompt: str) -> _Ending:
-        """What a prompt changes in the inputs. Blank images of two sizes must agree, so it holds for any image."""
+        """What a prompt changes in the inputs, found with blank images of two sizes, which must agree."""
         text = self.text(prompt)
-        asked = [self._processed(blank, text) for blank in _BLANKS]
-        first, second = (_difference(*pair) for pair in zip(self._blank, asked, strict=True))
+        blanks = [self._processed(blank, text) for blank in _BLANKS]
+        first, second = (_difference(*pair) for pair in zip(self._blanks, blanks, strict=True))
         if first.cut != second.cut or not all(map(torch.equal, first.added.values(), second.added.values())):
-            raise CapivaraError(f"{self.by}: its processor puts the image behind the text, which is not supported")
+            raise CapivaraError(f"{self.by}: its processor puts the image after the text, which is not supported")
         return first
 
 
 def _difference(before: Inputs, after: Inputs) -> _Ending:
     """The change at the end of ``before`` that makes it ``after``."""
     old, new = before["input_ids"][0].tolist(), after["input_ids"][0].tolist()
-    alike = (one == other for one, other in zip(old, new, strict=False))
-    common = next((place for place, same in enumerate(alike) if not same), min(len(old), len(new)))
+    differences = (one != other for one, other in zip(old, new, strict=False))
+    common = next((index for index, differs in enumerate(differences) if differs), min(len(old), len(new)))
     return _Ending(len(old) - common, {name: after[name][:, common:] for name in _per_token(after)})
 
 
@@ -126,32 +124,32 @@ def _padded(inputs: Inputs, width: int) -> Inputs:
     return padded
 
 
-class ChatCaptioner(PromptedCaptioner):
+class ChatModelCaptioner(_SequenceCaptioner):
     """A request is the user's turn and the answer is the caption; a prefix begins the assistant's turn.
 
     English captions continue the paper's prefixes; for other languages the request names the language.
     """
 
     def prompts(self, language: Language) -> tuple[str, ...]:
-        return PREFIXES if in_english(language) else requests(language)
+        return chat_prompts(language)
 
     def text(self, prompt: str) -> str:
-        asked, begun = (prompt, "") if is_request(prompt) else (REQUEST, prompt)
-        turn = {"role": "user", "content": [{"type": "image"}, {"type": "text", "text": asked}]}
+        request, prefix = (prompt, "") if is_request(prompt) else (REQUEST, prompt)
+        turn = {"role": "user", "content": [{"type": "image"}, {"type": "text", "text": request}]}
         chat = self.processor.apply_chat_template([turn], add_generation_prompt=True, tokenize=False)
-        space = " " if begun and not chat[-1:].isspace() and chat[-1:] != ">" else ""
-        return f"{chat}{space}{begun}"
+        space = " " if prefix and not chat[-1:].isspace() and chat[-1:] != ">" else ""
+        return f"{chat}{space}{prefix}"
 
     def _text(self, prompt: str, tokens: list[int]) -> str:
         text = super()._text(prompt, tokens)
         return unquoted(text) if is_request(prompt) else text
 
 
-# Language codes in PaliGemma's training data, which are those of Crossmodal-3600.
+# Languages with another code in PaliGemma's training data, which uses the codes of Crossmodal-3600.
 _CODES = {"he": "iw", "nb": "no", "tl": "fil"}
 
 
-class PaliGemmaCaptioner(PromptedCaptioner):
+class PaliGemmaCaptioner(_SequenceCaptioner):
     """PaliGemma (Beyer et al., arXiv 2407.07726): every prompt is a task, for example ``caption pt``; the
     caption is the answer without the prompt."""
 

@@ -13,51 +13,51 @@ from capivara_cli.errors import CapivaraError
 from capivara_cli.languages import Language
 from capivara_cli.languages.prompts import PREFIXES, is_request
 from capivara_cli.models.generation import Setup
-from capivara_cli.stages.captioners._generating import GeneratingCaptioner, Row
-from capivara_cli.stages.captioners._prompts import in_english, only_english
+from capivara_cli.stages.captioners._base import CaptionRow, TransformersCaptioner
+from capivara_cli.stages.captioners._prompts import english_only
 
 _BLANK = Image.new("RGB", (64, 64))
 
 
-class _Continuing(GeneratingCaptioner):
+class _PrefixCaptioner(TransformersCaptioner):
     """A model that was trained to continue English prefixes."""
 
     def prompts(self, language: Language) -> tuple[str, ...]:
-        return PREFIXES if in_english(language) else only_english(self.by, language)
+        return english_only(PREFIXES, language, self.by)
 
-    def _words(self, prompt: str) -> list[int]:
+    def _prompt_tokens(self, prompt: str) -> list[int]:
         return self.tokenizer(prompt, add_special_tokens=False)["input_ids"] if prompt else []
 
 
-class BlipCaptioner(_Continuing):
+class BlipCaptioner(_PrefixCaptioner):
     """BLIP (Li et al., arXiv 2201.12086): every layer of the text decoder attends to the image patches."""
 
     @property
-    def writer(self) -> Any:
+    def generator(self) -> Any:
         return self.model.text_decoder
 
     def __init__(self, model: Any, processor: Any, by: str, setup: Setup) -> None:
         super().__init__(model, processor, by, setup)
         text = model.config.text_config
-        self.writer.generation_config.eos_token_id = text.sep_token_id  # as the model's own generate has it
-        self.writer.generation_config.pad_token_id = text.pad_token_id
+        self.generator.generation_config.eos_token_id = text.sep_token_id  # as in the model's own generate
+        self.generator.generation_config.pad_token_id = text.pad_token_id
 
-    def see(self, prepared: Sequence[torch.Tensor]) -> list[torch.Tensor]:
-        return list(self.model.vision_model(pixel_values=self.placed(torch.stack(list(prepared)))).last_hidden_state)
+    def encode(self, prepared: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+        return list(self.model.vision_model(pixel_values=self.to_device(torch.stack(list(prepared)))).last_hidden_state)
 
-    def ids(self, seen: torch.Tensor, prompt: str) -> list[int]:
-        return [self.model.config.text_config.bos_token_id, *self._words(prompt)]
+    def prompt_ids(self, encoding: torch.Tensor, prompt: str) -> list[int]:
+        return [self.model.config.text_config.bos_token_id, *self._prompt_tokens(prompt)]
 
-    def given(self, rows: Sequence[Row]) -> dict[str, Any]:
-        patches = torch.stack([row.seen for row in rows])
+    def generate_arguments(self, rows: Sequence[CaptionRow]) -> dict[str, Any]:
+        patches = torch.stack([row.encoding for row in rows])
         return {
-            "input_ids": torch.tensor([row.ids for row in rows], device=patches.device),
+            "input_ids": torch.tensor([row.prompt_ids for row in rows], device=patches.device),
             "encoder_hidden_states": patches,
             "encoder_attention_mask": patches.new_ones(patches.shape[:-1], dtype=torch.long),
         }
 
 
-class GitCaptioner(_Continuing):
+class GitCaptioner(_PrefixCaptioner):
     """GIT (Wang et al., arXiv 2205.14100): one transformer reads patches and words.
 
     The prompt begins with [CLS] and has no [SEP] at its end, because [SEP] ends a caption.
@@ -65,18 +65,18 @@ class GitCaptioner(_Continuing):
 
     def __init__(self, model: Any, processor: Any, by: str, setup: Setup) -> None:
         super().__init__(model, processor, by, setup)
-        self.eyes = model.git.image_encoder
+        self.image_encoder = model.git.image_encoder
         model.git.image_encoder = _PassThrough()
 
-    def see(self, prepared: Sequence[torch.Tensor]) -> list[torch.Tensor]:
-        return list(self.eyes(self.placed(torch.stack(list(prepared)))).last_hidden_state)
+    def encode(self, prepared: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+        return list(self.image_encoder(self.to_device(torch.stack(list(prepared)))).last_hidden_state)
 
-    def ids(self, seen: torch.Tensor, prompt: str) -> list[int]:
-        return [self.tokenizer.cls_token_id, *self._words(prompt)]
+    def prompt_ids(self, encoding: torch.Tensor, prompt: str) -> list[int]:
+        return [self.tokenizer.cls_token_id, *self._prompt_tokens(prompt)]
 
-    def given(self, rows: Sequence[Row]) -> dict[str, Any]:
-        patches = torch.stack([row.seen for row in rows])
-        ids = torch.tensor([row.ids for row in rows], device=patches.device)
+    def generate_arguments(self, rows: Sequence[CaptionRow]) -> dict[str, Any]:
+        patches = torch.stack([row.encoding for row in rows])
+        ids = torch.tensor([row.prompt_ids for row in rows], device=patches.device)
         return {"input_ids": ids, "attention_mask": torch.ones_like(ids), "pixel_values": patches[:, None]}
 
 
@@ -88,22 +88,22 @@ class _PassThrough(torch.nn.Module):
         return BaseModelOutput(last_hidden_state=pixel_values[:, 0])
 
 
-class EncoderDecoderCaptioner(_Continuing):
+class EncoderDecoderCaptioner(_PrefixCaptioner):
     """An image encoder and a text decoder that takes no prompt (ViT-GPT2); a prefix from the user begins the text."""
 
     def prompts(self, language: Language) -> tuple[str, ...]:
-        return ("",) if in_english(language) else only_english(self.by, language)
+        return english_only(("",), language, self.by)
 
-    def see(self, prepared: Sequence[torch.Tensor]) -> list[torch.Tensor]:
-        return list(self.model.encoder(pixel_values=self.placed(torch.stack(list(prepared)))).last_hidden_state)
+    def encode(self, prepared: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+        return list(self.model.encoder(pixel_values=self.to_device(torch.stack(list(prepared)))).last_hidden_state)
 
-    def ids(self, seen: torch.Tensor, prompt: str) -> list[int]:
-        start = self.writer.generation_config.decoder_start_token_id
-        return [self.tokenizer.bos_token_id if start is None else start, *self._words(prompt)]
+    def prompt_ids(self, encoding: torch.Tensor, prompt: str) -> list[int]:
+        start = self.generator.generation_config.decoder_start_token_id
+        return [self.tokenizer.bos_token_id if start is None else start, *self._prompt_tokens(prompt)]
 
-    def given(self, rows: Sequence[Row]) -> dict[str, Any]:
-        patches = torch.stack([row.seen for row in rows])
-        ids = torch.tensor([row.ids for row in rows], device=patches.device)
+    def generate_arguments(self, rows: Sequence[CaptionRow]) -> dict[str, Any]:
+        patches = torch.stack([row.encoding for row in rows])
+        ids = torch.tensor([row.prompt_ids for row in rows], device=patches.device)
         return {
             "encoder_outputs": BaseModelOutput(last_hidden_state=patches),
             "decoder_input_ids": ids,
@@ -111,7 +111,7 @@ class EncoderDecoderCaptioner(_Continuing):
         }
 
 
-class Florence2Captioner(_Continuing):
+class Florence2Captioner(_PrefixCaptioner):
     """Florence-2 (Xiao et al., arXiv 2311.06242): the encoder reads image and task, the decoder writes the caption.
 
     A task (``<CAPTION>``) or another request is encoded with the image; a prefix is the beginning of the answer to
@@ -125,44 +125,44 @@ class Florence2Captioner(_Continuing):
         self._tasks: dict[str, tuple[int, ...]] = {}
 
     def prompts(self, language: Language) -> tuple[str, ...]:
-        return self.TASKS if in_english(language) else only_english(self.by, language)
+        return english_only(self.TASKS, language, self.by)
 
-    def see(self, prepared: Sequence[torch.Tensor]) -> list[torch.Tensor]:
-        return list(self.model.get_image_features(self.placed(torch.stack(list(prepared)))).pooler_output)
+    def encode(self, prepared: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+        return list(self.model.get_image_features(self.to_device(torch.stack(list(prepared)))).pooler_output)
 
-    def ids(self, seen: torch.Tensor, prompt: str) -> list[int]:
-        config = self.writer.generation_config
+    def prompt_ids(self, encoding: torch.Tensor, prompt: str) -> list[int]:
+        config = self.generator.generation_config
         start = [config.decoder_start_token_id]
         if is_request(prompt):
             return start
         forced = [] if config.forced_bos_token_id is None else [config.forced_bos_token_id]
-        return [*start, *forced, *self._words(prompt)]
+        return [*start, *forced, *self._prompt_tokens(prompt)]
 
-    def alike(self, row: Row) -> Hashable:
-        return len(row.ids), len(self._asked(row.draw.prompt))
+    def batch_key(self, row: CaptionRow) -> Hashable:
+        return len(row.prompt_ids), len(self._task_ids(row.draw.prompt))
 
-    def given(self, rows: Sequence[Row]) -> dict[str, Any]:
+    def generate_arguments(self, rows: Sequence[CaptionRow]) -> dict[str, Any]:
         encoded: dict[tuple[int, tuple[int, ...]], torch.Tensor] = {}
-        keys = [(id(row.seen), self._asked(row.draw.prompt)) for row in rows]
+        keys = [(row.image, self._task_ids(row.draw.prompt)) for row in rows]
         for key, row in zip(keys, rows, strict=True):
             if key not in encoded:
-                encoded[key] = self._encoded(row.seen, key[1])
+                encoded[key] = self._with_task(row.encoding, key[1])
         hidden = torch.stack([encoded[key] for key in keys])
         return {
             "encoder_outputs": BaseModelOutput(last_hidden_state=hidden),
             "attention_mask": hidden.new_ones(hidden.shape[:-1], dtype=torch.long),
-            "decoder_input_ids": torch.tensor([row.ids for row in rows], device=hidden.device),
+            "decoder_input_ids": torch.tensor([row.prompt_ids for row in rows], device=hidden.device),
         }
 
-    def _encoded(self, seen: torch.Tensor, asked: tuple[int, ...]) -> torch.Tensor:
-        """Encode an image and a task: [image tokens + task tokens, width]."""
-        ids = torch.tensor([asked], device=seen.device)
+    def _with_task(self, image: torch.Tensor, task: tuple[int, ...]) -> torch.Tensor:
+        """Encode image features and the token ids of a task: [image tokens + task tokens, width]."""
+        ids = torch.tensor([task], device=image.device)
         words = self.model.get_input_embeddings()(ids)
-        places = (ids == self.processor.image_token_id)[..., None]
-        shown = words.masked_scatter(places, seen.to(words.dtype))
-        return self.model.get_encoder()(inputs_embeds=shown).last_hidden_state[0]
+        image_places = (ids == self.processor.image_token_id)[..., None]
+        inputs = words.masked_scatter(image_places, image.to(words.dtype))
+        return self.model.get_encoder()(inputs_embeds=inputs).last_hidden_state[0]
 
-    def _asked(self, prompt: str) -> tuple[int, ...]:
+    def _task_ids(self, prompt: str) -> tuple[int, ...]:
         """The encoder's input ids: placeholders for the image, then the words that the task stands for."""
         task = prompt if is_request(prompt) else self.TASKS[0]
         if task not in self._tasks:
@@ -170,7 +170,7 @@ class Florence2Captioner(_Continuing):
                 inputs = self.processor(images=_BLANK, text=task)
             except ValueError as error:
                 raise CapivaraError(
-                    f"{self.by}: cannot be asked {task!r}: {error}", "a task alone: <CAPTION>"
+                    f"{self.by}: does not know the task {task!r}: {error}", "give a task alone: <CAPTION>"
                 ) from error
             (self._tasks[task],) = map(tuple, inputs["input_ids"])
         return self._tasks[task]
