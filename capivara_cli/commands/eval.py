@@ -141,11 +141,11 @@ def _eval(inputs: list[str], options: Options, env: Env) -> dict[str, Any]:
 def _estimate(inputs: list[str], options: Options, env: Env, rehearsal: Rehearsal) -> dict[str, Any]:
     from capivara_cli.cli.dry_run import evaluating
 
-    existing = [text for text in inputs if text not in rehearsal.runs and text not in rehearsal.made]
+    existing = [text for text in inputs if text not in rehearsal.runs and text not in rehearsal.outputs]
     planned = [text for text in inputs if text in rehearsal.runs]
     targets, langs = sort_targets(existing, options.labels), list(parsed(options, "lang"))
     options.check()
-    shards = targets.shards + [text for text in inputs if text in rehearsal.made]
+    shards = targets.shards + [text for text in inputs if text in rehearsal.outputs]
     runs = [*targets.runs, *planned]
     model = options.model or next((evaluating.base_of(run) for run in targets.runs), "") or DEFAULT_MODEL
     models = len(runs) + (bool(options.model) or not runs)

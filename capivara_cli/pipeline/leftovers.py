@@ -40,12 +40,12 @@ def _remove_partial(partial: Path, claim: Path, final: bool) -> None:
     if seen and not seen.stale and seen.holder and seen.holder.name == f"{host}:{process}":
         return
     if host == claims.host() and process.isdigit():
-        gone = not claims.start_time(int(process))
+        removable = not claims.start_time(int(process))
     else:
-        gone = final or time.time() - _modified(partial) > STALE
-    if gone and partial.is_dir():
+        removable = final or time.time() - _modified(partial) > STALE
+    if removable and partial.is_dir():
         shutil.rmtree(partial, ignore_errors=True)
-    elif gone:
+    elif removable:
         partial.unlink(missing_ok=True)
 
 

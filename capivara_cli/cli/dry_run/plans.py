@@ -54,7 +54,7 @@ def rehearse(
         origin = Origin(work.census.origin.sources, (*work.census.origin.steps, *steps))
         done = work.done_census.shards if work.done_census else ()
         shards = (*after.shards, *done) if after.known else ()
-        rehearsal.made[work.out] = replace(after, shards=shards, origin=origin)
+        rehearsal.outputs[work.out] = replace(after, shards=shards, origin=origin)
     return {
         "out": work.out,
         "read": round(work.census.samples),

@@ -58,13 +58,13 @@ def unknown(stage: str, samples: float | None, why: str, done: float = 0.0) -> E
 class Rehearsal:
     """The estimate of the commands of one ``--dry-run``. ``intensity``: g CO2e per kWh.
 
-    ``made``: the census of each folder of shards that earlier commands would make; ``runs``: the run folders that they
-    would make. ``known``: results of trials, for commands that need them again.
+    ``outputs``: the census of each folder of shards that earlier commands would write; ``runs``: the run folders that
+    they would write. ``known``: results of trials, for commands that need them again.
     """
 
     intensity: float = 0.0
     rows: list[EstimateRow] = field(default_factory=list)
-    made: dict[str, Census] = field(default_factory=dict)
+    outputs: dict[str, Census] = field(default_factory=dict)
     runs: list[str] = field(default_factory=list)
     remarks: list[str] = field(default_factory=list)
     counts: dict[str, str] = field(default_factory=dict)
@@ -75,7 +75,7 @@ class Rehearsal:
 
         Of several folders, all samples count as being like those of the first.
         """
-        parts = [self.made[source] for source in sources if source in self.made]
+        parts = [self.outputs[source] for source in sources if source in self.outputs]
         if unknown_part := next((part for part in parts if not part.known), None):
             return unknown_part
         return replace(parts[0], shards=tuple(count for part in parts for count in part.shards)) if parts else None

@@ -165,12 +165,13 @@ class _Trial:
 
     def _packed(self, number: int, step: Step) -> list[Sample]:
         energy, began, after = self._joules(), time.monotonic(), SampleSums()
-        made = list(itertools.islice(streamed(self._chain(step), iter(())), self.request["count"]))
+        samples = list(itertools.islice(streamed(self._chain(step), iter(())), self.request["count"]))
         took, energy = time.monotonic() - began, self._joules() - energy
-        after.add_all(made)
-        if made:
-            self.say(_measured(number, Speed(len(made), 0.0, took / len(made), energy / took), SampleSums(), after))
-        return made
+        after.add_all(samples)
+        if samples:
+            speed = Speed(len(samples), 0.0, took / len(samples), energy / took)
+            self.say(_measured(number, speed, SampleSums(), after))
+        return samples
 
 
 def _measured(number: int, speed: Speed, before: SampleSums, after: SampleSums) -> dict[str, Any]:
