@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import shlex
-from typing import Any
 
 from capivara_cli import console
 from capivara_cli.costs import ledger
 from capivara_cli.evaluation.evalset import Provenance
+from capivara_cli.models.run_document import RunDocument
 from capivara_cli.pipeline.command_text import step_texts
 from capivara_cli.reports.page import charts
 from capivara_cli.reports.page.command_lines import eval_command, train_command
@@ -78,7 +78,7 @@ def provenance(found: Findings) -> Section:
     return Section("provenance", "Provenance", "", {"facts": _facts(found.variant.first.document), "table": table})
 
 
-def _facts(document: dict[str, Any]) -> list[tuple[str, str]]:
+def _facts(document: RunDocument) -> list[tuple[str, str]]:
     base, data = document.get("base", {}), document.get("data", {})
     authors = ", ".join(f"{count:,} in {lang} by {author}" for lang, author, count in data.get("authors", []))
     return [

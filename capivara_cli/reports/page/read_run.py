@@ -10,6 +10,7 @@ from capivara_cli import languages
 from capivara_cli.costs import ledger
 from capivara_cli.evaluation import examples
 from capivara_cli.evaluation.results import EvalResults
+from capivara_cli.models.run_document import Metrics, RunDocument
 from capivara_cli.models.run_folder import open_run
 from capivara_cli.reports import eval_results
 
@@ -19,10 +20,10 @@ class Run:
     """A finished run: run.json, eval.json, retrieval examples, the metrics of each step, and its ledger."""
 
     path: Path
-    document: dict[str, Any]
+    document: RunDocument
     results: EvalResults
     examples: list[dict[str, Any]]
-    metrics: list[dict[str, Any]]
+    metrics: list[Metrics]
     records: list[ledger.LedgerRecord]
 
     @property
@@ -55,9 +56,9 @@ def read_run(path: Path) -> Run:
     run = open_run(path)
     return Run(
         path,
-        dict(run.document),
+        run.document,
         eval_results.read(path),
         examples.load(path / "examples")["sets"],
-        [dict(line) for line in run.read_metrics()],
+        run.read_metrics(),
         ledger.read(path),
     )
