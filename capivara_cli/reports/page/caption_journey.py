@@ -154,7 +154,7 @@ def journeys(folders: Sequence[DataFolder], count: int, trained: Sequence[str]) 
             continue
         if journey.fates:
             found.append(journey)
-    return _worth_seeing(found, count, trained)
+    return _choose(found, count, trained)
 
 
 def _matching(folder: DataFolder, wanted: dict[str, Sample]) -> dict[str, Sample]:
@@ -168,7 +168,7 @@ def _matching(folder: DataFolder, wanted: dict[str, Sample]) -> dict[str, Sample
 
 
 def _reject_reason(sample: Sample | None) -> str:
-    """Why a sample was dropped, as ``--rejects`` recorded it; "" if it did not."""
+    """Why a sample was dropped, from the record that ``--rejects`` wrote; "" if there is none."""
     if sample is None or REJECT not in sample.members:
         return ""
     try:
@@ -189,7 +189,7 @@ def _missing_reason(reached: DataFolder, last: DataFolder) -> str:
     return HELD_OUT if "split" in names else f"by {' | '.join(names)}"
 
 
-def _fates(path: Sequence[tuple[DataFolder, Sample]], gone_whole: bool) -> list[Fate]:
+def _fates(path: Sequence[tuple[DataFolder, Sample]], image_dropped: bool) -> list[Fate]:
     """List every caption once, as the last folder with it has it, in the order of first appearance."""
     latest: dict[Name, tuple[Caption, int]] = {}
     for number, (_, sample) in enumerate(path):
@@ -202,7 +202,7 @@ def _fates(path: Sequence[tuple[DataFolder, Sample]], gone_whole: bool) -> list[
             group = [each for each, at in latest.values() if at >= number]
             fates.append(Fate(caption, _why(caption, group, path[number][0], path[number + 1][0])))
         else:
-            fates.append(Fate(caption, "with its image" if gone_whole else ""))
+            fates.append(Fate(caption, "with its image" if image_dropped else ""))
     return fates
 
 
@@ -240,19 +240,19 @@ def _same_language(one: Caption, other: Caption) -> bool:
     return languages.code_of(one.lang) == languages.code_of(other.lang)
 
 
-def _worth_seeing(found: Iterable[Journey], count: int, trained: Sequence[str]) -> list[Journey]:
-    """Choose images that lost captions, then at most a third that lost none; at most a quarter, last, was dropped."""
+def _choose(found: Iterable[Journey], count: int, trained: Sequence[str]) -> list[Journey]:
+    """Choose images with some captions dropped, then some (up to a third) with none, then some dropped themselves."""
 
     def interest(journey: Journey) -> tuple[Any, ...]:
         languages_seen = {fate.caption.lang for fate in journey.fates if not fate.dropped}
         return (not languages_seen & {*trained}, -min(journey.n_dropped, 3), -len(journey.fates))
 
-    whole = [journey for journey in found if not journey.dropped]
+    kept = [journey for journey in found if not journey.dropped]
     lost = [journey for journey in found if journey.dropped][: max(1, count // 4)]
-    thinned = sorted((each for each in whole if each.n_dropped), key=interest)
-    untouched = sorted((each for each in whole if not each.n_dropped), key=interest)
+    partly = sorted((each for each in kept if each.n_dropped), key=interest)
+    untouched = sorted((each for each in kept if not each.n_dropped), key=interest)
     room = count - len(lost)
-    chosen = thinned[: max(room - min(len(untouched), room // 3), 0)]
+    chosen = partly[: max(room - min(len(untouched), room // 3), 0)]
     return [*chosen, *untouched[: room - len(chosen)], *lost]
 
 

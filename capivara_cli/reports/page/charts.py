@@ -39,7 +39,7 @@ _STYLE = {
 
 
 @dataclass(frozen=True)
-class Change:
+class BeforeAfter:
     """A score before and after, with its interval (low, high) if known."""
 
     label: str
@@ -59,7 +59,7 @@ class Gain:
     interval: tuple[float, float] | None = None
 
 
-def changes(rows: Sequence[Change], unit: str, alt: str) -> Markup:
+def changes(rows: Sequence[BeforeAfter], unit: str, alt: str) -> Markup:
     """Draw each row's score before and after on one axis, with the gain at the right (the paper's Figure 1)."""
 
     def draw(axes: Any) -> None:
@@ -207,16 +207,16 @@ def _svg(
         figure = Figure(figsize=inches)
         draw(figure.add_subplot())
         out = io.StringIO()
-        nothing = dict.fromkeys(["Date", "Creator", "Format", "Type"])
-        figure.savefig(out, format="svg", metadata=nothing)
-    return _for_the_page(out.getvalue(), alt, least)
+        no_metadata = dict.fromkeys(["Date", "Creator", "Format", "Type"])
+        figure.savefig(out, format="svg", metadata=no_metadata)
+    return _inline(out.getvalue(), alt, least)
 
 
 _LONG = re.compile(r"(\d\.\d\d)\d+")
 """Numbers with more decimals than are visible."""
 
 
-def _for_the_page(drawn: str, alt: str, least: int) -> Markup:
+def _inline(drawn: str, alt: str, least: int) -> Markup:
     """Turn matplotlib's file into an inline ``svg``: no prologue, namespaces, fixed size or unused names."""
     from markupsafe import Markup
 

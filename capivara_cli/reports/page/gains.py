@@ -149,7 +149,7 @@ def per_language(found: Findings) -> Section:
 
 def _panel(place: str, rows: Sequence[Outcome], trained: Sequence[str]) -> Panel:
     changes = [
-        charts.Change(
+        charts.BeforeAfter(
             language(each.lang) + "*" * each.is_translated,
             each.baseline,
             each.baseline + each.gain,

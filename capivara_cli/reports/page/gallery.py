@@ -50,7 +50,7 @@ def gallery(found: Findings) -> Section:
 
 
 class _Examples:
-    """The examples of one set in one language. ``lacking``: a thumbnail that was asked for cannot be shown."""
+    """The examples of one set in one language. ``lacking``: the template used a thumbnail that cannot be read."""
 
     def __init__(self, entry: Entry, run: Run, adapted: Sequence[Run]) -> None:
         self.entry = entry
