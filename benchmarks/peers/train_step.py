@@ -170,9 +170,9 @@ def ours(case: Case, folder: str) -> dict[str, Any]:
     from capivara_cli.models.clip import load_clip
     from capivara_cli.models.precision import precision
     from capivara_cli.pipeline.options import build
+    from capivara_cli.training.compact_tower import save_memory
     from capivara_cli.training.devices import Devices
     from capivara_cli.training.encoder import Encoder
-    from capivara_cli.training.less_memory import save_memory
     from capivara_cli.training.loop import Parts, Trainer
     from capivara_cli.training.memory import Budget, parse_size, shrink_onednn_cache
     from capivara_cli.training.objective import ImageText, Objective
@@ -217,13 +217,13 @@ class Drawn:
 
     def __init__(self, case: Case, folder: Path, tower: Any) -> None:
         from capivara_cli.training.data import TrainingData
-        from capivara_cli.training.store import Store
+        from capivara_cli.training.store import FeatureStore
 
         steps = case.steps + case.warm
         rows = [row for step in range(steps) for row in rows_of(case, step)]
         bounds, none = np.cumsum([0, *map(len, rows)]), np.zeros(0, np.int64)
         images = np.concatenate([self._images(case, step, tower) for step in range(steps)])
-        store = Store(
+        store = FeatureStore(
             folder, {}, images.astype(np.float16)[:, None], none, none, np.concatenate(rows), bounds,
             none, none, none, none, none, none, none, none,
         )  # fmt: skip

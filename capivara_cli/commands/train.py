@@ -23,7 +23,7 @@ from capivara_cli.training.options import Options
 
 if TYPE_CHECKING:
     from capivara_cli.cli.dry_run.rehearsal import Rehearsal
-    from capivara_cli.training.store import Store
+    from capivara_cli.training.store import FeatureStore
 
 
 def _runs(options: Options, env: Env) -> list[tuple[Options, RunDir, Settings]]:
@@ -63,7 +63,7 @@ def train(inputs: list[str], options: Options, env: Env) -> dict[str, Any]:
     from capivara_cli.training.session import Session
 
     source = Source(inputs, env)
-    stores: dict[str, Store] = {}  # shared by all runs, because a stream can be read only once
+    stores: dict[str, FeatureStore] = {}  # shared by all runs, because a stream can be read only once
     summaries: list[dict[str, Any]] = []
     for number, (each, run, settings) in enumerate(runs):
         with env.costs.steps.at(number):

@@ -37,7 +37,7 @@ class Data(_Data, total=False):
     heldout: int
 
 
-class Batch(TypedDict, total=False):
+class BatchSettings(TypedDict, total=False):
     """Pairs per step, how many of them in kept languages, steps of warm-up, and what a resumed run has to repeat."""
 
     size: int
@@ -83,7 +83,7 @@ class RunDocument(TypedDict, total=False):
     request: dict[str, Any]
     base: Base
     data: Data
-    batch: Batch
+    batch: BatchSettings
     objective: dict[str, float]
     history: History
     versions: dict[str, str]

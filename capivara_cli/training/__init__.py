@@ -1,1 +1,1 @@
-"""Fine-tuning the text tower of a CLIP."""
+"""Fine-tune the text tower of a CLIP model, or both towers."""

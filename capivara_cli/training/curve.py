@@ -1,4 +1,4 @@
-"""The training curve, as a picture in the run folder and as a line in the terminal."""
+"""The training curve, as an image in the run folder and as a line in the terminal."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _WIDTH = 60
 
 
 def save(metrics: Sequence[Metrics], path: Path, title: str) -> None:
-    """Write a PNG: the loss and its terms over the steps, and the mean recall of validations below."""
+    """Write a PNG of the loss and its terms over the steps, and below it the mean recall of the validations."""
     from matplotlib.figure import Figure
 
     validated = [line for line in metrics if "val" in line]
@@ -42,8 +42,8 @@ def save(metrics: Sequence[Metrics], path: Path, title: str) -> None:
         figure.savefig(out, format="png", dpi=120)
 
 
-def drawn(metrics: Sequence[Metrics]) -> str:
-    """The loss over the steps, and the validations, as a line of blocks each: ``loss 4.77 █▆▃▂▁ 1.06``."""
+def sparklines(metrics: Sequence[Metrics]) -> str:
+    """The loss and the validations over the steps, a line of blocks each: ``loss 4.77 █▆▃▂▁ 1.06``."""
     series = {"loss": [line["loss"] for line in metrics]}
     series["mean recall held out"] = [line["val"]["mean"] for line in metrics if "val" in line]
     return "\n".join(
@@ -54,7 +54,7 @@ def drawn(metrics: Sequence[Metrics]) -> str:
 
 
 def _blocks(values: Sequence[float]) -> str:
-    """The means of at most ``_WIDTH`` equal parts, from ▁ (the lowest) to █ (the highest)."""
+    """The means of up to ``_WIDTH`` equal parts as blocks, from ▁ (the lowest) to █ (the highest)."""
     count = min(_WIDTH, len(values))
     edges = [len(values) * part // count for part in range(count + 1)]
     means = [sum(values[start:end]) / (end - start) for start, end in pairwise(edges)]

@@ -1,8 +1,8 @@
-"""Train on several devices: one process each, started by ``torchrun``, all working on the same batch.
+"""Train on several devices: one process per device, started by ``torchrun``, all working on the same batch.
 
-Every process draws the same batch, encodes its own share of the chunks, and receives the features of the others. All of
-them compute the loss, which is cheap, and so have the gradient of every feature. Each then carries the gradient of its
-own chunks back to the parameters. The sum over processes is the gradient that a single process would have computed.
+Every process draws the same batch, encodes its own share of the chunks, and receives the features of the others. Each
+computes the whole loss, which is cheap, and so has the gradient of every feature. It then propagates the gradient of
+its own chunks back to the parameters. The sum over processes is the gradient that one process would have computed.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 T = TypeVar("T")
 _PATIENCE = datetime.timedelta(hours=12)
-"""How long a process waits for the others: the first one alone reads and embeds the shards."""
+"""How long a process waits for the others: only the first one reads and embeds the shards."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Devices:
                 torch.distributed.all_reduce(tensor)
 
     def add_up_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
-        """Replace each parameter's gradient by its sum over all processes; one without a chunk adds zero."""
+        """Replace each parameter's gradient by its sum over all processes; a process without a chunk adds zero."""
         if self.count > 1:
             for parameter in parameters:
                 if parameter.grad is None:
@@ -69,7 +69,7 @@ class Devices:
         return int(found.item())
 
     def wait(self) -> None:
-        """Wait until all processes have come here."""
+        """Wait until all processes have called this."""
         if self.count > 1:
             torch.distributed.barrier()
 

@@ -1,10 +1,10 @@
 """Run a tower over a batch in chunks of similar length, within a memory budget, on one device or several.
 
-A contrastive loss needs the features of the whole batch before it can give any gradient. So (GradCache, arXiv
-2101.06983) the features are computed chunk by chunk and detached from their graphs; the loss gives the gradient of each
-feature; and each chunk carries its part back to the parameters. Here a chunk keeps its graph from the first pass where
-memory allows, else it is computed a second time. With all graphs kept this is the plain backward pass, with none it is
-GradCache. Randomness in a chunk is seeded by the chunk: the second pass draws the dropout of the first, on any device.
+A contrastive loss needs the features of the whole batch before it has a gradient. So the features are computed chunk by
+chunk and detached from their graphs, the loss gives the gradient of each feature, and each chunk propagates its part
+back to the parameters (GradCache, arXiv 2101.06983). A chunk keeps its graph from the first pass if memory allows;
+otherwise it is computed a second time. With all graphs kept this is the plain backward pass, with none it is GradCache.
+The randomness of a chunk is seeded by its number, so the second pass draws the same dropout, on any device.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from capivara_cli.training.devices import Devices
 from capivara_cli.training.memory import Budget, saved_bytes
 
 _ROWS = 16
-"""Rows of a chunk are a multiple of this: matrix units compute whole tiles, even if one is half empty."""
+"""The rows of a chunk are a multiple of this, because matrix units compute whole tiles, even half-empty ones."""
 _SAMPLE_TOKENS = 1024
 
 
 @dataclass(frozen=True)
 class Chunk:
-    """Rows of a batch that are encoded together. ``width``: tokens of the longest, to which all are padded."""
+    """Rows of a batch that are encoded together. ``width``: the tokens of the longest row, to which all are padded."""
 
     number: int
     rows: np.ndarray
@@ -37,22 +37,21 @@ class Chunk:
 
     @property
     def tokens(self) -> int:
-        """Tokens with padding."""
+        """The number of tokens with padding."""
         return len(self.rows) * self.width
 
 
 def chunks_by_length(lengths: Sequence[int], tokens: int) -> list[Chunk]:
     """Sort rows from the longest to the shortest and cut them into chunks of at most ``tokens`` padded tokens.
 
-    A chunk has one row at least. Batch, negatives and loss equal those of one padded batch: the towers mask padding,
-    of which there is less.
+    A chunk has at least one row. The towers mask padding, so features and loss equal those of one padded batch.
     """
     order = np.argsort(-np.asarray(lengths), kind="stable")
     chunks: list[Chunk] = []
     start = 0
     while start < len(order):
         width = int(lengths[order[start]])
-        count = max(1, tokens // width)  # one shape per width: every shape costs oneDNN a plan
+        count = max(1, tokens // width)  # one shape per width, because oneDNN makes a plan for each shape
         end = start + (count - count % _ROWS or count)
         chunks.append(Chunk(len(chunks), order[start:end], width))
         start = end
@@ -60,10 +59,10 @@ def chunks_by_length(lengths: Sequence[int], tokens: int) -> list[Chunk]:
 
 
 class Encoded:
-    """Encoded rows: ``features`` [n, dim] float32, in order of the rows, not normalised, a leaf of the loss's graph.
+    """Encoded rows: ``features`` float32 [n, dim], in the order of the rows, not normalised, a leaf of the loss graph.
 
-    ``tokens``, ``padded``: tokens without and with padding. After ``loss.backward()``, ``backward`` carries
-    ``features.grad`` on to the parameters.
+    ``tokens``, ``padded``: the number of tokens without and with padding. After ``loss.backward()``, call ``backward``
+    to propagate ``features.grad`` to the parameters.
     """
 
     def __init__(self, encoder: Encoder, rows: Sequence[np.ndarray], seed: Sequence[int]) -> None:
@@ -84,15 +83,15 @@ class Encoded:
                 self._graphs[chunk.number] = features
             self.features[encoder.index(chunk)] = features.detach()
         self.recomputed = len(self._mine) - len(self._graphs)
-        """Number of chunks whose graph did not fit, which are computed twice."""
+        """The number of chunks whose graph did not fit into memory, which are computed twice."""
         encoder.devices.add_up([self.features])
         self.features.requires_grad_(torch.is_grad_enabled())
 
     def backward(self) -> None:
-        """Add to every parameter's ``grad``; call once.
+        """Add to the ``grad`` of every parameter. Call it once.
 
         Chunks with a graph come first. The others follow from the largest to the smallest, so that each fits into the
-        memory that the one before has freed.
+        memory that the previous one freed.
         """
         gradient = self.features.grad
         if gradient is None:
@@ -107,13 +106,13 @@ class Encoded:
         if torch.is_grad_enabled():
             self._encoder.budget.make_room()
         torch.manual_seed(_seed_of(*self._seed, chunk.number))
-        return self._encoder.run([self._rows[place] for place in chunk.rows])
+        return self._encoder.run([self._rows[row] for row in chunk.rows])
 
 
 class Encoder:
-    """A text tower that is trained, where and how it computes.
+    """A text tower in training, with its device, its precision and its memory budget.
 
-    ``precision`` is the number type of its activations (autocast); features leave it in float32.
+    ``precision``: the dtype of its activations (autocast); its features are float32.
     """
 
     def __init__(self, clip: Clip, precision: torch.dtype, budget: Budget, devices: Devices) -> None:
@@ -123,15 +122,15 @@ class Encoder:
         self._pad, self._precision = clip.pad, precision
 
     def __call__(self, rows: Sequence[np.ndarray], seed: Sequence[int]) -> Encoded:
-        """Encode rows of tokens. ``seed``: whole numbers that decide everything random in the tower."""
+        """Encode rows of tokens. ``seed``: whole numbers that seed everything random in the tower."""
         return Encoded(self, rows, seed)
 
     def length(self, row: np.ndarray) -> int:
-        """Tokens of a row."""
+        """The number of tokens of a row."""
         return len(row)
 
     def run(self, rows: list[np.ndarray]) -> Tensor:
-        """[len(rows), dim] float32: features of rows that are padded together."""
+        """float32 [len(rows), dim]: the features of rows that are padded together."""
         return self._autocast(self._pad(rows))
 
     def _autocast(self, batch: Tensor) -> Tensor:
@@ -139,23 +138,24 @@ class Encoder:
             return self.tower(batch.to(self.device, non_blocking=True)).float()
 
     def index(self, chunk: Chunk) -> Tensor:
+        """The rows of a chunk, on the device."""
         return torch.from_numpy(chunk.rows).to(self.device)
 
     def untuned_features(self, rows: Sequence[np.ndarray]) -> Tensor:
-        """[n, dim] float32: features by the tower as it was before tuning, without dropout and gradient."""
+        """float32 [n, dim]: the features by the tower as it was before tuning, without dropout and gradient."""
         with torch.no_grad(), untuned(self.tower):
             return self(rows, (0,)).features
 
     def measure_memory(self, rows: Sequence[np.ndarray]) -> None:
-        """Measure the memory of a token on ``rows``, the longest ones, and set the budget's chunk size from it."""
+        """Measure the memory per token on ``rows``, the longest ones, and set the budget's chunk size from it."""
         chunk = chunks_by_length([self.length(row) for row in rows], _SAMPLE_TOKENS)[0]
-        total = saved_bytes(lambda: self.run([rows[place] for place in chunk.rows]), self.tower)
+        total = saved_bytes(lambda: self.run([rows[row] for row in chunk.rows]), self.tower)
         self.budget.fit(total / chunk.tokens, self.tower)
         self.budget.chunk_tokens = self.devices.least(self.budget.chunk_tokens)
 
 
 class ImageEncoder(Encoder):
-    """The same for an image tower that is trained too; its rows are pixels, uint8 [3, height, width]."""
+    """An ``Encoder`` of an image tower in training; its rows are pixels, uint8 [3, height, width]."""
 
     def __init__(self, clip: Clip, precision: torch.dtype, budget: Budget, devices: Devices) -> None:
         super().__init__(clip, precision, budget, devices)
@@ -165,7 +165,7 @@ class ImageEncoder(Encoder):
         self._patch = patch[0] if isinstance(patch, tuple) else int(patch)
 
     def length(self, row: np.ndarray) -> int:
-        """Number of patches of an image, plus the class token."""
+        """The number of patches of an image, plus the class token."""
         return row.shape[-1] * row.shape[-2] // self._patch**2 + 1
 
     def run(self, rows: list[np.ndarray]) -> Tensor:

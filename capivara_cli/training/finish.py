@@ -1,4 +1,4 @@
-"""What a run leaves: adapter, result, curve. The program adds its cost and the model card."""
+"""Write the results of a run: adapter, result, curve. The program adds its cost and the model card."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from capivara_cli.training.data import TrainingData
 from capivara_cli.training.loop import BestValidation
 
 
-def described(data: TrainingData, shots: int) -> Data:
-    """What is trained on, for ``run.json``. ``shots`` above 0: with the keys of the images."""
+def data_summary(data: TrainingData, shots: int) -> Data:
+    """The summary of the training data for ``run.json``; with ``shots`` above 0, it has the keys of the images."""
     found: Data = {
         "samples": data.samples,
         "captions": dict(sorted(data.captions.items())),
@@ -36,7 +36,7 @@ def described(data: TrainingData, shots: int) -> Data:
 
 
 def versions() -> dict[str, str]:
-    """Versions of capivara and of the libraries that decide the result."""
+    """The versions of capivara and of the libraries that determine the result."""
     import open_clip
     import peft
     import transformers
@@ -51,7 +51,7 @@ def versions() -> dict[str, str]:
 
 
 def finish(run: RunDir, clip: Clip, best: BestValidation, pairs_per_second: float, *, images: bool) -> None:
-    """Write the adapter and the curve, then mark the run as finished in ``run.json``, and report the result.
+    """Write the adapter and the curve, mark the run as finished in ``run.json``, and report the result.
 
     ``images``: whether the image tower was trained too.
     """
@@ -89,7 +89,7 @@ def _result(metrics: Sequence[Metrics], best: BestValidation, pairs_per_second: 
 def _say(run: RunDir, metrics: Sequence[Metrics]) -> None:
     document = run.document
     parameters, result, batch = document["parameters"], document["result"], document["batch"]
-    console.say(curve.drawn(metrics))
+    console.say(curve.sparklines(metrics))
     console.say(
         f"trained {parameters['trainable']:,} of {parameters['total']:,} parameters "
         f"({parameters['percent']:.2f} %), {document['step']:,} steps of {batch['size']:,} pairs in "

@@ -1,4 +1,4 @@
-"""The training loop. A resumed run takes the same steps as an uninterrupted one; a loss that is not finite ends it."""
+"""The training loop. A resumed run takes the same steps as an uninterrupted one; a non-finite loss ends a run."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import signal
 import threading
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -39,7 +40,7 @@ _NAMED = 5
 
 @dataclass(frozen=True)
 class Parts:
-    """What a trainer works with. ``images``: the encoder of images, None where the image tower is frozen."""
+    """The parts of a trainer. ``images``: the encoder of images, None if the image tower is frozen."""
 
     clip: Clip
     encoder: Encoder
@@ -52,7 +53,7 @@ class Parts:
 
 @dataclass
 class BestValidation:
-    """The best validation so far: its mean recall, its step, and the number of validations since."""
+    """The best validation so far: its mean recall, its step, and the number of validations since then."""
 
     score: float = -math.inf
     step: int = 0
@@ -62,8 +63,8 @@ class BestValidation:
 class Trainer:
     """One run: the tuned parameters of ``clip.model``, the temperature, an optimiser, and a run folder.
 
-    Everything random in a step (the batch, dropout) is seeded by (seed, step), and a checkpoint holds the rest. So a
-    run that was killed and resumed takes exactly the steps of one that was not.
+    Everything random in a step (the batch, dropout) is seeded by (seed, step), and a checkpoint has the rest of the
+    state. So a run that was killed and resumed takes exactly the same steps as an uninterrupted one.
     """
 
     def __init__(self, parts: Parts, options: Options, seed: int, run: RunDir, log: Log = lambda line: None) -> None:
@@ -87,11 +88,11 @@ class Trainer:
         self.best = BestValidation()
 
     def train(self) -> float:
-        """Take the steps that are left, from the last checkpoint on, and return pairs per second.
+        """Take the remaining steps from the last checkpoint on; returns pairs per second.
 
-        Afterwards the model has the best weights with validation, the average with ``--ema``, else the last weights.
-        Raises ``CapivaraError`` when the loss is not finite. On Ctrl-C it finishes the step, saves a checkpoint, and
-        raises ``KeyboardInterrupt``.
+        Afterwards the model has the weights of the best validation; without validation the average (``--ema``), or the
+        last weights. Raises ``CapivaraError`` if the loss is not finite. On Ctrl-C it finishes the step, saves a
+        checkpoint, and raises ``KeyboardInterrupt``.
         """
         start = self._restore()
         if self.devices.first:
@@ -144,7 +145,7 @@ class Trainer:
         return bool(self.selection.patience) and self.best.since >= self.selection.patience
 
     def _step(self, step: int) -> Metrics:
-        """Step ``step``, from 0: draw, encode, minimise; returns its line of ``metrics.jsonl``."""
+        """Take step ``step``, from 0: draw a batch, encode it, update the parameters; returns its line of metrics."""
         began = time.perf_counter()
         rate = self.schedule.rate(step)
         for group in self.optimizer.param_groups:
@@ -183,8 +184,10 @@ class Trainer:
         }
 
     def _features(self, batch: Batch, step: int) -> tuple[Encoded, Features, Encoded | None]:
-        """The text encoding (each caption once, however often it is used), the features of the batch by name, and the
-        image encoding, None where images are stored vectors."""
+        """The encoded texts, the features of the batch, and the encoded images, None if images are stored vectors.
+
+        A caption that the batch uses several times is encoded once.
+        """
         store, live = self.batches.data.store, self.live_anchors
         aligned = self.objective.needs("anchors")
         tuned = [batch.captions.ravel(), *([_real(batch.anchors)] if aligned and live else [])]
@@ -203,7 +206,7 @@ class Trainer:
         anchors = (
             self._look_up(encoded.features, ids, batch.anchors) if live else self._look_up(*untuned, batch.anchors)
         )
-        taught = self.teacher.sources(batch) if self.teacher else np.zeros((0, 0), np.int64)
+        targets = self.teacher.sources(batch) if self.teacher else np.zeros((0, 0), np.int64)
         features = Features(
             versions=versions,
             logit_scale=self.clip.model.logit_scale,
@@ -211,8 +214,8 @@ class Trainer:
             images=images,
             anchors=anchors if aligned else (),
             aligned=self._mask(batch.anchors) if aligned else (),
-            teacher=[self.teacher.of(row).to(self.clip.device) for row in taught] if self.teacher else (),
-            taught=self._mask(taught),
+            teacher=[self.teacher.of(row).to(self.clip.device) for row in targets] if self.teacher else (),
+            has_teacher=self._mask(targets),
             kept=self._look_up(*untuned, batch.captions[:1, -batch.kept :])[0] if self._keeps(batch) else None,
         )
         return encoded, features, pixels
@@ -221,7 +224,7 @@ class Trainer:
         return bool(batch.kept) and self.objective.needs("kept")
 
     def _untuned(self, batch: Batch, frozen_anchors: bool) -> tuple[Tensor, np.ndarray]:
-        """[n, dim] features of the untuned tower, and the ids of their captions: kept ones, and frozen anchors."""
+        """Features [n, dim] by the untuned tower of kept captions and frozen anchors, and the ids of these captions."""
         wanted = [batch.captions[0, -batch.kept :]] if self._keeps(batch) else []
         wanted += [_real(batch.anchors)] if frozen_anchors else []
         ids = np.unique(np.concatenate(wanted)) if wanted else np.zeros(0, np.int64)
@@ -230,15 +233,15 @@ class Trainer:
         return self.encoder.untuned_features(self.batches.data.store.rows(ids)), ids
 
     def _look_up(self, features: Tensor, ids: np.ndarray, wanted: np.ndarray) -> list[Tensor]:
-        """[n, dim] for each row of ``wanted``; an arbitrary feature where the id is -1, which a mask leaves out."""
-        places = np.clip(np.searchsorted(ids, wanted), 0, max(0, len(ids) - 1))
-        return [features[torch.from_numpy(row).to(features.device)] for row in places]
+        """Features [n, dim] for each row of ids in ``wanted``; arbitrary ones for id -1, which a mask excludes."""
+        indexes = np.clip(np.searchsorted(ids, wanted), 0, max(0, len(ids) - 1))
+        return [features[torch.from_numpy(row).to(features.device)] for row in indexes]
 
     def _mask(self, ids: np.ndarray) -> list[Tensor]:
         return [torch.from_numpy(row >= 0).to(self.clip.device) for row in ids]
 
     def _validate(self, step: int) -> dict[str, float] | None:
-        """Every ``val_every`` steps and after the last: mean recall on the held-out images; saves the best weights."""
+        """Validate every ``val_every`` steps and after the last one; save the best weights. None for other steps."""
         every = self.selection.val_every
         if self.validation is None or not ((every and (step + 1) % every == 0) or step + 1 == self.schedule.steps):
             return None
@@ -289,7 +292,7 @@ class Trainer:
         self.devices.wait()
 
     def _restore(self) -> int:
-        """Load the last checkpoint; returns the number of steps done."""
+        """Load the last checkpoint, if any; returns the number of finished steps."""
         steps = self.run.checkpoint_steps()
         if not steps:
             return 0
@@ -308,7 +311,7 @@ class Trainer:
         console.say(f"{self.run}: resumed at step {state['step'] + 1:,} of {self.schedule.steps:,}")
         return state["step"]
 
-    def _loaded(self, path: Any) -> dict[str, Any]:
+    def _loaded(self, path: Path) -> dict[str, Any]:
         return torch.load(path, map_location=self.clip.device, weights_only=True)
 
     def _diverged(self, step: int, what: str, batch: Batch | None = None) -> CapivaraError:
@@ -335,9 +338,9 @@ def _bytes(state: dict[str, Any]) -> bytes:
 
 
 class _Interrupts:
-    """Delays Ctrl-C to the end of a step: within one, half of the weights would be a step ahead.
+    """Delays Ctrl-C to the end of a step, because within a step some weights are updated and others are not.
 
-    A second Ctrl-C takes effect at once. Outside the main thread no handler can be set, and Ctrl-C is left alone.
+    A second Ctrl-C takes effect at once. Outside the main thread no handler can be set, so Ctrl-C works as usual.
     """
 
     def __enter__(self) -> _Interrupts:

@@ -1,4 +1,4 @@
-"""How much memory training may take, and which parts of a batch fit into it."""
+"""The memory budget of training: chunk sizes, and which chunks keep their graphs."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import re
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -17,16 +17,16 @@ from capivara_cli.errors import CapivaraError, UsageError
 
 _POWERS = {"": 0, "K": 1, "M": 2, "G": 3, "T": 4}
 _SHARE = {"cuda": 0.9, "cpu": 0.6}
-"""Share of the free memory that training takes without ``--memory``."""
+"""The share of the free memory that training uses without ``--memory``."""
 _CHUNK_TOKENS = {"cuda": 16384, "cpu": 2048}
-"""Padded tokens of a chunk: enough to keep the device busy, few enough for a CPU's caches."""
+"""The padded tokens of a chunk: enough to keep the device busy, few enough for a CPU's caches."""
 _FRAGMENTATION = {"cuda": 1.1, "cpu": 1.2}
-"""Memory that an allocator takes, as a multiple of what is asked of it; measured, with ``make_room`` in use."""
+"""The memory that an allocator takes, as a multiple of the requested memory; measured, with ``make_room`` in use."""
 _LIBRARIES = {"cuda": 0, "cpu": 160 << 20}
-"""Bytes that oneDNN's cache of plans for shapes comes to hold; measured on a CPU, with ``shrink_onednn_cache``."""
+"""The final size in bytes of oneDNN's cache of plans for shapes; measured on a CPU, with ``shrink_onednn_cache``."""
 _LEAST_TOKENS = 128
 _IN_WORK = 1.5
-"""Memory of the chunk that is computed, as a multiple of its graph: gradients and intermediate results come on top."""
+"""The memory of the chunk being computed, as a multiple of its graph: it has gradients and intermediate results too."""
 
 
 class _Sized(Protocol):
@@ -38,11 +38,11 @@ class _Sized(Protocol):
 
 @dataclass
 class Budget:
-    """Decides the size of chunks, and which of them keep their graph until the backward pass.
+    """Determines the size of chunks, and which of them keep their graph until the backward pass.
 
-    ``limit``: bytes for the whole process, the model included; 0: most of the free memory. ``chunk_tokens``: padded
-    tokens of a chunk; before ``fit``, those of an earlier session of the run, or 0. ``bytes_per_token``: memory of a
-    token's graph. ``room``: bytes for all graphs together.
+    ``limit``: bytes for the whole process, including the model; 0 for most of the free memory. ``chunk_tokens``: padded
+    tokens of a chunk; before ``fit``, the value of an earlier session of the run, or 0. ``bytes_per_token``: memory of
+    a token's graph. ``room``: bytes for all graphs together.
     """
 
     device: str
@@ -54,8 +54,8 @@ class Budget:
     def fit(self, bytes_per_token: float, model: nn.Module) -> None:
         """Set ``room`` and ``chunk_tokens`` from the measured memory of a token.
 
-        Leaves room for the gradients and AdamW's moments of ``model``. Raises ``CapivaraError`` when the smallest chunk
-        does not fit into ``limit``.
+        It leaves memory for the gradients of ``model`` and AdamW's moments. Raises ``CapivaraError`` if the smallest
+        chunk does not fit into ``limit``.
         """
         kind = _kind(self.device)
         self.bytes_per_token = bytes_per_token * _FRAGMENTATION[kind]
@@ -76,7 +76,7 @@ class Budget:
         self.chunk_tokens = max(_LEAST_TOKENS, min(wanted, fitting))
 
     def kept(self, chunks: Sequence[_Sized]) -> set[int]:
-        """Numbers of the chunks that keep their graph: those that fit beside the chunk that is computed."""
+        """The numbers of the chunks that keep their graph: those that fit together with the chunk being computed."""
         left = self.room - self._in_work
         kept = set()
         for chunk in chunks:
@@ -87,7 +87,7 @@ class Budget:
         return kept
 
     def make_room(self) -> None:
-        """Return freed memory to the system when the next chunk might pass the limit. Called before each chunk.
+        """Return freed memory to the system if the next chunk might exceed the limit. Call it before each chunk.
 
         An allocator keeps freed memory in pieces, and the next chunk, which has another shape, does not fit into all of
         them (measured: docs/benchmarks.md).
@@ -101,9 +101,9 @@ class Budget:
 
 
 def parse_size(text: str) -> int:
-    """A size in bytes: ``2GB``, ``1.5G`` and ``800 MB`` in powers of 1000, ``2GiB`` of 1024; "" is 0.
+    """A size in bytes: ``2GB``, ``1.5G`` and ``800 MB`` in powers of 1000, ``2GiB`` in powers of 1024; "" is 0.
 
-    Raises ``UsageError`` for what is no size.
+    Raises ``UsageError`` for any other text.
     """
     if not text:
         return 0
@@ -113,12 +113,12 @@ def parse_size(text: str) -> int:
     except ValueError:
         size = 0.0
     if size <= 0:
-        raise UsageError(f"--memory {text}: not a size", "as in --memory 2GB")
+        raise UsageError(f"--memory {text}: not a size", "for example --memory 2GB")
     return int(size)
 
 
 def used_bytes(device: str) -> int:
-    """Memory of this process: on CUDA what torch has allocated there, else its resident memory."""
+    """The memory of this process in bytes: what torch has allocated on a GPU, otherwise its resident memory."""
     if device.startswith("cuda"):
         return torch.cuda.memory_allocated(device)
     import psutil
@@ -127,7 +127,7 @@ def used_bytes(device: str) -> int:
 
 
 def peak_bytes(device: str) -> int:
-    """Highest memory of this process so far. (``ru_maxrss`` is in bytes on a Mac, in KiB elsewhere.)"""
+    """The peak memory of this process in bytes. (``ru_maxrss`` is in bytes on a Mac, in KiB elsewhere.)"""
     if device.startswith("cuda"):
         return torch.cuda.max_memory_allocated(device)
     import resource
@@ -136,21 +136,21 @@ def peak_bytes(device: str) -> int:
 
 
 def shrink_onednn_cache() -> None:
-    """Let oneDNN cache a quarter of its usual number of plans. No effect after its first use in the process.
+    """Reduce oneDNN's cache of plans to a quarter. It has no effect after the first use of oneDNN in the process.
 
-    It has a plan for each shape, and most shapes of captions come only once: a thousand plans took 0.3 GB.
+    oneDNN makes a plan for each shape, and most shapes of captions occur only once: a thousand plans took 0.3 GB.
     """
     os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "256")
 
 
 def return_freed_memory() -> None:
-    """Let the C library return freed memory to the system, where it can (glibc)."""
+    """Return freed memory of the C library to the system, if it can do that (glibc)."""
     if sys.platform == "linux" and hasattr(library := ctypes.CDLL(None), "malloc_trim"):
         library.malloc_trim(0)
 
 
 def free_bytes(device: str) -> int:
-    """Free memory of the device, or of the machine."""
+    """The free memory of the GPU, or of the machine, in bytes."""
     if device.startswith("cuda"):
         return torch.cuda.mem_get_info(device)[0]
     import psutil
@@ -158,8 +158,8 @@ def free_bytes(device: str) -> int:
     return psutil.virtual_memory().available
 
 
-def saved_bytes(forward: Callable[[], Any], model: nn.Module) -> int:
-    """Bytes that a forward pass keeps for its backward pass: each storage once, without parameters and buffers."""
+def saved_bytes(forward: Callable[[], object], model: nn.Module) -> int:
+    """The bytes that a forward pass keeps for its backward pass: each storage once, without parameters and buffers."""
     parameters = {each.untyped_storage().data_ptr() for each in [*model.parameters(), *model.buffers()]}
     sizes: dict[int, int] = {}
     alive: list[Tensor] = []  # so that no other storage gets the same address

@@ -1,7 +1,7 @@
 """The objective: a weighted sum of terms over the features of one batch.
 
-A term is a small object. ``needs`` names what it uses beside the captions of the batch (images, anchors, the base
-model's features, a teacher's), and a call turns the features into a scalar.
+A term is a small object. ``needs`` names what it uses besides the captions of the batch ("images", "anchors", "kept",
+"teacher"), and a call turns the features into a scalar.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 (torch's own name for it)
 
 MAX_LOGIT_SCALE = math.log(100)
-"""The bound of CLIP (arXiv 2103.00020, section 2.5) on its learned logit scale."""
+"""CLIP's upper bound on its learned logit scale (arXiv 2103.00020, section 2.5)."""
 SIGLIP_SCALE, SIGLIP_BIAS = math.log(10), -10.0
 """Initial values of SigLIP (arXiv 2303.15343, section 3)."""
 
@@ -25,9 +25,9 @@ SIGLIP_SCALE, SIGLIP_BIAS = math.log(10), -10.0
 class Features:
     """The features of one batch.
 
-    ``versions``: for each version of the captions [n, dim], not normalised. ``images`` [n, dim], L2-normalised.
-    ``anchors``, ``teacher``: [n, dim] for each version, valid where ``aligned``, ``taught`` [n] bool are True.
-    ``kept`` [k, dim]: embeddings of the last k captions by the base model.
+    ``versions``: one tensor [n, dim] for each version of the captions, not normalised. ``images`` [n, dim],
+    L2-normalised. ``anchors`` and ``teacher``: [n, dim] for each version, valid where ``aligned`` and ``has_teacher``,
+    bool [n], are true. ``kept`` [k, dim]: the base model's embeddings of the last k captions.
     """
 
     versions: Sequence[Tensor]
@@ -37,7 +37,7 @@ class Features:
     anchors: Sequence[Tensor] = ()
     aligned: Sequence[Tensor] = ()
     teacher: Sequence[Tensor] = ()
-    taught: Sequence[Tensor] = ()
+    has_teacher: Sequence[Tensor] = ()
     kept: Tensor | None = None
 
 
@@ -54,7 +54,7 @@ class Term(Protocol):
 
 
 def info_nce(images: Tensor, texts: Tensor, logit_scale: Tensor) -> Tensor:
-    """Symmetric InfoNCE: L = ½ [CE(s·I·Tᵀ) + CE(s·T·Iᵀ)], s = exp(logit_scale); text i matches image i alone.
+    """Symmetric InfoNCE: L = ½ [CE(s·I·Tᵀ) + CE(s·T·Iᵀ)], s = exp(logit_scale); text i matches only image i.
 
     ``images``, ``texts``: [n, dim], L2-normalised. Returns a scalar. (CLIP, arXiv 2103.00020, figure 3.)
     """
@@ -74,10 +74,10 @@ def sigmoid_loss(images: Tensor, texts: Tensor, logit_scale: Tensor, logit_bias:
 
 
 def drift(texts: Tensor, anchors: Tensor) -> Tensor:
-    """Mean over the n texts of 1 - cos(tᵢ, aᵢ), aᵢ being the base model's embedding: learning without forgetting.
+    """The mean over n texts of 1 - cos(tᵢ, aᵢ), where aᵢ is the base model's embedding: learning without forgetting.
 
-    ``texts``, ``anchors``: [n, dim]; a scalar. (Li & Hoiem, arXiv 1606.09282; with frozen anchors the alignment term
-    of arXiv 2305.03510.)
+    ``texts``, ``anchors``: [n, dim]. Returns a scalar. (Li & Hoiem, arXiv 1606.09282. With frozen anchors it is the
+    alignment term of arXiv 2305.03510.)
     """
     return (1 - F.cosine_similarity(texts, anchors, dim=-1)).mean()
 
@@ -99,7 +99,8 @@ DISTANCES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
 class ImageText:
     """Contrastive loss between images and captions: ``clip`` (``info_nce``) or ``siglip`` (``sigmoid_loss``).
 
-    With M versions of the captions L = 1/M Σⱼ loss(I, Tⱼ), negatives within a version (LaCLIP-MT, arXiv 2305.20088).
+    With M versions of the captions, L = 1/M Σⱼ loss(I, Tⱼ): negatives are of the same version (LaCLIP-MT, arXiv
+    2305.20088).
     """
 
     name: str = "clip"
@@ -120,7 +121,7 @@ class ImageText:
 
 @dataclass(frozen=True)
 class Align:
-    """Mean distance between captions and their anchors (arXiv 2305.03510); captions without an anchor do not count."""
+    """The mean distance between captions and their anchors, without captions that have none (arXiv 2305.03510)."""
 
     distance: str = "mse"
     weight: float = 0.1
@@ -133,7 +134,7 @@ class Align:
 
 @dataclass(frozen=True)
 class Distill:
-    """Mean distance between a caption's embedding and the teacher's embedding of the text it was translated from.
+    """The mean distance between a caption's embedding and the teacher's embedding of its source text.
 
     It needs no images. (M-CLIP, LREC 2022; AltCLIP, arXiv 2211.06679.)
     """
@@ -144,12 +145,12 @@ class Distill:
     needs = frozenset({"teacher"})
 
     def __call__(self, features: Features) -> Tensor:
-        return _mean_distance(self.distance, features.versions, features.teacher, features.taught)
+        return _mean_distance(self.distance, features.versions, features.teacher, features.has_teacher)
 
 
 @dataclass(frozen=True)
 class Keep:
-    """``drift`` between the kept captions and the base model's embeddings of them."""
+    """The ``drift`` of the kept captions' embeddings from those of the base model."""
 
     weight: float = 4.0
     name = "drift"
@@ -162,13 +163,13 @@ class Keep:
 
 
 def _mean_distance(
-    distance: str, versions: Sequence[Tensor], partners: Sequence[Tensor], places: Sequence[Tensor]
+    distance: str, versions: Sequence[Tensor], partners: Sequence[Tensor], masks: Sequence[Tensor]
 ) -> Tensor:
-    """The mean distance over the versions that have a partner at all; 0 when none has."""
+    """The mean distance over the versions with at least one partner; 0 if there is none."""
     losses = [
-        DISTANCES[distance](texts[place], partner[place])
-        for texts, partner, place in zip(versions, partners, places, strict=True)
-        if place.any()
+        DISTANCES[distance](texts[mask], partner[mask])
+        for texts, partner, mask in zip(versions, partners, masks, strict=True)
+        if mask.any()
     ]
     return torch.stack(losses).mean() if losses else versions[0].sum() * 0
 
@@ -180,6 +181,7 @@ class Objective:
     terms: tuple[Term, ...]
 
     def needs(self, what: str) -> bool:
+        """Whether a term needs "images", "anchors", "kept" or "teacher"."""
         return any(what in term.needs for term in self.terms)
 
     def __call__(self, features: Features) -> tuple[Tensor, dict[str, float]]:

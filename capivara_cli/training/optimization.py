@@ -13,10 +13,10 @@ EPSILON = 1e-6
 
 
 def optimizer(kind: str, parameters: Sequence[Parameter], decay: float) -> torch.optim.Optimizer:
-    """``adamw``: decoupled weight decay, on matrices alone. ``adam-l2``: Adam with an L2 penalty on everything.
+    """The optimiser: ``adamw`` has decoupled weight decay on matrices only, ``adam-l2`` an L2 penalty on everything.
 
-    ``adam-l2`` is what CAPIVARA's code does, kept for comparison: in Adam an L2 penalty of 0.2 outweighs the gradient
-    of a contrastive loss and drives weights to zero. Both use betas of 0.9 and 0.98 and an epsilon of 1e-6.
+    ``adam-l2`` is the optimiser of CAPIVARA's code, kept for comparison. In Adam, an L2 penalty of 0.2 outweighs the
+    gradient of a contrastive loss and drives weights to zero. Both use betas of 0.9 and 0.98 and an epsilon of 1e-6.
     """
     if kind == "adam-l2":
         return torch.optim.Adam(parameters, betas=BETAS, eps=EPSILON, weight_decay=decay)
@@ -30,7 +30,7 @@ def optimizer(kind: str, parameters: Sequence[Parameter], decay: float) -> torch
 class Average:
     """An exponential moving average of parameters: a ← d·a + (1 - d)·θ after each step, in float32.
 
-    d = min(decay, (1 + step) / (10 + step)), so that the first steps lose their weight quickly.
+    d = min(decay, (1 + step) / (10 + step)), so that the weights of the first steps fade quickly.
     """
 
     def __init__(self, parameters: Sequence[Parameter], decay: float) -> None:
@@ -39,14 +39,14 @@ class Average:
 
     @torch.no_grad()
     def update(self, step: int) -> None:
-        """Take in the parameters after optimiser step ``step``, from 0."""
+        """Update the averages with the parameters after step ``step``, from 0."""
         decay = min(self._decay, (1 + step) / (10 + step))
         for value, parameter in zip(self.values, self._parameters, strict=True):
             value.lerp_(parameter, 1 - decay)
 
     @contextlib.contextmanager
     def applied(self) -> Iterator[None]:
-        """Within the context the parameters are the averages."""
+        """Set the parameters to the averages within this context."""
         own = [each.detach().clone() for each in self._parameters]
         self.take_over()
         try:

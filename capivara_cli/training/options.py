@@ -1,6 +1,6 @@
-"""The options of a training run, in groups; each part of the training code takes the groups it needs.
+"""The options of a training run, in groups. Each part of the training code takes the groups that it needs.
 
-No module here imports torch: ``capivara train --help`` reads this file.
+This file must not import torch, because ``capivara train --help`` reads it.
 """
 
 from __future__ import annotations
@@ -21,23 +21,26 @@ _TRACKERS = ("tensorboard", "wandb")
 
 @dataclass(frozen=True)
 class Loss:
-    """What is minimised: the terms between captions and images, the alignment of texts, and a teacher."""
+    """The terms of the loss: between captions and images, between aligned texts, and to a teacher."""
 
-    objective: str = opt("auto", "clip, siglip or distill, or a sum as clip+distill:0.5 [default: the model's own]")
-    teacher: str = opt("", "for distill: model whose text tower teaches [default: the model itself, untuned]")
+    objective: str = opt("auto", "clip, siglip, distill, or a sum such as clip+distill:0.5 [default: the model's own]")
+    teacher: str = opt("", "for distill: model whose text tower is the teacher [default: the model itself, untuned]")
     distill_loss: Literal["mse", "cosine"] = opt("mse", "distance to the teacher")
     align: Literal["none", "native", "mt-source", "mt-pivot"] = opt(
-        "none", "alignment routine 1, 2 or 3: which texts of an image are drawn together"
+        "none", "alignment routine 1, 2 or 3: which texts of an image are aligned"
     )
     align_loss: Literal["mse", "cosine", "contrastive"] = opt("mse", "distance between aligned texts")
     align_weight: float = opt(0.1, "weight of the alignment", min=0)
     align_anchor: Literal["frozen", "live"] = opt(
-        "frozen", "whether the other text is embedded by the base model, or by the tuned one"
+        "frozen", "model that embeds the text to align with: frozen, the base model; live, the tuned one"
     )
 
     @property
     def terms(self) -> dict[str, float]:
-        """``clip+distill:0.5`` -> {"clip": 1.0, "distill": 0.5}; {"auto": 1.0} for auto. May raise ``UsageError``."""
+        """Term -> weight: ``clip+distill:0.5`` -> {"clip": 1.0, "distill": 0.5}; {"auto": 1.0} for auto.
+
+        Raises ``UsageError`` for any other text, and for clip together with siglip.
+        """
         if self.objective == "auto":
             return {"auto": 1.0}
         found = {}
@@ -48,12 +51,12 @@ class Loss:
                 raise UsageError(f"--objective {self.objective}: {part!r}", f"a sum of {', '.join(_TERMS)}, each once")
             found[name] = number
         if {"clip", "siglip"} <= found.keys():
-            raise UsageError(f"--objective {self.objective}: clip or siglip, they share the temperature")
+            raise UsageError(f"--objective {self.objective}: clip or siglip, because they share the temperature")
         return found
 
     @property
     def uses_images(self) -> bool:
-        """False where the only term is distillation, which needs texts alone."""
+        """Whether a term needs images; distillation needs only texts."""
         return set(self.terms) != {"distill"}
 
 
@@ -61,128 +64,133 @@ class Loss:
 class CaptionChoice:
     """Which captions and images of the data are used, and how often.
 
-    ``shots``: images per run, 0 for all; ``split_seed`` alone decides which images these are.
+    ``shots``: images per run, 0 for all; only ``split_seed`` determines which images these are.
     """
 
-    text_sampling: Literal["uniform", "weighted", "all"] = opt("uniform", "captions of an image per visit: one, or all")
-    text_weights: str = opt(
-        "", "for weighted: authors and weights, as in human=2,argos=1,*blip2*=0.5; others 1", kind=Names()
+    text_sampling: Literal["uniform", "weighted", "all"] = opt(
+        "uniform", "captions of an image per step: a random one (uniform, weighted), or all"
     )
-    views: int = opt(0, "augmented views of each image, computed once; 0: the image as it is", min=0)
+    text_weights: str = opt(
+        "", "for weighted: weights by author, such as human=2,argos=1,*blip2*=0.5 [default: 1]", kind=Names()
+    )
+    views: int = opt(0, "augmented views of each image, computed once; 0: the unchanged image", min=0)
     shots: int = opt(0, "few-shot: number of images to train on; 0: all", min=0)
-    split_seed: int = opt(42, "decides which images are held out, and which are the shots", min=0)
+    split_seed: int = opt(42, "seed that chooses the held-out images and the shots", min=0)
 
     @property
     def weights(self) -> dict[str, float]:
-        """Weights by the author of a caption, patterns allowed. Raises ``UsageError`` for what is no weight."""
+        """Author or pattern -> weight of its captions. Raises ``UsageError`` for any other text."""
         found = {}
         for part in parsed(self, "text_weights"):
             name, equals, weight = part.rpartition("=")
             number = _number(weight)
             if not equals or number is None or number < 0:
-                raise UsageError(f"--text-weights {part}: not AUTHOR=WEIGHT", "as in: human=2,argos=1")
+                raise UsageError(f"--text-weights {part}: not AUTHOR=WEIGHT", "for example human=2,argos=1")
             found[name] = number
         return found
 
 
 @dataclass(frozen=True)
 class ModelSelection:
-    """Validation: on what, how often, and when training stops early."""
+    """Validation data, how often to validate, and when to stop early."""
 
     val: str = opt("", "validation data: a share or number of the images to hold out, or shards, or an eval set")
     val_every: int = opt(100, "steps between validations", min=1)
-    patience: int = opt(0, "stop after this many validations without a better one; 0: never", min=0)
+    patience: int = opt(0, "stop after this many validations without an improvement; 0: never", min=0)
 
     @property
     def heldout(self) -> float:
-        """The share or number of images that ``val`` holds out; 0 when it names data, or is empty."""
+        """The share or number of images that ``val`` holds out; 0 if it is empty or names other data."""
         return _number(self.val) or 0.0
 
 
 @dataclass(frozen=True)
 class KeptLanguages:
-    """Captions in languages that the model knows already and should not forget."""
+    """Captions in languages that the model already knows and should not forget."""
 
     keep_lang: str = opt("en", "languages that the model should not forget", kind=Languages(unlisted=True))
     keep_share: float = opt(0.15, "share of each batch in those languages; 0: none, as in the paper", min=0, max=0.9)
     keep_weight: float = opt(
-        4.0, "weight of the term that keeps those captions' embeddings as the base model has them", min=0
+        4.0, "weight of the term that keeps the embeddings of those captions near the base model's", min=0
     )
 
 
 @dataclass(frozen=True)
 class Resources:
-    """How numbers are computed, within how much memory, and what is written on the way."""
+    """Precision, memory, checkpoints and trackers."""
 
     precision: Literal["auto", "fp32", "bf16"] = opt(
-        "auto", "of frozen weights and activations; auto: bf16 where the device multiplies in it"
+        "auto", "precision of frozen weights and activations; auto: bf16 if the device supports it"
     )
-    memory: str = opt("", "most memory to take, as in 2GB [default: most of what is free]", tuning=True)
-    grad_checkpointing: bool = opt(False, "less memory, a third more work", tuning=True)
+    memory: str = opt("", "limit of the memory, such as 2GB [default: most of the free memory]", tuning=True)
+    grad_checkpointing: bool = opt(False, "use less memory for a third more computation", tuning=True)
     compile: bool = opt(
-        False, "let torch.compile build the layers: a slow start; on a CPU slower steps too", tuning=True
+        False, "compile the layers by torch.compile: a slow start; on a CPU, slower steps too", tuning=True
     )
     checkpoint_every: int = opt(100, "steps between checkpoints; 0: never", min=0, tuning=True)
     log: str = opt(
         "",
-        "trackers that get the metrics too: tensorboard, wandb, or both",
+        "trackers to send the metrics to: tensorboard, wandb, or both",
         tuning=True,
         kind=Names(_TRACKERS, "tracker"),
     )
 
     @property
     def trackers(self) -> list[str]:
+        """The names in ``log``."""
         return list(parsed(self, "log"))
 
 
 @dataclass(frozen=True)
 class Options:
-    """Options of ``capivara train``.
+    """The options of ``capivara train``.
 
-    The defaults are the recipe of CAPIVARA + Opt (arXiv 2310.13683), but for the optimiser: AdamW with weight decay on
-    matrices alone, where the paper's code has an L2 penalty on everything.
+    The defaults are the recipe of CAPIVARA + Opt (arXiv 2310.13683), except for the optimiser: AdamW with weight decay
+    on matrices only, where the paper's code has an L2 penalty on everything.
     """
 
-    lang: str = opt("", "language to learn, or several: hi or hi,xh", kind=Languages(unlisted=True))
-    separately: bool = opt(False, "one run for each of the languages, instead of one for all")
+    lang: str = opt("", "language to learn, or several, such as hi or hi,xh", kind=Languages(unlisted=True))
+    separately: bool = opt(False, "one run per language, instead of one for all")
     model: str = opt(DEFAULT_MODEL, "open_clip model, hf-hub:ORG/NAME, local-dir:PATH, mclip:NAME, a run, or toy")
     pretrained: str = opt("", "weights of an open_clip model: a tag or a file [default: laion5b_s13b_b90k]")
     continue_from: str = opt(
-        "", "run or peft adapter (folder, hf-hub:ORG/NAME) to start from; it decides the model and the method"
+        "", "run or peft adapter (folder, hf-hub:ORG/NAME) to start from; it determines the model and the method"
     )
     name: str = opt("", "name of the run [default: the language]")
     runs: str = opt("runs", "folder of all runs; --out names the run folder itself")
-    seeds: int = opt(1, "runs that differ in the seed only; results are mean ± std", min=1)
+    seeds: int = opt(1, "number of runs that differ only in the seed; results are mean ± std", min=1)
     schedule: Schedule = group(Schedule)
     loss: Loss = group(Loss)
     captions: CaptionChoice = group(CaptionChoice)
     selection: ModelSelection = group(ModelSelection)
     tuning: Tuning = group(Tuning)
     keep: KeptLanguages = group(KeptLanguages)
-    temperature: float = opt(0.0, "temperature to start from; 0: the model's own", min=0, max=1)
-    learn_temperature: bool = opt(True, "train the temperature; its inverse is held at or below 100")
+    temperature: float = opt(0.0, "initial temperature; 0: the model's own", min=0, max=1)
+    learn_temperature: bool = opt(True, "train the temperature; its inverse stays at or below 100")
     resources: Resources = group(Resources)
 
     def check(self) -> None:
-        """Raise ``UsageError`` for options that are wrong, or do not go together, before anything is read."""
+        """Raise ``UsageError`` for options that are wrong or contradict each other, before anything is read."""
         if not self.languages:
-            raise UsageError("train: which language?", "say it with --lang, as in: capivara train shards/ --lang hi")
+            raise UsageError("train: which language?", "give it with --lang: capivara train shards/ --lang hi")
         terms = self.loss.terms
         if (self.captions.text_sampling == "weighted") != bool(self.captions.weights):
             raise UsageError(
-                "--text-sampling weighted and --text-weights belong together",
-                "as in: --text-sampling weighted --text-weights human=2,argos=1",
+                "--text-sampling weighted and --text-weights need each other",
+                "for example --text-sampling weighted --text-weights human=2,argos=1",
             )
         if self.selection.patience and not self.selection.val:
-            raise UsageError("--patience: there is nothing to wait for without --val", "as in: --val 0.05 --patience 5")
+            raise UsageError("--patience needs --val", "for example --val 0.05 --patience 5")
         self.check_method(self.tuning.peft)
         if self.loss.align_weight and self.loss.align != "none" and set(terms) == {"distill"}:
-            raise UsageError("--align: a term beside images; distill alone has none", "as in: --objective clip+distill")
+            raise UsageError(
+                "--align needs a term with images, not only distill", "for example --objective clip+distill"
+            )
 
     def check_method(self, method: str) -> None:
-        """Raise ``UsageError`` for options that do not go with the method, which ``--continue-from`` may decide."""
+        """Raise ``UsageError`` for options that the method excludes; ``--continue-from`` may determine the method."""
         if method == "full" and (self.captions.views or "distill" in self.loss.terms):
-            raise UsageError("--peft full trains on the images themselves: not with --views, not with distill")
+            raise UsageError("--peft full trains on the images themselves: it excludes --views and distill")
 
     @property
     def languages(self) -> list[str]:
@@ -191,16 +199,16 @@ class Options:
 
     @property
     def kept(self) -> list[str]:
-        """Languages of the kept share of a batch, without those that are learned anyway."""
+        """The languages of the kept share of a batch, without the languages to learn."""
         keep = self.keep
         return [each for each in parsed(keep, "keep_lang") if each not in self.languages] if keep.keep_share else []
 
     @property
     def request(self) -> dict[str, Any]:
-        """The options that decide the result, by name: a run is resumed only by the same ones."""
-        aside = {"name", "runs", "seeds", "separately"}
-        aside |= {each.name for each in option_fields(self) if each.metadata.get("tuning")}
-        return {key: value for key, value in option_values(self).items() if key not in aside}
+        """The options that determine the result, by name. Only a command with the same ones resumes a run."""
+        excluded = {"name", "runs", "seeds", "separately"}
+        excluded |= {each.name for each in option_fields(self) if each.metadata.get("tuning")}
+        return {key: value for key, value in option_values(self).items() if key not in excluded}
 
 
 def _number(text: str) -> float | None:

@@ -1,4 +1,4 @@
-"""The optimiser's schedule: how many steps, of how many pairs, at which learning rate."""
+"""The schedule of the optimiser: number of steps, batch size, learning rate."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ class Schedule:
     """Steps, batch size, learning rate and optimiser; the defaults are those of CAPIVARA + Opt (arXiv 2310.13683)."""
 
     steps: int = opt(1500, "training steps", min=1)
-    batch_size: int = opt(1000, "pairs per step; all of them when there are fewer", min=2)
+    batch_size: int = opt(1000, "pairs per step; all pairs if there are fewer", min=2)
     lr: float = opt(1e-5, "highest learning rate", min=0)
     min_lr: float = opt(1e-6, "learning rate at the start of the warm-up and at the end", min=0)
     warmup: int = opt(250, "steps of warm-up", min=0)
     weight_decay: float = opt(0.2, "weight decay", min=0)
-    optimizer: Literal["adamw", "adam-l2"] = opt("adamw", "adamw (decay on matrices), adam-l2 (as in the paper)")
-    ema: float = opt(0.0, "decay of the moving average of the weights, as 0.999; 0: no average", min=0, max=1)
+    optimizer: Literal["adamw", "adam-l2"] = opt("adamw", "adamw (decay on matrices only), adam-l2 (as in the paper)")
+    ema: float = opt(0.0, "decay of the moving average of the weights, such as 0.999; 0: no average", min=0, max=1)
 
     @property
     def warmup_steps(self) -> int:
-        """``warmup``, or a sixth of the steps (the paper's share, 250 of 1500) where it is more than half of them."""
+        """``warmup``; if that is more than half of the steps, a sixth of them (the paper's share, 250 of 1500)."""
         return self.warmup if self.warmup <= self.steps // 2 else self.steps // 6
 
     def rate(self, step: int) -> float:

@@ -1,6 +1,6 @@
 """One training run: load the model, choose the captions, train, write the run folder.
 
-Where a run departs from what was asked, as with a smaller batch, it says so.
+A run that differs from the options, for example by a smaller batch, tells the user.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from capivara_cli import console, registry
 from capivara_cli.errors import CapivaraError
 from capivara_cli.models.adapters import methods
 from capivara_cli.models.clip import Clip, find_adapter, load_base, load_clip
-from capivara_cli.models.run_document import Batch
+from capivara_cli.models.run_document import BatchSettings
 from capivara_cli.models.run_folder import RunDir
 from capivara_cli.pipeline.env import Env
 from capivara_cli.pipeline.source import Source
@@ -36,7 +36,7 @@ from capivara_cli.training.loop import Parts, Trainer
 from capivara_cli.training.memory import return_freed_memory, shrink_onednn_cache
 from capivara_cli.training.objective import SIGLIP_BIAS, SIGLIP_SCALE, Align, Distill, ImageText, Keep, Objective, Term
 from capivara_cli.training.options import Options
-from capivara_cli.training.store import FOLDER, Store, features
+from capivara_cli.training.store import FOLDER, FeatureStore, features
 from capivara_cli.training.teacher import Teacher
 from capivara_cli.training.trackers import Trackers
 from capivara_cli.training.validation import Validation
@@ -47,7 +47,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class _EvalSource:
-    """The samples of an eval set in the form of a ``Source`` that, like standard input, has no files to compare."""
+    """The samples of an eval set as a ``Source`` without files, like standard input."""
 
     samples: Iterable[Sample]
     shards: tuple[str, ...] = ("-",)
@@ -65,14 +65,20 @@ def _untimed(part: str) -> AbstractContextManager[object]:
 
 
 class Session:
-    """One run by the options of ``capivara train``. It resumes what the run folder holds of an earlier session.
+    """One run with the options of ``capivara train``, which resumes an earlier session in the run folder.
 
-    ``stores``: feature stores that other sessions of the same command have opened. ``timed(part)`` is entered around
-    the parts of the work, "load", "features" and "train": ``--dry-run`` measures them.
+    ``stores``: feature stores that other sessions of the same command have opened. ``timed``: returns a context for
+    each part of the work, "load", "features" and "train", which ``--dry-run`` measures.
     """
 
     def __init__(
-        self, options: Options, run: RunDir, source: Source, env: Env, stores: dict[str, Store], timed: Timed = _untimed
+        self,
+        options: Options,
+        run: RunDir,
+        source: Source,
+        env: Env,
+        stores: dict[str, FeatureStore],
+        timed: Timed = _untimed,
     ) -> None:
         self.options, self.run_dir, self.source, self.env, self.stores = options, run, source, env, stores
         self.timed = timed
@@ -80,7 +86,10 @@ class Session:
         self.method = options.tuning.peft
 
     def run(self) -> dict[str, Any] | None:
-        """Train the steps that are left; returns the summary of the run, None in all but the first process."""
+        """Take the remaining steps; returns the summary of the run, or None in all processes but the first.
+
+        Raises ``CapivaraError`` if the folder holds a run on other data, and for data that does not fit the options.
+        """
         run = self.run_dir
         if self.options.resources.memory:
             shrink_onednn_cache()
@@ -103,7 +112,7 @@ class Session:
                 self._train(clip, start, store)
         return self._summary() if self.devices.first else None
 
-    def _train(self, clip: Clip, start: Path | None, store: Store) -> None:
+    def _train(self, clip: Clip, start: Path | None, store: FeatureStore) -> None:
         options, run = self.options, self.run_dir
         data = self._select(store)
         validation = self._validation(clip, data)
@@ -121,19 +130,23 @@ class Session:
         if self.devices.first:
             finish.finish(run, clip, trainer.best, pairs_per_second, images=images is not None)
 
-    def _select(self, store: Store) -> TrainingData:
+    def _select(self, store: FeatureStore) -> TrainingData:
         options = self.options
         heldout = options.selection.heldout
         data = select(store, options.languages, options.kept, options.captions, options.loss, heldout)
-        if data.left_out:
+        if data.n_unused:
             wanted = ", ".join([*options.languages, *options.kept])
-            self.env.tally.notes[f"samples without a caption in {wanted}"] = data.left_out
+            self.env.tally.notes[f"samples without a caption in {wanted}"] = data.n_unused
         return data
 
     def _note_request(self, clip: Clip, data: TrainingData, batches: Batches, objective: Objective) -> None:
         """Write the request, the base model and the data into ``run.json``."""
         run = self.run_dir
-        sizes: Batch = {"size": batches.size, "kept": batches.kept_size, "warmup": self.options.schedule.warmup_steps}
+        sizes: BatchSettings = {
+            "size": batches.size,
+            "kept": batches.kept_size,
+            "warmup": self.options.schedule.warmup_steps,
+        }
         run.save(
             name=run.path.name,
             request={**self.options.request, "seed": self.env.seed},
@@ -143,7 +156,7 @@ class Session:
                 "image": clip.identity.weights,
                 "text": clip.text_digest,
             },
-            data=finish.described(data, self.options.captions.shots),
+            data=finish.data_summary(data, self.options.captions.shots),
             batch={**run.document.get("batch", {}), **sizes},
             objective={term.name: term.weight for term in objective.terms},
             history=self.source.history,
@@ -160,10 +173,10 @@ class Session:
 
     @property
     def _pixels(self) -> bool:
-        """Whether the image tower trains too, and needs images instead of vectors."""
+        """Whether the image tower is trained too, which needs pixels instead of vectors."""
         return self.method == "full"
 
-    def _store(self, clip: Clip) -> Store:
+    def _store(self, clip: Clip) -> FeatureStore:
         """The feature store of the input; sessions that need the same features share it."""
         views = self.options.captions.views
         name = f"{clip.identity} {clip.tokenizer_digest} {self._features} {views} {self._pixels}"
@@ -175,7 +188,7 @@ class Session:
         return self.stores[name]
 
     def _together(self, read: Callable[[], T]) -> T:
-        """What ``read`` returns. The first process computes and writes it, the others then open what it has written."""
+        """The result of ``read``, which the first process computes and writes; then the others read it."""
         found = read() if self.devices.first else None
         self.devices.wait()
         return read() if found is None else found
@@ -192,15 +205,15 @@ class Session:
         options.check_method(self.method)
         return clip, adapter.folder
 
-    def _same_data(self, store: Store) -> None:
+    def _same_data(self, store: FeatureStore) -> None:
         if self.run_dir.document["data"]["fingerprint"] != store.fingerprint:
             raise CapivaraError(
                 f"{self.run_dir}: was trained on other data than this input",
-                "choose another name with --name, or delete the folder to train anew",
+                "choose another name with --name, or delete the folder to train again",
             )
 
     def _validation(self, clip: Clip, data: TrainingData) -> Callable[[ImageEncoder | None], Validation] | None:
-        """A function from the encoder of images, None where they are stored vectors, to the validation.
+        """A function that makes the validation from the encoder of images (None if images are stored vectors).
 
         None without ``--val``. Raises ``CapivaraError`` for a language with fewer than two images.
         """
@@ -215,7 +228,7 @@ class Session:
                 raise CapivaraError(f"--val {val}: fewer than two images with a caption in {lang}")
         return lambda images: Validation(parts, images)
 
-    def _val_part(self, clip: Clip, lang: str) -> tuple[Store, Pool]:
+    def _val_part(self, clip: Clip, lang: str) -> tuple[FeatureStore, Pool]:
         """The features and captions of the shards or the eval set that ``--val`` names."""
         name = self.options.selection.val
         env = Env(self.env.settings, "train --val")
@@ -228,7 +241,7 @@ class Session:
         return store, select(store, [lang]).target
 
     def _objective(self, clip: Clip, data: TrainingData) -> Objective:
-        """The terms asked for. Gives the model SigLIP's temperature and bias where it has none of its own."""
+        """The terms of the options. For siglip, a model without a bias gets SigLIP's initial temperature and bias."""
         loss, keep_weight = self.options.loss, self.options.keep.keep_weight
         terms: list[Term] = []
         for name, weight in loss.terms.items():
@@ -252,25 +265,23 @@ class Session:
         teacher = load_clip(name, device=self.devices.device) if name else clip
         if teacher.identity.weights != clip.identity.weights:
             raise CapivaraError(
-                f"--teacher {name}: its texts are near the images of another image tower than this model's",
-                "the teacher and the model must share the image tower: what is learned would fit no image",
+                f"--teacher {name}: its image tower is not that of this model",
+                "they must share the image tower, because the texts learn to be near its images",
             )
         return self._together(lambda: Teacher(teacher, data))
 
     def _batches(self, data: TrainingData) -> Batches:
-        """The batches that this data allows. Says where they, or the warm-up, are smaller than asked."""
+        """The batches that this data allows. Tells the user if they or the warm-up are smaller than the options."""
         options, schedule = self.options, self.options.schedule
         share = options.keep.keep_share if options.kept else 0.0
-        everything = options.captions.text_sampling == "all"
-        batches = Batches(data, schedule.batch_size, share, self.env.seed, every_version=everything)
+        every_version = options.captions.text_sampling == "all"
+        batches = Batches(data, schedule.batch_size, share, self.env.seed, every_version=every_version)
         if batches.size < 2:
-            raise CapivaraError("one image-text pair cannot be told from others: at least two images are needed")
+            raise CapivaraError("a contrastive loss needs at least two images")
         if batches.size < schedule.batch_size:
-            console.say(
-                f"batches of {batches.size:,} pairs, not {schedule.batch_size:,}: there are no more images than that"
-            )
+            console.say(f"batches of {batches.size:,} pairs, not {schedule.batch_size:,}: there are no more images")
         if options.kept and not batches.kept_size:
-            console.say(f"no captions in {', '.join(options.kept)}: nothing keeps these from being forgotten")
+            console.say(f"no captions in {', '.join(options.kept)}, so the model may forget these languages")
         warmup = schedule.warmup_steps
         if warmup < schedule.warmup:
             console.say(f"warm-up of {warmup} steps, not {schedule.warmup}: there are {schedule.steps:,} steps in all")
@@ -302,6 +313,6 @@ class Session:
 
 
 def _pivot(data: TrainingData) -> str:
-    """The language that queries are translated into: the most frequent one of the captions trained on."""
+    """The language into which queries must be translated: the most frequent one of the training captions."""
     languages, counts = np.unique(data.store.lang[data.target.ids], return_counts=True)
     return data.store.languages[int(languages[counts.argmax()])]

@@ -1,9 +1,9 @@
-"""The feature store: what training needs of the shards, computed once and memory-mapped from then on.
+"""The feature store: image embeddings and token ids of the shards, computed once and then memory-mapped.
 
 It is a folder of flat arrays beside the runs. The image tower is frozen (LiT, arXiv 2111.07991), so an image has the
 same embedding in every epoch: the one in ``clip.npy`` if this tower computed it, otherwise one computed here. Captions
 of all languages are tokenised once and stored without padding. Runs, seeds and languages share a store, and only the
-parts that a batch reads are in memory. It can be deleted at any time: it is made again from the shards.
+parts that a batch reads are in memory. It can be deleted at any time, because it can be computed again from the shards.
 """
 
 from __future__ import annotations
@@ -54,18 +54,18 @@ _ARRAYS = {
 _IMAGE_BATCH = 64
 _TOKENIZE_BATCH = 8192
 UNLISTED = ""
-"""The language of a source text that is not a caption of its image any more."""
+"""The language of a source text that is no longer a caption of its image."""
 
 
 @dataclass(frozen=True)
-class Store:
+class FeatureStore:
     """The arrays of a store.
 
     ``images``: float16 [n, views, dim]. Image ``i`` has the captions ``first[i] … first[i + 1] - 1``. Caption ``c`` has
     the token ids ``tokens[bounds[c]:bounds[c + 1]]``, the language ``languages[lang[c]]``, the author
-    ``authors[by[c]]``, and is a translation of caption ``source[c]`` of the same image (-1: it is no translation).
-    ``present[i]``: False if there was no image: its embedding is zero, and its captions still teach. ``pixels``: uint8
-    [n, 3, height, width], preprocessed, empty unless the image tower is trained too.
+    ``authors[by[c]]``, and is a translation of caption ``source[c]`` of the same image (-1 for none). ``present[i]``:
+    whether sample i has an image; without one, its embedding is zero, but distillation uses its captions. ``pixels``:
+    uint8 [n, 3, height, width], preprocessed, empty unless the image tower is trained too.
     """
 
     folder: Path
@@ -86,10 +86,12 @@ class Store:
 
     @property
     def languages(self) -> list[str]:
+        """The language codes that ``lang`` indexes."""
         return self.document["languages"]
 
     @property
     def authors(self) -> list[str]:
+        """The authors that ``by`` indexes."""
         return self.document["authors"]
 
     @property
@@ -108,9 +110,11 @@ class Store:
         ]
 
     def text(self, caption: int) -> str:
+        """The text of a caption."""
         return string_at(self.texts, self.text_bounds, caption)
 
     def key(self, image: int) -> str:
+        """The key of the sample of an image."""
         return string_at(self.keys, self.key_bounds, image)
 
     def owners(self, captions: np.ndarray) -> np.ndarray:
@@ -118,18 +122,20 @@ class Store:
         return np.searchsorted(self.first, captions, side="right") - 1
 
 
-def features(source: Source, clip: Clip, parent: Path, env: Env, *, views: int = 0, pixels: bool = False) -> Store:
-    """The store of these shards and this model in ``parent``: an existing one, otherwise made now.
+def features(
+    source: Source, clip: Clip, parent: Path, env: Env, *, views: int = 0, pixels: bool = False
+) -> FeatureStore:
+    """The feature store of these shards and this model in the folder ``parent``; it is made if it does not exist.
 
     An existing store of local shards is found by their sizes and modification times, so nothing is read again. A stream
-    is read completely before training starts. A sample without captions is dropped; a sample whose image cannot be
-    decoded fails; both are counted in ``env``. ``views``: augmented views per image, 0 for the image itself;
+    is read completely before training starts. Samples without captions are dropped, and samples whose image cannot be
+    decoded fail; both are counted in ``env``. ``views``: augmented views per image, 0 for the image itself.
     ``pixels``: store preprocessed images instead of embeddings.
     """
     sweep(parent)
     augmented = Views(views, env.seed) if views else None
     tower = [clip.identity.to_json(), clip.dim, clip.tokenizer_digest]
-    kind = [tower, augmented.described if augmented else None, pixels]
+    kind = [tower, augmented.identity if augmented else None, pixels]
     marks = file_states(source.shards)
     made_from = [FORMAT, marks, kind] if marks is not None else []
     known = parent / digest_of(made_from) if made_from else None
@@ -138,18 +144,18 @@ def features(source: Source, clip: Clip, parent: Path, env: Env, *, views: int =
         return store
     with partial_folder(known or parent / "stream") as partial:
         with ArrayWriter(partial, _ARRAYS) as arrays:
-            document = _Builder(arrays, clip, augmented, pixels, env).build(console.track(source, "read"))
+            document = _StoreBuilder(arrays, clip, augmented, pixels, env).build(console.track(source, "read"))
         write_document(partial / _DOCUMENT, document | {"history": source.history, "made_from": made_from})
         final = known or parent / digest_of([document["fingerprint"], kind])
         move_folder(partial, final)
     store = open_store(final)
     if store is None:
-        raise CapivaraError(f"{final}: vanished while it was opened", "run the same command again")
+        raise CapivaraError(f"{final}: was deleted while it was opened", "run the same command again")
     return store
 
 
-def open_store(folder: Path) -> Store | None:
-    """A finished store, memory-mapped; None if there is none, or it is of another version or incomplete."""
+def open_store(folder: Path) -> FeatureStore | None:
+    """A finished store, memory-mapped; None if it does not exist, is incomplete, or has another version."""
     try:
         document = read_document(folder / _DOCUMENT)
         if document.get("format") != FORMAT:
@@ -160,11 +166,11 @@ def open_store(folder: Path) -> Store | None:
             arrays["pixels"] = arrays["pixels"].reshape(-1, *document["pixels"])
     except (DamagedArrays, ValueError, KeyError, TypeError):
         return None
-    return Store(folder, document, **arrays)
+    return FeatureStore(folder, document, **arrays)
 
 
 def _add_counts(document: dict[str, Any], source: Source, env: Env) -> None:
-    """Count what was read and dropped when the store was made, as if it were made now."""
+    """Add the counts of samples that were read and dropped when the store was made to those of ``env``."""
     source.history = document["history"]
     env.tally.read += document["read"]
     env.tally.dropped += Counter(document["dropped"])
@@ -172,8 +178,8 @@ def _add_counts(document: dict[str, Any], source: Source, env: Env) -> None:
     env.tally.notes += Counter(document["notes"])
 
 
-class Watched:
-    """Passes samples on and computes ``fingerprint``, the sha256 of everything that training uses of them."""
+class FingerprintedSamples:
+    """Yields samples unchanged and computes their ``fingerprint``, the sha256 of all that training uses of them."""
 
     def __init__(self, samples: Iterable[Sample]) -> None:
         self._samples = samples
@@ -190,11 +196,12 @@ class Watched:
 
     @property
     def fingerprint(self) -> str:
+        """The fingerprint of the samples so far."""
         return f"sha256:{self._digest.hexdigest()}"
 
 
-class _Builder:
-    """Fills the arrays of a store in one pass over the samples; one batch of images and of captions is in memory."""
+class _StoreBuilder:
+    """Writes the arrays of a store in one pass over the samples, with one batch of images and captions in memory."""
 
     def __init__(self, arrays: ArrayWriter, clip: Clip, views: Views | None, pixels: bool, env: Env) -> None:
         self._arrays, self._clip, self._views, self._env = arrays, clip, views, env
@@ -206,12 +213,12 @@ class _Builder:
         self._captions = self._tokens = self._embedded = self._cut = 0
 
     def build(self, samples: Iterable[Sample]) -> dict[str, Any]:
-        """Write everything; returns the document of the store."""
-        watched = Watched(samples)
+        """Write all arrays; returns the document of the store."""
+        fingerprinted = FingerprintedSamples(samples)
         for name in ("first", "bounds", "text_bounds", "key_bounds"):
             self._arrays.put(name, [0])
         for sample, vectors in map_batched(
-            self._captioned(watched), self._prepare, self._embed, size=_IMAGE_BATCH, env=self._env
+            self._captioned(fingerprinted), self._prepare, self._embed, size=_IMAGE_BATCH, env=self._env
         ):
             self._add(sample, vectors)
         self._tokenize()
@@ -228,7 +235,7 @@ class _Builder:
             "pixels": self._shape,
             "languages": list(self._languages),
             "authors": list(self._authors),
-            "fingerprint": watched.fingerprint,
+            "fingerprint": fingerprinted.fingerprint,
             "embedded_here": self._embedded,
             "read": tally.read,
             "dropped": dict(tally.dropped),
@@ -245,7 +252,7 @@ class _Builder:
                 self._env.drop(sample, "no captions")
 
     def _prepare(self, sample: Sample) -> Any:
-        """What ``_embed`` needs of an image; None without an image. Runs in threads."""
+        """The input of ``_embed`` for a sample; None without an image. Called in threads."""
         if self._views is None and not self._keep_pixels:
             vector = stored_embedding(sample, self._clip.identity, self._clip.dim)
             if vector is not None:
@@ -255,41 +262,43 @@ class _Builder:
         return (sample.key, decoded(self._clip, sample)) if self._views else pixels(self._clip, sample)
 
     def _embed(self, items: list[Any]) -> list[np.ndarray | None]:
-        """[views, dim] float16 of each image, or its pixels, uint8 [1, 3, height, width]; None without an image."""
-        there = [item for item in items if item is not None]
+        """For each image float16 [views, dim], or its pixels, uint8 [1, 3, height, width]; None without an image."""
+        present = [item for item in items if item is not None]
         if self._keep_pixels:
-            self._shape = tuple(there[0].shape) if there else self._shape
-            rows = [item.numpy()[None] for item in there]
+            self._shape = tuple(present[0].shape) if present else self._shape
+            rows = [item.numpy()[None] for item in present]
         elif self._views:
-            self._embedded += len(there)
-            rows = self._embed_views(self._views, there)
+            self._embedded += len(present)
+            rows = self._embed_views(self._views, present)
         else:
-            self._embedded += sum(not isinstance(item, np.ndarray) for item in there)
-            rows = [vector[None] for vector in embed_to_store(self._clip, there)]
+            self._embedded += sum(not isinstance(item, np.ndarray) for item in present)
+            rows = [vector[None] for vector in embed_to_store(self._clip, present)]
         each = iter(rows)
         return [None if item is None else next(each) for item in items]
 
     def _embed_views(self, views: Views, images: list[tuple[str, Image]]) -> list[np.ndarray]:
-        """[views, dim] float16 of each image, given with its key."""
-        shown = [view for key, image in images for view in views.of(key, image, self._clip.preprocess)]
-        starts = range(0, len(shown), _IMAGE_BATCH)
-        rows = [row for start in starts for row in embed_to_store(self._clip, shown[start : start + _IMAGE_BATCH])]
+        """float16 [views, dim] for each image, given with its key."""
+        views_made = [view for key, image in images for view in views.of(key, image, self._clip.preprocess)]
+        starts = range(0, len(views_made), _IMAGE_BATCH)
+        rows = [row for start in starts for row in embed_to_store(self._clip, views_made[start : start + _IMAGE_BATCH])]
         return [np.stack(rows[start : start + views.count]) for start in range(0, len(rows), views.count)]
 
     def _add(self, sample: Sample, vectors: np.ndarray | None) -> None:
         self._arrays.put("present", [vectors is not None])
         if self._keep_pixels:
             if vectors is None:
-                raise CapivaraError(f"{sample.key}: no image", "--peft full trains the image tower: all need an image")
+                raise CapivaraError(
+                    f"{sample.key}: no image", "--peft full trains the image tower, so all samples need one"
+                )
             self._arrays.put("pixels", vectors)
         views = self._views.count if self._views else 1
         absent = vectors is None or self._keep_pixels
         self._arrays.put("images", np.zeros((views, self._clip.dim)) if absent else vectors)
         captions = [caption for caption in sample.captions if caption.text.strip()]
         origins = list(sources(captions))
-        listed = {id(caption): self._captions + place for place, caption in enumerate(captions)}
+        listed = {id(caption): self._captions + index for index, caption in enumerate(captions)}
         unlisted = list(dict.fromkeys(each for each in origins if isinstance(each, str)))
-        texts = {text: self._captions + len(captions) + place for place, text in enumerate(unlisted)}
+        texts = {text: self._captions + len(captions) + index for index, text in enumerate(unlisted)}
         ids = [texts[each] if isinstance(each, str) else -1 if each is None else listed[id(each)] for each in origins]
         self._arrays.put("source", [*ids, *[-1] * len(unlisted)])
         codes = [caption.lang for caption in captions] + [UNLISTED] * len(unlisted)

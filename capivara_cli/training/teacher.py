@@ -1,4 +1,4 @@
-"""A teacher for texts: another model's embeddings of the texts that captions were translated from."""
+"""The teacher of a distillation: another model's embeddings of the source texts of captions."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ _CHUNK = 1024
 
 
 class Teacher:
-    """Text embeddings of the teacher, not normalised, computed once and saved in the feature store's folder.
+    """The teacher's text embeddings, not normalised, computed once and saved in the feature store's folder.
 
-    The target of a translated caption is the embedding of its source; of a kept caption, its own (M-CLIP, LREC 2022;
-    AltCLIP, arXiv 2211.06679). Raises ``CapivaraError`` when no caption has a known source.
+    The target of a translated caption is the embedding of its source; the target of a kept caption is its own embedding
+    (M-CLIP, LREC 2022; AltCLIP, arXiv 2211.06679). Raises ``CapivaraError`` if no caption has a known source.
     """
 
     def __init__(self, model: Clip, data: TrainingData) -> None:
@@ -30,8 +30,8 @@ class Teacher:
         self._ids = np.unique(np.concatenate([known[known >= 0], data.kept.ids]))
         if not (known >= 0).any():
             raise CapivaraError(
-                "--objective distill: no caption says what it was translated from",
-                "capivara translate records it; captions that people wrote have no source",
+                "--objective distill: no caption has a known source text",
+                "captions of capivara translate have one; captions that people wrote have none",
             )
         name = hashlib.sha256(model.text_digest.encode() + self._ids.tobytes()).hexdigest()[:24]
         path = data.store.folder / f"teacher-{name}.npy"
@@ -53,13 +53,13 @@ class Teacher:
         return np.concatenate(blocks)
 
     def sources(self, batch: Batch) -> np.ndarray:
-        """[versions, n] ids of the texts whose embeddings are the targets of the batch's captions; -1 for none."""
+        """int64 [versions, n]: the ids of the texts that are the targets of the batch's captions, -1 for none."""
         sources = self._sources[batch.captions]
         if batch.kept:
             sources[:, -batch.kept :] = batch.captions[:, -batch.kept :]
         return sources
 
     def of(self, sources: np.ndarray) -> Tensor:
-        """[n, dim] float32: embeddings of the texts ``sources`` [n]; an arbitrary one where the id is -1."""
+        """float32 [n, dim]: the embeddings of the texts ``sources`` [n]; an arbitrary embedding if the id is -1."""
         places = np.clip(np.searchsorted(self._ids, sources), 0, len(self._ids) - 1)
         return torch.from_numpy(self._features[places].astype(np.float32))

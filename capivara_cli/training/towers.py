@@ -1,4 +1,4 @@
-"""Prepare a loaded model for training: mark what is tuned, save memory, and measure what memory a batch takes."""
+"""Prepare a loaded model for training: add the adapter, save memory, and measure the memory of a batch."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ from capivara_cli.models.clip import Clip
 from capivara_cli.models.precision import precision
 from capivara_cli.models.run_document import Parameters
 from capivara_cli.models.run_folder import RunDir
+from capivara_cli.training.compact_tower import compile_layers, save_memory
 from capivara_cli.training.data import TrainingData
 from capivara_cli.training.devices import Devices
 from capivara_cli.training.encoder import Encoder, ImageEncoder
-from capivara_cli.training.less_memory import compile_layers, save_memory
 from capivara_cli.training.memory import Budget, parse_size
 from capivara_cli.training.options import Options, Resources
 
 _OF_PROJECTION = re.compile(r"(base_model\.model\.|tower\.)?(proj|text_projection)(\.|$)")
 _SAMPLE = 256
-"""Number of captions, or images, on which the memory of a token is measured."""
+"""Number of captions, or of images, on which the memory of a token is measured."""
 
 
 def tune(clip: Clip, options: Options, start: Path | None, seed: int) -> Parameters:
-    """Put the adapter into the model, freeze everything else, print and return the parameter counts.
+    """Add the adapter to the model and freeze all other parameters; print and return the parameter counts.
 
-    ``start``: the folder of an adapter to start from; it decides the method and the initial values.
+    ``start``: the folder of an adapter to start from, which determines the method and the initial values.
     """
     total = sum(parameter.numel() for parameter in clip.model.parameters())
     if options.resources.grad_checkpointing:
@@ -40,20 +40,20 @@ def tune(clip: Clip, options: Options, start: Path | None, seed: int) -> Paramet
         with torch.no_grad():
             clip.model.logit_scale.fill_(-math.log(options.temperature))
     torch.manual_seed(seed)
-    how = methods.tuning_of(start) if start else options.tuning
-    clip.model.text = methods.tune(clip.model.text, how, clip.identity.model).to(clip.device)
+    tuning = methods.tuning_of(start) if start else options.tuning
+    clip.model.text = methods.tune(clip.model.text, tuning, clip.identity.model).to(clip.device)
     if start:
         methods.set_state(clip.model.text, methods.read_state(start))
-    if how.peft == "full":
+    if tuning.peft == "full":
         clip.model.visual.requires_grad_(True)
-    parts = _counts(clip, how.peft, options.learn_temperature and options.loss.uses_images)
+    parts = _counts(clip, tuning.peft, options.learn_temperature and options.loss.uses_images)
     count = sum(parts.values())
     percent = round(100 * count / total, 4)
     rows = [[name, f"{number:,}", f"{100 * number / total:.4f} %"] for name, number in parts.items() if number]
     rows.append(["trained in all", f"{count:,}", f"{percent:.4f} %"])
     console.say(console.table(rows, ["", "parameters", "of the model"]))
     return {
-        "method": how.peft,
+        "method": tuning.peft,
         "targets": methods.targets(clip.model.text),
         "total": total,
         "trainable": count,
@@ -63,7 +63,7 @@ def tune(clip: Clip, options: Options, start: Path | None, seed: int) -> Paramet
 
 
 def _counts(clip: Clip, method: str, temperature: bool) -> dict[str, int]:
-    """The number of parameters that get a gradient, by their place in the model."""
+    """The number of trainable parameters, by part of the model."""
     named = [(name, each.numel()) for name, each in clip.model.text.named_parameters() if each.requires_grad]
     projection = sum(count for name, count in named if _OF_PROJECTION.match(name))
     norms = sum(count for name, count in named if "LayerNorm" in name)
@@ -79,10 +79,10 @@ def _counts(clip: Clip, method: str, temperature: bool) -> dict[str, int]:
 def encoders(
     clip: Clip, data: TrainingData, resources: Resources, run: RunDir, devices: Devices
 ) -> tuple[Encoder, ImageEncoder | None]:
-    """Encoders of texts, and of images where the image tower trains, within the memory limit.
+    """The encoder of texts, and the encoder of images if the image tower is trained, within the memory limit.
 
-    A resumed run has the precision and the chunks that ``run.json`` holds. An image tower that does not train leaves
-    the model, to free its memory.
+    A resumed run uses the precision and the chunk size in ``run.json``. A frozen image tower is removed from the model
+    to free its memory.
     """
     batch, limit = run.document["batch"], parse_size(resources.memory)
     number = precision(batch.get("precision", resources.precision), clip.device, clip.model.text)
@@ -94,7 +94,7 @@ def encoders(
     if trainable(clip.model.visual):
         images = ImageEncoder(clip, number, Budget(clip.device, limit, batch.get("image_chunk_tokens", 0)), devices)
     else:
-        clip.model.visual = nn.Identity()  # images are stored vectors: the tower's memory is free for training
+        clip.model.visual = nn.Identity()  # images are stored vectors, so the tower is not needed
     encoder = Encoder(clip, number, Budget(clip.device, limit, batch.get("chunk_tokens", 0)), devices)
     encoder.measure_memory(data.store.rows(data.longest(_SAMPLE)))
     _warn_changed(run, batch.get("chunk_tokens"), encoder.budget.chunk_tokens)
@@ -107,9 +107,9 @@ def encoders(
 
 
 def _warn_changed(run: RunDir, before: int | None, tokens: int) -> None:
-    """Say so when a resumed run has too little memory for the chunks it had: each chunk draws its own dropout."""
+    """Tell the user if a resumed run has too little memory for its chunks: dropout is drawn per chunk."""
     if before not in (None, tokens):
         console.say(
-            f"{run}: {tokens:,} tokens at a time, not {before:,} as before, for want of memory: "
+            f"{run}: too little memory for {before:,} tokens at a time as before, now {tokens:,}: "
             "dropout differs from an uninterrupted run's"
         )

@@ -1,4 +1,4 @@
-"""Send the metrics of a run to TensorBoard and Weights & Biases; ``metrics.jsonl`` has all of them in any case."""
+"""Send the metrics of a run to TensorBoard and Weights & Biases. ``metrics.jsonl`` always has all of them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Log = Callable[[Metrics], None]
 
 
 class Trackers:
-    """Sends each line of the metrics to the named trackers, in the process that ``writes`` only."""
+    """Sends each line of the metrics to the named trackers; does nothing in a process that does not write."""
 
     def __init__(self, names: Sequence[str], run: RunDir, writes: bool) -> None:
         self._logs = [_OPEN[name](run) for name in names] if writes else []
@@ -25,7 +25,7 @@ class Trackers:
 
 
 def scalars(line: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, float]]:
-    """``{"loss": 1, "timing": {"seconds": 2}}`` -> ("loss", 1), ("timing/seconds", 2)."""
+    """The metrics by path: {"loss": 1, "timing": {"seconds": 2}} -> ("loss", 1), ("timing/seconds", 2)."""
     for name, value in line.items():
         if isinstance(value, dict):
             yield from scalars(value, f"{prefix}{name}/")

@@ -1,4 +1,4 @@
-"""Find the text that a caption was translated from."""
+"""Find the source text of a translated caption."""
 
 from __future__ import annotations
 
@@ -11,30 +11,30 @@ _REGION = re.compile("-[A-Z]{2}$")
 
 
 def sources(captions: Sequence[Caption]) -> Iterator[Caption | str | None]:
-    """For each caption its source: another caption of the sample, a text that is no longer one of them, or None.
+    """Yield the source of each caption: another caption of the sample, a text that is no longer one of them, or None.
 
-    The rewrite of a translation has the translation's source: ``of`` is followed until the language changes.
+    ``of`` is followed until the language changes, so the rewrite of a translation has the translation's source.
     """
     by_text: dict[str, Caption] = {}
     for caption in captions:
         by_text.setdefault(caption.text, caption)
     for caption in captions:
-        here: Caption | None = caption
+        current: Caption | None = caption
         found: Caption | str | None = None
         for _ in captions:  # no chain is longer than this
-            if here is None or here.of is None:
+            if current is None or current.of is None:
                 break
-            origin = by_text.get(here.of)
-            if origin is None and not here.by.startswith("rewrite:"):
-                found = here.of
+            origin = by_text.get(current.of)
+            if origin is None and not current.by.startswith("rewrite:"):
+                found = current.of
             elif origin is not None and base_language(origin.lang) != base_language(caption.lang):
                 found = origin
             if found is not None:
                 break
-            here = origin
+            current = origin
         yield found
 
 
 def base_language(code: str) -> str:
-    """The code without its region: ``pt`` for ``pt-BR``."""
+    """The code without its region: ``pt-BR`` -> ``pt``."""
     return _REGION.sub("", code)

@@ -1,4 +1,4 @@
-"""Retrieval on images that are not trained on, measured during training."""
+"""Retrieval on held-out images, measured during training."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from torch.nn import functional as F  # noqa: N812 (torch's own name for it)
 from capivara_cli.evaluation.retrieval import retrieval
 from capivara_cli.training.data import Pool
 from capivara_cli.training.encoder import Encoder, ImageEncoder
-from capivara_cli.training.store import Store
+from capivara_cli.training.store import FeatureStore
 
 
 class Validation:
-    """Mean recall in percent (R@1, R@5 and R@10, both directions) by language, and ``mean`` over the languages.
+    """Computes the mean recall in percent (R@1, R@5, R@10, both directions) by language, and its ``mean`` over them.
 
     ``parts``: for each language, a feature store and its captions in that language. ``images``: the encoder of images,
-    None where they are stored vectors.
+    None if images are stored vectors.
     """
 
-    def __init__(self, parts: Mapping[str, tuple[Store, Pool]], images: ImageEncoder | None = None) -> None:
+    def __init__(self, parts: Mapping[str, tuple[FeatureStore, Pool]], images: ImageEncoder | None = None) -> None:
         self._parts, self._images = parts, images
 
     def __call__(self, encoder: Encoder) -> dict[str, float]:
@@ -32,14 +32,14 @@ class Validation:
         tower.train(training)
         return {**scores, "mean": sum(scores.values()) / len(scores)}
 
-    def _score(self, encoder: Encoder, store: Store, pool: Pool) -> float:
-        places = pool.images
+    def _score(self, encoder: Encoder, store: FeatureStore, pool: Pool) -> float:
+        rows = pool.images
         with torch.no_grad():
             texts = encoder(store.rows(pool.ids), (0,)).features
             if self._images is None:
-                images = torch.from_numpy(store.images[places, 0].astype(np.float32))
+                images = torch.from_numpy(store.images[rows, 0].astype(np.float32))
             else:
-                images = self._images([store.pixels[place] for place in places], (0,)).features.cpu()
-        owners = np.repeat(np.arange(len(places)), pool.counts[places])
+                images = self._images([store.pixels[row] for row in rows], (0,)).features.cpu()
+        owners = np.repeat(np.arange(len(rows)), pool.counts[rows])
         found = retrieval(F.normalize(images, dim=-1).numpy(), F.normalize(texts, dim=-1).cpu().numpy(), owners)
         return round(100 * found.mean_recall, 4)

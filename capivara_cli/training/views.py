@@ -1,23 +1,26 @@
-"""Augmented views of an image. CAPIVARA draws a new one at every visit; here K of them are drawn once and stored.
+"""Augmented views of an image. CAPIVARA draws a new view in every epoch; here K views are drawn once and stored.
 
-Resize to 250, a random crop of 90 to 100 % of the area, AugMix of severity 2 (CAPIVARA, section 4; AugMix, arXiv
-1912.02781), then the model's own preprocessing.
+A view is the image resized to 250, a random crop of 90 to 100 % of its area, AugMix of severity 2 (CAPIVARA, section 4;
+AugMix, arXiv 1912.02781), then the model's own preprocessing.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 _RESIZE, _CROP, _AREA, _SEVERITY = 250, 224, (0.9, 1.0), 2
 
 
 class Views:
-    """Makes ``count`` views of every image; the seed and the image's key decide them."""
+    """Makes ``count`` views of every image, which depend on the seed and the image's key."""
 
     def __init__(self, count: int, seed: int) -> None:
         from torchvision import transforms
@@ -32,12 +35,12 @@ class Views:
         )
 
     @property
-    def described(self) -> list[Any]:
-        """Everything that decides the views beside the image."""
+    def identity(self) -> list[object]:
+        """Everything but the image that determines the views."""
         return [self.count, self._seed, _RESIZE, _CROP, _AREA, _SEVERITY]
 
-    def of(self, key: str, image: Any, preprocess: Callable[[Any], Tensor]) -> list[Tensor]:
-        """The views of a PIL image, [3, h, w] each. Not for threads: it draws from torch's global generator."""
+    def of(self, key: str, image: Image, preprocess: Callable[[Image], Tensor]) -> list[Tensor]:
+        """The views of an image, [3, h, w] each. Not thread-safe: it draws from torch's global generator."""
         views = []
         with torch.random.fork_rng(devices=[]):
             for number in range(self.count):

@@ -55,7 +55,7 @@ LANGUAGES = [
     _named("a language nobody wrote in: eval", "eval shards --model toy --lang hi",
            r"shards: no captions in hi; there are en \(16 captions\), pt \(8 captions\)"),
     _named("a language nobody wrote in: train", "train shards --lang hi --model toy --steps 1",
-           r"no caption in hi; the captions there are: en \(16\), pt \(8\)"),
+           r"no captions in hi; there are en \(16\), pt \(8\)"),
     _use("no language to train on", "train shards", "train: which language"),
     _use("no language to adapt to", "adapt shards", "adapt: which language"),
     _use("a language the demo lacks", "demo --lang es", "'es' is not one of 'pt', 'hi', 'xh'"),

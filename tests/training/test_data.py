@@ -24,7 +24,7 @@ from capivara_cli.shards.images import decode_image
 from capivara_cli.shards.sample import Caption, Sample
 from capivara_cli.training.data import Batches, Pool, TrainingData, select
 from capivara_cli.training.options import CaptionChoice, Loss
-from capivara_cli.training.store import Store, Watched, features, open_store
+from capivara_cli.training.store import FeatureStore, FingerprintedSamples, features, open_store
 
 
 @pytest.fixture(scope="module")
@@ -45,8 +45,8 @@ class Listed:
 
 
 @pytest.fixture
-def read(clip: Clip, tmp_path: Path) -> Callable[..., tuple[Store, Env]]:
-    def read_samples(samples: list[Sample], **kind: Any) -> tuple[Store, Env]:
+def read(clip: Clip, tmp_path: Path) -> Callable[..., tuple[FeatureStore, Env]]:
+    def read_samples(samples: list[Sample], **kind: Any) -> tuple[FeatureStore, Env]:
         env = Env(Settings(), "train")
         return features(Listed(samples), clip, tmp_path / "features", env, **kind), env
 
@@ -114,17 +114,17 @@ def test_what_cannot_be_used_is_counted(read: Callable) -> None:
     assert env.tally.failed == 2
     data = select(store, ["pt"], ["en"])
     assert data.captions == {"en": 1, "pt": 2}  # pt-BR is pt
-    assert (data.samples, data.left_out) == (2, 1)
+    assert (data.samples, data.n_unused) == (2, 1)
 
 
 def test_a_language_that_is_not_there_lists_those_that_are(read: Callable) -> None:
     with pytest.raises(CapivaraError) as caught:
         select(read(pairs(3, "en pt"))[0], ["xh"])
-    assert caught.value.message == "no caption in xh; the captions there are: en (4), pt (4)"
+    assert caught.value.message == "no captions in xh; there are en (4), pt (4)"
     assert "capivara translate shards/ --lang xh | capivara train --lang xh" in caught.value.hint
     with pytest.raises(CapivaraError) as caught:
         select(read([Sample("a", {"png": pairs(1)[0].image})])[0], ["xh"])
-    assert caught.value.message == "no caption in xh; the captions there are: none in any language"
+    assert caught.value.message == "no captions in xh; there are none in any language"
     assert "capivara caption shards/ | capivara translate --lang xh" in caught.value.hint
 
 
@@ -159,7 +159,7 @@ def test_the_store_is_found_again_and_tells_its_books(
     samples = pairs(4)
     folder = shards([*samples[:2], samples[2].with_members(png=b"x")], [samples[3]])
 
-    def opened() -> tuple[Store, Env]:
+    def opened() -> tuple[FeatureStore, Env]:
         env = Env(Settings(), "train")
         return features(Source([str(folder)], env), clip, tmp_path / "features", env), env
 
@@ -202,7 +202,7 @@ def test_views_are_drawn_once_and_differ(clip: Clip, read: Callable) -> None:
     assert used == {0, 1, 2, 3}
 
 
-def all_of(store: Store) -> TrainingData:
+def all_of(store: FeatureStore) -> TrainingData:
     return select(store, ["pt"], ["en"])
 
 
@@ -216,7 +216,7 @@ def test_pixels_are_kept_exactly(clip: Clip, read: Callable) -> None:
 
 def test_the_fingerprint_is_of_keys_captions_and_pixels() -> None:
     def fingerprint(samples: list[Sample]) -> str:
-        watched = Watched(samples)
+        watched = FingerprintedSamples(samples)
         assert list(watched) == samples
         return watched.fingerprint
 
@@ -232,7 +232,7 @@ def test_the_fingerprint_is_of_keys_captions_and_pixels() -> None:
     assert len({fingerprint(each) for each in [samples, *changed]}) == 6
 
 
-def store_of(counts: list[list[int]], by: list[str] | None = None) -> Store:
+def store_of(counts: list[list[int]], by: list[str] | None = None) -> FeatureStore:
     """``counts[i][l]`` captions of image i in language l (0: pt, 1: en); the image's vector is its number."""
     lang = [place for image in counts for place, count in enumerate(image) for _ in range(count)]
     first = np.cumsum([0, *(sum(image) for image in counts)])
@@ -240,7 +240,7 @@ def store_of(counts: list[list[int]], by: list[str] | None = None) -> Store:
     authors = sorted(set(by or ["alt"]))
     written = np.array([authors.index(name) for name in by] if by else np.zeros(len(lang)), np.uint16)
     none = np.zeros(0, np.int64)
-    return Store(
+    return FeatureStore(
         Path(), {"languages": ["pt", "en"], "authors": authors}, images, np.ones(len(counts), bool), first,
         np.arange(len(lang), dtype=np.int32), np.arange(len(lang) + 1), np.array(lang, np.uint16), written,
         np.full(len(lang), -1), none, none, none, none, none,
@@ -282,7 +282,7 @@ def test_weights_are_shares_of_the_draws() -> None:
     drawn = Counter(int(caption) % 3 for step in range(300) for caption in batches.draw(step).captions[0])
     assert drawn[2] == 0
     assert chisquare([drawn[0], drawn[1]], [2250, 750]).pvalue > 0.001
-    with pytest.raises(CapivaraError, match="nobody wrote captions as 'bard'"):
+    with pytest.raises(CapivaraError, match="no captions by 'bard'"):
         select(store, ["pt"], choice=CaptionChoice(text_weights="bard=1"))
 
 
@@ -307,7 +307,7 @@ def test_shots_and_validation_never_meet() -> None:
     part = select(store, ["pt"], ["en"], heldout=0.1)
     assert len(part.target.images) == 90 and len(part.heldout["pt"].images) == 10
     assert not set(part.heldout["pt"].images) & (set(part.target.images) | set(part.kept.images))
-    with pytest.raises(CapivaraError, match="only 80 images can be trained on"):
+    with pytest.raises(CapivaraError, match="only 80 images to train on"):
         select(store, ["pt"], choice=CaptionChoice(shots=90), heldout=20)
     with pytest.raises(CapivaraError, match=r"--val 0\.001: 0 of 100 images"):
         select(store, ["pt"], heldout=0.001)
@@ -316,14 +316,14 @@ def test_shots_and_validation_never_meet() -> None:
 HUMAN_EN, HUMAN_PT, PT_OF_EN, EN_OF_PT = range(4)
 
 
-def routine_store() -> Store:
+def routine_store() -> FeatureStore:
     """Per image: English and Portuguese by people, and each translated into the other."""
     store = store_of([[0, 0]] * 8)
     first = np.arange(9) * 4
     source = np.tile([-1, -1, 0, 1], 8) + np.repeat(first[:-1], 4) * np.tile([0, 0, 1, 1], 8)
     lang = np.tile([1, 0, 0, 1], 8).astype(np.uint16)
     none = np.zeros(0, np.int64)
-    return Store(
+    return FeatureStore(
         store.folder, store.document, store.images, store.present, first, np.arange(32, dtype=np.int32),
         np.arange(33), lang, np.zeros(32, np.uint16), source, none, none, none, none, none,
     )  # fmt: skip
@@ -352,9 +352,9 @@ def test_a_routine_without_its_texts_says_what_it_needs() -> None:
     store = store_of([[1, 1]] * 8)
     with pytest.raises(CapivaraError, match="mt-source needs captions written in pt, and others translated into it"):
         select(store, ["pt"], loss=Loss(align="mt-source"))
-    with pytest.raises(CapivaraError, match="mt-pivot needs captions translated out of pt"):
+    with pytest.raises(CapivaraError, match="mt-pivot needs captions translated from pt"):
         select(store, ["pt"], loss=Loss(align="mt-pivot"))
-    with pytest.raises(CapivaraError, match="no caption in pt has one in another language beside it"):
+    with pytest.raises(CapivaraError, match="no image with a caption in pt has one in another language"):
         select(store_of([[1, 0]] * 8), ["pt"], loss=Loss(align="native"))
 
 

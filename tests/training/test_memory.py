@@ -124,7 +124,7 @@ def test_a_resumed_run_has_the_chunks_it_had(
     folder.save(finished=False, batch={**folder.document["batch"], "chunk_tokens": 4096})
     monkeypatch.setattr(memory, "free_bytes", lambda device: 1)
     run(4096)
-    assert "128 tokens at a time, not 4,096 as before, for want of memory" in capsys.readouterr().err
+    assert "too little memory for 4,096 tokens at a time as before, now 128" in capsys.readouterr().err
 
 
 def test_memory_that_is_too_little_is_said_through_the_command(options: Options, shards: Callable[..., Path]) -> None:

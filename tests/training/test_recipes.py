@@ -230,7 +230,7 @@ def test_starting_from_a_run_of_both_towers_trains_both(options: Options, data: 
     pixels = [torch.randint(0, 256, (3, 32, 32), dtype=torch.uint8, generator=chance)]
     one, two = (load_clip(each["run"]).embed_images(pixels) for each in (first, second))
     assert np.abs(one - two).max() > 1e-4
-    with pytest.raises(UsageError, match="not with --views"):
+    with pytest.raises(UsageError, match="excludes --views"):
         run(options, data, name="three", continue_from=first["run"], views=2)
 
 
@@ -269,13 +269,13 @@ def test_seeds_and_languages_apart(options: Options, data: Path, capsys: pytest.
         ({"objective": "clap"}, "--objective clap"),
         ({"objective": "clip+siglip"}, "share the temperature"),
         ({"objective": "clip:-1"}, "--objective clip:-1"),
-        ({"text_sampling": "weighted"}, "belong together"),
-        ({"text_weights": "human=2"}, "belong together"),
+        ({"text_sampling": "weighted"}, "need each other"),
+        ({"text_weights": "human=2"}, "need each other"),
         ({"text_sampling": "weighted", "text_weights": "human"}, "not AUTHOR=WEIGHT"),
-        ({"patience": 3}, "without --val"),
+        ({"patience": 3}, "needs --val"),
         ({"log": "tensorbored"}, "--log: there is no tracker 'tensorbored'; .* did you mean tensorboard"),
         ({"peft": "full", "views": 2}, "--peft full"),
-        ({"objective": "distill", "align": "native"}, "a term beside images"),
+        ({"objective": "distill", "align": "native"}, "needs a term with images"),
     ],
 )
 def test_what_does_not_go_together_is_said_at_once(options: Options, changes: dict[str, Any], says: str) -> None:

@@ -54,7 +54,7 @@ def test_alignment_is_the_mean_square_over_all_numbers_of_outputs_as_they_are() 
 
 def test_teaching_counts_only_those_that_are_taught() -> None:
     texts, teacher = torch.tensor([[3.0, 0.0], [1.0, 1.0]]), torch.tensor([[1.0, 0.0], [9.0, 9.0]])
-    features = Features([texts], torch.tensor(0.0), teacher=[teacher], taught=[torch.tensor([True, False])])
+    features = Features([texts], torch.tensor(0.0), teacher=[teacher], has_teacher=[torch.tensor([True, False])])
     assert Distill()(features).item() == pytest.approx(2.0)
 
 

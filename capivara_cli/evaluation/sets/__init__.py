@@ -1,1 +1,1 @@
-"""Eval sets: one file, one set."""
+"""Eval sets: one file per set."""

@@ -1,4 +1,4 @@
-"""Downloads files of eval sets into the cache folder, each file complete and checked, or raises an error at once."""
+"""Download files of eval sets into the cache folder. A file is complete and checked, or there is an error."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ GITHUB = "https://raw.githubusercontent.com"
 
 @dataclass(frozen=True)
 class Remote:
-    """One file on the web. ``what`` and ``size`` are for error messages; ``sha256`` is "" where it is not known."""
+    """One file on the web. ``what`` and ``size`` are for messages; ``sha256`` is "" if it is unknown."""
 
     url: str
     what: str
@@ -32,12 +32,15 @@ class Remote:
 
 
 def folder(name: str) -> Path:
-    """The folder for the downloads of the set ``name``; it is not created here."""
+    """The folder for the downloads of the set ``name``; it may not exist yet."""
     return cache.folder() / "evalsets" / name
 
 
 def fetch(remote: Remote, path: Path, layout: str) -> Path:
-    """``path``, downloaded on first use. Raises ``CapivaraError`` if that fails, with the hint ``layout``."""
+    """Download the file to ``path`` unless it exists; returns ``path``.
+
+    Raises ``CapivaraError`` with the hint ``layout`` if the download fails, or the file has another checksum.
+    """
     if path.is_file():
         return path
     _check_online(remote, path, layout)
@@ -56,7 +59,10 @@ def fetch(remote: Remote, path: Path, layout: str) -> Path:
 
 
 def unpack(remote: Remote, path: Path, layout: str) -> Path:
-    """The folder ``path`` with all files of a tar archive side by side; downloaded on first use."""
+    """Download and unpack a tar.gz archive into the folder ``path`` unless it exists; returns ``path``.
+
+    All files are directly in that folder. Raises ``CapivaraError`` as ``fetch``, and for a damaged archive.
+    """
     if path.is_dir():
         return path
     packed = fetch(remote, path.with_name(f"{path.name}.tar.gz"), layout)
@@ -89,12 +95,12 @@ def _size(remote: Remote) -> str:
 def _check_online(remote: Remote, path: Path, layout: str) -> None:
     from huggingface_hub import constants
 
-    if constants.HF_HUB_OFFLINE:  # the one switch for "no network", whatever the source
+    if constants.HF_HUB_OFFLINE:  # this variable means "no network" for all downloads, not only from the hub
         raise _missing(remote, path, "HF_HUB_OFFLINE is set and the local cache does not have them", layout)
 
 
 def _blocks(remote: Remote, path: Path, layout: str) -> Iterator[bytes]:
-    """The bytes of a file; a broken connection is resumed, a server that is not there is an error at once."""
+    """The bytes of a file. A broken connection is resumed; an unreachable server is an error at once."""
     from capivara_cli.storage.remote.filesystems import error_line, network_errors
     from capivara_cli.storage.remote.read import WebFile, contents
     from capivara_cli.storage.retry import HttpStatus
@@ -112,15 +118,15 @@ def _blocks(remote: Remote, path: Path, layout: str) -> Iterator[bytes]:
 
 
 def _missing(remote: Remote, path: Path, why: str, layout: str) -> MissingFiles:
-    by_hand = f"or get {remote.url} on a machine with a connection and save it as {path}"
+    by_hand = f"or download {remote.url} on another machine and save it as {path}"
     return MissingFiles(f"{remote.what}{_size(remote)} are needed, but {why}", f"{layout}\n{by_hand}")
 
 
 @dataclass(frozen=True)
 class Repository:
-    """Annotation files in a public Git repository at one commit. ``root``: a folder that every clone has.
+    """Annotation files in a public Git repository at one commit.
 
-    ``sha256`` maps file names to checksums, as far as they are known.
+    ``root``: a folder that every clone has. ``sha256``: file name -> checksum, for files whose checksum is known.
     """
 
     name: str  # "multi30k/dataset"
@@ -132,9 +138,9 @@ class Repository:
 
 
 class Annotations:
-    """The files of a repository: from a clone in the folder of ``--data`` if there is one, else downloaded one by one.
+    """The files of a repository, from a clone in the folder of ``--data`` or downloaded one by one.
 
-    ``checksums`` are those of the files that were read so far.
+    ``checksums``: those of the files that were read so far. Raises ``CapivaraError`` if the folder does not exist.
     """
 
     def __init__(self, repository: Repository, data: str, layout: str) -> None:
@@ -147,6 +153,7 @@ class Annotations:
 
     @property
     def obtained(self) -> str:
+        """The origin of the files, for results."""
         if self._clone is not None:
             return f"local copy in {self._clone}"
         return f"downloaded from github.com/{self._repository.name}@{self._repository.commit}"
@@ -155,7 +162,7 @@ class Annotations:
         """The local path of a file of the repository. Raises ``CapivaraError`` if it is not available."""
         path = self._downloaded(name) if self._clone is None else self._clone / name
         if not path.is_file():
-            raise CapivaraError(f"{self._clone}: there is no {name} in it", self._layout)
+            raise CapivaraError(f"{self._clone}: has no {name}", self._layout)
         self.checksums[name] = checksum(path)
         return path
 

@@ -1,4 +1,4 @@
-"""Readers of the files of eval sets: text with a known number of lines, images in folders and archives."""
+"""Readers of the files of eval sets: texts with a known number of lines, and images in folders and archives."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from capivara_cli.errors import CapivaraError, unknown
 from capivara_cli.shards.sample import IMAGE_SUFFIXES, Caption, Sample, encode_json
 
 CaptionedImage = tuple[str, list[str]]
-"""The file name of an image, and its captions in one language, possibly none."""
+"""The file name of an image, and its captions in one language, which may be none."""
 
 ReadImage = Callable[[str], bytes | None]
-"""Returns the bytes of an image by its file name, None if it is missing."""
+"""A function from the file name of an image to its bytes, or None if it is missing."""
 
 
 def check_choice(name: str, variant: str, variants: Sequence[str], hint: str = "") -> None:
@@ -40,14 +40,14 @@ def checksum(path: Path) -> str:
 def lines(path: Path, expected: int) -> list[str]:
     """The stripped lines of a UTF-8 text file, which may be gzipped, have CRLF, or lack a last newline.
 
-    Line n belongs to image n, so there must be ``expected`` lines: another number raises ``CapivaraError``.
+    Raises ``CapivaraError`` if it cannot be read or has not ``expected`` lines: line n belongs to image n.
     """
     try:
         data = path.read_bytes()
         text = (gzip.decompress(data) if path.suffix == ".gz" else data).decode("utf-8-sig")
     except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
-        raise CapivaraError(f"{path}: cannot be read: {error}", "the file is damaged: get it again") from error
-    found = [line.strip() for line in text.split("\n")]  # splitlines() would also split inside of a caption, at U+2028
+        raise CapivaraError(f"{path}: cannot be read: {error}", "the file is damaged: download it again") from error
+    found = [line.strip() for line in text.split("\n")]  # splitlines() would also split inside a caption, at U+2028
     if found[-1] == "":
         found.pop()
     check_count(path, len(found), expected, "lines")
@@ -55,18 +55,19 @@ def lines(path: Path, expected: int) -> list[str]:
 
 
 def check_count(path: Path, found: int, expected: int, what: str) -> None:
+    """Raise ``CapivaraError`` if a file has another number of ``what`` (lines, images) than the set."""
     if found != expected:
         raise CapivaraError(
             f"{path}: {found:,} {what}, and this set has {expected:,}",
-            "the file is cut off, or belongs to other data: get it again",
+            "the file is cut off, or belongs to other data: download it again",
         )
 
 
 @dataclass(frozen=True)
 class Samples:
-    """Iterates over one sample per image, any number of times.
+    """An iterable of one sample per image, which can be iterated over again.
 
-    A missing image gives a sample without image, which the evaluation counts as dropped.
+    A missing image gives a sample without an image, which the evaluation counts as dropped.
     """
 
     rows: Sequence[CaptionedImage]
@@ -84,35 +85,36 @@ class Samples:
 
 
 def key_of(name: str) -> str:
-    """The key of the sample with the image ``name``: up to the first dot, as in WebDataset."""
+    """The key of the sample with the image ``name``: the file name up to the first dot, as in WebDataset."""
     return Path(name).name.partition(".")[0]
 
 
 @dataclass(frozen=True)
 class ImageFolder:
-    """Images in a folder; ``places`` are the subfolders of ``root`` to look in, in this order."""
+    """Images in the subfolders ``folders`` of ``root``, which are tried in this order."""
 
     root: Path
-    places: tuple[str, ...]
+    folders: tuple[str, ...]
 
     def find(self, name: str) -> Path | None:
-        """The path of an image. Only the last part of ``name`` counts, so that no name leads out of the folder."""
-        paths = (self.root / place / Path(name).name for place in self.places)
+        """The path of an image, or None. Only the last part of ``name`` counts, so no name leads out of the folder."""
+        paths = (self.root / folder / Path(name).name for folder in self.folders)
         return next((path for path in paths if path.is_file()), None)
 
     def read(self, name: str) -> bytes | None:
+        """The bytes of an image, None if it is missing."""
         path = self.find(name)
         return None if path is None else path.read_bytes()
 
-    def demand(self, rows: Sequence[CaptionedImage], layout: str) -> ReadImage:
-        """``read``, if at least one image exists; else raises ``CapivaraError`` with the hint ``layout``."""
-        there = [place for place in self.places if (self.root / place).is_dir()]
-        if not there:
-            wanted = " or ".join(f"{place}/" for place in self.places)
-            raise CapivaraError(f"{self.root}: there is no folder {wanted} with the images", layout)
+    def checked_reader(self, rows: Sequence[CaptionedImage], layout: str) -> ReadImage:
+        """``read``. Raises ``CapivaraError`` with the hint ``layout`` if none of the images exists."""
+        present = [folder for folder in self.folders if (self.root / folder).is_dir()]
+        if not present:
+            wanted = " or ".join(f"{folder}/" for folder in self.folders)
+            raise CapivaraError(f"{self.root}: has no folder {wanted} with the images", layout)
         if not any(self.find(name) for name, _ in rows):
-            looked = ", ".join(f"{place}/{Path(rows[0][0]).name}" for place in there)
-            raise CapivaraError(f"{self.root}: none of the {len(rows):,} images exists; looked for {looked}", layout)
+            tried = ", ".join(f"{folder}/{Path(rows[0][0]).name}" for folder in present)
+            raise CapivaraError(f"{self.root}: none of the {len(rows):,} images exists; the first is {tried}", layout)
         return self.read
 
 
@@ -124,16 +126,17 @@ class ImageZip:
         try:
             self._archive = zipfile.ZipFile(path)
         except (OSError, zipfile.BadZipFile) as error:
-            raise CapivaraError(f"{path}: not a zip archive: {error}", "delete it: it is downloaded again") from error
+            raise CapivaraError(f"{path}: not a zip archive: {error}", "delete it to download it again") from error
         names = self._archive.namelist()
         self._members = {name.rpartition("/")[2]: name for name in names if not name.startswith("__MACOSX")}
 
     def read(self, name: str) -> bytes | None:
+        """The bytes of an image, None if it is not in the archive."""
         member = self._members.get(Path(name).name)
         return None if member is None else self._archive.read(member)
 
-    def demand_all(self, rows: Sequence[CaptionedImage], layout: str) -> ReadImage:
-        """``read``, if the archive has every image; for an archive of another set with the same images."""
+    def complete_reader(self, rows: Sequence[CaptionedImage], layout: str) -> ReadImage:
+        """``read``, for an archive of another set. Raises ``CapivaraError`` if it lacks one of the images."""
         missing = sum(Path(name).name not in self._members for name, _ in rows)
         if missing:
             raise CapivaraError(f"{self._path}: {missing:,} of the {len(rows):,} images are not in it", layout)

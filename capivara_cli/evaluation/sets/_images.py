@@ -1,4 +1,4 @@
-"""Shared by the sets of labelled images: the images of a split, and the comparison of lists of class names."""
+"""Helpers of the sets of labelled images: the images of a split, and the comparison of lists of class names."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SPLITS = ("test", "train", "val")
 
 @dataclass(frozen=True)
 class Images:
-    """Samples of one split, and their origin, which results record."""
+    """The samples of one split, and their origin, which results record."""
 
     samples: Iterable[Sample]
     obtained: str
@@ -24,12 +24,15 @@ class Images:
 
 
 def folded(name: str) -> str:
-    """A class name in the form that is compared: ``Off-center_face`` and ``off center face`` are the same."""
+    """A class name in the form that is compared: ``Off-center_face`` and ``off center face`` are equal."""
     return re.sub(r"[\W_]+", " ", name.casefold()).strip()
 
 
 def lines_of(path: Path) -> list[str]:
-    """The stripped lines of a small text file; [] if there is no such file. Only a newline ends a line."""
+    """The stripped lines of a small text file; [] if there is no such file. Only a newline ends a line.
+
+    Raises ``CapivaraError`` if the file cannot be read as UTF-8.
+    """
     try:
         text = path.read_text("utf-8-sig")
     except FileNotFoundError:
@@ -39,11 +42,11 @@ def lines_of(path: Path) -> list[str]:
     return [line.strip() for line in text.rstrip().split("\n")] if text.strip() else []
 
 
-def places(ours: Sequence[str], theirs: Sequence[str], source: str) -> list[int] | None:
-    """Maps their class numbers to ours; None if the numbers mean the same.
+def class_mapping(ours: Sequence[str], theirs: Sequence[str], source: str) -> list[int] | None:
+    """The class number in ``ours`` of each class in ``theirs``; None if the numbers agree.
 
-    Both lists name the classes of one set. Raises ``CapivaraError`` if a common name has different numbers and other
-    names differ too, so that the classes cannot be matched.
+    Both lists name the classes of one set; errors call ``theirs`` ``source``. Raises ``CapivaraError`` if the classes
+    cannot be matched: the lists differ in length, or some names differ and a common name has another number.
     """
     own, other = [folded(name) for name in ours], [folded(name) for name in theirs]
     if own == other or not other:
@@ -52,16 +55,16 @@ def places(ours: Sequence[str], theirs: Sequence[str], source: str) -> list[int]
         raise CapivaraError(f"{source}: {len(other)} class names, and the set has {len(own)} classes")
     if sorted(own) == sorted(other) and len(set(own)) == len(own):
         return [own.index(name) for name in other]
-    for place, name in enumerate(other):
-        if name in own and own.index(name) != place and other.count(name) == own.count(name) == 1:
+    for number, name in enumerate(other):
+        if name in own and own.index(name) != number and other.count(name) == own.count(name) == 1:
             raise CapivaraError(
-                f"{source}: {theirs[place]!r} is class {place} there and class {own.index(name)} of this set",
+                f"{source}: {theirs[number]!r} is class {number} there and class {own.index(name)} of this set",
                 "the classes are in another order, and not all names agree: use a copy with folders named by class",
             )
     return None
 
 
 def with_language(variant: str) -> tuple[str, str]:
-    """``photos@pt`` -> ("photos", "pt"): a path and the language of its names or captions, English by default."""
+    """``photos@pt`` -> ("photos", "pt"): a path, and the language of its names or captions ("en" if none is given)."""
     path, at, lang = variant.rpartition("@")
     return (path, lang) if at and languages.knows(lang) else (variant, "en")

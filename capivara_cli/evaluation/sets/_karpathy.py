@@ -1,6 +1,6 @@
 """Flickr30k and COCO in Karpathy's splits: from a folder, or the test split from the hub.
 
-The hub has both in the same form: a table with a row per image, and a zip archive of the images.
+On the hub both have the same format: a table with one row per image, and a zip archive of the images.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from capivara_cli.models import hub
 
 @dataclass(frozen=True)
 class Hub:
-    """A test split on the hub: its table, its archive of images, and their description for error messages."""
+    """A test split on the hub: its table, its archive of images, and their description and size for messages."""
 
     repo: str
     table: str
@@ -41,18 +41,21 @@ class Hub:
 
 @dataclass(frozen=True)
 class Karpathy:
-    """A set with Karpathy's splits. ``annotations`` is his file, ``places`` are the folders of images beside it."""
+    """A set with Karpathy's splits. ``annotations``: his file; ``folders``: the folders of images beside it."""
 
     name: str
     title: str
     annotations: str
-    places: tuple[str, ...]
+    folders: tuple[str, ...]
     layout: str
     licence: str
     hub: Hub
 
     def load(self, variant: str, lang: str, data: str, split: str, counts: Mapping[str, int]) -> EvalSet:
-        """The English captions and images of one split; ``counts`` maps splits to their number of images."""
+        """The English captions and images of one split. ``counts``: split -> number of images.
+
+        Raises ``CapivaraError`` for an unknown split or language, missing files, and another number of images.
+        """
         check_choice(self.name, variant, ())
         if split not in counts:
             raise unknown(f"split of {self.name}", split, counts)
@@ -64,13 +67,13 @@ class Karpathy:
         else:
             rows, read, annotations = self._from_hub(split, counts[split])
             source = f"{self.title}, {self.hub.repo} on the Hugging Face hub"
-            obtained = f"downloaded from {self.hub.repo}@{annotations.parent.name}"  # a snapshot is named after it
+            obtained = f"downloaded from {self.hub.repo}@{annotations.parent.name}"  # a snapshot's name
         checksums = {annotations.name: checksum(annotations)}
         provenance = Provenance(source, self.licence, split, by="human", obtained=obtained, checksums=checksums)
         return EvalSet(self.name, lang, Samples(rows, lang, "human", read), provenance)
 
     def test_images(self, layout: str) -> ImageZip:
-        """The images of the test split on the hub; other sets have captions of these images too."""
+        """The images of the test split on the hub, which other sets have captions of too."""
         return ImageZip(self._hub_folder(layout) / self.hub.archive)
 
     def _hub_folder(self, layout: str) -> Path:
@@ -92,19 +95,19 @@ class Karpathy:
     def _from_folder(self, folder: Path, split: str, count: int) -> tuple[list[CaptionedImage], ReadImage, Path]:
         annotations = folder / self.annotations
         if not annotations.is_file():
-            raise CapivaraError(f"{folder}: there is no {self.annotations} in it", self.layout)
+            raise CapivaraError(f"{folder}: has no {self.annotations}", self.layout)
         images = read_annotations(annotations)
         try:
-            rows = [(each["filename"], [said["raw"] for said in each["sentences"]])
+            rows = [(each["filename"], [sentence["raw"] for sentence in each["sentences"]])
                     for each in images if each["split"] == split]  # fmt: skip
         except (KeyError, TypeError) as error:
             raise CapivaraError(f"{annotations}: not Karpathy's annotations: {error!r}", self.layout) from error
         check_count(annotations, len(rows), count, f"images of the split {split}")
-        return rows, ImageFolder(folder, self.places).demand(rows, self.layout), annotations
+        return rows, ImageFolder(folder, self.folders).checked_reader(rows, self.layout), annotations
 
 
 def read_annotations(path: Path) -> list[dict[str, Any]]:
-    """The images in a ``dataset_*.json`` of Karpathy's."""
+    """The entries of the images in Karpathy's ``dataset_*.json``. Raises ``CapivaraError`` for another format."""
     try:
         images = json.loads(path.read_bytes())["images"]
     except (ValueError, KeyError, TypeError) as error:
@@ -113,7 +116,7 @@ def read_annotations(path: Path) -> list[dict[str, Any]]:
 
 
 def _rows_of_table(path: Path, layout: str) -> list[CaptionedImage]:
-    """The rows of the hub's table: ``raw`` holds the captions of an image as a list."""
+    """The rows of the hub's table; its column ``raw`` has the captions of an image as a list."""
     try:
         with open(path, encoding="utf-8", newline="") as lines:
             return [(row["filename"], _texts(row["raw"])) for row in csv.DictReader(lines)]
@@ -122,7 +125,7 @@ def _rows_of_table(path: Path, layout: str) -> list[CaptionedImage]:
 
 
 def _texts(cell: str) -> list[str]:
-    """A list of texts, written as JSON or as Python's ``repr``."""
+    """The list of texts in a cell, which is JSON or Python's ``repr``."""
     try:
         found = json.loads(cell)
     except ValueError:

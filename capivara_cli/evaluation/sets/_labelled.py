@@ -1,8 +1,8 @@
-"""Sets of labelled images whose class names lie in ``labels/*.json``: ELEVATER's twenty, LaCLIP's, ImageNet, ObjectNet.
+"""Sets of labelled images with class names in ``labels/*.json``: ELEVATER's twenty, LaCLIP's, ImageNet, ObjectNet.
 
-The images are downloaded from CLIP_benchmark's repositories on the hub, or come from ``--data DIR``. The classes are
-in the order of those repositories, so that their class numbers fit. The Portuguese names are CAPIVARA's with its
-mistakes corrected; ``name:paper`` has the names and templates as the paper used them (arXiv 2310.13683).
+The images are downloaded from CLIP_benchmark's repositories on the hub, or come from ``--data DIR``. Classes have the
+numbers of those repositories. The Portuguese names are CAPIVARA's with its mistakes corrected; ``name:paper`` has the
+uncorrected names and templates of the paper (arXiv 2310.13683).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from capivara_cli.errors import CapivaraError, unknown
 from capivara_cli.evaluation.evalset import EvalSet, Metric, Provenance
 from capivara_cli.evaluation.sets import _memes, _tree, _voc, _webdataset
 from capivara_cli.evaluation.sets._files import check_choice
-from capivara_cli.evaluation.sets._images import SPLITS, Images, lines_of, places
+from capivara_cli.evaluation.sets._images import SPLITS, Images, class_mapping, lines_of
 from capivara_cli.pipeline.env import Env
 
 FOLDER = Path(__file__).with_name("labels")
@@ -28,12 +28,12 @@ PAPER = "paper"
 
 @dataclass(frozen=True)
 class Labels:
-    """One file of ``labels/``: a set, its class names and its templates by language.
+    """One file of ``labels/``: a set, and its class names and templates by language.
 
     ``hub``: the repository with the images, "" if they cannot be downloaded. ``folders``: the names of the class
-    folders in the official distribution. ``reordered``: ELEVATER numbers the classes differently. ``other_folders``:
-    the official distribution has more classes. ``test_is``: the official split that is used as test. ``paper``:
-    language -> {"names", "templates"} as the paper used them, mistakes included.
+    folders in the official distribution. ``reordered``: whether ELEVATER numbers the classes differently.
+    ``other_folders``: whether the official distribution has more classes. ``test_is``: the official split that serves
+    as the test split. ``paper``: language -> {"names", "templates"} of the paper, with its mistakes.
     """
 
     name: str
@@ -60,29 +60,34 @@ class Labels:
         if self.name == "hateful-memes":
             return f"--data DIR takes {_memes.LAYOUT}; get the data at {self.homepage}"
         own = _voc.LAYOUT if self.metric == "map-11-point" else "DIR/test/CLASS/*.jpg, DIR/CLASS/*.jpg"
-        return f"--data DIR takes a copy of yours: {own}, or {_webdataset.LAYOUT}; the data: {self.homepage}"
+        return f"--data DIR takes your copy: {own}, or {_webdataset.LAYOUT}; get the data at {self.homepage}"
 
 
 @cache
 def names() -> tuple[str, ...]:
+    """The names of all these sets."""
     return tuple(sorted(path.stem.replace("_", "-") for path in FOLDER.glob("*.json")))
 
 
 @cache
 def read(name: str) -> Labels:
+    """The labels of the set ``name``, one of ``names``."""
     document: dict[str, Any] = json.loads((FOLDER / f"{name.replace('-', '_')}.json").read_text("utf-8"))
     return Labels(**document)
 
 
 def languages(name: str, variant: str) -> tuple[str, ...]:
-    """The languages with class names; for the variant "paper" those of the paper's lists."""
+    """The languages with class names; for the variant "paper", those in the paper."""
     labels = read(name)
     check_choice(labels.name, variant, [PAPER] if labels.paper else [])
     return tuple(labels.paper if variant else labels.names)
 
 
 def load(name: str, variant: str, *, lang: str, data: str, split: str, env: Env) -> EvalSet:
-    """The images of one split with the class names of one language."""
+    """The images of one split with the class names in one language.
+
+    Raises ``CapivaraError`` for an unknown language or split, and for missing images.
+    """
     labels = read(name)
     if lang not in languages(name, variant):
         raise unknown(f"language in {_spec(labels, variant)}", lang, languages(name, variant))
@@ -93,8 +98,8 @@ def load(name: str, variant: str, *, lang: str, data: str, split: str, env: Env)
     if len(listed["names"]) != labels.classes:
         console.warn(
             f"{_spec(labels, variant)}: the paper's list has {len(listed['names'])} names for {labels.classes} "
-            "classes. From the missing name on, every name stands for the class before its own, and the last class is "
-            "never predicted: the score repeats the paper's mistake"
+            "classes. After the missing name, each name stands for the class before its own, and the last class is "
+            "never predicted. The score repeats the paper's mistake"
         )
     official = labels.test_is if split == "test" and labels.test_is else split
     source = f"{labels.title.partition(':')[0]} ({labels.homepage})"
@@ -116,7 +121,7 @@ def _spec(labels: Labels, variant: str) -> str:
 
 
 def images(labels: Labels, data: str, split: str) -> Images:
-    """The images of a split with our class numbers, from a folder or from the hub."""
+    """The images of a split, with the class numbers of ``labels``, from the folder ``data`` or from the hub."""
     if data:
         return _local(labels, Path(data), split)
     if not labels.hub:
@@ -137,17 +142,15 @@ def _local(labels: Labels, folder: Path, split: str) -> Images:
     for part in parts:
         if part in _webdataset.splits(folder):
             return _from_shards(labels, folder, part, obtained)
-    if labels.name == "hateful-memes" and _memes.is_one(folder):
+    if labels.name == "hateful-memes" and _memes.is_copy(folder):
         return _memes.images(folder, split)
     if labels.metric == "map-11-point":
         if (root := _voc.root_of(folder)) is not None:
             return _voc.images(root, split, labels.names["en"])
-        raise CapivaraError(f"{folder}: there is no copy of {labels.name} in it", labels.layouts)
+        raise CapivaraError(f"{folder}: has no copy of {labels.name}", labels.layouts)
     root = _tree.split_folder(folder, parts, whole=split in ("test", labels.test_is))
     if root is None:
-        raise CapivaraError(
-            f"{folder}: there are no images of the split {split} of {labels.name} in it", labels.layouts
-        )
+        raise CapivaraError(f"{folder}: has no images of the split {split} of {labels.name}", labels.layouts)
     folders = _tree.class_folders(root)
     classes = _tree.matched(
         folders, labels.names["en"], labels.folders, reordered=labels.reordered, others=labels.other_folders
@@ -158,5 +161,5 @@ def _local(labels: Labels, folder: Path, split: str) -> Images:
 def _from_shards(labels: Labels, folder: Path, split: str, obtained: str) -> Images:
     shards = _webdataset.shards(folder / split)
     listed = folder / _webdataset.NAMES
-    order = places(labels.names["en"], lines_of(listed), str(listed))
-    return Images(_webdataset.samples(shards, order), obtained)
+    mapping = class_mapping(labels.names["en"], lines_of(listed), str(listed))
+    return Images(_webdataset.samples(shards, mapping), obtained)

@@ -1,4 +1,4 @@
-"""Hateful Memes as its authors distribute it: one line of JSON per meme, and a folder of images."""
+"""Hateful Memes in its authors' distribution: one line of JSON per meme, and a folder of images."""
 
 from __future__ import annotations
 
@@ -12,28 +12,29 @@ from capivara_cli.evaluation.sets._images import Images
 from capivara_cli.shards.sample import Sample
 
 _FILES = {"test": ("dev_seen.jsonl", "dev.jsonl"), "val": ("dev_unseen.jsonl",), "train": ("train.jsonl",)}
-"""ELEVATER tests on the 500 memes of the seen development set: the labels of the test set came later."""
+"""ELEVATER tests on the 500 memes of the seen development set, because the labels of the test set came later."""
 
 LAYOUT = "DIR/dev_seen.jsonl (or dev.jsonl), DIR/train.jsonl and DIR/img/*.png"
 
 
-def is_one(folder: Path) -> bool:
+def is_copy(folder: Path) -> bool:
+    """Whether a folder looks like a copy of Hateful Memes."""
     return (folder / "img").is_dir() or any(folder.glob("*.jsonl"))
 
 
 def images(folder: Path, split: str) -> Images:
-    """The memes of a split; class 1 is hate speech."""
+    """The memes of a split; class 1 is hate speech. Raises ``CapivaraError`` for missing or damaged files."""
     listing = next((folder / name for name in _FILES[split] if (folder / name).is_file()), None)
     if listing is None or not (folder / "img").is_dir():
         missing = " or ".join(_FILES[split]) if listing is None else "img/"
-        raise CapivaraError(f"{folder}: there is no {missing} in it", LAYOUT)
+        raise CapivaraError(f"{folder}: has no {missing}", LAYOUT)
     try:
         lines = [json.loads(line) for line in listing.read_text("utf-8").split("\n") if line.strip()]
         memes = [(str(each["img"]), int(each["label"])) for each in lines]
     except (ValueError, KeyError, TypeError) as error:
         raise CapivaraError(f"{listing}: not a list of memes with img and label: {error!r}") from error
     if not memes:
-        raise CapivaraError(f"{listing}: it is empty")
+        raise CapivaraError(f"{listing}: empty")
     return Images(_samples(folder, memes), f"local copy in {folder}", {listing.name: checksum(listing)})
 
 

@@ -1,4 +1,4 @@
-"""Images in one folder per class: matches folders to classes, and reads the samples."""
+"""Images in one folder per class: match folders to classes, and read the samples."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from capivara_cli.errors import CapivaraError
-from capivara_cli.evaluation.sets._images import folded, lines_of, places
+from capivara_cli.evaluation.sets._images import class_mapping, folded, lines_of
 from capivara_cli.shards.sample import IMAGE_SUFFIXES, Sample
 
 NAME_LISTS = ("classnames.txt", "labelmap.txt", "labels.txt")
-"""Files beside numbered folders that say which class each number is."""
+"""Files beside numbered folders that list the names of the classes."""
 
 _IGNORED = frozenset({"__MACOSX"})
 
@@ -20,7 +20,7 @@ def is_image(path: Path) -> bool:
 
 
 def class_folders(root: Path) -> list[Path]:
-    """The subfolders that hold images, sorted by name."""
+    """The subfolders with images, sorted by name."""
     if not root.is_dir():
         return []
     return [
@@ -35,7 +35,10 @@ def _holds_images(folder: Path) -> bool:
 
 
 def split_folder(root: Path, names: Sequence[str], whole: bool) -> Path | None:
-    """The folder of a split: the first of ``names`` in ``root`` with class folders, else ``root`` if ``whole``."""
+    """The folder of a split: the first of ``names`` in ``root`` with class folders, or ``root`` itself if ``whole``.
+
+    None if there is none.
+    """
     for name in names:
         if class_folders(root / name):
             return root / name
@@ -55,20 +58,20 @@ def matched(
 ) -> list[tuple[Path, int]]:
     """The folders with the class of each, matched by English name, by the set's official folder name, or by number.
 
-    ``reordered``: other copies of the set number the classes differently, so that numbers need a list of names beside
-    the folders. ``others``: folders of other classes are allowed and left out. Raises ``CapivaraError`` for a folder
-    that is not a class and for a class without a folder.
+    ``reordered``: copies of the set differ in the numbers of the classes, so numbered folders need a list of names.
+    ``others``: ignore folders of other classes instead of raising. Raises ``CapivaraError`` for a folder that is not a
+    class, and for a class without a folder.
     """
     if all(folder.name.isdecimal() for folder in folders):
         return _numbered(folders, names, reordered)
     known = {folded(name): number for number, name in enumerate(names)}
     known.update((folded(name), number) for number, name in enumerate(official))
     found = [(folder, known[folded(folder.name)]) for folder in folders if folded(folder.name) in known]
-    strange = [folder.name for folder in folders if folded(folder.name) not in known]
+    extra = [folder.name for folder in folders if folded(folder.name) not in known]
     where = folders[0].parent
-    if strange and not others:
+    if extra and not others:
         raise CapivaraError(
-            f"{where}: folder {strange[0]!r}{_more(strange)} is not a class of this set",
+            f"{where}: folder {extra[0]!r}{_more(extra)} is not a class of this set",
             f"classes are {', '.join(names[:3])}, … ({len(names)}); a folder may also have the number of its class",
         )
     _check_complete(dict((number, folder) for folder, number in found), names, where)
@@ -85,11 +88,13 @@ def _numbered(folders: Sequence[Path], names: Sequence[str], reordered: bool) ->
             f"{where}: its folders are numbers, and copies of this set number the classes differently",
             f"name the folders by class ({', '.join(names[:3])}, …), or put a {NAME_LISTS[0]} beside them",
         )
-    order = places(names, listed[1], str(listed[0])) if listed else None
-    strange = [number for number in numbers if not start <= number < start + len(names)]
-    if strange:
-        raise CapivaraError(f"{where}: folder {strange[0]}: the classes are 0 to {len(names) - 1}")
-    found = [(folder, order[number - start] if order else number - start) for number, folder in sorted(numbers.items())]
+    mapping = class_mapping(names, listed[1], str(listed[0])) if listed else None
+    extra = [number for number in numbers if not start <= number < start + len(names)]
+    if extra:
+        raise CapivaraError(f"{where}: folder {extra[0]}: the classes are 0 to {len(names) - 1}")
+    found = [
+        (folder, mapping[number - start] if mapping else number - start) for number, folder in sorted(numbers.items())
+    ]
     _check_complete(dict((number, folder) for folder, number in found), names, where)
     return found
 
@@ -107,7 +112,7 @@ def _check_complete(found: Mapping[int, Path], names: Sequence[str], where: Path
     if missing:
         raise CapivaraError(
             f"{where}: no folder with images of class {missing[0]!r}{_more(missing)}",
-            "every class needs a folder: with fewer classes, results cannot be compared",
+            "every class needs a folder: results with fewer classes are not comparable",
         )
 
 

@@ -1,4 +1,4 @@
-"""PASCAL VOC 2007 as its authors distribute it: ``VOCdevkit/VOC2007`` with annotations in XML."""
+"""PASCAL VOC 2007 in its authors' distribution: ``VOCdevkit/VOC2007`` with annotations in XML."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ LAYOUT = "DIR/VOCdevkit/VOC2007 with ImageSets/Main/test.txt, Annotations/*.xml 
 
 
 def root_of(folder: Path) -> Path | None:
-    """The VOC2007 folder in or under a folder, None if there is none."""
+    """The VOC2007 folder: ``folder`` itself, or one in it; None if there is none."""
     for path in (folder, folder / "VOC2007", folder / "VOCdevkit" / "VOC2007"):
         if (path / "ImageSets" / "Main").is_dir():
             return path
@@ -23,7 +23,10 @@ def root_of(folder: Path) -> Path | None:
 
 
 def images(root: Path, split: str, names: Sequence[str]) -> Images:
-    """The images of a split with the classes of all their objects, difficult ones included (as in CLIP_benchmark)."""
+    """The images of a split with the classes of all their objects, including difficult ones (as in CLIP_benchmark).
+
+    ``names``: the class names, by class number. Raises ``CapivaraError`` for missing or damaged files.
+    """
     listing = root / "ImageSets" / "Main" / f"{split}.txt"
     for path in (listing, root / "Annotations", root / "JPEGImages"):
         if not path.exists():

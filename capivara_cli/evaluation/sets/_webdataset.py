@@ -1,7 +1,7 @@
 """Sets in the layout of CLIP_benchmark's webdatasets, on the hub or in a folder.
 
-``ROOT/{split}/nshards.txt`` holds the number of shards. A sample of ``ROOT/{split}/0.tar`` … is an image with ``cls``
-(a class number), ``npy`` (one number per class) or ``txt`` (one caption per line). ``ROOT/classnames.txt``,
+``ROOT/{split}/nshards.txt`` has the number of shards. A sample in ``ROOT/{split}/0.tar`` … is an image with ``cls`` (a
+class number), ``npy`` (one number per class) or ``txt`` (one caption per line). ``ROOT/classnames.txt``,
 ``zeroshot_classification_templates.txt`` (with ``{c}``) and ``dataset_type.txt`` are optional.
 """
 
@@ -24,7 +24,7 @@ LAYOUT = f"DIR/test/{COUNT} with DIR/test/0.tar … (a webdataset of CLIP_benchm
 
 
 def splits(folder: Path) -> list[str]:
-    """The splits in a folder, [] if it is not a webdataset of this layout."""
+    """The splits in a folder; [] if it does not have this layout."""
     return sorted(path.parent.name for path in folder.glob(f"*/{COUNT}"))
 
 
@@ -46,7 +46,10 @@ def _count(path: Path) -> int:
 
 
 def from_hub(repo: str, split: str, what: str, ways: Sequence[str]) -> Path:
-    """The local folder of a set on the hub with one complete split, downloaded on first use."""
+    """The local folder of a set on the hub with one complete split, downloaded on first use.
+
+    ``what`` and ``ways``: its description and hints, for errors.
+    """
     count = f"{split}/{COUNT}"
     first = hub.folder(_need(repo, [count], what, ways))
     tars = [f"{split}/{number}.tar" for number in range(_count(first / count))]
@@ -63,15 +66,18 @@ def revision(folder: Path) -> str:
     return folder.name if folder.parent.name == "snapshots" else ""
 
 
-def samples(paths: Sequence[Path], places: Sequence[int] | None = None, lang: str = "en") -> Iterator[Sample]:
-    """The samples of some shards; ``places`` maps their class numbers to ours, None if they are the same."""
+def samples(paths: Sequence[Path], mapping: Sequence[int] | None = None, lang: str = "en") -> Iterator[Sample]:
+    """The samples of shards. ``mapping``: our class number for each of theirs, None if they agree.
+
+    Raises ``CapivaraError`` for a class number out of range.
+    """
     for path in paths:
         with open_shard(str(path)) as reader:
             for sample in reader:
-                yield _converted(sample, places, lang, f"{path}: {sample.key}")
+                yield _converted(sample, mapping, lang, f"{path}: {sample.key}")
 
 
-def _converted(sample: Sample, places: Sequence[int] | None, lang: str, source: str) -> Sample:
+def _converted(sample: Sample, mapping: Sequence[int] | None, lang: str, source: str) -> Sample:
     members = {
         suffix: data for suffix, data in sample.members.items() if suffix.rpartition(".")[2].lower() in IMAGE_SUFFIXES
     }
@@ -79,9 +85,9 @@ def _converted(sample: Sample, places: Sequence[int] | None, lang: str, source: 
         text = sample.members["cls"].decode("utf-8", "replace").strip()
         if not text.isdecimal():
             raise CapivaraError(f"{source}.cls: {text[:40]!r} is not a class number")
-        members["cls"] = str(_place(int(text), places, source)).encode()
+        members["cls"] = str(_mapped(int(text), mapping, source)).encode()
     elif "npy" in sample.members:
-        found = [_place(int(index), places, source) for index in _present(sample.members["npy"], source)]
+        found = [_mapped(int(index), mapping, source) for index in _present(sample.members["npy"], source)]
         members["json"] = encode_json({"classes": sorted(found)})
     elif "txt" in sample.members:
         # Not splitlines, which would also split inside a caption, at U+2028 and U+0085.
@@ -91,16 +97,16 @@ def _converted(sample: Sample, places: Sequence[int] | None, lang: str, source: 
     return Sample(sample.key, members)
 
 
-def _place(number: int, places: Sequence[int] | None, source: str) -> int:
-    if places is None:
+def _mapped(number: int, mapping: Sequence[int] | None, source: str) -> int:
+    if mapping is None:
         return number
-    if number >= len(places):
-        raise CapivaraError(f"{source}: class {number}, and there are {len(places)} classes")
-    return places[number]
+    if number >= len(mapping):
+        raise CapivaraError(f"{source}: class {number}, and there are {len(mapping)} classes")
+    return mapping[number]
 
 
 def _present(data: bytes, source: str) -> list[int]:
-    """The classes of an image: those whose number in its array is not 0."""
+    """The classes of an image: the indexes of the numbers other than 0 in its array."""
     import numpy as np
 
     try:

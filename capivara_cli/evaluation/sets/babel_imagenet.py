@@ -1,7 +1,7 @@
-"""Babel-ImageNet: ImageNet's classes named in 93 languages, from 35 (Xhosa) to 1,000 of them (Geigle et al. 2023).
+"""Babel-ImageNet: class names of ImageNet in 93 languages, from 35 names (Xhosa) to 1,000 (Geigle et al. 2023).
 
-The names come from BabelNet, whose licence is for non-commercial use, so they are not part of capivara: names and
-prompts, which were machine-translated, are downloaded on first use. The images are those of ImageNet.
+The names come from BabelNet, whose licence allows only non-commercial use, so they are not part of capivara. Names and
+machine-translated prompts are downloaded on first use. The images are those of ImageNet.
 """
 
 from __future__ import annotations
@@ -47,13 +47,13 @@ SV SW TA TE TH TL TR UG UK UR UZ VI XH YI ZH
 _LICENCE = "names: BabelNet non-commercial licence; images: ImageNet, non-commercial research only"
 _LAYOUT = (
     f"--data DIR takes DIR/{NAMES} and DIR/{PROMPTS} (from the folder data/ of github.com/gregor-ge/Babel-ImageNet) "
-    "and, unless they are downloaded too, ImageNet's images in DIR/val/CLASS/*.JPEG"
+    "and, if you have them, ImageNet's images in DIR/val/CLASS/*.JPEG; otherwise they are downloaded"
 )
 
 
 @cache
 def _codes() -> dict[str, str]:
-    """BCP-47 code -> the code in the files."""
+    """BCP-47 code -> the code in Babel-ImageNet's files."""
     return {known_languages.get(code).code: code for code in _CODES.split()}
 
 
@@ -62,7 +62,7 @@ def languages(variant: str) -> tuple[str, ...]:
 
 
 def load(variant: str, *, lang: str, data: str, split: str, env: Env) -> EvalSet:
-    """ImageNet's images with the class names in one language; images of classes without a name are left out.
+    """ImageNet's images with the class names in one language; ``eval`` ignores images of classes without a name.
 
     Names that stand for two classes are kept, as in the published evaluation, with a warning. Breton, Western Frisian
     and Latin have names but no prompts.
@@ -81,7 +81,7 @@ def load(variant: str, *, lang: str, data: str, split: str, env: Env) -> EvalSet
         ids, names = _names(_file(NAMES, data, checksums), lang)
         templates, by = _prompts(_file(PROMPTS, data, checksums), lang), "BabelNet 5.2, by Babel-ImageNet"
     if doubled := len(names) - len(set(names)):
-        console.warn(f"babel-imagenet ({lang}): {doubled} of {len(names)} names repeat another: kept as published")
+        console.warn(f"babel-imagenet ({lang}): {doubled} of {len(names)} names repeat another; kept as published")
     found = _images(data, split)
     return EvalSet(
         name="babel-imagenet",
@@ -99,7 +99,7 @@ def load(variant: str, *, lang: str, data: str, split: str, env: Env) -> EvalSet
 
 
 def _images(data: str, split: str) -> Images:
-    """The images from the folder ``data`` if it has any, else from the hub."""
+    """The images from the folder ``data`` if it has any, otherwise from the hub."""
     parts = ("", "test", "val", "train")
     for folder in (Path(data) / "imagenet", Path(data)) if data else ():
         if _webdataset.splits(folder) or any(_tree.class_folders(folder / part) for part in parts):
@@ -108,15 +108,15 @@ def _images(data: str, split: str) -> Images:
 
 
 def _file(name: str, data: str, checksums: dict[str, str]) -> Path:
-    """A file from ``data`` (a folder, or the file with the names) if it is there, else from the cache or the web."""
+    """A file from ``data`` (a folder, or the file of names) if it exists, otherwise from the cache or the web."""
     given = Path(data)
     if data and not given.exists():
         raise CapivaraError(f"{given}: no such file or folder", _LAYOUT)
     if given.is_dir():
-        places = [given / name, given / "data" / name]  # the second in a clone
+        paths = [given / name, given / "data" / name]  # the second is for a clone
     else:
-        places = [given if name == NAMES else given.with_name(name)]
-    path = next((place for place in places if data and place.is_file()), None)
+        paths = [given if name == NAMES else given.with_name(name)]
+    path = next((each for each in paths if data and each.is_file()), None)
     if path is None:
         path = _download.fetch(REMOTES[name], _download.folder("babel-imagenet") / COMMIT[:12] / name, _LAYOUT)
     checksums[name] = checksum(path)
@@ -138,11 +138,11 @@ def _names(path: Path, lang: str) -> tuple[tuple[int, ...], tuple[str, ...]]:
         raise CapivaraError(f"{path}: no names in {lang} ({_codes()[lang]}) in it", _LAYOUT)
     try:
         ids, names = tuple(entry[0]), tuple(entry[1])
-        sound = len(ids) == len(set(ids)) == len(names) and all(0 <= index < 1000 for index in ids)
-        sound = sound and all(name.strip() for name in names)
+        valid = len(ids) == len(set(ids)) == len(names) and all(0 <= index < 1000 for index in ids)
+        valid = valid and all(name.strip() for name in names)
     except (TypeError, IndexError, KeyError, AttributeError):
-        sound = False
-    if not sound:
+        valid = False
+    if not valid:
         raise CapivaraError(f"{path}: {_codes()[lang]} is not a list of class numbers and a list of names", _LAYOUT)
     return ids, names
 

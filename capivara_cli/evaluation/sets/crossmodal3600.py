@@ -1,8 +1,8 @@
-"""Crossmodal-3600, 3,600 images from all over the world, captioned by people in 36 languages (Thapliyal et al. 2022).
+"""Crossmodal-3600: 3,600 images from all over the world, captioned by people in 36 languages (Thapliyal et al. 2022).
 
-An image has about two captions in each language, written in that language and not translated. All are used, while
-clip_benchmark uses the first of each image. Filipino, Norwegian and Quechua are "tl", "nb" and "qu" here, "fil", "no"
-and "quz" in the file. Captions (17 MB) and images (302 MB) are downloaded on first use.
+An image has about two captions in each language, which are not translations. All are used; CLIP_benchmark uses the
+first of each image. Filipino, Norwegian and Quechua are "tl", "nb" and "qu" here, and "fil", "no" and "quz" in the
+file. Captions (17 MB) and images (302 MB) are downloaded on first use.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _LANGUAGES = (
 _CODES = {"nb": "no", "qu": "quz", "tl": "fil"}  # in the file
 _LINES = "captions.jsonl"
 _LAYOUT = (
-    "--data DIR takes a copy of yours: DIR/captions.jsonl (or captions.zip with it) and DIR/images/*.jpg, "
+    "--data DIR takes your copy: DIR/captions.jsonl (or captions.zip with it) and DIR/images/*.jpg, "
     "both of google.github.io/crossmodal-3600"
 )
 
@@ -57,7 +57,7 @@ def languages(variant: str) -> tuple[str, ...]:
 
 
 def load(variant: str, *, lang: str, data: str, split: str, env: Env) -> EvalSet:
-    """The captions in ``lang`` and the images, from ``data``, or downloaded."""
+    """The captions in ``lang`` and the images, from ``data`` or downloaded."""
     check_choice("crossmodal3600", variant, (), "there is one split: test")
     if split != "test":
         raise unknown("split of crossmodal3600", split, ("test",))
@@ -78,19 +78,19 @@ def load(variant: str, *, lang: str, data: str, split: str, env: Env) -> EvalSet
 
 
 def _captions(data: str) -> tuple[Path, str]:
-    """The file of captions, and where it and the images come from."""
+    """The file of captions, and the origin of captions and images."""
     if not data:
         path = fetch(CAPTIONS, folder("crossmodal3600") / "captions.zip", _LAYOUT)
         return path, f"downloaded from {CAPTIONS.url} and {IMAGES.url}"
     for name in (_LINES, "captions.zip"):
         if (Path(data) / name).is_file():
             return Path(data) / name, f"local copy in {data}"
-    raise CapivaraError(f"{data}: there is no {_LINES} in it", _LAYOUT)
+    raise CapivaraError(f"{data}: has no {_LINES}", _LAYOUT)
 
 
 def _images(data: str, rows: Sequence[CaptionedImage]) -> ReadImage:
     root = Path(data) if data else unpack(IMAGES, folder("crossmodal3600") / "images", _LAYOUT).parent
-    return ImageFolder(root, ("images",)).demand(rows, _LAYOUT)
+    return ImageFolder(root, ("images",)).checked_reader(rows, _LAYOUT)
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """Flickr30k, Karpathy's split: 1,000 test images with 5 English captions each (Young et al. 2014).
 
-The test split is downloaded on first use; with ``--data DIR`` all three splits come from a copy of yours. The images
-are for non-commercial research only and are not part of capivara.
+The test split is downloaded on first use; ``--data DIR`` reads all three splits from your copy. The images are for
+non-commercial research only and are not part of capivara.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ FLICKR30K = Karpathy(
     name="flickr30k",
     title="Flickr30k, Karpathy split",
     annotations="dataset_flickr30k.json",
-    places=("flickr30k-images",),
-    layout="--data DIR takes a copy of yours, with DIR/dataset_flickr30k.json (Karpathy's splits, 36 MB) and "
+    folders=("flickr30k-images",),
+    layout="--data DIR takes your copy, with DIR/dataset_flickr30k.json (Karpathy's splits, 36 MB) and "
     "DIR/flickr30k-images/*.jpg (31,783 images, 4 GB)",
     licence="Flickr terms of use; non-commercial research only",
     hub=Hub(
@@ -35,5 +35,5 @@ def languages(variant: str) -> tuple[str, ...]:
 
 
 def load(variant: str, *, lang: str, data: str, split: str, env: Env) -> EvalSet:
-    """The English captions and images of one split, from ``data`` or, for the test split, from the hub."""
+    """The English captions and images of one split, from ``data``, or from the hub for the test split."""
     return FLICKR30K.load(variant, lang, data, split, COUNTS)

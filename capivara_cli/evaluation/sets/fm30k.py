@@ -1,11 +1,11 @@
-"""Framed Multi30K, Flickr30k images with 5 captions each written in Brazilian Portuguese (Viridiano et al. 2024).
+"""Framed Multi30K: Flickr30k images with 5 captions each in Brazilian Portuguese (Viridiano et al. 2024).
 
-``fm30k:translated`` has one caption per image instead, the Portuguese translation of Multi30K's English one: the same
-images and sentences as ``multi30k``. The splits are Multi30K's, which for Flickr30k are Karpathy's: --split train, val
-and test (test_2016_flickr).
+``fm30k:translated`` has one caption per image, the Portuguese translation of Multi30K's English caption, so it has the
+images and sentences of ``multi30k``. The splits train, val and test (test_2016_flickr) are Multi30K's, which for
+Flickr30k are Karpathy's.
 
-The captions are downloaded on first use, as are the images of the test split; the images of the other splits come
-from ``--data DIR``.
+The captions and the images of the test split are downloaded on first use; the images of the other splits come from
+``--data DIR``.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ IMAGES, CAPTIONS = 31_783, 158_915
 _SPLITS = ("train", "val", "test_2016_flickr")
 _CAPTIONS = "data/flickr30k/captions.txt.gz"
 _LAYOUT = (
-    "--data DIR takes images of yours, DIR/flickr30k-images/*.jpg (31,783 images, 4 GB). Captions are of "
-    "DIR/data/flickr30k and DIR/data/multi30k, as in github.com/FrameNetBrasil/framed-multi30k, and lists of images of "
-    "DIR/data/task1, as in github.com/multi30k/dataset, or are downloaded"
+    "--data DIR takes your images, DIR/flickr30k-images/*.jpg (31,783 images, 4 GB). Captions in DIR/data/flickr30k "
+    "and DIR/data/multi30k, as in github.com/FrameNetBrasil/framed-multi30k, and lists of images in DIR/data/task1, as "
+    "in github.com/multi30k/dataset, are used if they exist; otherwise they are downloaded"
 )
 
 REPOSITORY = Repository(
@@ -52,7 +52,7 @@ def languages(variant: str) -> tuple[str, ...]:
 
 
 def load(variant: str, *, lang: str, data: str, split: str, env: Env) -> EvalSet:
-    """The Portuguese captions of one split, with the images from ``data`` or, for the test split, downloaded."""
+    """The Portuguese captions and the images of one split, from ``data``, or downloaded for the test split."""
     if lang not in languages(variant):
         raise unknown("language in fm30k", lang, languages(variant))
     split = multi30k.resolve(split, dict.fromkeys(_SPLITS), "fm30k")
@@ -80,13 +80,13 @@ def _translations(annotations: Annotations, names: list[str], split: str) -> lis
 
 
 def _originals(path: Path, names: list[str]) -> list[CaptionedImage]:
-    """The captions of these images; each line of the file is ``NAME.jpg#NUMBER``, a tab and a caption."""
-    said: dict[str, list[str]] = {}
+    """The captions of these images. Each line of the file is ``NAME.jpg#NUMBER``, a tab and a caption."""
+    captions: dict[str, list[str]] = {}
     for line in lines(path, CAPTIONS):
-        place, _, text = line.partition("\t")
-        said.setdefault(place.rpartition("#")[0], []).append(text)
-    check_count(path, len(said), IMAGES, "images")
-    missing = [name for name in names if name not in said]
+        image, _, text = line.partition("\t")
+        captions.setdefault(image.rpartition("#")[0], []).append(text)
+    check_count(path, len(captions), IMAGES, "images")
+    missing = [name for name in names if name not in captions]
     if missing:
         raise CapivaraError(f"{path}: no caption of {missing[0]} and {len(missing) - 1:,} more images", _LAYOUT)
-    return [(name, said[name]) for name in names]
+    return [(name, captions[name]) for name in names]

@@ -1,4 +1,4 @@
-"""Images in one folder per class: folder:PATH, or folder:PATH@pt if the folders have Portuguese names."""
+"""Images in one folder per class: folder:PATH, or folder:PATH@pt if the names of the folders are Portuguese."""
 
 from __future__ import annotations
 
@@ -23,26 +23,26 @@ def languages(variant: str) -> tuple[str, ...]:
 
 
 def load(variant: str, *, lang: str, data: str, split: str, env: Env) -> EvalSet:
-    """The images of one split; a class has the name of its folder, with spaces for underscores.
+    """The images of one split. A class is named after its folder, with spaces for underscores.
 
-    The classes of every split are those of the test split, sorted by name.
+    All splits have the classes of the test split, sorted by name.
     """
     path, own = with_language(variant)
     if not path:
-        raise UsageError("folder needs a folder", "folder:PATH")
+        raise UsageError("folder needs a path", "folder:PATH")
     if lang != own:
         raise unknown(f"language in folder:{variant}", lang, [own], f"if the names are in {lang}: folder:{path}@{lang}")
     if split not in SPLITS:
         raise unknown("split of a folder", split, SPLITS)
     root = Path(path)
-    tested = _part(root, "test")
-    folders = _tree.class_folders(tested)
+    test = _part(root, "test")
+    folders = _tree.class_folders(test)
     numbers = {folder.name: number for number, folder in enumerate(folders)}
     part = folders if split == "test" else _tree.class_folders(_part(root, split))
-    if strange := [folder.name for folder in part if folder.name not in numbers]:
-        raise CapivaraError(f"{root}: {split} has a class {strange[0]!r} that {tested} does not have")
+    if extra := [folder.name for folder in part if folder.name not in numbers]:
+        raise CapivaraError(f"{root}: {split} has a class {extra[0]!r} that {test} does not have")
     classes = tuple(" ".join(name.replace("_", " ").split()) for name in numbers)
-    check_names(classes, str(tested))
+    check_names(classes, str(test))
     return EvalSet(
         name=f"folder:{path}",
         lang=lang,
@@ -56,5 +56,5 @@ def load(variant: str, *, lang: str, data: str, split: str, env: Env) -> EvalSet
 def _part(root: Path, split: str) -> Path:
     found = _tree.split_folder(root, [split], whole=split == "test")
     if found is None:
-        raise CapivaraError(f"{root}: there are no folders with images of the split {split} in it", _LAYOUT)
+        raise CapivaraError(f"{root}: has no folders with images of the split {split}", _LAYOUT)
     return found

@@ -1,8 +1,8 @@
 """MS COCO 2014, Karpathy's split: 5,000 test images with 5 or more English captions each (Lin et al. 2014).
 
-The test split is downloaded on first use; with ``--data DIR`` the splits test, val, restval and train come from a copy
-of yours. Karpathy's test and val are both from COCO's val2014; "restval", the rest of val2014, is usually part of the
-training data, together with "train".
+The test split is downloaded on first use; ``--data DIR`` reads the splits test, val, restval and train from your copy.
+Karpathy's test and val are both from COCO's val2014. "restval", the rest of val2014, is usually trained on together
+with "train".
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ MSCOCO = Karpathy(
     name="mscoco",
     title="MS COCO 2014, Karpathy split",
     annotations="dataset_coco.json",
-    places=("val2014", "train2014", "images"),
-    layout="--data DIR takes a copy of yours, with DIR/dataset_coco.json (Karpathy's splits), "
+    folders=("val2014", "train2014", "images"),
+    layout="--data DIR takes your copy, with DIR/dataset_coco.json (Karpathy's splits), "
     "DIR/val2014/*.jpg and, for the split train, DIR/train2014/*.jpg (cocodataset.org, 6 and 13 GB)",
     licence="captions CC BY 4.0; images: Flickr terms of use",
     hub=Hub(
@@ -36,5 +36,5 @@ def languages(variant: str) -> tuple[str, ...]:
 
 
 def load(variant: str, *, lang: str, data: str, split: str, env: Env) -> EvalSet:
-    """The English captions and images of one split, from ``data`` or, for the test split, from the hub."""
+    """The English captions and images of one split, from ``data``, or from the hub for the test split."""
     return MSCOCO.load(variant, lang, data, split, COUNTS)

@@ -1,12 +1,11 @@
-"""Multi30K, Flickr30k images with captions in English, German, French and Czech (Elliott et al. 2016 to 2018).
+"""Multi30K: Flickr30k images with captions in English, German, French and Czech (Elliott et al. 2016 to 2018).
 
-Task 1, the default, has one English caption per image and its translations; ``multi30k:task2`` has five descriptions
-per image, written independently in English and in German. The splits are --split train, val, test_2016_flickr
-(= test), test_2017_flickr, test_2017_mscoco and test_2018_flickr; those of 2017 have no Czech. For Portuguese see
-``fm30k``.
+Task 1, the default, has one English caption per image and its translations. ``multi30k:task2`` has five descriptions
+per image, written independently in English and in German. The splits are train, val, test_2016_flickr (= test),
+test_2017_flickr, test_2017_mscoco and test_2018_flickr; those of 2017 have no Czech. For Portuguese see ``fm30k``.
 
-The captions are downloaded on first use, as are the images of test_2016_flickr; the images of the other splits come
-from ``--data DIR``.
+The captions and the images of test_2016_flickr are downloaded on first use; the images of the other splits come from
+``--data DIR``.
 """
 
 from __future__ import annotations
@@ -35,9 +34,10 @@ _LANGUAGES = {"": ("en", "de", "fr", "cs"), "task2": ("en", "de")}
 _WITHOUT_CZECH = ("test_2017_flickr", "test_2017_mscoco")
 _DESCRIPTIONS = range(1, 6)
 _LAYOUT = (
-    "--data DIR takes images of yours: DIR/flickr30k-images/*.jpg for train, val and test_2016_flickr; "
+    "--data DIR takes your images: DIR/flickr30k-images/*.jpg for train, val and test_2016_flickr; "
     "DIR/train2014 and DIR/val2014 of COCO for test_2017_mscoco; DIR/test_2017_flickr and DIR/test_2018_flickr for "
-    "these two; DIR/images for any. Captions are of DIR/data, as in github.com/multi30k/dataset, or are downloaded"
+    "these two; DIR/images for any. Captions in DIR/data, as in github.com/multi30k/dataset, are used if they exist; "
+    "otherwise they are downloaded"
 )
 
 REPOSITORY = Repository(
@@ -55,7 +55,7 @@ def languages(variant: str) -> tuple[str, ...]:
 
 
 def load(variant: str, *, lang: str, data: str, split: str, env: Env) -> EvalSet:
-    """The captions in ``lang`` of one split, with the images from ``data`` or, for the default split, downloaded."""
+    """The captions in ``lang`` and the images of one split, from ``data``, or downloaded for the default split."""
     known = languages(variant)
     split = resolve(split, TASK2 if variant else COUNTS, f"multi30k:{variant}" if variant else "multi30k")
     if split in _WITHOUT_CZECH:
@@ -65,7 +65,7 @@ def load(variant: str, *, lang: str, data: str, split: str, env: Env) -> EvalSet
     annotations = Annotations(REPOSITORY, data, _LAYOUT)
     names = image_names(annotations, split)
     texts = [lines(annotations.path(file), COUNTS[split]) for file in _files(variant, split, lang)]
-    rows: list[CaptionedImage] = [(name, list(said)) for name, *said in zip(names, *texts, strict=True)]
+    rows: list[CaptionedImage] = [(name, list(captions)) for name, *captions in zip(names, *texts, strict=True)]
     read, images = images_of(split, data, rows, _LAYOUT)
     task = "task 2, independent descriptions" if variant else "task 1, translations of one caption"
     provenance = Provenance(
@@ -97,13 +97,13 @@ def image_names(annotations: Annotations, split: str) -> list[str]:
 def images_of(split: str, data: str, rows: list[CaptionedImage], layout: str) -> tuple[ReadImage, str]:
     """The images of a split and their origin: ``data``, or the hub's copy of Flickr30k's test split."""
     if data:
-        return ImageFolder(Path(data), _places(split)).demand(rows, layout), f"local copy in {data}"
+        return ImageFolder(Path(data), _folders(split)).checked_reader(rows, layout), f"local copy in {data}"
     if split != "test_2016_flickr":
         raise CapivaraError(f"{split}: the images of this split cannot be downloaded", layout)
-    return FLICKR30K.test_images(layout).demand_all(rows, layout), f"downloaded from {FLICKR30K.hub.repo}"
+    return FLICKR30K.test_images(layout).complete_reader(rows, layout), f"downloaded from {FLICKR30K.hub.repo}"
 
 
-def _places(split: str) -> tuple[str, ...]:
+def _folders(split: str) -> tuple[str, ...]:
     if split == "test_2017_mscoco":
         return ("train2014", "val2014", "images")
     return (split, "images") if split.startswith(("test_2017", "test_2018")) else ("flickr30k-images", "images")

@@ -1,10 +1,10 @@
-"""#PraCegoVer, images from Instagram with one caption each, written in Portuguese (dos Santos et al. 2022).
+"""#PraCegoVer: images from Instagram with one caption each, written in Portuguese (dos Santos et al. 2022).
 
 Access is by request, for non-commercial use (zenodo.org/record/7548638), so nothing is downloaded. ``--data DIR`` takes
-the release as it is: pracegover_400k.json and the unpacked images. The captions average 39 words.
+the unchanged release: pracegover_400k.json and the unpacked images. Captions have 39 words on average.
 
-CAPIVARA reports results on the images that its own baseline scores 0.20 or higher. This set is not filtered, unless
-your file is.
+CAPIVARA reports results on the images that its own baseline scores 0.20 or higher. This set is unfiltered unless your
+file is filtered.
 """
 
 from __future__ import annotations
@@ -32,19 +32,19 @@ def languages(variant: str) -> tuple[str, ...]:
 
 
 def load(variant: str, *, lang: str, data: str, split: str, env: Env) -> EvalSet:
-    """The captions and images of one split of the release in ``data``."""
+    """The captions and images of one split, from the release in ``data``."""
     check_choice("pracegover", variant, ())
     if split not in _SPLITS:
         raise unknown("split of pracegover", split, _SPLITS)
     if lang not in languages(variant):
         raise unknown("language in pracegover", lang, languages(variant))
     if not data:
-        raise CapivaraError("pracegover: access is by request only, it cannot be downloaded", _LAYOUT)
+        raise CapivaraError("pracegover: cannot be downloaded, because access is by request only", _LAYOUT)
     path = Path(data) / _ANNOTATIONS
     if not path.is_file():
-        raise CapivaraError(f"{data}: there is no {_ANNOTATIONS} in it", _LAYOUT)
+        raise CapivaraError(f"{data}: has no {_ANNOTATIONS}", _LAYOUT)
     rows = _rows(path, _SPLITS[split])
-    read = ImageFolder(Path(data), ("images",)).demand(rows, _LAYOUT)
+    read = ImageFolder(Path(data), ("images",)).checked_reader(rows, _LAYOUT)
     provenance = Provenance(
         f"#PraCegoVer, {_extent(len(rows), _SPLITS[split])}",
         "CC BY-NC-SA; access by request, non-commercial use only",
@@ -57,7 +57,7 @@ def load(variant: str, *, lang: str, data: str, split: str, env: Env) -> EvalSet
 
 
 def _extent(count: int, split: str) -> str:
-    """How much of the release the file has; a filtered file gives other scores."""
+    """The share of the release that the file has. A filtered file gives other scores, so results record it."""
     released = RELEASED[split]
     capivara = "CAPIVARA reports a part that its baseline scores 0.20 or higher"
     if count == released:

@@ -1,4 +1,4 @@
-"""Held-out scenes of the toy world, clean captions in en, pt, hi and xh, ten classes: no download."""
+"""Held-out scenes of the toy world with clean captions in en, pt, hi and xh, and ten classes; drawn, not downloaded."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ def languages(variant: str) -> tuple[str, ...]:
 
 
 def load(variant: str, *, lang: str, data: str, split: str, env: Env) -> EvalSet:
-    """``toy`` or ``toy:COUNT`` scenes of a split ("test", also called "heldout", "val" or "train"), one caption each.
+    """The scenes of a split ("test" or "heldout", "val", "train"), with one caption each; ``variant`` is their number.
 
-    The captions in the four languages say the same. The class of a scene with one kind of thing is its shape; other
-    scenes have none.
+    The captions in the four languages are translations of each other. The class of a scene with one kind of thing is
+    its shape; other scenes have no class.
     """
     if split not in _SPLITS:
         raise unknown("split of toy", split, _SPLITS)

@@ -1,4 +1,4 @@
-"""A webdataset in CLIP_benchmark's layout: wds:PATH, or wds:PATH@pt if names or captions are not in English."""
+"""A webdataset in CLIP_benchmark's layout: wds:PATH, or wds:PATH@pt if its class names or captions are Portuguese."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from capivara_cli.pipeline.env import Env
 
 
 def recognises(path: Path) -> bool:
-    """Whether a folder, or a folder in it, has the file with the number of shards of this layout."""
+    """Whether a folder, or a subfolder, has this layout's file with the number of shards."""
     return path.is_dir() and ((path / _webdataset.COUNT).is_file() or bool(_webdataset.splits(path)))
 
 
@@ -24,7 +24,7 @@ def languages(variant: str) -> tuple[str, ...]:
 
 
 def load(variant: str, *, lang: str, data: str, split: str, env: Env) -> EvalSet:
-    """The images of one split with their captions, class or classes; shards may also lie directly in PATH.
+    """The images of one split with their captions or classes; the shards may also be directly in PATH.
 
     Images with several classes are scored by mean average precision, as in ELEVATER.
     """
@@ -61,22 +61,22 @@ def load(variant: str, *, lang: str, data: str, split: str, env: Env) -> EvalSet
 def _split_folder(root: Path, split: str) -> Path:
     if not root.is_dir():
         raise CapivaraError(f"{root}: no such folder", f"wds:DIR takes {_webdataset.LAYOUT}")
-    there = _webdataset.splits(root)
-    if split in there:
+    splits = _webdataset.splits(root)
+    if split in splits:
         return root / split
-    if there:
-        raise unknown(f"split in {root}", split, there)
+    if splits:
+        raise unknown(f"split in {root}", split, splits)
     if not (root / _webdataset.COUNT).is_file():
-        raise CapivaraError(f"{root}: there is no {_webdataset.COUNT} in it", f"wds:DIR takes {_webdataset.LAYOUT}")
+        raise CapivaraError(f"{root}: has no {_webdataset.COUNT}", f"wds:DIR takes {_webdataset.LAYOUT}")
     return root
 
 
 def _names(root: Path) -> tuple[str, ...]:
-    """The class names. No names are not an error, since --classes may give them; published lists have duplicates."""
+    """The class names. Missing ones only warn, because --classes may give them; so do the published duplicates."""
     path = root / _webdataset.NAMES
     names = lines_of(path)
     if not names:
-        console.warn(f"{root}: there is no {path.name} in it: name the classes with --classes")
+        console.warn(f"{root}: has no {path.name}; name the classes with --classes")
     for number, name in enumerate(names):
         if not name:
             raise CapivaraError(f"{path}: class {number} has an empty name")

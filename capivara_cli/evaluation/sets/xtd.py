@@ -1,11 +1,11 @@
-"""XTD10, 1,000 images of COCO with one caption each in 11 languages (Aggarwal and Kale 2020).
+"""XTD10: 1,000 images of COCO with one caption each in 11 languages (Aggarwal and Kale 2020).
 
-Italian, Spanish, Korean, Russian, Polish, Turkish and Chinese are translations of the English caption; German and
-French come from MIC (Rajendran et al. 2016); Japanese comes from STAIR (Yoshikawa et al. 2017), written and not
-translated. Published numbers include a few references that are not captions ("Could not translate") and equal captions
-of different images: they are kept, and the former are marked as junk.
+Italian, Spanish, Korean, Russian, Polish, Turkish and Chinese captions are translations of the English ones. German and
+French captions come from MIC (Rajendran et al. 2016). Japanese captions come from STAIR (Yoshikawa et al. 2017) and
+are not translations. A few texts are not captions ("Could not translate"), and some images have equal captions.
+Published numbers include both, so they are kept; the former are marked as junk.
 
-800 of the images are in COCO's train2014: a model trained on COCO has seen them.
+800 of the images are in COCO's train2014, so a model trained on COCO has seen them.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ _CODES = {"ja": "jp"}  # in the file names
 _LANGUAGES = ("en", "de", "es", "fr", "it", "ja", "ko", "pl", "ru", "tr", "zh")
 _NAMES = "XTD10/test_image_names.txt"
 _JUNK = frozenset({"could not translate", "?", "dfgdfg"})
-_PLACES = ("images", "train2014", "val2014", "images/train2014", "images/val2014")
+_IMAGE_FOLDERS = ("images", "train2014", "val2014", "images/train2014", "images/val2014")
 _LAYOUT = (
-    "--data DIR takes a copy of yours: DIR/XTD10, DIR/MIC and DIR/STAIR as in "
+    "--data DIR takes your copy: DIR/XTD10, DIR/MIC and DIR/STAIR as in "
     "github.com/adobe-research/Cross-lingual-Test-Dataset-XTD10 (without them the captions are downloaded), and the "
     "images of COCO in DIR/train2014 and DIR/val2014, or the 1,000 in DIR/images"
 )
@@ -76,7 +76,7 @@ def languages(variant: str) -> tuple[str, ...]:
 
 
 def load(variant: str, *, lang: str, data: str, split: str, env: Env) -> EvalSet:
-    """The 1,000 captions in ``lang`` and the images, from ``data``, or downloaded."""
+    """The 1,000 captions in ``lang`` and the images, from ``data`` or downloaded."""
     check_choice("xtd", variant, (), "there is one split: test")
     if split != "test":
         raise unknown("split of xtd", split, ("test",))
@@ -104,6 +104,6 @@ def load(variant: str, *, lang: str, data: str, split: str, env: Env) -> EvalSet
 
 def _images(data: str, rows: list[CaptionedImage]) -> tuple[ReadImage, str]:
     if data:
-        return ImageFolder(Path(data), _PLACES).demand(rows, _LAYOUT), f"local copy in {data}"
+        return ImageFolder(Path(data), _IMAGE_FOLDERS).checked_reader(rows, _LAYOUT), f"local copy in {data}"
     unpacked = unpack(IMAGES, folder("xtd") / "images", _LAYOUT)
-    return ImageFolder(unpacked.parent, ("images",)).demand(rows, _LAYOUT), f"downloaded from {IMAGES.url}"
+    return ImageFolder(unpacked.parent, ("images",)).checked_reader(rows, _LAYOUT), f"downloaded from {IMAGES.url}"

@@ -260,7 +260,7 @@ def test_what_the_command_line_cannot_change_is_said(options: dict[str, Any], me
         ({"eval": "flickr31k"}, "did you mean flickr30k?"),
         ({"eval": "heldout,toys"}, "did you mean toy?"),
         ({"set": "train.objective=clop"}, "--objective clop"),
-        ({"set": "train.patience=3"}, "--patience: there is nothing to wait for without --val"),
+        ({"set": "train.patience=3"}, "--patience needs --val"),
         ({"set": "filter.rules=lenght"}, "--rules: there is no rule 'lenght'"),
         ({"set": "caption.beams=x"}, "caption: Invalid value for '--beams'"),
         ({"recipe": "laclip-eda", "rewriter": "edda"}, "there is no rewriter 'edda'"),

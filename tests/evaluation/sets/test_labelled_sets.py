@@ -14,7 +14,7 @@ from support.webdatasets import write_webdataset
 from capivara_cli.errors import CapivaraError
 from capivara_cli.evaluation.evalset import check_names, check_templates
 from capivara_cli.evaluation.sets import _download, _labelled, babel_imagenet
-from capivara_cli.evaluation.sets._images import folded, places
+from capivara_cli.evaluation.sets._images import class_mapping, folded
 from capivara_cli.pipeline.env import Env
 from capivara_cli.pipeline.options import Settings
 
@@ -218,7 +218,7 @@ def test_folders_named_by_class(tmp_path):
 def test_folders_directly_in_the_folder_are_the_test_images(tmp_path):
     tree(tmp_path, ["positive", "negative"])
     assert labelled(load("rendered-sst2", data=tmp_path)) == [("negative/0", 0), ("positive/0", 1)]
-    with pytest.raises(CapivaraError, match="no images of the split train of rendered-sst2 in it") as caught:
+    with pytest.raises(CapivaraError, match="no images of the split train of rendered-sst2") as caught:
         load("rendered-sst2", data=tmp_path, split="train")
     assert "DIR/test/CLASS/*.jpg" in caught.value.hint and "nshards.txt" in caught.value.hint
 
@@ -320,10 +320,10 @@ def test_the_classes_of_a_webdataset_are_put_in_our_order(tmp_path):
 
 
 def test_names_that_are_spelled_otherwise_in_the_same_order_are_the_same():
-    assert places(["a cat", "dog"], ["A_cat", "hound"], "x") is None
-    assert places(["a", "b"], [], "x") is None
-    assert places(["a", "b", "c"], ["a", "b", "b"], "x") is None  # doubles, as in published lists, decide nothing
-    assert places(["a", "b", "c"], ["c", "a", "b"], "x") == [2, 0, 1]
+    assert class_mapping(["a cat", "dog"], ["A_cat", "hound"], "x") is None
+    assert class_mapping(["a", "b"], [], "x") is None
+    assert class_mapping(["a", "b", "c"], ["a", "b", "b"], "x") is None  # repeated names, as in published lists
+    assert class_mapping(["a", "b", "c"], ["c", "a", "b"], "x") == [2, 0, 1]
 
 
 @pytest.fixture
@@ -367,7 +367,7 @@ def test_hateful_memes_from_its_own_files(tmp_path):
         load("hateful-memes")
     assert "dev_seen.jsonl" in caught.value.hint
     (tmp_path / "img").mkdir()
-    with pytest.raises(CapivaraError, match=r"there is no dev_seen\.jsonl or dev\.jsonl in it"):
+    with pytest.raises(CapivaraError, match=r"has no dev_seen\.jsonl or dev\.jsonl"):
         load("hateful-memes", data=tmp_path)
     memes = [{"id": 1, "img": "img/1.png", "label": 1, "text": "x"}, {"id": 2, "img": "img/2.png", "label": 0}]
     (tmp_path / "dev.jsonl").write_text("".join(json.dumps(each) + "\n" for each in memes))
@@ -410,7 +410,7 @@ def test_voc_from_its_own_files(tmp_path):
     (root / "Annotations" / "000002.xml").write_text("<annotation><object><name>ufo</name></object></annotation>")
     with pytest.raises(CapivaraError, match=r"000002\.xml: not an annotation of VOC 2007"):
         load("voc2007", data=tmp_path)
-    with pytest.raises(CapivaraError, match="there is no copy of voc2007 in it") as caught:
+    with pytest.raises(CapivaraError, match="has no copy of voc2007") as caught:
         load("voc2007", data=root / "JPEGImages")
     assert "VOCdevkit/VOC2007" in caught.value.hint
 

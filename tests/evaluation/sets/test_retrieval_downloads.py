@@ -103,7 +103,7 @@ def test_a_server_that_is_not_there_is_said_with_the_place_to_put_the_file(
 ) -> None:
     online(monkeypatch, "http://127.0.0.1:9")
     hint = refused(r"the captions of XTD10 \(0\.8 MB\) are needed, but the download failed", "xtd", lang="it")
-    url, kept = hint.splitlines()[-1].removeprefix("or get ").split(" on a machine with a connection and save it as ")
+    url, kept = hint.splitlines()[-1].removeprefix("or download ").split(" on another machine and save it as ")
     assert url == f"http://127.0.0.1:9/{xtd.REPOSITORY.name}/{xtd.REPOSITORY.commit}/XTD10/test_image_names.txt"
     put(Path(kept), "a.jpg\n")
     refused(r"test_image_names\.txt: 1 lines, and this set has 1,000", "xtd", lang="it")

@@ -143,7 +143,7 @@ def test_flickr30k_with_a_missing_image_has_a_sample_without_one(copy):
 
 
 def test_flickr30k_says_what_a_folder_lacks(copy, tmp_path):
-    with pytest.raises(CapivaraError, match=r"there is no dataset_flickr30k\.json in it") as caught:
+    with pytest.raises(CapivaraError, match=r"has no dataset_flickr30k\.json") as caught:
         flickr(tmp_path)
     assert "flickr30k-images/*.jpg" in caught.value.hint
     (copy / "dataset_flickr30k.json").write_text('{"images": [{"split": "test"}]}')
@@ -159,10 +159,10 @@ def test_flickr30k_says_what_a_folder_lacks(copy, tmp_path):
 def test_flickr30k_says_when_the_images_are_elsewhere(copy):
     for image in (copy / "flickr30k-images").iterdir():
         image.unlink()
-    with pytest.raises(CapivaraError, match=r"none of the 2 images exists; looked for flickr30k-images/1\.jpg"):
+    with pytest.raises(CapivaraError, match=r"none of the 2 images exists; the first is flickr30k-images/1\.jpg"):
         flickr(copy)
     (copy / "flickr30k-images").rmdir()
-    with pytest.raises(CapivaraError, match="there is no folder flickr30k-images/ with the images") as caught:
+    with pytest.raises(CapivaraError, match="has no folder flickr30k-images/ with the images") as caught:
         flickr(copy)
     assert "DIR/flickr30k-images/*.jpg" in caught.value.hint
 

@@ -65,7 +65,7 @@ def test_a_webdataset_in_another_language(classes):
 def test_shards_directly_in_the_folder(tmp_path, capsys):
     write_webdataset(tmp_path, "", [[("s0", {"cls": b"1"})]])
     assert [each.key for each in load(f"wds:{tmp_path}").samples] == ["s0"]
-    assert "there is no classnames.txt in it: name the classes with --classes" in capsys.readouterr().err
+    assert "has no classnames.txt; name the classes with --classes" in capsys.readouterr().err
 
 
 def test_captions_end_at_a_newline_only(tmp_path):
@@ -107,7 +107,7 @@ def test_what_a_webdataset_lacks_is_said(classes, tmp_path, capsys):
     with pytest.raises(CapivaraError, match="no such folder"):
         load(f"wds:{tmp_path / 'nowhere'}")
     (tmp_path / "empty").mkdir()
-    with pytest.raises(CapivaraError, match=r"there is no nshards\.txt in it"):
+    with pytest.raises(CapivaraError, match=r"has no nshards\.txt"):
         load(f"wds:{tmp_path / 'empty'}")
     with pytest.raises(CapivaraError, match=r"there is no split in .* 'train'; there are test"):
         load(f"wds:{classes}", split="train")
@@ -169,9 +169,9 @@ def test_splits_of_a_folder(tmp_path):
 
 
 def test_what_a_folder_lacks_is_said(tmp_path):
-    with pytest.raises(UsageError, match="folder needs a folder"):
+    with pytest.raises(UsageError, match="folder needs a path"):
         load("folder:")
-    with pytest.raises(CapivaraError, match="there are no folders with images of the split test in it") as caught:
+    with pytest.raises(CapivaraError, match="has no folders with images of the split test") as caught:
         load(f"folder:{tmp_path}")
     assert "PATH/CLASS/*.jpg" in caught.value.hint
     tree(tmp_path, ["cat"])

@@ -24,7 +24,7 @@ from capivara_cli.models.adapters.methods import tune
 from capivara_cli.models.adapters.peft_backed import trainable
 from capivara_cli.models.adapters.tuning import Tuning
 from capivara_cli.models.clip import Clip, load_clip
-from capivara_cli.training.less_memory import save_memory
+from capivara_cli.training.compact_tower import save_memory
 
 MCLIP_LORA = Tuning("lora", projection=False, layernorm=True)
 
@@ -137,7 +137,7 @@ def test_only_what_is_tuned_gets_a_gradient(tiny: Path, method: str) -> None:
 
 
 @pytest.mark.parametrize("method", TINY)
-def test_a_tower_in_less_memory_computes_the_same(tiny: Path, method: str) -> None:
+def test_a_tower_in_compact_tower_computes_the_same(tiny: Path, method: str) -> None:
     """Only the words that occur, plain attention, no dropout in evaluation: equal but for rounding."""
     clip, tokens = tuned(tiny, method)
     with torch.no_grad():

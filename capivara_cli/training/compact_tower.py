@@ -1,4 +1,4 @@
-"""Make a tower smaller and faster. Results stay the same but for rounding."""
+"""Make a text tower smaller and faster. Results change only by rounding."""
 
 from __future__ import annotations
 
@@ -16,8 +16,11 @@ _ATTENTION = "capivara_short"
 
 
 def save_memory(tower: nn.Module, rows: Iterable[np.ndarray], number: torch.dtype) -> None:
-    """Change a text tower in place: frozen weights become ``number``, the embedding table keeps only the tokens in
-    ``rows``, and a CPU gets a faster dropout and attention."""
+    """Change a text tower in place so that it needs less memory.
+
+    Frozen weights get the dtype ``number``, and the embedding table keeps only the tokens in ``rows``. On a CPU,
+    dropout and attention are replaced by faster ones.
+    """
     _keep_used_tokens(tower, rows)
     if next(tower.parameters()).device.type == "cpu":
         _for_cpu(tower)
@@ -32,14 +35,14 @@ def save_memory(tower: nn.Module, rows: Iterable[np.ndarray], number: torch.dtyp
 
 
 def compile_layers(tower: nn.Module) -> None:
-    """Let torch.compile build the layers of a transformer, for any batch and length."""
+    """Compile the layers of a transformer by torch.compile, for any batch size and length."""
     for layer in tower.modules():
         if type(layer).__name__.endswith(("Layer", "ResidualAttentionBlock")):
             layer.compile(dynamic=True)
 
 
 def _for_cpu(tower: nn.Module) -> None:
-    """Replace dropout, and the attention of transformers, by versions that are faster on a CPU."""
+    """Replace dropout and the attention of transformers by versions that are faster on a CPU."""
     for module in list(tower.modules()):
         for name, child in list(module.named_children()):
             if type(child) is nn.Dropout:
@@ -55,7 +58,7 @@ def _for_cpu(tower: nn.Module) -> None:
 
 
 def _keep_used_tokens(tower: nn.Module, rows: Iterable[np.ndarray]) -> None:
-    """Replace a frozen word embedding by its rows for the tokens in ``rows``, padding and special tokens."""
+    """Keep of a frozen word embedding only the tokens in ``rows``, padding, and special tokens."""
     name, words = word_embedding(tower)
     if words.weight.requires_grad:
         return
