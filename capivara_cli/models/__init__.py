@@ -1,1 +1,1 @@
-"""CLIP and generating models, by name: their files, how they are built, what they are asked."""
+"""CLIP and generating models by name: finding their files, building them, and running them."""

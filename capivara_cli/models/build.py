@@ -1,7 +1,7 @@
-"""Build open_clip models fast and in little memory: no random initialisation, no second copy of the weights.
+"""Build open_clip models fast and with little memory: no random initialisation, no second copy of the weights.
 
-The weights file is mapped into memory: a tower that is never used costs nothing, and one that is converted to another
-number type is read once.
+The weights file is mapped into memory, so an unused tower takes none, and a tower that is converted to another dtype
+is read once.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from torch.overrides import TorchFunctionMode
 
 from capivara_cli import __version__
 from capivara_cli.errors import CapivaraError
-from capivara_cli.models.clip_files import WAYS, ClipFiles
+from capivara_cli.models.clip_files import HINTS, ClipFiles
 from capivara_cli.storage import cache
 from capivara_cli.storage.files import replace_text
 
@@ -34,19 +34,19 @@ _SLICE = 1 << 24
 _FILLING = {"normal_", "uniform_", "trunc_normal_", "erfinv_", "mul_", "add_", "clamp_"}
 
 
-class unfilled(TorchFunctionMode):  # noqa: N801 (used as a context)
+class SkippedInitialisation(TorchFunctionMode):
     """A context in which large tensors are not filled with random numbers, so their memory is never touched."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         given = kwargs or {}
-        tensor = args[0] if args else given.get("tensor")  # torch.nn.init names it
+        tensor = args[0] if args else given.get("tensor")  # torch.nn.init passes it by name
         if getattr(func, "__name__", "") in _FILLING and isinstance(tensor, Tensor) and tensor.numel() >= _LARGE:
             return tensor
         return func(*args, **given)
 
 
 def build(files: ClipFiles) -> Any:
-    """Build a model with its weights: on the CPU, float32, in evaluation mode, no parameter trainable.
+    """Build an open_clip model with its weights: on the CPU, float32, in evaluation mode, all parameters frozen.
 
     Raises ``CapivaraError`` if the weights are damaged or belong to another model.
     """
@@ -57,27 +57,27 @@ def build(files: ClipFiles) -> Any:
         text = {**files.config["text_cfg"], "hf_model_name": str(files.text_folder), "hf_model_pretrained": False}
         overrides["text_cfg"] = text
     try:
-        with unfilled(), _without_warnings():
+        with SkippedInitialisation(), _without_warnings():
             model = create_model(
                 files.name,
                 load_weights=False,
-                force_custom_text=True,  # one shape for all: the text tower is model.text
+                force_custom_text=True,  # the text tower of every model is then model.text
                 force_quick_gelu=files.quick_gelu,
                 force_preprocess_cfg=files.preprocess,
                 pretrained_text=False,
                 **overrides,
             )
         _fill(model, files.weights)
-    except damage() as error:
-        raise CapivaraError(f"{files.weights}: cannot be loaded: {shortened(error)}", "\n".join(WAYS)) from error
+    except loading_errors() as error:
+        raise CapivaraError(f"{files.weights}: cannot be loaded: {shortened(error)}", "\n".join(HINTS)) from error
     return model.eval().requires_grad_(False)
 
 
 def padding(text: Any, tokenizer: Any) -> int | None:
     """The token that pads rows of a text tower without changing their embeddings; None if rows must have full length.
 
-    Hugging Face towers mask padding. open_clip's causal towers embed the end-of-text token and never see what follows
-    it; they are changed here to accept shorter rows.
+    Hugging Face towers mask padding. open_clip's causal towers embed the end-of-text token, which does not depend on
+    later tokens; they are changed here to accept shorter rows.
     """
     if (config := getattr(text, "config", None)) is not None:
         return config.pad_token_id
@@ -85,19 +85,19 @@ def padding(text: Any, tokenizer: Any) -> int | None:
     if not causal or text.use_pad_mask or text.cls_emb is not None:
         return None
     text.transformer.register_forward_pre_hook(_short_mask, with_kwargs=True)
-    own = getattr(tokenizer, "tokenizer", None)  # a Hugging Face one; open_clip's pads with 0
+    own = getattr(tokenizer, "tokenizer", None)  # the Hugging Face tokenizer; open_clip's own pads with 0
     return 0 if own is None else own.pad_token_id
 
 
 def _short_mask(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any]:
-    """Cut the causal mask, made for the longest text, to the length of the rows."""
+    """Cut the causal mask, which has the full context length, to the length of the rows."""
     length = args[0].shape[1]
     return args, {**kwargs, "attn_mask": kwargs["attn_mask"][:length, :length]}
 
 
 @contextlib.contextmanager
 def _without_warnings() -> Iterator[None]:
-    """Without open_clip's warning that no weights are loaded: they are loaded next."""
+    """Suppress open_clip's warning that no weights are loaded, because they are loaded next."""
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:
@@ -125,7 +125,7 @@ def _fill(model: nn.Module, weights: Path) -> None:
 
 @contextlib.contextmanager
 def _mapped() -> Iterator[None]:
-    """Make ``torch.load`` map files into memory, as safetensors always does."""
+    """Make ``torch.load`` map files into memory within this context, as safetensors always does."""
     try:
         from torch.utils.serialization import config
     except ImportError:  # torch before 2.6
@@ -138,7 +138,7 @@ def _mapped() -> Iterator[None]:
         config.load.mmap = before
 
 
-def damage() -> tuple[type[Exception], ...]:
+def loading_errors() -> tuple[type[Exception], ...]:
     """The exceptions that loaders raise for weights that are truncated, of other shapes, or no weights."""
     from pickle import UnpicklingError
 
@@ -150,13 +150,13 @@ def damage() -> tuple[type[Exception], ...]:
 
 
 def shortened(error: Exception) -> str:
-    """The start of a message: torch lists every parameter that does not fit."""
+    """The message of an error, at most 300 characters: torch lists every parameter that does not fit."""
     text = " ".join(str(error).split())
     return text if len(text) <= 300 else f"{text[:300]}…"
 
 
 def digest(tower: nn.Module, *, forget: bool = False) -> str:
-    """The sha256 of the parameters and buffers of a tower; it does not depend on the place or format of its files.
+    """The sha256 of the parameters and buffers of a tower, whatever the path or format of its files.
 
     ``forget``: release the memory of each tensor after reading it; the tower cannot be used afterwards. Raises
     ``CapivaraError`` if a value is NaN.
@@ -177,13 +177,13 @@ def digest(tower: nn.Module, *, forget: bool = False) -> str:
 
 
 def _refuse(name: str, part: Tensor) -> None:
-    """Raise for NaN. Infinities are fine: causal masks have them."""
+    """Raise ``CapivaraError`` for NaN. Infinities are valid: causal masks have them."""
     if torch.isnan(part).any():
         raise CapivaraError(f"the weights are damaged: {name!r} has values that are not numbers")
 
 
 def _forget(data: Tensor) -> None:
-    """Release the memory pages that lie completely within a tensor (Linux); they are read from the file again."""
+    """Release the memory pages that are completely within a tensor (Linux). A later use reads them from the file."""
     page = mmap.PAGESIZE
     start = -(-data.data_ptr() // page) * page
     length = (data.data_ptr() + data.numel()) // page * page - start
@@ -192,10 +192,10 @@ def _forget(data: Tensor) -> None:
 
 
 def known_digest(which: str, files: ClipFiles) -> str:
-    """The ``digest`` of the "visual" or "text" tower of a model, cached for its file of weights.
+    """The ``digest`` of the "visual" or "text" tower of a model, cached by its weights file.
 
     It is computed on a second model: reading all weights of a file brings them into memory, where they would stay as
-    long as one tensor of the file is in use.
+    long as one tensor of the file is in use. Raises ``CapivaraError`` for damaged weights.
     """
     info = files.weights.stat()
     marks = [__version__, which, files.name, str(files.weights.resolve()), info.st_size, info.st_mtime_ns, info.st_ino]
@@ -208,6 +208,6 @@ def known_digest(which: str, files: ClipFiles) -> str:
         found = digest(getattr(build(files), which), forget=True)
     except CapivaraError as error:
         raise CapivaraError(error.message.replace("the weights are", f"{files.weights}:"), error.hint) from error
-    with contextlib.suppress(OSError):  # a cache that cannot be written costs time, nothing else
+    with contextlib.suppress(OSError):  # without a cache the digest is only computed again
         replace_text(path, found)
     return found

@@ -58,7 +58,7 @@ _TOKENIZE_BATCH = 8192
 class Clip:
     """An open_clip model on a device, in evaluation mode; its text tower is always ``model.text``.
 
-    ``identity``: of the image tower; a run that adapts only the text tower has the identity of its base.
+    ``identity``: that of the image tower; a run that adapts only the text tower has the identity of its base.
     ``config``: open_clip's ``model_cfg``. ``source``: how to load the model again ({"model", "pretrained"}).
     ``text_folder``: the folder with the ``config.json`` of a Hugging Face text tower. ``pad_id``: the token that pads
     rows of tokens; None for a text tower that needs all rows at full length. ``translate_queries``: the language into
@@ -87,14 +87,14 @@ class Clip:
 
     @property
     def tokenizer_digest(self) -> str:
-        """The sha256 of everything that decides how a text becomes tokens."""
+        """The sha256 of everything that determines the tokens of a text."""
         own = getattr(self.tokenizer, "tokenizer", None)
         backend = getattr(own, "backend_tokenizer", None)
         said = backend.to_str() if backend is not None else repr(own or self.tokenizer.__class__)
         return hashlib.sha256(f"{self.tokenizer.context_length} {said}".encode()).hexdigest()
 
     def to_device(self) -> Clip:
-        """Move the text tower and the temperature to the device; the image tower is moved when it embeds an image."""
+        """Move the text tower and the temperature to the device; ``embed_images`` moves the image tower."""
         for name, module in self.model.named_children():
             if name != "visual":
                 module.to(self.device)
@@ -103,7 +103,7 @@ class Clip:
         return self
 
     def embed_images(self, images: Sequence[Tensor]) -> np.ndarray:
-        """Preprocessed images, uint8 [3, h, w], -> [n, dim] float32, L2-normalised."""
+        """The embeddings, float32 [n, dim], L2-normalised, of n preprocessed images, uint8 [3, h, w] each."""
         import numpy as np
         import torch
 
@@ -117,9 +117,9 @@ class Clip:
     def embed_texts(
         self, texts: Sequence[str], langs: str | Sequence[str] = "", *, normalize: bool = True
     ) -> np.ndarray:
-        """[n, dim] float32, L2-normalised, in the given order. Texts are cut to the context length of the tokenizer.
+        """The embeddings, float32 [n, dim], of n texts, L2-normalised unless ``normalize`` is False.
 
-        ``langs``: see ``tokenize``.
+        Texts are cut to the context length of the tokenizer. ``langs``: see ``tokenize``.
         """
         import numpy as np
         import torch
@@ -242,7 +242,7 @@ def _load(files: ClipFiles, source: dict[str, str], device: str) -> Clip:
 def _load_run(path: Path, device: str) -> Clip:
     """The base model with the adapter of a finished run merged in.
 
-    Raises ``CapivaraError`` if the base found now is not the one that the run was trained on.
+    Raises ``CapivaraError`` if the base model is not the one on which the run was trained.
     """
     import torch
 
@@ -263,10 +263,10 @@ def _load_run(path: Path, device: str) -> Clip:
 
 @dataclass(frozen=True)
 class AdapterFolder:
-    """The folder of a saved adapter and its base model.
+    """The folder of a saved adapter, and its base model.
 
-    ``base``: how to load it, {"model", "pretrained"}; ``digests``: those its towers must have, {"image", "text"}, or
-    {} if unknown.
+    ``base``: how to load it, {"model", "pretrained"}. ``digests``: the digests of its towers, {"image", "text"}; {} if
+    unknown.
     """
 
     folder: Path
@@ -277,7 +277,8 @@ class AdapterFolder:
 def find_adapter(name: str) -> AdapterFolder:
     """The adapter of a run, of a folder in peft's format, or of ``hf-hub:org/name``.
 
-    If it does not name its base, as the published ones, its base is the default model.
+    If it does not name its base, as published adapters do not, that is the default model. Raises ``CapivaraError`` if
+    there is no adapter, or its files are damaged.
     """
     path = Path(name.removeprefix(LOCAL))
     if (path / "run.json").is_file():
@@ -296,7 +297,7 @@ def find_adapter(name: str) -> AdapterFolder:
 
 
 def _adapter(folder: Path, base: Any, file: Path) -> AdapterFolder:
-    """The adapter in a folder; ``base`` is what ``file`` says about its base model."""
+    """The adapter in a folder; ``base`` is the description of its base model in ``file``."""
     try:
         source = {key: str(base["source"][key]) for key in ("model", "pretrained")}
         return AdapterFolder(folder, source, {tower: str(base[tower]) for tower in ("image", "text")})
@@ -305,7 +306,7 @@ def _adapter(folder: Path, base: Any, file: Path) -> AdapterFolder:
 
 
 def load_base(adapter: AdapterFolder, device: str) -> Clip:
-    """Load the base model of an adapter. Raises ``CapivaraError`` if its weights are not those of the training."""
+    """Load the base model of an adapter. Raises ``CapivaraError`` if its weights differ from those of the training."""
     clip = load_clip(adapter.base["model"], adapter.base["pretrained"], device)
     for tower, expected in adapter.digests.items():
         found = clip.identity.weights if tower == "image" else clip.text_digest
@@ -331,21 +332,21 @@ def _load_adapter(source: str, device: str) -> Clip:
 def _take_adapter(clip: Clip, folder: Path, sha256: str) -> None:
     """Merge an adapter into the text tower, and load the image tower if it was trained too."""
     from capivara_cli.models.adapters import methods
-    from capivara_cli.models.build import damage, digest, shortened
+    from capivara_cli.models.build import digest, loading_errors, shortened
 
     before = clip.text_digest
     try:
         adapted = methods.load(clip.model.text, folder, clip.device)
         if methods.load_image_tower(clip.model.visual, folder):
             clip.identity = replace(clip.identity, weights=digest(clip.model.visual))
-    except damage() as error:
+    except loading_errors() as error:
         raise CapivaraError(f"{folder}: the adapter cannot be loaded: {shortened(error)}") from error
     clip.model.text = adapted.eval().requires_grad_(False)
     clip._text_digest = "sha256:" + hashlib.sha256((before + sha256).encode()).hexdigest()
 
 
 def _load_mclip(spec: str, image_model: str, device: str) -> Clip:
-    """An M-CLIP text tower with the image tower that it was trained for; ``image_model`` names another one."""
+    """An M-CLIP text tower with its image tower, or with that of ``image_model``."""
     from capivara_cli.models import mclip
 
     own, base = mclip_folder(spec)

@@ -1,7 +1,7 @@
-"""Find the files of a CLIP model before anything is built; if one is missing, the error says how to get it.
+"""Find the files of a CLIP model before it is built. The error for a missing file says how to get it.
 
-open_clip and transformers look up what a model names (the configuration of a text tower, a tokenizer, weights) on the
-hub when they load it. Here all names become local paths first, so loading needs no network.
+open_clip and transformers look up names in a configuration (of a text tower, a tokenizer, weights) on the hub when they
+load a model. Here all names become local paths first, so loading needs no network.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from capivara_cli.models import hub
 DEFAULT_MODEL = "xlm-roberta-base-ViT-B-32"
 DEFAULT_PRETRAINED = "laion5b_s13b_b90k"
 DEFAULT_REPO = "laion/CLIP-ViT-B-32-xlm-roberta-base-laion5B-s13B-b90k"
-"""Where open_clip's table has the default weights; copied here because torch is not imported yet."""
+"""The repository of the default weights in open_clip's table; copied here to avoid importing torch."""
 
 LOCAL = "local-dir:"
 HUB = "hf-hub:"
@@ -40,8 +40,8 @@ _LARGEST = {
     "image_size": 1 << 13, "patch_size": 1 << 13, "vocab_size": 1 << 24, "context_length": 1 << 17,
     "max_position_embeddings": 1 << 20,
 }  # fmt: skip
-"""The largest sizes accepted in configurations: several times those of the largest models."""
-WAYS = (
+"""The largest accepted sizes in configurations, several times those of the largest models."""
+HINTS = (
     "--model local-dir:PATH takes an open_clip folder (open_clip_config.json, weights, tokenizer)",
     "--model toy takes the small model that is part of capivara",
 )
@@ -49,10 +49,10 @@ WAYS = (
 
 @dataclass(frozen=True)
 class ClipFiles:
-    """What open_clip has to build, and the files it needs.
+    """The files and settings from which open_clip builds a model.
 
-    ``name``: for open_clip; ``label``: for people; ``config`` and ``preprocess``: open_clip's ``model_cfg`` and
-    ``preprocess_cfg``; ``text_folder``: the folder with the ``config.json`` of a Hugging Face text tower.
+    ``name``: for open_clip. ``label``: for people. ``config`` and ``preprocess``: open_clip's ``model_cfg`` and
+    ``preprocess_cfg``. ``text_folder``: the folder with the ``config.json`` of a Hugging Face text tower.
     """
 
     name: str
@@ -66,13 +66,13 @@ class ClipFiles:
 
 
 def check_model(model: str, pretrained: str = "") -> None:
-    """Raise ``CapivaraError`` if files of a model are missing and cannot be downloaded; downloads those it can.
+    """Download missing files of a model; raise ``CapivaraError`` for those that cannot be downloaded.
 
-    Commands call this first, because importing torch and open_clip takes seconds. It checks what it can without them.
+    Commands call this first, because importing torch and open_clip takes seconds. It checks only what needs neither.
     """
     path = Path(model.removeprefix(LOCAL))
     if model.startswith(LOCAL) and not path.is_dir():
-        raise CapivaraError(f"{path}: no such folder", "\n".join(WAYS))
+        raise CapivaraError(f"{path}: no such folder", "\n".join(HINTS))
     if model.startswith(HUB):
         hub_folder(model.removeprefix(HUB))
     elif model.startswith(MCLIP):
@@ -82,16 +82,20 @@ def check_model(model: str, pretrained: str = "") -> None:
 
 
 def files_in_folder(path: Path, label: str) -> ClipFiles:
-    """The files of an open_clip folder: ``open_clip_config.json``, weights, and those of a Hugging Face text tower."""
+    """The files of an open_clip folder: ``open_clip_config.json``, weights, and those of a Hugging Face text tower.
+
+    ``label``: its name for people, "" for the name of its base or of the folder. Raises ``CapivaraError`` for missing
+    and damaged files.
+    """
     config_path = path / CONFIG
     if not path.is_dir():
-        raise CapivaraError(f"{path}: no such folder", "\n".join(WAYS))
+        raise CapivaraError(f"{path}: no such folder", "\n".join(HINTS))
     try:
         described = json.loads(config_path.read_bytes())
         config = described["model_cfg"]
         text = config["text_cfg"]
     except FileNotFoundError:
-        raise CapivaraError(f"{path}: no {CONFIG}: not an open_clip folder", "\n".join(WAYS)) from None
+        raise CapivaraError(f"{path}: no {CONFIG}: not an open_clip folder", "\n".join(HINTS)) from None
     except (ValueError, KeyError, TypeError) as error:
         raise CapivaraError(f"{config_path}: damaged, or not a configuration of open_clip: {error!r}") from error
     _check_sizes(config, config_path)
@@ -128,7 +132,10 @@ def _is_size(value: Any, largest: int) -> bool:
 
 
 def files_of_architecture(model: str, pretrained: str) -> tuple[ClipFiles, dict[str, str]]:
-    """The files of one of open_clip's architectures with a tag of weights, or a file of weights; and its source."""
+    """The files of an open_clip architecture with a tag or a file of weights (``pretrained``), and its ``Clip.source``.
+
+    Raises ``CapivaraError`` for an unknown architecture or tag.
+    """
     import open_clip
 
     config = open_clip.get_model_config(model)
@@ -156,15 +163,13 @@ def files_of_architecture(model: str, pretrained: str) -> tuple[ClipFiles, dict[
         weights=weights,
         text_folder=_text_folder(text, None),
         tokenizer=_tokenizer(model, text, None),
-        quick_gelu=bool(
-            tag.get("quick_gelu")
-        ),  # OpenAI's weights need it, also where the name of the architecture does not say so
+        quick_gelu=bool(tag.get("quick_gelu")),  # OpenAI's weights need it, whatever the name of the architecture
     )
     return files, {"model": model, "pretrained": pretrained}
 
 
 def unknown_model(model: str) -> CapivaraError:
-    """The error for an unknown model name. It suggests similar names instead of listing more than a hundred."""
+    """The error for an unknown model name. It suggests similar names, because there are more than a hundred."""
     import difflib
 
     import open_clip
@@ -179,7 +184,7 @@ def unknown_model(model: str) -> CapivaraError:
 
 
 def _tag_weights(model: str, pretrained: str, tag: dict[str, Any]) -> Path:
-    """The file of weights that open_clip's table names for a tag."""
+    """The weights file of a tag in open_clip's table."""
     if not tag.get("hf_hub"):
         from open_clip.pretrained import download_pretrained
 
@@ -187,28 +192,31 @@ def _tag_weights(model: str, pretrained: str, tag: dict[str, Any]) -> Path:
             return Path(download_pretrained(tag))
         except (OSError, RuntimeError) as error:
             raise CapivaraError(
-                f"the weights {pretrained} of {model} are needed from {tag.get('url')}, but: {error}", "\n".join(WAYS)
+                f"the weights {pretrained} of {model} are needed from {tag.get('url')}, but: {error}", "\n".join(HINTS)
             ) from error
     repo, _, name = tag["hf_hub"].rpartition("/")
     return _weights_in(repo, name, pretrained, "1.5 GB" if model == DEFAULT_MODEL else "0.3 to 10 GB, by model")
 
 
 def _weights_in(repo: str, name: str, pretrained: str, size: str) -> Path:
-    """The file of weights in a hub repository: the named one or its safetensors version, otherwise a usual name."""
+    """The weights file in a hub repository: ``name`` or its safetensors version; a usual name if ``name`` is ""."""
     names = (f"{name.rpartition('.')[0]}.safetensors", name) if name else _WEIGHTS[:4]
-    found = hub.folder(hub.RepoFiles(repo, (names,), what=f"the weights {pretrained}", size=size, ways=WAYS))
+    found = hub.folder(hub.RepoFiles(repo, (names,), what=f"the weights {pretrained}", size=size, ways=HINTS))
     return next(found / each for each in names if (found / each).is_file())
 
 
 def hub_folder(repo: str) -> Path:
-    """The files of an open_clip model, or of a peft adapter for one."""
+    """The local folder of an open_clip model, or of a peft adapter for one, on the hub."""
     extras = ("config.json", *hub.TOKENIZER_FILES)
     choices = ((CONFIG, ADAPTER), (*_WEIGHTS, *ADAPTER_WEIGHTS))
-    return hub.folder(hub.RepoFiles(repo, choices, extras, "the open_clip configuration and weights", ways=WAYS))
+    return hub.folder(hub.RepoFiles(repo, choices, extras, "the open_clip configuration and weights", ways=HINTS))
 
 
 def mclip_folder(spec: str) -> tuple[Path, Path]:
-    """The folder of an M-CLIP text tower (a path, or a name in M-CLIP/ on the hub), and that of its base."""
+    """The folder of an M-CLIP text tower (a path, or a name in M-CLIP/ on the hub), and the folder of its base.
+
+    Raises ``CapivaraError`` for missing files that cannot be downloaded, and for another configuration.
+    """
     name = spec.removeprefix(MCLIP)
     what = "the M-CLIP text tower"
     if (Path(name) / "config.json").is_file():
@@ -216,27 +224,29 @@ def mclip_folder(spec: str) -> tuple[Path, Path]:
     else:
         choices = (("config.json",), ("model.safetensors", "pytorch_model.bin"))
         repo = name if "/" in name else f"M-CLIP/{name}"
-        own = hub.folder(hub.RepoFiles(repo, choices, hub.TOKENIZER_FILES, what, "2.2 GB for XLM-R large", WAYS))
+        own = hub.folder(hub.RepoFiles(repo, choices, hub.TOKENIZER_FILES, what, "2.2 GB for XLM-R large", HINTS))
     try:
         base = json.loads((own / "config.json").read_bytes())["modelBase"]
     except (ValueError, KeyError, TypeError) as error:
         raise CapivaraError(f"{own / 'config.json'}: not a configuration of M-CLIP: {error!r}") from error
     if (own / base / "config.json").is_file():
         return own, own / base
-    need = hub.RepoFiles(base, (("config.json",),), hub.TOKENIZER_FILES, "the configuration of its base", "15 MB", WAYS)
+    need = hub.RepoFiles(
+        base, (("config.json",),), hub.TOKENIZER_FILES, "the configuration of its base", "15 MB", HINTS
+    )
     return own, hub.folder(need)
 
 
 def text_tokenizer(folder: Path, length: int) -> Any:
-    """The Hugging Face tokenizer in a folder, wrapped by open_clip: cuts and pads texts to ``length`` tokens."""
+    """The Hugging Face tokenizer in a folder, wrapped by open_clip; it cuts and pads texts to ``length`` tokens."""
     return _hf_tokenizer(folder, {"context_length": length})
 
 
 def _text_folder(text: dict[str, Any], own: Path | None) -> Path | None:
     """The folder with the ``config.json`` of a Hugging Face text tower; None for open_clip's own text towers.
 
-    open_clip asks the hub for it by name. A saved folder that names ``xlm-roberta-base`` would not load offline, and
-    one that names an absolute path would not load after a move, so the folder's own ``config.json`` comes first.
+    open_clip looks it up on the hub by name. A saved folder with the name ``xlm-roberta-base`` would not load offline,
+    and one with an absolute path would not load after a move. So the folder's own ``config.json`` comes first.
     """
     name = text.get("hf_model_name")
     if not name:
@@ -247,7 +257,7 @@ def _text_folder(text: dict[str, Any], own: Path | None) -> Path | None:
         return Path(name)
     what = "the configuration of the text tower"
     size = "15 MB with its tokenizer"
-    return hub.folder(hub.RepoFiles(name, (("config.json",),), hub.TOKENIZER_FILES, what, size, WAYS))
+    return hub.folder(hub.RepoFiles(name, (("config.json",),), hub.TOKENIZER_FILES, what, size, HINTS))
 
 
 def _read(path: Path) -> Any:
@@ -277,7 +287,9 @@ def _tokenizer(model: str, text: dict[str, Any], own: Path | None) -> Any:
         own = Path(name)
     if own is None:
         choices = (("tokenizer.json", "sentencepiece.bpe.model", "spiece.model", "vocab.txt", "vocab.json"),)
-        need = hub.RepoFiles(name, choices, ("config.json", *hub.TOKENIZER_FILES), "the tokenizer files", "15 MB", WAYS)
+        need = hub.RepoFiles(
+            name, choices, ("config.json", *hub.TOKENIZER_FILES), "the tokenizer files", "15 MB", HINTS
+        )
         own = hub.folder(need)
     return _hf_tokenizer(own, text)
 

@@ -1,8 +1,8 @@
-"""From images to embeddings, in one way for every stage and command.
+"""Image embeddings, computed in one way for every stage and command.
 
 A sample's stored embedding is used if this image tower computed it. Otherwise the image is decoded and preprocessed
-(in threads) and embedded together with others (in a batch). Embeddings computed now are compared with stored ones, so
-all images are decoded alike: a large JPEG as a draft, see ``Clip.identity``.
+(in threads) and embedded in a batch. New embeddings are compared with stored ones, so all images are decoded in the
+same way: a large JPEG at a reduced size. ``Clip.identity`` records that.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 
 
 def decoded(clip: Clip, source: Sample | bytes, whole: Image | None = None) -> Image:
-    """The image of a sample, or of encoded bytes, decoded as the image tower of ``clip`` needs it.
+    """The image of a sample, or of encoded bytes, decoded for the image tower of ``clip``.
 
-    ``whole``: the image decoded at its full size, if the caller has it: it is used if a draft has the same pixels.
+    ``whole``: the image at its full size, if the caller has decoded it; it is used if a draft has the same pixels.
     Raises ``BadSample`` if the image cannot be decoded.
     """
     draft = clip.preprocess.draft
@@ -34,7 +34,7 @@ def decoded(clip: Clip, source: Sample | bytes, whole: Image | None = None) -> I
 
 
 def pixels(clip: Clip, source: Sample | bytes, whole: Image | None = None) -> Tensor:
-    """What the image tower is shown of an image: uint8 [3, height, width]. Arguments as for ``decoded``."""
+    """The input of the image tower for an image, uint8 [3, height, width]. Arguments and errors as for ``decoded``."""
     return clip.preprocess(decoded(clip, source, whole))
 
 
@@ -45,12 +45,12 @@ def stored_or_pixels(clip: Clip, sample: Sample, whole: Image | None = None) -> 
 
 
 def embed_to_store(clip: Clip, items: Sequence[np.ndarray | Tensor]) -> list[np.ndarray]:
-    """Embeddings as they are stored, float16 [dim] each; pixels are embedded in one batch."""
+    """Embeddings to store, float16 [dim] each, from stored embeddings and pixels, which are embedded in one batch."""
     return [vector.astype(np.float16, copy=False) for vector in _embedded(clip, items)]
 
 
 def embed_to_compare(clip: Clip, items: Sequence[np.ndarray | Tensor]) -> list[np.ndarray]:
-    """Embeddings of length 1, float32 [dim] each; pixels are embedded in one batch."""
+    """Unit embeddings to compare, float32 [dim] each, from stored embeddings and pixels, embedded in one batch."""
     return [unit(vector) if vector.dtype == np.float16 else vector for vector in _embedded(clip, items)]
 
 

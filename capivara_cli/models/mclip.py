@@ -1,6 +1,6 @@
 """Text towers of M-CLIP (LREC 2022): a Hugging Face encoder, the mean over its tokens, one linear layer.
 
-The original package does not work with current transformers; the files are simple enough to be read here.
+The original package does not work with current transformers, and its files are simple enough to be read here.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _IMAGES = {
 
 
 class MultilingualText(nn.Module):
-    """Token ids [n, length] -> embeddings [n, dim]; padding is masked."""
+    """The text tower: token ids [n, length] -> embeddings [n, dim]; padding is masked."""
 
     def __init__(self, config: Any, width: int, dim: int) -> None:
         from transformers import AutoModel
@@ -41,7 +41,10 @@ class MultilingualText(nn.Module):
 
 
 def images_for(folder: Path) -> tuple[str, str]:
-    """The open_clip architecture and weights of the image tower that a published text tower was trained for."""
+    """The open_clip architecture and weights of the image tower for which a published text tower was trained.
+
+    Raises ``CapivaraError`` if the name of the folder does not tell.
+    """
     name = folder.name if "snapshots" not in folder.parts else folder.parent.parent.name
     for suffix, found in _IMAGES.items():
         if name.lower().endswith(suffix):
@@ -53,14 +56,17 @@ def images_for(folder: Path) -> tuple[str, str]:
 
 
 def load(own: Path, base: Path) -> MultilingualText:
-    """Load an M-CLIP text tower, on the CPU, in evaluation mode; ``base``: the folder of its encoder."""
+    """Load an M-CLIP text tower, on the CPU, in evaluation mode. ``base``: the folder of its encoder.
+
+    Raises ``CapivaraError`` for damaged or incomplete weights.
+    """
     from transformers import AutoConfig
 
-    from capivara_cli.models.build import damage, shortened, unfilled
+    from capivara_cli.models.build import SkippedInitialisation, loading_errors, shortened
 
     settings = json.loads((own / "config.json").read_bytes())
     try:
-        with unfilled():
+        with SkippedInitialisation():
             text = MultilingualText(
                 AutoConfig.from_pretrained(base), settings["transformerDimensions"], settings["numDims"]
             )
@@ -70,7 +76,7 @@ def load(own: Path, base: Path) -> MultilingualText:
             if not name.endswith("position_ids")
         }
         missing = text.load_state_dict(state, strict=False, assign=True).missing_keys
-    except damage() as error:
+    except loading_errors() as error:
         raise CapivaraError(f"{own}: cannot be loaded: {shortened(error)}") from error
     if missing := [name for name in missing if ".pooler." not in name]:  # the mean needs no pooler
         raise CapivaraError(f"{own}: its weights lack {missing[0]}")

@@ -1,4 +1,4 @@
-"""The number type a tower computes with: bfloat16 where that is faster, otherwise float32."""
+"""The dtype of a tower: bfloat16 where that is faster, otherwise float32."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from torch import nn
 from capivara_cli.errors import UsageError
 
 _SMALL = 256
-"""Narrower towers are not faster in bfloat16: the conversion takes longer than the multiplication."""
+"""Narrower towers are not faster in bfloat16, because conversion takes longer than multiplication."""
 
 
 def precision(asked: str, device: str, tower: nn.Module) -> torch.dtype:

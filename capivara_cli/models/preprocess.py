@@ -1,8 +1,8 @@
 """Preprocess images for an image tower: resize and crop 8-bit pixels in threads, normalise batches on the device.
 
 This is open_clip's transform in two parts. The second part (division by 255, mean, standard deviation) runs on the
-tower's device, with the same float32 operations. The results are identical, a quarter of the bytes is copied, and the
-decoding threads do not hold Python's lock for it.
+tower's device with the same float32 operations. The results are identical. Only a quarter of the bytes are copied, and
+the decoding threads do not hold Python's lock for this part.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ if TYPE_CHECKING:
 
 _ARITHMETIC = ("MaybeToTensor", "Normalize")
 _DRAFT = 3
-"""A JPEG is decoded at an eighth, a quarter or half of its size if its sides stay this many times the tower's input.
+"""A JPEG is decoded at 1/8, 1/4 or 1/2 of its size if its sides remain at least this many times the tower's input.
 
 The difference is small after resizing: the cosine of the two embeddings is above 0.9999, see test_preprocess.py.
 """
 
 
 class Pixels:
-    """open_clip's ``preprocess_cfg`` as a function: an RGB image -> uint8 [3, height, width], see ``normalised``.
+    """A function from an RGB image to uint8 [3, height, width] by open_clip's ``preprocess_cfg``; see ``normalised``.
 
-    ``draft``: the least side in pixels of a JPEG decoded at a reduced size, for ``decode_image``.
+    ``draft``: the smallest side in pixels of a JPEG that is decoded at a reduced size, for ``decode_image``.
     """
 
     def __init__(self, settings: dict[str, Any]) -> None:
@@ -56,5 +56,5 @@ class Pixels:
         return f"JPEGs decoded to {self.draft} px or more, {resize}, mean {mean}, std {std}"
 
     def normalised(self, pixels: Tensor) -> Tensor:
-        """uint8 […, 3, height, width] -> float32, bit by bit as open_clip's transform."""
+        """uint8 […, 3, height, width] -> float32, bit for bit as by open_clip's transform."""
         return pixels.float().div(255).sub(self._mean.to(pixels.device)).div(self._std.to(pixels.device))

@@ -1,4 +1,4 @@
-"""The contents of ``run.json`` and ``metrics.jsonl``, typed, and read in one place each."""
+"""The contents of ``run.json`` and ``metrics.jsonl`` as types, and the only readers of both files."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from capivara_cli.shards.history import History
 
 
 class Base(TypedDict):
-    """The base model: where it was loaded from, its ``Clip.identity``, and the digests of its image and text tower."""
+    """The base model: its ``Clip.source``, its ``Clip.identity``, and the digests of its image and text towers."""
 
     source: dict[str, str]
     identity: dict[str, str]
@@ -30,15 +30,19 @@ class _Data(TypedDict):
 
 
 class Data(_Data, total=False):
-    """What was trained on: images, captions by language, [language, author, count] of each author, images embedded for
-    it, and a digest. ``shots``: keys of the images of a few-shot run; ``heldout``: number of validation images."""
+    """The training data.
+
+    ``samples``: number of images. ``captions``: number by language. ``authors``: [language, author, count].
+    ``embedded_here``: number of images that training embedded itself. ``fingerprint``: a digest. ``shots``: keys of the
+    images of a few-shot run. ``heldout``: number of validation images.
+    """
 
     shots: list[str]
     heldout: int
 
 
 class BatchSettings(TypedDict, total=False):
-    """Pairs per step, how many of them in kept languages, steps of warm-up, and what a resumed run has to repeat."""
+    """Pairs per step, those in kept languages, steps of warm-up, and the settings that a resumed run must repeat."""
 
     size: int
     kept: int
@@ -49,7 +53,7 @@ class BatchSettings(TypedDict, total=False):
 
 
 class Parameters(TypedDict):
-    """The method, the linear modules with LoRA, and numbers of parameters; ``percent``: trainable of ``total``."""
+    """The method, the linear modules with LoRA, and numbers of parameters. ``percent``: ``trainable`` of ``total``."""
 
     method: str
     targets: list[str]
@@ -60,7 +64,7 @@ class Parameters(TypedDict):
 
 
 class Result(TypedDict):
-    """What came out: losses, seconds in steps, tokens without and with padding, and the best validation."""
+    """The result: losses, seconds in steps, tokens without and with padding, and the best validation."""
 
     loss_first: float
     loss_last: float
@@ -74,9 +78,9 @@ class Result(TypedDict):
 
 
 class RunDocument(TypedDict, total=False):
-    """``run.json``. ``request``: the options that decide the result, by name, and the seed; ``step``: steps done.
+    """``run.json``. ``request``: the options that determine the result, by name, and the seed; ``step``: steps taken.
 
-    From ``parameters`` on the keys exist once training has begun; ``result`` once it has ended.
+    The keys from ``parameters`` on exist after training has begun, ``result`` after it has ended.
     """
 
     name: str
@@ -98,7 +102,7 @@ class RunDocument(TypedDict, total=False):
 
 
 class Timing(TypedDict, total=False):
-    """Seconds of a step, pairs per second, chunks computed twice, peak memory, and the seconds left of the run."""
+    """Seconds of a step, pairs per second, chunks computed twice, peak memory, and remaining seconds of the run."""
 
     seconds: float
     pairs_per_second: float
@@ -143,7 +147,7 @@ _KINDS: dict[str, type | tuple[type, ...]] = {
 
 
 def from_json(text: bytes, name: str) -> RunDocument:
-    """``run.json`` from its text. Raises ``CapivaraError``, naming the file ``name``, when it is damaged."""
+    """The document in the text of ``run.json``. Raises ``CapivaraError`` that names the file if it is damaged."""
     try:
         document: RunDocument = json.loads(text)
     except ValueError as error:
@@ -163,9 +167,9 @@ def to_json(document: RunDocument) -> str:
 
 
 def metrics_from_json(text: bytes, name: str) -> list[Metrics]:
-    """The lines of ``metrics.jsonl``. A last line that was torn by a kill counts as not written.
+    """The lines of ``metrics.jsonl``. An incomplete last line, which a kill leaves, is ignored.
 
-    Raises ``CapivaraError``, naming the file ``name`` and the line, for any other damage.
+    Raises ``CapivaraError`` that names the file and the line for any other damage.
     """
     lines = text.splitlines()
     found: list[Metrics] = []

@@ -1,9 +1,9 @@
-"""A run folder: what was asked of a training, its progress, and its results.
+"""A run folder: the options of a training run, its progress, and its results.
 
 Training writes ``run.json`` (the request, the base model, the data, the state), ``metrics.jsonl`` (a line per step),
 ``checkpoints/`` (the last two, and the best), ``adapter/`` (peft's format) and ``curve.png``. The program adds
-``footprint.json`` and ``MODEL_CARD.md``, an evaluation adds ``eval.json``.
-A run is finished when ``run.json`` says so. That is written last, and nothing loads an unfinished run.
+``footprint.json`` and ``MODEL_CARD.md``, an evaluation adds ``eval.json``. ``finished`` in ``run.json`` is written
+last, and nothing loads an unfinished run.
 """
 
 from __future__ import annotations
@@ -23,19 +23,16 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
 _KEEP = 2
-"""Number of checkpoints in the folder, the best one not counted."""
+"""Number of checkpoints in the folder, without the best one."""
 
 
 class RunDir:
-    """One run folder. The first ``save`` creates it.
-
-    Raises ``CapivaraError`` when its ``run.json`` is damaged.
-    """
+    """One run folder. The first ``save`` creates it. Raises ``CapivaraError`` if its ``run.json`` is damaged."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.writes = True
-        """Of several processes that train together, only the first writes."""
+        """False in all but the first of several processes that train together."""
         self.adapter = path / "adapter"
         self.checkpoints = path / "checkpoints"
         self.best = self.checkpoints / "best.pt"
@@ -54,23 +51,24 @@ class RunDir:
 
     @property
     def finished(self) -> bool:
+        """Whether the run has ended and all its files are written."""
         return bool(self.document.get("finished"))
 
     @property
     def begun(self) -> bool:
-        """Whether the folder holds steps of training: a checkpoint, or the finished run."""
+        """Whether the folder has a checkpoint or a finished run."""
         return self.finished or bool(self.checkpoint_steps())
 
     def save(self, **changes: Unpack[RunDocument]) -> None:
-        """Set top-level keys of ``run.json``, all or nothing."""
+        """Set top-level keys of ``run.json`` and write it, all or nothing."""
         self.document.update(changes)
         if self.writes:
             replace_text(self.path / "run.json", run_document.to_json(self.document))
 
     def check_request(self, request: dict[str, Any]) -> None:
-        """Raise ``CapivaraError`` when this folder holds a run with other options, or something that is no run.
+        """Raise ``CapivaraError`` if the folder holds a run with other options, or other files.
 
-        A run without any saved step is forgotten instead.
+        A run without a saved step is replaced instead.
         """
         before = self.document.get("request")
         if before is None:
@@ -89,7 +87,7 @@ class RunDir:
                 )
 
     def check_adapter(self) -> None:
-        """Raise ``CapivaraError`` when the adapter's checksum is not the one in ``run.json``."""
+        """Raise ``CapivaraError`` if the adapter's checksum is not the one in ``run.json``."""
         weights = self.adapter / "adapter_model.safetensors"
         try:
             found = hashlib.sha256(weights.read_bytes()).hexdigest()
@@ -102,11 +100,12 @@ class RunDir:
             )
 
     def checkpoint_steps(self) -> list[int]:
-        """The steps that have a checkpoint, oldest first."""
+        """The steps with a checkpoint, oldest first."""
         steps = [path.stem.removeprefix("step-") for path in self.checkpoints.glob("step-*.pt")]
         return sorted(int(step) for step in steps if step.isdigit())
 
     def checkpoint(self, step: int) -> Path:
+        """The path of the checkpoint of a step."""
         return self.checkpoints / f"step-{step:06d}.pt"
 
     def save_checkpoint(self, step: int, data: bytes) -> None:
@@ -123,22 +122,19 @@ class RunDir:
             out.write(data)
 
     def read_metrics(self) -> list[Metrics]:
-        """The lines of ``metrics.jsonl``; a last line that was torn by a kill counts as not written.
-
-        Raises ``CapivaraError`` for any other damage.
-        """
+        """The lines of ``metrics.jsonl``, as ``metrics_from_json``; [] if there is no such file."""
         if not self.metrics.is_file():
             return []
         return run_document.metrics_from_json(self.metrics.read_bytes(), str(self.metrics))
 
     def cut_metrics(self, step: int) -> None:
-        """Keep the lines of the first ``step`` steps: those after the checkpoint are trained again."""
+        """Keep the lines of the first ``step`` steps, because the steps after the checkpoint are taken again."""
         kept = [line for line in self.read_metrics() if line["step"] <= step]
         replace_text(self.metrics, "".join(json.dumps(line) + "\n" for line in kept))
 
 
 def open_run(path: Path) -> RunDir:
-    """The run in a folder. Raises ``CapivaraError`` when there is none, or it is not finished."""
+    """The run in a folder. Raises ``CapivaraError`` if there is none, or it is not finished."""
     run = RunDir(path)
     if not run.document:
         raise CapivaraError(f"{path}: no run.json: not a run folder", "a run is made by: capivara train")

@@ -1,1 +1,1 @@
-"""What is tuned: LoRA and other parameter-efficient methods."""
+"""Methods to tune a text tower: LoRA and other parameter-efficient ones."""

@@ -1,4 +1,4 @@
-"""The small modules that are added to a frozen text tower and trained in its place."""
+"""Small modules that are added to a frozen text tower, and modules that make it smaller or faster."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ _SPREAD = 0.01
 
 
 class Adapter(nn.Module):
-    """Bottleneck adapter (Houlsby et al., arXiv 1902.00751): x + U·gelu(D·x), with biases, [..., width] to the same.
+    """Bottleneck adapter (Houlsby et al., arXiv 1902.00751): x + U·gelu(D·x) with biases, [..., width] to [..., width].
 
-    Small initial weights make it nearly the identity at first.
+    Its initial weights are small, so it starts as nearly the identity.
     """
 
     def __init__(self, width: int, bottleneck: int) -> None:
@@ -53,7 +53,7 @@ class Hypercomplex(nn.Module):
 
 
 class Compacter(nn.Module):
-    """A bottleneck adapter of hypercomplex layers; the bottleneck's width is the tower's divided by ``reduction``."""
+    """A bottleneck adapter of hypercomplex layers; the width of its bottleneck is ``width`` / ``reduction``."""
 
     def __init__(self, width: int, reduction: int, n: int) -> None:
         super().__init__()
@@ -64,7 +64,7 @@ class Compacter(nn.Module):
 
 
 class CorrectedLinear(nn.Module):
-    """A frozen linear layer, and a module that corrects its output unless ``on`` is False."""
+    """A frozen linear layer followed by a module that corrects its output, unless ``on`` is False."""
 
     def __init__(self, linear: nn.Module, correction: nn.Module) -> None:
         super().__init__()
@@ -93,7 +93,7 @@ class PromptEmbedding(nn.Module):
 class PromptedTower(nn.Module):
     """A text tower that reads ``count`` learned vectors after the first token of every text, unless ``on`` is False.
 
-    ``longest``: most tokens that the tower can read, 0 for no limit; longer texts lose tokens before their last one.
+    ``longest``: the maximum number of tokens of the tower, 0 for no limit; longer texts lose tokens before their last.
     """
 
     def __init__(self, tower: nn.Module, count: int, longest: int) -> None:
@@ -111,7 +111,7 @@ class PromptedTower(nn.Module):
         return self.tower(torch.cat([tokens[:, :1], prompt, rest], dim=1))
 
     def __getattr__(self, name: str) -> Any:
-        """Other attributes are the tower's: its configuration, its layers."""
+        """Other attributes, such as the configuration and the layers, are those of the tower."""
         try:
             return super().__getattr__(name)
         except AttributeError:
@@ -133,8 +133,10 @@ class UsedTokens(nn.Module):
 
 
 class Dropout(nn.Module):
-    """Dropout with probability ``p``, rounded to steps of 2⁻¹⁶. On a CPU it is several times faster than torch's: one
-    random draw serves four numbers."""
+    """Dropout with probability ``p``, rounded to a multiple of 2⁻¹⁶.
+
+    On a CPU it is several times faster than torch's, because one random draw serves four numbers.
+    """
 
     def __init__(self, p: float) -> None:
         super().__init__()
@@ -162,10 +164,10 @@ def matmul_attention(
     scaling: float | None = None,
     **_: Any,
 ) -> tuple[Tensor, None]:
-    """softmax(Q·Kᵀ·scaling + mask)·V in plain matrix products, for a CPU, where torch's own copies to float32.
+    """softmax(Q·Kᵀ·scaling + mask)·V in plain matrix products, for a CPU, where torch's attention copies to float32.
 
-    ``query``, ``key``, ``value``: [n, heads, length, width]; returns [n, length, heads, width]. transformers calls it
-    with further arguments, which have no effect here.
+    ``query``, ``key``, ``value``: [n, heads, length, width]. Returns [n, length, heads, width]. transformers passes
+    further arguments, which are ignored.
     """
     scores = (query * (scaling or query.shape[-1] ** -0.5)) @ key.transpose(-1, -2)
     if attention_mask is not None:

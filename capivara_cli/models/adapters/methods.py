@@ -1,4 +1,4 @@
-"""Tune a text tower: LoRA and its variants and LayerNorms through peft, adapters, soft prompts, or the whole tower."""
+"""Tune a text tower by LoRA, its variants, LayerNorms (all by peft), adapters, soft prompts, or as a whole."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ _NORMS = "output.LayerNorm"
 
 
 def tune(text: nn.Module, tuning: Tuning, base: str) -> Any:
-    """The text tower with what the method adds; only the tuned parameters have ``requires_grad``.
+    """The text tower with the modules that the method adds; only tuned parameters have ``requires_grad``.
 
-    ``base``: name of the model, for ``adapter_config.json``. Raises ``CapivaraError`` for a tower without the modules
-    that the method tunes.
+    ``base``: the name of its model, for ``adapter_config.json``. Raises ``CapivaraError`` for a tower without the
+    modules that the method tunes.
     """
     text.requires_grad_(False)
     if tuning.peft in ("lora", "layernorm"):
@@ -56,15 +56,15 @@ def tune(text: nn.Module, tuning: Tuning, base: str) -> Any:
 
 
 def _remember(parameters: Iterable[nn.Parameter]) -> None:
-    """Keep the present values, for ``untuned``."""
+    """Keep the current values in ``before``, for ``untuned``."""
     for parameter in parameters:
         parameter.before = parameter.detach().clone()  # type: ignore[attr-defined]
 
 
 def _without_other_proj(text: nn.Module, tuning: Tuning) -> Tuning:
-    """Without the projection where peft would also train other modules whose names end in ``proj``.
+    """The tuning without the projection if peft would train other modules whose names end in ``proj`` too.
 
-    Raises ``CapivaraError`` when the projection was asked for.
+    Raises ``CapivaraError`` if the user gave ``--projection``.
     """
     if (
         not tuning.trains_projection
@@ -82,7 +82,7 @@ def _without_other_proj(text: nn.Module, tuning: Tuning) -> Tuning:
 
 
 def targets(tower: Any) -> list[str]:
-    """The names of the linear modules that have LoRA; none for other methods."""
+    """The names of the linear modules with LoRA; [] for other methods."""
     config = getattr(tower, "peft_config", {}).get("default")
     return sorted(getattr(config, "target_modules", None) or []) if config else []
 
@@ -113,7 +113,7 @@ def _compacters(text: nn.Module, tuning: Tuning) -> nn.Module:
 
 
 def _follow(text: nn.Module, make: Callable[[int], nn.Module]) -> nn.Module:
-    """Put ``make(width)`` behind every linear layer that ends a block."""
+    """Put ``make(width)`` after every linear layer that ends a block."""
     found = False
     for name, module in list(text.named_modules()):
         if isinstance(module, nn.Linear) and f".{name}".endswith(tuple(f".{site}" for site in _SITES)):
@@ -138,9 +138,9 @@ _OWN = {"lit": _all, "full": _all, "adapter": _adapters, "compacter": _compacter
 
 
 def word_embedding(text: nn.Module) -> tuple[str, nn.Embedding]:
-    """The name and module of the tower's word embedding."""
+    """The name and module of the tower's word embedding. Raises ``CapivaraError`` if it has none."""
     transformer: Any = getattr(text, "transformer", None)
-    words = getattr(text, "token_embedding", None)  # open_clip's own towers; the others are Hugging Face's
+    words = getattr(text, "token_embedding", None)  # in open_clip's own towers; the others are Hugging Face's
     if words is None and hasattr(transformer, "get_input_embeddings"):
         words = transformer.get_input_embeddings()
     words = words.words if isinstance(words, PromptEmbedding) else words
@@ -151,7 +151,7 @@ def word_embedding(text: nn.Module) -> tuple[str, nn.Embedding]:
 
 @contextlib.contextmanager
 def untuned(tower: Any) -> Iterator[None]:
-    """Within the context, the tower computes as before tuning, and without dropout."""
+    """Make the tower compute as before tuning, and without dropout, within this context."""
     training = tower.training
     tower.eval()
     try:
@@ -182,14 +182,14 @@ def _switched_off(tower: nn.Module) -> Iterator[None]:
 
 
 def state(tower: Any) -> dict[str, Tensor]:
-    """The tuned parameters by name, detached, float32, on the CPU; for peft's methods by the names in peft's file."""
+    """The tuned parameters by name (for peft's methods, by the names in peft's file), detached, float32, on the CPU."""
     if hasattr(tower, "peft_config"):
         return peft_backed.adapter_state(tower)
     return {name: each.detach().cpu().clone() for name, each in tower.named_parameters() if each.requires_grad}
 
 
 def set_state(tower: Any, values: dict[str, Tensor]) -> None:
-    """Load what ``state`` gave. Raises ``CapivaraError`` when it comes from another method or tower."""
+    """Load parameters that ``state`` returned. Raises ``CapivaraError`` if they are of another method or tower."""
     if hasattr(tower, "peft_config"):
         peft_backed.set_adapter_state(tower, values)
         return
@@ -203,10 +203,10 @@ def set_state(tower: Any, values: dict[str, Tensor]) -> None:
 
 
 def save(tower: Any, folder: Path, base: Base, images: nn.Module | None = None) -> None:
-    """Write ``adapter_config.json`` and ``adapter_model.safetensors``; peft can read them where it has the method.
+    """Write ``adapter_config.json`` and ``adapter_model.safetensors``, which peft can read if it has the method.
 
-    ``base`` (source, and the digests of both towers) goes into ``base.json``: an adapter fits no other model.
-    ``images``: the image tower, where it was trained too.
+    ``base`` (source, and the digests of both towers) is written to ``base.json``, because an adapter fits no other
+    model. ``images``: the image tower, if it was trained too.
     """
     folder.mkdir(parents=True, exist_ok=True)
     if hasattr(tower, "peft_config"):
@@ -220,7 +220,7 @@ def save(tower: Any, folder: Path, base: Base, images: nn.Module | None = None) 
 
 
 def load_image_tower(images: nn.Module, folder: Path) -> bool:
-    """Load the image tower of an adapter folder; False when the folder has none."""
+    """Load the image tower of an adapter folder; returns False if the folder has none."""
     from safetensors.torch import load_file
 
     if not (folder / IMAGES).is_file():
@@ -230,7 +230,7 @@ def load_image_tower(images: nn.Module, folder: Path) -> bool:
 
 
 def tuning_of(folder: Path) -> Tuning:
-    """How the adapter in a folder was tuned, to start another one from it.
+    """The tuning of the adapter in a folder, to start another one from it.
 
     Raises ``CapivaraError`` for a method of peft that capivara does not have.
     """
@@ -255,7 +255,7 @@ def tuning_of(folder: Path) -> Tuning:
 
 
 def read_state(folder: Path) -> dict[str, Tensor]:
-    """The tensors of an adapter folder, as ``set_state`` takes them."""
+    """The tensors of an adapter folder, for ``set_state``."""
     from safetensors.torch import load_file
 
     if (folder / WEIGHTS).is_file():
@@ -270,7 +270,7 @@ def merges(folder: Path) -> bool:
 
 
 def load(text: nn.Module, folder: Path, device: str) -> Any:
-    """The tower with a saved adapter, ready to encode; merged into its weights where ``merges`` and peft has it."""
+    """The tower with a saved adapter, ready to encode; an adapter in peft's format is merged into its weights."""
     config = json.loads((folder / CONFIG).read_bytes())
     if "capivara" not in config:
         from peft import PeftModel

@@ -1,4 +1,4 @@
-"""LoRA and LayerNorm tuning of the text tower through peft: add, count, save, load."""
+"""LoRA and LayerNorm tuning of the text tower by peft: add, count, save and load the parameters."""
 
 from __future__ import annotations
 
@@ -16,16 +16,18 @@ from capivara_cli.errors import CapivaraError
 from capivara_cli.models.adapters.tuning import Tuning
 
 _USUAL = (("query", "value"), ("q_proj", "v_proj"), ("q", "v"), ("c_fc", "c_proj"))
-"""Queries and values, by their names in various towers. open_clip's own towers have both in one matrix that peft cannot
-reach; there LoRA goes on the feed-forward network."""
+"""The names of the query and value projections in various towers.
+
+open_clip's own towers have both in one matrix that peft cannot tune, so there LoRA tunes the feed-forward network.
+"""
 
 
 def add_lora(text: nn.Module, tuning: Tuning, base: str, whole: tuple[str, ...] = ()) -> Any:
-    """The text tower as a peft model in which only the adapter trains (LoRA, arXiv 2106.09685).
+    """The text tower as a peft model in which only the adapter is trained (LoRA, arXiv 2106.09685).
 
-    ``base`` names the model it belongs to. The projection, if ``tuning`` trains it and the tower has one, and the
-    modules whose names end as one of ``whole`` are trained as a whole beside the adapter. Raises ``CapivaraError``,
-    with the names of the linear modules, when a target is not among them.
+    ``base``: the name of its model. The projection (if ``tuning`` trains it and the tower has one) and the modules
+    whose names end in one of ``whole`` are trained completely, besides the adapter. Raises ``CapivaraError`` that lists
+    the linear modules if a target is not among them.
     """
     from peft import LoraConfig, get_peft_model
 
@@ -51,7 +53,10 @@ def add_lora(text: nn.Module, tuning: Tuning, base: str, whole: tuple[str, ...] 
 
 
 def add_layernorm(text: nn.Module, base: str, projection: bool) -> Any:
-    """The text tower as a peft model in which only the LayerNorms of its layers train (arXiv 2312.11420)."""
+    """The text tower as a peft model in which only the LayerNorms of its layers are trained (arXiv 2312.11420).
+
+    ``projection``: train the projection too.
+    """
     from peft import LNTuningConfig, get_peft_model
 
     layers = [name for name, module in text.named_modules() if isinstance(module, nn.LayerNorm)]
@@ -66,7 +71,7 @@ def add_layernorm(text: nn.Module, base: str, projection: bool) -> Any:
 
 @contextlib.contextmanager
 def quiet_peft() -> Iterator[None]:
-    """Within the context peft does not warn that LoRA has no layer for a LayerNorm, which nobody asked it for."""
+    """Suppress peft's irrelevant warning that LoRA does not support LayerNorm, within this context."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Unsupported layer type")
         yield
@@ -77,9 +82,9 @@ def _whole(text: nn.Module, projection: bool, names: tuple[str, ...]) -> list[st
 
 
 def linear_names(text: nn.Module) -> list[str]:
-    """Names that ``--lora-targets`` can take: the last part of each linear module's name, in order of appearance.
+    """The names for ``--lora-targets``: the last part of each linear module's name, in order of appearance.
 
-    The linear module inside ``nn.MultiheadAttention`` is left out: it is never called, so an adapter on it has no
+    The linear module inside ``nn.MultiheadAttention`` is excluded: it is never called, so an adapter would have no
     effect.
     """
     attentions = {name for name, module in text.named_modules() if isinstance(module, nn.MultiheadAttention)}
@@ -96,16 +101,17 @@ def linear_names(text: nn.Module) -> list[str]:
 
 
 def confuses_projection(text: nn.Module) -> bool:
-    """Whether peft, which matches the ends of names, would train other modules with the projection (NLLB's q_proj)."""
+    """Whether peft, which matches the ends of names, would train other modules too (NLLB's q_proj)."""
     return any(name.endswith("proj") and name != "proj" for name, _ in text.named_modules())
 
 
 def has_projection(text: nn.Module) -> bool:
+    """Whether a text tower has a projection with parameters."""
     return any(True for _ in getattr(text, "proj", nn.Identity()).parameters())
 
 
 def checkpoint_gradients(text: nn.Module) -> None:
-    """Keep only the inputs of each layer and compute the rest again in the backward pass: less memory, more work."""
+    """Keep only the inputs of each layer and compute the rest again in the backward pass, which saves memory."""
     transformer: Any = getattr(text, "transformer", None)
     if hasattr(transformer, "activation_checkpointing_enable"):  # the other name is deprecated
         transformer.activation_checkpointing_enable()
@@ -122,27 +128,29 @@ def adapter_state(text: Any) -> dict[str, torch.Tensor]:
     """The adapter's parameters by their names in peft's file, detached and on the CPU."""
     from peft import get_peft_model_state_dict
 
-    # Asked about embeddings, peft would look for the base model on the hub.
+    # With embedding layers, peft would look for the base model on the hub.
     state = get_peft_model_state_dict(text, save_embedding_layers=False)
     return {name: value.detach().cpu().clone().contiguous() for name, value in state.items()}
 
 
 def set_adapter_state(text: Any, state: dict[str, torch.Tensor]) -> None:
+    """Load parameters that ``adapter_state`` returned."""
     from peft import set_peft_model_state_dict
 
     set_peft_model_state_dict(text, state)
 
 
 def save_config(text: Any, folder: Path) -> None:
-    """``adapter_config.json``, as ``PeftModel.from_pretrained`` reads it."""
+    """Write ``adapter_config.json`` for ``PeftModel.from_pretrained``."""
     config = copy.copy(text.peft_config["default"])
     config.inference_mode = True
-    config.target_modules = sorted(config.target_modules)  # a set: its order differs from process to process
+    config.target_modules = sorted(config.target_modules)  # the order of a set differs between processes
     config.save_pretrained(folder)
 
 
 def save_tensors(tensors: dict[str, torch.Tensor], path: Path) -> None:
+    """Write tensors as a safetensors file."""
     from safetensors.torch import save_file
 
     save_file({name: each.contiguous() for name, each in tensors.items()}, path, {"format": "pt"})
-    path.chmod(0o644)  # safetensors leaves it to the owner alone
+    path.chmod(0o644)  # safetensors lets only the owner read it

@@ -1,4 +1,4 @@
-"""Options of what is trained of a model: the method and its settings."""
+"""The options of tuning: the method and its settings."""
 
 from __future__ import annotations
 
@@ -13,26 +13,26 @@ _NAMES = {
     "projection": "projection", "layernorm": "layernorm", "bottleneck": "adapter_dim",
     "reduction": "compacter_reduction", "phm": "phm_dim", "prompt_tokens": "prompt_tokens",
 }  # fmt: skip
-"""Keys of an ``adapter_config.json`` that capivara writes, and the options they hold, in the file's order."""
+"""Key of an ``adapter_config.json`` that capivara writes -> option, in the order of the file."""
 
 
 @dataclass(frozen=True)
 class Tuning:
-    """How a text tower is tuned.
+    """The method and settings by which a text tower is tuned.
 
-    ``projection``, ``layernorm``: train these modules whole as well. None follows the method's source: the published
-    CAPIVARA-Opt trains the projection with LoRA; arXiv 2305.03510 trains every layer's LayerNorms with adapters and
-    compacters.
+    ``projection``, ``layernorm``: train these modules too. None follows the source of the method: the published
+    CAPIVARA-Opt trains the projection with LoRA, and arXiv 2305.03510 trains the LayerNorms of all layers with adapters
+    and compacters.
     """
 
     peft: Literal["lora", "adapter", "compacter", "soft-prompt", "layernorm", "lit", "full"] = opt(
-        "lora", "what is trained; lit: the whole text tower, full: both towers"
+        "lora", "tuning method; lit: the whole text tower, full: both towers"
     )
     lora_r: int = opt(8, "rank of LoRA", min=1)
     lora_alpha: float = opt(8.0, "alpha of LoRA: its output is scaled by alpha / rank", min=0)
     lora_dropout: float = opt(0.0, "dropout before LoRA", min=0, max=1)
     lora_targets: str = opt(
-        "", "linear modules that get LoRA [default: query,value, or the tower's names for them]", kind=Names()
+        "", "linear modules with LoRA [default: query,value, or their names in the tower]", kind=Names()
     )
     lora_init: str = opt("", "initial values of LoRA, by peft's name: pissa, olora, loftq, … [default: peft's own]")
     lora_use: str = opt("", "variants of LoRA, by peft's names: dora, rslora, or several", kind=Names())
@@ -45,15 +45,17 @@ class Tuning:
 
     @property
     def trains_projection(self) -> bool:
+        """Whether the projection is trained too."""
         return self.peft == "lora" if self.projection is None else self.projection
 
     @property
     def trains_layernorm(self) -> bool:
+        """Whether the LayerNorms of the layers are trained too."""
         return self.peft in ("adapter", "compacter") if self.layernorm is None else self.layernorm
 
     @property
     def targets(self) -> list[str]:
-        """The linear modules named for LoRA; none for the tower's usual ones."""
+        """The linear modules for LoRA; [] for the tower's usual ones."""
         return list(parsed(self, "lora_targets"))
 
     @property
@@ -63,13 +65,13 @@ class Tuning:
         return variants | ({"init_lora_weights": self.lora_init} if self.lora_init else {})
 
     def to_json(self) -> dict[str, Any]:
-        """The settings as an ``adapter_config.json`` holds them."""
+        """The settings for ``adapter_config.json``."""
         found = {key: getattr(self, option) for key, option in _NAMES.items()}
         return {**found, "targets": self.targets, "more": self.peft_options}
 
     @classmethod
     def from_json(cls, entry: dict[str, Any]) -> Tuning:
-        """The settings that ``to_json`` gave. Raises ``KeyError`` when one is missing."""
+        """The inverse of ``to_json``. Raises ``KeyError`` if a setting is missing."""
         found = {option: entry[key] for key, option in _NAMES.items()}
         return cls(**{**found, "lora_targets": ",".join(entry["targets"]), **lora_extras(entry["more"])})
 
