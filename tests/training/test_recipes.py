@@ -155,7 +155,7 @@ def test_queries_of_a_pivot_run_are_translated(options: Options, data: Path) -> 
     summary = run(options, data, align="mt-pivot")
     assert RunDir(Path(summary["run"])).document["translate_queries"] == "en"
     assert load_clip(summary["run"]).translate_queries == "en"
-    assert "translated into en first" in cards.of_folder(Path(summary["run"]))
+    assert "Translate queries into en first" in cards.of_folder(Path(summary["run"]))
     evaluated = evaluate.run(
         [summary["run"], str(data)], EvalOptions(lang="pt,en", translator="toy"), Env(Settings(), "eval")
     )
