@@ -201,4 +201,5 @@ def guarded(work: Callable[[], Any]) -> int:
 
 
 def _terminate(number: int, frame: FrameType | None) -> None:
+    signal.signal(number, signal.SIG_IGN)  # a second one does not interrupt the removal of unfinished files
     raise Terminated

@@ -9,6 +9,7 @@ import resource
 import shlex
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,8 @@ from support.warm import CAPIVARA, FRESH
 from capivara_cli.reports import footprint as pages
 
 
-def capivara(*words: str, cwd: Path) -> str:
-    ran = subprocess.run([*CAPIVARA, *words], cwd=cwd, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+def capivara(*words: str, cwd: Path, program: Sequence[str] = CAPIVARA) -> str:
+    ran = subprocess.run([*program, *words], cwd=cwd, stdin=subprocess.DEVNULL, capture_output=True, text=True)
     assert ran.returncode == 0, ran.stderr
     return ran.stdout
 
@@ -129,7 +130,8 @@ def test_what_is_implausible_is_marked(runs: Path) -> None:
 def test_any_command_is_measured_with_all_that_it_starts(tmp_path: Path) -> None:
     burn = f"{sys.executable} -c 'import time\nwhile time.process_time() < 0.5: pass'"
     before = children_seconds()
-    told = json.loads(capivara("footprint", "--json", "--", "bash", "-c", f"{burn} & {burn} & wait", cwd=tmp_path))
+    line = ("footprint", "--json", "--", "bash", "-c", f"{burn} & {burn} & wait")
+    told = json.loads(capivara(*line, cwd=tmp_path, program=FRESH))
     assert told["measured"][0] == "bash" and told["exit_code"] == 0
     assert 1.0 <= told["cpu_seconds"] <= children_seconds() - before  # by the system, footprint itself included
     assert told["kwh"] == pytest.approx(told["kwh_cpu"] + told["kwh_gpu"] + told["kwh_ram"])
