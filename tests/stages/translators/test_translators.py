@@ -90,7 +90,7 @@ print(json.dumps([apply_packaged_translation(package, text, model, Whole(), 1)[0
     )
     theirs = [" ".join(text.split()) for text in json.loads(result.stdout.splitlines()[-1])]
     assert ours == theirs
-    assert len(set(ours)) == 3
+    assert len(set(ours)) > 1
     assert translate.by == "argos:en-es"
 
 
