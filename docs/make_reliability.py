@@ -1,4 +1,4 @@
-"""Write docs/reliability.md from the bad inputs of tests/reliability and what is really said of them:
+"""Write docs/reliability.md from the bad inputs of tests/reliability and the messages that they cause:
 
 python docs/make_reliability.py. Tests compare the page with every run.
 """
@@ -37,7 +37,7 @@ message.
 
 [format](format.md) says what is in a shard, a folder and a run, and what makes one unfinished.
 """
-_TABLE = "| what is wrong | command | what is said | exit | read / written | dropped |\n| --- | --- | --- | ---: | ---: | --- |"
+_TABLE = "| what is wrong | command | message | exit | read / written | dropped |\n| --- | --- | --- | ---: | ---: | --- |"
 _LONGEST = 220
 
 

@@ -144,9 +144,9 @@ def loading_errors() -> tuple[type[Exception], ...]:
 
     from safetensors import SafetensorError
 
-    of_the_file = (OSError, EOFError, UnpicklingError, SafetensorError)
-    of_what_it_says = (ValueError, TypeError, KeyError, IndexError, AttributeError, ArithmeticError, AssertionError)
-    return (RuntimeError, MemoryError, *of_the_file, *of_what_it_says)
+    of_file = (OSError, EOFError, UnpicklingError, SafetensorError)
+    of_content = (ValueError, TypeError, KeyError, IndexError, AttributeError, ArithmeticError, AssertionError)
+    return (RuntimeError, MemoryError, *of_file, *of_content)
 
 
 def shortened(error: Exception) -> str:
@@ -163,23 +163,23 @@ def digest(tower: nn.Module, *, forget: bool = False) -> str:
     """
     found = hashlib.sha256()
     state = tower.state_dict()
-    places = Counter(tensor.data_ptr() for tensor in state.values())
+    uses = Counter(tensor.data_ptr() for tensor in state.values())
     for name, tensor in sorted(state.items()):
         found.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
         for part in tensor.detach().cpu().contiguous().flatten().split(_SLICE // 4):
             if part.is_floating_point() and not torch.isfinite(part.sum(dtype=torch.float64)):
-                _refuse(name, part)
+                _check_not_nan(name, part)
             data = part.view(torch.uint8)
             found.update(data.numpy())
-            if forget and places[tensor.data_ptr()] == 1:  # one tensor by two names is read twice
+            if forget and uses[tensor.data_ptr()] == 1:  # a tensor with two names is read twice
                 _forget(data)
     return f"sha256:{found.hexdigest()}"
 
 
-def _refuse(name: str, part: Tensor) -> None:
+def _check_not_nan(name: str, part: Tensor) -> None:
     """Raise ``CapivaraError`` for NaN. Infinities are valid: causal masks have them."""
     if torch.isnan(part).any():
-        raise CapivaraError(f"the weights are damaged: {name!r} has values that are not numbers")
+        raise CapivaraError(f"the weights are damaged: {name!r} has NaN values")
 
 
 def _forget(data: Tensor) -> None:
@@ -198,8 +198,8 @@ def known_digest(which: str, files: ClipFiles) -> str:
     long as one tensor of the file is in use. Raises ``CapivaraError`` for damaged weights.
     """
     info = files.weights.stat()
-    marks = [__version__, which, files.name, str(files.weights.resolve()), info.st_size, info.st_mtime_ns, info.st_ino]
-    path = cache.folder() / "digests" / hashlib.sha256(json.dumps(marks).encode()).hexdigest()[:24]
+    key = [__version__, which, files.name, str(files.weights.resolve()), info.st_size, info.st_mtime_ns, info.st_ino]
+    path = cache.folder() / "digests" / hashlib.sha256(json.dumps(key).encode()).hexdigest()[:24]
     with contextlib.suppress(OSError):
         found = path.read_text("utf-8")
         if found.startswith("sha256:") and len(found) == 71:

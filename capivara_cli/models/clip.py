@@ -80,7 +80,7 @@ class Clip:
 
     @property
     def text_digest(self) -> str:
-        """The sha256 of the parameters of the text tower; for a run, of its base's digest and its adapter."""
+        """The sha256 of the parameters of the text tower; for a run, that of its base's digest and its adapter."""
         if callable(self._text_digest):
             self._text_digest = self._text_digest()
         return self._text_digest
@@ -90,8 +90,8 @@ class Clip:
         """The sha256 of everything that determines the tokens of a text."""
         own = getattr(self.tokenizer, "tokenizer", None)
         backend = getattr(own, "backend_tokenizer", None)
-        said = backend.to_str() if backend is not None else repr(own or self.tokenizer.__class__)
-        return hashlib.sha256(f"{self.tokenizer.context_length} {said}".encode()).hexdigest()
+        settings = backend.to_str() if backend is not None else repr(own or self.tokenizer.__class__)
+        return hashlib.sha256(f"{self.tokenizer.context_length} {settings}".encode()).hexdigest()
 
     def to_device(self) -> Clip:
         """Move the text tower and the temperature to the device; ``embed_images`` moves the image tower."""
@@ -146,11 +146,11 @@ class Clip:
         each = [langs] * len(texts) if isinstance(langs, str) else langs
         rows: dict[int, np.ndarray] = {}
         for lang in dict.fromkeys(each):
-            places = [place for place, other in enumerate(each) if other == lang]
+            indexes = [index for index, other in enumerate(each) if other == lang]
             own.src_lang = languages.flores(lang, among=own.get_vocab(), default=default)
-            rows |= dict(zip(places, self._rows([texts[place] for place in places]), strict=True))
+            rows |= dict(zip(indexes, self._rows([texts[index] for index in indexes]), strict=True))
         own.src_lang = default
-        return [rows[place] for place in range(len(texts))]
+        return [rows[index] for index in range(len(texts))]
 
     def _rows(self, texts: Sequence[str]) -> list[np.ndarray]:
         import numpy as np
@@ -176,8 +176,8 @@ class Clip:
 
         width = max(length, *(len(row) for row in rows)) if rows else length
         tokens = np.full((len(rows), width), self.pad_id or 0, np.int64)
-        for place, row in zip(tokens, rows, strict=True):
-            place[: len(row)] = row
+        for padded, row in zip(tokens, rows, strict=True):
+            padded[: len(row)] = row
         return torch.from_numpy(tokens)
 
 
@@ -194,7 +194,7 @@ def load_clip(model: str = DEFAULT_MODEL, pretrained: str = "", device: str = "c
         return _load_run(path, device)
     if model == "toy":
         if not (TOY / CONFIG).is_file():
-            raise CapivaraError(f"{TOY}: the toy model is not there", "rebuild it: python -m tools.build_toy")
+            raise CapivaraError(f"{TOY}: the toy model is missing", "rebuild it: python -m tools.build_toy")
         return _load(files_in_folder(TOY, "toy"), {"model": "toy", "pretrained": ""}, device)
     if model.startswith(MCLIP):
         return _load_mclip(model, pretrained, device)
@@ -228,7 +228,7 @@ def _load(files: ClipFiles, source: dict[str, str], device: str) -> Clip:
         preprocess=preprocess,
         tokenizer=files.tokenizer,
         device=device,
-        identity=TowerIdentity(files.label, weights, preprocess.described),
+        identity=TowerIdentity(files.label, weights, preprocess.description),
         dim=files.config["embed_dim"],
         config=files.config,
         source=source,
@@ -253,7 +253,7 @@ def _load_run(path: Path, device: str) -> Clip:
         raise CapivaraError(f"{path / 'run.json'}: damaged: {error}", "delete the folder and train again") from error
     clip = load_base(find_adapter(str(path)), device)
     run.check_adapter()
-    _take_adapter(clip, run.adapter, sha256)
+    _merge_adapter(clip, run.adapter, sha256)
     with torch.no_grad():
         clip.model.logit_scale.fill_(scale)
     clip.translate_queries = run.document.get("translate_queries", "")
@@ -286,14 +286,14 @@ def find_adapter(name: str) -> AdapterFolder:
         return _adapter(path / "adapter", base, path / "run.json")
     folder = hub_folder(name.removeprefix(HUB)) if name.startswith(HUB) else path
     if not (folder / ADAPTER).is_file() or not any((folder / each).is_file() for each in ADAPTER_WEIGHTS):
-        raise CapivaraError(f"{name}: no adapter there", "a run folder, an adapter's folder, or hf-hub:ORG/NAME")
+        raise CapivaraError(f"{name}: not an adapter", "give a run folder, an adapter's folder, or hf-hub:ORG/NAME")
     if not (folder / ADAPTER_BASE).is_file():
         return AdapterFolder(folder, {"model": DEFAULT_MODEL, "pretrained": ""}, {})
     try:
-        said = json.loads((folder / ADAPTER_BASE).read_bytes())
+        base = json.loads((folder / ADAPTER_BASE).read_bytes())
     except ValueError as error:
         raise CapivaraError(f"{folder / ADAPTER_BASE}: damaged: {error!r}") from error
-    return _adapter(folder, said, folder / ADAPTER_BASE)
+    return _adapter(folder, base, folder / ADAPTER_BASE)
 
 
 def _adapter(folder: Path, base: Any, file: Path) -> AdapterFolder:
@@ -302,7 +302,7 @@ def _adapter(folder: Path, base: Any, file: Path) -> AdapterFolder:
         source = {key: str(base["source"][key]) for key in ("model", "pretrained")}
         return AdapterFolder(folder, source, {tower: str(base[tower]) for tower in ("image", "text")})
     except (KeyError, TypeError) as error:
-        raise CapivaraError(f"{file}: damaged: what it says of the base model lacks {error}") from error
+        raise CapivaraError(f"{file}: damaged: its base model is missing or incomplete") from error
 
 
 def load_base(adapter: AdapterFolder, device: str) -> Clip:
@@ -312,9 +312,9 @@ def load_base(adapter: AdapterFolder, device: str) -> Clip:
         found = clip.identity.weights if tower == "image" else clip.text_digest
         if found != expected:
             raise CapivaraError(
-                f"{adapter.folder}: was trained on {adapter.base['model']}, whose {tower} tower is another one now "
-                f"(it was {expected[:15]}…, it is {found[:15]}…)",
-                "an adapter fits only the weights it was trained on: restore them, or train again",
+                f"{adapter.folder}: was trained on {adapter.base['model']}, whose {tower} tower has changed "
+                f"(from {expected[:15]}… to {found[:15]}…)",
+                "an adapter fits only the weights on which it was trained: restore them, or train again",
             )
     return clip
 
@@ -324,12 +324,12 @@ def _load_adapter(source: str, device: str) -> Clip:
     adapter = find_adapter(source)
     clip = load_base(adapter, device)
     weights = next(path for name in ADAPTER_WEIGHTS if (path := adapter.folder / name).is_file())
-    _take_adapter(clip, adapter.folder, hashlib.sha256(weights.read_bytes()).hexdigest())
+    _merge_adapter(clip, adapter.folder, hashlib.sha256(weights.read_bytes()).hexdigest())
     clip.source = {"model": source, "pretrained": ""}
     return clip
 
 
-def _take_adapter(clip: Clip, folder: Path, sha256: str) -> None:
+def _merge_adapter(clip: Clip, folder: Path, sha256: str) -> None:
     """Merge an adapter into the text tower, and load the image tower if it was trained too."""
     from capivara_cli.models.adapters import methods
     from capivara_cli.models.build import digest, loading_errors, shortened
@@ -356,7 +356,7 @@ def _load_mclip(spec: str, image_model: str, device: str) -> Clip:
     if text.proj.out_features != clip.dim:
         raise CapivaraError(
             f"{spec}: its embeddings have {text.proj.out_features} numbers, those of {name} {clip.dim}",
-            "--pretrained names the model whose image tower belongs to it",
+            "give the model with its image tower by --pretrained",
         )
     clip.model.text = text
     clip.text_folder = None

@@ -91,8 +91,8 @@ def files_in_folder(path: Path, label: str) -> ClipFiles:
     if not path.is_dir():
         raise CapivaraError(f"{path}: no such folder", "\n".join(HINTS))
     try:
-        described = json.loads(config_path.read_bytes())
-        config = described["model_cfg"]
+        document = json.loads(config_path.read_bytes())
+        config = document["model_cfg"]
         text = config["text_cfg"]
     except FileNotFoundError:
         raise CapivaraError(f"{path}: no {CONFIG}: not an open_clip folder", "\n".join(HINTS)) from None
@@ -108,26 +108,26 @@ def files_in_folder(path: Path, label: str) -> ClipFiles:
     tokens = path if any(path.glob("tokenizer*")) or any(path.glob("*.model")) else None
     return ClipFiles(
         name=f"{LOCAL}{path}",
-        label=label or described.get("capivara", {}).get("base") or path.absolute().name,
+        label=label or document.get("capivara", {}).get("base") or path.absolute().name,
         config=config,
-        preprocess=described.get("preprocess_cfg", {}),
+        preprocess=document.get("preprocess_cfg", {}),
         weights=weights,
         text_folder=text_folder,
         tokenizer=_tokenizer(f"{LOCAL}{path}", text, tokens),
     )
 
 
-def _check_sizes(config: Any, file: Path) -> None:
-    """Raise ``CapivaraError`` for absurd sizes: building such a model would take all memory, or never end."""
+def _check_sizes(config: object, file: Path) -> None:
+    """Raise ``CapivaraError`` for absurd sizes, with which building a model would take all memory or never end."""
     for key, value in config.items() if isinstance(config, dict) else ():
         if isinstance(value, dict):
             _check_sizes(value, file)
         sizes = value if isinstance(value, list) else [value]
         if key in _LARGEST and not all(size is None or _is_size(size, _LARGEST[key]) for size in sizes):
-            raise CapivaraError(f"{file}: {key} is {value!r}, and not 1 to {_LARGEST[key]:,}")
+            raise CapivaraError(f"{file}: {key} is {value!r}; it must be from 1 to {_LARGEST[key]:,}")
 
 
-def _is_size(value: Any, largest: int) -> bool:
+def _is_size(value: object, largest: int) -> bool:
     return type(value) is int and 1 <= value <= largest
 
 
@@ -150,7 +150,7 @@ def files_of_architecture(model: str, pretrained: str) -> tuple[ClipFiles, dict[
         weights = Path(pretrained)
     elif not pretrained:
         raise CapivaraError(
-            f"--model {model} needs --pretrained", f"its weights: {', '.join(tags) or 'a file of yours'}"
+            f"--model {model} needs --pretrained", f"its weights: {', '.join(tags) or 'a file of your own'}"
         )
     else:
         raise unknown(f"weights for {model}", pretrained, tags, "--pretrained takes one of them, or a file")
@@ -201,7 +201,7 @@ def _tag_weights(model: str, pretrained: str, tag: dict[str, Any]) -> Path:
 def _weights_in(repo: str, name: str, pretrained: str, size: str) -> Path:
     """The weights file in a hub repository: ``name`` or its safetensors version; a usual name if ``name`` is ""."""
     names = (f"{name.rpartition('.')[0]}.safetensors", name) if name else _WEIGHTS[:4]
-    found = hub.folder(hub.RepoFiles(repo, (names,), what=f"the weights {pretrained}", size=size, ways=HINTS))
+    found = hub.folder(hub.RepoFiles(repo, (names,), what=f"the weights {pretrained}", size=size, hints=HINTS))
     return next(found / each for each in names if (found / each).is_file())
 
 
@@ -209,7 +209,7 @@ def hub_folder(repo: str) -> Path:
     """The local folder of an open_clip model, or of a peft adapter for one, on the hub."""
     extras = ("config.json", *hub.TOKENIZER_FILES)
     choices = ((CONFIG, ADAPTER), (*_WEIGHTS, *ADAPTER_WEIGHTS))
-    return hub.folder(hub.RepoFiles(repo, choices, extras, "the open_clip configuration and weights", ways=HINTS))
+    return hub.folder(hub.RepoFiles(repo, choices, extras, "the open_clip configuration and weights", hints=HINTS))
 
 
 def mclip_folder(spec: str) -> tuple[Path, Path]:
@@ -277,7 +277,7 @@ def _is_text_config(path: Path) -> bool:
 
 
 def _tokenizer(model: str, text: dict[str, Any], own: Path | None) -> Any:
-    """open_clip's tokenizer for a model; files of a Hugging Face tokenizer are in the model's folder or on the hub."""
+    """open_clip's tokenizer of a model. Files of a Hugging Face tokenizer are in the model's folder or on the hub."""
     import open_clip
 
     name = text.get("hf_tokenizer_name")

@@ -93,11 +93,11 @@ class Endpoint:
                 raise HttpStatus.of(answer, self._reason(answer))
             return answer
 
-        def why(error: BaseException) -> str:
+        def reason(error: BaseException) -> str:
             return self._without_key(str(error)) or type(error).__name__
 
         caught = (httpx.TransportError, HttpStatus)
-        retry = Retry(shown, lambda: caught, why, tries=self.tries, longest=LONGEST_PAUSE, pause=self._failed.wait)
+        retry = Retry(shown, lambda: caught, reason, tries=self.tries, longest=LONGEST_PAUSE, pause=self._failed.wait)
         return self._parsed(shown, retry.call(attempt))
 
     def _parsed(self, url: str, answer: Any) -> Any:
@@ -105,8 +105,8 @@ class Endpoint:
         if status in _REFUSED:
             return Refusal(self._reason(answer), _unsupported_parameter(answer))
         if status in (401, 403):
-            ways = f"set {self.key_variable} in the environment" if self.key_variable else "does it need a key?"
-            raise CapivaraError(f"{url}: HTTP {status}: {self._reason(answer)}", ways)
+            hint = f"set {self.key_variable} in the environment" if self.key_variable else "does it need a key?"
+            raise CapivaraError(f"{url}: HTTP {status}: {self._reason(answer)}", hint)
         if status >= 300:
             raise CapivaraError(
                 f"{url}: HTTP {status}: {self._reason(answer)}", "are --base-url and the model's name right?"
@@ -158,7 +158,7 @@ class ChatService:
         url = base_url or os.environ.get("OPENAI_BASE_URL") or self.DEFAULT_URL
         if url == self.DEFAULT_URL and not os.environ.get("OPENAI_API_KEY"):
             raise CapivaraError(
-                "OPENAI_API_KEY is not set", "set it, or name another service: --base-url http://localhost:8000/v1"
+                "OPENAI_API_KEY is not set", "set it, or give another service: --base-url http://localhost:8000/v1"
             )
         self.endpoint = Endpoint(url, key_variable="OPENAI_API_KEY", concurrency=concurrency)
         self._names: dict[str, str] = {}  # parameter -> the service's name for it, "" for one that it does not take

@@ -6,7 +6,6 @@ seconds checks the connection, and the error names the files, their size, their 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
@@ -15,6 +14,10 @@ from capivara_cli.errors import CapivaraError
 from capivara_cli.storage.retry import GivenUp, Retry
 
 _PROBE_SECONDS = 4.0
+_HUB_HINTS = (
+    "set HF_HOME (or HF_HUB_CACHE) to a cache that has the files, copied from a machine with a connection",
+    "set HF_ENDPOINT to a mirror that can be reached",
+)
 
 TOKENIZER_FILES = ("tokenizer*", "*.model", "vocab.*", "merges.txt", "special_tokens_map.json", "added_tokens.json")
 
@@ -25,7 +28,7 @@ class RepoFiles:
 
     ``choices`` are groups of names: the first file of each group that the repository has is taken, and it must have
     one. ``extras`` are patterns of files that are taken if present. ``what`` and ``size`` are for error
-    messages ("the CLIP weights", "1.5 GB"); ``ways`` are lines that say what to do without the hub.
+    messages ("the CLIP weights", "1.5 GB"); ``hints`` are lines that say what to do without the hub.
     """
 
     repo: str
@@ -33,7 +36,7 @@ class RepoFiles:
     extras: tuple[str, ...] = ()
     what: str = "the files"
     size: str = ""
-    ways: tuple[str, ...] = ()
+    hints: tuple[str, ...] = ()
     kind: str = "model"  # or "dataset", as the hub tells repositories apart
 
 
@@ -91,18 +94,21 @@ def is_cached(repo: str) -> bool:
 def _file_names(files: RepoFiles) -> list[str]:
     from huggingface_hub import list_repo_files
 
-    there = list_repo_files(files.repo, repo_type=files.kind)
+    names = list_repo_files(files.repo, repo_type=files.kind)
     chosen = []
     for group in files.choices:
-        found = next((name for name in group if name in there), None)
+        found = next((name for name in group if name in names), None)
         if found is None:
-            raise CapivaraError(f"{files.repo}: has no {' or '.join(group)}", "\n".join(files.ways))
+            raise CapivaraError(f"{files.repo}: has no {' or '.join(group)}", "\n".join(files.hints))
         chosen.append(found)
-    return chosen + [name for name in there if any(fnmatch(name, pattern) for pattern in files.extras)]
+    return chosen + [name for name in names if any(fnmatch(name, pattern) for pattern in files.extras)]
 
 
 def _unreachable(endpoint: str) -> str | None:
-    """Why the hub does not answer; None if it does, be it with an unknown certificate, which the client may know."""
+    """The reason why the hub does not answer; None if it does. A certificate error counts as an answer.
+
+    The client may know the certificate.
+    """
     import ssl  # 40 ms together, needed only for this request
     import urllib.error
     import urllib.request
@@ -125,13 +131,5 @@ class MissingFiles(CapivaraError):
 
 def _missing(files: RepoFiles, why: str) -> MissingFiles:
     size = f" ({files.size})" if files.size else ""
-    return MissingFiles(f"{files.what}{size} of {files.repo} are needed, but {why}", "\n".join(hints(files.ways)))
-
-
-def hints(ways: Sequence[str]) -> list[str]:
-    """``ways``, and what helps with any repository."""
-    return [
-        *ways,
-        "set HF_HOME (or HF_HUB_CACHE) to a cache that has the files, copied from a machine with a connection",
-        "set HF_ENDPOINT to a mirror that can be reached",
-    ]
+    hints = "\n".join((*files.hints, *_HUB_HINTS))
+    return MissingFiles(f"{files.what}{size} of {files.repo} are needed, but {why}", hints)

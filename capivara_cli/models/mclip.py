@@ -50,8 +50,8 @@ def images_for(folder: Path) -> tuple[str, str]:
         if name.lower().endswith(suffix):
             return found
     raise CapivaraError(
-        f"{folder}: its name does not say which image tower it belongs to",
-        "say it with --pretrained, as in: --model mclip:PATH --pretrained local-dir:IMAGE_MODEL",
+        f"{folder}: the image tower is unknown, because the name does not end in one",
+        "give it with --pretrained, for example --model mclip:PATH --pretrained local-dir:IMAGE_MODEL",
     )
 
 

@@ -11,24 +11,24 @@ _SMALL = 256
 """Narrower towers are not faster in bfloat16, because conversion takes longer than multiplication."""
 
 
-def precision(asked: str, device: str, tower: nn.Module) -> torch.dtype:
-    """The number type for ``asked``: auto, fp32 or bf16.
+def precision(name: str, device: str, tower: nn.Module) -> torch.dtype:
+    """The dtype for the option ``name``: "auto", "fp32" or "bf16".
 
-    auto is bfloat16 if the device multiplies in it and the tower is wide. Raises ``UsageError`` for
-    bf16 on a GPU without it.
+    "auto" is bfloat16 if the device supports it and the tower is wide. Raises ``UsageError`` for "bf16" on a GPU
+    without it.
     """
-    if asked == "fp32":
+    if name == "fp32":
         return torch.float32
-    able = _multiplies_in_bf16(device)
-    if asked == "bf16":
-        if not able and device.startswith("cuda"):
-            raise UsageError(f"--precision bf16: {torch.cuda.get_device_name(device)} does not compute in it")
+    supported = _supports_bf16(device)
+    if name == "bf16":
+        if not supported and device.startswith("cuda"):
+            raise UsageError(f"--precision bf16: {torch.cuda.get_device_name(device)} does not support it")
         return torch.bfloat16
-    wide = max((module.in_features for module in tower.modules() if isinstance(module, nn.Linear)), default=0)
-    return torch.bfloat16 if able and wide >= _SMALL else torch.float32
+    width = max((module.in_features for module in tower.modules() if isinstance(module, nn.Linear)), default=0)
+    return torch.bfloat16 if supported and width >= _SMALL else torch.float32
 
 
-def _multiplies_in_bf16(device: str) -> bool:
+def _supports_bf16(device: str) -> bool:
     if device.startswith("cuda"):
         return torch.cuda.is_bf16_supported(including_emulation=False)
     return device == "cpu" and any(

@@ -47,8 +47,8 @@ class Pixels:
         return torch.from_numpy(np.array(image).transpose(2, 0, 1).copy())
 
     @property
-    def described(self) -> str:
-        """``JPEGs decoded to 672 px or more, 224 px bicubic shortest, mean …``: everything that decides the pixels."""
+    def description(self) -> str:
+        """The settings that determine the pixels: ``JPEGs decoded to 672 px or more, 224 px bicubic shortest, …``."""
         size = self._settings["size"]
         size = size if isinstance(size, int) or size[0] != size[1] else size[0]
         resize = f"{size} px {self._settings['interpolation']} {self._settings['resize_mode']}"

@@ -83,7 +83,7 @@ class RunDir:
                 flag = flag_of(key)
                 raise CapivaraError(
                     f"{self}: holds a run with {flag} {before.get(key)}, now it is {flag} {request.get(key)}",
-                    "choose another name with --name, or delete the folder to train anew",
+                    "choose another name with --name, or delete the folder to train again",
                 )
 
     def check_adapter(self) -> None:
@@ -95,7 +95,7 @@ class RunDir:
             found = "no such file"
         if found != self.document.get("adapter_sha256", found):
             raise CapivaraError(
-                f"{weights}: damaged, or another one than was trained: its checksum is not that in run.json",
+                f"{weights}: damaged or replaced: its checksum is not the one in run.json",
                 "restore it, or delete the folder and train again",
             )
 
@@ -137,11 +137,11 @@ def open_run(path: Path) -> RunDir:
     """The run in a folder. Raises ``CapivaraError`` if there is none, or it is not finished."""
     run = RunDir(path)
     if not run.document:
-        raise CapivaraError(f"{path}: no run.json: not a run folder", "a run is made by: capivara train")
+        raise CapivaraError(f"{path}: no run.json: not a run folder", "create a run with capivara train")
     if not run.finished or not run.adapter.is_dir():
         done, total = run.document.get("step", 0), run.document["request"].get("steps", "?")
         raise CapivaraError(
             f"{path}: unfinished: step {done:,} of {total:,}",
-            "give the same capivara train command again to resume it",
+            "run the same capivara train command again to resume it",
         )
     return run

@@ -23,10 +23,10 @@ _FILES = (("config.json",), ("model.safetensors", "model.safetensors.index.json"
 _EXTRAS = (*hub.TOKENIZER_FILES, "*.json", "*.jinja", "model-*-of-*.safetensors")
 
 
-def folder(name: str, what: str, size: str = "", ways: tuple[str, ...] = ()) -> Path:
+def folder(name: str, what: str, size: str = "", hints: tuple[str, ...] = ()) -> Path:
     """The folder of a model: a local path, or downloaded from the hub. Raises ``CapivaraError`` if that fails.
 
-    The error says ``what`` is missing, the ``size`` of the download, and ``ways`` to continue without it.
+    The error says ``what`` is missing, the ``size`` of the download, and in ``hints`` how to continue without it.
     """
     path = Path(name).expanduser()
     if path.is_dir():
@@ -35,7 +35,7 @@ def folder(name: str, what: str, size: str = "", ways: tuple[str, ...] = ()) -> 
         return path
     if name.startswith(("/", ".", "~")) or name.count("/") != 1:
         raise CapivaraError(f"{name}: no such folder, and not an ORG/NAME of the Hugging Face hub")
-    return hub.folder(hub.RepoFiles(name, _FILES, _EXTRAS, what, size, ways))
+    return hub.folder(hub.RepoFiles(name, _FILES, _EXTRAS, what, size, hints))
 
 
 def label(name: str, folder: Path) -> str:
@@ -88,7 +88,7 @@ def _quantised(bits: int, device: str) -> Any:
     if find_spec("bitsandbytes") is None or not device.startswith("cuda"):
         raise CapivaraError(
             f"--bits {bits}: needs the package bitsandbytes and a CUDA device; the device is {device}",
-            "pip install bitsandbytes, or leave --bits out",
+            "pip install bitsandbytes, or omit --bits",
         )
     from transformers import BitsAndBytesConfig
 

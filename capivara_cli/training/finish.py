@@ -98,7 +98,7 @@ def _say(run: RunDir, metrics: Sequence[Metrics]) -> None:
     )
     console.say(
         f"{result['tokens']:,} tokens, {result['padded'] / result['tokens'] - 1:.0%} more with padding; "
-        f"at most {result['peak_bytes'] / 1e9:.2f} GB of memory"
+        f"at most {console.size(result['peak_bytes'])} of memory"
     )
     if result["val"]:
         console.say(f"best validation: step {result['best_step']:,}, mean recall {result['val']['mean']:.1f}")

@@ -171,7 +171,7 @@ def test_the_text_tower_is_the_folders_own_wherever_the_configuration_points(fol
 
 def test_a_folder_without_its_own_text_tower_is_refused(folder: Path) -> None:
     (folder / "config.json").unlink()
-    for place, message in (("/etc", "no name of a hub"), ("../../etc", "no name of a hub"), ("a/b", "HF_HUB_OFFLINE")):
+    for place, message in (("/etc", "is not the name of a hub"), ("../../etc", "no name of a hub"), ("a/b", "HF_HUB_OFFLINE")):
         names = {"hf_model_name": place}
         change(folder / "open_clip_config.json", lambda said, names=names: said["model_cfg"]["text_cfg"].update(names))
         with pytest.raises(CapivaraError, match=message):
@@ -210,7 +210,7 @@ def test_absurd_sizes_are_refused_in_little_memory(where: str, values: dict[str,
 
 def test_an_absurd_text_tower_is_refused(folder: Path) -> None:
     change(folder / "config.json", lambda said: said.update(vocab_size=1 << 40))
-    with pytest.raises(CapivaraError, match=r"config\.json: vocab_size is 1099511627776, and not 1 to"):
+    with pytest.raises(CapivaraError, match=r"config\.json: vocab_size is 1099511627776; it must be from 1 to"):
         load_clip(str(folder))
 
 
@@ -222,7 +222,7 @@ def test_weights_that_are_not_numbers_are_refused(tower: str, folder: Path) -> N
     name = next(each for each in state if each.startswith(f"{tower}."))
     save_file({**state, name: torch.full_like(state[name], float("nan"))}, folder / SAFE)
     found = name.removeprefix(f"{tower}.")
-    with pytest.raises(CapivaraError, match=f"{SAFE}: damaged: '{found}' has values that are not numbers"):
+    with pytest.raises(CapivaraError, match=f"{SAFE}: damaged: '{found}' has NaN values"):
         assert load_clip(str(folder)).text_digest
 
 
@@ -269,7 +269,7 @@ def test_an_adapter_of_another_base_is_refused(folder: Path, tmp_path: Path) -> 
     adapter = an_adapter(tmp_path / "adapter", folder)
     (adapter / "adapter_model.safetensors").write_bytes(b"\x02\0\0\0\0\0\0\0{}")
     change(adapter / "base.json", lambda said: said.update(text="sha256:0000"))
-    with pytest.raises(CapivaraError, match="whose text tower is another one now"):
+    with pytest.raises(CapivaraError, match="whose text tower has changed"):
         load_clip(str(adapter))
     for damaged in ("[]", '{"source": 5}', '{"source": {}}', '{"source": {"model": "toy", "pretrained": ""}}', "{"):
         (adapter / "base.json").write_text(damaged)

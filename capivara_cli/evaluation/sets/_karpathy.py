@@ -78,10 +78,10 @@ class Karpathy:
 
     def _hub_folder(self, layout: str) -> Path:
         own = self.hub
-        need = hub.RepoFiles(
-            own.repo, ((own.table,), (own.archive,)), what=own.what, size=own.size, ways=(layout,), kind="dataset",
+        files = hub.RepoFiles(
+            own.repo, ((own.table,), (own.archive,)), what=own.what, size=own.size, hints=(layout,), kind="dataset",
         )  # fmt: skip
-        return hub.folder(need)
+        return hub.folder(files)
 
     def _from_hub(self, split: str, count: int) -> tuple[list[CaptionedImage], ReadImage, Path]:
         if split != "test":

@@ -45,20 +45,20 @@ def _count(path: Path) -> int:
     return int(text)
 
 
-def from_hub(repo: str, split: str, what: str, ways: Sequence[str]) -> Path:
+def from_hub(repo: str, split: str, what: str, hints: Sequence[str]) -> Path:
     """The local folder of a set on the hub with one complete split, downloaded on first use.
 
-    ``what`` and ``ways``: its description and hints, for errors.
+    ``what`` and ``hints``: its description and hints, for errors.
     """
     count = f"{split}/{COUNT}"
-    first = hub.folder(_need(repo, [count], what, ways))
+    first = hub.folder(_repo_files(repo, [count], what, hints))
     tars = [f"{split}/{number}.tar" for number in range(_count(first / count))]
-    return hub.folder(_need(repo, [count, *tars], what, ways))
+    return hub.folder(_repo_files(repo, [count, *tars], what, hints))
 
 
-def _need(repo: str, files: Sequence[str], what: str, ways: Sequence[str]) -> hub.RepoFiles:
+def _repo_files(repo: str, files: Sequence[str], what: str, hints: Sequence[str]) -> hub.RepoFiles:
     choices = tuple((name,) for name in files)
-    return hub.RepoFiles(repo, choices, extras=(NAMES, TEMPLATES, KIND), what=what, ways=tuple(ways), kind="dataset")
+    return hub.RepoFiles(repo, choices, extras=(NAMES, TEMPLATES, KIND), what=what, hints=tuple(hints), kind="dataset")
 
 
 def revision(folder: Path) -> str:

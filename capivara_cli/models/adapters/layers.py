@@ -119,17 +119,17 @@ class PromptedTower(nn.Module):
 
 
 class UsedTokens(nn.Module):
-    """A frozen word embedding that holds only the rows of the ``used`` tokens; ids are those of the whole table."""
+    """A frozen word embedding with only the rows of the ``used`` tokens; its inputs are ids of the whole table."""
 
     def __init__(self, words: nn.Embedding, used: Tensor) -> None:
         super().__init__()
-        places = torch.zeros(words.num_embeddings, dtype=torch.int32)
-        places[used] = torch.arange(len(used), dtype=torch.int32)
-        self.register_buffer("places", places.to(words.weight.device), persistent=False)
+        row_of = torch.zeros(words.num_embeddings, dtype=torch.int32)
+        row_of[used] = torch.arange(len(used), dtype=torch.int32)
+        self.register_buffer("row_of", row_of.to(words.weight.device), persistent=False)
         self.weight = nn.Parameter(words.weight.detach()[used.to(words.weight.device)].clone(), requires_grad=False)
 
     def forward(self, ids: Tensor) -> Tensor:
-        return F.embedding(self.places[ids], self.weight)  # type: ignore[index]
+        return F.embedding(self.row_of[ids], self.weight)  # type: ignore[index]
 
 
 class Dropout(nn.Module):

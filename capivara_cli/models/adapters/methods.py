@@ -45,10 +45,10 @@ def tune(text: nn.Module, tuning: Tuning, base: str) -> Any:
         return peft_backed.add_layernorm(text, base, tuning.trains_projection)
     tower = _OWN[tuning.peft](text, tuning)
     for name, parameter in tower.named_parameters():
-        whole = tuning.peft in ("lit", "full")
-        whole |= tuning.trains_layernorm and _NORMS in name
-        whole |= tuning.trains_projection and (name.startswith(("proj.", "tower.proj.")))
-        if whole:
+        trained = tuning.peft in ("lit", "full")
+        trained |= tuning.trains_layernorm and _NORMS in name
+        trained |= tuning.trains_projection and name.startswith(("proj.", "tower.proj."))
+        if trained:
             parameter.requires_grad_(True)
             _remember([parameter])
     tower.tuning = tuning  # type: ignore[assignment]
@@ -77,7 +77,7 @@ def _without_other_proj(text: nn.Module, tuning: Tuning) -> Tuning:
             "--projection: peft would train every module of this text tower whose name ends in proj",
             f"--peft {tuning.peft} --no-projection, or --peft lit",
         )
-    console.say("the projection is not trained: peft cannot tell it from other modules of this text tower")
+    console.say("the projection is not trained: peft cannot distinguish it from other modules of this text tower")
     return replace(tuning, projection=False)
 
 
@@ -91,12 +91,12 @@ def _norms(tuning: Tuning) -> tuple[str, ...]:
     return (_NORMS,) if tuning.trains_layernorm else ()
 
 
-def _all(text: nn.Module, tuning: Tuning) -> nn.Module:
+def _unchanged(text: nn.Module, tuning: Tuning) -> nn.Module:
     return text
 
 
 def _adapters(text: nn.Module, tuning: Tuning) -> nn.Module:
-    return _follow(text, lambda width: Adapter(width, tuning.adapter_dim))
+    return _append_to_blocks(text, lambda width: Adapter(width, tuning.adapter_dim))
 
 
 def _compacters(text: nn.Module, tuning: Tuning) -> nn.Module:
@@ -109,10 +109,10 @@ def _compacters(text: nn.Module, tuning: Tuning) -> nn.Module:
             )
         return Compacter(width, reduction, phm)
 
-    return _follow(text, compacter)
+    return _append_to_blocks(text, compacter)
 
 
-def _follow(text: nn.Module, make: Callable[[int], nn.Module]) -> nn.Module:
+def _append_to_blocks(text: nn.Module, make: Callable[[int], nn.Module]) -> nn.Module:
     """Put ``make(width)`` after every linear layer that ends a block."""
     found = False
     for name, module in list(text.named_modules()):
@@ -134,7 +134,7 @@ def _prompted(text: nn.Module, tuning: Tuning) -> nn.Module:
     return PromptedTower(text, tuning.prompt_tokens, native)
 
 
-_OWN = {"lit": _all, "full": _all, "adapter": _adapters, "compacter": _compacters, "soft-prompt": _prompted}
+_OWN = {"lit": _unchanged, "full": _unchanged, "adapter": _adapters, "compacter": _compacters, "soft-prompt": _prompted}
 
 
 def word_embedding(text: nn.Module) -> tuple[str, nn.Embedding]:
@@ -145,7 +145,7 @@ def word_embedding(text: nn.Module) -> tuple[str, nn.Embedding]:
         words = transformer.get_input_embeddings()
     words = words.words if isinstance(words, PromptEmbedding) else words
     if not isinstance(words, nn.Embedding):
-        raise CapivaraError("this text tower has no word embedding that could be found")
+        raise CapivaraError("no word embedding was found in this text tower")
     return next(name for name, module in text.named_modules() if module is words), words
 
 
@@ -195,8 +195,8 @@ def set_state(tower: Any, values: dict[str, Tensor]) -> None:
         return
     own = {name: each for name, each in tower.named_parameters() if each.requires_grad}
     if own.keys() != values.keys():
-        odd = sorted(own.keys() ^ values.keys())[0]
-        raise CapivaraError(f"the adapter belongs to another method or text tower: {odd} is not in both")
+        different = sorted(own.keys() ^ values.keys())[0]
+        raise CapivaraError(f"the adapter belongs to another method or text tower: {different} is not in both")
     with torch.no_grad():
         for name, value in values.items():
             own[name].copy_(value)

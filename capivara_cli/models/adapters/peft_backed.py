@@ -31,12 +31,12 @@ def add_lora(text: nn.Module, tuning: Tuning, base: str, whole: tuple[str, ...] 
     """
     from peft import LoraConfig, get_peft_model
 
-    there = linear_names(text)
-    targets = tuning.targets or next((list(names) for names in _USUAL if set(names) <= set(there)), [])
-    missing = [target for target in targets if target not in there]
+    known = linear_names(text)
+    targets = tuning.targets or next((list(names) for names in _USUAL if set(names) <= set(known)), [])
+    missing = [target for target in targets if target not in known]
     if missing or not targets:
         absent = f"this text tower has no linear module named {missing[0]!r}" if missing else "none are named"
-        raise CapivaraError(f"--lora-targets {','.join(targets)}: {absent}", f"it has {', '.join(there)}")
+        raise CapivaraError(f"--lora-targets {','.join(targets)}: {absent}", f"it has {', '.join(known)}")
     config = LoraConfig(
         r=tuning.lora_r,
         lora_alpha=tuning.lora_alpha,  # type: ignore[arg-type]

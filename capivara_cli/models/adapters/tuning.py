@@ -77,11 +77,11 @@ class Tuning:
 
 
 def lora_extras(config: dict[str, Any]) -> dict[str, Any]:
-    """``lora_use`` and ``lora_init`` from a peft configuration.
+    """The values of ``lora_use`` and ``lora_init`` for a peft configuration.
 
-    The initialisation is kept where it moves a part of the base's weights into the adapter.
+    The initialisation is kept if it moves a part of the base's weights into the adapter.
     """
-    how = config.get("init_lora_weights")
+    initialisation = config.get("init_lora_weights")
     names = [name.removeprefix("use_") for name in ("use_dora", "use_rslora") if config.get(name)]
-    moves = isinstance(how, str) and how not in ("gaussian", "orthogonal")
-    return {"lora_use": ",".join(names), "lora_init": str(how) if moves else ""}
+    moves = isinstance(initialisation, str) and initialisation not in ("gaussian", "orthogonal")
+    return {"lora_use": ",".join(names), "lora_init": str(initialisation) if moves else ""}

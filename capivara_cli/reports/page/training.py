@@ -6,6 +6,7 @@ import statistics
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from capivara_cli import console
 from capivara_cli.pipeline.options import flag_of
 from capivara_cli.reports.page import charts
 from capivara_cli.reports.page.findings import Findings, Outcome, Variant, ordered, outcomes
@@ -36,7 +37,7 @@ def curves(found: Findings) -> Section:
     if result.get("pairs_per_second"):
         facts.append(f"{result['pairs_per_second']:,.0f} pairs per second")
     if result.get("peak_bytes"):
-        facts.append(f"at most {result['peak_bytes'] / 1e9:.2f} GB of memory")
+        facts.append(f"at most {console.size(result['peak_bytes'])} of memory")
     parameters = run.document.get("parameters", {})
     if parameters.get("trainable"):
         facts.append(

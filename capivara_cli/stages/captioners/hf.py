@@ -35,7 +35,7 @@ def load(variant: str, *, setup: Setup) -> TransformersCaptioner:
         raise CapivaraError(
             "captioner hf: no model is named", "hf:ORG/NAME or hf:FOLDER, e.g. hf:Salesforce/blip-image-captioning-base"
         )
-    folder = transformers_models.folder(variant, "the captioner's weights", ways=WAYS)
+    folder = transformers_models.folder(variant, "the captioner's weights", hints=WAYS)
     return open_folder(folder, transformers_models.label(variant, folder), setup)
 
 

@@ -322,7 +322,7 @@ def test_a_step_is_blamed_only_where_nothing_else_can_have_done_it(tmp_path: Pat
 
 def test_training_shows_loss_terms_validation_and_what_was_trained(page: Page) -> None:
     text = page.sections["training"]
-    assert "3 steps, 100 pairs per second, at most 2.00 GB of memory, 10 of 1,000 parameters trained (1.00 %)." in text
+    assert "3 steps, 100 pairs per second, at most 2 GB of memory, 10 of 1,000 parameters trained (1.00 %)." in text
     for name in ("Loss", "Loss terms", "clip", "drift", "Mean recall on held-out images", "Learning rate"):
         assert name in text
 
