@@ -37,7 +37,9 @@ message.
 
 [format](format.md) says what is in a shard, a folder and a run, and what makes one unfinished.
 """
-_TABLE = "| what is wrong | command | message | exit | read / written | dropped |\n| --- | --- | --- | ---: | ---: | --- |"
+_TABLE = (
+    "| what is wrong | command | message | exit | read / written | dropped |\n| --- | --- | --- | ---: | ---: | --- |"
+)
 _LONGEST = 220
 
 
@@ -66,7 +68,7 @@ def row(case: Any, ran: Any) -> str:
 
 
 def said(case: Any, text: str) -> Iterator[str]:
-    """The lines that are promised, without what is another time another one: places, sizes, seconds."""
+    """The lines of the expected message, without values that differ between runs: paths, sizes, seconds."""
     found = re.search(case.says, text, re.MULTILINE)
     if not text or found is None:
         return

@@ -60,7 +60,7 @@ def _list(wrong: str, text: str | bytes, says: str, *counts: object, name: str =
 
 
 SHARDS = [
-    Case("a shard is not there", "split nowhere.tar", nothing, r"nowhere\.tar: no such file or folder"),
+    Case("a missing shard", "split nowhere.tar", nothing, r"nowhere\.tar: no such file or folder"),
     Case("no input at all", "split", nothing, r"shards: no such file or folder\n.*capivara pack PHOTOS --out shards"),
     Case("a folder without shards", "split empty", empty_folder("empty"), r"empty: no \.tar shards in this folder"),
     Case("a shard of zero bytes", "split bad.tar", file("bad.tar", b""), r"bad\.tar: empty, not even an end marker"),
@@ -82,7 +82,7 @@ SHARDS = [
         r"bad\.tar: not a tar, or a damaged one \(header checksum",
     ),
     Case(
-        "something behind the end of a shard", "split bad.tar --out out", file("bad.tar", good() + b"junk" * 300),
+        "data after the end of a shard", "split bad.tar --out out", file("bad.tar", good() + b"junk" * 300),
         r"bad\.tar: not a tar, or a damaged one",
     ),
     Case("another file named .tar", "split bad.tar", file("bad.tar", b"PK\x03\x04" * 400), r"bad\.tar: not a tar"),
@@ -102,11 +102,11 @@ SHARDS = [
     Case("standard input cut off", "split - --out out", file("in.tar", good()[:-600]),
          r"standard input: cut off at byte \d+", stdin="in.tar"),
     Case("nothing on standard input", "split - --out out", nothing, r"standard input: empty, not even an end marker"),
-    Case("a folder that is unfinished", "translate half --translator toy --out out", unfinished,
+    Case("an unfinished folder", "translate half --translator toy --out out", unfinished,
          r"half: unfinished: 2 of 3 shards are finished\n  run the command that makes it again"),
     Case("a pattern that matches nothing", "split shards/9*.tar", shards, r"shards/9\*\.tar: nothing matches"),
     Case("a range with a gap", "split shards/{00000..00003}.tar", shards, r"shards/00002\.tar: no such file or folder"),
-    Case("a shell command in place of a file", "split pipe:ls", nothing, "pipe: inputs run shell commands and are not supported"),
+    Case("a shell command instead of a file", "split pipe:ls", nothing, "pipe: inputs run shell commands and are not supported"),
     Case("a URL of a kind that is not known", "split ftpz://host/a.tar", nothing, "there is no kind of URL 'ftpz'"),
 ]  # fmt: skip
 
@@ -168,12 +168,12 @@ IMAGES = [
 ]  # fmt: skip
 
 LISTS = [
-    Case("a list that is not there", "pack nowhere.csv", nothing, r"nowhere\.csv: no such file or folder"),
+    Case("a missing list", "pack nowhere.csv", nothing, r"nowhere\.csv: no such file or folder"),
     Case("nothing to pack", "pack", nothing, "pack: of what?", 2),
     Case("a folder without images", "pack photos", empty_folder("photos"), "photos: no importer recognises"),
     _list("an empty list", "", r"list\.csv: no rows\n  the first line names the columns: image,caption,lang"),
     _list("a list without a column of images", "x,y\na.jpg,red\n", r"list\.csv: no column names the images; .* 'x', 'y'"),
-    _list("an image of the list is not there", "file,caption\na.jpg,red\nzz.jpg,blue\n",
+    _list("an image of the list is missing", "file,caption\na.jpg,red\nzz.jpg,blue\n",
           r"warning: zz\.jpg: no such image file", 2, 1, {"no such image file": 1}),
     _list("a line of the list is not UTF-8", "file,caption\na.jpg,red\nb.jpg,\xe9\n".encode("latin1"),
           r"warning: list\.csv:3: not UTF-8", 2, 1, {"not UTF-8": 1}),

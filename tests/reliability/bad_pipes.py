@@ -18,11 +18,11 @@ _WAITING = "mkfifo pipe; exec 3<> pipe; head -c 3000 shards/00000.tar >&3; set -
 _BEGUN = "while [ ! -e out/manifest.jsonl ]; do sleep 0.02; done; "
 
 PIPES = [
-    Case("whoever reads has seen enough: silence", "capivara split shards | head -c 600 > head; exit ${PIPESTATUS[0]}",
+    Case("the reader closes the pipe: no message", "capivara split shards | head -c 600 > head; exit ${PIPESTATUS[0]}",
          many, "^$", 141),
-    Case("the command before dies half-way, without pipefail",
+    Case("the previous command stops half-way, without pipefail",
          "head -c 100000 shards/00000.tar | capivara dedupe --out out", many, r"standard input: cut off at byte 100000"),
-    Case("the command before fails at once, without pipefail",
+    Case("the previous command fails at once, without pipefail",
          "capivara split nowhere | capivara dedupe --out out", many,
          "nowhere: no such file or folder(.*\n)*capivara: standard input: (cut off|empty)"),
     Case("the disk is full: standard output", "capivara split shards > /dev/full", many,

@@ -171,7 +171,11 @@ def test_the_text_tower_is_the_folders_own_wherever_the_configuration_points(fol
 
 def test_a_folder_without_its_own_text_tower_is_refused(folder: Path) -> None:
     (folder / "config.json").unlink()
-    for place, message in (("/etc", "is not the name of a hub"), ("../../etc", "no name of a hub"), ("a/b", "HF_HUB_OFFLINE")):
+    for place, message in (
+        ("/etc", "is not the name of a hub"),
+        ("../../etc", "is not the name of a hub"),
+        ("a/b", "HF_HUB_OFFLINE"),
+    ):
         names = {"hf_model_name": place}
         change(folder / "open_clip_config.json", lambda said, names=names: said["model_cfg"]["text_cfg"].update(names))
         with pytest.raises(CapivaraError, match=message):
