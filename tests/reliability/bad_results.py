@@ -172,7 +172,7 @@ MODELS = [
     Case("an eval set, without a network", "eval flickr30k --model toy", nothing,
          r"nlphuji/flickr_1k_test_image_text_retrieval are needed.*\n  --data DIR takes your copy"),
     Case("a folder that is not a copy of the eval set", "eval flickr30k --data shards --model toy", shards,
-         r"shards: has no dataset_flickr30k\.json in it"),
+         r"shards: has no dataset_flickr30k\.json"),
     Case("a service without its key", "caption shards --captioner openai:gpt", shards, "OPENAI_API_KEY is not set"),
     Case("an address that is not a URL", "caption shards --captioner openai:x --base-url ftp://host", shards,
          "--base-url ftp://host: not a URL"),
