@@ -212,9 +212,9 @@ def sampled(logits: torch.Tensor, uniform: torch.Tensor, decoding: Decoding) -> 
     ordered, index = (logits.float() / decoding.temperature).sort(dim=-1, descending=True, stable=True)
     shares = ordered.softmax(-1).cumsum(-1)
     inside = (shares < decoding.top_p).sum(-1, keepdim=True).clamp(max=shares.shape[-1] - 1)  # the last of the nucleus
-    wanted = uniform[:, None] * shares.gather(-1, inside)
-    place = torch.minimum(torch.searchsorted(shares, wanted, right=True), inside)
-    return index.gather(-1, place)[:, 0]
+    threshold = uniform[:, None] * shares.gather(-1, inside)
+    rank = torch.minimum(torch.searchsorted(shares, threshold, right=True), inside)
+    return index.gather(-1, rank)[:, 0]
 
 
 class SeededSampling(LogitsProcessor):

@@ -110,8 +110,8 @@ class ImageFolder:
         """``read``. Raises ``CapivaraError`` with the hint ``layout`` if none of the images exists."""
         present = [folder for folder in self.folders if (self.root / folder).is_dir()]
         if not present:
-            wanted = " or ".join(f"{folder}/" for folder in self.folders)
-            raise CapivaraError(f"{self.root}: has no folder {wanted} with the images", layout)
+            names = " or ".join(f"{folder}/" for folder in self.folders)
+            raise CapivaraError(f"{self.root}: has no folder {names} with the images", layout)
         if not any(self.find(name) for name, _ in rows):
             tried = ", ".join(f"{folder}/{Path(rows[0][0]).name}" for folder in present)
             raise CapivaraError(f"{self.root}: none of the {len(rows):,} images exists; the first is {tried}", layout)

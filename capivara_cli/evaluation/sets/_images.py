@@ -42,13 +42,13 @@ def lines_of(path: Path) -> list[str]:
     return [line.strip() for line in text.rstrip().split("\n")] if text.strip() else []
 
 
-def class_mapping(ours: Sequence[str], theirs: Sequence[str], source: str) -> list[int] | None:
-    """The class number in ``ours`` of each class in ``theirs``; None if the numbers agree.
+def class_mapping(official: Sequence[str], listed: Sequence[str], source: str) -> list[int] | None:
+    """The class number in ``official`` of each class in ``listed``; None if the numbers agree.
 
-    Both lists name the classes of one set; errors call ``theirs`` ``source``. Raises ``CapivaraError`` if the classes
-    cannot be matched: the lists differ in length, or some names differ and a common name has another number.
+    Both lists name the classes of one set; ``listed`` was read from the file ``source``. Raises ``CapivaraError`` if
+    the classes cannot be matched: the lists differ in length, or some names differ and a common name has two numbers.
     """
-    own, other = [folded(name) for name in ours], [folded(name) for name in theirs]
+    own, other = [folded(name) for name in official], [folded(name) for name in listed]
     if own == other or not other:
         return None
     if len(own) != len(other):
@@ -58,7 +58,7 @@ def class_mapping(ours: Sequence[str], theirs: Sequence[str], source: str) -> li
     for number, name in enumerate(other):
         if name in own and own.index(name) != number and other.count(name) == own.count(name) == 1:
             raise CapivaraError(
-                f"{source}: {theirs[number]!r} is class {number} there and class {own.index(name)} of this set",
+                f"{source}: {listed[number]!r} is class {number} there and class {own.index(name)} of this set",
                 "the classes are in another order, and not all names agree: use a copy with folders named by class",
             )
     return None

@@ -67,7 +67,7 @@ def revision(folder: Path) -> str:
 
 
 def samples(paths: Sequence[Path], mapping: Sequence[int] | None = None, lang: str = "en") -> Iterator[Sample]:
-    """The samples of shards. ``mapping``: our class number for each of theirs, None if they agree.
+    """The samples of shards. ``mapping``: class number in the shards -> class number in the set, None if they agree.
 
     Raises ``CapivaraError`` for a class number out of range.
     """
