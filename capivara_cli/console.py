@@ -102,6 +102,12 @@ def printable(text: str) -> str:
     )
 
 
+def one_line(text: str, longest: int) -> str:
+    """Untrusted text in one line, safe for a terminal. A longer line is cut, and its length is added."""
+    line = printable(" ".join(text.split()))
+    return line if len(line) <= longest else f"{line[:longest]}… ({len(line):,} characters)"
+
+
 def track(items: Iterable[Item], what: str, total: int | None = None) -> Iterator[Item]:
     """Yield the items and show count, rate and time left: in a live line on a terminal, else a line every 10 s."""
     bar = Progress(what, total)

@@ -24,7 +24,7 @@ def page() -> str:
     parts = [HEAD, *(command(name) for name in command_names())]
     shared = table(Settings) + "\n".join(rows(JsonOption)) + "\n"
     parts.append(
-        f"## Options shared by all\n\n{shared}\n`--json` is for the commands that write no tar to standard output.\n"
+        f"## Options shared by all\n\n{shared}\nOnly commands that write no tar to standard output have `--json`.\n"
     )
     return "\n".join(parts)
 

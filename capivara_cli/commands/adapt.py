@@ -52,7 +52,7 @@ class Options:
     name: str = opt("", "name of the run [default: the language, after the name of the recipe if there is one]")
     runs: str = opt("runs", "folder of all runs")
     model: str = opt("", "CLIP model to adapt, as in capivara train --model [default: the recipe's]")
-    pretrained: str = opt("", "its weights [default: the recipe's]")
+    pretrained: str = opt("", "weights of --model, if it is an open_clip architecture [default: the recipe's]")
     captioner: str = opt("", "captioner, see: capivara list captioners [default: the recipe's: blip2]")
     n: int | None = opt(None, "captions per image [default: the recipe's: 10]", min=1)
     rewriter: str = opt("", "rewriter, for recipes that rewrite captions [default: the recipe's]")

@@ -50,12 +50,14 @@ class Options:
         "", "file of prompts, with {} or {c} in place of the name: one per line, or JSON {lang: [prompts]}"
     )
     labels: str = opt(
-        "", "paper: use the Portuguese class names and prompts of the CAPIVARA paper, including their mistakes"
+        "",
+        "paper: the Portuguese class names and prompts of the CAPIVARA paper, with their mistakes "
+        "[default: corrected ones]",
     )
     prompt: str = opt("", "text around each caption, with {} in its place, such as 'a photo of {}'")
     translate_queries: bool = opt(False, "translate captions and prompts into English before they are embedded")
     translator: str = opt(
-        "auto", "translator of queries, and of captions and names that a set lacks in a language; auto: argos"
+        "auto", "translator of queries, and of captions and names that a set lacks in a language; auto: Argos"
     )
     table: str = opt("", "also write the results to these files, comma-separated: .csv, .md or .tex", kind=Names())
     batch_size: int = opt(64, "images embedded at a time", min=1)

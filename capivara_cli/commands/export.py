@@ -24,7 +24,7 @@ _EXAMPLE = "capivara export runs/hi --out clip-hi"
 
 @dataclass(frozen=True)
 class Options:
-    to: str = opt("", "the name of --out in older versions")
+    to: str = opt("", "old name of --out")
     format: str = opt(
         "open-clip",
         "open-clip: merged weights; peft: the adapter alone; hf: text tower for sentence-transformers, image tower for "

@@ -1,6 +1,6 @@
 """List what you can choose from: languages, captioners, translators, rewriters, models, eval sets, recipes …
 
-capivara list translators prints one table; without an argument, every table that is short.
+capivara list translators prints one table; without an argument, all tables; long ones only as a count.
 """
 
 from __future__ import annotations
@@ -142,16 +142,13 @@ def _models() -> Sequence[Row]:
 
 
 def _architectures() -> Sequence[Row]:
-    """The rows of open_clip's architectures, from its configuration files: importing it would take seconds."""
-    import importlib.util
+    """The rows of open_clip's architectures with a multilingual text tower."""
     import json
-    from pathlib import Path
 
-    found = importlib.util.find_spec("open_clip")
-    if found is None or not found.submodule_search_locations:
-        return []
+    from capivara_cli.models.clip_files import architecture_files
+
     rows = []
-    for path in sorted((Path(found.submodule_search_locations[0]) / "model_configs").glob("*.json")):
+    for path in architecture_files():
         config = json.loads(path.read_text("utf-8"))
         text = config.get("text_cfg", {})
         tower = text.get("hf_model_name") or text.get("hf_tokenizer_name") or ""

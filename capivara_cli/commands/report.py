@@ -41,7 +41,7 @@ def report(inputs: list[str], options: Options, env: Env) -> dict[str, Any]:
     if not inputs:
         raise UsageError("report: which run?", "capivara report runs/pt")
 
-    from capivara_cli.reports.page.caption_journey import find_folders
+    from capivara_cli.reports.page.caption_history import find_folders
     from capivara_cli.reports.page.findings import findings
     from capivara_cli.reports.page.page import document, sections
     from capivara_cli.reports.page.read_run import read_run

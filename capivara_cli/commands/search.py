@@ -28,7 +28,7 @@ from capivara_cli.storage.files import replace_text
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-    from capivara_cli.commands.searching.exact import Best, Floats
+    from capivara_cli.commands.searching.exact import Floats, SearchHits
     from capivara_cli.commands.searching.index import Index
     from capivara_cli.commands.searching.query import Query
     from capivara_cli.commands.searching.results import Answer
@@ -41,10 +41,10 @@ _STREAM = "-"
 @dataclass(frozen=True)
 class Options:
     model: str = opt("", "model, or run folder [default: xlm-roberta-base-ViT-B-32]")
-    pretrained: str = opt("", "its weights, for an open_clip architecture")
+    pretrained: str = opt("", "weights of --model, if it is an open_clip architecture")
     lang: str = opt(
         "auto",
-        "language of the query; auto: the language that the run was trained for, otherwise none is given to the model",
+        "language of the query; auto: the language of the run, or none for other models",
         kind=Languages("auto", one=True),
     )
     k: int = opt(10, "number of images to show for each query", min=1)
@@ -59,11 +59,11 @@ class Options:
     inline: Literal["auto", "on", "off"] = opt(
         "auto", "show images in the terminal; auto: if the terminal is known to support it"
     )
-    translator: str = opt("auto", "translator of the query, for a model trained on translated queries; auto: argos")
+    translator: str = opt("auto", "translator of the query, for a model trained on translated queries; auto: Argos")
 
 
 @dataclass(frozen=True)
-class _Request:
+class _SearchRequest:
     """The sentences to search for, or the bytes of an image, and the shards to search in."""
 
     texts: list[str]
@@ -103,7 +103,7 @@ def search(inputs: list[str], options: Options, env: Env) -> dict[str, Any]:
         }
 
 
-def _request(inputs: list[str], options: Options) -> _Request:
+def _request(inputs: list[str], options: Options) -> _SearchRequest:
     """What to search for, and where. Raises ``UsageError`` when there is no query, or more than one kind of query."""
     from capivara_cli.pipeline.source import DEFAULT_INPUT, default_inputs
 
@@ -115,15 +115,15 @@ def _request(inputs: list[str], options: Options) -> _Request:
         from capivara_cli.commands.searching.query import read_image, read_queries
 
         if options.image:
-            return _Request([], read_image(options.image), default_inputs(inputs))
+            return _SearchRequest([], read_image(options.image), default_inputs(inputs))
         shards = [DEFAULT_INPUT] if options.queries == _STREAM and not inputs else default_inputs(inputs)
-        return _Request(read_queries(options.queries), None, shards)
+        return _SearchRequest(read_queries(options.queries), None, shards)
     if not inputs or (len(inputs) == 1 and _holds_shards(inputs[0])):
-        where = f" in {inputs[0]}" if inputs else ""
-        raise UsageError(f"search: what are you looking for{where}?", _EXAMPLE)
+        where = f" for {inputs[0]}" if inputs else ""
+        raise UsageError(f"search: no query{where}", _EXAMPLE)
     if not inputs[0].strip():
         raise UsageError("search: the query is empty", _EXAMPLE)
-    return _Request([inputs[0].strip()], None, default_inputs(inputs[1:]))
+    return _SearchRequest([inputs[0].strip()], None, default_inputs(inputs[1:]))
 
 
 def _holds_shards(text: str) -> bool:
@@ -152,7 +152,7 @@ def _model(options: Options, env: Env) -> Clip:
     return load_once(env, name, options.pretrained)
 
 
-def _embedded(request: _Request, lang: str, clip: Clip, options: Options, env: Env) -> tuple[list[Query], Floats]:
+def _embedded(request: _SearchRequest, lang: str, clip: Clip, options: Options, env: Env) -> tuple[list[Query], Floats]:
     """The queries, and their embeddings [Q, dim]."""
     from capivara_cli.commands.searching.query import Query, embed_queries
     from capivara_cli.evaluation.set_translator import SetTranslator
@@ -167,7 +167,7 @@ def _embedded(request: _Request, lang: str, clip: Clip, options: Options, env: E
     return embed_queries(request.texts, lang, clip, translate)
 
 
-def _best(index: Index, vectors: Floats, options: Options) -> tuple[Best, str]:
+def _best(index: Index, vectors: Floats, options: Options) -> tuple[SearchHits, str]:
     """The best images for each query, and the kind of search: "exact" or "faiss"."""
     from capivara_cli.commands.searching import approximate, exact
 
@@ -205,15 +205,15 @@ def _show(
     from capivara_cli.commands.searching import results
     from capivara_cli.reports.samples_page import html_page
 
-    shown, parts = [], []
+    shown, sections = [], []
     for answer in answers:
         shown.append(answer.to_json())
         if options.html:
-            parts.append(results.page_part(answer, _command_line(answer, options)))
+            sections.append(results.page_section(answer, _command_line(answer, options)))
         elif not env.json:
             console.print_result("".join(f"{line}\n" for line in results.lines(answer, draw)))
     if options.html:
-        replace_text(Path(options.html), html_page(parts))
+        replace_text(Path(options.html), html_page(sections))
         console.say(f"capivara search: {_count(len(shown), 'query', 'queries')} in {options.html}")
     return shown
 

@@ -18,7 +18,7 @@ from capivara_cli.pipeline.command_text import step_texts
 from capivara_cli.pipeline.env import Env
 from capivara_cli.pipeline.option_kinds import Languages
 from capivara_cli.pipeline.options import opt, parsed
-from capivara_cli.reports.samples_page import THUMBNAIL, Part, View, by_language, html_page
+from capivara_cli.reports.samples_page import THUMBNAIL, PageSection, View, by_language, html_page
 from capivara_cli.shards.sample import Caption, Sample
 from capivara_cli.storage.files import replace_text
 from capivara_cli.urls import public_url
@@ -51,7 +51,7 @@ def show(inputs: list[str], options: Options, env: Env) -> dict[str, Any]:
     views = [_view(sample, codes, pixels=bool(options.html)) for sample in samples]
     steps = step_texts(source.history)
     if options.html:
-        replace_text(Path(options.html), html_page([Part(_title(source.shards), steps, views)]))
+        replace_text(Path(options.html), html_page([PageSection(_title(source.shards), steps, views)]))
         console.say(f"capivara show: {len(views)} samples in {options.html}")
     elif not env.json:
         console.print_result("".join(f"{line}\n" for line in _lines(steps, views)))
@@ -118,9 +118,7 @@ def _caption_lines(lang: str, each: Caption, scored: bool) -> Iterator[str]:
 
 
 def _plain(text: str) -> str:
-    """The text in one line, safe for a terminal, cut after ``LONGEST`` characters."""
-    line = console.printable(" ".join(text.split()))
-    return line if len(line) <= LONGEST else f"{line[:LONGEST]}… ({len(line):,} characters)"
+    return console.one_line(text, LONGEST)
 
 
 def _warn_of_no_captions(samples: Sequence[Sample], wanted: str) -> None:

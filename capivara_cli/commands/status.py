@@ -19,7 +19,7 @@ from capivara_cli.pipeline.env import Env
 from capivara_cli.shards.manifest import MANIFEST, Manifest, ShardEntry
 from capivara_cli.storage.claims import FoundClaim, clock, read_claim
 
-_LATELY = 50
+_RECENT_SHARDS = 50
 """The rate is computed over this many shards: the last that were finished."""
 
 
@@ -36,7 +36,7 @@ class ClaimRow(TypedDict):
 
 
 PassRow = TypedDict("PassRow", {"pass": str, "done": int, "of": int | None})
-"""A pass before the last one: its name, and how many of how many shards are done."""
+"""A pass before the last one: its name, the number of shards that are done, and the number of all shards."""
 
 
 class FolderStatus(TypedDict):
@@ -130,13 +130,13 @@ def _dropped(done: dict[str, ShardEntry]) -> Counter[str]:
 
 
 def _rate(folder: Path, done: dict[str, ShardEntry], now: float) -> float | None:
-    """Samples read per second, over the ``_LATELY`` shards that were finished last; None if there are too few."""
+    """Samples read per second, over the last ``_RECENT_SHARDS`` finished shards; None if there are too few."""
     times = []
     for name, entry in done.items():
         path = folder / name
         if path.is_file():
             times.append((path.stat().st_mtime, entry.read or 0))
-    first, *last = sorted(times)[-_LATELY:] or [(now, 0)]
+    first, *last = sorted(times)[-_RECENT_SHARDS:] or [(now, 0)]
     seconds = now - first[0]
     return round(sum(read for _, read in last) / seconds, 2) if last and seconds > 0 else None
 

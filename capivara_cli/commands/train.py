@@ -118,7 +118,7 @@ def _over_runs(summaries: Sequence[dict[str, Any]]) -> str:
         own = [each for each in summaries if each["lang"] == lang]
         parts = [f"loss {_spread([each['loss_last'] for each in own], 3)}"]
         if all(each.get("val") for each in own):
-            parts.append(f"mean recall held out {_spread([each['val']['mean'] for each in own], 1)}")
+            parts.append(f"mean recall on held-out images {_spread([each['val']['mean'] for each in own], 1)}")
         lines.append(f"{lang}: {len(own)} run{'s' * (len(own) > 1)}, {', '.join(parts)}")
     return "\n".join(lines)
 

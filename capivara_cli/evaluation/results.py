@@ -14,8 +14,8 @@ from capivara_cli.storage.typed_json import KEY, OPTIONAL, from_json, to_json
 
 Interval = tuple[float, float]
 """The lower and upper bound of a 95 % interval."""
-RETRIEVAL, CLASSIFICATION, DISPARITY = PARTS = ("retrieval", "classification", "disparity")
-ZERO_SHOT, LINEAR_PROBE, FEW_SHOT = MODES = ("zero-shot", "linear-probe", "few-shot")
+RETRIEVAL, CLASSIFICATION, DISPARITY = ("retrieval", "classification", "disparity")
+ZERO_SHOT, LINEAR_PROBE, FEW_SHOT = ("zero-shot", "linear-probe", "few-shot")
 MEAN_RECALL = "mean_recall"
 
 

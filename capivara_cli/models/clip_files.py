@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -166,6 +167,13 @@ def files_of_architecture(model: str, pretrained: str) -> tuple[ClipFiles, dict[
         quick_gelu=bool(tag.get("quick_gelu")),  # OpenAI's weights need it, whatever the name of the architecture
     )
     return files, {"model": model, "pretrained": pretrained}
+
+
+def architecture_files() -> list[Path]:
+    """The configuration files of open_clip's architectures, found without importing it: that would take seconds."""
+    found = find_spec("open_clip")
+    folders = found.submodule_search_locations if found else None
+    return sorted((Path(folders[0]) / "model_configs").glob("*.json")) if folders else []
 
 
 def unknown_model(model: str) -> CapivaraError:

@@ -80,12 +80,12 @@ def page(rows: Sequence[CostSum], records: Sequence[LedgerRecord], form: str) ->
     if form == "csv":
         return _csv(rows)
     total, train = rows[-1], [row for row in rows if row["stage"] == "train"]
-    found = [*places(records), equivalents(total["kwh"], total["co2e_g"]), *doubts(records)]
+    found = [*intensity_lines(records), equivalents(total["kwh"], total["co2e_g"]), *caveats(records)]
     notes = [note for note in found if note]
     if form == "md":
-        parts = [_markdown(_HEADER, list(map(_cells, rows))), _listed(notes)]
+        parts = [_markdown(_HEADER, list(map(_cells, rows))), markdown.bullet_list(notes)]
         if train:
-            parts += [f"{_BESIDE}:", _markdown(_HEADER_BESIDE, _beside(train)), _listed(REMARKS)]
+            parts += [f"{_BESIDE}:", _markdown(_HEADER_BESIDE, _beside(train)), markdown.bullet_list(REMARKS)]
         return "\n\n".join(parts) + "\n"
     lines = [console.table(map(_cells, rows), _HEADER), "", *notes]
     if train:
@@ -94,27 +94,26 @@ def page(rows: Sequence[CostSum], records: Sequence[LedgerRecord], form: str) ->
     return "\n".join(lines) + "\n"
 
 
-def _listed(notes: Sequence[str]) -> str:
-    return "\n".join(f"- {markdown.escaped(note)}" for note in notes)
-
-
 def _beside(train: Sequence[CostSum]) -> list[list[str]]:
     return [_published(each) for each in TABLE_5] + [_ours(row) for row in train]
 
 
-def places(records: Sequence[LedgerRecord]) -> list[str]:
+def intensity_lines(records: Sequence[LedgerRecord]) -> list[str]:
     """A line for each carbon intensity in the records, with its place and source."""
-    found = dict.fromkeys(
-        (each.get("intensity", 0.0), each.get("country") or "world", each.get("intensity_source", ""))
-        for each in records
-    )
-    return [
-        f"carbon intensity: {place}, {grams:g} g CO2e/kWh" + (f" ({source})" if source else "")
-        for grams, place, source in found
-    ]
+    sources = dict.fromkeys((_intensity(each), each.get("intensity_source", "")) for each in records)
+    return [f"carbon intensity: {value}" + (f" ({source})" if source else "") for value, source in sources]
 
 
-def doubts(records: Sequence[LedgerRecord]) -> list[str]:
+def intensities(records: Sequence[LedgerRecord]) -> str:
+    """The carbon intensities in the records, with their places, in one line."""
+    return "; ".join(sorted({_intensity(each) for each in records}))
+
+
+def _intensity(record: LedgerRecord) -> str:
+    return f"{record.get('country') or 'world'}, {record.get('intensity', 0):g} g CO2e/kWh"
+
+
+def caveats(records: Sequence[LedgerRecord]) -> list[str]:
     """The limits of these figures: how power was modelled, implausible powers, unknown parts of a pipe."""
     models = dict.fromkeys(
         f"{part} {how}" for each in records for part, how in (each.get("power") or {}).items() if how

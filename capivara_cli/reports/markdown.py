@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from capivara_cli.console import printable
 
@@ -30,6 +30,11 @@ def code(text: object) -> str:
     fence = "`" * (max(map(len, re.findall("`+", content)), default=0) + 1)
     pad = " " if content.startswith("`") or content.endswith("`") else ""
     return f"{fence}{pad}{content}{pad}{fence}"
+
+
+def bullet_list(lines: Iterable[object]) -> str:
+    """Return a list with an item for each text, escaped."""
+    return "\n".join(f"- {escaped(line)}" for line in lines)
 
 
 def table(header: Sequence[str], right: Sequence[bool], rows: Sequence[Sequence[str]]) -> str:

@@ -25,7 +25,7 @@ class View:
 
 
 @dataclass(frozen=True)
-class Part:
+class PageSection:
     """Samples under a title and the commands that led to them."""
 
     title: str
@@ -41,6 +41,6 @@ def by_language(captions: Iterable[Caption]) -> list[tuple[str, list[Caption]]]:
     return [(lang, list(group)) for lang, group in groupby(ordered, key=lambda each: each.lang)]
 
 
-def html_page(parts: Sequence[Part]) -> str:
-    """The page with these parts, one below the other; the first one's title is the page's."""
-    return render("samples.html", parts=parts, by_language=by_language)
+def html_page(sections: Sequence[PageSection]) -> str:
+    """The page with these sections, one below the other; the first one's title is the page's."""
+    return render("samples.html", sections=sections, by_language=by_language)

@@ -32,7 +32,7 @@ def save(metrics: Sequence[Metrics], path: Path, title: str) -> None:
             axes[1].plot(
                 [line["step"] for line in validated], [line["val"][name] for line in validated], marker=".", label=name
             )
-        axes[1].set(ylabel="mean recall held out, %")
+        axes[1].set(ylabel="mean recall on held-out images, %")
         axes[1].legend(frameon=False)
     axes[-1].set(xlabel="step")
     for each in axes:
@@ -45,7 +45,7 @@ def save(metrics: Sequence[Metrics], path: Path, title: str) -> None:
 def sparklines(metrics: Sequence[Metrics]) -> str:
     """The loss and the validations over the steps, a line of blocks each: ``loss 4.77 █▆▃▂▁ 1.06``."""
     series = {"loss": [line["loss"] for line in metrics]}
-    series["mean recall held out"] = [line["val"]["mean"] for line in metrics if "val" in line]
+    series["mean recall on held-out images"] = [line["val"]["mean"] for line in metrics if "val" in line]
     return "\n".join(
         f"{name} {values[0]:.3g} {_blocks(values)} {values[-1]:.3g}"
         for name, values in series.items()

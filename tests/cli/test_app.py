@@ -66,7 +66,7 @@ def test_every_command_has_help_version_and_quiet(name: str, helps: dict[str, li
         (["caption", "--nope"], 2, "--nope"),
         (["caption", "shards", "--n", "0"], 2, "--n 0: must be at least 1"),
         (["split", "shards", "--fraction", "nan"], 2, "--fraction nan"),
-        (["search"], 2, "what are you looking for"),
+        (["search"], 2, "search: no query"),
         (["search", "x", "good.tar", "--k", "0"], 2, "--k 0: must be at least 1"),
         (["search", "x", "good.tar", "--model", "no-such-model"], 1, "no-such-model"),
         (["report"], 2, "which run?"),

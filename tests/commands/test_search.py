@@ -338,8 +338,8 @@ def test_wrong_use_is_said(clip: Clip, scenes: list[Sample], shards: Callable[..
     (tmp_path / "empty.txt").write_text("\n  \n")
     (tmp_path / "latin.txt").write_bytes("cão".encode("latin-1"))
     for error, message, inputs, options in [
-        (UsageError, "search: what are you looking for?", [], {}),
-        (UsageError, f"what are you looking for in {folder}", [folder], {}),
+        (UsageError, "search: no query", [], {}),
+        (UsageError, f"no query for {folder}", [folder], {}),
         (UsageError, "the query is empty", ["  ", folder], {}),
         (UsageError, "--image and --queries do not go together", [folder], {"image": "a", "queries": "b"}),
         (UsageError, "--queries -: the shards are read from standard input", ["-"], {"queries": "-"}),
@@ -391,7 +391,7 @@ def test_faiss_finds_the_same_with_the_same_scores(
     (kept,) = own_cache.iterdir()
     (kept / "faiss.index").write_bytes((kept / "faiss.index").read_bytes()[:-1] + b"x")
     assert run(clip, "a red ball", folder, k=5, index="faiss")["results"] == expected["results"]
-    assert f"{kept / 'faiss.index'}: damaged: it is built again" in capsys.readouterr().err
+    assert f"{kept / 'faiss.index'}: damaged, so it is rebuilt" in capsys.readouterr().err
 
 
 def test_without_faiss_the_command_says_how_to_get_it(

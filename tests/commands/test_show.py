@@ -14,7 +14,7 @@ from capivara_cli.errors import CapivaraError
 from capivara_cli.pipeline.env import Env
 from capivara_cli.pipeline.options import Settings
 from capivara_cli.reports.pictures import picture
-from capivara_cli.reports.samples_page import THUMBNAIL, Part, View, by_language, html_page
+from capivara_cli.reports.samples_page import THUMBNAIL, PageSection, View, by_language, html_page
 from capivara_cli.shards.archive import ShardWriter
 from capivara_cli.shards.sample import Caption, Sample
 
@@ -160,7 +160,7 @@ def test_thumbnails_are_small_and_keep_their_shape() -> None:
     from PIL import Image
 
     thumbnail = picture(Image.new("RGB", (800, 400), "red"), THUMBNAIL)
-    page = html_page([Part("t", [], [View("k", "f", [], thumbnail)])])
+    page = html_page([PageSection("t", [], [View("k", "f", [], thumbnail)])])
     assert 'width="160" height="80"' in page
 
 

@@ -121,7 +121,7 @@ def test_the_recipe_on_the_page_is_one(tmp_path: Path) -> None:
     (text,) = re.findall(r"```toml\n(.*?)```", page("recipes"), re.DOTALL)
     (tmp_path / "mine.toml").write_text(text)
     found = recipes.load(str(tmp_path / "mine.toml"))
-    assert [part.command for part in found.parts] == ["caption", "translate", "filter", "train", "eval"]
+    assert [step.command for step in found.steps] == ["caption", "translate", "filter", "train", "eval"]
     wrong = text.replace('captioner = "blip2"', 'captoiner = "blip2"')
     (tmp_path / "mine.toml").write_text(wrong)
     with pytest.raises(CapivaraError) as caught:

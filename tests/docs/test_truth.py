@@ -29,7 +29,7 @@ def wrong(text: str) -> list[str]:
     for path, lines in re.findall(r"`([\w./]+\.py)` \(([\d,]+) lines\)", prose):
         if (file := _file(path)) and len(file.read_text("utf-8").splitlines()) != int(lines.replace(",", "")):
             found.append(f"{path} ({lines} lines)")
-    for count, what in re.findall(r"\b(\d+) (packages|files beside)", prose):
+    for count, what in re.findall(r"\b(\d+) (packages|modules)", prose):
         if int(count) != len(list(_packages() if what == "packages" else _loose_files())):
             found.append(f"{count} {what}")
     return found
@@ -119,14 +119,14 @@ def test_a_planted_name_is_found(planted: str) -> None:
 
 def test_a_planted_figure_is_found() -> None:
     assert wrong("`shards/tar.py` (150 lines)") == ["shards/tar.py (150 lines)"]
-    assert wrong("The package has 99 packages and 98 files beside them.") == ["99 packages", "98 files beside"]
+    assert wrong("`capivara_cli` contains 99 packages and 98 modules.") == ["99 packages", "98 modules"]
     assert wrong("```\n`no_such/file.py`\n```\nThe folder `shards/` and `run.json` are people's.") == []
 
 
-def test_the_tower_is_the_order_of_the_layers() -> None:
+def test_the_page_has_the_layers_in_their_order() -> None:
     text = (ROOT / "docs" / "architecture.md").read_text("utf-8")
-    tower = next(block for block in _FENCE.findall(text) if "\ncommands " in block)
-    lines = [re.split(r"  +", line)[0] for line in tower.splitlines()[1:-1]]
+    layers = next(block for block in _FENCE.findall(text) if "\ncommands " in block)
+    lines = [re.split(r"  +", line)[0] for line in layers.splitlines()[1:-1]]
     assert lines == [floor for floor in reversed(ORDER) if not floor.startswith("__")]
     known = {*_packages(), *(path.stem for path in _loose_files() if path.stem != "__main__")}
     assert {name for line in lines for name in line.split()} == known
@@ -149,4 +149,4 @@ def test_the_readme_says_what_each_dependency_is_for() -> None:
         module = IMPORTED_AS.get(name.replace("_", "-"), name.replace("-", "_"))
         assert re.search(rf"\b{re.escape(name)}\b", install), name
         assert (module in imported) != (name in WITHOUT_IMPORT), name
-    assert "no code of capivara imports `rich` or `webdataset`" in " ".join(install.split())
+    assert "rich and webdataset, which capivara itself does not import yet" in " ".join(install.split())

@@ -64,7 +64,7 @@ LANGUAGES = [
 ]  # fmt: skip
 
 MISSING = [
-    _use("no query", "search", "search: what are you looking for"),
+    _use("no query", "search", "search: no query"),
     _use("an empty query", "search '' shards", "search: the query is empty", shards),
     _named("a query that is not an image", "search shards --image x.jpg --model toy",
            "--image x.jpg: image cannot be decoded: not an image", also(shards, file("x.jpg", b"text"))),

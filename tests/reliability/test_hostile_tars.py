@@ -21,7 +21,7 @@ from capivara_cli.cli.parameters import parse_plan
 from capivara_cli.errors import CapivaraError, TruncatedInput
 from capivara_cli.pipeline import engine
 from capivara_cli.pipeline.options import Settings
-from capivara_cli.reports.samples_page import Part, html_page
+from capivara_cli.reports.samples_page import PageSection, html_page
 from capivara_cli.shards import archive
 from capivara_cli.shards.archive import MAX_MEMBERS, MAX_NAME, ShardReader
 from capivara_cli.shards.tar import BLOCK, END, MAX_MEMBER, TarReader, TarWriter
@@ -255,7 +255,7 @@ def test_a_pickle_is_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_names_are_escaped_in_html() -> None:
     name = "<img src=x onerror=alert(1)>\x1b\u0000\udcff.jpg"
-    page = html_page([Part(name, [], [])])
+    page = html_page([PageSection(name, [], [])])
     assert "<h1>&lt;img src=x onerror=alert(1)&gt;\ufffd\ufffd\ufffd.jpg</h1>" in page
 
 

@@ -15,7 +15,7 @@ from capivara_cli.errors import CapivaraError
 from capivara_cli.models.clip import Clip
 from capivara_cli.models.run_folder import RunDir
 from capivara_cli.reports import card, eval_results
-from capivara_cli.reports.card.how_to_load import PEFT_METHODS, Beside
+from capivara_cli.reports.card.how_to_load import PEFT_METHODS, ExportedForms
 from capivara_cli.reports.card.public import public
 
 _LARGE = ("*.safetensors", "*.model", "*.png", "tokenizer.json")
@@ -37,7 +37,7 @@ def write(run: RunDir, folder: Path, final: Path, repo: str = "") -> str:
     _write_results(run, folder)
     _clean(folder)
     named = repo or "ORG/NAME"
-    page = card.of_folder(run.path, Beside(tuple(forms), named))
+    page = card.of_folder(run.path, ExportedForms(tuple(forms), named))
     (folder / "README.md").write_text(page, "utf-8")
     attributes = "".join(f"{name} filter=lfs diff=lfs merge=lfs -text\n" for name in _LARGE)
     (folder / ".gitattributes").write_text(attributes, "utf-8")

@@ -54,7 +54,7 @@ class Head:
 
 
 @dataclass(frozen=True)
-class Part:
+class RecipeStep:
     """One command and the options that a recipe gives it; keys are flags without dashes."""
 
     command: str
@@ -68,7 +68,7 @@ class Part:
                 words += _words(key, value, _field(self.command, key), values)
         return words
 
-    def changed(self, changes: Mapping[str, Any]) -> Part:
+    def changed(self, changes: Mapping[str, Any]) -> RecipeStep:
         return replace(self, given={**self.given, **changes})
 
 
@@ -79,9 +79,9 @@ class Recipe:
     name: str
     file: str
     head: Head
-    plan: tuple[Part, ...]
-    train: Part
-    eval: Part
+    plan: tuple[RecipeStep, ...]
+    train: RecipeStep
+    eval: RecipeStep
 
     @property
     def targets(self) -> tuple[str, ...]:
@@ -90,7 +90,7 @@ class Recipe:
         return targets
 
     @property
-    def parts(self) -> tuple[Part, ...]:
+    def steps(self) -> tuple[RecipeStep, ...]:
         return (*self.plan, self.train, self.eval)
 
     def with_head(self, **changes: Any) -> Recipe:
@@ -101,9 +101,9 @@ class Recipe:
 
         Raises ``UsageError`` if the recipe has no such step, the step no such option, or the value is impossible.
         """
-        if command not in {part.command for part in self.parts}:
-            steps = ", ".join(dict.fromkeys(part.command for part in self.parts))
-            raise UsageError(f"{flag}: recipe {self.name} has no {command}", f"it has {steps}")
+        if command not in {step.command for step in self.steps}:
+            commands = ", ".join(dict.fromkeys(step.command for step in self.steps))
+            raise UsageError(f"{flag}: recipe {self.name} has no {command}", f"it has {commands}")
         _check_key(command, key, flag, UsageError)
         if key == TARGETS:
             value = _targets(value, flag, UsageError)
@@ -111,7 +111,7 @@ class Recipe:
             if value not in ("true", "false"):
                 raise UsageError(f"{flag}={value}: must be true or false")
             value = value == "true"
-        plan = tuple(part.changed({key: value}) if part.command == command else part for part in self.plan)
+        plan = tuple(step.changed({key: value}) if step.command == command else step for step in self.plan)
         changed = {each: getattr(self, each).changed({key: value}) for each in ("train", "eval") if each == command}
         return replace(self, plan=plan, **changed)
 
@@ -146,12 +146,12 @@ def _read(path: Path, shown: str) -> Recipe:
         shown,
         _head(found, shown),
         tuple(_step(each, f"{shown}: [[plan]] {number}") for number, each in enumerate(plan, start=1)),
-        _part("train", train, f"{shown}: [train]"),
-        _part("eval", evaluate, f"{shown}: [eval]"),
+        _checked_step("train", train, f"{shown}: [train]"),
+        _checked_step("eval", evaluate, f"{shown}: [eval]"),
     )
     values = {"lang": recipe.head.lang or "pt", "model": recipe.head.model, "pretrained": recipe.head.pretrained}
-    for part in recipe.parts:
-        parse(part.words(values), f"{shown}: {part.command}")
+    for step in recipe.steps:
+        parse(step.words(values), f"{shown}: {step.command}")
     return recipe
 
 
@@ -187,7 +187,7 @@ def _head(found: dict[str, Any], shown: str) -> Head:
     return head
 
 
-def _step(table: dict[str, Any], where: str) -> Part:
+def _step(table: dict[str, Any], where: str) -> RecipeStep:
     given = dict(table)
     name = given.pop("step", None)
     if not isinstance(name, str):
@@ -199,19 +199,19 @@ def _step(table: dict[str, Any], where: str) -> Part:
     if not isinstance(stage, Stage) or stage.begins:
         why = "adapt packs the images itself" if name == "pack" else "it does not read and write shards"
         raise CapivaraError(f"{where}: step = {name!r}: not a step of a plan: {why}")
-    return _part(name, given, f"{where}, {name}")
+    return _checked_step(name, given, f"{where}, {name}")
 
 
-def _part(command: str, given: dict[str, Any], where: str) -> Part:
-    part = Part(command, given)
+def _checked_step(command: str, given: dict[str, Any], where: str) -> RecipeStep:
+    step = RecipeStep(command, given)
     for key, value in given.items():
         _check_key(command, key, where, CapivaraError)
         if key == TARGETS and command == "eval":
-            part = part.changed({key: _targets(value, f"{where}: {key}", CapivaraError)})
+            step = step.changed({key: _targets(value, f"{where}: {key}", CapivaraError)})
         elif isinstance(value, dict) or isinstance(value, bool) != _is_flag(command, key):
             expected = "true or false" if _is_flag(command, key) else "a text, a number or a list"
             raise CapivaraError(f"{where}: {key} = {value!r}: must be {expected}")
-    return part
+    return step
 
 
 def _targets(value: Any, where: str, error: type[CapivaraError]) -> tuple[str, ...]:

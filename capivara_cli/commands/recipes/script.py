@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -11,9 +10,9 @@ from typing import Any
 
 from capivara_cli import languages, registry
 from capivara_cli.cli.parameters import parse_plan
-from capivara_cli.commands.recipes.recipe import HELDOUT, Part, Recipe, parse
+from capivara_cli.commands.recipes.recipe import HELDOUT, Recipe, RecipeStep, parse
 from capivara_cli.errors import CapivaraError
-from capivara_cli.models.clip_files import DEFAULT_MODEL, check_model, unknown_model
+from capivara_cli.models.clip_files import DEFAULT_MODEL, architecture_files, check_model, unknown_model
 from capivara_cli.models.generation import Setup
 from capivara_cli.models.run_folder import RunDir
 from capivara_cli.pipeline.stage import Step
@@ -58,13 +57,13 @@ class Script:
         if not all(_is_packed(text) for text in self.inputs):
             shards = [self._data("packed")]
             yield ["pack", *self.inputs, "--out", *shards]
-        plan = [part.words(self._values) for part in self.recipe.plan]
+        plan = [step.words(self._values) for step in self.recipe.plan]
         if self.holds_out:
-            parts = ["--fraction", str(self.recipe.head.fraction)]
-            heldout = [part.words(self._values) for part in self.recipe.plan if self._makes_queries(part)]
-            split = ["split", "--part", HELDOUT, *parts]
+            fraction = ["--fraction", str(self.recipe.head.fraction)]
+            heldout = [step.words(self._values) for step in self.recipe.plan if self._makes_queries(step)]
+            split = ["split", "--part", HELDOUT, *fraction]
             yield ["run", _plan([split, *heldout]), *shards, "--out", self._data(HELDOUT)]
-            plan.insert(0, ["split", "--part", "train", *parts])
+            plan.insert(0, ["split", "--part", "train", *fraction])
         if plan:
             yield ["run", _plan(plan), *shards, "--out", self._data("train")]
             shards = [self._data("train")]
@@ -76,14 +75,14 @@ class Script:
         head = self.recipe.head
         return {"lang": self.lang, "model": head.model, "pretrained": head.pretrained}
 
-    def _data(self, part: str) -> str:
-        return str(Path(self.runs) / f"{self.name}-data" / part)
+    def _data(self, folder: str) -> str:
+        return str(Path(self.runs) / f"{self.name}-data" / folder)
 
-    def _makes_queries(self, part: Part) -> bool:
+    def _makes_queries(self, step: RecipeStep) -> bool:
         """Whether a step translates into the language of the run: then the held-out captions need this step too."""
-        if part.command != "translate":
+        if step.command != "translate":
             return False
-        return self.lang in parse(part.words(self._values), "translate").targets
+        return self.lang in parse(step.words(self._values), "translate").targets
 
     @property
     def _model(self) -> list[str]:
@@ -128,7 +127,7 @@ class Script:
         check_model(head.model, head.pretrained)
         if head.model.startswith(_FORMS) or Path(head.model).is_dir():
             return
-        if head.model not in _architectures():
+        if head.model not in (path.stem for path in architecture_files()):
             raise unknown_model(head.model)
         if head.model != DEFAULT_MODEL and not head.pretrained:
             raise CapivaraError(f"--model {head.model} needs --pretrained", "capivara list models")
@@ -151,7 +150,7 @@ class Script:
                 registry.load("translators", spec, source=source, target=target, setup=setup)
 
     def _steps(self, name: str) -> list[Step]:
-        plan = _plan([part.words(self._values) for part in self.recipe.plan if part.command == name])
+        plan = _plan([step.words(self._values) for step in self.recipe.plan if step.command == name])
         return parse_plan(plan) if plan else []
 
 
@@ -165,10 +164,3 @@ def _is_packed(text: str) -> bool:
 
     path = Path(text)
     return is_packed(path) if path.exists() else ".tar" in text
-
-
-def _architectures() -> set[str]:
-    """The names of open_clip's architectures, from its files: importing it takes seconds."""
-    found = importlib.util.find_spec("open_clip")
-    folders = found.submodule_search_locations if found else None
-    return {path.stem for path in (Path(folders[0]) / "model_configs").glob("*.json")} if folders else set()

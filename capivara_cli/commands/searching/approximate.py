@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from capivara_cli import console
-from capivara_cli.commands.searching.exact import Best, Floats, check_sizes, products
+from capivara_cli.commands.searching.exact import Floats, SearchHits, check_sizes, products
 from capivara_cli.errors import CapivaraError
 from capivara_cli.storage.arrays import checksum
 from capivara_cli.storage.files import replace_text, replacing
@@ -40,7 +40,7 @@ def installed() -> bool:
     return importlib.util.find_spec("faiss") is not None
 
 
-def best(index: Index, queries: Floats, k: int) -> Best:
+def best(index: Index, queries: Floats, k: int) -> SearchHits:
     """The ``k`` best rows for each of ``queries`` [Q, dim], among the clusters nearest to it.
 
     Row -1 pads a result with fewer rows. The inverted file is stored in the folder of the index. Raises
@@ -53,17 +53,17 @@ def best(index: Index, queries: Floats, k: int) -> Best:
         best_of(inverted, index.features, queries[start : start + _QUERIES], k)
         for start in range(0, len(queries), _QUERIES)
     ]
-    return Best(np.concatenate([part.rows for part in parts]), np.concatenate([part.scores for part in parts]))
+    return SearchHits(np.concatenate([part.rows for part in parts]), np.concatenate([part.scores for part in parts]))
 
 
-def best_of(inverted: Any, features: Floats, queries: Floats, k: int) -> Best:
+def best_of(inverted: Any, features: Floats, queries: Floats, k: int) -> SearchHits:
     """The best rows by an inverted file, with their exact scores and in the order of an exact search."""
     rows = inverted.search(np.ascontiguousarray(queries), k)[1].astype(np.int64)
     owners, places = np.nonzero(rows >= 0)
     scores = np.full(rows.shape, -np.inf, np.float32)
     scores[owners, places] = products(features, queries, rows[owners, places], owners)
     order = np.lexsort((rows, -scores), axis=1)
-    return Best(np.take_along_axis(rows, order, 1), np.take_along_axis(scores, order, 1))
+    return SearchHits(np.take_along_axis(rows, order, 1), np.take_along_axis(scores, order, 1))
 
 
 def inverted_file(features: Floats, folder: Path) -> Any:
@@ -73,7 +73,7 @@ def inverted_file(features: Floats, folder: Path) -> Any:
     if document.is_file():
         if _sound(path, document):
             return _probing(faiss.read_index(str(path), faiss.IO_FLAG_MMAP | faiss.IO_FLAG_READ_ONLY))
-        console.warn(f"{path}: damaged: it is built again")
+        console.warn(f"{path}: damaged, so it is rebuilt")
     inverted = _build(faiss, features)
     with replacing(path) as out:
         faiss.write_index(inverted, faiss.PyCallbackIOWriter(out.write))

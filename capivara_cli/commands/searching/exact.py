@@ -23,14 +23,14 @@ _ROUNDING = float(np.finfo(np.float32).eps)
 
 
 @dataclass(frozen=True)
-class Best:
+class SearchHits:
     """The best rows of Q queries: ``rows`` [Q, k] and their ``scores`` [Q, k], best first, ties by row."""
 
     rows: Indices
     scores: Floats
 
 
-def best(features: Floats, queries: Floats, k: int) -> Best:
+def best(features: Floats, queries: Floats, k: int) -> SearchHits:
     """The ``k`` rows of ``features`` [N, d] with the highest scalar products with each of ``queries`` [Q, d].
 
     All vectors have length 1; a ``k`` above N gives N rows. The features may be memory-mapped: memory beyond them
@@ -40,7 +40,7 @@ def best(features: Floats, queries: Floats, k: int) -> Best:
     k = min(k, len(features))
     some = max(1, min(_QUERIES, _SCORES // k))
     parts = [_best(features, queries[start : start + some], k) for start in range(0, len(queries), some)]
-    return Best(
+    return SearchHits(
         np.concatenate([np.zeros((0, k), np.int64), *(part.rows for part in parts)]),
         np.concatenate([np.zeros((0, k), np.float32), *(part.scores for part in parts)]),
     )
@@ -60,12 +60,12 @@ def check_sizes(dim: int, queries: Floats) -> None:
         )
 
 
-def _best(features: Floats, queries: Floats, k: int) -> Best:
+def _best(features: Floats, queries: Floats, k: int) -> SearchHits:
     width = max(k, min(len(features), _SCORES // len(queries)))
     memory = np.empty(len(queries) * width, np.float32)
     # Matrix product and ``products`` each compute a scalar product of unit vectors with an error below d / 2 roundings.
     margin = np.float32(features.shape[1] * _ROUNDING)
-    found = Best(np.zeros((len(queries), 0), np.int64), np.zeros((len(queries), 0), np.float32))
+    found = SearchHits(np.zeros((len(queries), 0), np.int64), np.zeros((len(queries), 0), np.float32))
     for start in range(0, len(features), width):
         rows = features[start : start + width]
         block = np.matmul(queries, rows.T, out=memory[: len(queries) * len(rows)].reshape(len(queries), len(rows)))
@@ -84,7 +84,7 @@ def products(features: Floats, queries: Floats, rows: Indices, owners: Indices) 
     return scores
 
 
-def _merged(found: Best, owners: Indices, rows: Indices, scores: Floats, k: int) -> Best:
+def _merged(found: SearchHits, owners: Indices, rows: Indices, scores: Floats, k: int) -> SearchHits:
     """The k best of each query, among those found before and the new pairs of query (``owners``) and row.
 
     The rows found before are lower, and all are in the order of ties, so a stable sort by score keeps that order.
@@ -97,4 +97,4 @@ def _merged(found: Best, owners: Indices, rows: Indices, scores: Floats, k: int)
     all_rows[:, :before], all_scores[:, :before] = found.rows, found.scores
     all_rows[owners, places], all_scores[owners, places] = rows, scores
     order = np.argsort(-all_scores, axis=1, kind="stable")[:, :k]
-    return Best(np.take_along_axis(all_rows, order, 1), np.take_along_axis(all_scores, order, 1))
+    return SearchHits(np.take_along_axis(all_rows, order, 1), np.take_along_axis(all_scores, order, 1))

@@ -134,7 +134,7 @@ def _opened(folder: Path, shards: Sequence[str], paths: Sequence[str], *, reused
         arrays["features"] = arrays["features"].reshape(-1, document["dim"])
         arrays["span"] = arrays["span"].reshape(-1, 2)
     except (DamagedArrays, ValueError, KeyError, TypeError) as error:
-        console.warn(f"{folder}: damaged ({error}): the index is built again")
+        console.warn(f"{folder}: damaged ({error}), so it is rebuilt")
         return None
     return Index(folder, document, shards, paths, reused, **arrays)
 

@@ -10,13 +10,13 @@ from capivara_cli import console
 from capivara_cli.commands.searching.query import Query
 from capivara_cli.errors import BadSample
 from capivara_cli.reports.pictures import picture
-from capivara_cli.reports.samples_page import THUMBNAIL, Part, View
+from capivara_cli.reports.samples_page import THUMBNAIL, PageSection, View
 from capivara_cli.shards.images import decode_image
 from capivara_cli.shards.sample import Caption, Sample
 from capivara_cli.urls import public_url
 
 if TYPE_CHECKING:
-    from capivara_cli.commands.searching.exact import Best
+    from capivara_cli.commands.searching.exact import SearchHits
     from capivara_cli.commands.searching.index import Index
 
 CAPTIONS = 2  # shown per image on a terminal
@@ -55,7 +55,7 @@ class Answer:
         return {"query": query.typed, **translation, "hits": [hit.to_json() for hit in self.hits]}
 
 
-def answers(index: Index, queries: Sequence[Query], found: Best, lang: str) -> Iterator[Answer]:
+def answers(index: Index, queries: Sequence[Query], found: SearchHits, lang: str) -> Iterator[Answer]:
     """Yield the answer to each query, with the samples read back from their shards."""
     for query, rows, scores in zip(queries, found.rows.tolist(), found.scores.tolist(), strict=True):
         ranked = [(row, score) for row, score in zip(rows, scores, strict=True) if row >= 0]
@@ -77,15 +77,15 @@ def _hit(index: Index, rank: int, row: int, score: float, lang: str) -> Hit:
 def lines(answer: Answer, draw: Callable[[Any], str] | None = None) -> Iterator[str]:
     """Yield the lines of an answer for a terminal; ``draw`` returns an escape sequence that shows an image."""
     query = answer.query
-    yield plain(query.typed) + (f"  → {plain(query.text)}  [{plain(query.translator)}]" if query.translator else "")
+    yield _plain(query.typed) + (f"  → {_plain(query.text)}  [{_plain(query.translator)}]" if query.translator else "")
     for hit in answer.hits:
-        yield f"{hit.rank:>4}  {hit.score:.3f}  {plain(hit.key)}  {plain(hit.shard)}"
+        yield f"{hit.rank:>4}  {hit.score:.3f}  {_plain(hit.key)}  {_plain(hit.shard)}"
         if draw is not None:
             yield from _drawn(hit, draw)
         if hit.problem:
-            yield f"      ! {plain(hit.problem)}"
+            yield f"      ! {_plain(hit.problem)}"
         for caption in hit.captions[:CAPTIONS]:
-            yield f"      {plain(caption.lang):<4} {plain(caption.text)}"
+            yield f"      {_plain(caption.lang):<4} {_plain(caption.text)}"
     yield ""
 
 
@@ -93,20 +93,18 @@ def _drawn(hit: Hit, draw: Callable[[Any], str]) -> Iterator[str]:
     try:
         yield f"      {draw(decode_image(hit.sample))}"
     except BadSample as error:
-        yield f"      ! {plain(error.reason)}"
+        yield f"      ! {_plain(error.reason)}"
 
 
-def plain(text: str) -> str:
-    """Put text on one line of at most ``LONGEST`` characters, without control characters."""
-    line = console.printable(" ".join(text.split()))
-    return line if len(line) <= LONGEST else f"{line[:LONGEST]}…"
+def _plain(text: str) -> str:
+    return console.one_line(text, LONGEST)
 
 
-def page_part(answer: Answer, command: str) -> Part:
+def page_section(answer: Answer, command: str) -> PageSection:
     """Show one answer on an HTML page: a grid of thumbnails under the query and the command."""
     query = answer.query
     steps = [command, *([f"translated to: {query.text} ({query.translator})"] if query.translator else [])]
-    return Part(query.typed, steps, [_view(hit) for hit in answer.hits])
+    return PageSection(query.typed, steps, [_view(hit) for hit in answer.hits])
 
 
 def _view(hit: Hit) -> View:

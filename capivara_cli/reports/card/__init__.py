@@ -17,7 +17,7 @@ from capivara_cli.models.run_folder import RunDir
 from capivara_cli.reports import eval_results, markdown
 from capivara_cli.reports.card import about_the_results, about_the_run
 from capivara_cli.reports.card.front_matter import front_matter, written
-from capivara_cli.reports.card.how_to_load import RUN_FOLDER, Beside, library, loading
+from capivara_cli.reports.card.how_to_load import RUN_FOLDER, ExportedForms, library, loading
 from capivara_cli.reports.card.public import public
 from capivara_cli.storage.files import replace_text
 
@@ -38,7 +38,7 @@ def edited(folder: Path) -> bool:
     return path.is_file() and path.read_bytes() != of_folder(folder).encode()
 
 
-def of_folder(folder: Path, beside: Beside = RUN_FOLDER) -> str:
+def of_folder(folder: Path, exported: ExportedForms = RUN_FOLDER) -> str:
     """The card of a run folder. ``beside``: the forms of the model that lie beside the card.
 
     Raises ``CapivaraError`` as ``write`` does.
@@ -46,7 +46,7 @@ def of_folder(folder: Path, beside: Beside = RUN_FOLDER) -> str:
     run = RunDir(folder)
     if "result" not in run.document:
         raise CapivaraError(f"{folder}: no finished run, so there is no model card to write")
-    return model_card(run.document, read_results(folder), ledger.read(folder), beside)
+    return model_card(run.document, read_results(folder), ledger.read(folder), exported)
 
 
 def read_results(folder: Path) -> EvalResults:
@@ -67,7 +67,7 @@ def model_card(
     document: RunDocument,
     results: EvalResults | None = None,
     footprint: Sequence[ledger.LedgerRecord] | None = None,
-    beside: Beside = RUN_FOLDER,
+    exported: ExportedForms = RUN_FOLDER,
 ) -> str:
     """The card as Markdown, with the front matter that the Hugging Face hub reads.
 
@@ -80,13 +80,13 @@ def model_card(
     compared = _compared(run["name"], shown)
     own = compared.where(lambda row: row.model == run["name"])
     # If the base is a run too, its own base is looked up by its path.
-    metadata = front_matter({**run, "base": document["base"]}, own, records, library(run, beside))
+    metadata = front_matter({**run, "base": document["base"]}, own, records, library(run, exported))
     langs = ", ".join(trained_languages(run["request"]))
     parts = [
         written(metadata),
         f"# {markdown.escaped(run['name'])}: {markdown.escaped(run['base']['identity']['model'])} for {langs}\n",
         about_the_run.opening(run),
-        *(_section(title, text) for title, text in _sections(run, own, compared, records, beside)),
+        *(_section(title, text) for title, text in _sections(run, own, compared, records, exported)),
     ]
     return "\n".join(parts)
 
@@ -96,7 +96,7 @@ def _sections(
     own: EvalResults,
     compared: EvalResults,
     records: Sequence[ledger.LedgerRecord],
-    beside: Beside,
+    exported: ExportedForms,
 ) -> list[tuple[str, str]]:
     return [
         ("Model details", about_the_run.details(run)),
@@ -111,7 +111,7 @@ def _sections(
         ("Training procedure", about_the_run.procedure(run)),
         ("How the data was made", about_the_run.history(run["history"])),
         ("Environmental impact", about_the_results.impact(records)),
-        ("How to load it", loading(run, beside)),
+        ("How to load it", loading(run, exported)),
         ("Citation", about_the_run.CITATION),
     ]
 

@@ -11,8 +11,9 @@ from capivara_cli.evaluation.metric_names import of_metric
 from capivara_cli.evaluation.results import MEAN_RECALL, ClassificationRow, EvalResults, RetrievalRow, ScoredRow
 from capivara_cli.models.run_document import RunDocument, trained_languages
 from capivara_cli.reports import markdown
+from capivara_cli.reports.footprint import intensities
 from capivara_cli.reports.tables.files import as_markdown
-from capivara_cli.reports.tables.table import place
+from capivara_cli.reports.tables.table import set_label
 
 _CERTAINTY = (
     "intervals: 95 %, bootstrap over images; comparisons: paired on the same images, p adjusted for their number (Holm)"
@@ -26,10 +27,12 @@ _DISPARITY = (
 def metrics(own: EvalResults) -> str:
     """What each metric in ``own`` means; without results, the metrics that ``capivara eval`` measures."""
     if not own.rows:
-        return _listed([of_metric(MEAN_RECALL).meaning, of_metric("accuracy").meaning, _DISPARITY, _CERTAINTY])
+        return markdown.bullet_list(
+            [of_metric(MEAN_RECALL).meaning, of_metric("accuracy").meaning, _DISPARITY, _CERTAINTY]
+        )
     used = dict.fromkeys(row.metric for row in own.scored)
     meanings = [of_metric(name).meaning for name in used]
-    return _listed([*meanings, *([_DISPARITY] if own.disparity else []), _CERTAINTY])
+    return markdown.bullet_list([*meanings, *([_DISPARITY] if own.disparity else []), _CERTAINTY])
 
 
 def data(own: EvalResults) -> str:
@@ -38,7 +41,7 @@ def data(own: EvalResults) -> str:
     for row in own.scored:
         known = row.provenance or Provenance()
         task = "retrieval" if isinstance(row, RetrievalRow) else "classification"
-        found.setdefault((f"{place(row)}, {task}", known.source, known.licence), []).append(row)
+        found.setdefault((f"{set_label(row)}, {task}", known.source, known.licence), []).append(row)
     if not found:
         return "Not evaluated yet."
     return "\n".join(_set(name, source, licence, rows) for (name, source, licence), rows in found.items())
@@ -87,9 +90,10 @@ def impact(records: Sequence[ledger.LedgerRecord]) -> str:
     header = ["stage", "runs", "time", "CPU time", "Wh", "g CO₂e", "power was"]
     rows = [_cost(row) for row in (*stages, total)]
     lines = [markdown.table(header, [False, True, True, True, True, True, False], rows), ""]
-    where = sorted({f"{each.get('country', 'world')}: {each.get('intensity', 0):g} g CO2e per kWh" for each in records})
     hardware = sorted({str(each.get("hardware", "unknown")) for each in records} - {"unknown"})
-    lines.append(_listed([f"carbon intensity: {'; '.join(where)}", *(f"hardware: {name}" for name in hardware)]))
+    lines.append(
+        markdown.bullet_list([f"carbon intensity: {intensities(records)}", *(f"hardware: {name}" for name in hardware)])
+    )
     return "\n".join(lines)
 
 
@@ -103,7 +107,3 @@ def _cost(row: ledger.CostSum) -> list[str]:
         f"{row['co2e_g']:.3g}",
         markdown.escaped(row["source"]),
     ]
-
-
-def _listed(lines: Iterable[str]) -> str:
-    return "\n".join(f"- {markdown.escaped(line)}" for line in lines)

@@ -59,7 +59,7 @@ def details(run: RunDocument) -> str:
     """Languages, base model, tuning method, number of parameters, licence and versions."""
     request, base, parameters = run["request"], run["base"], run["parameters"]
     parts = [f"{count:,} {name}" for name, count in parameters["parts"].items() if count]
-    return _listed(
+    return markdown.bullet_list(
         [
             f"languages: {_names(trained_languages(run['request']))}",
             f"base: {_base(run)}",
@@ -105,7 +105,7 @@ def factors(run: RunDocument, own: EvalResults) -> str:
     request = run["request"]
     kept = trained_languages(request, "keep_lang") if run["batch"]["kept"] else []
     trained = f"trained: {_names(trained_languages(request))}"
-    lines = [trained + (f"; kept by rehearsal: {_names(kept)}" if kept else "")]
+    lines = [trained + (f"; kept by training on them as well: {_names(kept)}" if kept else "")]
     lines.append(f"evaluated in: {_names(evaluated) if evaluated else 'no language yet'}")
     lines.append(
         "culture: images and captions reflect the places that the training data come from; translating a caption "
@@ -115,7 +115,7 @@ def factors(run: RunDocument, own: EvalResults) -> str:
         "domains of images: those of the base model and of the training data"
         + (f"; evaluated on {', '.join(sets)}" if sets else "; evaluated on none yet")
     )
-    return _listed(lines)
+    return markdown.bullet_list(lines)
 
 
 def data(trained_on: Data) -> str:
@@ -123,7 +123,9 @@ def data(trained_on: Data) -> str:
     captions = [f"{count:,} captions in {language}" for language, count in trained_on["captions"].items()]
     authors = [f"{count:,} in {language} by {author}" for language, author, count in trained_on["authors"]]
     held = [f"{trained_on['heldout']:,} images held out for validation"] if trained_on.get("heldout") else []
-    return _listed([f"{trained_on['samples']:,} images", *captions, *authors, *held, trained_on["fingerprint"]])
+    return markdown.bullet_list(
+        [f"{trained_on['samples']:,} images", *captions, *authors, *held, trained_on["fingerprint"]]
+    )
 
 
 def ethics(run: RunDocument) -> str:
@@ -147,7 +149,7 @@ def ethics(run: RunDocument) -> str:
         "Ask the sources of the data whether people in the images agreed to their use, and what the licences allow: "
         "the run does not record it."
     )
-    return _listed(lines)
+    return markdown.bullet_list(lines)
 
 
 def caveats(run: RunDocument) -> str:
@@ -162,7 +164,7 @@ def caveats(run: RunDocument) -> str:
         lines.append("Image embeddings of the base model do not fit this model: its image tower was trained too.")
     else:
         lines.append("Image embeddings of the base model stay valid: the image tower is the same.")
-    return _listed(lines)
+    return markdown.bullet_list(lines)
 
 
 def procedure(run: RunDocument) -> str:
@@ -180,13 +182,13 @@ def procedure(run: RunDocument) -> str:
     ]
     if validation := result.get("val"):
         lines.append(f"best validation: step {result['best_step']:,}, mean recall {validation['mean']:.1f}")
-    return _listed(lines)
+    return markdown.bullet_list(lines)
 
 
 def history(steps: History) -> str:
     """The commands that made the shards, with the options that differ from the defaults."""
     if not steps:
-        return _listed(["the shards were not made by capivara"])
+        return markdown.bullet_list(["the shards were not made by capivara"])
     return "\n".join(f"- {markdown.code(step)}" for step in step_texts(steps))
 
 
@@ -197,7 +199,3 @@ def _base(run: RunDocument) -> str:
 
 def _names(codes: Iterable[str]) -> str:
     return ", ".join(f"{languages.get(code).name} ({code})" if languages.knows(code) else code for code in codes)
-
-
-def _listed(lines: Iterable[str]) -> str:
-    return "\n".join(f"- {markdown.escaped(line)}" for line in lines)

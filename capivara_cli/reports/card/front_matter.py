@@ -1,4 +1,4 @@
-"""The YAML at the top of a model card, by which the Hugging Face hub indexes a model."""
+"""The YAML at the top of a model card, which the Hugging Face hub reads to index a model."""
 
 from __future__ import annotations
 

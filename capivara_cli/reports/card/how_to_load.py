@@ -13,7 +13,7 @@ UNMERGEABLE = ("adapter", "compacter", "soft-prompt")
 
 
 @dataclass(frozen=True)
-class Beside:
+class ExportedForms:
     """What lies beside a card: the ``forms`` of the model (open-clip, peft, hf), none in a run folder.
 
     ``repo``: the name of the repository on the hub.
@@ -23,21 +23,21 @@ class Beside:
     repo: str = "ORG/NAME"
 
 
-RUN_FOLDER = Beside()
+RUN_FOLDER = ExportedForms()
 
 
-def library(run: RunDocument, beside: Beside) -> str:
+def library(run: RunDocument, exported: ExportedForms) -> str:
     """The library under which the hub lists the model."""
-    if "open-clip" in beside.forms:
+    if "open-clip" in exported.forms:
         return "open_clip"
-    if "hf" in beside.forms:
+    if "hf" in exported.forms:
         return "sentence-transformers"
     return "peft" if run["parameters"]["method"] in PEFT_METHODS else "open_clip"
 
 
-def loading(run: RunDocument, beside: Beside) -> str:
+def loading(run: RunDocument, exported: ExportedForms) -> str:
     """How to load each form of the model, and whether queries have to be translated first."""
-    ways = [_FORMS[form](run, beside) for form in beside.forms] if beside.forms else _of_run(run)
+    ways = [_FORMS[form](run, exported) for form in exported.forms] if exported.forms else _of_run(run)
     if run.get("translate_queries"):
         ways.append(
             f"Translate queries into {markdown.escaped(run['translate_queries'])} first: the model was trained on "
@@ -69,21 +69,21 @@ def _of_run(run: RunDocument) -> list[str]:
     return ["\n".join(ways)]
 
 
-def _open_clip(run: RunDocument, beside: Beside) -> str:
+def _open_clip(run: RunDocument, exported: ExportedForms) -> str:
     return f"""\
 With open_clip, adapter merged into the weights; for capivara, give the same name to `--model`:
 
 ```python
 import open_clip
 
-model, _, preprocess = open_clip.create_model_and_transforms("hf-hub:{beside.repo}")
-tokenizer = open_clip.get_tokenizer("hf-hub:{beside.repo}")
+model, _, preprocess = open_clip.create_model_and_transforms("hf-hub:{exported.repo}")
+tokenizer = open_clip.get_tokenizer("hf-hub:{exported.repo}")
 texts = model.encode_text(tokenizer(["…"]), normalize=True)
 images = model.encode_image(preprocess(image)[None], normalize=True)
 ```"""
 
 
-def _hf(run: RunDocument, beside: Beside) -> str:
+def _hf(run: RunDocument, exported: ExportedForms) -> str:
     return f"""\
 With sentence-transformers and transformers:
 
@@ -92,7 +92,7 @@ from huggingface_hub import snapshot_download
 from sentence_transformers import SentenceTransformer
 from transformers import CLIPImageProcessor, CLIPVisionModelWithProjection
 
-folder = snapshot_download("{beside.repo}")
+folder = snapshot_download("{exported.repo}")
 texts = SentenceTransformer(f"{{folder}}/text").encode(["…"])  # L2-normalised
 processor = CLIPImageProcessor.from_pretrained(f"{{folder}}/image")
 tower = CLIPVisionModelWithProjection.from_pretrained(f"{{folder}}/image")
@@ -100,7 +100,7 @@ images = tower(**processor(image, return_tensors="pt")).image_embeds  # not norm
 ```"""
 
 
-def _peft(run: RunDocument, beside: Beside) -> str:
+def _peft(run: RunDocument, exported: ExportedForms) -> str:
     return f"""\
 The adapter alone, with peft, on open_clip's {markdown.escaped(_base(run))} as `model`:
 
@@ -108,7 +108,7 @@ The adapter alone, with peft, on open_clip's {markdown.escaped(_base(run))} as `
 import torch
 from peft import PeftModel
 
-model.text = PeftModel.from_pretrained(model.text, "{beside.repo}", subfolder="adapter")
+model.text = PeftModel.from_pretrained(model.text, "{exported.repo}", subfolder="adapter")
 model.logit_scale.data = torch.tensor({run["logit_scale"]!r})
 ```"""
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from capivara_cli.errors import BadSample
 from capivara_cli.pipeline.command_text import command_text
-from capivara_cli.reports.page.caption_journey import DataFolder, Journey, counts_of, journeys
+from capivara_cli.reports.page.caption_history import CaptionHistory, DataFolder, caption_histories, counts_of
 from capivara_cli.reports.page.formats import language
 from capivara_cli.reports.page.read_run import Run
 from capivara_cli.reports.page.section import Missing, Section
@@ -23,7 +23,7 @@ _MOST = 12  # captions shown per language
 def captions(run: Run, folders: Sequence[DataFolder]) -> Section:
     """Show images from the shards that led to the run, or say how to find them."""
     title = "From captions to training data"
-    found = journeys(folders, _IMAGES, run.languages)
+    found = caption_histories(folders, _IMAGES, run.languages)
     if not found:
         text = "The training shards of this run are not beside it. Name the first and the last folder of shards:"
         missing = Missing(text, f"capivara report {run.path} --shards PACKED,TRAIN")
@@ -34,7 +34,7 @@ def captions(run: Run, folders: Sequence[DataFolder]) -> Section:
     )
     values = {
         "folders": folders,
-        "cards": [_card(journey) for journey in found],
+        "cards": [_card(history) for history in found],
         "most": _MOST,
         "counts": _counts(folders),
         "commands": _commands_that_keep_all(run, folders),
@@ -42,17 +42,17 @@ def captions(run: Run, folders: Sequence[DataFolder]) -> Section:
     return Section("captions", title, intro, values)
 
 
-def _card(journey: Journey) -> dict[str, Any]:
+def _card(history: CaptionHistory) -> dict[str, Any]:
     image, problem = None, ""
     try:
-        image = picture(decode_image(journey.sample), 240, journey.key)
+        image = picture(decode_image(history.sample), 240, history.key)
     except BadSample as error:
         problem = error.reason
-    order = list(dict.fromkeys(fate.caption.lang for fate in journey.fates))
-    ranked = sorted(journey.fates, key=lambda fate: (order.index(fate.caption.lang), bool(fate.dropped)))
-    groups = [(language(lang), list(own)) for lang, own in groupby(ranked, key=lambda fate: fate.caption.lang)]
-    kept = f"{len(journey.fates) - journey.n_dropped} of {len(journey.fates)} captions kept"
-    about = {"key": journey.key, "kept": kept, "dropped": journey.dropped, "groups": groups}
+    order = list(dict.fromkeys(status.caption.lang for status in history.statuses))
+    ranked = sorted(history.statuses, key=lambda status: (order.index(status.caption.lang), bool(status.dropped)))
+    groups = [(language(lang), list(own)) for lang, own in groupby(ranked, key=lambda status: status.caption.lang)]
+    kept = f"{len(history.statuses) - history.n_dropped} of {len(history.statuses)} captions kept"
+    about = {"key": history.key, "kept": kept, "dropped": history.dropped, "groups": groups}
     return {"picture": image, "problem": problem, **about}
 
 

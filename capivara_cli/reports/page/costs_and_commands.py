@@ -9,6 +9,7 @@ from capivara_cli.costs import ledger
 from capivara_cli.evaluation.evalset import Provenance
 from capivara_cli.models.run_document import RunDocument
 from capivara_cli.pipeline.command_text import step_texts
+from capivara_cli.reports.footprint import intensities
 from capivara_cli.reports.page import charts
 from capivara_cli.reports.page.command_lines import eval_command, train_command
 from capivara_cli.reports.page.findings import Findings
@@ -36,9 +37,8 @@ def footprint(found: Findings) -> Section:
         amounts = [f"{samples:,}" if samples else "", *times, energy(row["kwh"]), mass(row["co2e_g"])]
         rows.append(cells([row["stage"], f"{row['runs']:,}", *amounts, row["source"]]))
     group = Group("", tuple(rows), (*[""] * len(stages), "after"))
-    where = sorted({f"{each.get('country', '?')}, {each.get('intensity', 0):g} g/kWh" for each in records})
     hardware = sorted({str(each.get("hardware", "unknown")) for each in records} - {"unknown"})
-    intro = f"Carbon intensity: {'; '.join(where)}." + (f" Hardware: {', '.join(hardware)}." if hardware else "")
+    intro = f"Carbon intensity: {intensities(records)}." + (f" Hardware: {', '.join(hardware)}." if hardware else "")
     table = Table(title, columns(headings, ("stage", "power")), (group,))
     return Section("footprint", title, intro, {"panel": Panel("", charts.bars(bars, alt)), "table": table})
 
@@ -69,7 +69,7 @@ def provenance(found: Findings) -> Section:
         known = next((row.provenance for row in outcome.rows if row.provenance), Provenance())
         facts_of: list[object] = [known.source, known.licence, known.obtained, known.checksums, known.by]
         facts_of.append(sorted(known.captions_by or ()))
-        _, langs, _ = rows.setdefault((outcome.place, repr(facts_of)), (outcome.place, [], known))
+        _, langs, _ = rows.setdefault((outcome.set_label, repr(facts_of)), (outcome.set_label, [], known))
         if outcome.lang not in langs:
             langs.append(outcome.lang)
     headings = ["set", "languages", "captions or names by", "source", "licence", "obtained", "checksums"]

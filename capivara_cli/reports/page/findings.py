@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from capivara_cli.evaluation.metric_names import of_metric
 from capivara_cli.evaluation.results import DisparityRow, ScoredRow
 from capivara_cli.reports.page.read_run import Run
-from capivara_cli.reports.tables.table import place
+from capivara_cli.reports.tables.table import set_label
 
 Interval = tuple[float, float]
 
@@ -58,9 +58,9 @@ class Outcome:
         return self.head.lang
 
     @property
-    def place(self) -> str:
+    def set_label(self) -> str:
         """The set and its split."""
-        return place(self.head)
+        return set_label(self.head)
 
     @property
     def metric(self) -> str:
@@ -158,7 +158,7 @@ class Spread:
     ``worst`` and ``gaps`` (points behind English, by language) are pairs of before and after.
     """
 
-    place: str
+    set_label: str
     metric: str
     languages: tuple[str, ...]
     before: DisparityRow
@@ -184,7 +184,7 @@ def spreads(runs: Sequence[Run], variant: Variant) -> list[Spread]:
         mean_gaps = {lang: statistics.fmean(gap[lang] for gap in gaps if lang in gap) for lang in gaps[0]}
         found.append(
             Spread(
-                place(before),
+                set_label(before),
                 of_metric(before.metric).name,
                 before.languages,
                 before,

@@ -76,7 +76,7 @@ def _gain_tile(found: Findings) -> Tile:
         return Tile("Gain", Cell("not measured yet"), note, kind="wide")
     unit = Cell("points" if main.std is None else f"± {main.std:.1f} points")
     return Tile(
-        f"{language(main.lang)}, {main.place}",
+        f"{language(main.lang)}, {main.set_label}",
         replace(points(main.gain), notes=(unit,)),
         certainty(main),
         f"{score(main.baseline)} → {score(main.baseline + main.gain)} {main.metric}",
@@ -105,7 +105,7 @@ def _other_tiles(found: Findings) -> Iterable[Tile]:
     kept = [each for each in complete if each.lang == "en" and main and each.head.set == main.head.set]
     others = [each for each in complete if each.lang in found.trained]
     for each in (*kept[:1], *others[: 2 - len(kept[:1])]):
-        note = f"{score(each.baseline)} → {score(each.baseline + each.gain)} {each.metric}, {each.place}"
+        note = f"{score(each.baseline)} → {score(each.baseline + each.gain)} {each.metric}, {each.set_label}"
         if each.p is not None:
             note += "" if each.p < LEVEL else "; not significant"
         yield Tile(language(each.lang), points(each.gain), note)
@@ -132,8 +132,8 @@ def per_language(found: Findings) -> Section:
     complete = [each for each in found.retrieval if each.is_complete]
     if not complete:
         return Section("languages", title, missing=_missing_results(found, "retrieval"))
-    places = list(dict.fromkeys(each.place for each in complete))
-    panels = [_panel(place, [each for each in complete if each.place == place], found.trained) for place in places]
+    labels = list(dict.fromkeys(each.set_label for each in complete))
+    panels = [_panel(label, [each for each in complete if each.set_label == label], found.trained) for label in labels]
     intro = (
         "Mean recall (R@1, R@5 and R@10 in both directions) of the base model (grey) and after adaptation (brown). "
         "The line through a point is its 95 % interval over images. The trained language is bold."
@@ -147,7 +147,7 @@ def per_language(found: Findings) -> Section:
     return Section("languages", title, intro, {"panels": panels, "disparities": _disparities(others)})
 
 
-def _panel(place: str, rows: Sequence[Outcome], trained: Sequence[str]) -> Panel:
+def _panel(label: str, rows: Sequence[Outcome], trained: Sequence[str]) -> Panel:
     changes = [
         charts.BeforeAfter(
             language(each.lang) + "*" * each.is_translated,
@@ -159,9 +159,9 @@ def _panel(place: str, rows: Sequence[Outcome], trained: Sequence[str]) -> Panel
         )
         for each in rows
     ]
-    alt = f"{place}: " + ", ".join(f"{row.label} {row.before:.1f} to {row.after:.1f}" for row in changes)
+    alt = f"{label}: " + ", ".join(f"{row.label} {row.before:.1f} to {row.after:.1f}" for row in changes)
     note = "* captions machine-translated" if any(each.is_translated for each in rows) else ""
-    return Panel(place, charts.changes(changes, "mean recall, %", alt), note=note)
+    return Panel(label, charts.changes(changes, "mean recall, %", alt), note=note)
 
 
 def _pair(interval: Sequence[float] | None) -> tuple[float, float] | None:
@@ -181,7 +181,7 @@ def _disparity(spread: Spread) -> Panel:
     rows = [cells([name, score(old), compared(old, new)]) for name, old, new in measures]
     if all(spread.worst):
         rows.append(cells(["worst language", *map(language, spread.worst)]))
-    title = f"Disparity on {spread.place}"
+    title = f"Disparity on {spread.set_label}"
     table = Table.of_rows(title, columns(["points", "before", "after"], ("points",)), rows)
     return Panel(
         title, table=table, note=f"Spread of {spread.metric} over {len(spread.languages)} languages; lower is fairer."
@@ -197,7 +197,7 @@ def _disparities(spreads: Sequence[Spread]) -> Table | None:
         before, after = each.before, each.after
         spread = [(before.range, after["range"]), (before.std, after["std"])]
         numbers = [cell for old, new in spread for cell in (score(old), compared(old, new))]
-        rows.append(cells([each.place, each.metric, *numbers, *map(language, each.worst)]))
+        rows.append(cells([each.set_label, each.metric, *numbers, *map(language, each.worst)]))
     return Table.of_rows("Disparity of classification", headings, rows) if rows else None
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from capivara_cli import __version__
-from capivara_cli.reports.page.caption_journey import DataFolder
+from capivara_cli.reports.page.caption_history import DataFolder
 from capivara_cli.reports.page.captions import captions
 from capivara_cli.reports.page.confusions import confusions
 from capivara_cli.reports.page.costs_and_commands import commands, footprint, provenance

@@ -48,8 +48,8 @@ def _task(
     title: str, outcomes: Sequence[Outcome], found: Findings, table: Callable[[Sequence[Outcome]], Table]
 ) -> _Task:
     tables = []
-    for place in dict.fromkeys(each.place for each in outcomes):
-        own = [each for each in outcomes if each.place == place]
+    for place in dict.fromkeys(each.set_label for each in outcomes):
+        own = [each for each in outcomes if each.set_label == place]
         head = own[0].head
         size = f"{head.n_images:,} images" if head.n_images else ""
         size += f", {head.n_classes:,} classes" if isinstance(head, ClassificationRow) and head.n_classes else ""
@@ -69,7 +69,7 @@ def _summary(outcomes: Sequence[Outcome], found: Findings) -> Table:
             adapted = Cell(score(statistics.fmean(each.scores)), strong=True, notes=std)
         base = score(each.baseline) if each.before else NONE
         gain = points(each.gain, significance(each.p)) if each.is_complete else ""
-        about = [each.place, language(each.lang) + "*" * each.is_translated, each.metric]
+        about = [each.set_label, language(each.lang) + "*" * each.is_translated, each.metric]
         rows.append(cells([*about, f"{each.head.n_images or 0:,}", base, adapted, gain]))
     return Table.of_rows("", columns([*texts, "images", "base model", "adapted", "difference"], texts), rows)
 

@@ -113,7 +113,7 @@ Measure = tuple[str, str, str, str]
 
 def _measure(outcome: Outcome) -> Measure:
     """(part, set, language, mode)."""
-    return outcome.part, outcome.place, outcome.lang, outcome.head.mode
+    return outcome.part, outcome.set_label, outcome.lang, outcome.head.mode
 
 
 def _measures(found: Findings) -> dict[Measure, str]:

@@ -26,8 +26,8 @@ from capivara_cli.reports.tables.table import (
     first_model,
     interval,
     number,
-    place,
     queries_translated_by,
+    set_label,
 )
 
 _Row = TypeVar("_Row")
@@ -60,7 +60,7 @@ def _retrieval(rows: list[RetrievalRow]) -> Table:
     name = of_metric(MEAN_RECALL).name
     sizes = f"{_images(rows)}, {_count((row.n_captions for row in rows), 'captions')}"
     prompt = f", each caption in the prompt “{first.prompt}”" if first.prompt else ""
-    caption = f"Retrieval on {place(first)}, {sizes}{prompt}: recall in percent, T→I from text to image, I→T from "
+    caption = f"Retrieval on {set_label(first)}, {sizes}{prompt}: recall in percent, T→I from text to image, I→T from "
     caption += f"image to text. {_explained(name, compared)}"
 
     def numbers(row: RetrievalRow) -> list[str]:
@@ -69,7 +69,7 @@ def _retrieval(rows: list[RetrievalRow]) -> Table:
     headings = ["model", *(f"{ARROWS[way]} {key}" for way, key in recalls), name, "95 %", *_versus_heading(compared)]
     by = ", ".join(dict.fromkeys(who for row in rows for who in _translators(row)))
     return Table(
-        f"{place(first)}: retrieval",
+        f"{set_label(first)}: retrieval",
         columns(headings, _TEXTS),
         _groups(rows, numbers, compared),
         caption.rstrip(),
@@ -86,14 +86,14 @@ def _classification(rows: list[ClassificationRow]) -> Table:
     sizes = f"{_images(rows)}, {_count((row.n_classes for row in rows), 'classes')}"
     authors = ", ".join(dict.fromkeys(row.names_by for row in rows if row.names_by))
     by = f" Class names by {authors}." if authors else ""
-    about = f"Classification ({first.mode}) on {place(first)}, {sizes}: {name} in percent."
+    about = f"Classification ({first.mode}) on {set_label(first)}, {sizes}: {name} in percent."
 
     def numbers(row: ClassificationRow) -> list[str]:
         return [number(getattr(row, key)) for _, key in shown]
 
     headings = ["model", *(heading for heading, _ in shown), name, "95 %", *_versus_heading(compared)]
     return Table(
-        f"{place(first)}: classification, {first.mode}",
+        f"{set_label(first)}: classification, {first.mode}",
         columns(headings, _TEXTS),
         _groups(rows, numbers, compared),
         f"{about} {_explained(name, compared)}{by}".rstrip(),
@@ -109,10 +109,10 @@ def _disparity(rows: list[DisparityRow]) -> Table:
         for row in rows
     )
     return Table(
-        f"{place(rows[0])}: disparity of {name}",
+        f"{set_label(rows[0])}: disparity of {name}",
         columns(["model", "mean", "range", "std", "worst", "gap to English"], _TEXTS),
         (Group("", body),),
-        f"Disparity on {place(rows[0])} between {spoken}: {name} in percent, its spread in points.",
+        f"Disparity on {set_label(rows[0])} between {spoken}: {name} in percent, its spread in points.",
     )
 
 
@@ -185,8 +185,8 @@ def _marks(rows: Sequence[ScoredRow], what: str, by: str) -> list[str]:
     notes = []
     if any(row.machine_translated for row in rows):
         notes.append(f"(MT): {what} machine-translated" + (f" ({by})" if by else ""))
-    if asked := queries_translated_by(rows):
-        notes.append(f"†: queries machine-translated first ({asked})")
+    if translators := queries_translated_by(rows):
+        notes.append(f"†: queries machine-translated first ({translators})")
     return notes
 
 

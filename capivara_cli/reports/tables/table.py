@@ -105,7 +105,7 @@ def stars(p: float | None) -> str:
     return "" if p is None else "*" * ((p < LEVEL) + (p < HIGHER_LEVEL))
 
 
-def place(row: AnyRow) -> str:
+def set_label(row: AnyRow) -> str:
     """The name of the set, with its split."""
     return f"{row.set} ({row.split})" if row.split else row.set
 

@@ -110,7 +110,7 @@ def _scored(
         lang = (row.lang or "—") + " (MT)" * row.machine_translated + "†" * bool(row.queries_by)
         line = [*[row.set] * several, lang, row.model, *shown(row), interval(row.interval)]
         body.append(cells([*line, *[difference(row.versus, none="")] * compared]))
-    legend = f"vs first: points more than {rows[0].model}; * p < 0.05, ** p < 0.01 (paired, Holm-adjusted)"
+    legend = f"vs first: difference from {rows[0].model} in points; * p < 0.05, ** p < 0.01 (paired, Holm-adjusted)"
     named = [*["set"] * several, "lang", "model", *headings, "95 %", *["vs first"] * compared]
     return Table(title, columns(named), (Group("", tuple(body)),), notes=(*[legend] * compared, *notes))
 

@@ -16,7 +16,7 @@ from capivara_cli.evaluation.results import EvalResults
 from capivara_cli.reports import card as cards
 from capivara_cli.reports.card import model_card
 from capivara_cli.reports.card.front_matter import base_on_hub
-from capivara_cli.reports.card.how_to_load import Beside
+from capivara_cli.reports.card.how_to_load import ExportedForms
 from capivara_cli.reports.card.public import public
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -154,7 +154,7 @@ def test_sections_are_the_papers_and_filled() -> None:
     ]  # fmt: skip
     assert "- trained: 10 of 1,000 parameters (1.00 %): 10 in lora\n" in part(card, "Model details")
     assert part(card, "Factors").splitlines()[:2] == [
-        "- trained: Portuguese (pt); kept by rehearsal: English (en)",
+        "- trained: Portuguese (pt); kept by training on them as well: English (en)",
         "- evaluated in: Portuguese (pt)",
     ]
     assert part(card, "Evaluation data") == (
@@ -177,7 +177,7 @@ def test_sections_are_the_papers_and_filled() -> None:
     impact = part(card, "Environmental impact")
     assert "| caption | 1 | 1 min 15 s | 1 min 00 s | 3 | 1 | codecarbon |\n" in impact
     assert "| total | 3 | 3 min 45 s | 3 min 00 s | 9 | 104 | codecarbon |\n" in impact
-    assert "carbon intensity: BRA: 98.3 g CO2e per kWh" in impact
+    assert "carbon intensity: BRA, 98.3 g CO2e/kWh" in impact
 
 
 def test_before_evaluation_it_says_how_to_get_the_numbers() -> None:
@@ -279,13 +279,13 @@ def test_the_base_on_the_hub_is_known_or_left_out(tmp_path: Path) -> None:
 def test_how_to_load_is_about_what_lies_beside() -> None:
     folder = part(model_card(RUN), "How to load it")
     assert "PeftModel.from_pretrained(model.text, 'THIS_FOLDER/adapter')" in folder and "--hf DIR" in folder
-    card = model_card(RUN, beside=Beside(("open-clip", "hf", "peft"), "me/clip-pt"))
+    card = model_card(RUN, exported=ExportedForms(("open-clip", "hf", "peft"), "me/clip-pt"))
     loading = part(card, "How to load it")
     assert front(card)["library_name"] == "open_clip" and front(card)["base_model_relation"] == "finetune"
     assert 'open_clip.create_model_and_transforms("hf-hub:me/clip-pt")' in loading
     assert 'PeftModel.from_pretrained(model.text, "me/clip-pt", subfolder="adapter")' in loading
     assert 'snapshot_download("me/clip-pt")' in loading and "THIS_FOLDER" not in loading
-    assert front(model_card(RUN, beside=Beside(("hf",))))["library_name"] == "sentence-transformers"
+    assert front(model_card(RUN, exported=ExportedForms(("hf",))))["library_name"] == "sentence-transformers"
     asked = part(model_card({**RUN, "translate_queries": "en"}), "How to load it")
     assert "Translate queries into en first" in asked
 

@@ -31,7 +31,7 @@ from capivara_cli.errors import CapivaraError, UsageError
 from capivara_cli.pipeline.env import Env
 from capivara_cli.pipeline.options import Settings
 from capivara_cli.reports import templates
-from capivara_cli.reports.page.caption_journey import find_folders, journeys
+from capivara_cli.reports.page.caption_history import caption_histories, find_folders
 from capivara_cli.reports.page.command_lines import command_text
 from capivara_cli.reports.page.read_run import read_run
 from capivara_cli.shards.sample import Sample, encode_json
@@ -297,7 +297,7 @@ def test_what_was_held_out_was_not_left_out(tmp_path: Path) -> None:
     write_shards(packed, [PACK], samples)
     write_shards(train, [PACK, split, FILTER], samples[:2])
     folders = find_folders(read_run(run), ["p", "t"])
-    assert [(each.key, each.dropped, each.n_dropped) for each in journeys(folders, 6, ["pt"])] == [
+    assert [(each.key, each.dropped, each.n_dropped) for each in caption_histories(folders, 6, ["pt"])] == [
         ("a", "", 0),
         ("b", "", 0),
     ]
@@ -308,7 +308,7 @@ def test_a_step_is_blamed_only_where_nothing_else_can_have_done_it(tmp_path: Pat
     run = read_run(a_run(Path("runs/hi")))
     write_shards(Path("p"), [PACK], [a_sample("a", caption("um"), caption("dois"))])
     train = write_shards(Path("t"), [*HISTORY, dedupe], [a_sample("a", caption("um"))])
-    assert [fate.dropped for fate in journeys(find_folders(run, ["p", "t"]), 6, [])[0].fates] == [
+    assert [status.dropped for status in caption_histories(find_folders(run, ["p", "t"]), 6, [])[0].statuses] == [
         "",
         "by filter or dedupe",
     ]
@@ -317,7 +317,10 @@ def test_a_step_is_blamed_only_where_nothing_else_can_have_done_it(tmp_path: Pat
     steps = [nothing, {**nothing, "notes": {"near-duplicate captions": 1}}]
     lines = [plan, {"shard": "00000.tar", "steps": steps}]
     (train / "manifest.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    assert journeys(find_folders(run, ["p", "t"]), 6, [])[0].fates[1].dropped == "dedupe: near-duplicate captions"
+    assert (
+        caption_histories(find_folders(run, ["p", "t"]), 6, [])[0].statuses[1].dropped
+        == "dedupe: near-duplicate captions"
+    )
 
 
 def test_training_shows_loss_terms_validation_and_what_was_trained(page: Page) -> None:
@@ -347,7 +350,7 @@ def test_the_footprint_adds_up_per_stage(run: Path) -> None:
     records = [a_record("one", "pack", 0.5), a_record("two", "train", 1.0), a_record("two", "train", 1.0)]
     (run / "footprint.json").write_text(json.dumps({"records": records}))
     text = written(run).sections["footprint"]
-    assert "Carbon intensity: world, 500 g/kWh." in text
+    assert "Carbon intensity: world, 500 g CO2e/kWh." in text
     assert "train 1 4 1 min 00 s 0.0 s 1 kWh 500 g modelled" in text
     assert "total 2 2 min 00 s 0.0 s 1.5 kWh 750 g modelled" in text
 

@@ -16,7 +16,7 @@ pt       base          23.3     23.3         33.3  31.3–35.6
 pt       runs/pt_1     40.0     40.0         50.0  48.0–52.2   +16.7**
 hi (MT)  base          10.0     10.0         20.0  18.0–22.2
 hi (MT)  runs/pt_1     11.0     11.0         21.0  19.0–23.2      +1.0
-vs first: points more than base; * p < 0.05, ** p < 0.01 (paired, Holm-adjusted)
+vs first: difference from base in points; * p < 0.05, ** p < 0.01 (paired, Holm-adjusted)
 flickr: 1,000 images, 5,000 captions
 (MT) captions machine-translated (nllb:eng-hin)
 

@@ -47,7 +47,7 @@ class DataFolder:
 
 
 @dataclass(frozen=True)
-class Fate:
+class CaptionStatus:
     """A caption, and why it was dropped; "" if it is in the training data."""
 
     caption: Caption
@@ -55,17 +55,17 @@ class Fate:
 
 
 @dataclass
-class Journey:
+class CaptionHistory:
     """One image with all captions it ever had. ``dropped`` says why the whole sample was dropped."""
 
     key: str
     sample: Sample
-    fates: list[Fate] = field(default_factory=list)
+    statuses: list[CaptionStatus] = field(default_factory=list)
     dropped: str = ""
 
     @property
     def n_dropped(self) -> int:
-        return sum(bool(fate.dropped) for fate in self.fates)
+        return sum(bool(status.dropped) for status in self.statuses)
 
 
 def find_folders(run: Run, given: Sequence[str]) -> list[DataFolder]:
@@ -130,7 +130,7 @@ def _samples(folder: DataFolder) -> Iterator[Sample]:
             yield from reader
 
 
-def journeys(folders: Sequence[DataFolder], count: int, trained: Sequence[str]) -> list[Journey]:
+def caption_histories(folders: Sequence[DataFolder], count: int, trained: Sequence[str]) -> list[CaptionHistory]:
     """Choose up to ``count`` images of the first folder, the most instructive first; the choice is deterministic."""
     if not folders:
         return []
@@ -149,11 +149,11 @@ def journeys(folders: Sequence[DataFolder], count: int, trained: Sequence[str]) 
         if dropped == HELD_OUT:
             continue
         try:
-            journey = Journey(key, sample, _fates(path, bool(dropped)), dropped)
+            history = CaptionHistory(key, sample, _statuses(path, bool(dropped)), dropped)
         except BadSample:
             continue
-        if journey.fates:
-            found.append(journey)
+        if history.statuses:
+            found.append(history)
     return _choose(found, count, trained)
 
 
@@ -189,21 +189,21 @@ def _missing_reason(reached: DataFolder, last: DataFolder) -> str:
     return HELD_OUT if "split" in names else f"by {' | '.join(names)}"
 
 
-def _fates(path: Sequence[tuple[DataFolder, Sample]], image_dropped: bool) -> list[Fate]:
+def _statuses(path: Sequence[tuple[DataFolder, Sample]], image_dropped: bool) -> list[CaptionStatus]:
     """List every caption once, as the last folder with it has it, in the order of first appearance."""
     latest: dict[Name, tuple[Caption, int]] = {}
     for number, (_, sample) in enumerate(path):
         for caption in sample.captions:
             latest[_name(caption)] = (caption, number)
     final = len(path) - 1
-    fates = []
+    statuses = []
     for caption, number in latest.values():
         if number < final:
             group = [each for each, at in latest.values() if at >= number]
-            fates.append(Fate(caption, _why(caption, group, path[number][0], path[number + 1][0])))
+            statuses.append(CaptionStatus(caption, _why(caption, group, path[number][0], path[number + 1][0])))
         else:
-            fates.append(Fate(caption, "with its image" if image_dropped else ""))
-    return fates
+            statuses.append(CaptionStatus(caption, "with its image" if image_dropped else ""))
+    return statuses
 
 
 def _name(caption: Caption) -> Name:
@@ -240,15 +240,15 @@ def _same_language(one: Caption, other: Caption) -> bool:
     return languages.code_of(one.lang) == languages.code_of(other.lang)
 
 
-def _choose(found: Iterable[Journey], count: int, trained: Sequence[str]) -> list[Journey]:
+def _choose(found: Iterable[CaptionHistory], count: int, trained: Sequence[str]) -> list[CaptionHistory]:
     """Choose images with some captions dropped, then some (up to a third) with none, then some dropped themselves."""
 
-    def interest(journey: Journey) -> tuple[Any, ...]:
-        languages_seen = {fate.caption.lang for fate in journey.fates if not fate.dropped}
-        return (not languages_seen & {*trained}, -min(journey.n_dropped, 3), -len(journey.fates))
+    def interest(history: CaptionHistory) -> tuple[Any, ...]:
+        languages_seen = {status.caption.lang for status in history.statuses if not status.dropped}
+        return (not languages_seen & {*trained}, -min(history.n_dropped, 3), -len(history.statuses))
 
-    kept = [journey for journey in found if not journey.dropped]
-    lost = [journey for journey in found if journey.dropped][: max(1, count // 4)]
+    kept = [history for history in found if not history.dropped]
+    lost = [history for history in found if history.dropped][: max(1, count // 4)]
     partly = sorted((each for each in kept if each.n_dropped), key=interest)
     untouched = sorted((each for each in kept if not each.n_dropped), key=interest)
     room = count - len(lost)
