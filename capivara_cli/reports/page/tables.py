@@ -48,12 +48,12 @@ def _task(
     title: str, outcomes: Sequence[Outcome], found: Findings, table: Callable[[Sequence[Outcome]], Table]
 ) -> _Task:
     tables = []
-    for place in dict.fromkeys(each.set_label for each in outcomes):
-        own = [each for each in outcomes if each.set_label == place]
+    for label in dict.fromkeys(each.set_label for each in outcomes):
+        own = [each for each in outcomes if each.set_label == label]
         head = own[0].head
         size = f"{head.n_images:,} images" if head.n_images else ""
         size += f", {head.n_classes:,} classes" if isinstance(head, ClassificationRow) and head.n_classes else ""
-        tables.append(replace(table(own), title=place, caption=size, notes=tuple(_footnotes(own))))
+        tables.append(replace(table(own), title=label, caption=size, notes=tuple(_footnotes(own))))
     return _Task(title, _summary(outcomes, found) if len(tables) > _OPEN else None, tables)
 
 
