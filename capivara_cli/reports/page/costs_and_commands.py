@@ -73,7 +73,7 @@ def provenance(found: Findings) -> Section:
         if outcome.lang not in langs:
             langs.append(outcome.lang)
     headings = ["set", "languages", "captions or names by", "source", "licence", "obtained", "checksums"]
-    body = [cells([place, ", ".join(map(language, langs)), *_cells(known)]) for place, langs, known in rows.values()]
+    body = [cells([label, ", ".join(map(language, langs)), *_cells(known)]) for label, langs, known in rows.values()]
     table = Table.of_rows("Eval sets", columns(headings, headings), body) if rows else None
     return Section("provenance", "Provenance", "", {"facts": _facts(found.variant.first.document), "table": table})
 
