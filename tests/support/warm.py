@@ -2,8 +2,9 @@
 
 A command that loads a model spends most of its seconds on imports. ``CAPIVARA`` in place of ``python -m capivara_cli``
 is this file as a client. It sends its words, folder, environment and standard streams to the server, which forks a
-process for them. It hands on signals to that process and ends as it ends. The first client starts the server, which
-ends with the pytest that named its socket (see conftest.py).
+process for them; words that begin with ``-m MODULE`` run another program of the package. The client hands on signals
+to that process and ends as it ends. The first client starts the server, which ends with the pytest that named its
+socket (see conftest.py).
 
 A fresh interpreter runs the command where there is no such socket, and where a variable that libraries read on import
 differs from the server's. Use ``FRESH`` in tests of what an interpreter of its own decides: imports, hash seeds,
@@ -65,7 +66,7 @@ def client(words: list[str]) -> int:
 
 
 def fresh(words: list[str]) -> int:
-    os.execv(FRESH[0], [*FRESH, *words])
+    os.execv(FRESH[0], [FRESH[0], *words] if words[:1] == ["-m"] else [*FRESH, *words])
 
 
 def connected(place: str) -> socket.socket:
@@ -249,13 +250,17 @@ def _run(request: Request, streams: list[int]) -> None:
 
 def _main() -> int:
     import atexit
+    import runpy
     import threading
 
     from capivara_cli.__main__ import main
 
     code = 0
     try:
-        main()
+        if sys.argv[1:2] == ["-m"]:
+            runpy.run_module(sys.argv[2], run_name="__main__", alter_sys=True)
+        else:
+            main()
     except SystemExit as leaving:
         code = leaving.code if isinstance(leaving.code, int) else int(leaving.code is not None)
     threading._shutdown()  # type: ignore[attr-defined]

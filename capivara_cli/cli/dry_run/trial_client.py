@@ -23,6 +23,7 @@ SECONDS = 15.0
 """Target time of a trial, without loading models."""
 _LIMIT = 45.0
 """Seconds after which a trial is killed."""
+_PROGRAM = [sys.executable, "-m", "capivara_cli.cli.dry_run.trial_process"]
 _SERVICES = {"caption": ("captioner",), "translate": ("translator",), "rewrite": ("rewriter", "translator")}
 _SERVICE_PLUGINS = ("openai", "deepl", "libretranslate")
 
@@ -144,9 +145,8 @@ def _ask(request: dict[str, Any]) -> tuple[list[dict[str, Any]], str]:
         environment.pop("CAPIVARA_LEDGER", None)
         if request["evalset"] is None:  # a trial may read eval sets from the user's cache, but not write to it
             environment["CAPIVARA_CACHE"] = folder
-        words = [sys.executable, "-m", "capivara_cli.cli.dry_run.trial_process"]
         with subprocess.Popen(
-            words, stdin=subprocess.PIPE, stdout=out, stderr=subprocess.DEVNULL, env=environment, text=True
+            _PROGRAM, stdin=subprocess.PIPE, stdout=out, stderr=subprocess.DEVNULL, env=environment, text=True
         ) as process:
             try:
                 process.communicate(json.dumps(request), timeout=_LIMIT)

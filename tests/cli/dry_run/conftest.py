@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.warm import CAPIVARA
 
 from capivara_cli.cli.dry_run import trial_client
 
@@ -17,6 +18,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(trial_client, "_LIMIT", 600.0)  # however busy this machine is, a trial comes to its end
     monkeypatch.setattr(trial_client, "SECONDS", 300.0)
+    monkeypatch.setattr(trial_client, "_PROGRAM", [*CAPIVARA, *trial_client._PROGRAM[1:]])
     return tmp_path
 
 
