@@ -67,7 +67,7 @@ def main(arguments: list[str]) -> None:
 def _typer(arguments: list[str]) -> None:
     """Let Typer parse a command line and call its command.
 
-    A command's help alone is not parsed: to parse even ``--help``, Typer imports pydantic, half of the time of a help.
+    A bare ``COMMAND --help`` is answered without parsing: Typer would import pydantic, which takes half of the time.
     """
     app = application(arguments[0])
     if arguments[1:] in (["--help"], ["-h"]) and arguments[0] in command_names():
@@ -91,7 +91,7 @@ def _for_typer(arguments: list[str]) -> list[str]:
 def _end() -> None:
     """Skip the last garbage collection: with half a million objects of torch it takes a second or two.
 
-    triton from 3.9 on would print a line for each of its objects that is left, so standard error is closed.
+    triton 3.9 and newer print a line for each object that is left, so standard error is closed.
     """
     gc.freeze()
     if "triton" in sys.modules:

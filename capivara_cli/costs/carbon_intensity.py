@@ -58,7 +58,7 @@ def of(settings: Place) -> Intensity:
         return Intensity(_number(settings.intensity), place or AS_GIVEN, "--intensity")
     if region:
         if not country:
-            raise UsageError(f"--region {region}: of which country?", "for instance --country USA --region california")
+            raise UsageError(f"--region {region}: needs --country", "for example --country USA --region california")
         return _of_region(country, region)
     return of_country(country) if country else world()
 

@@ -50,11 +50,10 @@ class Account:
         return Spent(time.monotonic(), process_tree.cpu_seconds(held.processes), self.operations.total, held)
 
     def begin(self, now: bool) -> Spent:
-        """Start a meter; return the point that it measures from. That is where the last meter ended.
+        """Start a meter; return the point that it measures from: the end of the last meter, so that no cost is lost.
 
-        So nothing between two stages is lost. The first meter counts from the start of the process, interpreter and
-        imports included. It counts from the present with ``now``, or if the process is old: then another program uses
-        the package.
+        The first meter measures from the start of the process, interpreter and imports included. It measures from the
+        present if ``now`` is true, or if the process is old: then another program uses the package.
         """
         first = self.ended is None and not now
         age = process_tree.age() if first else 0.0

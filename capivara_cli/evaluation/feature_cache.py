@@ -87,7 +87,7 @@ class FeatureCache:
     def _read(self, path: Path) -> None:
         data = path.read_bytes()
         if _checksum(data) != path.stem:
-            console.warn(f"{path}: damaged: its image embeddings are computed again")
+            console.warn(f"{path}: damaged, so its image embeddings are recomputed")
             path.unlink(missing_ok=True)
             return
         rows = np.load(io.BytesIO(data), allow_pickle=False)

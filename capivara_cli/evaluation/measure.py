@@ -251,7 +251,7 @@ def _labelled_images(gallery: Gallery, clip: Clip, classes: Classes, metric: Met
     if metric == "map-11-point":
         return images, multi_hot(labels, len(ids))
     if any(len(each) != 1 for each in labels):
-        raise CapivaraError(f"{metric} needs one class for each image, and some have several or none")
+        raise CapivaraError(f"{metric} needs exactly one class per image; some images have several or none")
     return images, [each[0] for each in labels]
 
 

@@ -54,7 +54,7 @@ class LinearProbe:
     """The classification of the test images, and how the probe was fitted.
 
     ``cost``: scikit-learn's C, the inverse strength of the L2 penalty. ``swept``: each C tried -> its validation score.
-    ``n_train``: the number of images of the final fit; ``n_val``: those among them by which C was chosen.
+    ``n_train``: the number of images of the final fit; ``n_val``: how many of them were used to choose C.
     ``converged``: whether the final fit ended before its last iteration.
     """
 
@@ -237,7 +237,7 @@ def few_shot(train: Labelled, test: Labelled | None = None, episodes: Episodes |
     for part in (train, test or train):
         _check(part, train)
         if part.truth.ndim != 1:
-            raise CapivaraError("few-shot episodes need one class for each image, and these have several or none")
+            raise CapivaraError("few-shot needs exactly one class per image; some images have several or none")
     classes, n_excluded = _classes(train, test, plan)
     accuracies = np.concatenate([_accuracies(*drawn, plan) for drawn in _draw(train, test, classes, plan)])
     mean, error = float(accuracies.mean()), float(accuracies.std() / math.sqrt(len(accuracies)))

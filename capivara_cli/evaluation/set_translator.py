@@ -85,11 +85,11 @@ class SetTranslator:
         kept = tuple(dict.fromkeys(template for template in found if template.count(_BRACES) == 1))
         if not kept:
             raise CapivaraError(
-                f"no template can be translated to {self.target}: {self.by} loses the place of the name",
+                f"no template can be translated to {self.target}: {self.by} drops the placeholder of the class name",
                 "give templates with --templates",
             )
         if count := sum(template.count(_BRACES) != 1 for template in found):
-            self._env.note(f"templates left out: lost the name in translation to {self.target}", count)
+            self._env.note(f"templates dropped: the translation to {self.target} lost the class name", count)
         return kept, self.by
 
     def _halves(self, template: str) -> list[str]:

@@ -51,7 +51,7 @@ class ShardSet:
         self.name = _name(self._source.shards, source.default_inputs(inputs))
         self._train = _train_source(self.name, request, env)
         if request.templates and not request.classes:
-            raise UsageError(f"{self.name}: --templates needs --classes: prompts are made of class names")
+            raise UsageError(f"{self.name}: --templates needs --classes: prompts are built from class names")
         if request.langs and all(_readable_twice(shard) for shard in self._source.shards):
             self._check(_count_languages(self._source.shards))
 

@@ -217,7 +217,7 @@ def _check(truth: npt.NDArray[Any], n_classes: int, metric: Metric) -> None:
         )
     elif metric != "map-11-point":
         raise CapivaraError(
-            f"{metric} needs one class for each image, and these have several or none",
+            f"{metric} needs exactly one class per image; some images have several or none",
             "images with several classes are scored by map-11-point",
         )
     if metric == "map-11-point" and truth.ndim == 2 and not truth.any():

@@ -72,14 +72,17 @@ def sources_of(chain: Chain, inputs: Sequence[str]) -> list[str]:
     if not chain.steps[0].stage.begins:
         return default_inputs(inputs)
     if not inputs:
-        raise UsageError(f"{chain.steps[0].name}: of what?", f"name it: capivara {chain.name} photos/captions.csv")
+        command = chain.name if len(chain.steps) == 1 else f"run '{chain.name}'"
+        raise UsageError(
+            f"{chain.steps[0].name}: no input is named", f"for example: capivara {command} photos/captions.csv"
+        )
     return list(inputs)
 
 
 def check_not_input(folder: Path, shards: Sequence[str]) -> None:
     """Raise ``CapivaraError`` if the output folder holds the input shards."""
     if folder.resolve() in {Path(shard).resolve().parent for shard in shards if "://" not in shard and shard != "-"}:
-        raise CapivaraError(f"--out {folder}: is also the input", "name another folder")
+        raise CapivaraError(f"--out {folder}: is also the input", "choose another folder with --out")
 
 
 def check_single_process(chain: Chain) -> None:
@@ -98,7 +101,7 @@ def _check_remote(chain: Chain, shards: Sequence[str], out: str) -> None:
 
     check_writable(out)
     if any(public_url(shard).rpartition("/")[0] == out.rstrip("/") for shard in shards):
-        raise CapivaraError(f"--out {out}: is also the input", "name another folder")
+        raise CapivaraError(f"--out {out}: is also the input", "choose another folder with --out")
     if is_url(chain.settings.rejects):
         raise CapivaraError(f"--rejects {chain.settings.rejects}: is kept on this machine", "name a local folder")
 

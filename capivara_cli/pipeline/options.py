@@ -137,8 +137,10 @@ class Settings:
     max_failures: int = opt(-1, "stop after more than this many unusable samples; -1: never", min=-1)
     energy: bool = opt(True, "measure the energy used")
     country: str = opt("", "ISO country code (BRA, IND, ZAF …) for the carbon intensity [default: world average]")
-    region: str = opt("", "its state, province or zone, for USA, CAN, CHN, SWE, NOR and FIN")
-    intensity: str = opt("", "carbon intensity of your electricity, instead of a country's", metavar="G_PER_KWH")
+    region: str = opt("", "state, province or zone of --country, for USA, CAN, CHN, SWE, NOR and FIN")
+    intensity: str = opt(
+        "", "carbon intensity of your electricity in g CO2e per kWh, instead of a country's", metavar="G_PER_KWH"
+    )
     ledger: str = opt("", "file to append the cost of this command to", envvar="CAPIVARA_LEDGER")
     quiet: bool = opt(False, "print nothing but errors")
     dry_run: bool = opt(False, "only estimate the time, memory, disk and energy; write nothing")

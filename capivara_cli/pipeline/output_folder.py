@@ -143,8 +143,8 @@ class OutputFolder:
         foreign = found is None and self.contents.file == MANIFEST and self.store.holds_shards()
         if foreign and self.store.load(self._inputs) is None:
             raise CapivaraError(
-                f"{self.store.display_name}: holds shards and no {MANIFEST}, so not made by capivara",
-                "name another --out",
+                f"{self.store.display_name}: holds shards but no {MANIFEST}, so capivara did not write it",
+                "choose another folder with --out",
             )
         return found
 
@@ -152,7 +152,7 @@ class OutputFolder:
         if found is not None and found.fingerprint != self.contents.fingerprint:
             raise CapivaraError(
                 f"{self.store.display_name}: holds the result of another plan or other options ({found.steps})",
-                "name another --out, or delete that folder first",
+                "choose another folder with --out, or delete that folder first",
             )
 
     def _loaded(self) -> Manifest:
@@ -285,7 +285,9 @@ def exclusive(claims: Claims, display_name: str) -> Iterator[None]:
     try:
         with claims.waiting(MANIFEST, patience=0) as claim:
             if claim is None:
-                raise CapivaraError(f"{display_name}: another process is writing it", "name another --out, or wait")
+                raise CapivaraError(
+                    f"{display_name}: another process is writing it", "choose another folder with --out, or wait"
+                )
             yield
     finally:
         claims.close()

@@ -29,7 +29,7 @@ class Share:
 
     def remark(self, done: int) -> str:
         """The message at the end of a run that leaves the folder incomplete, with ``done`` finished shards."""
-        return f"share {self.text} is done; {done:,} of all {self.total:,} shards are finished"
+        return f"share {self.text} is done; {done:,} of {self.total:,} shards of the folder are finished"
 
 
 def share_of(text: str, total: int, environment: Mapping[str, str] = os.environ) -> Share:

@@ -1,7 +1,7 @@
 """A strict reader and writer of tar streams: every header is verified, and a tar is complete only with its end marker.
 
 ``tarfile`` and ``webdataset`` accept a truncated archive as complete, write the current time into headers, and take
-ten times as long. Format: POSIX.1-2001 (pax).
+nine times as long. Format: POSIX.1-2001 (pax).
 """
 
 from __future__ import annotations
@@ -134,7 +134,7 @@ class TarReader:
         if b"sparse" in extended:
             raise self._sparse(name)
         if b"size" in extended and self._decimal(extended[b"size"]) != size:
-            raise self._broken(f"member {shown(name)} has one size in its pax header and another in its own")
+            raise self._broken(f"member {shown(name)} has different sizes in its pax header and its tar header")
 
     def _next_archive(self) -> bool:
         """Skip the padding after an end marker. True if another tar follows."""
@@ -202,7 +202,7 @@ class TarReader:
     def _records_for_all(self, size: int) -> dict[bytes, bytes]:
         records = self._records(self._body(size, _MAX_EXTENDED, "header"))
         if _OF_MEMBERS & records.keys():
-            raise self._broken("a pax header that gives all members one name, one size or holes")
+            raise self._broken("a global pax header that sets the name, size or holes of every member")
         return records
 
     def _records(self, data: bytes) -> dict[bytes, bytes]:

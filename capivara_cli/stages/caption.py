@@ -1,4 +1,4 @@
-"""Write N captions per image: one for each of the paper's ten prefixes, further ones sampled."""
+"""Write N captions per image: one for each of the paper's ten prefixes, and further ones by sampling."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Captioner(Protocol):
 
 @dataclass(frozen=True)
 class Options:
-    n: int = opt(10, "captions per image: one per prefix, further ones are sampled", min=1)
+    n: int = opt(10, "captions per image: one per prefix, and further ones by sampling", min=1)
     captioner: str = opt("blip2", "blip2, blip2:MODEL, hf:MODEL, openai:MODEL or toy; MODEL is ORG/NAME or a folder")
     lang: str = opt("en", "language of the captions, if the captioner can write it", kind=Languages(one=True))
     prefixes: str = opt(

@@ -30,9 +30,13 @@ class Options:
     paper: bool = opt(
         False, "Algorithm 1 as published: compares words, may keep fewer than --k-min, removes unusual captions"
     )
-    captions: Literal["thin", "keep"] = opt("thin", "keep: change no captions, compare only images")
+    captions: Literal["thin", "keep"] = opt(
+        "thin", "thin: remove exact and near-duplicate captions; keep: keep all captions, compare images only"
+    )
     images: Literal["keep", "exact", "phash", "embedding"] = opt(
-        "keep", "keep one of the same images over all shards: same bytes, near perceptual hash or near CLIP embedding"
+        "keep",
+        "remove duplicate images over all shards, found by bytes (exact), perceptual hash or CLIP embedding; "
+        "keep: remove none",
     )
     keep: Literal["first", "best"] = opt(
         "first", "the image to keep; best: the best caption score, then the most pixels"
@@ -134,7 +138,7 @@ def dedupe(samples: Stream, options: Options, env: Env) -> Stream:
     Two captions are near-duplicates if the cosine of their character-trigram TF-IDF vectors is above ``--threshold``.
     While there are any, and more than ``--k-min`` captions are left, the caption most similar to all others is removed.
 
-    ``--images`` also removes duplicate images over all shards: each that is near an image that stays. The first stays,
+    ``--images`` also removes duplicate images over all shards. The first image of a group stays,
     or with ``--keep best`` the one with the best caption score, then the most pixels. ``--against`` removes images that
     are in eval sets or other shards.
     """

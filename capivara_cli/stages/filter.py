@@ -40,10 +40,11 @@ class Options:
     pretrained: str = opt("", "open_clip weights [default: the paper's, laion5b_s13b_b90k, for its model]")
     score: bool = opt(True, "compute scores with the model; --no-score: select by the scores stored in the captions")
     precision: Literal["auto", "fp32", "bf16"] = opt(
-        "auto", "precision of the text tower (images: fp32); auto: bf16 where it is fast, which moves scores by 0.005"
+        "auto",
+        "precision of the text tower (images: fp32); auto: bf16 where it is fast (changes scores by 0.005 at most)",
     )
     select: Literal["none", "rank", "threshold", "threshold-diversity"] = opt(
-        "none", "selection method of the paper, with its constants unless --top-k or --min-score is given"
+        "none", "selection method of the paper; --top-k and --min-score replace its constants"
     )
     min_score: float = opt(
         -1.0, "remove captions that score below this [default: none; threshold: 0.15, images 0.2]", min=-1, max=1
@@ -203,7 +204,7 @@ def _selected(examined: Iterable[tuple[Sample, SampleFacts]], options: Options, 
             env.drop(_marked(sample, facts, result) if env.reject else sample, result.dropped)
             continue
         if result.removed and env.reject:
-            env.reject(_removed(sample, facts, result), "captions left out")
+            env.reject(_removed(sample, facts, result), "captions removed")
         kept = [each for index, each in enumerate(facts.captions) if index not in result.removed]
         if facts.vector is not None and facts.tower is not None:
             sample = with_embedding(sample, facts.vector, facts.tower)

@@ -1,6 +1,8 @@
 """Turn images and captions into shards: from folders, CSV, TSV, JSONL, COCO, Karpathy, img2dataset or parquet.
 
-capivara pack photos/captions.csv --out shards. The format is recognised; --format sets it otherwise.
+capivara pack photos/captions.csv --out shards
+
+The format is detected, unless --format names it.
 """
 
 from __future__ import annotations

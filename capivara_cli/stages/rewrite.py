@@ -45,10 +45,10 @@ class Options:
     n: int = opt(1, "rewrites per caption (LaCLIP: 4)", min=1)
     rewriter: str = opt("llm", "llm, llm:MODEL, openai:MODEL, eda, back-translation or toy")
     lang: str = opt("en", "language of the captions to rewrite", kind=Languages(one=True))
-    tries: int = opt(3, "attempts at a rewrite before the caption gets none", min=1)
+    tries: int = opt(3, "attempts per rewrite; after the last one the caption gets no rewrite", min=1)
     exemplars: str = opt(
         "",
-        "pairs shown to the model: a JSON, JSON-lines or TSV file, or names of capivara's own sets, used in turn "
+        "example pairs for the model: a JSON, JSON-lines or TSV file, or names of built-in sets, which take turns "
         "[default: all]",
         metavar="FILE|SETS",
     )

@@ -56,7 +56,7 @@ class Options:
     package: str = opt(
         "", "Argos packages instead of the installed ones: files or folders, comma-separated", kind=Names()
     )
-    only: str = opt("all", "which captions to translate: all, original, synthetic")
+    only: str = opt("all", "which captions to translate: all, original, synthetic (by a captioner or rewriter)")
     back_translate: bool = opt(
         False, "also translate each translation back, as one more caption in its source language"
     )

@@ -180,7 +180,7 @@ def _in(store: FeatureStore, wanted: Sequence[str], languages: Sequence[str]) ->
 
 
 def _wanted_language(language: str, languages: Sequence[str]) -> str:
-    """The one of ``languages`` that ``language`` is or is a variety of (pt for pt-BR); "" for none."""
+    """The first of ``languages`` that equals ``language`` or its base language (pt for pt-BR); "" if none does."""
     return next((each for each in languages if each in (language, base_language(language))), "")
 
 

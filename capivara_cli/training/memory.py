@@ -30,6 +30,8 @@ _IN_WORK = 1.5
 
 
 class _Sized(Protocol):
+    """A chunk, of which only its number and size matter here."""
+
     @property
     def number(self) -> int: ...
     @property
@@ -68,9 +70,8 @@ class Budget:
         if self.limit and fitting < _LEAST_TOKENS:
             least = _IN_WORK * self.bytes_per_token * _LEAST_TOKENS
             raise CapivaraError(
-                f"--memory {self.limit / 1e9:.2f}GB is not enough: the process takes {used / 1e9:.2f} GB with the "
-                f"model alone, the optimiser and the libraries {coming / 1e9:.2f} GB, and {_LEAST_TOKENS} tokens at a "
-                f"time {least / 1e9:.2f} GB",
+                f"--memory {self.limit / 1e9:.2f}GB is not enough. The model takes {used / 1e9:.2f} GB, the "
+                f"optimiser and the libraries {coming / 1e9:.2f} GB, and the smallest chunk {least / 1e9:.2f} GB",
                 f"give it --memory {(used + coming + least) / 1e9 + 0.05:.1f}GB or more",
             )
         self.chunk_tokens = max(_LEAST_TOKENS, min(wanted, fitting))

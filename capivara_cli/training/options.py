@@ -27,7 +27,7 @@ class Loss:
     teacher: str = opt("", "for distill: model whose text tower is the teacher [default: the model itself, untuned]")
     distill_loss: Literal["mse", "cosine"] = opt("mse", "distance to the teacher")
     align: Literal["none", "native", "mt-source", "mt-pivot"] = opt(
-        "none", "alignment routine 1, 2 or 3: which texts of an image are aligned"
+        "none", "alignment routine of arXiv 2305.03510: native (1), mt-source (2) or mt-pivot (3)"
     )
     align_loss: Literal["mse", "cosine", "contrastive"] = opt("mse", "distance between aligned texts")
     align_weight: float = opt(0.1, "weight of the alignment", min=0)
@@ -68,7 +68,7 @@ class CaptionChoice:
     """
 
     text_sampling: Literal["uniform", "weighted", "all"] = opt(
-        "uniform", "captions of an image per step: a random one (uniform, weighted), or all"
+        "uniform", "captions of an image per step: one at random, one at random by --text-weights, or all"
     )
     text_weights: str = opt(
         "", "for weighted: weights by author, such as human=2,argos=1,*blip2*=0.5 [default: 1]", kind=Names()
@@ -123,9 +123,11 @@ class Resources:
         "auto", "precision of frozen weights and activations; auto: bf16 if the device supports it"
     )
     memory: str = opt("", "limit of the memory, such as 2GB [default: most of the free memory]", tuning=True)
-    grad_checkpointing: bool = opt(False, "use less memory for a third more computation", tuning=True)
+    grad_checkpointing: bool = opt(False, "recompute activations: less memory, a third more computation", tuning=True)
     compile: bool = opt(
-        False, "compile the layers by torch.compile: a slow start; on a CPU, slower steps too", tuning=True
+        False,
+        "compile the layers with torch.compile; training starts later, and on a CPU its steps are slower",
+        tuning=True,
     )
     checkpoint_every: int = opt(100, "steps between checkpoints; 0: never", min=0, tuning=True)
     log: str = opt(

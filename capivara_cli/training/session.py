@@ -208,7 +208,7 @@ class Session:
     def _same_data(self, store: FeatureStore) -> None:
         if self.run_dir.document["data"]["fingerprint"] != store.fingerprint:
             raise CapivaraError(
-                f"{self.run_dir}: was trained on other data than this input",
+                f"{self.run_dir}: was trained on other data",
                 "choose another name with --name, or delete the folder to train again",
             )
 
@@ -279,7 +279,9 @@ class Session:
         if batches.size < 2:
             raise CapivaraError("a contrastive loss needs at least two images")
         if batches.size < schedule.batch_size:
-            console.say(f"batches of {batches.size:,} pairs, not {schedule.batch_size:,}: there are no more images")
+            console.say(
+                f"batches have {batches.size:,} pairs instead of {schedule.batch_size:,}: there are too few images"
+            )
         if options.kept and not batches.kept_size:
             console.say(f"no captions in {', '.join(options.kept)}, so the model may forget these languages")
         warmup = schedule.warmup_steps

@@ -110,6 +110,6 @@ def _warn_changed(run: RunDir, before: int | None, tokens: int) -> None:
     """Tell the user if a resumed run has too little memory for its chunks: dropout is drawn per chunk."""
     if before not in (None, tokens):
         console.say(
-            f"{run}: too little memory for {before:,} tokens at a time as before, now {tokens:,}: "
-            "dropout differs from an uninterrupted run's"
+            f"{run}: memory is too low for chunks of {before:,} tokens, so they have {tokens:,}: "
+            "dropout differs from that of an uninterrupted run"
         )

@@ -81,7 +81,7 @@ def test_every_command_has_help_version_and_quiet(name: str, helps: dict[str, li
         (["filter", "good.tar", "--model", "no-such-model"], 1, "no-such-model"),
         (["run", "split | dedup", "good.tar"], 2, "did you mean dedupe?"),
         (["run"], 2, "which plan"),
-        (["pack"], 2, "pack: of what?"),
+        (["pack"], 2, "pack: no input is named"),
         (["pack", "nowhere.csv"], 1, "nowhere.csv: no such file or folder"),
         (["train", "good.tar"], 2, "--lang"),
         (["eval", "flickr31k"], 1, "did you mean flickr30k?"),

@@ -101,7 +101,7 @@ def test_a_canadian_province_is_the_mean_of_its_sources() -> None:
         ({"country": "BRZ"}, CapivaraError, "there is no country 'BRZ'"),
         ({"country": "USA", "region": "alabam"}, CapivaraError, "did you mean alabama?"),
         ({"country": "BRA", "region": "bahia"}, CapivaraError, "there are for CAN, CHN, FIN, NOR, SWE, USA"),
-        ({"region": "quebec"}, UsageError, "--region quebec: of which country?"),
+        ({"region": "quebec"}, UsageError, "--region quebec: needs --country"),
         ({"intensity": "low"}, UsageError, "--intensity low: not a number of grams"),
         ({"intensity": "-1"}, UsageError, "--intensity -1: not a number"),
         ({"intensity": "inf"}, UsageError, "--intensity inf: not a number"),

@@ -254,7 +254,7 @@ def test_a_template_that_loses_its_place_is_dropped_or_an_error(shapes, monkeypa
     env = environment(m=Fake())
     (row,) = evaluate.run(["shapes"], Options(model="m", lang="hi"), env)["classification"]
     assert row["n_templates"] == 1
-    assert env.tally.notes["templates left out: lost the name in translation to hi"] == 1
+    assert env.tally.notes["templates dropped: the translation to hi lost the class name"] == 1
 
 
 def test_probes_know_no_language_and_are_of_the_tower(shapes, here):

@@ -61,7 +61,7 @@ def test_a_damaged_file_is_said_and_not_used(cache, capsys):
     data[-3] ^= 1
     path.write_bytes(data)
     assert recalled() == [None] * 4
-    assert f"{path}: damaged: its image embeddings are computed again" in capsys.readouterr().err
+    assert f"{path}: damaged, so its image embeddings are recomputed" in capsys.readouterr().err
     assert not path.exists()
     filled()
     assert recalled()[0] is not None

@@ -283,7 +283,7 @@ def test_episodes_are_parts_of_the_mean():
 
 def test_what_episodes_cannot_be_of():
     part = single(1, 100)
-    with pytest.raises(CapivaraError, match="few-shot episodes need one class for each image"):
+    with pytest.raises(CapivaraError, match="few-shot needs exactly one class per image"):
         few_shot(Labelled(part.images, np.ones((100, 5), bool)))
     with pytest.raises(CapivaraError, match="12 numbers and others 7"):
         few_shot(part, Labelled(part.images[:, :7], part.truth))

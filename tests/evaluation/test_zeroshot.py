@@ -270,7 +270,7 @@ def test_a_metric_that_does_not_fit_is_an_error():
         classify(three, [0, 1, 2], three, "roc-auc")
     with pytest.raises(CapivaraError, match="roc-auc compares two classes, and all 2 images have class 1"):
         classify(two, [1, 1], two, "roc-auc")
-    with pytest.raises(CapivaraError, match="accuracy needs one class for each image") as error:
+    with pytest.raises(CapivaraError, match="accuracy needs exactly one class per image") as error:
         classify(two, np.ones((2, 2), bool), two, "accuracy")
     assert error.value.hint == "images with several classes are scored by map-11-point"
     with pytest.raises(CapivaraError, match="images have 2 classes to choose from, and there are 3 class names"):

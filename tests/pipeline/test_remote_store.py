@@ -99,7 +99,7 @@ def test_what_is_not_this_plans_is_refused(bucket: s3.Bucket) -> None:
     before = bucket.files()
     with pytest.raises(CapivaraError, match=r"another plan or other options \(split\)"):
         engine.run(KEEP_ALL, [f"{bucket.url}/in/0.tar"], settings_for(out, seed=1), None)
-    with pytest.raises(CapivaraError, match=r"holds shards and no manifest\.jsonl"):
+    with pytest.raises(CapivaraError, match=r"holds shards but no manifest\.jsonl"):
         engine.run(KEEP_ALL, [f"{bucket.url}/out/0.tar"], settings_for(f"{bucket.url}/in/"), None)
     with pytest.raises(CapivaraError, match="a web server can only be read"):
         engine.run(KEEP_ALL, [f"{bucket.url}/in/0.tar"], settings_for("https://host/out"), None)

@@ -169,7 +169,7 @@ IMAGES = [
 
 LISTS = [
     Case("a missing list", "pack nowhere.csv", nothing, r"nowhere\.csv: no such file or folder"),
-    Case("nothing to pack", "pack", nothing, "pack: of what?", 2),
+    Case("nothing to pack", "pack", nothing, "pack: no input is named", 2),
     Case("a folder without images", "pack photos", empty_folder("photos"), "photos: no importer recognises"),
     _list("an empty list", "", r"list\.csv: no rows\n  the first line names the columns: image,caption,lang"),
     _list("a list without a column of images", "x,y\na.jpg,red\n", r"list\.csv: no column names the images; .* 'x', 'y'"),

@@ -55,10 +55,10 @@ def _run_json(change: Callable[[Any], Any]) -> Make:
 FOLDERS = [
     Case("the output is the input", "split shards --out shards", shards, "--out shards: is also the input"),
     Case("the result of other options in --out", "split shards --fraction 0.5 --out out", _MADE,
-         r"out: holds the result of another plan or other options \(split\)\n  name another --out"),
+         r"out: holds the result of another plan or other options \(split\)\n  choose another folder with --out"),
     Case("the result of another stage in --out", "dedupe shards --out out", _MADE, "out: holds the result of another"),
     Case("shards of another program in --out", _SPLIT, also(shards, file("out/00000.tar", b"x")),
-         r"out: holds shards and no manifest\.jsonl"),
+         r"out: holds shards but no manifest\.jsonl"),
     Case("--out is a file", _SPLIT, also(shards, file("out", b"x")),
          "out.*Not a directory\n  there is a file where a folder is needed"),
     Case("an --out that cannot be made", "split shards --out /proc/nowhere", shards, r"/proc/nowhere: No such file"),
@@ -130,7 +130,7 @@ RUNS = [
          "train shards --lang pt --model toy --steps 3 --batch-size 4 --warmup 0 --lr 1e30 --name new", shards,
          r"runs/new: training diverged at step \d: the loss is nan.*\n  try a lower --lr"),
     Case("too little memory allowed", "train shards --lang pt --model toy --steps 1 --memory 1MB", shards,
-         "--memory .* is not enough: .*\n  give it --memory"),
+         "--memory .* is not enough. .*\n  give it --memory"),
 ]  # fmt: skip
 
 CACHES = [

@@ -152,17 +152,17 @@ CASES = {
     ),
     "two sizes": Case(
         pax(record(b"size", b"0")) + member(b"a.jpg", GOOD),
-        "member 'a.jpg' has one size in its pax header and another in its own",
+        "member 'a.jpg' has different sizes in its pax header and its tar header",
     ),
     "the same size twice": Case(pax(record(b"size", b"4")) + GOOD),
     "pax size that is none": Case(pax(record(b"size", b"-1")) + GOOD, PAX),
     "pax size with a thousand digits": Case(pax(record(b"size", b"1" * 1000)) + GOOD, PAX),
     # pax records
     "a name for all": Case(
-        pax(record(b"path", b"x.jpg"), kind=b"g") + GOOD, "a pax header that gives all members one name, one size"
+        pax(record(b"path", b"x.jpg"), kind=b"g") + GOOD, "a global pax header that sets the name, size or holes"
     ),
     "a name for all, later": Case(
-        GOOD + pax(record(b"path", b"x.jpg"), kind=b"g"), "a pax header that gives all members one name, one size"
+        GOOD + pax(record(b"path", b"x.jpg"), kind=b"g"), "a global pax header that sets the name, size or holes"
     ),
     "record longer than the header": Case(pax(b"99 path=a\n") + GOOD, PAX),
     "record of no length": Case(pax(b"0 path=a\n") + GOOD, PAX),

@@ -124,7 +124,7 @@ def test_min_score_and_top_k(clip: Clip) -> None:
     for lang in ("en", "pt"):
         own = [each for each in all_of_them.captions if each.lang == lang]
         assert [each for each in best.captions if each.lang == lang] == [max(own, key=lambda each: each.score or 0)]
-    assert notes(env) == {"captions beyond the best 1": 3}
+    assert notes(env) == {"captions not among the best 1": 3}
     none, env = run(clip, [photo(*CAPTIONS)], min_score=1.0)
     assert none == []
     assert env.tally.dropped == {"no caption left": 1}
@@ -196,14 +196,14 @@ def test_rejects_keep_the_removed_captions_with_their_reasons(clip: Clip) -> Non
     (scored,), _ = run(clip, [photo(*CAPTIONS)])
     (kept,), rejects = rejecting(clip, [photo(*CAPTIONS)], top_k=1, rules="length", min_chars=1)
     ((rejected, reason),) = rejects
-    assert (rejected.key, reason, list(rejected.members)) == ("k", "captions left out", ["json"])
+    assert (rejected.key, reason, list(rejected.members)) == ("k", "captions removed", ["json"])
     assert rejected.document["id"] == 7
     gone = [(each.text, each.score, dict(each.more)["dropped"]) for each in rejected.captions]
     assert gone[-1][:2] != ("green", None)
     by_text = {each.text: each for each in scored.captions}
     assert ("green", None, '"shorter than 2 words"') in gone
     assert [(text, score) for text, score, _ in gone if text != "green"] == [
-        (text, by_text[text].score) for text, _, why in gone if why == '"beyond the best 1"'
+        (text, by_text[text].score) for text, _, why in gone if why == '"not among the best 1"'
     ]
     assert {each.text for each in (*kept.captions, *rejected.captions)} == {each.text for each in CAPTIONS}
     assert len(kept.captions) + len(rejected.captions) == len(CAPTIONS)

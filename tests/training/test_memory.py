@@ -66,7 +66,7 @@ def test_gradients_and_moments_are_counted_before_they_are_there(used: None) -> 
 
 
 def test_too_little_says_how_much_is_needed(used: None) -> None:
-    with pytest.raises(CapivaraError, match=r"--memory 1.01GB is not enough: the process takes 1.00 GB") as raised:
+    with pytest.raises(CapivaraError, match=r"--memory 1.01GB is not enough\. The model takes 1.00 GB") as raised:
         Budget("cpu", 1_010_000_000).fit(100_000, nn.Linear(1, 1))
     assert raised.value.hint == "give it --memory 1.1GB or more"
 
@@ -124,7 +124,7 @@ def test_a_resumed_run_has_the_chunks_it_had(
     folder.save(finished=False, batch={**folder.document["batch"], "chunk_tokens": 4096})
     monkeypatch.setattr(memory, "free_bytes", lambda device: 1)
     run(4096)
-    assert "too little memory for 4,096 tokens at a time as before, now 128" in capsys.readouterr().err
+    assert "memory is too low for chunks of 4,096 tokens, so they have 128" in capsys.readouterr().err
 
 
 def test_memory_that_is_too_little_is_said_through_the_command(options: Options, shards: Callable[..., Path]) -> None:

@@ -279,7 +279,7 @@ def test_small_data_is_used_and_said(
     summary = run(options, shards(pairs(5, "pt")), batch_size=1000, steps=3, warmup=250)
     said = capsys.readouterr()
     assert summary["batch_size"] == 5
-    assert "batches of 5 pairs, not 1,000: there are no more images" in said.err
+    assert "batches have 5 pairs instead of 1,000: there are too few images" in said.err
     assert "warm-up of 0 steps, not 250: there are 3 steps in all" in said.err
     assert "no captions in en, so the model may forget these languages" in said.err
     assert "trained 3,201 of" in said.err

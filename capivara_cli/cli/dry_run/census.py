@@ -61,8 +61,8 @@ class Origin:
 class Census:
     """The number of samples in each shard, the mean bytes of a sample in a tar, and captions per sample by kind.
 
-    ``how`` they were counted: manifest, counted (all were read), sampled (from the first samples of some shards and the
-    sizes of all), planned (an earlier command would write them), or unknown (that command could not be tried).
+    ``how``: the way of counting: manifest, counted (all were read), sampled (from the first samples of some shards and
+    the sizes of all), planned (an earlier command would write them), or unknown (that command could not be tried).
     """
 
     shards: tuple[float, ...]
@@ -104,7 +104,7 @@ class Census:
             "manifest": "by the manifest",
             "counted": "all read",
             "sampled": f"estimated from the sizes of the shards and {self.seen:,} samples",
-            "planned": "as the earlier commands would leave them",
+            "planned": "estimated from the commands before",
             "unknown": "not known: a command that makes it could not be tried",
         }[self.how]
 

@@ -74,7 +74,9 @@ def _tried(origin: Origin, langs: Sequence[str], request: EvalRequest, env: Env)
 
 @dataclass(frozen=True)
 class _Subject:
-    """The subject of one row. ``census`` has the captions of the trial; the evaluation has ``times`` as many."""
+    """What one row estimates: shards or an eval set, and ``models``, the number of models.
+
+    ``census``: the captions of the trial. The evaluation has ``times`` as many."""
 
     name: str
     census: Census | None

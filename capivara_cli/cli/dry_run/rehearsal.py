@@ -19,10 +19,11 @@ SOURCES = {"measured": "measured now", "done": "already done", "unknown": "not k
 
 @dataclass(frozen=True)
 class EstimateRow:
-    """One stage: the ``samples`` (or steps of training) that are left, and the number of ``captions`` afterwards.
+    """The estimate for one stage.
 
-    ``source`` is measured, done or unknown, and ``basis`` explains it. ``start`` of the ``seconds`` pass before the
-    first sample. ``memory`` and ``disk`` are in bytes, ``watts`` is the mean power. None means unknown.
+    ``samples``: those (or the steps of training) still to do. ``captions``: their number after the stage. ``source``:
+    measured, done or unknown; ``basis`` explains it. ``start``: the part of ``seconds`` before the first sample.
+    ``memory``, ``disk``: bytes. ``watts``: the mean power. None means unknown.
     """
 
     stage: str

@@ -98,7 +98,7 @@ def _features(census: Census, tried: Tried) -> EstimateRow:
         return unknown(name, census.samples if census.known else None, tried.reason)
     samples, seen = census.samples, max(1, trial["samples"])
     seconds, disk = samples * trial["features"] / seen, samples * trial["store_bytes"] / seen
-    basis = f"on {trial['samples']} of your samples; none where an earlier run has left its features"
+    basis = f"measured on {trial['samples']} of your samples; takes no time if an earlier run has stored the features"
     return EstimateRow(name, samples, None, seconds, "measured", basis, trial["watts"], disk=disk)
 
 

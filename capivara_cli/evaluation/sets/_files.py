@@ -40,7 +40,7 @@ def checksum(path: Path) -> str:
 def lines(path: Path, expected: int) -> list[str]:
     """The stripped lines of a UTF-8 text file, which may be gzipped, have CRLF, or lack a last newline.
 
-    Raises ``CapivaraError`` if it cannot be read or has not ``expected`` lines: line n belongs to image n.
+    Raises ``CapivaraError`` if it cannot be read or does not have ``expected`` lines: line n belongs to image n.
     """
     try:
         data = path.read_bytes()

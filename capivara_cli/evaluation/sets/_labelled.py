@@ -98,8 +98,8 @@ def load(name: str, variant: str, *, lang: str, data: str, split: str, env: Env)
     if len(listed["names"]) != labels.classes:
         console.warn(
             f"{_spec(labels, variant)}: the paper's list has {len(listed['names'])} names for {labels.classes} "
-            "classes. After the missing name, each name stands for the class before its own, and the last class is "
-            "never predicted. The score repeats the paper's mistake"
+            "classes. Each name after the missing one is used for the class before its own, and the last class is "
+            "never predicted. The score has the same error as the paper's"
         )
     official = labels.test_is if split == "test" and labels.test_is else split
     source = f"{labels.title.partition(':')[0]} ({labels.homepage})"

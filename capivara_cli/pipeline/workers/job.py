@@ -89,7 +89,7 @@ def _name_of(stage: Stage) -> str:
     except (ImportError, AttributeError):
         found = None
     if found is not stage:
-        raise CapivaraError(f"{stage.name}: is not found in a module, so no other process can run it ({name})")
+        raise CapivaraError(f"{stage.name}: cannot be imported by name, so worker processes cannot run it ({name})")
     return name
 
 

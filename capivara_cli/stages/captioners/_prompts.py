@@ -30,7 +30,7 @@ def english_only(prompts: tuple[str, ...], language: Language, by: str) -> tuple
     if language.code == "en":
         return prompts
     raise CapivaraError(
-        f"--lang {language.code}: {by} continues English prefixes, so it would not write {language.name}",
+        f"--lang {language.code}: {by} writes English only, because it continues English prefixes",
         f"--prefixes FILE with prefixes in {language.name}, if the model knows it; a model that writes it, by "
         f"--captioner hf:ORG/NAME or openai:MODEL; or English captions, and then capivara translate --lang "
         f"{language.code}",

@@ -109,5 +109,5 @@ def load(variant: str, *, setup: Setup) -> ServiceCaptioner:
         "--compile": setup.compile,
     }
     if given := [option for option, value in local_only.items() if value]:
-        raise UsageError(f"{', '.join(given)}: a service has no such setting", "leave it out with --captioner openai")
+        raise UsageError(f"{', '.join(given)}: a service has no such setting", "omit it with --captioner openai")
     return ServiceCaptioner(ChatService(variant, setup.base_url, setup.concurrency), setup)

@@ -20,8 +20,8 @@ HUMAN = frozenset({"alt", "human"})
 class CaptionSettings:
     """How the captions of an image are deduplicated.
 
-    ``enabled``: False keeps all captions. ``codes``: languages to work on, empty for all. ``k_min``: the number of
-    captions of a language that stay at least. ``threshold``: the cosine above which two captions are near-duplicates.
+    ``enabled``: False keeps all captions. ``codes``: languages to work on, empty for all. ``k_min``: the smallest
+    number of captions of a language that stay. ``threshold``: the cosine above which two captions are near-duplicates.
     ``paper``: Algorithm 1 exactly as published.
     """
 

@@ -1,4 +1,4 @@
-"""The facts by which ``dedupe`` compares images: ids, digest, perceptual hash, embedding, and the rank of a copy."""
+"""What ``dedupe`` compares of an image: its ids, digest, perceptual hash, embedding, and the rank of a copy."""
 
 from __future__ import annotations
 

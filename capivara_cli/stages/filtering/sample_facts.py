@@ -1,4 +1,4 @@
-"""The facts by which ``filter`` selects: the captions of a sample, their scores, the embedding of its image."""
+"""What ``filter`` knows of a sample: its captions, their scores, the embedding of its image."""
 
 from __future__ import annotations
 

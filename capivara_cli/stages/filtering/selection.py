@@ -87,7 +87,7 @@ def select(facts: SampleFacts, rules: CaptionRules) -> Selected:
     for group in _groups(facts, [index for index in scored if index not in result.removed], rules.per_lang):
         if rules.k:
             worse = sorted(group, key=lambda index: -facts.scores[index])[rules.k :]
-            result.removed |= dict.fromkeys(worse, f"beyond the best {rules.k}")
+            result.removed |= dict.fromkeys(worse, f"not among the best {rules.k}")
         if rules.k_min is not None:
             result.removed |= _duplicates(facts, [index for index in group if index not in result.removed], rules)
     if len(result.removed) == len(facts.captions) and (result.removed or rules.can_remove):

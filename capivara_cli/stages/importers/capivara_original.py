@@ -122,5 +122,5 @@ def _scores(document: dict[str, object], lang: str, count: int, env: Env) -> lis
     numbers = [float(score) for score in scores if isinstance(score, (int, float))]
     if len(scores) == len(numbers) == count:
         return [*numbers]
-    env.note("similarities that are not in line with the captions")
+    env.note("similarity lists whose length differs from that of the captions")
     return [None] * count

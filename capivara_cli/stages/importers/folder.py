@@ -50,7 +50,7 @@ def _photos(source: Path, options: PackOptions, env: Env) -> Iterator[Photo]:
         yield Photo(name, [str(path)], captions)
     for path in others:
         if path not in sidecars:
-            env.note("caption files without an image" if path.suffix == ".txt" else "other files passed over")
+            env.note("caption files without an image" if path.suffix == ".txt" else "other files ignored")
 
 
 def _captions(sidecar: Path, options: PackOptions, env: Env) -> list[Caption]:

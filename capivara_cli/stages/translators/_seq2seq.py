@@ -162,7 +162,7 @@ def load(family: Family, variant: str, by: str, direction: Direction, target: La
     for token in direction.needs:
         if not _has(tokenizer, token):
             raise CapivaraError(
-                f"{family.name}: {label} has no {token!r}, so it does not know that language",
+                f"{family.name}: {label} does not support this language: its vocabulary has no {token!r}",
                 "nllb knows 200 languages; see: capivara list languages",
             )
     beams = setup.decoding.beams or BEAMS

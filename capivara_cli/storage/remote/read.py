@@ -116,12 +116,12 @@ class WebFile:
             _check(answer)
             found = _version_of(answer)
             if known.etag and known.etag == found.etag and known.differs(found):
-                raise Interrupted(f"the server first says that it has {known.size:,} bytes, then {found.size:,}")
+                raise Interrupted(f"the server reported {known.size:,} bytes first and {found.size:,} later")
             if known.differs(found):
                 raise changed_error(self._url)
             first = _content_range(answer)[0] or 0 if answer.status_code == 206 else 0
             if first > start:
-                raise Interrupted(f"the server was asked for byte {start} and starts at byte {first}")
+                raise Interrupted(f"byte {start} was requested, but the answer starts at byte {first}")
             yield from _without_first(start - first, answer.iter_raw())
 
 

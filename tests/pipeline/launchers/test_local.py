@@ -88,7 +88,7 @@ def test_a_shard_that_kills_every_worker_is_named(six: Path, tmp_path: Path) -> 
 
 def test_a_stage_that_no_other_process_finds_is_refused(six: Path, tmp_path: Path) -> None:
     step = Step(Stage("work", WorkOptions, lambda samples, options, env: samples), WorkOptions())
-    with pytest.raises(CapivaraError, match="work: is not found in a module"):
+    with pytest.raises(CapivaraError, match="work: cannot be imported by name"):
         fill([step], six, tmp_path / "out", workers=2)
 
 

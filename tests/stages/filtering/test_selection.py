@@ -53,7 +53,7 @@ def test_rank_keeps_the_best_of_each_language_or_of_all() -> None:
     assert kept(found, CaptionRules(k=2)) == [1, 2, 3, 5]
     assert kept(found, CaptionRules(k=2, per_lang=False)) == [1, 5]
     assert kept(found, CaptionRules(k=1, per_lang=False)) == [1]  # of equal scores the earlier
-    assert select(found, CaptionRules(k=2)).removed == {0: "beyond the best 2", 4: "beyond the best 2"}
+    assert select(found, CaptionRules(k=2)).removed == {0: "not among the best 2", 4: "not among the best 2"}
 
 
 def test_threshold_keeps_what_equals_it() -> None:

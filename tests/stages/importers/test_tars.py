@@ -204,7 +204,7 @@ def test_oddities_of_original_shards(tmp_path: Path) -> None:
     assert sample.captions == [
         Caption("a", "en", "alt"), *[Caption(text, "pt", "machine:en-pt") for text in ("x", "y", "z")],
     ]  # fmt: skip
-    assert tally.notes == {"similarities that are not in line with the captions": 1, "empty captions": 1}
+    assert tally.notes == {"similarity lists whose length differs from that of the captions": 1, "empty captions": 1}
 
 
 def test_broken_original_records_are_counted(tmp_path: Path) -> None:

@@ -119,7 +119,7 @@ def test_a_server_that_announces_too_many_bytes_is_an_error(server: web.Web) -> 
         read_all(f"{server.address}/a.tar?sig={SECRET}")
     assert caught.value.message == (
         f"{server.address}/a.tar: 0 of 300,000 bytes read, gave up after 8 tries: "
-        "the server first says that it has 300,000 bytes, then 300,050"
+        "the server reported 300,000 bytes first and 300,050 later"
     )
     server.lies_twice = True
     with pytest.raises(CapivaraError) as caught:
