@@ -173,7 +173,7 @@ def ours(case: Case, folder: str) -> dict[str, Any]:
     from capivara_cli.training.compact_tower import save_memory
     from capivara_cli.training.devices import Devices
     from capivara_cli.training.encoder import Encoder
-    from capivara_cli.training.loop import Parts, Trainer
+    from capivara_cli.training.loop import Trainer, TrainerInputs
     from capivara_cli.training.memory import Budget, parse_size, shrink_onednn_cache
     from capivara_cli.training.objective import ImageText, Objective
     from capivara_cli.training.options import Options
@@ -193,7 +193,7 @@ def ours(case: Case, folder: str) -> dict[str, Any]:
     encoder.measure_memory(sorted(batches.data.store.rows(np.arange(case.batch)), key=len, reverse=True)[:256])
     options = build(Options, checkpoint_every=0)
     first = None if case.realistic else first_of(encoder, batches, case)  # would be the peak of a large batch
-    trainer = Trainer(Parts(clip, encoder, batches, Objective((ImageText(),))), options, 0, None)  # type: ignore[arg-type]
+    trainer = Trainer(TrainerInputs(clip, encoder, batches, Objective((ImageText(),))), options, 0, None)  # type: ignore[arg-type]
     lines = [trainer._step(step) for step in range(case.steps + case.warm)]
     found = result(case, [line["timing"]["seconds"] for line in lines[case.warm :]], first, lines[1]["padded"])
     return {**found, "recomputed": lines[1]["timing"]["recomputed"]}

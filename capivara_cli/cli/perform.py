@@ -55,7 +55,7 @@ class Performer:
             summary["seconds"] = round(time.monotonic() - started, 3)
             inputs = summary.pop("inputs", [])
             if record is not None:
-                summary["footprint"] = record.ended(inputs, summary, data)
+                summary["footprint"] = record.finish(inputs, summary, data)
             cards = [Path(text) for text in summary.pop("cards", [])]
             for folder in [] if composed else dict.fromkeys([*ledger.run_folders(summary), *cards]):
                 from capivara_cli.reports import card  # last, because the card contains the cost of its run

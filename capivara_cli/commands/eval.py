@@ -167,12 +167,12 @@ def _opened(
 ) -> Iterable[NamedSet | ShardSet]:
     """Open every set. Raises ``CapivaraError`` for missing data, before a model is loaded."""
     from capivara_cli.evaluation import classnames
-    from capivara_cli.evaluation.targets import NamedSet, Request, ShardSet
+    from capivara_cli.evaluation.targets import EvalDataRequest, NamedSet, ShardSet
 
     classes, templates = classnames.read(options.classes, options.templates, langs)
     train = list(parsed(options, "train"))
     probes = any(mode != "zero-shot" for mode in modes)
-    request = Request(langs, options.data, options.split, options.translator, classes, templates, probes, train)
+    request = EvalDataRequest(langs, options.data, options.split, options.translator, classes, templates, probes, train)
     opened: list[NamedSet | ShardSet] = [NamedSet(spec, request, env) for spec in targets.sets]
     if targets.shards or not targets.sets:
         opened.insert(0, ShardSet(targets.shards, request, env))

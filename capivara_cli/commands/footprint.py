@@ -42,7 +42,7 @@ def footprint(inputs: list[str], options: Options, env: Env) -> dict[str, Any]:
     records = _records(paths)
     settings = env.settings
     if settings.country or settings.region or settings.intensity:
-        records = [ledger.priced(each, carbon_intensity.of(settings)) for each in records]
+        records = [ledger.with_intensity(each, carbon_intensity.of(settings)) for each in records]
     stages, total = ledger.sums(records)
     if not env.json:
         console.print_result(pages.page([*stages, total], records, options.format))

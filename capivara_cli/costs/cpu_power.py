@@ -31,7 +31,7 @@ class Processor:
 
 
 @functools.cache
-def here() -> Processor:
+def this_processor() -> Processor:
     """The processor of this machine.
 
     A virtual machine has only a part of a processor, so the TDP of the processor does not apply to it.

@@ -32,7 +32,7 @@ class Operations:
         with self._lock:
             self.total += operations
 
-    def taken(self) -> int:
+    def take(self) -> int:
         """Operations since the last call. A worker reports them to the process that started it."""
         before, self._reported = self._reported, self.total
         return self._reported - before

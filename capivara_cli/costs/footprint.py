@@ -110,7 +110,7 @@ def _shares(parts: Sequence[float]) -> list[float]:
     return [each / total if total else 1 / len(parts) for each in parts]
 
 
-def judged(powers: list[Power]) -> bool | None:
+def all_plausible(powers: list[Power]) -> bool | None:
     """Whether all powers are plausible; None if no limit is known."""
     known = [each.plausible for each in powers if each.plausible is not None]
     return all(known) if known else None

@@ -33,7 +33,8 @@ class Gpus:
         self.all = [self._open(index) for index in range(nvml.nvmlDeviceGetCount())] if nvml else []
 
     @classmethod
-    def here(cls) -> Gpus:
+    def of_this_machine(cls) -> Gpus:
+        """The GPUs of this machine that pynvml can read; none without pynvml."""
         if not any(Path("/dev").glob("nvidia[0-9]*")):
             return cls(None)
         try:

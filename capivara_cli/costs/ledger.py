@@ -96,7 +96,7 @@ def record(
     that a chain with common ancestors counts nothing twice. The steps of a plan and the runs of one training have a
     record each; these are the ``steps`` of the record that is returned.
     """
-    before = _records(pipe_relay.taken(inputs), "the pipe")
+    before = _records(pipe_relay.take_from_writers(inputs), "the pipe")
     records = _own(own, summary)
     if pipe_relay.reads_pipe() and not before:
         records[0]["unknown_before"] = True
@@ -171,7 +171,7 @@ def _keep(summary: dict[str, Any], before: list[LedgerRecord], own: list[LedgerR
         there = _records(remote_inputs.read_text(place), place)
         upload.put_bytes(place, "".join(map(_line, unique([*before, *there, *own]))).encode())
     elif out == "-" and data is not None:
-        pipe_relay.hand_on("".join(map(_line, unique([*before, *own]))), data.fileno())
+        pipe_relay.store_for_reader("".join(map(_line, unique([*before, *own]))), data.fileno())
     runs = run_folders(summary)
     for path in _places(summary):
         mine = own if len(own) != len(runs) else [own[runs.index(path.parent)]]
@@ -244,7 +244,7 @@ def unique(records: Iterable[LedgerRecord]) -> list[LedgerRecord]:
     return [each for name, each in found.items() if name not in plans]
 
 
-def priced(entry: LedgerRecord, where: Intensity) -> LedgerRecord:
+def with_intensity(entry: LedgerRecord, where: Intensity) -> LedgerRecord:
     """A record with the carbon intensity of another place: energy does not depend on it."""
     return cast(LedgerRecord, {**entry, **where.entry, "co2e_g": entry["kwh"] * where.grams})
 

@@ -59,13 +59,13 @@ class LiveRecord:
     def _summary(self) -> dict[str, Any]:
         return {**self._place, "read": self._samples()}
 
-    def ended(self, inputs: Sequence[str], summary: dict[str, Any], data: BinaryIO | None) -> ledger.LedgerRecord:
+    def finish(self, inputs: Sequence[str], summary: dict[str, Any], data: BinaryIO | None) -> ledger.LedgerRecord:
         """Write the final cost beside the result; return the record."""
         self._stop()
-        own = ledger.OwnCost(self.name, self._meter.footprint(), self._steps.taken())
+        own = ledger.OwnCost(self.name, self._meter.footprint(), self._steps.take())
         return ledger.record(inputs, summary, own, self._file, data)
 
-    def left(self, error: BaseException) -> None:
+    def failed(self, error: BaseException) -> None:
         """Write the cost of work that ended without a result.
 
         A process that ends with exit code 0 has helped another one, which writes the result: that is no failure.
@@ -98,7 +98,7 @@ class LiveRecords:
             raise
         except BaseException as error:
             if record is not None:
-                record.left(error)
+                record.failed(error)
             raise
         finally:
             self._open.pop()

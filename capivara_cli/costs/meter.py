@@ -12,7 +12,7 @@ from capivara_cli import console
 from capivara_cli.costs import carbon_intensity, codecarbon_counter, cpu_power, process_tree
 from capivara_cli.costs.codecarbon_counter import ProcessorEnergy
 from capivara_cli.costs.flops import Operations
-from capivara_cli.costs.footprint import JOULES_PER_KWH, Footprint, Power, judged
+from capivara_cli.costs.footprint import JOULES_PER_KWH, Footprint, Power, all_plausible
 from capivara_cli.costs.sampler import WATTS_PER_GB, Sampler, Usage
 from capivara_cli.costs.worker_costs import WorkerCosts
 
@@ -126,7 +126,7 @@ class Meter:
 
     def _priced(self, spent: Spent, measured: ProcessorEnergy | None) -> tuple[Footprint, list[Power]]:
         """The cost of what was spent, and the mean power of each device."""
-        chip, gpus = cpu_power.here(), self._account.sampler.gpus
+        chip, gpus = cpu_power.this_processor(), self._account.sampler.gpus
         device = _device(bool(gpus))
         if measured:
             joules = spent.cpu * measured.joules / measured.busy
@@ -154,7 +154,7 @@ class Meter:
                 "ram": f"modelled: {WATTS_PER_GB:g} W per GB resident",
             },
             watts={each.device: round(each.watts, 3) for each in powers},
-            plausible=judged(powers),
+            plausible=all_plausible(powers),
         )
         return cost, powers
 

@@ -75,7 +75,7 @@ class StepCosts:
         for number, more in spent.items():
             self._spent[number] = self._spent.get(number, StepCost()).plus(more)
 
-    def taken(self) -> dict[int, StepCost]:
+    def take(self) -> dict[int, StepCost]:
         """The cost of each step since the last call."""
         found = dict(self._spent)
         self._spent.clear()

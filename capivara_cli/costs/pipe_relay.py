@@ -22,7 +22,7 @@ from capivara_cli.storage.claims import machine
 _STALE = 86400.0  # s: a file that is older than a day is deleted
 
 
-def hand_on(text: str, descriptor: int) -> bool:
+def store_for_reader(text: str, descriptor: int) -> bool:
     """Store ``text`` for the reader of the pipe at a descriptor; return False if it is no pipe or storing fails.
 
     The text is appended: in ``(capivara a; capivara b) | capivara c`` two commands write to one pipe.
@@ -40,7 +40,7 @@ def hand_on(text: str, descriptor: int) -> bool:
     return True
 
 
-def taken(inputs: Iterable[str]) -> str:
+def take_from_writers(inputs: Iterable[str]) -> str:
     """Take the texts that the writers of standard input, and of inputs that are pipes (``<(capivara …)``), stored."""
     found = ""
     for path in dict.fromkeys(filter(None, map(_path, _pipes(inputs)))):

@@ -72,7 +72,7 @@ class Sampler:
         """Sample now; return the usage so far."""
         with self._lock:
             if self._gpus is None:
-                self._gpus = Gpus.here()
+                self._gpus = Gpus.of_this_machine()
             processes = process_tree.processes()
             gb = process_tree.resident_bytes(processes) / 1e9
             now = time.monotonic()

@@ -265,7 +265,7 @@ def _classes(train: Labelled, test: Labelled | None, plan: Episodes) -> tuple[In
 def _draw(train: Labelled, test: Labelled | None, classes: Indices, plan: Episodes) -> Iterator[tuple[Floats, Floats]]:
     """Blocks of episodes: embeddings of examples [E, way, shot, d] and of test images [E, way, queries, d]."""
     rng = np.random.default_rng(plan.seed)
-    pools = [_Pool(part.truth, classes) for part in ((train,) if test is None else (train, test))]
+    pools = [_EpisodePool(part.truth, classes) for part in ((train,) if test is None else (train, test))]
     for start in range(0, plan.count, _EPISODES):
         n_episodes = min(_EPISODES, plan.count - start)
         chosen = rng.random((n_episodes, len(classes))).argsort(axis=1)[:, : plan.way]
@@ -277,7 +277,7 @@ def _draw(train: Labelled, test: Labelled | None, classes: Indices, plan: Episod
             yield train.images[examples], test.images[pools[1].draw(chosen, plan.queries, rng)]
 
 
-class _Pool:
+class _EpisodePool:
     """The images of each class, to draw from without replacement."""
 
     def __init__(self, labels: npt.NDArray[np.generic], classes: Indices) -> None:

@@ -118,7 +118,8 @@ def retrieval(
     images, texts = images.astype(np.float32, copy=False), texts.astype(np.float32, copy=False)
     pairs = positives or Positives(np.arange(len(texts)), owners)
     scores = _pair_scores(images, texts, pairs)
-    by_text, by_image = _Side.of(pairs.texts, scores, len(texts)), _Side.of(pairs.images, scores, len(images))
+    by_text = _DirectionCounts.of(pairs.texts, scores, len(texts))
+    by_image = _DirectionCounts.of(pairs.images, scores, len(images))
     for rows, columns, block in _blocks(images, texts, pairs, scores):
         by_text.count(block, rows, 1)
         by_image.count(block, columns, 0)
@@ -160,7 +161,7 @@ def _check(images: Floats, texts: Floats, owners: Indices) -> None:
 
 
 @dataclass(frozen=True, eq=False)
-class _Side:
+class _DirectionCounts:
     """One direction, with counts for each of Q queries.
 
     ``above``: the candidates that score above its best positive. ``equal``: those that tie with it, of which ``own``
@@ -174,7 +175,7 @@ class _Side:
     equal: Indices
 
     @classmethod
-    def of(cls, queries: Indices, scores: Floats, count: int) -> _Side:
+    def of(cls, queries: Indices, scores: Floats, count: int) -> _DirectionCounts:
         """The counts before any candidate; the M positive pairs have ``queries`` [M] and ``scores`` [M]."""
         best = np.full(count, np.inf, dtype=np.float32)  # nothing is above a query without positives
         best[queries] = -np.inf

@@ -24,7 +24,7 @@ TRAIN = "train"
 
 
 @dataclass(frozen=True)
-class Request:
+class EvalDataRequest:
     """The languages and other data wanted of a set, from the options of ``eval``.
 
     ``langs``: () for all languages of the set. ``probes``: load training images too, from the shards ``train`` or the
@@ -44,7 +44,7 @@ class Request:
 class ShardSet:
     """Shards with captions. If they can be read twice, a missing language is found before a model is loaded."""
 
-    def __init__(self, inputs: Sequence[str], request: Request, env: Env) -> None:
+    def __init__(self, inputs: Sequence[str], request: EvalDataRequest, env: Env) -> None:
         self._source = source.Source(inputs, env)
         self._request = request
         self._env = env
@@ -95,7 +95,7 @@ class ShardSet:
 class NamedSet:
     """An eval set by name. Missing data and translators are found before a model is loaded."""
 
-    def __init__(self, spec: str, request: Request, env: Env) -> None:
+    def __init__(self, spec: str, request: EvalDataRequest, env: Env) -> None:
         own = tuple(catalogue.languages(spec))
         self._spec, self._request, self._env = spec, request, env
         self._wanted = list(request.langs) or list(own)
@@ -185,7 +185,7 @@ class NamedSet:
         return classes
 
 
-def _train_source(name: str, request: Request, env: Env) -> source.Source | None:
+def _train_source(name: str, request: EvalDataRequest, env: Env) -> source.Source | None:
     """The shards of ``--train``, None without the option. Raises ``CapivaraError`` if it is given without a probe."""
     if not request.train:
         return None

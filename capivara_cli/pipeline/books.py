@@ -84,7 +84,7 @@ def new_report(chain: Chain, out: str) -> Report:
 
 
 @contextlib.contextmanager
-def keeping_rejects(chain: Chain, name: str) -> Iterator[None]:
+def storing_rejects(chain: Chain, name: str) -> Iterator[None]:
     """With ``--rejects DIR``, store dropped samples in DIR/<number>-<step>/<name>, with the reason as ``dropped.json``.
 
     ``name`` is the name of the shard.

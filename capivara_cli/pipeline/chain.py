@@ -23,8 +23,8 @@ from capivara_cli.shards.sample import Sample
 class Chain:
     """The steps of a plan with their environments, which last as long as the process, so that models load once.
 
-    A chain may be a ``part`` of a plan; then ``before`` describes the earlier steps of the plan. ``several`` is whether
-    the whole plan has several steps; then the cost of each step is measured.
+    A chain may be a ``part`` of a plan; then ``before`` describes the earlier steps of the plan. ``measures_steps``:
+    whether the cost of each step is measured, because the whole plan has several steps.
     """
 
     steps: Sequence[Step]
@@ -32,11 +32,11 @@ class Chain:
     costs: Costs = field(default_factory=Costs)
     envs: list[Env] = field(init=False)
     before: History = field(init=False, default_factory=list)
-    several: bool = field(init=False, default=False)
+    measures_steps: bool = field(init=False, default=False)
 
     def __post_init__(self) -> None:
         models: dict[Any, Any] = {}
-        self.several = len(self.steps) > 1
+        self.measures_steps = len(self.steps) > 1
         self.envs = [
             Env(self.settings, step.name, models, number, self.costs) for number, step in enumerate(self.steps)
         ]
@@ -74,7 +74,7 @@ class Chain:
                 output = corpus.apply(source, *surveyed, step.options, env)
             else:
                 output = step.stage.run(source, step.options, env)
-            stream = _written(self.costs.steps.timed(output, env.number) if self.several else output, env)
+            stream = _written(self.costs.steps.timed(output, env.number) if self.measures_steps else output, env)
         return stream
 
     def close_books(self) -> list[Tally]:

@@ -1,8 +1,9 @@
-"""The device that models run on."""
+"""The device that models run on, its free memory, and the cores of this process."""
 
 from __future__ import annotations
 
 import functools
+import os
 
 from capivara_cli.errors import CapivaraError
 
@@ -27,3 +28,19 @@ def resolved(device: str) -> str:
         why = str(error).partition("\n")[0]
         raise CapivaraError(f"--device {device}: cannot be used: {why}", "use auto or cpu") from error
     return device
+
+
+def free_memory(device: str) -> int:
+    """Free bytes of a GPU ("cuda", "cuda:1"); for other devices, of the memory of this machine."""
+    if device.startswith("cuda"):
+        import torch
+
+        return int(torch.cuda.mem_get_info(device)[0])
+    import psutil
+
+    return int(psutil.virtual_memory().available)
+
+
+def cores() -> int:
+    """The number of cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from capivara_cli.pipeline.chain import Chain
-from capivara_cli.shards.manifest import Identity
+from capivara_cli.shards.manifest import InputIdentity
 from capivara_cli.urls import is_url
 
 _MODEL_SUFFIXES = {".safetensors", ".bin", ".pt", ".argosmodel", ".txt", ".jsonl", ".model", ".tar"}
@@ -51,7 +51,7 @@ def _input_files(path: Path) -> list[list[Any]]:
     return [[str(each), (info := each.stat()).st_size, info.st_mtime_ns] for each in files]
 
 
-def input_identities(shards: Sequence[str]) -> list[Identity]:
+def input_identities(shards: Sequence[str]) -> list[InputIdentity]:
     """The ``input_identity`` of each shard; servers are asked about several shards at the same time."""
     if not any(map(is_url, shards)):
         return [input_identity(shard) for shard in shards]
@@ -61,7 +61,7 @@ def input_identities(shards: Sequence[str]) -> list[Identity]:
         return list(pool.map(input_identity, shards))
 
 
-def input_identity(shard: str) -> Identity:
+def input_identity(shard: str) -> InputIdentity:
     """The name and size of a shard, with its modification time or, for a URL, its tag.
 
     Raises ``OSError`` or ``CapivaraError`` if the shard does not exist.

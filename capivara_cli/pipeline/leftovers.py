@@ -12,13 +12,13 @@ from capivara_cli.storage import claims
 from capivara_cli.storage.claims import STALE, claim_path, read_claim, remove_stale
 
 
-def remove(folder: Path, is_done: Callable[[str], bool], final: bool, beside: Sequence[Path] = ()) -> None:
+def remove(folder: Path, is_done: Callable[[str], bool], final: bool, other_folders: Sequence[Path] = ()) -> None:
     """Remove stale claims and journals of finished files, and temporary files of dead processes.
 
-    ``is_done`` returns whether a file name is finished. Temporary files in the folders ``beside`` are removed as well.
+    ``is_done`` returns whether a file name is finished. Temporary files in ``other_folders`` are removed too.
     ``final``: all work is finished, so temporary files of other machines are removed without waiting.
     """
-    for place in (folder, *beside):
+    for place in (folder, *other_folders):
         for path in list(place.glob(".*")) if place.is_dir() else []:
             target, dot, kind = path.name[1:].rpartition(".")
             if ".partial-" in path.name:

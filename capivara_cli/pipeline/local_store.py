@@ -11,7 +11,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import BinaryIO
 
-from capivara_cli.shards.manifest import MANIFEST, Identity, Manifest, ShardEntry, append, logs_of
+from capivara_cli.shards.manifest import MANIFEST, InputIdentity, Manifest, ShardEntry, append, logs_of
 from capivara_cli.storage import claims
 from capivara_cli.storage.claims import THIS_PROCESS, Claim, Claimant, Claims, Holder
 from capivara_cli.storage.files import replacing
@@ -20,10 +20,10 @@ from capivara_cli.storage.files import replacing
 class LocalStore:
     """A ``FolderStore`` that writes files in place. Each process records its finished files in a log of its own."""
 
-    def __init__(self, folder: Path, who: Claimant = THIS_PROCESS, file: str = MANIFEST) -> None:
+    def __init__(self, folder: Path, claimant: Claimant = THIS_PROCESS, file: str = MANIFEST) -> None:
         self.work_folder = folder
         self.display_name = str(folder)
-        self.claims = Claims(folder, who)
+        self.claims = Claims(folder, claimant)
         self._file = file
         self._log: Path | None = None
         self._logs: list[Path] = []
@@ -49,7 +49,7 @@ class LocalStore:
     def state(self) -> object:
         return _state([self.work_folder / self._file, *logs_of(self.work_folder, self._file)])
 
-    def load(self, inputs: dict[str, Identity | None]) -> Manifest | None:
+    def load(self, inputs: dict[str, InputIdentity | None]) -> Manifest | None:
         self._logs = logs_of(self.work_folder, self._file)
         return Manifest.load(self.work_folder, self._file, inputs)
 
@@ -63,7 +63,7 @@ class LocalStore:
 
     def record(self, entry: ShardEntry) -> None:
         if self._log is None:
-            holder = Holder.here(self.claims.claimant.command)
+            holder = Holder.of_this_process(self.claims.claimant.command)
             name = f".{self._file}.log-{holder.host}-{holder.pid}-{os.urandom(3).hex()}"
             self._log = self.work_folder / name
             self._log.write_text(json.dumps({"writer": asdict(holder)}) + "\n", "utf-8")

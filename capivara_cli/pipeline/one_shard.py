@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from capivara_cli.pipeline.books import Books, keeping_rejects
+from capivara_cli.pipeline.books import Books, storing_rejects
 from capivara_cli.pipeline.chain import Chain
 from capivara_cli.pipeline.env import Tally
 from capivara_cli.pipeline.source import counted
@@ -30,7 +30,7 @@ def one_shard(
 
     ``surveyed`` is for a first step that is a corpus stage. Raises ``LostClaim`` if another process took the claim.
     """
-    with open_shard(shard) as reader, keeping_rejects(chain, target.name), replacing(target) as out:
+    with open_shard(shard) as reader, storing_rejects(chain, target.name), replacing(target) as out:
         writer = ShardWriter(out, reader.history + chain.described)
         for sample in chain.over(counted(reader, chain.envs[0]), surveyed):
             writer.write(sample)

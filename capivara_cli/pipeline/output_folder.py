@@ -14,7 +14,7 @@ from typing import BinaryIO, Protocol
 from capivara_cli.errors import CapivaraError
 from capivara_cli.pipeline import journal, leftovers
 from capivara_cli.shards.history import History
-from capivara_cli.shards.manifest import MANIFEST, Identity, Manifest, ShardEntry
+from capivara_cli.shards.manifest import MANIFEST, InputIdentity, Manifest, ShardEntry
 from capivara_cli.storage.claims import Claim, Claims, LostClaim
 from capivara_cli.urls import base_name, public_url
 
@@ -43,7 +43,7 @@ class Contents:
     plan: History
     fingerprint: str
     names: Sequence[str]
-    inputs: Sequence[Identity | None]
+    inputs: Sequence[InputIdentity | None]
     file: str = MANIFEST
 
 
@@ -79,7 +79,7 @@ class FolderStore(Protocol):
     def state(self) -> object:
         """A value that changes when any process records a file."""
 
-    def load(self, inputs: dict[str, Identity | None]) -> Manifest | None:
+    def load(self, inputs: dict[str, InputIdentity | None]) -> Manifest | None:
         """The manifest with the entries that all processes recorded; None if there is none.
 
         Of several entries for one file it has the one made from ``inputs``, which maps file names to identities.
@@ -124,16 +124,16 @@ class OutputFolder:
         self._state: object = None
         self._submitted: set[str] = set()
 
-    def open(self, afresh: bool = False) -> None:
+    def open(self, restart: bool = False) -> None:
         """Start the manifest, or resume one of the same plan. Raises ``CapivaraError`` if the folder has other content.
 
-        With ``afresh`` every file is written again.
+        With ``restart`` every file is written again.
         """
         self.check()
         with self.store.claims.waiting(self.contents.file):
             manifest = self._loaded()
             names = self.contents.names
-            finished = [] if afresh else [name for index, name in enumerate(names) if self.is_done(index)]
+            finished = [] if restart else [name for index, name in enumerate(names) if self.is_done(index)]
             self.store.begin(manifest, names, finished)
         self.tidy(final=False)
 
@@ -270,9 +270,9 @@ class OutputFolder:
         finally:
             self.store.claims.close()
 
-    def tidy(self, final: bool, beside: Sequence[Path] = ()) -> None:
-        """Remove what killed processes left here and in the folders ``beside``; see ``leftovers.remove``."""
-        leftovers.remove(self.store.work_folder, self._known_done, final, beside)
+    def tidy(self, final: bool, other_folders: Sequence[Path] = ()) -> None:
+        """Remove what killed processes left here and in ``other_folders``; see ``leftovers.remove``."""
+        leftovers.remove(self.store.work_folder, self._known_done, final, other_folders)
 
     def _known_done(self, name: str) -> bool:
         entry = self.manifest.done.get(name)

@@ -13,7 +13,7 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import BinaryIO
 
-from capivara_cli.shards.manifest import MANIFEST, Identity, Manifest, ShardEntry
+from capivara_cli.shards.manifest import MANIFEST, InputIdentity, Manifest, ShardEntry
 from capivara_cli.shards.remote_inputs import child, entries_url, exists, listing, load_manifest, read_bytes
 from capivara_cli.storage import cache
 from capivara_cli.storage.claims import THIS_PROCESS, Claim, Claimant, Claims
@@ -33,12 +33,12 @@ class RemoteStore:
     """
 
     def __init__(
-        self, url: str, fingerprint: str, who: Claimant = THIS_PROCESS, file: str = MANIFEST,
+        self, url: str, fingerprint: str, claimant: Claimant = THIS_PROCESS, file: str = MANIFEST,
         work_folder: Path | None = None,
     ) -> None:  # fmt: skip
         self.display_name = url.rstrip("/")
         self.work_folder = work_folder or _work_folder(self.display_name, fingerprint)
-        self.claims = Claims(self.work_folder, who)
+        self.claims = Claims(self.work_folder, claimant)
         self._fingerprint, self._file = fingerprint, file
         self._files: dict[str, Version] = {}
         self._entries: dict[str, tuple[Version, ShardEntry | None]] = {}
@@ -69,7 +69,7 @@ class RemoteStore:
     def state(self) -> object:
         return listing(entries_url(self.display_name, self._file)), listing(self.display_name)
 
-    def load(self, inputs: dict[str, Identity | None]) -> Manifest | None:
+    def load(self, inputs: dict[str, InputIdentity | None]) -> Manifest | None:
         # Entries are read before the manifest: an entry that has been removed is a line of the manifest by then. Files
         # are listed last: a process uploads a file before it writes the entry.
         self._read_entries()

@@ -24,7 +24,7 @@ from capivara_cli.pipeline.one_shard import one_shard
 from capivara_cli.pipeline.output_folder import Contents, FinishedFile, FolderStore, OutputFolder, WriteFile
 from capivara_cli.pipeline.stage import Arrays, SurveyedShard
 from capivara_cli.shards.archive import ShardReader, open_shard
-from capivara_cli.shards.manifest import MANIFEST, Identity, ShardEntry
+from capivara_cli.shards.manifest import MANIFEST, InputIdentity, ShardEntry
 from capivara_cli.shards.sample import Sample
 from capivara_cli.storage.claims import Claim
 from capivara_cli.storage.files import replacing
@@ -66,7 +66,7 @@ class ShardedPlan:
         self._plan = chain.described
         self._identities = input_identities(shards)
         digest = hashlib.sha256(json.dumps(self._identities, sort_keys=True).encode()).hexdigest()
-        self._corpus_identities: list[Identity] = [{**identity, "corpus": digest} for identity in self._identities]
+        self._corpus_identities: list[InputIdentity] = [{**identity, "corpus": digest} for identity in self._identities]
         self._corpus_folders: list[str] = []
         self.passes = list(self._passes())
         self.out = self.passes[-1].folder
@@ -87,10 +87,12 @@ class ShardedPlan:
             inputs, first = self._corpus_identities, part
         yield self._map(first, shards, self._store, inputs, before, last=True)
 
-    def _folder(self, store: FolderStore, names: Sequence[str], inputs: Sequence[Identity], file: str) -> OutputFolder:
+    def _folder(
+        self, store: FolderStore, names: Sequence[str], inputs: Sequence[InputIdentity], file: str
+    ) -> OutputFolder:
         return OutputFolder(store, Contents(self._plan, self.fingerprint, names, inputs, file))
 
-    def _journal(self, path: Path, identity: Identity) -> Journal:
+    def _journal(self, path: Path, identity: InputIdentity) -> Journal:
         return Journal(path, {"fingerprint": self.fingerprint, "input": identity})
 
     def _surveyed(self) -> Callable[[str], SurveyedShard] | None:
@@ -104,7 +106,7 @@ class ShardedPlan:
         return lambda name: SurveyedShard(_load(store, f"{name}.survey.npz"), _load(store, f"{name}.decision.npz"))
 
     def _map(
-        self, part: Chain, shards: Sequence[str], store: FolderStore, inputs: Sequence[Identity],
+        self, part: Chain, shards: Sequence[str], store: FolderStore, inputs: Sequence[InputIdentity],
         before: OutputFolder | None, last: bool,
     ) -> Pass:  # fmt: skip
         """The pass that runs the steps of ``part`` over every shard.
@@ -126,7 +128,7 @@ class ShardedPlan:
 
         return Pass(self._folder(store, self.names, inputs, MANIFEST), write, last)
 
-    def _survey(self, part: Chain, shards: Sequence[str], store: FolderStore, inputs: Sequence[Identity]) -> Pass:
+    def _survey(self, part: Chain, shards: Sequence[str], store: FolderStore, inputs: Sequence[InputIdentity]) -> Pass:
         """The pass that writes the survey of every shard."""
         corpus, step = corpus_of(part), part.steps[0]
         names = [f"{name}.survey.npz" for name in self.names]

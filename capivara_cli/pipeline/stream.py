@@ -8,7 +8,7 @@ from shutil import copyfile
 from typing import BinaryIO, cast
 
 from capivara_cli import console
-from capivara_cli.pipeline.books import Report, keeping_rejects, new_report
+from capivara_cli.pipeline.books import Report, new_report, storing_rejects
 from capivara_cli.pipeline.chain import Chain
 from capivara_cli.pipeline.corpus_stages import corpus_of, one_per_shard, parts_of, survey_env
 from capivara_cli.pipeline.env import Env
@@ -64,7 +64,7 @@ def run_stream(chain: Chain, history: History, samples: Stream, out: BinaryIO) -
     report = new_report(chain, "-")
     writer = ShardWriter(out, history + chain.described)
     out.flush()  # the next command reads the history now, so both load their models at the same time
-    with keeping_rejects(chain, "stream.tar"):
+    with storing_rejects(chain, "stream.tar"):
         for sample in console.track(streamed(chain, samples), chain.name):
             writer.write(sample)
         report.add(chain.close_books())
@@ -91,7 +91,7 @@ def write_shards(chain: Chain, history: History, samples: Stream, folder: Path) 
     manifest = OutputFolder(LocalStore(folder), contents).check() or Manifest(chain.described, plan_fingerprint, None)
     sweep(folder)
     _restart(manifest, folder)
-    with keeping_rejects(chain, "stream.tar"):
+    with storing_rejects(chain, "stream.tar"):
         stream = console.track(streamed(chain, samples), chain.name)
         sample = next(stream, None)
         number = 0
@@ -153,7 +153,7 @@ def write_remote_shards(chain: Chain, history: History, samples: Stream, out: st
         names = list(found.done)
         entries = list(found.done.values())
         folder = OutputFolder(store, Contents(chain.described, plan_fingerprint, names, [None] * len(names)))
-        folder.open(afresh=not begins)
+        folder.open(restart=not begins)
 
         def write(index: int, claim: Claim) -> FinishedFile:
             copyfile(local / names[index], store.work_folder / names[index])

@@ -17,7 +17,7 @@ from capivara_cli.storage.files import named_in_errors
 MANIFEST = "manifest.jsonl"
 
 
-class Identity(TypedDict, total=False):
+class InputIdentity(TypedDict, total=False):
     """Distinguishes an input file from others of the same name. ``corpus`` is the digest of all inputs together."""
 
     name: str
@@ -66,7 +66,7 @@ class ShardEntry:
     """
 
     shard: str
-    input: Identity | None
+    input: InputIdentity | None
     read: int | None = None
     written: int | None = None
     size: int | None = None
@@ -83,7 +83,7 @@ class ShardEntry:
                 raise ValueError("'read', 'written' and 'bytes' must be numbers")
             steps = given.get("steps")
             parsed = None if steps is None else tuple(map(StepCounts.from_json, steps))
-            return cls(given["shard"], cast("Identity | None", given.get("input")), read, written, size, parsed)
+            return cls(given["shard"], cast("InputIdentity | None", given.get("input")), read, written, size, parsed)
         except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"not an entry of a manifest: {error!r}") from None
 
@@ -124,7 +124,7 @@ class Manifest:
 
     @classmethod
     def parse(
-        cls, text: bytes, more: Iterable[ShardEntry] = (), inputs: Mapping[str, Identity | None] | None = None
+        cls, text: bytes, more: Iterable[ShardEntry] = (), inputs: Mapping[str, InputIdentity | None] | None = None
     ) -> Manifest:
         """The manifest in ``text``, with the entries ``more`` at its end. Incomplete and damaged lines are ignored.
 
@@ -143,7 +143,7 @@ class Manifest:
 
     @classmethod
     def load(
-        cls, folder: Path, file: str = MANIFEST, inputs: Mapping[str, Identity | None] | None = None
+        cls, folder: Path, file: str = MANIFEST, inputs: Mapping[str, InputIdentity | None] | None = None
     ) -> Manifest | None:
         """The manifest of a local folder and its logs; None if there is none. ``inputs`` are those of ``parse``.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from capivara_cli.errors import CapivaraError
-from capivara_cli.shards.manifest import MANIFEST, Identity, Manifest, ShardEntry
+from capivara_cli.shards.manifest import MANIFEST, InputIdentity, Manifest, ShardEntry
 from capivara_cli.storage.remote.filesystems import check_scheme, filesystem, is_http, retry_for
 from capivara_cli.storage.remote.read import Version, WebFile, contents, version_in, version_of
 from capivara_cli.urls import base_name, public_url
@@ -75,7 +75,7 @@ def _in_folder(url: str) -> list[str]:
     return [child(url, name) for name in shards]
 
 
-def identity_of(url: str) -> Identity:
+def identity_of(url: str) -> InputIdentity:
     """Distinguishes a remote shard from others of the same name: its public URL, size, and tag or modification time."""
     return {"name": public_url(url), **version_of(url).to_json()}
 
@@ -96,7 +96,10 @@ def listing(url: str) -> dict[str, Version]:
 
 
 def load_manifest(
-    url: str, file: str = MANIFEST, more: Iterable[ShardEntry] = (), inputs: Mapping[str, Identity | None] | None = None
+    url: str,
+    file: str = MANIFEST,
+    more: Iterable[ShardEntry] = (),
+    inputs: Mapping[str, InputIdentity | None] | None = None,
 ) -> Manifest:
     """The manifest of a remote folder; ``more`` and ``inputs`` are those of ``Manifest.parse``.
 

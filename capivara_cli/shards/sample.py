@@ -6,11 +6,16 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from pathlib import PurePath
 from typing import Any
 
 from capivara_cli.errors import BadSample
 
 IMAGE_SUFFIXES = frozenset({"jpg", "jpeg", "png", "webp", "bmp", "tif", "tiff", "gif", "avif", "jxl", "ppm"})
+
+
+def has_image_suffix(path: PurePath) -> bool:
+    return path.suffix[1:].lower() in IMAGE_SUFFIXES
 
 
 @dataclass(frozen=True, slots=True)

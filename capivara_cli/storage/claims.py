@@ -50,7 +50,7 @@ class Holder:
     token: str
 
     @classmethod
-    def here(cls, command: str = "") -> Holder:
+    def of_this_process(cls, command: str = "") -> Holder:
         """This process. ``command`` is the command line that its claims show, by default its own."""
         pid = os.getpid()
         command = without_secrets(command or " ".join(sys.argv))[:300]
@@ -241,7 +241,7 @@ class Claims:
     def take(self, name: str) -> Claim | None:
         """Claim a file. Returns None if another process, which is alive, holds the claim."""
         path = claim_path(self.folder / name)
-        claim = Claim(path, json.dumps(asdict(Holder.here(self.claimant.command))).encode(), self)
+        claim = Claim(path, json.dumps(asdict(Holder.of_this_process(self.claimant.command))).encode(), self)
         while not self._created(claim):
             found = read_claim(path)
             if found is None:

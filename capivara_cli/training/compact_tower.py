@@ -15,10 +15,10 @@ from capivara_cli.models.adapters.methods import word_embedding
 _ATTENTION = "capivara_short"
 
 
-def save_memory(tower: nn.Module, rows: Iterable[np.ndarray], number: torch.dtype) -> None:
+def save_memory(tower: nn.Module, rows: Iterable[np.ndarray], dtype: torch.dtype) -> None:
     """Change a text tower in place so that it needs less memory.
 
-    Frozen weights get the dtype ``number``, and the embedding table keeps only the tokens in ``rows``. On a CPU,
+    Frozen weights get ``dtype``, and the embedding table keeps only the tokens in ``rows``. On a CPU,
     dropout and attention are replaced by faster ones.
     """
     _keep_used_tokens(tower, rows)
@@ -31,7 +31,7 @@ def save_memory(tower: nn.Module, rows: Iterable[np.ndarray], number: torch.dtyp
         if parameter.requires_grad:
             parameter.data = parameter.data.clone()  # a view of the mapped file would keep the whole file in memory
         elif parameter.is_floating_point():
-            parameter.data = parameter.data.to(number, copy=True)
+            parameter.data = parameter.data.to(dtype, copy=True)
 
 
 def compile_layers(tower: nn.Module) -> None:

@@ -17,7 +17,7 @@ from capivara_cli.training.translation_sources import base_language
 
 
 @dataclass(frozen=True)
-class Pool:
+class CaptionPool:
     """Captions to draw from, by image: image ``i`` has the captions ``ids[first[i]:first[i + 1]]``.
 
     ``weights``: the probability of a caption relative to the other captions of its image; None for equal ones.
@@ -28,7 +28,7 @@ class Pool:
     weights: np.ndarray | None = None
 
     @classmethod
-    def of(cls, store: FeatureStore, chosen: np.ndarray, weights: np.ndarray | None = None) -> Pool:
+    def of(cls, store: FeatureStore, chosen: np.ndarray, weights: np.ndarray | None = None) -> CaptionPool:
         """The captions for which ``chosen``, bool [captions of the store], is true and the weight is above 0."""
         if weights is not None:
             chosen = chosen & (weights > 0)
@@ -48,11 +48,11 @@ class Pool:
         """The images with a caption, in order."""
         return np.flatnonzero(self.counts)
 
-    def among(self, images: np.ndarray) -> Pool:
+    def among(self, images: np.ndarray) -> CaptionPool:
         """The captions of the images for which ``images``, bool [n], is true."""
         keep = np.repeat(images, self.counts)
         first = np.concatenate([[0], np.cumsum(self.counts * images)])
-        return Pool(self.ids[keep], first, None if self.weights is None else self.weights[keep])
+        return CaptionPool(self.ids[keep], first, None if self.weights is None else self.weights[keep])
 
     def pick(self, images: np.ndarray, generator: np.random.Generator) -> np.ndarray:
         """One random caption of each image; every image must have one."""
@@ -84,7 +84,7 @@ class Anchors:
     image in ``pool``.
     """
 
-    pool: Pool
+    pool: CaptionPool
     sources: np.ndarray | None = None
 
     def of(self, captions: np.ndarray, images: np.ndarray, generator: np.random.Generator) -> np.ndarray:
@@ -105,12 +105,12 @@ class TrainingData:
     """
 
     store: FeatureStore
-    target: Pool
-    kept: Pool
+    target: CaptionPool
+    kept: CaptionPool
     captions: Counter[str]
     authors: Counter[tuple[str, str]]
     anchors: Anchors | None = None
-    heldout: dict[str, Pool] = field(default_factory=dict)
+    heldout: dict[str, CaptionPool] = field(default_factory=dict)
     n_unused: int = 0
 
     @property
@@ -148,7 +148,7 @@ def select(
     missing = [each for each in languages if not (target & _in(store, wanted, [each])).any()]
     if missing:
         raise _no_captions(missing, store, wanted)
-    to_keep = Pool.of(store, usable & _in(store, wanted, kept))
+    to_keep = CaptionPool.of(store, usable & _in(store, wanted, kept))
     weights = _weights(store, choice.weights)
     pool, anchors = _routine(store, loss.align, languages, target, usable, weights)
     train, held = _split(pool, store, choice, heldout)
@@ -158,7 +158,7 @@ def select(
     captions, authors = _counted(store, wanted, np.concatenate([taken.ids, to_keep.ids]))
     validated = {}
     if held.any():
-        validated = {each: Pool.of(store, usable & _in(store, wanted, [each])).among(held) for each in languages}
+        validated = {each: CaptionPool.of(store, usable & _in(store, wanted, [each])).among(held) for each in languages}
     return TrainingData(store, taken, to_keep, captions, authors, anchors, validated, len(store) - with_captions)
 
 
@@ -209,15 +209,15 @@ def _routine(
     target: np.ndarray,
     usable: np.ndarray,
     weights: np.ndarray | None,
-) -> tuple[Pool, Anchors | None]:  # fmt: skip
+) -> tuple[CaptionPool, Anchors | None]:  # fmt: skip
     """The captions to pair with images, and the anchors to align them with."""
     if align == "none":
-        return Pool.of(store, target, weights), None
+        return CaptionPool.of(store, target, weights), None
     translated = store.source >= 0
     listed = np.array([code != UNLISTED for code in store.languages], bool)[store.lang]
     name, codes = f"--align {align}", ", ".join(languages)
     if align == "native":
-        others = Pool.of(store, listed & ~target & ~translated)
+        others = CaptionPool.of(store, listed & ~target & ~translated)
         anchors = Anchors(others, store.source)
         has_one = (store.source >= 0) | (others.counts > 0)[store.owners(np.arange(len(store.lang)))]
         if not (target & has_one).any():
@@ -225,14 +225,17 @@ def _routine(
                 f"{name}: no image with a caption in {codes} has one in another language",
                 "keep the source captions together with the translations, as capivara translate does",
             )
-        return Pool.of(store, target, weights), anchors
+        return CaptionPool.of(store, target, weights), anchors
     if align == "mt-source":
-        task, partners = Pool.of(store, target & ~translated, weights), Pool.of(store, target & translated)
+        task, partners = (
+            CaptionPool.of(store, target & ~translated, weights),
+            CaptionPool.of(store, target & translated),
+        )
         what = f"captions written in {codes}, and others translated into it, of the same images"
     else:
         from_target = translated & target[np.where(translated, store.source, 0)]
-        task = Pool.of(store, usable & ~target & from_target, weights)
-        partners = Pool.of(store, listed & ~target & ~translated)
+        task = CaptionPool.of(store, usable & ~target & from_target, weights)
+        partners = CaptionPool.of(store, listed & ~target & ~translated)
         what = f"captions translated from {codes}, and others written in that language, of the same images"
     if not (task.counts * partners.counts).any():
         hint = "capivara translate --from … --lang … makes the translations"
@@ -240,7 +243,9 @@ def _routine(
     return task, Anchors(partners)
 
 
-def _split(pool: Pool, store: FeatureStore, choice: CaptionChoice, share: float) -> tuple[np.ndarray, np.ndarray]:
+def _split(
+    pool: CaptionPool, store: FeatureStore, choice: CaptionChoice, share: float
+) -> tuple[np.ndarray, np.ndarray]:
     """bool [images] twice: which are trained on, and which are held out. Both are the same for every ``--seed``."""
     train, heldout = np.ones(len(store), bool), np.zeros(len(store), bool)
     images = pool.images

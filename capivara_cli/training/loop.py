@@ -39,8 +39,8 @@ _NAMED = 5
 
 
 @dataclass(frozen=True)
-class Parts:
-    """The parts of a trainer. ``images``: the encoder of images, None if the image tower is frozen."""
+class TrainerInputs:
+    """The inputs of a trainer. ``images``: the encoder of images, None if the image tower is frozen."""
 
     clip: Clip
     encoder: Encoder
@@ -67,7 +67,9 @@ class Trainer:
     state. So a run that was killed and resumed takes exactly the same steps as an uninterrupted one.
     """
 
-    def __init__(self, parts: Parts, options: Options, seed: int, run: RunDir, log: Log = lambda line: None) -> None:
+    def __init__(
+        self, parts: TrainerInputs, options: Options, seed: int, run: RunDir, log: Log = lambda line: None
+    ) -> None:
         self.clip, self.encoder, self.batches = parts.clip, parts.encoder, parts.batches
         self.objective = parts.objective
         self.images, self.validation, self.teacher = parts.images, parts.validation, parts.teacher
@@ -260,7 +262,7 @@ class Trainer:
         if self.best.step and self.run.best.is_file():
             self._load_weights(self._loaded(self.run.best))
         elif self.average is not None:
-            self.average.take_over()
+            self.average.apply()
 
     def _weights(self) -> dict[str, Any]:
         state = {"adapter": methods.state(self.text), "scalars": [each.detach().cpu() for each in self.scalars]}

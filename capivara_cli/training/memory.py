@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from capivara_cli.errors import CapivaraError, UsageError
+from capivara_cli.pipeline.device import free_memory
 
 _POWERS = {"": 0, "K": 1, "M": 2, "G": 3, "T": 4}
 _SHARE = {"cuda": 0.9, "cpu": 0.6}
@@ -64,7 +65,7 @@ class Budget:
         return_freed_memory()
         used = used_bytes(self.device)
         coming = _LIBRARIES[kind] + 12 * sum(each.numel() for each in model.parameters() if each.requires_grad)
-        self.room = (self.limit - used if self.limit else _SHARE[kind] * free_bytes(self.device)) - coming
+        self.room = (self.limit - used if self.limit else _SHARE[kind] * free_memory(self.device)) - coming
         wanted = self.chunk_tokens or _CHUNK_TOKENS[kind]
         fitting = int(self.room / (_IN_WORK * self.bytes_per_token)) // _LEAST_TOKENS * _LEAST_TOKENS
         if self.limit and fitting < _LEAST_TOKENS:
@@ -148,15 +149,6 @@ def return_freed_memory() -> None:
     """Return freed memory of the C library to the system, if it can do that (glibc)."""
     if sys.platform == "linux" and hasattr(library := ctypes.CDLL(None), "malloc_trim"):
         library.malloc_trim(0)
-
-
-def free_bytes(device: str) -> int:
-    """The free memory of the GPU, or of the machine, in bytes."""
-    if device.startswith("cuda"):
-        return torch.cuda.mem_get_info(device)[0]
-    import psutil
-
-    return psutil.virtual_memory().available
 
 
 def saved_bytes(forward: Callable[[], object], model: nn.Module) -> int:

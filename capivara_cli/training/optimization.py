@@ -48,13 +48,13 @@ class Average:
     def applied(self) -> Iterator[None]:
         """Set the parameters to the averages within this context."""
         own = [each.detach().clone() for each in self._parameters]
-        self.take_over()
+        self.apply()
         try:
             yield
         finally:
             self._set(own)
 
-    def take_over(self) -> None:
+    def apply(self) -> None:
         """Set the parameters to the averages."""
         self._set(self.values)
 

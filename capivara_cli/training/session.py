@@ -29,10 +29,10 @@ from capivara_cli.shards.history import History
 from capivara_cli.shards.sample import Sample
 from capivara_cli.storage.files import sweep
 from capivara_cli.training import finish, towers
-from capivara_cli.training.data import Batches, Pool, TrainingData, select
+from capivara_cli.training.data import Batches, CaptionPool, TrainingData, select
 from capivara_cli.training.devices import Devices, join
 from capivara_cli.training.encoder import ImageEncoder
-from capivara_cli.training.loop import Parts, Trainer
+from capivara_cli.training.loop import Trainer, TrainerInputs
 from capivara_cli.training.memory import return_freed_memory, shrink_onednn_cache
 from capivara_cli.training.objective import SIGLIP_BIAS, SIGLIP_SCALE, Align, Distill, ImageText, Keep, Objective, Term
 from capivara_cli.training.options import Options
@@ -104,7 +104,7 @@ class Session:
         with self.timed("features"):
             store = self._store(clip)
         if run.begun:
-            self._same_data(store)
+            self._check_data(store)
         if run.finished:
             console.say(f"{run}: already finished")
         else:
@@ -123,7 +123,9 @@ class Session:
         self.env.costs.record_result_at(run=str(run))
         run.save(parameters=towers.tune(clip, options, start, self.env.seed))
         encoder, images = towers.encoders(clip, data, options.resources, run, self.devices)
-        parts = Parts(clip, encoder, batches, objective, images, validation(images) if validation else None, teacher)
+        parts = TrainerInputs(
+            clip, encoder, batches, objective, images, validation(images) if validation else None, teacher
+        )
         trackers = Trackers(options.resources.trackers, run, self.devices.first)
         trainer = Trainer(parts, options, self.env.seed, run, trackers)
         pairs_per_second = trainer.train()
@@ -181,13 +183,13 @@ class Session:
         views = self.options.captions.views
         name = f"{clip.identity} {clip.tokenizer_digest} {self._features} {views} {self._pixels}"
         if name not in self.stores:
-            self.stores[name] = self._together(
+            self.stores[name] = self._first_process_first(
                 lambda: features(self.source, clip, self._features, self.env, views=views, pixels=self._pixels)
             )
             return_freed_memory()
         return self.stores[name]
 
-    def _together(self, read: Callable[[], T]) -> T:
+    def _first_process_first(self, read: Callable[[], T]) -> T:
         """The result of ``read``, which the first process computes and writes; then the others read it."""
         found = read() if self.devices.first else None
         self.devices.wait()
@@ -205,7 +207,7 @@ class Session:
         options.check_method(self.method)
         return clip, adapter.folder
 
-    def _same_data(self, store: FeatureStore) -> None:
+    def _check_data(self, store: FeatureStore) -> None:
         if self.run_dir.document["data"]["fingerprint"] != store.fingerprint:
             raise CapivaraError(
                 f"{self.run_dir}: was trained on other data",
@@ -228,7 +230,7 @@ class Session:
                 raise CapivaraError(f"--val {val}: fewer than two images with a caption in {lang}")
         return lambda images: Validation(parts, images)
 
-    def _val_part(self, clip: Clip, lang: str) -> tuple[FeatureStore, Pool]:
+    def _val_part(self, clip: Clip, lang: str) -> tuple[FeatureStore, CaptionPool]:
         """The features and captions of the shards or the eval set that ``--val`` names."""
         name = self.options.selection.val
         env = Env(self.env.settings, "train --val")
@@ -237,7 +239,7 @@ class Session:
             source: Any = _EvalSource(found.samples)
         else:
             source = Source([name], env)
-        store = self._together(lambda: features(source, clip, self._features, env, pixels=self._pixels))
+        store = self._first_process_first(lambda: features(source, clip, self._features, env, pixels=self._pixels))
         return store, select(store, [lang]).target
 
     def _objective(self, clip: Clip, data: TrainingData) -> Objective:
@@ -268,7 +270,7 @@ class Session:
                 f"--teacher {name}: its image tower is not that of this model",
                 "they must share the image tower, because the texts learn to be near its images",
             )
-        return self._together(lambda: Teacher(teacher, data))
+        return self._first_process_first(lambda: Teacher(teacher, data))
 
     def _batches(self, data: TrainingData) -> Batches:
         """The batches that this data allows. Tells the user if they or the warm-up are smaller than the options."""

@@ -9,7 +9,7 @@ import torch
 from torch.nn import functional as F  # noqa: N812 (torch's own name for it)
 
 from capivara_cli.evaluation.retrieval import retrieval
-from capivara_cli.training.data import Pool
+from capivara_cli.training.data import CaptionPool
 from capivara_cli.training.encoder import Encoder, ImageEncoder
 from capivara_cli.training.store import FeatureStore
 
@@ -21,7 +21,9 @@ class Validation:
     None if images are stored vectors.
     """
 
-    def __init__(self, parts: Mapping[str, tuple[FeatureStore, Pool]], images: ImageEncoder | None = None) -> None:
+    def __init__(
+        self, parts: Mapping[str, tuple[FeatureStore, CaptionPool]], images: ImageEncoder | None = None
+    ) -> None:
         self._parts, self._images = parts, images
 
     def __call__(self, encoder: Encoder) -> dict[str, float]:
@@ -32,7 +34,7 @@ class Validation:
         tower.train(training)
         return {**scores, "mean": sum(scores.values()) / len(scores)}
 
-    def _score(self, encoder: Encoder, store: FeatureStore, pool: Pool) -> float:
+    def _score(self, encoder: Encoder, store: FeatureStore, pool: CaptionPool) -> float:
         rows = pool.images
         with torch.no_grad():
             texts = encoder(store.rows(pool.ids), (0,)).features

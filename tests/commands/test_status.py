@@ -30,7 +30,7 @@ def six(shards: Callable[..., Path]) -> Path:
 
 
 def leave(folder: Path, name: str, **changes: object) -> None:
-    held = replace(Holder.here(), command="capivara run", **changes)  # type: ignore[arg-type]
+    held = replace(Holder.of_this_process(), command="capivara run", **changes)  # type: ignore[arg-type]
     claim_path(folder / name).write_text(json.dumps(asdict(held)))
 
 

@@ -49,9 +49,9 @@ def test_patches_of_an_image_and_attention() -> None:
 
 
 def test_what_is_not_pytorchs_is_added_by_who_runs_it() -> None:
-    COUNTED.taken()
+    COUNTED.take()
     assert counted(lambda: COUNTED.add(7)) == 7
-    assert (COUNTED.taken(), COUNTED.taken()) == (7, 0)
+    assert (COUNTED.take(), COUNTED.take()) == (7, 0)
 
 
 def test_the_toy_model_costs_what_its_layers_say() -> None:

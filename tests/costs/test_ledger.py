@@ -101,7 +101,7 @@ def test_sums_are_per_stage_and_of_all() -> None:
 
 
 def test_another_price_leaves_the_energy() -> None:
-    priced = ledger.priced(entry("train", "1"), Intensity(50.0, "as given", "--intensity"))
+    priced = ledger.with_intensity(entry("train", "1"), Intensity(50.0, "as given", "--intensity"))
     assert (priced["kwh"], priced["co2e_g"], priced["country"], priced["intensity"]) == (1.0, 50.0, "as given", 50.0)
 
 
@@ -115,15 +115,15 @@ def test_a_pipe_is_handed_what_its_writer_leaves(tmp_path: Path, monkeypatch: py
     monkeypatch.setenv("CAPIVARA_CACHE", str(tmp_path))
     end, begin = os.pipe()
     try:
-        assert pipe_relay.hand_on("a record\n", begin) and pipe_relay.hand_on("another\n", begin)
+        assert pipe_relay.store_for_reader("a record\n", begin) and pipe_relay.store_for_reader("another\n", begin)
         name = f"/proc/self/fd/{end}"
-        assert pipe_relay.taken([name]) == "a record\nanother\n"
-        assert pipe_relay.taken([name]) == "" and not list(tmp_path.rglob("*.jsonl"))
+        assert pipe_relay.take_from_writers([name]) == "a record\nanother\n"
+        assert pipe_relay.take_from_writers([name]) == "" and not list(tmp_path.rglob("*.jsonl"))
     finally:
         os.close(end)
         os.close(begin)
     with open(tmp_path / "file", "wb") as file:
-        assert not pipe_relay.hand_on("a record\n", file.fileno())
+        assert not pipe_relay.store_for_reader("a record\n", file.fileno())
 
 
 def test_the_folder_at_the_end_of_a_pipe_knows_all_commands(shards: Callable[..., Path], tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from capivara_cli.costs import carbon_intensity, codecarbon_counter, cpu_power, 
 from capivara_cli.costs.carbon_intensity import Intensity
 from capivara_cli.costs.costs import Costs
 from capivara_cli.costs.cpu_power import Processor
-from capivara_cli.costs.footprint import Power, judged
+from capivara_cli.costs.footprint import Power, all_plausible
 from capivara_cli.costs.sampler import WATTS_PER_GB, Sampler
 from capivara_cli.costs.worker_costs import WorkerCosts
 from capivara_cli.errors import CapivaraError, UsageError
@@ -51,7 +51,7 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Machine:
     made = Machine()
     for module in (meter, sampler, codecarbon_counter):
         monkeypatch.setattr(module, "time", made)
-    monkeypatch.setattr(cpu_power, "here", lambda: CHIP)
+    monkeypatch.setattr(cpu_power, "this_processor", lambda: CHIP)
     monkeypatch.setattr(process_tree, "cpu_seconds", lambda alive=(): made.cpu)
     monkeypatch.setattr(process_tree, "busy_seconds", lambda: made.busy)
     monkeypatch.setattr(process_tree, "age", lambda: made.age)
@@ -139,8 +139,8 @@ def test_power_that_a_device_cannot_draw() -> None:
     assert Power.measured("card", 200.0, 260.0).plausible is True
     assert Power.measured("card", 200.0, 0.0).plausible is None
     assert str(Power.measured("card", 900.0, 260.0)) == "card: 900 W, and it draws 13 to 286 W"
-    assert judged([Power.measured("a", 1, 0), Power.measured("b", 5, 9)]) is True
-    assert judged([]) is None
+    assert all_plausible([Power.measured("a", 1, 0), Power.measured("b", 5, 9)]) is True
+    assert all_plausible([]) is None
 
 
 def test_a_second_of_the_processor_costs_its_part_of_the_tdp(machine: Machine) -> None:

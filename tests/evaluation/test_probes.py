@@ -230,7 +230,7 @@ def test_an_episode_takes_no_class_and_no_image_twice(pool):
 
 
 def test_every_choice_is_equally_likely():
-    drawn = module._Pool(np.repeat([0, 3], [4, 5]), np.array([0, 3]))
+    drawn = module._EpisodePool(np.repeat([0, 3], [4, 5]), np.array([0, 3]))
     chosen = np.ones((6000, 1), np.int64)  # the second class, rows 4 to 8
     rows = drawn.draw(chosen, 2, np.random.default_rng(0))[:, 0]
     counts = Counter(map(tuple, rows.tolist()))

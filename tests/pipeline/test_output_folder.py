@@ -36,7 +36,7 @@ def six(shards: Callable[..., Path]) -> Path:
 
 
 def holder(**changes: object) -> bytes:
-    return json.dumps(asdict(replace(Holder.here(), **changes))).encode()  # type: ignore[arg-type]
+    return json.dumps(asdict(replace(Holder.of_this_process(), **changes))).encode()  # type: ignore[arg-type]
 
 
 def leave(folder: Path, name: str, content: bytes, silent: float = 0) -> Path:

@@ -23,7 +23,7 @@ from capivara_cli.pipeline.options import Settings
 from capivara_cli.pipeline.remote_store import RemoteStore
 from capivara_cli.pipeline.stage import Step
 from capivara_cli.shards.inputs import find_shards
-from capivara_cli.shards.manifest import Identity, Manifest
+from capivara_cli.shards.manifest import InputIdentity, Manifest
 from capivara_cli.storage import cache, retry
 from capivara_cli.storage.remote import upload
 
@@ -132,7 +132,7 @@ def test_what_another_share_finishes_meanwhile_stays(
     def share(text: str) -> None:
         engine.run(KEEP_ALL, [f"{bucket.url}/in/"], settings_for(f"{bucket.url}/out", share=text), None)
 
-    def load(self: RemoteStore, inputs: dict[str, Identity | None]) -> Manifest | None:
+    def load(self: RemoteStore, inputs: dict[str, InputIdentity | None]) -> Manifest | None:
         monkeypatch.setattr(RemoteStore, "load", loads)
         share("2/4")
         return loads(self, inputs)

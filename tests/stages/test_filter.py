@@ -24,7 +24,7 @@ from capivara_cli.shards.sample import Caption, Sample, encode_json
 from capivara_cli.stages.filter import Options
 from capivara_cli.stages.filter import filter as filter_stage
 from capivara_cli.stages.filtering.histogram import take
-from capivara_cli.stages.filtering.scoring import steady as _steady
+from capivara_cli.stages.filtering.scoring import stable_score
 
 CAPTIONS = (
     Caption("a red dog", "en", "alt"),
@@ -89,10 +89,10 @@ def test_its_own_output_comes_back_byte_for_byte_without_an_image_being_decoded(
 
 
 def test_a_score_does_not_flip_in_its_last_digit(clip: Clip) -> None:
-    assert _steady(None, 0.12345678) == 0.1235
-    assert _steady(0.1235, 0.12344999) == 0.1235  # float noise: rounding alone would say 0.1234
-    assert _steady(0.1235, 0.1234) == 0.1234
-    assert _steady(0.12351, 0.12349) == 0.1235  # not of this stage's making
+    assert stable_score(None, 0.12345678) == 0.1235
+    assert stable_score(0.1235, 0.12344999) == 0.1235  # float noise: rounding alone would say 0.1234
+    assert stable_score(0.1235, 0.1234) == 0.1234
+    assert stable_score(0.12351, 0.12349) == 0.1235  # not of this stage's making
     (out,), _ = run(clip, [photo(*CAPTIONS)])
     far = Caption(CAPTIONS[0].text, "en", "alt", score=0.9)
     assert run(clip, [out.with_captions([far])])[0][0].captions[0].score == out.captions[0].score

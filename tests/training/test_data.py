@@ -22,7 +22,7 @@ from capivara_cli.pipeline.options import Settings
 from capivara_cli.pipeline.source import Source
 from capivara_cli.shards.images import decode_image
 from capivara_cli.shards.sample import Caption, Sample
-from capivara_cli.training.data import Batches, Pool, TrainingData, select
+from capivara_cli.training.data import Batches, CaptionPool, TrainingData, select
 from capivara_cli.training.options import CaptionChoice, Loss
 from capivara_cli.training.store import FeatureStore, FingerprintedSamples, features, open_store
 
@@ -387,6 +387,6 @@ def test_small_data_makes_small_batches(target: list[int], kept: list[int], size
 
 
 def test_a_pool_picks_only_its_own() -> None:
-    pool = Pool(np.array([3, 5, 9]), np.array([0, 2, 2, 3]))
+    pool = CaptionPool(np.array([3, 5, 9]), np.array([0, 2, 2, 3]))
     assert pool.images.tolist() == [0, 2]
     assert pool.among(np.array([False, True, True])).ids.tolist() == [9]

@@ -122,7 +122,7 @@ def test_a_resumed_run_has_the_chunks_it_had(
     assert run(4096) == clean
     folder = RunDir(folder.path)
     folder.save(finished=False, batch={**folder.document["batch"], "chunk_tokens": 4096})
-    monkeypatch.setattr(memory, "free_bytes", lambda device: 1)
+    monkeypatch.setattr(memory, "free_memory", lambda device: 1)
     run(4096)
     assert "memory is too low for chunks of 4,096 tokens, so they have 128" in capsys.readouterr().err
 

@@ -14,7 +14,7 @@ from capivara_cli.languages import code_of
 from capivara_cli.pipeline.stage import Step
 from capivara_cli.shards.archive import open_shard
 from capivara_cli.shards.manifest import Manifest
-from capivara_cli.shards.sample import Caption, Sample, encode_json
+from capivara_cli.shards.sample import Caption, Sample
 from capivara_cli.shards.tar import BLOCK
 from capivara_cli.urls import is_url
 
@@ -22,8 +22,6 @@ _SHARDS_READ = 8
 _SAMPLES_READ = 1024
 _AT_LEAST = 32
 """Samples that are read from each chosen shard, at least."""
-CAPTION_BYTES = 160.0
-"""Bytes of a caption in ``json``, keys included, if no sample has a caption."""
 
 
 class CaptionKind(NamedTuple):
@@ -70,7 +68,6 @@ class Census:
     captions: Mapping[CaptionKind, float]
     how: str
     origin: Origin
-    caption_bytes: float = CAPTION_BYTES
     seen: int = 0
     embedded: Mapping[str, float] = field(default_factory=dict)
     """The share of samples with an embedding, by the model that made it."""
@@ -118,7 +115,7 @@ class SampleSums:
     """Sums over samples: their bytes, captions and embeddings."""
 
     def __init__(self) -> None:
-        self.samples = self.bytes = self.json_bytes = 0
+        self.samples = self.bytes = 0
         self.captions: Counter[CaptionKind] = Counter()
         self.embedded: Counter[str] = Counter()
 
@@ -130,7 +127,6 @@ class SampleSums:
         except BadSample:
             return
         self.captions.update(map(CaptionKind.of, captions))
-        self.json_bytes += sum(len(encode_json(each.to_json())) + 2 for each in captions)
         made_by = document.get("clip")
         if "clip.npy" in sample.members and isinstance(made_by, dict):
             self.embedded[str(made_by.get("model"))] += 1
@@ -140,14 +136,13 @@ class SampleSums:
             self.add(sample)
 
     def census(self, shards: Sequence[float], how: str, origin: Origin) -> Census:
-        count, captions = max(1, self.samples), self.captions.total()
+        count = max(1, self.samples)
         return Census(
             tuple(shards),
             self.bytes / count,
             {kind: number / count for kind, number in self.captions.items()},
             how,
             origin,
-            self.json_bytes / captions if captions else CAPTION_BYTES,
             self.samples,
             {name: number / count for name, number in self.embedded.items()},
         )

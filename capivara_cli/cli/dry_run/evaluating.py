@@ -9,11 +9,11 @@ from pathlib import Path
 from capivara_cli import console
 from capivara_cli.cli.dry_run import trial_client
 from capivara_cli.cli.dry_run.census import Census, EvalSetSource, Origin, census_of
-from capivara_cli.cli.dry_run.machine import free_memory
 from capivara_cli.cli.dry_run.rehearsal import EstimateRow, Rehearsal, unknown
 from capivara_cli.cli.dry_run.trial_client import Tried
 from capivara_cli.evaluation import catalogue
 from capivara_cli.models.run_folder import RunDir
+from capivara_cli.pipeline.device import free_memory
 from capivara_cli.pipeline.env import Env
 from capivara_cli.pipeline.stage import Step
 from capivara_cli.registry import load_command

@@ -38,11 +38,11 @@ def refuse_network() -> list[str]:
     return refused
 
 
-def is_absent(error: CapivaraError, refused: list[str]) -> bool:
+def is_missing_download(error: CapivaraError, refused: list[str]) -> bool:
     """Whether the reason for an error is a file that must be downloaded first."""
     return isinstance(error, MissingFiles) or bool(refused)
 
 
-def absence(message: str) -> str:
+def missing_remark(message: str) -> str:
     """The remark for a missing file, without the reason why it could not be downloaded."""
     return f"{message.partition(', but ')[0]}; not on this machine yet"

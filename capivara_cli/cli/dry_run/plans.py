@@ -11,12 +11,12 @@ from typing import Any
 from capivara_cli import console, registry
 from capivara_cli.cli.dry_run import trial_client
 from capivara_cli.cli.dry_run.census import Census, Origin, census_of
-from capivara_cli.cli.dry_run.machine import free_memory
 from capivara_cli.cli.dry_run.rehearsal import EstimateRow, Rehearsal, unknown
 from capivara_cli.cli.dry_run.sources import census_of_sources
 from capivara_cli.pipeline import engine, output_folder, partition
 from capivara_cli.pipeline.chain import Chain
 from capivara_cli.pipeline.corpus_stages import needs_corpus, parts_of
+from capivara_cli.pipeline.device import free_memory
 from capivara_cli.pipeline.fingerprint import fingerprint
 from capivara_cli.pipeline.local_store import LocalStore
 from capivara_cli.pipeline.options import Settings

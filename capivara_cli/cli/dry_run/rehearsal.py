@@ -99,7 +99,7 @@ class Rehearsal:
             try:
                 work()
             except MissingFiles as error:
-                self.remark(offline.absence(error.message))
+                self.remark(offline.missing_remark(error.message))
 
     def remark(self, text: str) -> None:
         if text not in self.remarks:

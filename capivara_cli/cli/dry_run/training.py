@@ -10,11 +10,11 @@ from typing import Any, NamedTuple
 from capivara_cli import console
 from capivara_cli.cli.dry_run import trial_client
 from capivara_cli.cli.dry_run.census import Census, census_of
-from capivara_cli.cli.dry_run.machine import free_memory
 from capivara_cli.cli.dry_run.rehearsal import EstimateRow, Rehearsal, unknown
 from capivara_cli.cli.dry_run.trial_client import TrainingTrial, Tried
 from capivara_cli.models.run_folder import RunDir
 from capivara_cli.pipeline import source
+from capivara_cli.pipeline.device import free_memory
 from capivara_cli.pipeline.env import Env
 from capivara_cli.pipeline.options import Settings
 from capivara_cli.shards.inputs import find_shards

@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, TypedDict
 
-from capivara_cli.cli.dry_run.census import CAPTION_BYTES, CaptionKind, Census, Origin
-from capivara_cli.cli.dry_run.offline import absence
+from capivara_cli.cli.dry_run.census import CaptionKind, Census, Origin
+from capivara_cli.cli.dry_run.offline import missing_remark
 from capivara_cli.errors import CapivaraError, UsageError
 from capivara_cli.pipeline.options import Settings, option_values
 from capivara_cli.pipeline.stage import Step
@@ -79,7 +79,7 @@ class Tried:
     @property
     def reason(self) -> str:
         """The reason for steps that were not measured."""
-        return absence(self.why) if self.absent else self.why or "too few samples to measure"
+        return missing_remark(self.why) if self.absent else self.why or "too few samples to measure"
 
 
 def asks_a_service(step: Step) -> bool:
@@ -179,4 +179,4 @@ def _census(answer: dict[str, Any], origin: Origin) -> Census:
     """All samples of an eval set, with the captions of the first ones."""
     means = answer["means"]
     each = means["bytes"] / max(1, means["samples"])
-    return Census((float(answer["counted"]),), each, _captions(means), "counted", origin, CAPTION_BYTES)
+    return Census((float(answer["counted"]),), each, _captions(means), "counted", origin)

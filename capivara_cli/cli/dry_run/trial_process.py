@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 
 from capivara_cli import console
 from capivara_cli.cli.dry_run.census import EvalSetSource, SampleSums
-from capivara_cli.cli.dry_run.offline import is_absent, refuse_network
+from capivara_cli.cli.dry_run.offline import is_missing_download, refuse_network
 from capivara_cli.cli.dry_run.trial_client import TrainingTrial
 from capivara_cli.costs.costs import Costs
 from capivara_cli.costs.footprint import JOULES_PER_KWH
@@ -59,7 +59,7 @@ def main() -> None:
             try:
                 _Trial(request, say, meter).run(before, steps, samples)
             except CapivaraError as error:
-                missing = is_absent(error, refused)
+                missing = is_missing_download(error, refused)
                 say({"error": error.message, "hint": error.hint, "code": error.exit_code, "missing": missing})
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from capivara_cli.errors import CapivaraError
 from capivara_cli.evaluation.sets._images import class_mapping, folded, lines_of
-from capivara_cli.shards.sample import IMAGE_SUFFIXES, Sample
+from capivara_cli.shards.sample import Sample, has_image_suffix
 
 NAME_LISTS = ("classnames.txt", "labelmap.txt", "labels.txt")
 """Files beside numbered folders that list the names of the classes."""
@@ -16,7 +16,7 @@ _IGNORED = frozenset({"__MACOSX"})
 
 
 def is_image(path: Path) -> bool:
-    return path.suffix[1:].lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
+    return has_image_suffix(path) and not path.name.startswith(".")
 
 
 def class_folders(root: Path) -> list[Path]:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import IO, Any, cast
 
 from capivara_cli.pipeline.books import Books
+from capivara_cli.pipeline.device import cores
 from capivara_cli.pipeline.options import Settings
 from capivara_cli.pipeline.sharded_plan import ShardedPlan
 from capivara_cli.pipeline.workers.events import WorkerMonitor
@@ -131,11 +132,6 @@ def environment(given: Mapping[str, str], number: int, of: int, device: str) -> 
     if len(devices) > 1 and device in ("auto", "cuda"):
         variables["CUDA_VISIBLE_DEVICES"] = devices[number % len(devices)]
     return variables
-
-
-def cores() -> int:
-    """The number of cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def gpus(environment: Mapping[str, str]) -> list[str]:

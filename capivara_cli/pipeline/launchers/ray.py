@@ -18,7 +18,7 @@ from capivara_cli import console
 from capivara_cli.errors import CapivaraError
 from capivara_cli.pipeline.books import Books
 from capivara_cli.pipeline.chain import Chain
-from capivara_cli.pipeline.launchers.local import cores
+from capivara_cli.pipeline.device import cores
 from capivara_cli.pipeline.options import Settings
 from capivara_cli.pipeline.sharded_plan import Pass, ShardedPlan
 from capivara_cli.pipeline.workers.events import WorkerMonitor
@@ -110,7 +110,7 @@ class Actor:
         """The name of this process in claims."""
         from capivara_cli.storage.claims import Holder
 
-        return Holder.here().name
+        return Holder.of_this_process().name
 
     def run_task(self, task: str) -> str:
         """Write one file of one pass; return the events as a JSON list, and last whether the file was written."""

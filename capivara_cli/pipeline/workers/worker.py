@@ -1,7 +1,7 @@
 """The program of a worker: ``python -m capivara_cli.pipeline.workers.worker``, a job on stdin, events on stdout.
 
 It ends when its standard input ends, so it does not outlive the process that started it. Its messages for people are
-events, too: if several workers send the same message, the starter shows it once.
+events, too: if several workers send the same message, the parent shows it once.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ class _StderrEvents(io.TextIOBase):
     def write(self, text: str) -> int:
         *lines, self._incomplete = (self._incomplete + text).split("\n")
         for line in lines:
-            with contextlib.suppress(OSError):  # the starter has ended, and this process will
+            with contextlib.suppress(OSError):  # the parent has ended, and this process will
                 self._sender.send(said=line)
         return len(text)
 
@@ -92,10 +92,10 @@ def main() -> int:
     os.dup2(2, 1)
     sender = EventSender(open(data, "w", encoding="utf-8"))  # noqa: SIM115  open as long as the process
     sys.stderr = cast(TextIO, _StderrEvents(sender))
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the starter ends its workers on Ctrl-C
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends its workers on Ctrl-C
     signal.signal(signal.SIGTERM, _terminate)
     job = Job.parse(sys.stdin.buffer.readline())
-    threading.Thread(target=_end_with_starter, name="capivara-starter", daemon=True).start()
+    threading.Thread(target=_end_with_parent, name="capivara-parent", daemon=True).start()
     return guarded(lambda: work(job, sender), sender)[0]
 
 
@@ -109,14 +109,14 @@ def guarded(work: Callable[[], Result], sender: EventSender) -> tuple[int, Resul
     except OSError as error:
         sender.send(failed=error.errno, strerror=error.strerror or str(error), file=error.filename)
         return 1, None
-    except Exception:  # noqa: BLE001  a bug: the starter shows its traceback
+    except Exception:  # noqa: BLE001  a bug: the parent shows its traceback
         import traceback
 
         sender.send(bug=traceback.format_exc())
         return BUG, None
     sender.flush()
-    spent = sender.costs.steps.taken()
-    sender.send(flops=sender.costs.operations.taken(), spent=[[number, *each] for number, each in spent.items()])
+    spent = sender.costs.steps.take()
+    sender.send(flops=sender.costs.operations.take(), spent=[[number, *each] for number, each in spent.items()])
     return 0, result
 
 
@@ -156,8 +156,8 @@ def _terminate(number: int, frame: FrameType | None) -> None:
     raise SystemExit(TERMINATED)
 
 
-def _end_with_starter() -> None:
-    """Wait for the end of standard input, which ends with the starter; then end this process as on SIGTERM."""
+def _end_with_parent() -> None:
+    """Wait for the end of standard input, which ends with the parent; then end this process as on SIGTERM."""
     while os.read(0, 1 << 10):
         pass
     os.kill(os.getpid(), signal.SIGTERM)

@@ -198,10 +198,10 @@ def apply(
     """
     identity = json.loads(str(survey["identity"]))
     columns = (survey["usable"].tolist(), survey["found"].tolist(), decision["goes"].tolist())
-    for index, (sample, usable, found, goes) in enumerate(zip(samples, *columns, strict=True)):
+    for index, (sample, usable, found, removed) in enumerate(zip(samples, *columns, strict=True)):
         if not usable:
             env.fail(sample, why_unusable(sample))
-        elif found or goes:
+        elif found or removed:
             env.drop(sample, reasons[found] if found else REASON[settings.by])
         else:
             if settings.by == "phash" and not survey["compared"][index]:

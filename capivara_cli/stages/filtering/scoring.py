@@ -79,14 +79,14 @@ class Scorer:
         for index in indexes:
             caption = facts.captions[index]
             own, *source = (float(embeddings[text] @ image) for text in self._texts(facts, index))
-            scored = replace(caption, score=steady(caption.score, own, self.noise))
+            scored = replace(caption, score=stable_score(caption.score, own, self.noise))
             for score in source:
-                scored = with_of_score(scored, steady(of_score(caption), score, self.noise))
+                scored = with_of_score(scored, stable_score(of_score(caption), score, self.noise))
             facts.captions[index] = scored
         facts.set_scores(self.scoring)
 
 
-def steady(before: float | None, score: float, noise: float = _NOISE) -> float:
+def stable_score(before: float | None, score: float, noise: float = _NOISE) -> float:
     """The score, rounded; or the stored score ``before`` if the two differ only by float noise.
 
     The composition of a batch changes the seventh digit of an embedding, bfloat16 the third. Without this rule, a

@@ -45,7 +45,7 @@ class Photo:
 
     def document(self) -> dict[str, object]:
         """The ``json`` of the sample. A field of the source named "captions" does not replace the captions."""
-        file = stored_url(self.file) if is_url(self.file) else self.file
+        file = stored_url(self.file) if is_http_url(self.file) else self.file
         return {**self.extra, "file": file, "captions": [caption.to_json() for caption in self.captions]}
 
 
@@ -116,7 +116,7 @@ def samples_of(photos: Iterable[Photo], env: Env) -> Stream:
     def without_images() -> Stream:
         for photo in photos:
             env.tally.read += 1
-            key = keys.of_path(_path_of(photo.file) if is_url(photo.file) else photo.file)
+            key = keys.of_path(_path_of(photo.file) if is_http_url(photo.file) else photo.file)
             pending[key] = photo
             yield Sample(key, {"json": encode_json(photo.document())})
 
@@ -136,7 +136,7 @@ def samples_of(photos: Iterable[Photo], env: Env) -> Stream:
 
 
 def _suffix_and_bytes(photo: Photo, downloads: Downloads) -> tuple[str, bytes]:
-    if is_url(photo.locations[0]):
+    if is_http_url(photo.locations[0]):
         data, name = downloads.get(photo.locations[0]), _path_of(photo.locations[0])
     else:
         path = _first_file(photo.locations)
@@ -168,7 +168,7 @@ def _bytes_of(path: Path) -> bytes:
         raise BadSample(f"cannot be read: {error.strerror}") from error
 
 
-def is_url(text: str) -> bool:
+def is_http_url(text: str) -> bool:
     return text.startswith(("http://", "https://"))
 
 
@@ -200,7 +200,7 @@ class Downloads:
 
         try:
             request = urllib.request.Request(quote(url, safe=_IN_URLS), headers={"User-Agent": "capivara"})
-            with urllib.request.urlopen(request, timeout=_TIMEOUT) as answer:  # http(s) only: ``is_url``
+            with urllib.request.urlopen(request, timeout=_TIMEOUT) as answer:  # http(s) only: ``is_http_url``
                 data = answer.read(MAX_FILE + 1)
         except urllib.error.HTTPError as error:
             self._reached = True
@@ -227,7 +227,7 @@ class Downloads:
 
 def check_image_folder(photos: Sequence[Photo], source: Path) -> None:
     """Raise ``CapivaraError`` if none of the first hundred photos exists: then the folder is wrong, not the images."""
-    first = [photo for photo in photos[:100] if not is_url(photo.locations[0])]
+    first = [photo for photo in photos[:100] if not is_http_url(photo.locations[0])]
     if first and not any(_is_file(location) for photo in first for location in photo.locations):
         raise CapivaraError(
             f"{source}: none of the first {len(first)} images exists; the first is {first[0].locations[0]}",

@@ -11,13 +11,13 @@ from pathlib import Path
 
 from capivara_cli.errors import BadSample, CapivaraError
 from capivara_cli.pipeline.env import Env
-from capivara_cli.shards.sample import IMAGE_SUFFIXES, Caption, Sample
+from capivara_cli.shards.sample import IMAGE_SUFFIXES, Caption, Sample, has_image_suffix
 from capivara_cli.stages.importers._packing import PackOptions
 from capivara_cli.stages.importers._photos import Photo, caption, keys_of, report_bad, samples_of
 
 
 def recognise(source: Path) -> bool:
-    return source.is_dir() and any(_is_image(path) for path in _files(source))
+    return source.is_dir() and any(has_image_suffix(path) for path in _files(source))
 
 
 def read(source: Path, options: PackOptions, env: Env) -> Iterator[Sample]:
@@ -35,7 +35,7 @@ def _photos(source: Path, options: PackOptions, env: Env) -> Iterator[Photo]:
     sidecars = set()
     others = []
     for path in _files(source):
-        if not _is_image(path):
+        if not has_image_suffix(path):
             others.append(path)
             continue
         name = path.relative_to(source).as_posix()
@@ -69,7 +69,3 @@ def _files(folder: Path) -> Iterator[Path]:
     for parent, folders, files in os.walk(folder):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         yield from (Path(parent, name) for name in sorted(files) if not name.startswith("."))
-
-
-def _is_image(path: Path) -> bool:
-    return path.suffix[1:].lower() in IMAGE_SUFFIXES

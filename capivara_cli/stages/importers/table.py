@@ -17,7 +17,7 @@ from capivara_cli.pipeline.env import Env
 from capivara_cli.shards.sample import Sample
 from capivara_cli.stages.importers._columns import Columns, Row, find_columns
 from capivara_cli.stages.importers._packing import PackOptions
-from capivara_cli.stages.importers._photos import Photo, check_image_folder, is_url, report_bad, samples_of
+from capivara_cli.stages.importers._photos import Photo, check_image_folder, is_http_url, report_bad, samples_of
 
 Line = tuple[int, dict[str, object] | str]
 """The line number of a row, and its cells by column name or the reason why it is bad."""
@@ -105,7 +105,7 @@ def _add(photos: dict[str, Photo], row: Row, columns: Columns, folder: Path, opt
 
 
 def _locations(name: str, folder: Path) -> list[str]:
-    if is_url(name):
+    if is_http_url(name):
         return [name]
     locations = [str(folder / name)]
     return [*locations, str(folder / name.replace("\\", "/"))] if "\\" in name else locations
@@ -114,7 +114,7 @@ def _locations(name: str, folder: Path) -> list[str]:
 def _relative(name: str, folder: Path) -> str:
     """The name; an absolute path becomes relative to the folder, so that keys do not depend on the machine."""
     path = Path(name)
-    if is_url(name) or not path.is_absolute():
+    if is_http_url(name) or not path.is_absolute():
         return name
     return path.relative_to(folder.absolute()).as_posix() if path.is_relative_to(folder.absolute()) else path.name
 

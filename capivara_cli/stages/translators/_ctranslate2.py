@@ -9,6 +9,7 @@ from typing import Any
 
 from capivara_cli.costs.flops import COUNTED
 from capivara_cli.errors import CapivaraError
+from capivara_cli.pipeline.device import cores
 
 _MOST_WORKERS = 32
 _CHECKED_BYTES = 1 << 20
@@ -35,13 +36,13 @@ def device_arguments(device: str) -> dict[str, Any]:
     kind, _, index = device.partition(":")
     if kind in ("cuda", "auto") and ctranslate2.get_cuda_device_count() > 0:
         return {"device": "cuda", "device_index": int(index or 0), "compute_type": "auto"}
-    cores = _cores()
-    workers = min(cores, _MOST_WORKERS)
+    threads = _threads()
+    workers = min(threads, _MOST_WORKERS)
     return {
         "device": "cpu",
         "compute_type": "auto",
         "inter_threads": workers,
-        "intra_threads": max(1, cores // workers),
+        "intra_threads": max(1, threads // workers),
     }
 
 
@@ -62,12 +63,12 @@ def tokens_at_once(translator: Any) -> int:
     return 4096 if translator.device == "cuda" else 256
 
 
-def _cores() -> int:
-    """The cores this process may use."""
+def _threads() -> int:
+    """``OMP_NUM_THREADS``; without it, the number of cores."""
     limit = os.environ.get("OMP_NUM_THREADS", "").split(",")[0]
     if limit.isdigit() and int(limit) > 0:
         return int(limit)
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return cores()
 
 
 def checksum(folder: Path) -> str:

@@ -6,7 +6,7 @@ from capivara_cli.languages import get
 from capivara_cli.models.generation import Setup
 
 
-class Identity:
+class IdentityTranslator:
     """Returns its input. The translation checks reject copies, so they are off."""
 
     version = ""  # not cached, as a look-up takes longer
@@ -19,6 +19,6 @@ class Identity:
         return texts
 
 
-def load(variant: str, *, source: str, target: str, setup: Setup) -> Identity:
+def load(variant: str, *, source: str, target: str, setup: Setup) -> IdentityTranslator:
     """Any pair of languages. Neither ``variant`` nor ``setup`` is used."""
-    return Identity(f"identity:{get(source).code}-{get(target).code}")
+    return IdentityTranslator(f"identity:{get(source).code}-{get(target).code}")

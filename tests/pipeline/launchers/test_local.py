@@ -17,6 +17,7 @@ from support.made_stages import UniqueOptions, WorkOptions, content, fill, small
 
 from capivara_cli.errors import CapivaraError
 from capivara_cli.pipeline import engine
+from capivara_cli.pipeline.device import cores
 from capivara_cli.pipeline.launchers import local
 from capivara_cli.pipeline.options import Settings
 from capivara_cli.pipeline.stage import Stage, Step
@@ -96,7 +97,7 @@ def test_workers_share_cores_and_gpus() -> None:
     given = {"CUDA_VISIBLE_DEVICES": "2,5", "MKL_NUM_THREADS": "7"}
     made = [local.environment(given, number, 4, "auto") for number in range(4)]
     assert [each["CUDA_VISIBLE_DEVICES"] for each in made] == ["2", "5", "2", "5"]
-    assert made[0]["OMP_NUM_THREADS"] == str(max(1, local.cores() // 4))
+    assert made[0]["OMP_NUM_THREADS"] == str(max(1, cores() // 4))
     assert made[0]["MKL_NUM_THREADS"] == "7"
     assert local.environment(given, 1, 4, "cpu")["CUDA_VISIBLE_DEVICES"] == "2,5"
 

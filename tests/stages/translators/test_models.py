@@ -111,7 +111,7 @@ def test_out_of_memory_halves_the_batch(folders: dict[str, Path]) -> None:
 def test_a_language_the_model_lacks(folders: dict[str, Path]) -> None:
     with pytest.raises(CapivaraError, match="madlad does not support this language: its vocabulary has no '<2hi>'"):
         loaded("madlad", folders["madlad"], "hi")
-    with pytest.raises(CapivaraError, match="opus: opus does not support this language: its vocabulary has no '>>hin<<'"):
+    with pytest.raises(CapivaraError, match="opus does not support this language: its vocabulary has no '>>hin<<'"):
         loaded("opus", folders["opus"], "hi")
     with pytest.raises(CapivaraError, match="nllb: Breton is not among its 200 languages"):
         loaded("nllb", folders["nllb"], "br")
