@@ -101,8 +101,8 @@ def test_sums_are_per_stage_and_of_all() -> None:
 
 
 def test_another_price_leaves_the_energy() -> None:
-    priced = ledger.with_intensity(entry("train", "1"), Intensity(50.0, "as given", "--intensity"))
-    assert (priced["kwh"], priced["co2e_g"], priced["country"], priced["intensity"]) == (1.0, 50.0, "as given", 50.0)
+    found = ledger.with_intensity(entry("train", "1"), Intensity(50.0, "as given", "--intensity"))
+    assert (found["kwh"], found["co2e_g"], found["country"], found["intensity"]) == (1.0, 50.0, "as given", 50.0)
 
 
 def test_records_of_an_older_version_are_read(tmp_path: Path) -> None:
