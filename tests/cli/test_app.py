@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from support import warm
 from support.made import shard_bytes, toy_like
 
 from capivara_cli import __version__
@@ -21,9 +22,11 @@ from capivara_cli.registry import command_names
 CAPIVARA = [sys.executable, "-m", "capivara_cli"]
 
 
-def capivara(*words: str, cwd: Path, **options: object) -> subprocess.CompletedProcess[str]:
+def capivara(
+    *words: str, cwd: Path, program: list[str] = CAPIVARA, **options: object
+) -> subprocess.CompletedProcess[str]:
     given = {"stdin": subprocess.DEVNULL, **options}
-    return subprocess.run([*CAPIVARA, *words], cwd=cwd, capture_output=True, text=True, errors="replace", **given)  # type: ignore[call-overload,no-any-return]
+    return subprocess.run([*program, *words], cwd=cwd, capture_output=True, text=True, errors="replace", **given)  # type: ignore[call-overload,no-any-return]
 
 
 def test_help_lists_every_command(tmp_path: Path) -> None:
@@ -98,7 +101,7 @@ def test_wrong_use_is_one_clear_message(words: list[str], code: int, message: st
     (tmp_path / "zip.tar").write_bytes(b"PK\x03\x04" * 400)
     (tmp_path / "void.tar").touch()
     (tmp_path / "good.tar").write_bytes(shard_bytes(toy_like(2)))
-    result = capivara(*words, cwd=tmp_path)
+    result = capivara(*words, cwd=tmp_path, program=warm.CAPIVARA)
     assert (result.returncode, message in result.stderr) == (code, True), result.stderr
     assert "Traceback" not in result.stderr
     assert result.stdout == "" or result.stdout.startswith(("pax", "\0"))  # at most the head of an unfinished tar
