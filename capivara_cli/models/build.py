@@ -139,7 +139,7 @@ def _mapped() -> Iterator[None]:
 
 
 def loading_errors() -> tuple[type[Exception], ...]:
-    """The exceptions that loaders raise for weights that are truncated, of other shapes, or no weights."""
+    """The exceptions that loaders raise for files that are truncated, have other shapes, or are not weights."""
     from pickle import UnpicklingError
 
     from safetensors import SafetensorError

@@ -50,7 +50,7 @@ def images_for(folder: Path) -> tuple[str, str]:
         if name.lower().endswith(suffix):
             return found
     raise CapivaraError(
-        f"{folder}: the image tower is unknown, because the name does not end in one",
+        f"{folder}: the name of the folder does not end in the name of an image tower",
         "give it with --pretrained, for example --model mclip:PATH --pretrained local-dir:IMAGE_MODEL",
     )
 

@@ -22,7 +22,10 @@ def precision(name: str, device: str, tower: nn.Module) -> torch.dtype:
     supported = _supports_bf16(device)
     if name == "bf16":
         if not supported and device.startswith("cuda"):
-            raise UsageError(f"--precision bf16: {torch.cuda.get_device_name(device)} does not support it")
+            raise UsageError(
+                f"--precision bf16: {torch.cuda.get_device_name(device)} does not support bfloat16",
+                "use --precision auto",
+            )
         return torch.bfloat16
     width = max((module.in_features for module in tower.modules() if isinstance(module, nn.Linear)), default=0)
     return torch.bfloat16 if supported and width >= _SMALL else torch.float32

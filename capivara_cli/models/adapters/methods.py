@@ -263,7 +263,7 @@ def read_state(folder: Path) -> dict[str, Tensor]:
     return torch.load(folder / "adapter_model.bin", map_location="cpu", weights_only=True)
 
 
-def merges(folder: Path) -> bool:
+def can_merge(folder: Path) -> bool:
     """Whether the adapter in a folder can be merged into the tower's own weights."""
     config = json.loads((folder / CONFIG).read_bytes())
     return config.get("capivara", {"method": "lora"})["method"] in ("lora", "layernorm", "lit", "full")

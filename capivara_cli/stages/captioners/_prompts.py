@@ -16,7 +16,7 @@ _REQUESTS = (
     "Write an alternative text for this image, one sentence in {language}.",
 )
 
-WAYS = (
+HINTS = (
     "--captioner blip2:PATH or hf:PATH takes a folder with the model",
     "--captioner hf:ORG/NAME takes any other image-to-text model",
     "--captioner openai:MODEL --base-url URL uses a service",

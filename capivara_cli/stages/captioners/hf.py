@@ -17,7 +17,7 @@ from capivara_cli.stages.captioners._encoder_families import (
     Florence2Captioner,
     GitCaptioner,
 )
-from capivara_cli.stages.captioners._prompts import WAYS
+from capivara_cli.stages.captioners._prompts import HINTS
 
 FAMILIES: dict[str, type[TransformersCaptioner]] = {
     "blip": BlipCaptioner,
@@ -35,7 +35,7 @@ def load(variant: str, *, setup: Setup) -> TransformersCaptioner:
         raise CapivaraError(
             "captioner hf: no model is named", "hf:ORG/NAME or hf:FOLDER, e.g. hf:Salesforce/blip-image-captioning-base"
         )
-    folder = transformers_models.folder(variant, "the captioner's weights", hints=WAYS)
+    folder = transformers_models.folder(variant, "the captioner's weights", hints=HINTS)
     return open_folder(folder, transformers_models.label(variant, folder), setup)
 
 

@@ -11,7 +11,7 @@ from capivara_cli.stages.rewriters._options import RewriterOptions
 
 DEFAULT = "Qwen/Qwen2.5-1.5B"
 SIZE = "about 3.1 GB"
-WAYS = (
+HINTS = (
     "--rewriter llm:PATH takes a folder with a causal language model",
     "--rewriter openai:MODEL --base-url URL uses a service, --rewriter eda needs no model",
     "--rewriter toy takes the small one that is part of capivara (it knows drawn shapes only)",
@@ -22,5 +22,5 @@ def load(variant: str, *, language: Language, setup: Setup, options: RewriterOpt
     """Load a causal model; a base model is enough, as it only continues a list. Code from the model is never run."""
     name = variant or DEFAULT
     pairs = exemplars(options.exemplars, language)
-    folder = transformers_models.folder(name, "the rewriter's weights", "" if variant else SIZE, WAYS)
+    folder = transformers_models.folder(name, "the rewriter's weights", "" if variant else SIZE, HINTS)
     return open_folder(folder, pairs, f"rewrite:{transformers_models.label(name, folder)}", setup, options.shots)

@@ -20,7 +20,7 @@ LONGEST = 256
 """The most tokens of a sentence, and of its translation."""
 TOKENS_AT_ONCE = 4096
 
-WAYS = (
+HINTS = (
     "--translator NAME:PATH takes a folder with the model, of transformers or converted for CTranslate2",
     "--translator argos and apertium have smaller models, for fewer languages",
 )
@@ -190,7 +190,7 @@ def _folder(family: Family, variant: str) -> tuple[Path, str]:
     """The model's folder, and its label in ``version``."""
     name = variant or family.default
     size = "" if variant else family.size
-    folder = transformers_models.folder(name, "the translator's weights", size, WAYS)
+    folder = transformers_models.folder(name, "the translator's weights", size, HINTS)
     return folder, transformers_models.label(name, folder)
 
 
