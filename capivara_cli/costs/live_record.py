@@ -18,6 +18,7 @@ from capivara_cli.costs import ledger
 from capivara_cli.costs.meter import Meter
 from capivara_cli.costs.per_step import StepCosts
 from capivara_cli.errors import CapivaraError, UsageError
+from capivara_cli.storage.signals import signals_held_back
 
 _FIRST, _SELDOM = 5.0, 60.0
 """Seconds between two writes of the record: first and later. A command that fails before the first writes none."""
@@ -46,8 +47,9 @@ class LiveRecord:
         """Write the record to the folder of the result from now on."""
         self._samples, self._place = samples, place
         if self._thread is None:
-            self._thread = threading.Thread(target=self._write, name="capivara-record", daemon=True)
-            self._thread.start()
+            with signals_held_back():  # a thread that has not started cannot be joined
+                self._thread = threading.Thread(target=self._write, name="capivara-record", daemon=True)
+                self._thread.start()
 
     def _write(self) -> None:
         pause = _FIRST

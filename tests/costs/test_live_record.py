@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +17,7 @@ import pytest
 from support.made import a_footprint, shard_bytes, toy_like
 from support.warm import CAPIVARA
 
+from capivara_cli.cli.app import Terminated
 from capivara_cli.costs import ledger, live_record
 from capivara_cli.costs.costs import Costs
 from capivara_cli.costs.ledger import OwnCost
@@ -187,3 +189,26 @@ def test_a_record_is_not_torn_by_many_who_note_at_once(tmp_path: Path) -> None:
     running = [subprocess.Popen(line, cwd=tmp_path, stderr=subprocess.DEVNULL) for _ in range(3)]
     assert [process.wait() for process in running] == [0, 0, 0]
     assert len(ledger.read(tmp_path / "out")) == 3
+
+
+def test_a_signal_while_the_record_starts_ends_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    start = threading.Thread.start
+
+    def interrupted(thread: threading.Thread) -> None:
+        signal.raise_signal(signal.SIGTERM)
+        start(thread)
+
+    def stop(number: int, frame: object) -> None:
+        raise Terminated
+
+    before, costs = signal.signal(signal.SIGTERM, stop), Costs()
+    try:
+        with (
+            pytest.raises(Terminated),
+            costs.meter("train", modelled=True) as meter,
+            costs.recorded(meter, "", wanted=True),
+        ):
+            monkeypatch.setattr(threading.Thread, "start", interrupted)
+            costs.record_result_at(out=str(tmp_path))
+    finally:
+        signal.signal(signal.SIGTERM, before)
