@@ -33,7 +33,7 @@ class Job:
 
     @property
     def options(self) -> dict[str, Any]:
-        asked = {**DEFAULTS, **self.cell.train}
+        asked = {**DEFAULTS, **dict(self.world.size.training), **self.cell.train}
         return {"min_lr": asked["lr"] / 10, **asked}
 
 

@@ -35,15 +35,19 @@ PROMPTS = 12
 
 @dataclass(frozen=True)
 class Size:
-    """How much of a world there is: ``many`` scenes for the learning curve, ``tested`` to score on."""
+    """How much of a world there is: ``many`` scenes for the learning curve, ``tested`` to score on.
+
+    ``training``: options of ``capivara train`` that replace the plan's defaults.
+    """
 
     scenes: int = 1000
     many: int = 3000
     tested: int = 500
     synthetic: int = PREFIXES
+    training: tuple[tuple[str, int], ...] = ()
 
 
-REDUCED = Size(scenes=300, many=0, tested=200, synthetic=2)
+REDUCED = Size(scenes=200, many=0, tested=200, synthetic=2, training=(("steps", 60), ("batch_size", 48)))
 
 
 @dataclass(frozen=True)
