@@ -187,7 +187,7 @@ def test_what_a_captioner_needs_is_said(tmp_path: Path, folder: Path) -> None:
     (tmp_path / "config.json").write_text('{"model_type": "opt"}')
     with pytest.raises(CapivaraError, match="a model of type opt, not blip-2"):
         loaded(tmp_path)
-    with pytest.raises(CapivaraError, match="--lang pt: tiny-blip2 continues English prefixes") as caught:
+    with pytest.raises(CapivaraError, match="--lang pt: tiny-blip2 writes English only") as caught:
         loaded(folder).prompts(languages.get("pt"))
     assert "--prefixes FILE" in caught.value.hint
 
