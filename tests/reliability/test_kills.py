@@ -21,6 +21,7 @@ def kills(shards: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.Monke
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
+    module.WORKERS = 2  # type: ignore[attr-defined]
     shards(*[toy_like(16, 16 * number) for number in range(8)])
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PYTHONPATH", str(ROOT))

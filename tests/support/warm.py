@@ -26,6 +26,7 @@ FRESH = [sys.executable, "-m", "capivara_cli"]
 CAPIVARA = [sys.executable, "-I", "-S", os.path.abspath(__file__)]
 SOCKET, OWNER = "CAPIVARA_TESTS_SOCKET", "CAPIVARA_TESTS_PROCESS"
 READ_ON_IMPORT = ("HF_", "TRANSFORMERS_", "TORCH", "OMP_", "MKL_", "OPENBLAS_", "CUDA", "PYTHON", "LC_", "LANG")
+_NOT_READ = (b"HF_TOKEN", b"PYTHONBREAKPOINT")  # Ray sets the second one
 FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 Request = tuple[list[bytes], bytes, dict[bytes, bytes]]
 
@@ -200,7 +201,7 @@ def _begun(connection: socket.socket, started_with: dict[bytes, bytes], others: 
 def read_on_import(environment: Mapping[bytes, bytes]) -> dict[bytes, bytes]:
     """The variables that libraries read on import: a command with others than the server's is not run by it."""
     names = tuple(os.fsencode(name) for name in READ_ON_IMPORT)
-    return {name: value for name, value in environment.items() if name.startswith(names) and name != b"HF_TOKEN"}
+    return {name: value for name, value in environment.items() if name.startswith(names) and name not in _NOT_READ}
 
 
 def _sent(connection: socket.socket, number: int) -> None:

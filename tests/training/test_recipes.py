@@ -6,7 +6,6 @@ import json
 import os
 import socket
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ import pytest
 import torch
 from support.made import shard_bytes
 from support.tiny import WORDS, pairs, tiny_clip
+from support.warm import CAPIVARA
 
 from capivara_cli import registry
 from capivara_cli.commands.eval import Options as EvalOptions
@@ -147,7 +147,7 @@ def test_a_teacher_pulls_translations_to_what_they_come_from(options: Options, d
 
 def test_a_teacher_of_other_images_is_refused(options: Options, data: Path, tmp_path: Path) -> None:
     other = tiny_clip(tmp_path / "other", seed=5)
-    with pytest.raises(CapivaraError, match="near the images of another image tower"):
+    with pytest.raises(CapivaraError, match="its image tower is not that of this model"):
         run(options, data, objective="distill", teacher=f"local-dir:{other}")
 
 
@@ -198,7 +198,7 @@ def test_validation_on_shards_of_its_own(options: Options, data: Path, shards: C
     summary = run(options, data, val=str(other), val_every=3)
     assert [line["step"] for line in lines(summary) if "val" in line] == [3, 6]
     assert set(summary["val"]) == {"pt", "mean"}
-    with pytest.raises(CapivaraError, match="no caption in en"):
+    with pytest.raises(CapivaraError, match="no captions in en; there are pt"):
         run(options, data, lang="en", val=str(other))
 
 
@@ -291,7 +291,7 @@ def two_processes(*words: str) -> list[bytes]:
         port = free.getsockname()[1]
     processes = [
         subprocess.Popen(
-            [sys.executable, "-m", "capivara_cli", *words, "--device", "cpu"],
+            [*CAPIVARA, *words, "--device", "cpu"],
             env={**os.environ, "OMP_NUM_THREADS": "1", "RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2",
                  "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)},
             stdout=subprocess.PIPE,

@@ -7,7 +7,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -16,6 +15,7 @@ from typing import Any
 
 import pytest
 from support.tiny import pairs
+from support.warm import CAPIVARA
 
 from capivara_cli.commands.train import Options, train
 from capivara_cli.errors import CapivaraError, UsageError
@@ -133,9 +133,7 @@ def test_killed_and_resumed_is_the_uninterrupted_run_bit_for_bit(
         "--steps", str(STEPS), "--batch-size", "16", "--lr", "1e-2", "--min-lr", "1e-3", "--warmup", "2",
         "--checkpoint-every", "5", "--device", "cpu", "--no-energy",
     ]  # fmt: skip
-    process = subprocess.Popen(
-        [sys.executable, "-m", "capivara_cli", *words], env={**os.environ, "OMP_NUM_THREADS": "1"}
-    )
+    process = subprocess.Popen([*CAPIVARA, *words], env={**os.environ, "OMP_NUM_THREADS": "1"})
     deadline = time.monotonic() + 120
     while len(RunDir(killed).read_metrics()) < 13 and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.01)
