@@ -240,7 +240,7 @@ def test_what_each_family_is_given(folders: Folders) -> None:
         assert len(set(asked)) == 5
         assert all("Portuguese" in request and request.endswith(".") for request in asked)
     for family in ("blip", "git", "vit-gpt2", "florence2"):
-        with pytest.raises(CapivaraError, match=f"--lang pt: tiny-{family} continues English prefixes") as caught:
+        with pytest.raises(CapivaraError, match=f"--lang pt: tiny-{family} writes English only") as caught:
             by_family[family].prompts(PORTUGUESE)
         assert "--prefixes FILE" in caught.value.hint
 
