@@ -41,6 +41,7 @@ _TABLE = (
     "| what is wrong | command | message | exit | read / written | dropped |\n| --- | --- | --- | ---: | ---: | --- |"
 )
 _LONGEST = 220
+FOLDER = "case"  # in which a command runs; messages are shown without the path to it
 
 
 def page(rows: dict[str, list[str]]) -> str:
@@ -68,15 +69,20 @@ def row(case: Any, ran: Any) -> str:
 
 
 def said(case: Any, text: str) -> Iterator[str]:
-    """The lines of the expected message, without values that differ between runs: paths, sizes, seconds."""
+    """The lines of the expected message, without values that differ between runs: paths, sizes, seconds.
+
+    Ends the program if the message is another one: the page would say that nothing was printed.
+    """
     found = re.search(case.says, text, re.MULTILINE)
-    if not text or found is None:
+    if found is None:
+        raise SystemExit(f"{case.wrong}: expected {case.says!r}, printed:\n{text}")
+    if not text:
         return
     first = text.rfind("\n", 0, found.start()) + 1
     last = text.find("\n", found.end())
     for line in text[first : len(text) if last < 0 else last].splitlines():
         line = re.sub(r"(dropped \d+(?: \(.*?\))?);.*", r"\1", line)
-        line = re.sub(r"/\S+/work/", "", line)
+        line = re.sub(rf"/\S+/{FOLDER}/", "", line)
         line = re.sub(r"\d[\d.,]*(?:e-\d+)? ?(ms|kB|MB|GB|Wh|g CO2e|s)\b", r"… \1", line)
         yield line if len(line) <= _LONGEST else f"{line[:_LONGEST]}…"
 
@@ -107,7 +113,7 @@ def main() -> None:
     for topic, cases in {**TOPICS, "Between processes": PIPES}.items():
         for case in cases:
             with tempfile.TemporaryDirectory(prefix="capivara-reliability-") as place:
-                folder = Path(place) / "work"
+                folder = Path(place) / FOLDER
                 folder.mkdir()
                 case.make(folder)
                 ran = (run_script if cases is PIPES else run_case)(case, folder)

@@ -39,7 +39,7 @@ def page() -> list[str]:
 def test_bad_input_is_reported_and_nothing_is_lost(
     case: Case, tmp_path: Path, make_reliability: ModuleType, page: list[str]
 ) -> None:
-    folder = tmp_path / "work"
+    folder = tmp_path / make_reliability.FOLDER
     folder.mkdir()
     case.make(folder)
     before = files(folder)
@@ -56,7 +56,7 @@ def test_bad_input_is_reported_and_nothing_is_lost(
 def test_what_happens_between_processes(
     case: Case, tmp_path: Path, make_reliability: ModuleType, page: list[str]
 ) -> None:
-    folder = tmp_path / "work"
+    folder = tmp_path / make_reliability.FOLDER
     folder.mkdir()
     case.make(folder)
     before = files(folder)
