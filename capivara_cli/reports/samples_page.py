@@ -43,4 +43,4 @@ def by_language(captions: Iterable[Caption]) -> list[tuple[str, list[Caption]]]:
 
 def html_page(sections: Sequence[PageSection]) -> str:
     """The page with these sections, one below the other; the first one's title is the page's."""
-    return render("samples.html", sections=sections, by_language=by_language)
+    return render("samples.html", title=sections[0].title, sections=sections, by_language=by_language)
