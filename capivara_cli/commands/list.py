@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import functools
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -100,11 +100,10 @@ def _some(codes: Sequence[str]) -> str:
 def _languages() -> Sequence[Row]:
     """Every language, with the installed translators into it and the language each translates from."""
     into: dict[str, dict[str, None]] = {}
-    none: Iterable[tuple[str, str]] = ()
+    none: Sequence[tuple[str, str]] = ()
     for translator in registry.names("translators"):
-        pairs = _answer("translators", translator, functools.partial(_installed_pairs, translator), none)
-        for source, target in pairs:
-            into.setdefault(languages.code_of(target), {})[f"{translator} from {languages.code_of(source)}"] = None
+        for source, target in _answer("translators", translator, functools.partial(_installed_pairs, translator), none):
+            into.setdefault(target, {})[f"{translator} from {source}"] = None
     known = (languages.get(code) for code in languages.all_codes())
     return [
         {
@@ -120,9 +119,12 @@ def _languages() -> Sequence[Row]:
     ]
 
 
-def _installed_pairs(translator: str) -> Iterable[tuple[str, str]]:
-    """(source, target) of each installed language pair; none for a translator that installs no pairs."""
-    return getattr(registry.module("translators", translator), "installed", tuple)()
+def _installed_pairs(translator: str) -> Sequence[tuple[str, str]]:
+    """(source, target) codes of each installed language pair; none for a translator that installs no pairs."""
+    module = registry.module("translators", translator)
+    if not hasattr(module, "installed"):
+        return []
+    return [(languages.code_of(source), languages.code_of(target)) for source, target in module.installed()]
 
 
 def _recipes() -> Sequence[Row]:

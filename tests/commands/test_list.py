@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -75,6 +76,22 @@ def test_a_broken_translator_of_another_package_is_named_and_breaks_nothing(
         "warning: translator broken cannot be used: RuntimeError: no licence file",
         "warning: translator other cannot be used: AttributeError: pairs",
     ]
+
+
+def _raises_later() -> Iterator[tuple[str, str]]:
+    yield ("en", "pt")
+    raise OSError("no index")
+
+
+@pytest.mark.parametrize("installed", [_raises_later, lambda: None, lambda: [("en", "pt", "x")], lambda: ["english"]])
+def test_wrong_pairs_of_another_package_are_a_warning(
+    installed: Callable[[], object], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = SimpleNamespace(load=lambda: SimpleNamespace(installed=installed), value="mine:other")
+    monkeypatch.setattr(registry, "_entry_points", lambda kind: {"other": other})
+    rows = run("languages")["languages"]
+    assert len(rows) > 200 and not any("other" in str(row["installed"]) for row in rows)
+    assert capsys.readouterr().err.startswith("warning: translator other cannot be used: ")
 
 
 def test_models_are_multilingual_architectures_and_the_forms_accepted() -> None:
