@@ -47,7 +47,7 @@ class Size:
     training: tuple[tuple[str, int], ...] = ()
 
 
-REDUCED = Size(scenes=200, many=0, tested=200, synthetic=2, training=(("steps", 60), ("batch_size", 48)))
+REDUCED = Size(scenes=120, many=0, tested=120, synthetic=1, training=(("steps", 45), ("batch_size", 40)))
 
 
 @dataclass(frozen=True)

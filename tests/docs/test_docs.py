@@ -8,8 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-from support.made import PHOTOS, ROOT
+from support.made import ROOT, copy_photos
 from support.warm import shell_function
 
 from capivara_cli.registry import command_names
@@ -51,16 +50,18 @@ def test_ci_runs_the_readmes_test_command() -> None:
 
 
 def test_the_readmes_pipe_runs(tmp_path: Path) -> None:
-    if not PHOTOS.is_dir():
-        pytest.skip("needs the photos of ../shared")
-    (tmp_path / "photos").symlink_to(PHOTOS)
+    copy_photos(tmp_path / "photos", count=48)
     block = next(each for each in blocks(README) if "capivara pack photos/captions.csv --out shards" in each)
+    assert block.count("--steps 20 --batch-size 64") == 1
+    block = block.replace("--steps 20 --batch-size 64", "--steps 4 --batch-size 16").replace(
+        " toy --lang", " toy:60 --lang"
+    )
     script = shell_function() + "set -e\n" + block
     result = subprocess.run(
         ["bash", "-c", script], cwd=tmp_path, capture_output=True, text=True, stdin=subprocess.DEVNULL
     )
     assert result.returncode == 0, result.stderr
-    assert "capivara dedupe: read 200, wrote 200, dropped 0" in result.stderr
+    assert "capivara dedupe: read 48, wrote 48, dropped 0" in result.stderr
     assert (tmp_path / "runs" / "first" / "eval.json").is_file()
     assert re.search(r"^pt +runs/first ", result.stderr, re.MULTILINE)
 

@@ -9,7 +9,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from support.made import PHOTOS, ROOT
+from support.made import ROOT, copy_photos
 from support.warm import shell_function
 
 from capivara_cli import registry
@@ -99,14 +99,13 @@ def test_every_quoted_message_is_one_of_the_program() -> None:
 
 def test_the_tutorial_runs(tmp_path: Path) -> None:
     """The rehearsal and everything else that needs no download, in one folder, as typed."""
-    if not PHOTOS.is_dir():
-        pytest.skip("needs the photos of ../shared")
-    (tmp_path / "photos").symlink_to(PHOTOS)
+    copy_photos(tmp_path / "photos", count=20)
     script = "\n".join(block for mark, block in _BLOCK.findall(page("tutorial")) if not mark)
     for large, small in (
-        ("toy:600", "toy:100"),
-        ("--steps 120", "--steps 12"),
-        ("rehearsal toy ", "rehearsal toy:40 "),
+        ("toy:600", "toy:60"),
+        ("--steps 120 --batch-size 96", "--steps 4 --batch-size 24"),
+        ("--val-every 40", "--val-every 2"),
+        ("rehearsal toy ", "rehearsal toy:20 "),
     ):
         assert large in script
         script = script.replace(large, small)

@@ -7,12 +7,27 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from capivara_cli.costs.footprint import Footprint
 from capivara_cli.shards.archive import ShardWriter
 from capivara_cli.shards.sample import Caption, Sample, encode_json
 
 ROOT = Path(__file__).parents[2]
 PHOTOS = ROOT.parent / "shared" / "data" / "photos"
+
+
+def copy_photos(folder: Path, count: int) -> None:
+    """A folder like that of the real photos, with the first ``count`` of them; skips the test where there are none."""
+    if not PHOTOS.is_dir():
+        pytest.skip("the real photos are not beside this checkout")
+    head, *rows = (PHOTOS / "captions.csv").read_text("utf-8").splitlines(keepends=True)
+    images = list(dict.fromkeys(row.partition(",")[0] for row in rows))[:count]
+    (folder / "images").mkdir(parents=True)
+    for image in images:
+        (folder / image).symlink_to(PHOTOS / image)
+    chosen = [row for row in rows if row.partition(",")[0] in images]
+    (folder / "captions.csv").write_text(head + "".join(chosen), "utf-8")
 
 
 def jpeg(color: tuple[int, int, int] = (200, 30, 30), size: tuple[int, int] = (64, 48)) -> bytes:
