@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from support.made import ROOT, copy_photos
 from support.warm import shell_function
 
@@ -20,12 +21,13 @@ def blocks(text: str) -> list[str]:
     return re.findall(r"```sh\n(.*?)```", text, re.DOTALL)
 
 
-def test_the_list_of_commands_is_up_to_date() -> None:
-    spec = importlib.util.spec_from_file_location("make_cli", ROOT / "docs" / "make_cli.py")
+@pytest.mark.parametrize("name", ["cli", "data"])
+def test_the_generated_pages_are_up_to_date(name: str) -> None:
+    spec = importlib.util.spec_from_file_location(f"make_{name}", ROOT / "docs" / f"make_{name}.py")
     assert spec is not None and spec.loader is not None
-    make_cli = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(make_cli)
-    assert make_cli.page() == (ROOT / "docs" / "cli.md").read_text("utf-8"), "run: python docs/make_cli.py"
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    assert module.page() == (ROOT / "docs" / f"{name}.md").read_text("utf-8"), f"run: python docs/make_{name}.py"
 
 
 def test_every_command_in_the_docs_exists() -> None:
