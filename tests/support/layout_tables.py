@@ -22,7 +22,7 @@ TABLES = [
 HUGGING_FACE = [
     Layout(
         "Parquet with images",
-        {"hf/data/train-00000-of-00001.parquet": Parquet([{"image": {"bytes": RED, "path": "a.jpg"}, "caption": "Red"}])},
+        {"hf/data/train-00000-of-00001.parquet": Parquet([{"image": {"bytes": RED, "path": "a.jpg"}, "text": "Red"}])},
         {"a": [("en", "Red")]},
         source="hf",
     ),
