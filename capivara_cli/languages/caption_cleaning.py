@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable
 
 from capivara_cli.languages import Language
+from capivara_cli.languages.folding import folded
 from capivara_cli.languages.prompts import is_request
 from capivara_cli.languages.words import words_of
 
@@ -57,7 +58,7 @@ class Cleaner:
                 if cleaned != text:
                     note(f"captions cleaned: {rule}")
                 text = cleaned
-        if not text or text.casefold() == prompt.casefold():
+        if not text or folded(text) == folded(prompt):
             note("captions dropped: empty")
             return ""
         if self.enabled and is_repetitive(text):

@@ -11,6 +11,7 @@ from capivara_cli import languages, registry
 from capivara_cli.errors import CapivaraError, UsageError
 from capivara_cli.languages import Language
 from capivara_cli.languages.caption_cleaning import Cleaner
+from capivara_cli.languages.folding import folded
 from capivara_cli.models.generation import Decoding, Draw, Setup, seed_of
 from capivara_cli.pipeline.batches import map_batched
 from capivara_cli.pipeline.env import Env
@@ -179,10 +180,10 @@ class _BatchCaptioner:
             cleaned = self.cleaner(text, prompt, note)
             if not cleaned:
                 continue
-            if cleaned.casefold() in kept:
+            if folded(cleaned) in kept:
                 note("captions dropped: duplicate")
             else:
-                kept[cleaned.casefold()] = (prompt, cleaned)
+                kept[folded(cleaned)] = (prompt, cleaned)
         return list(kept.values())
 
 

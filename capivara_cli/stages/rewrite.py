@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, Protocol
 from capivara_cli import languages, registry
 from capivara_cli.errors import UsageError
 from capivara_cli.languages import Language, code_of, scripts
+from capivara_cli.languages.folding import folded
 from capivara_cli.models.generation import Decoding, RewriteRequest, Setup, seed_of
 from capivara_cli.pipeline.batches import map_texts
 from capivara_cli.pipeline.env import Env
@@ -249,8 +250,8 @@ def rewriter_key(options: Options) -> tuple[str, Options]:
 
 
 def normalised(text: str) -> str:
-    """A text for comparison: without differences of case and white space, and without the full stop."""
-    return " ".join(text.casefold().split()).rstrip(" .!。।")
+    """A text for comparison: folded, and without the full stop."""
+    return folded(text).rstrip(" .!。।")
 
 
 def length(text: str, language: Language) -> int:

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from capivara_cli import console, languages, registry
 from capivara_cli.errors import CapivaraError, UsageError
 from capivara_cli.languages import code_of, translation_checks
+from capivara_cli.languages.folding import folded
 from capivara_cli.languages.translation_memory import CachedTranslator, TranslationMemory
 from capivara_cli.models.generation import Decoding, Setup
 from capivara_cli.pipeline.batches import map_texts
@@ -287,7 +288,7 @@ class _BatchTranslator:
             if each.guarded and not self._passes(each.text, each.translation, each.source, each.target):
                 continue
             add(each.translation, each.target, each.by, each.text)
-            if back and back.casefold() == each.text.casefold():
+            if back and folded(back) == folded(each.text):
                 self.env.note("back-translations dropped: equal to the original")
             elif each.back_by and self._passes(each.translation, back, each.target, each.source):
                 add(back, each.source, each.back_by, each.text)

@@ -38,6 +38,7 @@ def english(*lines: str) -> list[Caption]:
 def test_trigrams_and_words() -> None:
     assert similarity.ngrams("A cat") == [" a ", " ca", "cat", "at "]
     assert similarity.ngrams("猫睡") == [" 猫", "猫睡", "睡 "]
+    assert similarity.ngrams("avia\u0303o  fute\u00adbol") == similarity.ngrams("avião futebol")
     assert similarity.words("A cat, 2 dogs!") == ["cat", "dogs"]
     assert similarity.words("एक लाल झंडा लिए हुए लोगों की भीड़") == ["एक"]  # what the paper's tokens do to Hindi
 

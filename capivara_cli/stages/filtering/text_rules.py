@@ -13,7 +13,9 @@ from pathlib import Path
 
 from capivara_cli import languages
 from capivara_cli.languages.caption_cleaning import is_repetitive
+from capivara_cli.languages.folding import folded
 from capivara_cli.languages.scripts import mostly_written_in
+from capivara_cli.languages.words import words_of
 
 BOILERPLATE = "boilerplate"
 """The only rule that needs the whole corpus: it counts the images that share a caption."""
@@ -21,22 +23,10 @@ BOILERPLATE = "boilerplate"
 _PREFIX = 2_000
 """The number of characters that the slower rules read, which is enough to recognise junk."""
 
-# Letters per word in scripts without spaces between words, not counting vowel signs and tone marks. These are our
-# estimates: they distinguish two words from ten, not two from three.
-_LETTERS_PER_WORD = {
-    "CJK": 1.6,
-    "HIRAGANA": 2.5,
-    "KATAKANA": 4.0,
-    "THAI": 4.5,
-    "LAO": 4.5,
-    "KHMER": 5.0,
-    "MYANMAR": 5.0,
-}
-_UNSPACED = re.compile(
-    "[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
-    "\U00020000-\U0003ffff]"
-)
-_TSHEG = re.compile("[\u0f0b\u0f0c\\s]+")  # separates Tibetan syllables, which are words or parts of words
+# Characters per word in the scripts of Chinese and Japanese. These are our estimates: they distinguish two words from
+# ten, not two from three.
+_CHARACTERS_PER_WORD = {"CJK": 1.6, "HIRAGANA": 2.5, "KATAKANA": 4.0}
+_EAST_ASIAN = re.compile("[\u3040-\u30ff\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]")
 _NOT_SURE, _RULED_OUT = 0.9, 0.01  # the limits of translation_checks, where they were measured
 
 
@@ -129,19 +119,20 @@ def _patterns(code: str) -> list[tuple[str, re.Pattern[str]]]:
 
 
 def words(text: str) -> int:
-    """The number of words of a text in any script; an estimate from the letters in scripts without spaces.
+    """The number of words of a text in any script; an estimate from the characters in Chinese and Japanese.
 
     >>> words("a red dog, 2 cats"), words("一只红色的狗在草地上"), words("สุนัขสีแดงบนสนามหญ้า"), words("— !")
     (5, 7, 4, 0)
     """
-    counted: dict[str, int] = {}
-    for letter in _UNSPACED.findall(text):
-        if unicodedata.category(letter)[0] == "L":
-            script = unicodedata.name(letter, "").partition(" ")[0].partition("-")[0]
-            counted[script] = counted.get(script, 0) + 1
-    spaced = _TSHEG.split(_UNSPACED.sub(" ", text) if counted else text)
-    estimate = math.fsum(count / _LETTERS_PER_WORD.get(script, 4.0) for script, count in counted.items())
-    return sum(any(char.isalnum() for char in word) for word in spaced) + math.ceil(estimate)
+    found = words_of(text)
+    east_asian = [_script_of(character) for character in "".join(filter(_EAST_ASIAN.match, found))]
+    estimate = math.fsum(1 / _CHARACTERS_PER_WORD[script] for script in east_asian if script in _CHARACTERS_PER_WORD)
+    return sum(not _EAST_ASIAN.match(word) for word in found) + math.ceil(estimate)
+
+
+def _script_of(character: str) -> str:
+    """The first part of the Unicode name: CJK, HIRAGANA, KATAKANA … ("KATAKANA-HIRAGANA …" is Katakana)."""
+    return unicodedata.name(character, "").partition(" ")[0].partition("-")[0]
 
 
 def columns(text: str) -> int:
@@ -150,8 +141,8 @@ def columns(text: str) -> int:
 
 
 def boilerplate_key(text: str) -> int:
-    """A 64-bit hash of a caption that ignores case and white space."""
+    """A 64-bit hash of a caption. It ignores case, white space, and what else ``folded`` ignores."""
     from hashlib import blake2b
 
-    folded = " ".join(text.casefold().split()).encode("utf-8", "surrogatepass")
-    return int.from_bytes(blake2b(folded, digest_size=8).digest(), "little")
+    data = folded(text).encode("utf-8", "surrogatepass")
+    return int.from_bytes(blake2b(data, digest_size=8).digest(), "little")
