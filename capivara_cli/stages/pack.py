@@ -7,14 +7,15 @@ The format is detected, unless --format names it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from pathlib import Path
 
+from capivara_cli import registry
 from capivara_cli.errors import BadSample
 from capivara_cli.pipeline.env import Env
+from capivara_cli.pipeline.options import Settings
 from capivara_cli.pipeline.stage import stage
 from capivara_cli.shards.archive import Stream
-from capivara_cli.stages.importers import _columns, _packing, _sources
+from capivara_cli.stages.importers import _packing, _sources
 
 
 @stage("pack", _packing.PackOptions, begins=True)
@@ -29,13 +30,11 @@ def importer_of(source: str, wanted: str = "auto") -> str:
     return _packing.importer_of(source, wanted)
 
 
-def columns_of(names: Iterable[str], table: str) -> tuple[str, tuple[str, ...]]:
-    """The image column and the caption columns among the column names of a table; errors call it ``table``.
-
-    Raises ``CapivaraError`` if there is no image column or no caption column.
-    """
-    columns = _columns.find_columns(names, table)
-    return columns.image, tuple(columns.captions)
+def listed(source: str, options: _packing.PackOptions) -> tuple[int, int]:
+    """How many images and captions a table or JSON file lists. Raises the errors of ``pack``."""
+    photos = registry.module("importers", importer_of(source, options.format)).photos
+    found = photos(Path(source), options, Env(Settings(), "pack"))
+    return len(found), sum(len(photo.captions) for photo in found)
 
 
 def is_packed(path: Path) -> bool:

@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-import contextlib
-import csv
-import json
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, TextIO
+from typing import Any, NamedTuple
 
 from capivara_cli import registry
 from capivara_cli.cli.dry_run.census import CaptionKind, Census, Origin, census_of
 from capivara_cli.shards.inputs import find_shards
 from capivara_cli.shards.sample import IMAGE_SUFFIXES
-from capivara_cli.stages.pack import columns_of, importer_of
+from capivara_cli.stages.pack import importer_of, listed
 
 _PHOTO_BYTES = 60_000.0
 """Bytes of a sample if the sizes of the photos are unknown."""
 _SCENE_BYTES = 2800.0
 """Bytes of a drawn scene with its caption."""
-_SLICE = 1 << 24
 
 
 def census_of_sources(sources: Sequence[str], options: Any) -> Census:
@@ -47,7 +43,7 @@ def _census(source: str, options: Any) -> Census:
     count = _COUNTERS.get(importer)
     if count is None:
         return census_of(find_shards([source]))
-    found = count(Path(source), importer)
+    found = count(Path(source), options)
     captions = {CaptionKind(options.code, ""): found.captions / max(1, found.images)}
     return Census((float(found.images),), found.bytes or _PHOTO_BYTES, captions, found.how, Origin((source,)))
 
@@ -61,13 +57,13 @@ class Counted(NamedTuple):
     how: str = "counted"
 
 
-def _scenes(path: Path, importer: str) -> Counted:
+def _scenes(path: Path, options: Any) -> Counted:
     number = path.name.partition(":")[2]
-    count = int(number) if number.isdecimal() else registry.module("importers", importer).DEFAULT_SCENES
+    count = int(number) if number.isdecimal() else registry.module("importers", "toy").DEFAULT_SCENES
     return Counted(count, count, _SCENE_BYTES)
 
 
-def _images(folder: Path, importer: str) -> Counted:
+def _images(folder: Path, options: Any) -> Counted:
     sizes, captions = list[int](), 0
     for place, _, names in os.walk(folder):
         for name in (each for each in names if not each.startswith(".")):
@@ -77,37 +73,11 @@ def _images(folder: Path, importer: str) -> Counted:
     return Counted(len(sizes), captions, sum(sizes) / max(1, len(sizes)) + 2048)
 
 
-def _named(path: Path, importer: str) -> Counted:
-    """Images and captions in the rows of a table. Several rows may name one image; a cell may list several captions."""
-    table = path if path.is_file() else next(each for each in sorted(path.iterdir()) if each.suffix in _TABLES)
-    columns, images, captions = None, set[str](), 0
-    with open(table, encoding="utf-8-sig", errors="replace", newline="") as lines:
-        for row in _rows_of(table, lines):
-            columns = columns or columns_of(row, str(table))
-            images.add(str(row.get(columns[0])))
-            cells = [row.get(name) for name in columns[1]]
-            captions += sum(len(cell) if isinstance(cell, list) else bool(cell) for cell in cells)
-    return Counted(len(images), captions)
+def _listed(path: Path, options: Any) -> Counted:
+    return Counted(*listed(str(path), options))
 
 
-def _rows_of(table: Path, lines: TextIO) -> Iterator[dict[str, Any]]:
-    if table.suffix.lower() in (".jsonl", ".ndjson"):
-        for line in lines:
-            with contextlib.suppress(ValueError):  # pack drops a damaged row and counts it
-                if isinstance(row := json.loads(line), dict):
-                    yield row
-        return
-    first = lines.readline()
-    lines.seek(0)
-    yield from csv.DictReader(lines, delimiter=max(",;\t", key=first.count), restkey="")
-
-
-def _entries(path: Path, importer: str) -> Counted:
-    image, caption = (b'"filename"', b'"raw"') if importer == "karpathy" else (b'"file_name"', b'"caption"')
-    return Counted(_occurrences(path, image), _occurrences(path, caption))
-
-
-def _rows(path: Path, importer: str) -> Counted:
+def _rows(path: Path, options: Any) -> Counted:
     import pyarrow.parquet
 
     files = sorted(path.rglob("*.parquet")) if path.is_dir() else [path]
@@ -115,22 +85,12 @@ def _rows(path: Path, importer: str) -> Counted:
     return Counted(rows, rows, sum(each.stat().st_size for each in files) / max(1, rows))
 
 
-def _occurrences(path: Path, what: bytes) -> int:
-    count, tail = 0, b""
-    with open(path, "rb") as file:
-        while data := file.read(_SLICE):
-            count += (tail + data).count(what)
-            tail = data[len(data) - len(what) + 1 :] if len(what) > 1 else b""
-    return count
-
-
-_TABLES = (".csv", ".tsv", ".tab", ".jsonl", ".ndjson")
-_COUNTERS: dict[str, Callable[[Path, str], Counted]] = {
+_COUNTERS: dict[str, Callable[[Path, Any], Counted]] = {
     "toy": _scenes,
     "folder": _images,
-    "table": _named,
-    "coco": _entries,
-    "karpathy": _entries,
+    "table": _listed,
+    "coco": _listed,
+    "karpathy": _listed,
     "parquet": _rows,
 }
 """Counting functions by importer; tars are counted as shards."""

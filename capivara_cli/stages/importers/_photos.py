@@ -6,6 +6,8 @@ cannot be downloaded are reported, counted and dropped.
 
 from __future__ import annotations
 
+import os
+import re
 import threading
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -27,6 +29,7 @@ MAX_FILE = 256 << 20  # bytes; a path may name any file, and larger files are no
 _NAMED_FAILURES = 5
 _AT_ONCE = 16
 _TIMEOUT = 10.0  # seconds
+_ENTITY = re.compile(r"&(#\d{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z][A-Za-z0-9]{1,31});")
 _IN_URLS = "%/:=&?~#+!$,;'@()*[]"  # characters with a meaning in a URL; all others (spaces, other scripts) are quoted
 
 
@@ -96,12 +99,29 @@ def report_bad(env: Env, sample: Sample, name: str, reason: str) -> None:
 
 
 def caption(text: object, lang: str, env: Env) -> list[Caption]:
-    """A list of one caption by ``ALT``; an empty list for an empty or missing text, which is counted."""
+    """A list of one caption by ``ALT``; an empty list for an empty or missing text, which is counted.
+
+    HTML entities become the characters that they stand for, which is counted too.
+    """
     text = text.strip() if isinstance(text, str) else ""
+    if "&" in text and (unescaped := _unescaped(text)) != text:
+        env.note("captions with HTML entities, unescaped")
+        text = unescaped.strip()
     if not text:
         env.note("empty captions")
         return []
     return [Caption(text, lang, ALT)]
+
+
+def _unescaped(text: str) -> str:
+    """``&quot;`` -> ``"``, also where it was escaped twice (``&amp;quot;``). ``AT&T`` and ``a=1&copy=2`` stay."""
+    import html.entities
+
+    def character(entity: re.Match[str]) -> str:
+        known = entity[1].startswith("#") or f"{entity[1]};" in html.entities.html5
+        return html.unescape(entity[0]).replace("\xa0", " ") if known else entity[0]
+
+    return _ENTITY.sub(character, _ENTITY.sub(character, text))
 
 
 def samples_of(photos: Iterable[Photo], env: Env) -> Stream:
@@ -139,17 +159,54 @@ def _suffix_and_bytes(photo: Photo, downloads: Downloads) -> tuple[str, bytes]:
     if is_http_url(photo.locations[0]):
         data, name = downloads.get(photo.locations[0]), _path_of(photo.locations[0])
     else:
-        path = _first_file(photo.locations)
-        data, name = _bytes_of(path), path.name
+        name, data = file_of(photo.locations)
     suffix = name.rpartition(".")[2].lower()
     return (suffix if suffix in IMAGE_SUFFIXES else image_suffix(data)), data
 
 
-def _first_file(locations: Sequence[str]) -> Path:
-    for location in locations:
-        if _is_file(location):
-            return Path(location)
-    raise BadSample("no such image file")
+def file_of(locations: Sequence[str]) -> tuple[str, bytes]:
+    """The name and the bytes of the first file that exists; names may be in another Unicode form on disk.
+
+    Raises ``BadSample`` if there is none, or it cannot be read.
+    """
+    path = next((path for path in map(_found, locations) if path), None)
+    if path is None:
+        raise BadSample("no such image file")
+    return path.name, _bytes_of(path)
+
+
+def _found(location: str) -> Path | None:
+    """The file at a location. macOS writes names decomposed (NFD), tables have them composed (NFC), or the reverse."""
+    if _is_file(location):
+        return Path(location)
+    if location.isascii():
+        return None
+    found = Path(Path(location).anchor or ".")
+    for part in Path(location).parts[bool(Path(location).anchor) :]:
+        found = found / (part if _exists(found / part) else _in_another_form(found, part))
+    return found if _is_file(str(found)) else None
+
+
+def _in_another_form(folder: Path, name: str) -> str:
+    """The name of the entry of a folder that is the same text in another Unicode form; the name if there is none."""
+    from unicodedata import normalize
+
+    for form in ("NFC", "NFD"):
+        if _exists(folder / normalize(form, name)):
+            return normalize(form, name)
+    try:
+        entries = os.listdir(folder)  # noqa: PTH208  a form of its own: HFS+ decomposes by rules of its own
+    except (OSError, ValueError):
+        return name
+    wanted = normalize("NFC", name)
+    return next((entry for entry in entries if normalize("NFC", entry) == wanted), name)
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except (OSError, ValueError):
+        return False
 
 
 def _is_file(location: str) -> bool:
@@ -225,10 +282,15 @@ class Downloads:
                 )
 
 
+def any_exists(photos: Sequence[Photo]) -> bool:
+    """Whether the file of one of the photos exists, or one is at a URL."""
+    return any(is_http_url(location) or _found(location) for photo in photos for location in photo.locations)
+
+
 def check_image_folder(photos: Sequence[Photo], source: Path) -> None:
     """Raise ``CapivaraError`` if none of the first hundred photos exists: then the folder is wrong, not the images."""
     first = [photo for photo in photos[:100] if not is_http_url(photo.locations[0])]
-    if first and not any(_is_file(location) for photo in first for location in photo.locations):
+    if first and not any_exists(first):
         raise CapivaraError(
             f"{source}: none of the first {len(first)} images exists; the first is {first[0].locations[0]}",
             "name the folder of the images with --images DIR",

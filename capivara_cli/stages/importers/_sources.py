@@ -27,11 +27,11 @@ def first_bytes(path: Path, count: int = _START) -> bytes:
 
 
 def starts_with_any(source: Path, suffix: str, words: Sequence[bytes]) -> bool:
-    """Whether a file has this suffix and one of the words in its first 64 KiB."""
+    """Whether a file has this suffix, holds an object, and has one of the words in its first 64 KiB."""
     if not source.is_file() or source.suffix.lower() != suffix:
         return False
-    start = first_bytes(source)
-    return any(word in start for word in words)
+    start = first_bytes(source).removeprefix(b"\xef\xbb\xbf").lstrip()
+    return start.startswith(b"{") and any(word in start for word in words)
 
 
 def is_tar(source: Path) -> bool:

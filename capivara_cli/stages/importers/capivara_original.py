@@ -15,7 +15,7 @@ from capivara_cli.errors import BadSample
 from capivara_cli.languages.prompts import PREFIXES
 from capivara_cli.pipeline.env import Env
 from capivara_cli.shards.sample import Caption, Sample
-from capivara_cli.stages.importers._columns import language_code
+from capivara_cli.stages.importers._captions import language_code
 from capivara_cli.stages.importers._packing import PackOptions
 from capivara_cli.stages.importers._photos import ALT
 from capivara_cli.stages.importers._sources import first_sample, is_tar, samples_in_tars

@@ -12,7 +12,7 @@ from pathlib import Path
 from capivara_cli.errors import BadSample
 from capivara_cli.pipeline.env import Env
 from capivara_cli.shards.sample import Caption, Sample
-from capivara_cli.stages.importers._columns import language_code
+from capivara_cli.stages.importers._captions import language_code
 from capivara_cli.stages.importers._packing import PackOptions
 from capivara_cli.stages.importers._photos import caption
 from capivara_cli.stages.importers._sources import is_tar, samples_in_tars

@@ -12,15 +12,16 @@ from pathlib import Path
 from capivara_cli.errors import CapivaraError, unknown
 from capivara_cli.pipeline.env import Env
 from capivara_cli.shards.sample import Sample
+from capivara_cli.stages.importers._captions import captions_of
 from capivara_cli.stages.importers._packing import PackOptions
-from capivara_cli.stages.importers._photos import Photo, caption, check_image_folder, report_bad, samples_of
+from capivara_cli.stages.importers._photos import Photo, check_image_folder, report_bad, samples_of
 from capivara_cli.stages.importers._sources import image_roots, load_json, starts_with_any
 
 _KEPT = ("split", "imgid", "cocoid")
 
 
 def recognise(source: Path) -> bool:
-    return starts_with_any(source, ".json", (b'"sentences"', b'"sentids"'))
+    return _file_of(source) is not None
 
 
 def read(source: Path, options: PackOptions, env: Env) -> Iterator[Sample]:
@@ -28,6 +29,12 @@ def read(source: Path, options: PackOptions, env: Env) -> Iterator[Sample]:
 
     Raises ``CapivaraError`` if the file has another format, or for an unknown split.
     """
+    return samples_of(photos(source, options, env), env)
+
+
+def photos(source: Path, options: PackOptions, env: Env) -> list[Photo]:
+    """The photos of the chosen splits."""
+    source = _file_of(source) or source
     images = load_json(source).get("images")
     if not isinstance(images, list):
         raise CapivaraError(f"{source}: not Karpathy's format: it needs the list 'images'")
@@ -36,7 +43,7 @@ def read(source: Path, options: PackOptions, env: Env) -> Iterator[Sample]:
         if split not in present:
             raise unknown("split", split, present)
     roots = image_roots(source, options.images, f"{source.stem.removeprefix('dataset_')}-images")
-    photos: list[Photo] = []
+    found: list[Photo] = []
     for number, image in enumerate(images):
         if options.splits and isinstance(image, dict) and image.get("split") not in options.splits:
             continue
@@ -46,9 +53,16 @@ def read(source: Path, options: PackOptions, env: Env) -> Iterator[Sample]:
             sample = Sample(f"{source.stem}_image_{number}", {})
             report_bad(env, sample, f"{source}: image {number}", "an image without file or sentences")
         else:
-            photos.append(photo)
-    check_image_folder(photos, source)
-    return samples_of(photos, env)
+            found.append(photo)
+    check_image_folder(found, source)
+    return found
+
+
+def _file_of(source: Path) -> Path | None:
+    """The file: the source itself, or the only one in the folder."""
+    paths = sorted(source.glob("*.json")) if source.is_dir() else [source]
+    found = [path for path in paths if starts_with_any(path, ".json", (b'"sentences"', b'"sentids"'))]
+    return found[0] if len(found) == 1 else None
 
 
 def _photo(image: object, roots: list[Path], options: PackOptions, env: Env) -> Photo | None:
@@ -58,7 +72,7 @@ def _photo(image: object, roots: list[Path], options: PackOptions, env: Env) -> 
     if not isinstance(sentences, list) or not all(isinstance(each, dict) for each in sentences):
         return None
     name, folder = image["filename"], image.get("filepath")
-    captions = [found for sentence in sentences for found in caption(sentence.get("raw"), options.code, env)]
+    captions = captions_of(sentences, options.code, env)
     locations = [str(root / name) for root in roots]
     if isinstance(folder, str) and folder:
         locations = [str(root / folder / name) for root in roots] + locations

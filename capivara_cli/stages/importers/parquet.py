@@ -1,24 +1,27 @@
-"""Hugging Face parquet files with an image column ({bytes, path} or plain bytes) and caption columns. Needs pyarrow.
+"""Parquet files with images ({bytes, path} or bytes), or with the names or URLs of images, and caption columns.
 
-Captions are texts or lists of texts, in columns found by name as in a table. ``--split test`` reads the files whose
-names begin with "test" (``test-00000-of-00001.parquet``).
+Hugging Face and img2dataset write them. Columns are found by name as in a table. ``--split test`` reads the files whose
+names begin with "test" (``test-00000-of-00001.parquet``). Needs pyarrow.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from capivara_cli.errors import BadSample, CapivaraError, unknown
+from capivara_cli.errors import BadSample, unknown
 from capivara_cli.pipeline.env import Env
 from capivara_cli.shards.images import image_suffix
 from capivara_cli.shards.sample import IMAGE_SUFFIXES, Sample, encode_json
-from capivara_cli.stages.importers._columns import Columns, find_columns
+from capivara_cli.stages.importers import _parquet_rows
+from capivara_cli.stages.importers._columns import Columns, Row
 from capivara_cli.stages.importers._packing import PackOptions
-from capivara_cli.stages.importers._photos import Photo, keys_of, report_bad
+from capivara_cli.stages.importers._photos import Photo, check_image_folder, file_of, keys_of, report_bad, samples_of
+from capivara_cli.stages.importers._rows import KnownColumns, Rows
 from capivara_cli.stages.importers._sources import first_bytes
 
-_ROWS_AT_ONCE = 64  # images are large; a row group may hold thousands
+_SAMPLED = 64  # rows; their images are in memory
 
 
 def recognise(source: Path) -> bool:
@@ -28,20 +31,40 @@ def recognise(source: Path) -> bool:
 
 
 def read(source: Path, options: PackOptions, env: Env) -> Iterator[Sample]:
-    """Yield one sample per row.
+    """Yield one sample per row, or if rows name images, one per image with the captions of all its rows.
 
     Raises ``CapivaraError`` if pyarrow is missing, a file cannot be read, a column is missing, or for an unknown split.
     """
-    try:
-        import pyarrow.parquet  # noqa: F401
-    except ImportError as error:
-        raise CapivaraError(f"{source}: reading parquet needs pyarrow", "pip install 'capivara[parquet]'") from error
     for path in _chosen(source, options.splits):
-        yield from _rows_of(path, options, env)
+        rows = _parquet_rows.rows_of(path)
+        first = list(itertools.islice(rows, _SAMPLED))
+        if not first:
+            env.note("parquet files without rows")
+            continue
+        columns = KnownColumns(path, [row for _, row in first])
+        if _parquet_rows.embeds_images(path, columns.of(first[0][1]).image):
+            for number, row in itertools.chain(first, rows):
+                env.tally.read += 1
+                yield from _sample(path, number, row, columns.of(row), options, env)
+            columns.note(options.code, env)
+        else:
+            yield from _named(path, options, env)
+
+
+def _named(path: Path, options: PackOptions, env: Env) -> Iterator[Sample]:
+    """The samples of a file that names images, as a table does."""
+    rows = Rows(path.parent, options, env)
+    rows.read(path)
+    photos = list(rows.photos.values())
+    check_image_folder(photos, path)
+    return samples_of(photos, env)
 
 
 def _files_of(source: Path) -> list[Path]:
-    return sorted(source.rglob("*.parquet")) if source.is_dir() else [source]
+    """The files, without those that list the images of a folder (imagefolder)."""
+    if not source.is_dir():
+        return [source]
+    return sorted(path for path in source.rglob("*.parquet") if path.name.lower() != "metadata.parquet")
 
 
 def _chosen(source: Path, splits: Sequence[str]) -> list[Path]:
@@ -55,25 +78,7 @@ def _chosen(source: Path, splits: Sequence[str]) -> list[Path]:
     return [path for path in files if path.name.partition("-")[0].removesuffix(".parquet") in splits]
 
 
-def _rows_of(path: Path, options: PackOptions, env: Env) -> Iterator[Sample]:
-    import pyarrow
-
-    number = 0
-    try:
-        with pyarrow.parquet.ParquetFile(path) as file:
-            columns = find_columns(file.schema_arrow.names, str(path))
-            for batch in file.iter_batches(batch_size=_ROWS_AT_ONCE):
-                for row in batch.to_pylist():
-                    env.tally.read += 1
-                    yield from _sample(path, number, row, columns, options, env)
-                    number += 1
-    except (pyarrow.ArrowException, OSError) as error:
-        raise CapivaraError(f"{path}: cannot be read after row {number}: {error}") from error
-
-
-def _sample(
-    path: Path, number: int, row: dict[str, object], columns: Columns, options: PackOptions, env: Env
-) -> Iterator[Sample]:
+def _sample(path: Path, number: int, row: Row, columns: Columns, options: PackOptions, env: Env) -> Iterator[Sample]:
     cell = row[columns.image]
     image = cell if isinstance(cell, dict) else {"bytes": cell}
     file = image.get("path")
@@ -97,7 +102,4 @@ def _beside(path: Path, name: str, options: PackOptions) -> bytes:
     """The bytes of an image file that a row names, relative to ``--images`` or to the parquet file."""
     if not name:
         raise BadSample("no image")
-    try:
-        return ((Path(options.images) if options.images else path.parent) / name).read_bytes()
-    except (OSError, ValueError) as error:
-        raise BadSample("no such image file") from error
+    return file_of([str((Path(options.images) if options.images else path.parent) / name)])[1]
