@@ -116,7 +116,8 @@ def _survey(samples: Stream, options: Options, env: Env) -> Arrays:
 def _decide(surveys: Sequence[Callable[[], Arrays]], options: Options, env: Env) -> Iterator[Arrays]:
     from capivara_cli.stages.deduplication import images
 
-    return images.decide(surveys, options.image_settings, env.device)
+    device = env.device if options.embeds else "cpu"  # without embeddings nothing is multiplied: torch is not needed
+    return images.decide(surveys, options.image_settings, device)
 
 
 def _apply(samples: Stream, survey: Arrays, decision: Arrays, options: Options, env: Env) -> Stream:
