@@ -58,5 +58,13 @@ def test_a_variable_that_is_read_on_import_gets_a_fresh_interpreter(
         assert process.returncode == 1
 
 
+@BOTH
+def test_code_is_run_with_its_words(program: list[str]) -> None:
+    code = "import sys; print(__name__, sys.argv); sys.exit(3)"
+    words = program if program is CAPIVARA else program[:1]
+    done = subprocess.run([*words, "-c", code, "one", "two"], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (3, "__main__ ['-c', 'one', 'two']\n"), done.stderr
+
+
 def test_the_server_belongs_to_this_run_of_the_tests() -> None:
     assert int(os.environ[OWNER]) in (os.getpid(), os.getppid())

@@ -2,7 +2,7 @@
 
 A command that loads a model spends most of its seconds on imports. ``CAPIVARA`` in place of ``python -m capivara_cli``
 is this file as a client. It sends its words, folder, environment and standard streams to the server, which forks a
-process for them; words that begin with ``-m MODULE`` run another program of the package. The client hands on signals
+process for them; words that begin with ``-m MODULE`` or ``-c CODE`` run another program. The client hands on signals
 to that process and ends as it ends. The first client starts the server, which ends with the pytest that named its
 socket (see conftest.py).
 
@@ -67,7 +67,7 @@ def client(words: list[str]) -> int:
 
 
 def fresh(words: list[str]) -> int:
-    os.execv(FRESH[0], [FRESH[0], *words] if words[:1] == ["-m"] else [*FRESH, *words])
+    os.execv(FRESH[0], [FRESH[0], *words] if words[:1] in (["-m"], ["-c"]) else [*FRESH, *words])
 
 
 def connected(place: str) -> socket.socket:
@@ -161,7 +161,7 @@ def _import() -> None:
 
     names = ["torch", "open_clip", "transformers", "peft", "ctranslate2", "sentencepiece", "tokenizers", "PIL.Image",
              "safetensors.torch", "matplotlib", "torchvision.transforms", "torch._dynamo",
-             "transformers.modeling_utils", "transformers.generation"]  # fmt: skip
+             "transformers.modeling_utils", "transformers.generation", "s3fs"]  # fmt: skip
     for name in names:
         with contextlib.suppress(ImportError):
             importlib.import_module(name)
@@ -260,6 +260,10 @@ def _main() -> int:
     try:
         if sys.argv[1:2] == ["-m"]:
             runpy.run_module(sys.argv[2], run_name="__main__", alter_sys=True)
+        elif sys.argv[1:2] == ["-c"]:
+            source = sys.argv.pop(2)
+            del sys.argv[0]
+            exec(source, {"__name__": "__main__"})
         else:
             main()
     except SystemExit as leaving:
