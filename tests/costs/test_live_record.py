@@ -6,7 +6,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -44,7 +43,7 @@ def capivara(*words: str, cwd: Path) -> str:
 
 def killed(words: list[str], ledger_of: Path, cwd: Path) -> None:
     """Start a command that writes its record often, and kill it when there is one."""
-    process = subprocess.Popen([sys.executable, "-c", OFTEN, *words], cwd=cwd, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen([*CAPIVARA, "-c", OFTEN, *words], cwd=cwd, stderr=subprocess.DEVNULL)
     until = time.monotonic() + 120
     while not ledger.read(ledger_of) and process.poll() is None and time.monotonic() < until:
         time.sleep(0.02)
@@ -85,7 +84,7 @@ def test_shards_that_a_failed_command_finished_are_counted_once(tmp_path: Path, 
     whole = (folder / "00001.tar").read_bytes()
     (folder / "00001.tar").write_bytes(whole[:3000])
     line = ["translate", "shards", "--translator", "toy", "--lang", "pt", "--out", "out", "--ledger", "all.jsonl"]
-    assert subprocess.run([sys.executable, "-c", OFTEN, *line], cwd=tmp_path, capture_output=True).returncode == 1
+    assert subprocess.run([*CAPIVARA, "-c", OFTEN, *line], cwd=tmp_path, capture_output=True).returncode == 1
     (folder / "00001.tar").write_bytes(whole)
     capivara(*line, cwd=tmp_path)
     for place in (tmp_path / "out", tmp_path / "all.jsonl"):
@@ -98,7 +97,7 @@ def test_workers_that_are_still_at_work_are_counted(tmp_path: Path, shards: Call
     shards(*[toy_like(40, 40 * number) for number in range(4)])
     words = ["caption", "shards", "--captioner", "toy", "--n", "40", "--workers", "2", "--out", "out"]
     process = subprocess.Popen(
-        [sys.executable, "-c", OFTEN, *words], cwd=tmp_path, stderr=subprocess.DEVNULL, start_new_session=True
+        [*CAPIVARA, "-c", OFTEN, *words], cwd=tmp_path, stderr=subprocess.DEVNULL, start_new_session=True
     )
     until = time.monotonic() + 120
     spent = 0.0
@@ -185,7 +184,7 @@ def test_a_command_within_another_is_the_one_that_is_told(tmp_path: Path, monkey
 
 def test_a_record_is_not_torn_by_many_who_note_at_once(tmp_path: Path) -> None:
     (tmp_path / "0.tar").write_bytes(shard_bytes(toy_like(1)))
-    line = [sys.executable, "-c", OFTEN, "split", "0.tar", "--part", "train", "--fraction", "0", "--out", "out"]
+    line = [*CAPIVARA, "-c", OFTEN, "split", "0.tar", "--part", "train", "--fraction", "0", "--out", "out"]
     running = [subprocess.Popen(line, cwd=tmp_path, stderr=subprocess.DEVNULL) for _ in range(3)]
     assert [process.wait() for process in running] == [0, 0, 0]
     assert len(ledger.read(tmp_path / "out")) == 3
