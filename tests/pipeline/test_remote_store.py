@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +13,7 @@ import pytest
 from support import s3
 from support.made import shard_bytes, toy_like
 from support.made_stages import UniqueOptions, WorkOptions, unique, work
+from support.warm import CAPIVARA
 
 from capivara_cli.cli.parameters import parse_plan
 from capivara_cli.errors import CapivaraError
@@ -157,7 +157,7 @@ def test_a_corpus_stage_writes_what_it_writes_to_a_local_folder(
     settings: dict[str, object], bucket: s3.Bucket, tmp_path: Path
 ) -> None:
     plan = [Step(work, WorkOptions()), Step(unique, UniqueOptions()), Step(work, WorkOptions())]
-    source, out = [f"{bucket.url}/in/"], f"{bucket.url}/out"
+    source, out = [f"{bucket.url}/in/{number}.tar" for number in (0, 2)], f"{bucket.url}/out"
     local = engine.run(plan, source, settings_for(tmp_path / "out"), None).summary()
     found = engine.run(plan, source, settings_for(out, **settings), None).summary()
     if "share" in settings:
@@ -254,7 +254,7 @@ def test_a_killed_run_is_resumed(place: str, counts: list[int], bucket: s3.Bucke
     wanted = local_run(bucket, tmp_path / "out")
     out = f"{bucket.url}/out"
     for count in counts:
-        command = [sys.executable, "-c", RUN, f"{bucket.url}/in/", out, place, str(count)]
+        command = [*CAPIVARA, "-c", RUN, f"{bucket.url}/in/", out, place, str(count)]
         killed = subprocess.run(command, env=os.environ | bucket.environment, capture_output=True, text=True)
         assert killed.returncode == -9, killed.stderr
         for name, data in bucket.files("out/").items():  # what is there is whole
@@ -307,7 +307,7 @@ def test_the_program_says_nothing_secret(bucket: s3.Bucket, tmp_path: Path) -> N
     summary = tmp_path / "summary.json"
     url = bucket.client.generate_presigned_url("get_object", {"Bucket": bucket.name, "Key": "in/0.tar"})
     secret = url.rpartition("Signature=")[2][:12]
-    command = [sys.executable, "-m", "capivara_cli", "split", "--fraction", "0", url, "--out", f"{bucket.url}/out"]
+    command = [*CAPIVARA, "split", "--fraction", "0", url, "--out", f"{bucket.url}/out"]
     done = subprocess.run(
         [*command, "--summary", str(summary)], env=os.environ | bucket.environment, capture_output=True, text=True
     )
