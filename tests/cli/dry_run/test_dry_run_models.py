@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 from support.made import a_sample, toy_like
 from support.rehearsing import column, estimated, performed, tree
+from support.warm import CAPIVARA
 
 from capivara_cli.cli.dry_run import trial_client
 from capivara_cli.errors import CapivaraError
@@ -150,21 +150,21 @@ def test_a_set_without_captions_is_not_known(tried):
 
 def test_a_whole_method_goes_on_from_what_would_be_there(here):
     line = (
-        "adapt toy:100 --lang hi --captioner toy --n 2 --translator toy --model toy --top-k 2 --steps 20 "
-        "--batch-size 16 --warmup 2 --seeds 2 --eval heldout,toy --name all"
+        "adapt toy:40 --lang hi --captioner toy --n 2 --translator toy --model toy --top-k 2 --steps 4 "
+        "--batch-size 8 --warmup 2 --seeds 2 --eval heldout,toy:20 --name all"
     )
     summary = estimated(line)
     assert tree(here) == {}
     assert (summary["unknown"], set(column(summary, "source"))) == ([], {"measured"})
     stages = dict(zip(column(summary, "stage"), zip(*(column(summary, key) for key in ("samples", "captions")),
                       strict=True), strict=True))  # fmt: skip
-    assert stages["pack"] == (100, 100)
-    assert stages["caption"][0] == stages["filter"][0] == stages["dedupe"][0] == 90
-    assert stages["caption"][1] == 90 * 3
-    assert stages["dedupe"][1] == pytest.approx(90 * 4, rel=0.1)  # the two best of each language, a few dropped
-    assert stages["train runs/all-seed0, steps of 16"] == stages["train runs/all-seed1, steps of 16"] == (20, None)
-    assert stages["eval"][0] == 10
-    assert stages["eval toy"][0] == 300
+    assert stages["pack"] == (40, 40)
+    assert stages["caption"][0] == stages["filter"][0] == stages["dedupe"][0] == 36
+    assert stages["caption"][1] == 36 * 3
+    assert stages["dedupe"][1] == pytest.approx(36 * 4, rel=0.1)  # the two best of each language, a few dropped
+    assert stages["train runs/all-seed0, steps of 8"] == stages["train runs/all-seed1, steps of 8"] == (4, None)
+    assert stages["eval"][0] == 4
+    assert stages["eval toy:20"][0] == 20
 
 
 def test_of_the_demo_the_stages_are_named_even_if_nothing_can_be_tried(untried, here):
@@ -179,10 +179,10 @@ def test_of_the_demo_the_stages_are_named_even_if_nothing_can_be_tried(untried, 
 
 def test_as_people_meet_it(shards, here):
     shards(toy_like(4))
-    words = [sys.executable, "-m", "capivara_cli", "train", "shards", "--lang", "pt", "--dry-run", "--json"]
+    words = [*CAPIVARA, "train", "shards", "--lang", "pt", "--dry-run", "--json"]
     said = subprocess.run([*words, "--patience", "1"], capture_output=True, text=True, stdin=subprocess.DEVNULL)
     assert (said.returncode, said.stdout) == (2, "")
-    words = [sys.executable, "-m", "capivara_cli", "dedupe", "--dry-run"]
+    words = [*CAPIVARA, "dedupe", "--dry-run"]
     said = subprocess.run(words, capture_output=True, text=True, stdin=subprocess.DEVNULL)
     assert (said.returncode, said.stdout) == (0, "")
     assert "shards: 4 samples in 1 shard" in said.stderr
