@@ -13,6 +13,10 @@ import operator
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import numpy as np
 
 from capivara_cli.languages.folding import folded
 
@@ -51,12 +55,13 @@ def words(text: str) -> list[str]:
 
 def tfidf(documents: Sequence[Sequence[str]], total: Sum = math.fsum) -> list[Vector]:
     """One L2-normalised TF-IDF vector per document, a list of terms; ``{}`` for an empty document."""
-    vocabulary = dict.fromkeys(term for terms in documents for term in terms)  # the order of scikit-learn's rows
+    vocabulary = dict.fromkeys(term for terms in documents for term in terms)
+    place = {term: index for index, term in enumerate(vocabulary)}  # the order of scikit-learn's rows
     counts = [Counter(terms) for terms in documents]
     frequency = Counter(term for count in counts for term in count)
     weight = {term: math.log((1 + len(documents)) / (1 + frequency[term])) + 1 for term in vocabulary}
     return [
-        normalised({term: count[term] * weight[term] for term in vocabulary if term in count}, total)
+        normalised({term: count[term] * weight[term] for term in sorted(count, key=place.__getitem__)}, total)
         for count in counts
     ]
 
@@ -67,24 +72,39 @@ def normalised(vector: Vector, total: Sum = math.fsum) -> Vector:
     return {term: value / norm for term, value in vector.items()}
 
 
-def cosines(vectors: Sequence[Vector], total: Sum = math.fsum) -> list[list[float]]:
-    """The symmetric [n, n] matrix of scalar products of n normalised vectors; 0 for an empty vector."""
+def cosine(left: Vector, right: Vector) -> float:
+    """The scalar product of two normalised vectors; 0 for an empty vector."""
+    return math.fsum(weight * right[term] for term, weight in left.items() if term in right)
+
+
+def cosines(vectors: Sequence[Vector]) -> list[list[float]]:
+    """The symmetric [n, n] matrix of the cosines of n normalised vectors."""
     matrix = [[0.0] * len(vectors) for _ in vectors]
     for row, left in enumerate(vectors):
         for column in range(row, len(vectors)):
-            right = vectors[column]
-            value = total(weight * right[term] for term, weight in left.items() if term in right)
-            matrix[row][column] = matrix[column][row] = value
+            matrix[row][column] = matrix[column][row] = cosine(left, vectors[column])
     return matrix
 
 
-def cosines_as_published(texts: Sequence[str]) -> list[list[float]]:
+def cosines_as_published(texts: Sequence[str]) -> np.ndarray:
     """``cosine_similarity(TfidfVectorizer().fit_transform(texts))``, as in the paper's code: equal to the last bit.
 
-    The last bit can decide whether the paper's code keeps a text. It normalises twice, so this function does too.
+    float64 [n, n]. The last bit can decide whether the paper's code keeps a text. It normalises twice, so this function
+    does too. Products are added term by term, in the order of the vocabulary, as scikit-learn adds them.
     """
-    vectors = tfidf([words(text) for text in texts], _in_order)
-    return cosines([normalised(vector, _in_order) for vector in vectors], _in_order)
+    import numpy as np
+
+    documents = [words(text) for text in texts]
+    vectors = [normalised(vector, _in_order) for vector in tfidf(documents, _in_order)]
+    holders: dict[str, list[int]] = {term: [] for terms in documents for term in terms}
+    for row, vector in enumerate(vectors):
+        for term in vector:
+            holders[term].append(row)
+    matrix = np.zeros((len(texts), len(texts)))
+    for term, rows in holders.items():
+        weights = np.array([vectors[row][term] for row in rows])
+        matrix[np.ix_(rows, rows)] += np.outer(weights, weights)
+    return matrix
 
 
 def _in_order(values: Iterable[float]) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from capivara_cli import languages
 from capivara_cli.errors import BadSample
@@ -11,6 +12,10 @@ from capivara_cli.languages import similarity
 from capivara_cli.pipeline.env import Env
 from capivara_cli.shards.archive import Stream
 from capivara_cli.shards.sample import Caption, Sample
+from capivara_cli.stages.deduplication.thinning import thinned
+
+if TYPE_CHECKING:
+    import numpy as np
 
 HUMAN = frozenset({"alt", "human"})
 """Authors (``by``) that are people."""
@@ -130,23 +135,13 @@ def diverse(captions: list[Caption], rank: list[Rank], indexes: list[int], k_min
     is removed, so that a second run removes nothing.
     """
     alive = list(indexes)
+    grams = {index: similarity.ngrams(captions[index].text) for index in alive}
     while len(alive) > k_min:
-        cosine = similarity.cosines(similarity.tfidf([similarity.ngrams(captions[index].text) for index in alive]))
-        left = _thin(cosine, [rank[index] for index in alive], k_min, threshold)
+        vectors = similarity.tfidf([grams[index] for index in alive])
+        left = thinned(vectors, [rank[index] for index in alive], k_min, threshold)
         if len(left) == len(alive):
             break
         alive = [alive[each] for each in left]
-    return alive
-
-
-def _thin(cosine: list[list[float]], rank: list[Rank], k_min: int, threshold: float) -> list[int]:
-    alive = list(range(len(cosine)))
-    while len(alive) > k_min:
-        near = [a for a in alive if any(cosine[a][b] > threshold for b in alive if b != a)]
-        if not near:
-            break
-        # rounded, so that sums that differ only in the order of addition tie, and the rank decides
-        alive.remove(max(near, key=lambda a: (round(sum(sorted(cosine[a][b] for b in alive)), 9), rank[a])))
     return alive
 
 
@@ -163,11 +158,26 @@ def algorithm_1(texts: list[str], k_min: int, threshold: float) -> list[int]:
         return list(range(len(texts)))
     if not any(similarity.words(text) for text in texts):
         raise BadSample("no word of two letters (--paper)")
-    alike = np.array(similarity.cosines_as_published(texts)) - np.eye(len(texts))
+    alike = similarity.cosines_as_published(texts) - np.eye(len(texts))
+    above = alike > threshold
+    remaining = int(above.sum())
+    sums = alike.sum(axis=0)
     left = len(texts)
-    while not (alike <= threshold).all() and left > k_min:
-        most = int(np.argmax(alike.sum(axis=0)))
-        alike[most, :] = 0
-        alike[:, most] = 0
+    while remaining and left > k_min:
+        most = _largest_sum(alike, sums)
+        remaining -= int(above[most].sum() + above[:, most].sum() - above[most, most])
+        above[most], above[:, most] = False, False
+        sums -= alike[most]
+        alike[most, :], alike[:, most], sums[most] = 0, 0, 0
         left -= 1
     return [int(index) for index in np.flatnonzero(alike.sum(axis=0) != 0)]
+
+
+def _largest_sum(alike: np.ndarray, sums: np.ndarray) -> int:
+    """``argmax(alike.sum(axis=0))``, where ``sums`` are nearly those: only sums near the largest are computed again."""
+    import numpy as np
+
+    candidates = np.flatnonzero(sums >= sums.max() - 1e-9)
+    if len(candidates) == 1:
+        return int(candidates[0])
+    return int(candidates[np.argmax(alike.take(candidates, axis=1).sum(axis=0))])
