@@ -33,42 +33,16 @@ scikit-learn.
 {ratios}
 """
 REPEATS = 3
-WORDS = [
-    "a",
-    "man",
-    "two",
-    "women",
-    "dog",
-    "on",
-    "the",
-    "beach",
-    "with",
-    "red",
-    "hat",
-    "is",
-    "riding",
-    "bike",
-    "green",
-    "of",
-    "in",
-    "near",
-    "small",
-    "large",
-    "photo",
-    "picture",
-    "cat",
-    "sits",
-    "stands",
-    "under",
-    "tree",
-    "house",
-]
+SENTENCE = (
+    "a man two women dog on the beach with red hat is riding bike green of in near small large photo picture cat sits "
+    "stands under tree house"
+)
 Way = Callable[[list[str]], list[int]]
 
 
 def captions(count: int) -> list[str]:
     chance = random.Random(count)
-    return [" ".join(chance.choices(WORDS, k=12)) for _ in range(count)]
+    return [" ".join(chance.choices(SENTENCE.split(), k=12)) for _ in range(count)]
 
 
 def ours(texts: list[str]) -> list[int]:

@@ -12,7 +12,8 @@ from capivara_cli.reports import markdown
 PATH = ROOT / "docs" / "benchmarks.md"
 ORDER = (
     "train_step", "open_clip_trainer", "caption", "translate", "filter", "clip_retrieval", "stream", "text_stage",
-    "decode", "retrieval", "search", "dedupe", "dedupe_captions", "scaling", "remote", "memory", "kills", "startup", "demo",
+    "decode", "retrieval", "search", "dedupe", "dedupe_captions", "scaling", "remote", "memory", "kills", "startup",
+    "demo",
 )  # fmt: skip
 """The comparisons, as the page has them."""
 

@@ -1,4 +1,4 @@
-"""The cosines of many sparse vectors, by matrix products; single rows exactly as ``similarity.cosine`` computes them."""
+"""The cosines of many sparse vectors, by matrix products; single rows exactly, as by ``similarity.cosine``."""
 
 from __future__ import annotations
 
@@ -83,13 +83,15 @@ def _pair_by_pair(terms: np.ndarray, rows: np.ndarray, weights: np.ndarray, coun
 
     ``terms``: ascending; ``rows``: ascending within a term.
     """
-    places, products = [np.empty(0, np.int64)], [np.empty(0)]
+    places: list[np.ndarray] = []
+    products: list[np.ndarray] = []
     for apart in range(1, _RARE):
         one = np.flatnonzero(terms[:-apart] == terms[apart:])
         if not len(one):
             break
         places.append(rows[one] * count + rows[one + apart])
         products.append(weights[one] * weights[one + apart])
-    upper = np.bincount(np.concatenate(places), np.concatenate(products), count * count)
-    upper = upper.astype(np.float64, copy=False).reshape(count, count)  # integers if there are no pairs
-    return upper + upper.T
+    if not places:
+        return np.zeros((count, count))
+    upper: np.ndarray = np.bincount(np.concatenate(places), np.concatenate(products), count * count)
+    return upper.reshape(count, count) + upper.reshape(count, count).T

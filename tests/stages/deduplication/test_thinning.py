@@ -86,6 +86,9 @@ line = st.one_of(
 )
 
 
+THRESHOLDS = st.sampled_from((0.0, 0.2, 0.3, 0.7, 1.0))
+
+
 @settings(max_examples=120, deadline=None)
 @given(
     st.lists(line, min_size=1, max_size=40), st.integers(1, 5), st.sampled_from((0.0, 0.2, 0.3, 0.7, 1.0)), st.randoms()
@@ -104,7 +107,7 @@ def test_the_fast_way_keeps_the_same_captions(
 
 
 @settings(max_examples=120, deadline=None)
-@given(st.lists(line, min_size=1, max_size=40), st.integers(1, 5), st.sampled_from((0.0, 0.2, 0.3, 0.7, 1.0)))
+@given(st.lists(line, min_size=1, max_size=40), st.integers(1, 5), THRESHOLDS)
 def test_algorithm_1_as_published_keeps_the_same_captions(lines: list[str], k_min: int, threshold: float) -> None:
     lines = ["a word", *lines]
     assert similarity.cosines_as_published(lines).tolist() == published_cosines(lines)
