@@ -12,15 +12,28 @@ from capivara_cli.languages.words import words_of
 
 Note = Callable[[str], None]
 
+# " - stock image", " | royalty free stock vector, 123": a separator with a space on one side, and after it only a number,
+# an author, or what follows a comma. The stock of a compound stays ("rolling-stock images in a museum").
 _STOCK = re.compile(
-    r"[\s,]*[-–—|]\s*(?:royalty[- ]free\s+)?stock\s+(?:images?|photos?|photography|pictures?|vectors?|footage|videos?|"
-    r"illustrations?)\b[^-–—|]*$",
+    r"(?<!\brolling)(?<!\blive)(?<!\bjoint)(?<!\blaughing)(?:[\s,]+[-–—]\s*|[-–—]\s+|[\s,]*\|\s*)"
+    r"(?:royalty[- ]free\s+)?stock\s+(?:images?|photos?|photography|pictures?|vectors?|footage|videos?|illustrations?)"
+    r"(?:\s*(?:[,#(\d]|royalty[- ]free|(?:by|from|of)\b)[^-–—|]*)?\W*$",
     re.IGNORECASE,
 )
-# "of of", "a a": words that English never repeats. "very very" and "bye bye" stay.
-_STUTTER = re.compile(r"\b(a|an|the|of|in|on|at|with|and|is|are|to|for|by|from)(?:\s+\1\b)+", re.IGNORECASE)
-# "portrait of a the man": the second article stays, because the model wrote it and the prompt the first.
-_TWO_ARTICLES = re.compile(r"\b(?:a|an|the)\s+(a|an|the)\b(?=\s)", re.IGNORECASE)
+_FUNCTION_WORD = "a|an|the|of|in|on|at|with|and|is|are|to|for|by|from"
+# "of of", "of a of a", "in front of the in front of the": words and groups that English never repeats. "very very" and
+# "bye bye" stay.
+_STUTTER = re.compile(
+    rf"\b({_FUNCTION_WORD}|(?:{_FUNCTION_WORD}|front|top|next|his|her|its|their)"
+    rf"(?:\s+(?:{_FUNCTION_WORD}|front|top|next|his|her|its|their)){{1,4}})(?:\s+\1\b)+",
+    re.IGNORECASE,
+)
+# "portrait of a the man", "of a of the man": the second article stays, because the model wrote it and the prompt the
+# first.
+_TWO_ARTICLES = re.compile(
+    r"\b(?:(of|in|on|at|with|to|for|by|from)\s+(?:a|an|the)\s+(?=\1\s+(?:a|an|the)\b)|(?:a|an|the)\s+(?=(?-i:a|an|the)\s))",
+    re.IGNORECASE,
+)
 _TRAILING = re.compile(r"[\s,;:\-–—|]+$")
 # The same few characters five times in a row, in any script: "a, a, a, a, a", "狗狗狗狗狗".
 _REPETITION = re.compile(r"(\S.{0,30}?)\1{4,}")
@@ -38,7 +51,7 @@ class Cleaner:
             ("echo of the prompt", without_echo),
             ("stock-photo tail", lambda text, _: without_stock_tail(text)),
             *([("doubled word", lambda text, _: _STUTTER.sub(r"\1", text))] if english else []),
-            *([("two articles", lambda text, _: _TWO_ARTICLES.sub(r"\1", text))] if english else []),
+            *([("two articles", lambda text, _: _TWO_ARTICLES.sub("", text))] if english else []),
             ("dangling punctuation", lambda text, _: _TRAILING.sub("", text)),
         ]
 
