@@ -12,7 +12,7 @@ from capivara_cli.languages.words import words_of
 
 Note = Callable[[str], None]
 
-# " - stock image", " | royalty free stock vector, 123": a separator with a space on one side, and after it only a number,
+# " - stock image", " | royalty free stock vector, 123": a separator with a space on one side, then nothing, a number,
 # an author, or what follows a comma. The stock of a compound stays ("rolling-stock images in a museum").
 _STOCK = re.compile(
     r"(?<!\brolling)(?<!\blive)(?<!\bjoint)(?<!\blaughing)(?:[\s,]+[-–—]\s*|[-–—]\s+|[\s,]*\|\s*)"
