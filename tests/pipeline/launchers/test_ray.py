@@ -61,10 +61,10 @@ def test_actors_write_what_one_process_writes(
     again = fill([step, UNIQUE], six, tmp_path / "out", engine="ray", workers=2)
     assert (again.resumed, again.shards) == (6, 0)
     with pytest.raises(CapivaraError, match="00025: cannot go on") as raised:
-        fill([Step(work, WorkOptions(fail="00025"))], six, tmp_path / "other", engine="ray", workers=2)
+        fill([Step(work, WorkOptions(fail="00025"))], six, tmp_path / "other", engine="ray", workers=1)
     assert raised.value.hint == "try another"
     with pytest.raises(CapivaraError, match="3 workers were lost at 00002"):
-        fill([Step(work, WorkOptions(kill="00025"))], six, tmp_path / "dead", engine="ray", workers=2)
+        fill([Step(work, WorkOptions(kill="00025"))], six, tmp_path / "dead", engine="ray", workers=1)
     own = time.process_time()
     costs, settings = Costs(), Settings(out=str(tmp_path / "counted"), engine="ray", workers=2)
     with costs.meter("run", now=True) as meter:
