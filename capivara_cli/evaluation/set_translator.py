@@ -35,12 +35,12 @@ class SetTranslator:
         self.target = target
         self._env = env
         setup = Setup(env.settings.device, Decoding(beams=0))
-        self._translator: CachedTranslator = env.once(
-            ("translator", spec, source, target),
-            lambda: CachedTranslator(
-                registry.load("translators", spec, source=source, target=target, setup=setup), TranslationMemory()
-            ),
-        )
+
+        def loaded() -> CachedTranslator:
+            translator = registry.load("translators", spec, source=source, target=target, setup=setup)
+            return CachedTranslator(translator, TranslationMemory(), target)
+
+        self._translator: CachedTranslator = env.once(("translator", spec, source, target), loaded)
 
     def of(self, captions: Captions) -> Captions:
         """The captions in ``target``, each with its image. Empty translations are counted and dropped."""

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Protocol
 
 from capivara_cli import console
+from capivara_cli.languages.detokenization import detokenised
 from capivara_cli.storage import cache
 
 _MAX_RECENT = 100_000
@@ -113,12 +114,15 @@ class CachedTranslator:
 
     The translator gets texts in batches of about ten seconds, which are then stored: a killed run loses one batch. Two
     texts are the same if they are equal with collapsed white space; case counts, because translators preserve it.
+    Translations lose the spaces of tokenised output (``detokenised``); ``target`` is the code of their language. The
+    memory stores what the translator returned.
     """
 
-    def __init__(self, translator: Translator, memory: TranslationMemory | None) -> None:
+    def __init__(self, translator: Translator, memory: TranslationMemory | None, target: str) -> None:
         self.by: str = translator.by
         self.guarded: bool = getattr(translator, "guarded", True)
         self._translator = translator
+        self._target = target
         self._version: str = getattr(translator, "version", "")
         self._memory = memory if self._version else None
         self._recent: dict[str, str] = {}
@@ -143,7 +147,7 @@ class CachedTranslator:
                 self._memory.store(self._version, translations)
                 seconds = max(time.monotonic() - start, 1e-3)
                 self._batch = max(_MIN_BATCH, int(len(batch) * _BATCH_SECONDS / seconds))
-        return [self._recent[text] for text in flat]
+        return [detokenised(self._recent[text], text, self._target) for text in flat]
 
 
 def _chunks(texts: Sequence[str]) -> Iterable[Sequence[str]]:

@@ -265,7 +265,7 @@ class _BatchTranslator:
         return self.env.once(
             ("translator", spec, source, target, setup),
             lambda: CachedTranslator(
-                registry.load("translators", spec, source=source, target=target, setup=setup), self.memory
+                registry.load("translators", spec, source=source, target=target, setup=setup), self.memory, target
             ),
         )
 

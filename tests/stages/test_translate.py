@@ -37,7 +37,9 @@ def run(samples: list[Sample], translators: dict[str, Dictionary], **options: An
     given = Options(**{"translator": "toy", "cache": False, **options})
     setup = Setup("cpu", Decoding(beams=given.beams))
     models = {
-        ("translator", "toy", *(way.split("-") if "-" in way else ("en", way)), setup): CachedTranslator(each, None)
+        ("translator", "toy", *(way.split("-") if "-" in way else ("en", way)), setup): CachedTranslator(
+            each, None, way.rpartition("-")[2]
+        )
         for way, each in translators.items()
     }
     env = Env(Settings(device="cpu"), "translate", models)
@@ -239,14 +241,23 @@ def test_white_space_makes_no_other_text() -> None:
     ]  # fmt: skip
 
 
+def test_translations_are_detokenised_and_sources_stay(tmp_path: Path) -> None:
+    table = Dictionary("toy:en-pt", {"a dog (here).": "um cão ( aqui ) .", "a cat .": "um gato ."})
+    (out,), _ = run([a_sample("1", *captions("a dog (here).", "a cat ."))], {"pt": table}, lang="pt")
+    assert [each.text for each in out.captions] == ["a dog (here).", "a cat .", "um cão (aqui).", "um gato ."]
+
+
 def test_the_memory_is_shared_by_runs_and_kept_apart_by_version(tmp_path: Path) -> None:
     table = portuguese()
     for version, calls in (("1", 1), ("1", 1), ("2", 2), ("1", 2)):
         table.version = version
-        cached = CachedTranslator(table, TranslationMemory(tmp_path / "memory"))
+        cached = CachedTranslator(table, TranslationMemory(tmp_path / "memory"), "pt")
         assert cached(["a cat", "two  dogs", "a cat"]) == ["um gato", "dois cães", "um gato"]
         assert len(table.calls) == calls
-    assert CachedTranslator(table, TranslationMemory(tmp_path / "memory"))(["taxi", "a cat"]) == ["Taxi", "um gato"]
+    assert CachedTranslator(table, TranslationMemory(tmp_path / "memory"), "pt")(["taxi", "a cat"]) == [
+        "Taxi",
+        "um gato",
+    ]
     assert table.calls[2:] == [["taxi"]]
 
 
@@ -256,7 +267,7 @@ def test_what_is_translated_is_remembered_every_few_seconds(tmp_path: Path, monk
     monkeypatch.setattr(translation_memory, "_BATCH_SECONDS", 0.0)
     table = portuguese()
     table.version = "1"
-    cached = CachedTranslator(table, TranslationMemory(tmp_path / "memory"))
+    cached = CachedTranslator(table, TranslationMemory(tmp_path / "memory"), "pt")
     with pytest.raises(KeyError):  # the table lacks it: the end of this run
         cached(["a cat", "two dogs", "taxi", "unknown", "hm"])
     assert table.calls == [["a cat", "two dogs"], ["taxi"], ["unknown"]]
@@ -269,7 +280,7 @@ def test_a_memory_that_cannot_be_used_is_done_without(tmp_path: Path, capsys: py
     table = portuguese()
     table.version = "1"
     memory = TranslationMemory(tmp_path / "memory")
-    assert CachedTranslator(table, memory)(["a cat"]) == ["um gato"]
+    assert CachedTranslator(table, memory, "pt")(["a cat"]) == ["um gato"]
     assert memory.find("1", ["a cat"]) == {}
     assert capsys.readouterr().err.count("cannot be used, translating without memory") == 1
     assert (tmp_path / "memory").read_bytes() == b"no database" * 999
