@@ -256,7 +256,7 @@ def test_a_translation_is_judged_by_the_text_it_comes_of_even_when_that_is_gone(
         alone = once.with_captions(once.captions[2:])
         (again,), _ = run(clip, [alone], score_by=by)
         assert again.members == alone.members
-    (plain,), _ = run(clip, [given])
+    (plain,), _ = run(clip, [given], score_by="text")
     assert all(not each.more for each in plain.captions)
     worse = min(("a red dog", "the blue ball on a house"), key=lambda text: own[text] or 0)
     (best,), _ = run(clip, [given], score_by="original", top_k=1)

@@ -11,6 +11,7 @@ from capivara_cli.pipeline.batches import map_batched
 from capivara_cli.pipeline.env import Env
 from capivara_cli.shards.images import decode_image, image_size
 from capivara_cli.shards.sample import Caption, Sample
+from capivara_cli.stages.filtering.first_sources import with_first_sources, with_stored_source_scores
 from capivara_cli.stages.filtering.image_rules import ImageRules
 from capivara_cli.stages.filtering.sample_facts import SampleFacts, Scoring
 from capivara_cli.stages.filtering.text_rules import TextRules
@@ -50,7 +51,7 @@ class SampleExaminer:
             return SampleFacts([], dropped=error.reason, failed=True)
 
     def _facts(self, sample: Sample) -> SampleFacts:
-        facts = SampleFacts(sample.captions)
+        facts = SampleFacts(self._captions(sample))
         if self.images.needs_size:
             facts.dropped = self.images.size_objection(*image_size(sample))
         if not facts.dropped:
@@ -59,6 +60,13 @@ class SampleExaminer:
             objections = ((index, self._text_objection(each)) for index, each in enumerate(facts.captions))
             facts.removed = {index: objection for index, objection in objections if objection}
         return facts
+
+    def _captions(self, sample: Sample) -> list[Caption]:
+        """The captions of a sample, with their first sources if those can decide."""
+        if self.scoring.by == "text":
+            return sample.captions
+        captions = with_first_sources(sample.captions, self.scoring.is_wanted)
+        return captions if self.clip is not None else with_stored_source_scores(captions, self.scoring.is_wanted)
 
     def _examine_image(self, sample: Sample, facts: SampleFacts) -> None:
         """Apply the rules for pixels, then prepare the input of the image tower."""

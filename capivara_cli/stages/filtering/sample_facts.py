@@ -17,19 +17,21 @@ if TYPE_CHECKING:
 
 DECIMALS = 4
 OF_SCORE = "of_score"
-"""The key of a caption for the score of its source text, which may no longer be in the sample."""
+"""The key of a caption for the score of its first source, which may no longer be in the sample."""
+OF_FIRST = "of_first"
+"""The key of a caption for its first source, where that is not ``of``: the source of its source, and so on."""
 
 
 @dataclass(frozen=True)
 class Scoring:
     """Which captions are scored, and which score decides.
 
-    ``codes``: languages to score, empty for all. ``by``: "own", "original" or "best", see ``deciding_score``.
+    ``codes``: languages to score, empty for all. ``by``: "text", "original" or "best", see ``deciding_score``.
     ``precision`` of the text tower: "auto", "fp32" or "bf16".
     """
 
     codes: frozenset[str] = frozenset()
-    by: str = "own"
+    by: str = "original"
     precision: str = "auto"
 
     def is_wanted(self, caption: Caption) -> bool:
@@ -37,11 +39,12 @@ class Scoring:
         return not self.codes or languages.code_of(caption.lang) in self.codes
 
     def deciding_score(self, caption: Caption) -> float | None:
-        """The score that decides about a caption: its own, the score of its source text, or the better of the two.
+        """The score that decides about a caption: of its text, of its first source, or the better of the two.
 
-        A caption without a source text is judged by its own score. None if no score is known.
+        A caption without a source is judged by the score of its text, and so is one whose source has no known score.
+        None if no score is known.
         """
-        source = of_score(caption) if self.by != "own" and caption.of is not None else None
+        source = of_score(caption) if self.by != "text" and caption.of is not None else None
         known = [score for score in (caption.score, source) if score is not None]
         if self.by == "original" and source is not None:
             return source
@@ -82,14 +85,14 @@ class SampleFacts:
 
 
 def of_score(caption: Caption) -> float | None:
-    """The stored score of a caption's source text; None if no valid score is stored."""
+    """The stored score of a caption's first source; None if no valid score is stored."""
     text = dict(caption.more).get(OF_SCORE)
     value = json.loads(text) if text is not None else None
     return value if isinstance(value, float) and -1.01 < value < 1.01 else None
 
 
 def with_of_score(caption: Caption, score: float) -> Caption:
-    """The caption with the score of its source text."""
+    """The caption with the score of its first source."""
     return with_key(caption, OF_SCORE, score)
 
 

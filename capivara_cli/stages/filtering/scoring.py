@@ -13,6 +13,7 @@ from capivara_cli.models.clip import TEXT_BATCH, Clip
 from capivara_cli.models.image_vectors import embed_to_store
 from capivara_cli.models.precision import precision
 from capivara_cli.shards.embedding import unit
+from capivara_cli.stages.filtering.first_sources import first_source
 from capivara_cli.stages.filtering.sample_facts import DECIMALS, SampleFacts, Scoring, of_score, with_of_score
 
 _NOISE = 0.6 * 10**-DECIMALS  # rounding moves a stored score by 0.5 of the last digit; the rest is float noise
@@ -52,14 +53,15 @@ class Scorer:
         return batch
 
     def _texts(self, facts: SampleFacts, index: int) -> list[Text]:
-        """The texts to embed for a caption: its own text, then its source text if that can decide.
+        """The texts to embed for a caption: its own text, then its first source if that can decide.
 
-        The source text has no language here, because it may no longer be in the sample: the tokenizer uses its default.
+        The source has no language here, because it may no longer be in the sample: the tokenizer uses its default.
         """
         caption = facts.captions[index]
         texts = [(caption.text, caption.lang if self.marks_language else "")]
-        if self.scoring.by != "own" and caption.of is not None:
-            texts.append((caption.of, ""))
+        source = first_source(caption) if self.scoring.by != "text" else None
+        if source is not None:
+            texts.append((source, ""))
         return texts
 
     def _embed(self, pairs: list[Text]) -> np.ndarray:

@@ -86,7 +86,7 @@ def select(facts: SampleFacts, rules: CaptionRules) -> Selected:
         result.removed |= {index: f"below {rules.floor:g}" for index in scored if facts.scores[index] < rules.floor}
     for group in _groups(facts, [index for index in scored if index not in result.removed], rules.per_lang):
         if rules.k:
-            worse = sorted(group, key=lambda index: -facts.scores[index])[rules.k :]
+            worse = sorted(group, key=lambda index: (-facts.scores[index], -_own_score(facts, index)))[rules.k :]
             result.removed |= dict.fromkeys(worse, f"not among the best {rules.k}")
         if rules.k_min is not None:
             result.removed |= _duplicates(facts, [index for index in group if index not in result.removed], rules)
@@ -97,6 +97,12 @@ def select(facts: SampleFacts, rules: CaptionRules) -> Selected:
             [facts.scores[index] for index in scored if index not in result.removed]
         )
     return result
+
+
+def _own_score(facts: SampleFacts, index: int) -> float:
+    """The score of the text itself, which decides between texts of the same source."""
+    score = facts.captions[index].score
+    return score if score is not None else -2.0
 
 
 def _groups(facts: SampleFacts, indexes: list[int], per_lang: bool) -> list[list[int]]:

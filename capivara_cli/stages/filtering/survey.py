@@ -14,6 +14,7 @@ from capivara_cli.errors import BadSample, CapivaraError
 from capivara_cli.pipeline.stage import Arrays
 from capivara_cli.shards.embedding import TowerIdentity
 from capivara_cli.shards.sample import Caption, Sample
+from capivara_cli.stages.filtering.first_sources import with_first_sources
 from capivara_cli.stages.filtering.sample_facts import DECIMALS, SampleFacts, Scoring, of_score, with_of_score
 from capivara_cli.stages.filtering.text_rules import boilerplate_key
 
@@ -126,8 +127,10 @@ def unpack(
         facts = SampleFacts([], dropped=words[gone], failed=failed)
         if not failed:
             entries = list(islice(captions, count))
-            facts.captions = [_rescored(*pair) for pair in zip(_captions(sample, count), entries, strict=True)]
-            facts.removed = {index: words[own] for index, (*_, own, _) in enumerate(entries) if own}
+            own = _captions(sample, count)
+            own = with_first_sources(own, scoring.is_wanted) if scoring.by != "text" else own
+            facts.captions = [_rescored(*pair) for pair in zip(own, entries, strict=True)]
+            facts.removed = {index: words[why] for index, (*_, why, _) in enumerate(entries) if why}
             facts.set_scores(scoring)
             facts.removed |= {index: verdicts[why] for index, (*_, why) in enumerate(entries) if why}
             if not facts.dropped:

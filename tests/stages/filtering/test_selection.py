@@ -84,14 +84,14 @@ def test_diversity_prefers_what_a_human_wrote() -> None:
     }
 
 
-@pytest.mark.parametrize(("by", "expected"), [("own", 0.1), ("original", 0.3), ("best", 0.3)])
+@pytest.mark.parametrize(("by", "expected"), [("text", 0.1), ("original", 0.3), ("best", 0.3)])
 def test_a_translation_may_be_judged_by_its_source(by: str, expected: float) -> None:
     translated = with_of_score(Caption("um cão", "pt", "x", of="a dog", score=0.1), 0.3)
     assert Scoring(by=by).deciding_score(translated) == expected
     assert Scoring(by=by).deciding_score(Caption("a dog", "en", "alt", score=0.2)) == 0.2
     assert Scoring(by=by).deciding_score(Caption("a dog", "en", "alt")) is None
     worse = with_of_score(Caption("um cão", "pt", "x", of="a dog", score=0.4), 0.3)
-    assert Scoring(by=by).deciding_score(worse) == {"own": 0.4, "original": 0.3, "best": 0.4}[by]
+    assert Scoring(by=by).deciding_score(worse) == {"text": 0.4, "original": 0.3, "best": 0.4}[by]
 
 
 def test_a_stored_score_of_the_source_is_taken_only_when_it_is_one() -> None:
