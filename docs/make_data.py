@@ -45,7 +45,7 @@ def _section(layout: Any) -> str:
     about = f"{layout.about}\n\n" if layout.about else ""
     example = "\n".join(layout.lines())
     found = "\n".join(f"- {code(key)}: {_captions(captions)}" for key, captions in layout.finds.items())
-    notes = "".join(f"\n\nCounted: {count} {escaped(what)}." for what, count in layout.notes.items())
+    notes = "".join(f"\n\nThe summary line says: {escaped(what)}: {count}" for what, count in layout.notes.items())
     return f"### {layout.name}\n\n{about}```\n{example}\n```\n\n{code(layout.command)} finds\n\n{found}{notes}\n"
 
 

@@ -19,7 +19,7 @@ from capivara_cli.pipeline.command import command
 from capivara_cli.pipeline.env import Env
 from capivara_cli.pipeline.option_kinds import Languages, Names, Ranks
 from capivara_cli.pipeline.options import opt, parsed
-from capivara_cli.pipeline.source import default_inputs
+from capivara_cli.pipeline.source import DEFAULT_INPUT, default_inputs
 
 if TYPE_CHECKING:
     from capivara_cli.cli.dry_run.rehearsal import Rehearsal
@@ -92,6 +92,7 @@ class _Targets:
 
 def _eval(inputs: list[str], options: Options, env: Env) -> dict[str, Any]:
     """Measure every model on every set, print the tables, and write the results into the run folders."""
+    _check_named(inputs)
     targets, ks, langs = sort_targets(inputs, options.labels), options.ranks, list(parsed(options, "lang"))
     modes = parsed(options, "mode")
     options.check()
@@ -143,6 +144,7 @@ def _eval(inputs: list[str], options: Options, env: Env) -> dict[str, Any]:
 def _estimate(inputs: list[str], options: Options, env: Env, rehearsal: Rehearsal) -> dict[str, Any]:
     from capivara_cli.cli.dry_run import evaluating
 
+    _check_named(inputs)
     existing = [text for text in inputs if text not in rehearsal.runs and text not in rehearsal.outputs]
     planned = [text for text in inputs if text in rehearsal.runs]
     targets, langs = sort_targets(existing, options.labels), list(parsed(options, "lang"))
@@ -160,6 +162,15 @@ def _estimate(inputs: list[str], options: Options, env: Env, rehearsal: Rehearsa
 
 
 eval = command("eval", Options, "TARGET", estimate=_estimate)(_eval)  # noqa: A001  a subcommand's object has the subcommand's name
+
+
+def _check_named(inputs: Sequence[str]) -> None:
+    """Raise ``UsageError`` if no target is named, none comes through a pipe, and there is no folder ``shards``."""
+    if default_inputs(inputs) == [DEFAULT_INPUT] and not Path(DEFAULT_INPUT).exists():
+        raise UsageError(
+            "eval: no target is named",
+            "name an eval set, shards or a run: capivara eval runs/my-run xm3600 --lang pt (capivara list evalsets)",
+        )
 
 
 def _opened(

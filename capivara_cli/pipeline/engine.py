@@ -68,7 +68,10 @@ def run(
 
 
 def sources_of(chain: Chain, inputs: Sequence[str]) -> list[str]:
-    """The inputs of a plan. Raises ``UsageError`` if it begins a stream and no input is named."""
+    """The inputs of a plan.
+
+    If it begins a stream, raises ``UsageError`` if no input is named, ``CapivaraError`` if one cannot be read.
+    """
     if not chain.steps[0].stage.begins:
         return default_inputs(inputs)
     if not inputs:
@@ -76,6 +79,9 @@ def sources_of(chain: Chain, inputs: Sequence[str]) -> list[str]:
         raise UsageError(
             f"{chain.steps[0].name}: no input is named", f"for example: capivara {command} photos/captions.csv"
         )
+    check_sources = getattr(chain.steps[0].options, "check_sources", None)
+    if check_sources is not None:
+        check_sources(inputs)
     return list(inputs)
 
 

@@ -7,7 +7,11 @@ from pathlib import Path
 
 from capivara_cli.errors import CapivaraError
 from capivara_cli.shards.manifest import Manifest
+from capivara_cli.shards.sample import has_image_suffix
 from capivara_cli.urls import is_url, public_url
+
+SOURCE_SUFFIXES = frozenset({".csv", ".tsv", ".tab", ".jsonl", ".ndjson", ".json", ".parquet", ".txt"})
+"""The suffixes of tables and texts, which are no shards."""
 
 
 def find_shards(inputs: Sequence[str]) -> list[str]:
@@ -47,6 +51,7 @@ def _shards_of(pattern: str) -> list[str]:
     if path.is_dir():
         return _shards_in(path)
     if path.exists():
+        _check_no_source(path)
         return [pattern]
     if any(mark in pattern for mark in "*?["):
         import glob
@@ -57,6 +62,17 @@ def _shards_of(pattern: str) -> list[str]:
     raise CapivaraError(
         f"{pattern}: no such file or folder", "make shards from your images with: capivara pack PHOTOS --out shards"
     )
+
+
+def _check_no_source(path: Path) -> None:
+    """Raise ``CapivaraError`` for a table or an image, which ``pack`` makes shards of."""
+    if path.suffix.lower() not in SOURCE_SUFFIXES and not has_image_suffix(path):
+        return
+    with open(path, "rb") as file:
+        if file.read(262)[257:] == b"ustar":
+            return
+    source = path.parent if has_image_suffix(path) else path
+    raise CapivaraError(f"{path}: not a shard", f"make shards of it first: capivara pack {source} --out shards")
 
 
 def _shards_in(folder: Path) -> list[str]:

@@ -175,7 +175,7 @@ LISTS = [
     _list("a list without a column of images", "x,y\na.jpg,red\n", r"list\.csv: no column names the images; .* 'x', 'y'"),
     _list("an image of the list is missing", "file,caption\na.jpg,red\nzz.jpg,blue\n",
           r"warning: zz\.jpg: no such image file", 2, 1, {"no such image file": 1}),
-    _list("a line of the list is not UTF-8", "file,caption\na.jpg,red\nb.jpg,\xe9\n".encode("latin1"),
+    _list("a line of the list is not UTF-8", "file,caption\na.jpg,red\nb.jpg,\u043a\u043e\u0442\n".encode("cp1251"),
           r"warning: list\.csv:3: not UTF-8", 2, 1, {"not UTF-8": 1}),
     _list("a line of the list is not JSON", '{"file": "a.jpg", "caption": "red"}\n{bad\n',
           r"warning: list\.jsonl:2: not JSON", 2, 1, {"not JSON": 1}, name="list.jsonl"),

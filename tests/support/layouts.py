@@ -95,6 +95,8 @@ class Layout:
             yield name
             if isinstance(content, str):
                 yield from (f"    {line}" for line in content.splitlines())
+            elif isinstance(content, bytes):
+                yield from (f"    {line}" for line in content.decode("cp1252").splitlines())
             elif isinstance(content, Parquet):
                 yield from (f"    {json.dumps(row, ensure_ascii=False, default=_shown)}" for row in content.rows)
             elif isinstance(content, Tar):

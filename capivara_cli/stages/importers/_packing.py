@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,7 +31,7 @@ class PackOptions:
     lang: str = opt("en", "language of captions for which the source gives none", kind=Languages(one=True))
     format: str = opt("auto", "importer to use, see: capivara list importers; auto: the one that recognises the source")
     images: str = opt("", "folder of the image files that a table or JSON file names [default: its own folder]")
-    split: str = opt("", "only these splits, comma-separated (karpathy, parquet) [default: all]", kind=Names())
+    split: str = opt("", "only these splits of a data set, comma-separated [default: all]", kind=Names())
     shard_size: int = opt(1000, "samples per shard", min=1)
     verify: bool = opt(True, "decode every image once and drop those that cannot be decoded")
 
@@ -39,6 +41,11 @@ class PackOptions:
             registry.check("importers", self.format)
         if self.images and not Path(self.images).is_dir():
             raise CapivaraError(f"--images {self.images}: no such folder")
+
+    def check_sources(self, sources: Sequence[str]) -> None:
+        """Raise ``CapivaraError`` if a source is missing or has an unknown format, before any of them is read."""
+        for source in sources:
+            importer_of(source, self.format)
 
     @property
     def code(self) -> str:
@@ -79,14 +86,26 @@ def importer_of(source: str, wanted: str = "auto") -> str:
         if registry.module("importers", name).recognise(path):
             return name
     _check_source(source, "")
-    formats = "\n".join(f"{name}: {registry.describe('importers', name)}" for name in names)
-    raise CapivaraError(f"{source}: no importer recognises this format", f"{formats}\nchoose one with --format NAME")
+    raise _unrecognised(path)
+
+
+def _unrecognised(path: Path) -> CapivaraError:
+    hint = "name a folder of images, a table, a JSON list or tar files; --format NAME chooses: capivara list importers"
+    if not path.is_dir():
+        return CapivaraError(f"{path}: no importer recognises this format", hint)
+    files = Counter(each.suffix.lower() or each.name for each in path.rglob("*") if each.is_file())
+    if not files:
+        return CapivaraError(f"{path}: an empty folder", "put images into it: capivara pack FOLDER --out shards")
+    kinds = ", ".join(f"{count:,} {suffix}" for suffix, count in files.most_common(5))
+    return CapivaraError(f"{path}: no images, table or tar files in this folder; it has {kinds}", hint)
 
 
 def _check_source(source: str, importer: str) -> None:
     """Raise ``CapivaraError`` unless the source is a file, a folder, or a name that the importer knows (``toy``)."""
     if Path(source).exists() or (importer and registry.module("importers", importer).recognise(Path(source))):
         return
+    if Path(source).is_symlink():
+        raise CapivaraError(f"{source}: a link that leads to no file or folder", "mend the link, or name its target")
     hint = "pack reads local files: download it first" if "://" in source else "give a folder of images or a table"
     raise CapivaraError(f"{public_url(source)}: no such file or folder", hint)
 

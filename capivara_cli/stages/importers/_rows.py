@@ -126,7 +126,7 @@ class Places:
 
     def __init__(self, root: Path, table: Path, images: str) -> None:
         self.folder = Path(images) if images else table.parent
-        self._roots = image_roots(table, images, table.stem)
+        self._roots = [self.folder, *image_roots(table, images, table.stem)[1:]]
         self._absolute = [self.folder.absolute(), self.folder.resolve()]
         within = table.parent.relative_to(root).as_posix() if table.parent.is_relative_to(root) else "."
         self._prefix = "" if images or within == "." else f"{within}/"

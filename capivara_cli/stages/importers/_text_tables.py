@@ -58,7 +58,7 @@ def _guessed(data: bytes, table: Path, env: Env) -> str:
             guesses[number] = lines[number].encode("utf-8", "surrogateescape").decode("cp1252")
         except UnicodeDecodeError:
             continue
-    if _is_western("".join(guesses.values())):
+    if guesses and _is_western("".join(guesses.values())):
         for number, line in guesses.items():
             lines[number] = line
         env.note(f"lines of {table.name} read as cp1252, as they are not UTF-8", len(guesses))

@@ -12,10 +12,11 @@ LAYOUTS = [layout for layouts in by_topic().values() for layout in layouts]
 
 
 @pytest.mark.parametrize("layout", LAYOUTS, ids=lambda layout: layout.name)
-def test_a_layout_is_packed_as_the_page_says(layout: Layout, tmp_path: Path) -> None:
+def test_a_layout_is_packed_as_the_page_says(layout: Layout, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     if layout.needs_pyarrow:
         pytest.importorskip("pyarrow")
-    found, tally = pack(layout.write(tmp_path), **layout.options)
+    monkeypatch.chdir(tmp_path)
+    found, tally = pack(layout.write(Path()), **layout.options)
     assert {sample.key: said(sample) for sample in found} == dict(layout.finds)
     assert (dict(tally.notes), dict(tally.dropped)) == (dict(layout.notes), {})
 
