@@ -64,8 +64,8 @@ def clip_text(folder: Path) -> str:
     return f"local-dir:{folder}"
 
 
-def siglip(folder: Path) -> str:
-    own_tower(folder, no_causal_mask=True, pool_type="last", proj_bias=True)
+def siglip(folder: Path, layers: int = 2) -> str:
+    own_tower(folder, no_causal_mask=True, pool_type="last", proj_bias=True, layers=layers)
     return f"local-dir:{folder}"
 
 

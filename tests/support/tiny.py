@@ -11,7 +11,7 @@ TEXT = "a the red blue green dog cat ball house um o vermelho azul verde cachorr
 WORDS = TEXT.split()
 
 
-def tiny_clip(folder: Path, seed: int = 0, dropout: float = 0.1) -> Path:
+def tiny_clip(folder: Path, seed: int = 0, dropout: float = 0.1, layers: int = 2) -> Path:
     """Write the model as an open_clip folder with its own tokenizer and text configuration; nothing is downloaded."""
     import open_clip
     import torch
@@ -23,7 +23,7 @@ def tiny_clip(folder: Path, seed: int = 0, dropout: float = 0.1) -> Path:
     XLMRobertaConfig(
         vocab_size=vocabulary,
         hidden_size=32,
-        num_hidden_layers=2,
+        num_hidden_layers=layers,
         num_attention_heads=2,
         intermediate_size=64,
         max_position_embeddings=82,
