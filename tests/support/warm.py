@@ -161,7 +161,9 @@ def _import() -> None:
 
     names = ["torch", "open_clip", "transformers", "peft", "ctranslate2", "sentencepiece", "tokenizers", "PIL.Image",
              "safetensors.torch", "matplotlib", "torchvision.transforms", "torch._dynamo",
-             "transformers.modeling_utils", "transformers.generation", "s3fs"]  # fmt: skip
+             "transformers.modeling_utils", "transformers.generation", "s3fs", "typer._adapters", "matplotlib.figure",
+             "matplotlib.backends.backend_agg", "transformers.models.auto.image_processing_auto",
+             "transformers.models.xlm_roberta.modeling_xlm_roberta"]  # fmt: skip
     for name in names:
         with contextlib.suppress(ImportError):
             importlib.import_module(name)
