@@ -59,6 +59,15 @@ def test_other_formats_are_decoded_whole():
     assert decode_image(out.getvalue(), 100).size == (1000, 900)
 
 
+@pytest.fixture(scope="module")
+def tower() -> torch.nn.Module:
+    """The image tower of a ViT-S-32 with random weights."""
+    import open_clip
+
+    torch.manual_seed(0)
+    return open_clip.create_model("ViT-S-32", pretrained=None).visual.eval()
+
+
 def mosaics(folder: Path, across: int) -> list[bytes]:
     """Large photos with the detail of small ones: so many across and down, of others each."""
     files = sorted((folder / "images").glob("*.jpg"))
@@ -73,18 +82,11 @@ def mosaics(folder: Path, across: int) -> list[bytes]:
 
 
 @pytest.mark.parametrize("across", [6, 8])
-def test_a_draft_looks_the_same_to_the_image_tower(across):
+def test_a_draft_looks_the_same_to_the_image_tower(across, tower):
     if not PHOTOS.is_dir():
         pytest.skip("needs the photos of ../shared")
-    import open_clip
-
-    torch.manual_seed(0)
-    tower = open_clip.create_model("ViT-B-32", pretrained=None).visual.eval()
-    pixels = Pixels(SETTINGS)
-    whole, draft = (
-        torch.stack([pixels(decode_image(data, size)) for data in mosaics(PHOTOS, across)])
-        for size in (0, pixels.draft)
-    )
+    pixels, photos = Pixels(SETTINGS), mosaics(PHOTOS, across)
+    whole, draft = (torch.stack([pixels(decode_image(data, size)) for data in photos]) for size in (0, pixels.draft))
     assert not torch.equal(whole, draft)
     with torch.inference_mode():
         first, second = (
