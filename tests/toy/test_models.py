@@ -7,12 +7,12 @@ import os
 import random
 import re
 import subprocess
-import sys
 import zipfile
 from collections import Counter
 from pathlib import Path
 
 import pytest
+from support.warm import CAPIVARA
 
 from capivara_cli import toy
 from capivara_cli.toy import grammar, lexicon, scenes
@@ -172,7 +172,7 @@ def test_argostranslate_installs_a_package_privately(tmp_path):
     home = {f"XDG_{kind}_HOME": str(tmp_path / kind) for kind in ("DATA", "CONFIG", "CACHE")}
     private.mkdir()
     done = subprocess.run(
-        [sys.executable, "-c", INSTALL, str(toy.MODELS / "translators" / "translate-en_xh.argosmodel")],
+        [*CAPIVARA, "-c", INSTALL, str(toy.MODELS / "translators" / "translate-en_xh.argosmodel")],
         env={**os.environ, **home, "ARGOS_PACKAGES_DIR": str(private)},
         capture_output=True,
         text=True,

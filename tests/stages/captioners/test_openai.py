@@ -7,7 +7,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -18,6 +17,7 @@ from typing import Any
 import pytest
 from PIL import Image
 from support.made import a_sample, jpeg
+from support.warm import CAPIVARA
 
 from capivara_cli import languages
 from capivara_cli.errors import CapivaraError, UsageError
@@ -326,7 +326,7 @@ def image_number(body: dict[str, Any]) -> int:
 
 def command(source: Path, out: Path, service: Service, *options: str) -> list[str]:
     return [
-        sys.executable, "-m", "capivara_cli", "caption", str(source), "--out", str(out), "--captioner", "openai:m",
+        *CAPIVARA, "caption", str(source), "--out", str(out), "--captioner", "openai:m",
         "--base-url", service.url, "--no-energy", *options,
     ]  # fmt: skip
 

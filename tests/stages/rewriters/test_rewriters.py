@@ -6,7 +6,6 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 import zipfile
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -18,6 +17,7 @@ from typing import Any
 import pytest
 import torch
 from support.made import a_sample
+from support.warm import CAPIVARA
 
 from capivara_cli import languages, registry
 from capivara_cli.errors import CapivaraError
@@ -190,12 +190,13 @@ def test_another_process_gives_the_same(folder: Path) -> None:
         "requests = [RewriteRequest(*each) for each in json.loads(sys.argv[2])]\n"
         "setup = Setup('cpu', Decoding(77, 1, 0.9, 0.95))\n"
         "made = llm.load(sys.argv[1], language=languages.get('en'), setup=setup, options=Options())(requests)\n"
-        "print(json.dumps(made))"
+        "print(json.dumps([made, hash('a cat')]))"
     )
-    environment = {**os.environ, "PYTHONHASHSEED": "5", "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-c", code, str(folder), json.dumps(ASKS)]
-    said = subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
-    assert json.loads(said) == loaded(folder)(ASKS)
+    command = [*CAPIVARA, "-c", code, str(folder), json.dumps(ASKS)]
+    said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    made, hashed = json.loads(said)
+    assert made == loaded(folder)(ASKS)
+    assert "PYTHONHASHSEED" in os.environ or hashed != hash("a cat")  # the server has a hash seed of its own
 
 
 def test_a_long_caption_gets_fewer_exemplars_and_at_last_no_answer(folder: Path) -> None:
