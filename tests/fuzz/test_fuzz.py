@@ -127,7 +127,7 @@ ENTRIES = st.fixed_dictionaries(
 DOCUMENTS = JSON | st.fixed_dictionaries({}, optional={"captions": st.lists(ENTRIES, max_size=3) | JSON, "id": JSON})
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(DOCUMENTS)
 def test_any_document(document: object) -> None:
     targets.document(json.dumps(document).encode())

@@ -69,7 +69,9 @@ def test_a_family_is_exported_or_refused(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    if form == "onnx":  # torch's exporter takes seconds for each layer, and the image tower is that of test_exporters.py
+    if (
+        form == "onnx"
+    ):  # torch's exporter takes seconds for each layer, and the image tower is that of test_exporters.py
         model, convert = siglip(tmp_path / "model", layers=1), onnx._convert
         monkeypatch.setattr(
             onnx, "_convert", lambda tower, *given: convert(tower, *given) if given[1].name == "text.onnx" else None

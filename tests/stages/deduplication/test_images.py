@@ -68,11 +68,13 @@ def test_how_samples_lie_in_shards_does_not_matter(images: str, keep: str) -> No
         assert keys(results) == expected
 
 
+NINE = [a_noise(f"{n}", n % 3, score=n / 10) for n in range(9)]
+
+
 @settings(max_examples=25, deadline=None)
 @given(st.permutations(range(9)), st.lists(st.integers(0, 9), max_size=3))
 def test_of_each_image_the_first_or_the_best_stays_in_any_order(order: list[int], cuts: list[int]) -> None:
-    samples = [a_noise(f"{n}", n % 3, score=n / 10) for n in range(9)]
-    shuffled = [samples[place] for place in order]
+    shuffled = [NINE[place] for place in order]
     ends = [0, *sorted(cuts), 9]
     shards = [shuffled[start:stop] for start, stop in itertools.pairwise(ends)]
     firsts = {n % 3: f"{n}" for n in reversed(order)}
