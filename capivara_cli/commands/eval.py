@@ -20,6 +20,7 @@ from capivara_cli.pipeline.env import Env
 from capivara_cli.pipeline.option_kinds import Languages, Names, Ranks
 from capivara_cli.pipeline.options import opt, parsed
 from capivara_cli.pipeline.source import DEFAULT_INPUT, default_inputs
+from capivara_cli.shards.names import is_shard_name
 
 if TYPE_CHECKING:
     from capivara_cli.cli.dry_run.rehearsal import Rehearsal
@@ -156,7 +157,11 @@ def _estimate(inputs: list[str], options: Options, env: Env, rehearsal: Rehearsa
     if not shards and not targets.sets:
         shards = default_inputs([])
     evaluating.rehearse(
-        evaluating.EvalRequest(targets.sets, shards, langs, model, models, options.data, options.split), env, rehearsal
+        evaluating.EvalRequest(
+            targets.sets, shards, langs, model, models, options.data, options.split, bool(options.classes)
+        ),
+        env,
+        rehearsal,
     )
     return {}
 
@@ -204,7 +209,7 @@ def sort_targets(inputs: Sequence[str], labels: str = "") -> _Targets:
             targets.sets.extend(catalogue.expand(text, labels))
         elif (spec := catalogue.recognise(path)) is not None:
             targets.sets.append(spec)
-        elif path.exists() or text == "-" or any(mark in text for mark in "/\\*?[{") or text.endswith(".tar"):
+        elif path.exists() or text == "-" or any(mark in text for mark in "/\\*?[{") or is_shard_name(path.name):
             targets.shards.append(text)
         else:
             raise unknown("eval set", text, known, "a target may also be a folder of shards, a .tar, or a run folder")

@@ -22,7 +22,8 @@ from capivara_cli.pipeline.command import command
 from capivara_cli.pipeline.env import Env
 from capivara_cli.pipeline.option_kinds import Languages
 from capivara_cli.pipeline.options import opt, parsed
-from capivara_cli.shards.inputs import find_shards
+from capivara_cli.pipeline.source import packed_shards
+from capivara_cli.shards.names import is_shard_name
 from capivara_cli.storage.files import replace_text
 
 if TYPE_CHECKING:
@@ -76,7 +77,7 @@ def search(inputs: list[str], options: Options, env: Env) -> dict[str, Any]:
     """Show the ``k`` best images for each query, in the terminal or as an HTML page."""
     request = _request(inputs, options)
     lang = _language(options)
-    shards = find_shards(request.inputs)
+    shards = packed_shards(request.inputs)
     draw = _image_drawer(options, env)
     if options.translator != "auto":
         registry.check("translators", options.translator)
@@ -128,7 +129,7 @@ def _request(inputs: list[str], options: Options) -> _SearchRequest:
 
 def _holds_shards(text: str) -> bool:
     path = Path(text)
-    return path.suffix == ".tar" or (path.is_dir() and any(path.glob("*.tar")))
+    return is_shard_name(path.name) or (path.is_dir() and any(is_shard_name(each.name) for each in path.iterdir()))
 
 
 def _language(options: Options) -> str:

@@ -16,6 +16,7 @@ from capivara_cli.errors import UsageError
 from capivara_cli.pipeline.command import command
 from capivara_cli.pipeline.env import Env
 from capivara_cli.pipeline.options import Settings, flag_of, opt
+from capivara_cli.pipeline.source import packed_shards
 from capivara_cli.shards.inputs import find_shards
 
 _NOT_FOR_TASKS = {"share", "summary", "engine", "address", "gpus_per_worker"}
@@ -48,7 +49,7 @@ def slurm(inputs: list[str], options: Options, env: Env) -> dict[str, Any]:
     if steps[0].stage.begins:
         raise UsageError(f"slurm: tasks cannot share {steps[0].name}, which makes shards", "run it first, by itself")
     sources = inputs[1:] or ["shards"]
-    shards = find_shards(sources)
+    shards = packed_shards(sources) if any(step.stage.reads_captions for step in steps) else find_shards(sources)
     tasks = min(options.array, len(shards))
     if tasks < options.array:
         console.warn(f"--array {options.array}: only {len(shards)} tasks, because there are {len(shards)} shards")

@@ -45,7 +45,7 @@ class ShardSet:
     """Shards with captions. If they can be read twice, a missing language is found before a model is loaded."""
 
     def __init__(self, inputs: Sequence[str], request: EvalDataRequest, env: Env) -> None:
-        self._source = source.Source(inputs, env)
+        self._source = source.Source(inputs, env, captions=not request.classes)
         self._request = request
         self._env = env
         self.name = _name(self._source.shards, source.default_inputs(inputs))
@@ -58,7 +58,9 @@ class ShardSet:
     def samples(self) -> Iterable[Sample] | None:
         """The samples once more; None for a stream, which can be read once only."""
         shards = self._source.shards
-        return source.Source(shards, Env(self._env.settings, "eval")) if all(map(_readable_twice, shards)) else None
+        if not all(map(_readable_twice, shards)):
+            return None
+        return source.Source(shards, Env(self._env.settings, "eval"), captions=not self._request.classes)
 
     def read(self, contenders: Sequence[Contender], batch_size: int) -> EvalData:
         """Read the shards and embed their images. Raises ``CapivaraError`` for a language without captions."""
@@ -191,7 +193,7 @@ def _train_source(name: str, request: EvalDataRequest, env: Env) -> source.Sourc
         return None
     if not request.probes:
         raise CapivaraError(f"{name}: --train is for probes", "--mode linear-probe")
-    return source.Source(request.train, Env(env.settings, "eval"))
+    return source.Source(request.train, Env(env.settings, "eval"), captions=False)
 
 
 def _counted(samples: Iterable[Sample], env: Env) -> Iterable[Sample]:

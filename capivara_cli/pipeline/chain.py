@@ -46,6 +46,11 @@ class Chain:
         return " | ".join(step.name for step in self.steps)
 
     @property
+    def reads_captions(self) -> bool:
+        """Whether a step needs the captions of the shards, which must be packed then."""
+        return not self.steps[0].stage.begins and any(step.stage.reads_captions for step in self.steps)
+
+    @property
     def described(self) -> History:
         """The steps for histories and manifests: everything that determines what they write."""
         return [{**step.describe(self.settings.seed), "version": __version__} for step in self.steps]

@@ -20,12 +20,13 @@ from capivara_cli.pipeline.fingerprint import fingerprint
 from capivara_cli.pipeline.options import Settings
 from capivara_cli.pipeline.output_folder import exclusive, output_names
 from capivara_cli.pipeline.sharded_plan import ShardedPlan
-from capivara_cli.pipeline.source import DEFAULT_INPUT, default_inputs, joined
+from capivara_cli.pipeline.source import DEFAULT_INPUT, check_packed, default_inputs, joined
 from capivara_cli.pipeline.stage import Step
 from capivara_cli.pipeline.stores import store_of
 from capivara_cli.pipeline.stream import run_stream, write_remote_shards, write_shards
 from capivara_cli.pipeline.workers.job import Job
 from capivara_cli.shards.inputs import find_shards
+from capivara_cli.shards.names import plain_name
 from capivara_cli.storage.claims import Claims
 from capivara_cli.urls import is_url, public_url
 
@@ -45,10 +46,12 @@ def run(
     sources = sources_of(chain, inputs)
     begins = steps[0].stage.begins
     shards = [] if begins else find_shards(sources)
+    if chain.reads_captions:
+        check_packed(shards)
     chain.envs[0].inputs = sources
     if out is not None:
         check_single_process(chain)
-        with joined(shards, chain.envs[0]) as (history, samples):
+        with joined(shards, chain.envs[0], chain.reads_captions) as (history, samples):
             return run_stream(chain, history, samples, out)
     place = settings.out or default_folder(sources, chain.steps)
     if not settings.out:
@@ -59,7 +62,7 @@ def run(
     if not begins and shards != ["-"]:
         return run_folder(chain, shards, place)
     check_single_process(chain)
-    with joined(shards, chain.envs[0]) as (history, samples):
+    with joined(shards, chain.envs[0], chain.reads_captions) as (history, samples):
         if remote:
             return write_remote_shards(chain, history, samples, place)
         with exclusive(Claims(Path(place)), place):
@@ -116,7 +119,7 @@ def default_folder(sources: Sequence[str], steps: Sequence[Step]) -> str:
     """The default output folder: "shards-caption" for ``shards/`` and a step ``caption``; "shards-run" for several."""
     if steps[0].stage.begins:
         return DEFAULT_INPUT
-    base = "stdin" if sources[0] == "-" else public_url(sources[0]).rstrip("/").removesuffix(".tar")
+    base = "stdin" if sources[0] == "-" else plain_name(public_url(sources[0]).rstrip("/")).removesuffix(".tar")
     if "://" in base or any(mark in base for mark in "*?[{"):
         base = Path(base.rpartition("/")[0]).name or DEFAULT_INPUT
     return f"{base}-{steps[0].name if len(steps) == 1 else 'run'}"

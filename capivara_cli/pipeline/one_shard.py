@@ -32,7 +32,7 @@ def one_shard(
     """
     with open_shard(shard) as reader, storing_rejects(chain, target.name), replacing(target) as out:
         writer = ShardWriter(out, reader.history + chain.described)
-        for sample in chain.over(counted(reader, chain.envs[0]), surveyed):
+        for sample in chain.over(counted(reader, chain.envs[0], chain.reads_captions), surveyed):
             writer.write(sample)
             books.advance()
             if claim.lost:

@@ -15,6 +15,7 @@ from capivara_cli.errors import CapivaraError
 from capivara_cli.pipeline import journal, leftovers
 from capivara_cli.shards.history import History
 from capivara_cli.shards.manifest import MANIFEST, InputIdentity, Manifest, ShardEntry
+from capivara_cli.shards.names import plain_name
 from capivara_cli.storage.claims import Claim, Claims, LostClaim
 from capivara_cli.urls import base_name, public_url
 
@@ -298,7 +299,7 @@ def output_names(shards: Sequence[str]) -> list[str]:
 
     Raises ``CapivaraError`` if some are still equal.
     """
-    names = [base_name(shard).removesuffix(".gz") for shard in shards]
+    names = [plain_name(base_name(shard)) for shard in shards]
     names = [name if name.endswith(".tar") else f"{name}.tar" for name in names]
     if len(set(names)) < len(names):
         names = [f"{Path(public_url(shard)).parent.name}-{name}" for shard, name in zip(shards, names, strict=True)]

@@ -26,6 +26,7 @@ from capivara_cli.pipeline.stage import Arrays, SurveyedShard
 from capivara_cli.shards.archive import ShardReader, open_shard
 from capivara_cli.shards.manifest import MANIFEST, InputIdentity, ShardEntry
 from capivara_cli.shards.sample import Sample
+from capivara_cli.shards.unpacked import packed_only
 from capivara_cli.storage.claims import Claim
 from capivara_cli.storage.files import replacing
 
@@ -138,7 +139,7 @@ class ShardedPlan:
             env = survey_env(part)
             env.journal = self._journal(store.work_folder / names[index], inputs[index])
             with open_shard(shards[index]) as reader, env.costs.steps.at(env.number):
-                arrays = corpus.survey(_advancing(reader, self._books), step.options, env)
+                arrays = corpus.survey(_advancing(reader, self._books, part.reads_captions), step.options, env)
             env.journal.close()
             _save(store.work_folder / names[index], arrays, claim)
             return FinishedFile(ShardEntry(names[index], inputs[index]))
@@ -209,8 +210,8 @@ class ShardedPlan:
             each.folder.store.claims.close()
 
 
-def _advancing(reader: ShardReader, books: Books) -> Iterator[Sample]:
-    for sample in reader:
+def _advancing(reader: ShardReader, books: Books, captions: bool) -> Iterator[Sample]:
+    for sample in packed_only(reader, reader.name) if captions else reader:
         yield sample
         books.advance()
 

@@ -58,7 +58,7 @@ class Stage:
 
     A stage that ``begins`` a stream reads the files in ``env.inputs``, not shards. ``keeps(options)`` is the share of
     the samples that a stage keeps, if its options determine it. ``--dry-run`` uses it, because 32 samples estimate it
-    badly.
+    badly. A stage that ``reads_captions`` refuses shards whose captions only ``pack`` reads.
     """
 
     name: str
@@ -67,6 +67,7 @@ class Stage:
     begins: bool = False
     corpus: CorpusFunctions | None = None
     keeps: Callable[[Any], float] | None = None
+    reads_captions: bool = True
 
     def check(self, options: Any) -> None:
         """Raise ``CapivaraError`` for wrong options, before any sample is read."""
@@ -78,10 +79,10 @@ class Stage:
 
 def stage(
     name: str, options: type, *, begins: bool = False, corpus: CorpusFunctions | None = None,
-    keeps: Callable[[Any], float] | None = None,
+    keeps: Callable[[Any], float] | None = None, reads_captions: bool = True,
 ) -> Callable[[Callable[[Stream, Any, Env], Stream]], Stage]:  # fmt: skip
     """Return a decorator that turns a generator function into the stage ``name``."""
-    return lambda run: Stage(name, options, run, begins, corpus, keeps)
+    return lambda run: Stage(name, options, run, begins, corpus, keeps, reads_captions)
 
 
 @dataclass(frozen=True)

@@ -52,7 +52,7 @@ def _spooled(part: Chain, samples: Stream) -> Stream:
 def _reread(file: BinaryIO, env: Env | None = None) -> Stream:
     file.seek(0)
     reader = ShardReader(file, "the spooled stream")
-    return counted(reader, env) if env else iter(reader)
+    return counted(reader, env, captions=False) if env else iter(reader)
 
 
 SHARD_SIZE = 1000

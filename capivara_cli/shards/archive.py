@@ -12,7 +12,9 @@ from io import BufferedReader
 from typing import BinaryIO, cast
 
 from capivara_cli.errors import CapivaraError, TruncatedInput
+from capivara_cli.shards.adjacent import adjacent_only
 from capivara_cli.shards.history import History, decode_history, encode_history
+from capivara_cli.shards.names import SYSTEM_FOLDER, SYSTEM_SUFFIXES, is_system_file
 from capivara_cli.shards.sample import Sample
 from capivara_cli.shards.tar import END, TarReader, TarWriter, shown
 from capivara_cli.urls import is_url, public_url
@@ -25,6 +27,7 @@ _LOCAL_BUFFER = 1 << 16  # fits a processor cache: a tenth faster than a buffer 
 MAX_SAMPLE = 2 << 30
 MAX_MEMBERS = 10_000
 """The largest sample accepted, in bytes and members: a sample is in memory, and a tar may claim to be one sample."""
+SYSTEM_FILE = "file of macOS or Windows"
 MAX_NAME = 1 << 16
 """The longest member name accepted. File systems allow far less, and its header is under the limit of ``TarReader``."""
 
@@ -34,8 +37,9 @@ class ShardReader:
 
     Consecutive members with the same key are one sample. The key ends at the first dot of the base name, as in
     WebDataset. If a member repeats a suffix of its sample, this member and the rest of the sample are ignored, and
-    ``duplicates`` is increased: no reader could tell the two members apart. Iteration raises ``CapivaraError`` for a
-    sample that would not fit into memory.
+    ``duplicates`` is increased: no reader could tell the two members apart. Files that macOS and Windows leave in tars
+    (``._a.jpg``, ``.DS_Store``) are passed over, counted, and end no sample. Iteration raises ``CapivaraError`` for a
+    sample that would not fit into memory, and for one whose members are not adjacent.
 
     ``start`` and ``end`` are the byte range of the last sample in the decompressed stream, headers included.
     ``read_sample`` reads a sample from its range.
@@ -50,10 +54,14 @@ class ShardReader:
 
     @property
     def ignored(self) -> Counter[str]:
-        """The number of members that are not regular files, by kind."""
+        """The number of members that were passed over, by kind: links, folders, files of macOS and Windows."""
         return self._tar.ignored
 
     def __iter__(self) -> Stream:
+        """The samples. Tars with our comment are not checked for adjacent members: our writer keeps them together."""
+        return self._samples() if self._tar.comment else adjacent_only(self._samples(), self.name)
+
+    def _samples(self) -> Stream:
         key: str | None = None
         stem = "/"  # the names of this sample start with it; "/" while it is unknown, which no name starts with
         members: dict[str, bytes] = {}
@@ -63,6 +71,9 @@ class ShardReader:
         for name, data in self._tar:
             if not name.startswith(stem) or "/" in (suffix := name[len(stem) :]):
                 found, suffix = split_name(name)
+                if (suffix in SYSTEM_SUFFIXES or SYSTEM_FOLDER in name) and is_system_file(name):
+                    self.ignored[SYSTEM_FILE] += 1
+                    continue
                 if found != key:
                     if key is not None:
                         self.start, self.end = start, end

@@ -29,10 +29,19 @@ MAX_ASPECT = 200
 """Longest side over shortest. CLIP scales the shortest to 224, so a one-pixel line would need gigabytes."""
 
 # The formats of Pillow that datasets contain and that start no other program (EPS starts Ghostscript).
-_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "PPM", "JXL")
+_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "PPM", "JXL", "HEIF")
 
-# Formats that ``preinit`` does not import; ``init`` would import forty others. The last two are not always installed.
-_PLUGINS = ("PIL.TiffImagePlugin", "PIL.WebPImagePlugin", "PIL.AvifImagePlugin", "pillow_jxl")
+# Formats that ``preinit`` does not import; ``init`` would import forty others. The last three are not always installed.
+_PLUGINS = (
+    "PIL.TiffImagePlugin", "PIL.WebPImagePlugin", "PIL.AvifImagePlugin", "pillow_jxl", "pillow_heif.HeifImagePlugin",
+)  # fmt: skip
+
+_HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
+NO_HEIF = "image is HEIC, which needs pillow-heif: pip install 'capivara[heic]'"
+
+# Pillow refuses a PNG with more text or a larger colour profile than this, unpacked: a bomb must not fill the memory.
+# Its own limit for one chunk, 1 MB, is less than image generators and editors store.
+_PNG_TEXT = 64 << 20
 
 _SUFFIX_OF = {
     b"\xff\xd8": "jpg", b"\x89PNG": "png", b"GIF8": "gif", b"II*\0": "tif", b"MM\0*": "tif", b"BM": "bmp",
@@ -90,7 +99,15 @@ def image_suffix(data: bytes) -> str:
         return "webp"
     if data[4:8] == b"ftyp" and b"avif" in data[8:32]:
         return "avif"
+    if _is_heif(data):
+        return "heic"
     raise BadSample("image cannot be decoded: not an image" if data else "image has zero bytes")
+
+
+def _is_heif(data: bytes) -> bool:
+    """Whether an image is HEIC, the format of iPhones, or another one in HEIF."""
+    brands = data[8:32] if data[4:8] == b"ftyp" else b""
+    return b"avif" not in brands and any(brand in brands for brand in _HEIF_BRANDS)
 
 
 def _open(source: Sample | bytes) -> Image:
@@ -104,6 +121,8 @@ def _open(source: Sample | bytes) -> Image:
     except pillow.DecompressionBombError as error:
         raise BadSample(f"image larger than {MAX_MEGAPIXELS} megapixels") from error
     except pillow.UnidentifiedImageError as error:
+        if _is_heif(data) and "HEIF" not in _formats():
+            raise BadSample(NO_HEIF) from error
         what = "damaged header" if data.startswith((*_SUFFIX_OF, b"RIFF")) else "not an image"
         raise BadSample(f"image cannot be decoded: {what}") from error
     except _DAMAGE as error:
@@ -124,6 +143,9 @@ def _pillow() -> Any:
     warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
     warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\b")
     Image.preinit()
+    from PIL import PngImagePlugin
+
+    PngImagePlugin.MAX_TEXT_CHUNK = PngImagePlugin.MAX_TEXT_MEMORY = _PNG_TEXT
     for name in _PLUGINS:
         with contextlib.suppress(ImportError):
             importlib.import_module(name)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
 from capivara_cli.errors import CapivaraError
 from capivara_cli.shards.manifest import Manifest
+from capivara_cli.shards.names import is_shard_name, plain_name
 from capivara_cli.shards.sample import has_image_suffix
 from capivara_cli.urls import is_url, public_url
 
@@ -17,8 +20,8 @@ SOURCE_SUFFIXES = frozenset({".csv", ".tsv", ".tab", ".jsonl", ".ndjson", ".json
 def find_shards(inputs: Sequence[str]) -> list[str]:
     """The paths and URLs of the shards that the inputs name, in order; ``-`` stays ``-``.
 
-    Raises ``CapivaraError`` if an input does not exist, if a folder has no shards, or if a stage has not finished a
-    folder: part of a data set must not be taken for all of it.
+    Raises ``CapivaraError`` if an input does not exist or cannot be read, if a folder has no shards, or if a stage has
+    not finished a folder: part of a data set must not be taken for all of it.
     """
     found: list[str] = []
     for text in inputs:
@@ -26,7 +29,21 @@ def find_shards(inputs: Sequence[str]) -> list[str]:
             raise CapivaraError("pipe: inputs run shell commands and are not supported", "COMMAND | capivara … -")
         for pattern in _expand_braces(text):
             found += _shards_of(pattern)
+    for shard in found:
+        if shard != "-" and not is_url(shard):
+            _check_readable(shard)
     return found
+
+
+def _check_readable(shard: str) -> None:
+    """Raise ``CapivaraError`` for a shard that cannot be opened, before any other one is processed."""
+    path = Path(shard)
+    if path.is_symlink() and not path.exists():
+        raise CapivaraError(f"{shard}: is a link to a file that does not exist", "mend the link, or remove it")
+    if path.is_dir():
+        raise CapivaraError(f"{shard}: is a folder with the name of a shard", "rename it")
+    if not os.access(shard, os.R_OK):
+        raise CapivaraError(f"{shard}: cannot be read: permission denied", "chmod u+r makes a file of yours readable")
 
 
 def _expand_braces(text: str) -> list[str]:
@@ -79,7 +96,10 @@ def _shards_in(folder: Path) -> list[str]:
     manifest = Manifest.load(folder)
     if manifest is not None:
         manifest.check_complete(str(folder))
-    shards = sorted(str(path) for path in folder.glob("*.tar") if not path.name.startswith("."))
+    try:
+        shards = sorted(str(path) for path in folder.iterdir() if is_shard_name(path.name))
+    except OSError as error:
+        raise CapivaraError(f"{folder}: cannot be read: {error.strerror}") from error
     if manifest is not None and (missing := manifest.done.keys() - {Path(shard).name for shard in shards}):
         raise CapivaraError(
             f"{folder}: incomplete: {min(missing)} is missing, which its manifest.jsonl lists as finished",
@@ -90,4 +110,16 @@ def _shards_in(folder: Path) -> list[str]:
             f"{folder}: no .tar shards in this folder",
             f"for a folder of images: capivara pack {folder} --out shards",
         )
+    check_distinct(shards, str(folder))
     return shards
+
+
+def check_distinct(shards: Sequence[str], folder: str) -> None:
+    """Raise ``CapivaraError`` if a folder has the same shard twice, compressed and not: its samples would be too."""
+    counts = Counter(map(plain_name, shards))
+    twice = [Path(shard).name for shard in shards if counts[plain_name(shard)] > 1]
+    if twice:
+        raise CapivaraError(
+            f"{folder}: has {twice[0]} and {twice[1]}, which look like the same shard",
+            f"remove one of them, or name the shards: {folder}/*.tar",
+        )

@@ -6,11 +6,10 @@ from collections.abc import Iterable, Mapping
 
 from capivara_cli.errors import CapivaraError
 from capivara_cli.shards.manifest import MANIFEST, InputIdentity, Manifest, ShardEntry
+from capivara_cli.shards.names import SHARD_SUFFIXES, is_shard_name
 from capivara_cli.storage.remote.filesystems import check_scheme, filesystem, is_http, retry_for
 from capivara_cli.storage.remote.read import Version, WebFile, contents, version_in, version_of
 from capivara_cli.urls import base_name, public_url
-
-_SHARDS = (".tar", ".tar.gz", ".tgz")
 
 
 def entries_url(url: str, file: str = MANIFEST) -> str:
@@ -25,7 +24,7 @@ def shards_of(url: str) -> list[str]:
         return _on_the_web(url)
     if any(mark in url for mark in "*?["):
         return _matches(url)
-    if url.endswith(_SHARDS):
+    if url.endswith(SHARD_SUFFIXES):
         return [url]
     files, path = filesystem(url)
     return _in_folder(url) if url.endswith("/") or retry_for(url).call(lambda: files.isdir(path)) else [url]
@@ -61,7 +60,7 @@ def _matches(url: str) -> list[str]:
 
 def _in_folder(url: str) -> list[str]:
     files = listing(url)
-    shards = sorted(name for name in files if name.endswith(".tar") and not name.startswith("."))
+    shards = sorted(name for name in files if is_shard_name(name))
     if MANIFEST in files:
         manifest = load_manifest(url)
         manifest.check_complete(public_url(url), len(listing(entries_url(url))))

@@ -11,11 +11,20 @@ from typing import Any
 
 from capivara_cli.errors import BadSample
 
-IMAGE_SUFFIXES = frozenset({"jpg", "jpeg", "png", "webp", "bmp", "tif", "tiff", "gif", "avif", "jxl", "ppm"})
+IMAGE_SUFFIXES = frozenset(
+    {
+        "jpg", "jpeg", "jfif", "jpe", "png", "webp", "bmp", "tif", "tiff", "gif", "avif", "jxl", "ppm", "heic", "heif",
+    }
+)  # fmt: skip
 
 
 def has_image_suffix(path: PurePath) -> bool:
     return path.suffix[1:].lower() in IMAGE_SUFFIXES
+
+
+def is_image_suffix(suffix: str) -> bool:
+    """Whether the member with this suffix of a sample is an image: ``jpg``, and ``small.JPG`` too."""
+    return suffix.rpartition(".")[2].lower() in IMAGE_SUFFIXES
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +99,7 @@ class Sample:
     def image(self) -> bytes:
         """The encoded bytes of the first image member. Raises ``BadSample`` if there is none."""
         for suffix, data in self.members.items():
-            if suffix.rpartition(".")[2].lower() in IMAGE_SUFFIXES:
+            if is_image_suffix(suffix):
                 return data
         raise BadSample("no image")
 

@@ -25,7 +25,7 @@ def _fraction_kept(options: Options) -> float:
     return options.fraction if options.part == "heldout" else 1 - options.fraction
 
 
-@stage("split", Options, keeps=_fraction_kept)
+@stage("split", Options, keeps=_fraction_kept, reads_captions=False)
 def split(samples: Stream, options: Options, env: Env) -> Stream:
     """Yield the samples of one part; those of the other part are dropped and counted."""
     for sample in samples:

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from capivara_cli.errors import BadSample
-from capivara_cli.shards.images import MAX_MEGAPIXELS, decode_image, image_size
+from capivara_cli.shards.images import MAX_MEGAPIXELS, decode_image, image_size, image_suffix
 from capivara_cli.shards.sample import Sample
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # pytest undoes the filters; that none is printed is tested below
@@ -146,6 +146,65 @@ def test_palette_with_a_transparent_colour(kind: str) -> None:
     image.putpixel((1, 0), 1)
     decoded = decode_image(encode(image, kind, transparency=0))
     assert [decoded.getpixel((x, 0)) for x in (0, 1)] == [(255, 255, 255), (200, 0, 0)]
+
+
+def png_with(chunk: str, megabytes: int) -> bytes:
+    """A PNG with so much text or profile in one chunk, which compresses to some kilobytes where it can."""
+    from PIL.PngImagePlugin import PngInfo
+
+    text = "x" * (megabytes << 20)
+    if chunk == "iCCP":
+        return encode(noise(), "PNG", icc_profile=text.encode())
+    info = PngInfo()
+    if chunk == "iTXt":
+        info.add_itxt("workflow", text, zip=True)
+    else:
+        info.add_text("parameters", text, zip=chunk == "zTXt")
+    return encode(noise(), "PNG", pnginfo=info)
+
+
+@pytest.mark.parametrize("megabytes", [2, 8])
+@pytest.mark.parametrize("chunk", ["tEXt", "zTXt", "iTXt", "iCCP"])
+def test_a_png_with_megabytes_of_text_or_profile_is_sound(chunk: str, megabytes: int) -> None:
+    assert decode_image(png_with(chunk, megabytes)).tobytes() == noise().tobytes()
+
+
+@pytest.mark.parametrize("chunk", ["zTXt", "iTXt", "iCCP"])
+def test_a_png_whose_text_unpacks_to_more_than_a_large_image_is_refused(chunk: str) -> None:
+    data = png_with(chunk, 65)
+    assert len(data) < 200_000
+    assert reason(data) == "image cannot be decoded: damaged"
+
+
+def heic(image: Image.Image, **options: object) -> bytes:
+    pytest.importorskip("pillow_heif.HeifImagePlugin")
+    return encode(image, "HEIF", quality=-1, **options)
+
+
+def test_heic_is_read_where_pillow_heif_is_installed() -> None:
+    data = heic(Image.new("RGB", (40, 20), (200, 30, 30)))
+    assert (image_suffix(data), image_size(data)) == ("heic", (40, 20))
+    pixel = decode_image(data).getpixel((20, 10))
+    assert isinstance(pixel, tuple)
+    assert max(abs(one - other) for one, other in zip(pixel, (200, 30, 30), strict=True)) < 4
+
+
+def test_heic_with_an_orientation_is_upright() -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    assert decode_image(heic(Image.new("RGB", (40, 20), "blue"), exif=exif.tobytes())).size == (20, 40)
+
+
+@pytest.mark.parametrize("brand", [b"heic", b"heix", b"mif1"])
+def test_heic_without_pillow_heif_names_what_to_install(brand: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("capivara_cli.shards.images._formats", lambda: ("JPEG", "PNG"))
+    data = b"\0\0\0\x18ftyp" + brand + b"\0\0\0\0" + brand + bytes(64)
+    assert reason(data) == "image is HEIC, which needs pillow-heif: pip install 'capivara[heic]'"
+
+
+@pytest.mark.parametrize("suffix", ["jfif", "JFIF", "jpe", "small.jfif"])
+def test_jpegs_have_other_suffixes_too(suffix: str) -> None:
+    assert image_size(Sample("a", {"json": b"{}", suffix: encode(noise(), "JPEG")})) == (96, 64)
 
 
 def oriented(orientation: int) -> bytes:

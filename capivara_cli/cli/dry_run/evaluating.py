@@ -13,6 +13,7 @@ from capivara_cli.cli.dry_run.rehearsal import EstimateRow, Rehearsal, unknown
 from capivara_cli.cli.dry_run.trial_client import Tried
 from capivara_cli.evaluation import catalogue
 from capivara_cli.models.run_folder import RunDir
+from capivara_cli.pipeline import source
 from capivara_cli.pipeline.device import free_memory
 from capivara_cli.pipeline.env import Env
 from capivara_cli.pipeline.stage import Step
@@ -24,7 +25,7 @@ from capivara_cli.shards.inputs import find_shards
 class EvalRequest:
     """The evaluation to estimate: names of sets, shards, languages ([] for all), base model and number of models.
 
-    ``data`` and ``split`` are the options of ``capivara eval``.
+    ``data`` and ``split`` are the options of ``capivara eval``; ``classes``: whether it has ``--classes``.
     """
 
     sets: Sequence[str]
@@ -34,6 +35,7 @@ class EvalRequest:
     models: int
     data: str
     split: str
+    classes: bool = False
 
 
 def rehearse(request: EvalRequest, env: Env, rehearsal: Rehearsal) -> None:
@@ -45,7 +47,7 @@ def rehearse(request: EvalRequest, env: Env, rehearsal: Rehearsal) -> None:
         subject = _Subject(f"eval {spec}", tried.census, request.models, len(request.langs or own))
         _add(subject, tried, env, rehearsal)
     if request.shards:
-        census = rehearsal.planned(request.shards) or census_of(find_shards(request.shards))
+        census = rehearsal.planned(request.shards) or census_of(_shards(request))
         rehearsal.count(request.shards, census)
         unknown_input = Tried([None, None], why="its input is not known")
         tried = _tried(census.origin, request.langs, request, env) if census.known else unknown_input
@@ -53,6 +55,11 @@ def rehearse(request: EvalRequest, env: Env, rehearsal: Rehearsal) -> None:
             kind: count for kind, count in census.captions.items() if not request.langs or kind.lang in request.langs
         }
         _add(_Subject("eval", replace(census, captions=wanted), request.models), tried, env, rehearsal)
+
+
+def _shards(request: EvalRequest) -> list[str]:
+    """The shards. With names of classes, captions are not needed."""
+    return find_shards(request.shards) if request.classes else source.packed_shards(request.shards)
 
 
 def base_of(run: str) -> str:

@@ -22,6 +22,7 @@ from capivara_cli.pipeline.local_store import LocalStore
 from capivara_cli.pipeline.options import Settings
 from capivara_cli.pipeline.output_folder import Contents, OutputFolder
 from capivara_cli.pipeline.sharded_plan import ShardedPlan
+from capivara_cli.pipeline.source import check_packed
 from capivara_cli.pipeline.stage import Step
 from capivara_cli.shards.inputs import find_shards
 from capivara_cli.shards.manifest import Manifest
@@ -76,6 +77,8 @@ def _work(
     chain.envs[0].inputs = sources
     planned = rehearsal.planned(sources)
     shards = [] if begins or planned else find_shards(sources)
+    if chain.reads_captions:
+        check_packed(shards)
     if streams or begins or shards == ["-"]:
         engine.check_single_process(chain)
     out = "-" if streams else settings.out or engine.default_folder(sources, steps)

@@ -17,7 +17,6 @@ from capivara_cli.pipeline import source
 from capivara_cli.pipeline.device import free_memory
 from capivara_cli.pipeline.env import Env
 from capivara_cli.pipeline.options import Settings
-from capivara_cli.shards.inputs import find_shards
 from capivara_cli.training.memory import parse_size
 from capivara_cli.training.options import Options
 
@@ -44,7 +43,7 @@ class RunSize:
 def rehearse(planned: Sequence[PlannedRun], inputs: Sequence[str], env: Env, rehearsal: Rehearsal) -> None:
     """Add the rows of all runs. They share features and the trial, because only languages and seeds differ."""
     sources = source.default_inputs(inputs)
-    census = rehearsal.planned(sources) or census_of(find_shards(sources))
+    census = rehearsal.planned(sources) or census_of(source.packed_shards(sources))
     rehearsal.count(sources, census)
     sizes = [_size(each, census) for each in planned]
     first = planned[0]

@@ -26,6 +26,7 @@ from capivara_cli.pipeline.batches import map_batched
 from capivara_cli.pipeline.env import Env
 from capivara_cli.shards.archive import Stream, open_shard, read_sample
 from capivara_cli.shards.sample import Sample
+from capivara_cli.shards.unpacked import packed_only
 from capivara_cli.storage import cache
 from capivara_cli.storage.arrays import (
     ArrayWriter,
@@ -175,7 +176,7 @@ class _Builder:
             with contextlib.ExitStack() as stack:
                 copy = stack.enter_context(open(path, "wb")) if shard == _STREAM else None
                 reader = stack.enter_context(open_shard(shard, copy))
-                for sample in reader:
+                for sample in packed_only(reader, reader.name):
                     self._env.tally.read += 1
                     self._read.append((sample, number, reader.start, reader.end))
                     yield sample
