@@ -92,22 +92,28 @@ def find_columns(names: Iterable[str], source: str, cells: Mapping[str, Sequence
     Raises ``CapivaraError`` that lists the columns if there is no image column or no caption column.
     """
     names = list(names)
-    by_folded = {_fold(unique): name for unique, name in zip(unique_names(names), names, strict=True)}
-    image = _first(by_folded, IMAGE) or _first(by_folded, URL)
-    lang = _first(by_folded, LANG)
-    candidates = {folded: name for folded, name in by_folded.items() if name not in (image, lang)}
-    captions = _caption_columns(candidates, cells or {})
-    present = ", ".join(repr(name) for name in by_folded.values()) or "none"
-    if not image:
+    columns = columns_by_role(names, cells or {})
+    present = ", ".join(map(repr, names)) or "none"
+    if not columns.image:
         raise CapivaraError(
             f"{source}: no column names the images; there are {present}", _name_one(IMAGE[:6] + URL[:1])
         )
-    if not captions:
+    if not columns.captions:
         raise CapivaraError(
             f"{source}: no column holds captions; there are {present}",
             _name_one(("caption", "text", "sentence", "title", "caption_pt"))
             + "\nimages without captions: capivara pack FOLDER",
         )
+    return columns
+
+
+def columns_by_role(names: Sequence[str], cells: Mapping[str, Sequence[object]]) -> Columns:
+    """The columns of a table, or the fields of one object, by role; ``image`` is "" and ``captions`` empty if none."""
+    by_folded = {_fold(unique): name for unique, name in zip(unique_names(names), names, strict=True)}
+    image = _first(by_folded, IMAGE) or _first(by_folded, URL)
+    lang = _first(by_folded, LANG)
+    candidates = {folded: name for folded, name in by_folded.items() if name not in (image, lang)}
+    captions = _caption_columns(candidates, cells)
     used = {image, lang, *captions}
     others = tuple(name for name in by_folded.values() if name not in used and _fold(name) not in RESERVED)
     passed_over = tuple(

@@ -104,16 +104,16 @@ def caption(text: object, lang: str, env: Env) -> list[Caption]:
     HTML entities become the characters that they stand for, which is counted too.
     """
     text = text.strip() if isinstance(text, str) else ""
-    if "&" in text and (unescaped := _unescaped(text)) != text:
+    if "&" in text and (plain := unescaped(text)) != text:
         env.note("captions with HTML entities, unescaped")
-        text = unescaped.strip()
+        text = plain.strip()
     if not text:
         env.note("empty captions")
         return []
     return [Caption(text, lang, ALT)]
 
 
-def _unescaped(text: str) -> str:
+def unescaped(text: str) -> str:
     """``&quot;`` -> ``"``, also where it was escaped twice (``&amp;quot;``). ``AT&T`` and ``a=1&copy=2`` stay."""
     import html.entities
 

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from capivara_cli import console
 from capivara_cli.errors import BadSample, CapivaraError
 from capivara_cli.pipeline.env import Env
 from capivara_cli.shards.archive import Stream, open_shard
 from capivara_cli.shards.inputs import find_shards
+from capivara_cli.shards.names import is_shard_name, is_system_file
 from capivara_cli.shards.sample import Sample
 from capivara_cli.stages.importers._photos import keys_of, report_bad
 
 _START = 1 << 16  # bytes
-_TAR_NAMES = (".tar", ".tar.gz", ".tgz")
+_TABLES = frozenset({".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".tab", ".parquet", ".xlsx", ".xml"})
+_EXTENSION = re.compile(r"\.[a-z][a-z0-9_-]{0,9}")
+_NAMED = 3  # files, in a warning
 
 
 def first_bytes(path: Path, count: int = _START) -> bytes:
@@ -37,8 +42,8 @@ def starts_with_any(source: Path, suffix: str, words: Sequence[bytes]) -> bool:
 def is_tar(source: Path) -> bool:
     """Whether a path is a tar file or a folder with tar files."""
     if source.is_dir():
-        return any(not path.name.startswith(".") for path in source.glob("*.tar"))
-    return source.is_file() and (source.name.endswith(_TAR_NAMES) or first_bytes(source, 262)[257:] == b"ustar")
+        return any(is_shard_name(path.name) for path in source.iterdir())
+    return source.is_file() and (is_shard_name(source.name) or first_bytes(source, 262)[257:] == b"ustar")
 
 
 def first_sample(source: Path) -> Sample | None:
@@ -50,6 +55,7 @@ def first_sample(source: Path) -> Sample | None:
 def samples_in_tars(source: Path, convert: Callable[[Sample], Sample], env: Env) -> Stream:
     """Every sample of the tar files, converted. One for which ``convert`` raises ``BadSample`` counts as failed."""
     keys = keys_of(env)
+    uncaptioned = captioned = 0
     for shard in find_shards([str(source)]):
         with open_shard(shard) as reader:
             for sample in reader:
@@ -59,12 +65,44 @@ def samples_in_tars(source: Path, convert: Callable[[Sample], Sample], env: Env)
                 except BadSample as error:
                     report_bad(env, sample, f"{shard}: {sample.key}", error.reason)
                 else:
+                    has_captions = bool(converted.captions)
+                    captioned, uncaptioned = captioned + has_captions, uncaptioned + (not has_captions)
                     yield Sample(keys.unique(sample.key, Path(shard).stem), converted.members)
             for kind, count in reader.ignored.items():
                 env.note(f"ignored {kind}", count)
             if reader.duplicates:
                 env.tally.read += reader.duplicates
                 env.tally.dropped["duplicate key"] += reader.duplicates
+    if source.is_dir():
+        others = [path for path in sorted(source.iterdir()) if path.is_file() and not is_shard_name(path.name)]
+        report_passed_over(source, others, captioned, uncaptioned, env)
+
+
+def report_passed_over(source: Path, paths: Sequence[Path], captioned: int, uncaptioned: int, env: Env) -> None:
+    """Count the files of a folder that were not read, by extension; hidden ones are not counted.
+
+    If images have no captions, a warning names the files that may hold them: tables and JSON files.
+    """
+    named: list[Path] = []
+    for path in paths:
+        if is_system_file(path.name):
+            env.note("files of macOS or Windows passed over")
+        elif not path.name.startswith("."):
+            extension = path.suffix.lower()
+            env.note(f"{extension if _EXTENSION.fullmatch(extension) else 'other'} files passed over")
+            if extension in _TABLES and not is_metadata_of_img2dataset(path):
+                named.append(path)
+    if named and uncaptioned:
+        count = "no captions found" if not captioned else f"{uncaptioned:,} images have no captions"
+        names = ", ".join(path.relative_to(source).as_posix() for path in named[:_NAMED])
+        more = f" and {len(named) - _NAMED:,} more" if len(named) > _NAMED else ""
+        console.warn(f"{source}: {count}; {names}{more} was passed over: capivara pack {named[0]} reads it")
+
+
+def is_metadata_of_img2dataset(path: Path) -> bool:
+    """Whether a file lists the images that img2dataset stored beside it: ``00000.parquet``, ``00000_stats.json``."""
+    stem = path.name.partition(".")[0].removesuffix("_stats")
+    return stem.isdecimal() and any(path.with_name(name).exists() for name in (stem, f"{stem}.tar"))
 
 
 def image_roots(source: Path, images: str, named_after: str) -> list[Path]:

@@ -23,6 +23,9 @@ from capivara_cli.stages.importers._sources import first_sample, is_tar, samples
 Origins = list[tuple[str, str | None]]
 """The origin of each caption: who wrote it (``by``) and the text it was translated from (``of``)."""
 
+Texts = list[str | None]
+"""The texts of a list in their places; None where one is missing."""
+
 CAPTIONER = "Salesforce/blip2-opt-2.7b-coco"
 SOURCE = "en"
 _ORIGINAL, _GENERATED, _SCORES = "captions-", "generated-captions-", "similarities-"
@@ -62,7 +65,7 @@ def _converted(sample: Sample, env: Env) -> Sample:
 
 
 def _of_language(
-    document: dict[str, object], lang: str, english: list[str], generated_english: list[str], env: Env
+    document: dict[str, object], lang: str, english: Texts, generated_english: Texts, env: Env
 ) -> list[Caption]:
     """The captions of one language: originals or their translations first, then generated captions."""
     code = language_code(lang)
@@ -77,7 +80,8 @@ def _of_language(
     texts = originals + generated
     scores = _scores(document, lang, len(texts), env)
     captions = [
-        Caption(text.strip(), code, by, of, score) for text, (by, of), score in zip(texts, origins, scores, strict=True)
+        Caption((text or "").strip(), code, by, of, score)
+        for text, (by, of), score in zip(texts, origins, scores, strict=True)
     ]
     if lang == SOURCE:
         prefixes = PREFIXES if len(generated) == len(PREFIXES) else ("",) * len(generated)
@@ -86,11 +90,11 @@ def _of_language(
     return captions
 
 
-def _untranslated(by: str, texts: list[str]) -> Origins:
+def _untranslated(by: str, texts: Texts) -> Origins:
     return [(by, None) for _ in texts]
 
 
-def _translators(texts: list[str], english: list[str], code: str) -> Origins:
+def _translators(texts: Texts, english: Texts, code: str) -> Origins:
     """The origins of captions in another language, by their number for each English caption."""
     if english and len(texts) == 2 * len(english):
         engines = ("marian", "google")
@@ -98,7 +102,7 @@ def _translators(texts: list[str], english: list[str], code: str) -> Origins:
     return _engine(texts, english, code, "machine")
 
 
-def _engine(texts: list[str], sources: list[str], code: str, engine: str) -> Origins:
+def _engine(texts: Texts, sources: Texts, code: str, engine: str) -> Origins:
     """The origins of the translations by one engine; without English captions the texts are originals (PraCegoVer)."""
     if not sources:
         return _untranslated(ALT, texts)
@@ -106,21 +110,31 @@ def _engine(texts: list[str], sources: list[str], code: str, engine: str) -> Ori
     return [(by, source) for source in sources] if len(texts) == len(sources) else _untranslated(by, texts)
 
 
-def _texts(document: dict[str, object], name: str) -> list[str]:
-    texts = document.get(name, [])
-    if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
+def _texts(document: dict[str, object], name: str) -> Texts:
+    """The texts of a list. What pandas writes for a missing value, NaN or null, keeps its place as None."""
+    texts = document.get(name)
+    if _is_missing(texts):
+        return []
+    if not isinstance(texts, list) or not all(isinstance(text, str) or _is_missing(text) for text in texts):
         raise BadSample(f"json {name!r} is not a list of texts")
-    return texts
+    return [text if isinstance(text, str) else None for text in texts]
+
+
+def _is_missing(value: object) -> bool:
+    return value is None or value != value
 
 
 def _scores(document: dict[str, object], lang: str, count: int, env: Env) -> list[float | None]:
-    """The image-text cosine of each caption. The original stores a single score as a bare number."""
+    """The image-text cosine of each caption. The original stores a single score as a bare number.
+
+    A missing one, null or NaN, leaves the others in their places.
+    """
     scores = document.get(_SCORES + lang)
-    if scores is None:
+    if _is_missing(scores):
         return [None] * count
     scores = scores if isinstance(scores, list) else [scores]
-    numbers = [float(score) for score in scores if isinstance(score, (int, float))]
-    if len(scores) == len(numbers) == count:
-        return [*numbers]
+    numbers = [float(score) if isinstance(score, (int, float)) else None for score in scores]
+    if len(numbers) == count:
+        return [None if _is_missing(number) else number for number in numbers]
     env.note("similarity lists whose length differs from that of the captions")
     return [None] * count

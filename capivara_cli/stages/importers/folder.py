@@ -1,27 +1,37 @@
-"""A folder of images, each with a .txt of the same name (one caption per line) or without captions.
+"""A folder of images, with or without captions in files beside them: a.txt, a.caption, a.json, a.jpg.txt, a.jpg.json.
 
+A text file has one caption per line; a JSON file is read as the json member of a tar, as img2dataset writes it.
 Subfolders are read too, in the order of names; hidden files are ignored.
 """
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from capivara_cli import console
 from capivara_cli.errors import BadSample, CapivaraError
 from capivara_cli.pipeline.env import Env
-from capivara_cli.shards.sample import IMAGE_SUFFIXES, Caption, Sample, has_image_suffix
+from capivara_cli.shards.names import SYSTEM_FOLDER, is_system_file
+from capivara_cli.shards.sample import IMAGE_SUFFIXES, Sample, has_image_suffix
+from capivara_cli.shards.unpacked import TEXT_SUFFIXES
+from capivara_cli.stages.importers._beside import captions_beside, fields_of
 from capivara_cli.stages.importers._packing import PackOptions
-from capivara_cli.stages.importers._photos import Photo, caption, keys_of, report_bad, samples_of
+from capivara_cli.stages.importers._photos import Photo, keys_of, report_bad, samples_of
+from capivara_cli.stages.importers._sources import report_passed_over
+
+_JSON = ".json"
 
 
 def recognise(source: Path) -> bool:
-    return source.is_dir() and any(has_image_suffix(path) for path in _files(source))
+    return source.is_dir() and any(map(has_image_suffix, _files(source, _Walk())))
 
 
 def read(source: Path, options: PackOptions, env: Env) -> Iterator[Sample]:
-    """Yield one sample per image. An image whose .txt is not UTF-8 is dropped, and counted so that no loss is silent.
+    """Yield one sample per image. An image whose captions cannot be read is dropped, and counted.
 
     Raises ``CapivaraError`` if the folder has no images.
     """
@@ -31,41 +41,115 @@ def read(source: Path, options: PackOptions, env: Env) -> Iterator[Sample]:
     return samples_of(_photos(source, options, env), env)
 
 
+@dataclass
+class _Walk:
+    """What was passed over on the way through the folders.
+
+    ``failed``: folders that cannot be read. ``repeated``: links to folders that are read already. ``system``: the
+    number of files of macOS and Windows.
+    """
+
+    failed: list[OSError] = field(default_factory=list)
+    repeated: list[str] = field(default_factory=list)
+    system: int = 0
+
+
 def _photos(source: Path, options: PackOptions, env: Env) -> Iterator[Photo]:
-    sidecars = set()
-    others = []
-    for path in _files(source):
-        if not has_image_suffix(path):
-            others.append(path)
-            continue
-        name = path.relative_to(source).as_posix()
-        sidecar = path.with_suffix(".txt")
-        sidecars.add(sidecar)
-        try:
-            captions = _captions(sidecar, options, env) if sidecar.is_file() else []
-        except BadSample as error:
-            env.tally.read += 1
-            report_bad(env, Sample(keys_of(env).of_path(name), {}), str(sidecar), error.reason)
-            continue
-        yield Photo(name, [str(path)], captions)
-    for path in others:
-        if path not in sidecars:
-            env.note("caption files without an image" if path.suffix == ".txt" else "other files ignored")
+    walk = _Walk()
+    captioned = uncaptioned = 0
+    others: list[Path] = []
+    for files in _by_folder(source, walk):
+        images = list(filter(has_image_suffix, files))
+        beside = _beside(files)
+        used: set[Path] = set()
+        for path in images:
+            sidecars = beside.get(path.stem, []) + beside.get(path.name, [])
+            used.update(sidecars)
+            name = path.relative_to(source).as_posix()
+            try:
+                photo = _photo(path, name, sidecars, options, env)
+            except BadSample as error:
+                env.tally.read += 1
+                report_bad(env, Sample(keys_of(env).of_path(name), {}), str(path), error.reason)
+                continue
+            captioned, uncaptioned = captioned + bool(photo.captions), uncaptioned + (not photo.captions)
+            yield photo
+        others += [path for path in files if path not in used and not has_image_suffix(path)]
+    orphans = [path for path in others if path.suffix[1:].lower() in TEXT_SUFFIXES]
+    if orphans:
+        env.note("caption files without an image", len(orphans))
+    report_passed_over(source, [path for path in others if path not in set(orphans)], captioned, uncaptioned, env)
+    _report(walk, env)
 
 
-def _captions(sidecar: Path, options: PackOptions, env: Env) -> list[Caption]:
+def _photo(path: Path, name: str, sidecars: Sequence[Path], options: PackOptions, env: Env) -> Photo:
+    """The photo with the captions beside it. Raises ``BadSample`` if they cannot be read."""
+    texts = [_bytes_of(each) for each in sidecars if each.suffix.lower() != _JSON]
+    document: dict[str, object] = {}
+    for each in sidecars:
+        if each.suffix.lower() == _JSON:
+            document = {**_document(each), **document}
+    if not sidecars:
+        return Photo(name, [str(path)])
+    captions = captions_beside(document, texts, options.code, env)
+    return Photo(name, [str(path)], captions, fields_of(document).extra_of(document))
+
+
+def _document(path: Path) -> dict[str, object]:
+    """The object in a JSON file. A list or a text is taken for the captions."""
     try:
-        text = sidecar.read_bytes().decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise BadSample("captions are not UTF-8") from error
+        value = json.loads(_bytes_of(path).decode("utf-8-sig"))
+    except (ValueError, RecursionError) as error:
+        raise BadSample("json cannot be parsed") from error
+    return value if isinstance(value, dict) else {"captions": value}
+
+
+def _bytes_of(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
     except OSError as error:
         raise BadSample(f"captions cannot be read: {error.strerror}") from error
-    lines = text.replace("\r\n", "\n").replace("\r", "\n").rstrip("\n").split("\n")
-    return [each for line in lines for each in caption(line, options.code, env)]
 
 
-def _files(folder: Path) -> Iterator[Path]:
-    """Every file under a folder, in the order of names. Links to folders are not followed: they can form loops."""
-    for parent, folders, files in os.walk(folder):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        yield from (Path(parent, name) for name in sorted(files) if not name.startswith("."))
+def _beside(files: Sequence[Path]) -> dict[str, list[Path]]:
+    """The files with captions in one folder, by their names without the suffix: that of an image, or of its stem."""
+    found: dict[str, list[Path]] = {}
+    for path in files:
+        suffix = path.suffix.lower()
+        if suffix == _JSON or suffix[1:] in TEXT_SUFFIXES:
+            found.setdefault(path.stem, []).append(path)
+    return found
+
+
+def _report(walk: _Walk, env: Env) -> None:
+    """Count what was passed over, and name the folders that cannot be read."""
+    if walk.system:
+        env.note("files of macOS or Windows passed over", walk.system)
+    if walk.repeated:
+        env.note("links to folders that are read already", len(walk.repeated))
+    for error in walk.failed:
+        console.warn(f"{error.filename}: cannot be read: {error.strerror}")
+        env.note("folders that cannot be read")
+
+
+def _files(folder: Path, walk: _Walk) -> Iterator[Path]:
+    for files in _by_folder(folder, walk):
+        yield from files
+
+
+def _by_folder(folder: Path, walk: _Walk) -> Iterator[list[Path]]:
+    """The files of each folder under a folder, in the order of names, without hidden ones.
+
+    Links to folders are followed; a folder is read once, so a link into itself ends there.
+    """
+    known: set[tuple[int, int]] = set()
+    for parent, folders, files in os.walk(folder, onerror=walk.failed.append, followlinks=True):
+        info = Path(parent).stat()
+        if (info.st_dev, info.st_ino) in known:
+            walk.repeated.append(parent)
+            folders.clear()
+            continue
+        known.add((info.st_dev, info.st_ino))
+        walk.system += sum(map(is_system_file, files))
+        folders[:] = sorted(name for name in folders if not name.startswith(".") and name != SYSTEM_FOLDER)
+        yield [Path(parent, name) for name in sorted(files) if not name.startswith(".") and not is_system_file(name)]

@@ -19,7 +19,7 @@ from capivara_cli.stages.importers._columns import Columns, Row
 from capivara_cli.stages.importers._packing import PackOptions
 from capivara_cli.stages.importers._photos import Photo, check_image_folder, file_of, keys_of, report_bad, samples_of
 from capivara_cli.stages.importers._rows import KnownColumns, Rows
-from capivara_cli.stages.importers._sources import first_bytes
+from capivara_cli.stages.importers._sources import first_bytes, is_metadata_of_img2dataset
 
 _SAMPLED = 64  # rows; their images are in memory
 
@@ -61,10 +61,11 @@ def _named(path: Path, options: PackOptions, env: Env) -> Iterator[Sample]:
 
 
 def _files_of(source: Path) -> list[Path]:
-    """The files, without those that list the images of a folder (imagefolder)."""
+    """The files, without those that list the images of a folder (imagefolder, img2dataset's files)."""
     if not source.is_dir():
         return [source]
-    return sorted(path for path in source.rglob("*.parquet") if path.name.lower() != "metadata.parquet")
+    files = (path for path in source.rglob("*.parquet") if path.name.lower() != "metadata.parquet")
+    return sorted(path for path in files if not is_metadata_of_img2dataset(path))
 
 
 def _chosen(source: Path, splits: Sequence[str]) -> list[Path]:

@@ -87,7 +87,7 @@ def test_bad_samples_in_tars_are_counted(tmp_path: Path) -> None:
     found, tally = pack(write_tar(tmp_path / "x.tar", members))
     assert [sample.key for sample in found] == ["g"]
     assert tally.dropped == {
-        "no image": 2, "json is not an object": 1, "json cannot be parsed": 1, "txt is not UTF-8": 1,
+        "no image": 2, "json is not an object": 1, "json cannot be parsed": 1, "captions are not UTF-8": 1,
         "image cannot be decoded: truncated": 1,
         'json "captions" is not a list of {"text", "lang", "by", "of", "score"}': 1,
     }  # fmt: skip
@@ -205,6 +205,41 @@ def test_oddities_of_original_shards(tmp_path: Path) -> None:
         Caption("a", "en", "alt"), *[Caption(text, "pt", "machine:en-pt") for text in ("x", "y", "z")],
     ]  # fmt: skip
     assert tally.notes == {"similarity lists whose length differs from that of the captions": 1, "empty captions": 1}
+
+
+NAN = float("nan")
+
+
+@pytest.mark.parametrize("missing", [None, NAN])
+def test_missing_texts_and_scores_leave_the_others_in_their_places(missing: Any, tmp_path: Path) -> None:
+    document = {
+        "captions-en": ["a", "b"], "captions-pt": ["m a", missing, missing, "g b"],
+        "similarities-pt": [0.1, 0.2, missing, 0.4], "captions-xh": missing, "similarities-en": missing,
+    }  # fmt: skip
+    sample, tally = original(tmp_path, document)
+    assert sample.captions == [
+        Caption("a", "en", "alt"), Caption("b", "en", "alt"),
+        Caption("m a", "pt", "marian:en-pt", "a", 0.1), Caption("g b", "pt", "google:en-pt", "b", 0.4),
+    ]  # fmt: skip
+    assert tally.notes == {"empty captions": 2}
+
+
+@pytest.mark.parametrize("missing", [None, NAN])
+def test_the_twelve_entry_form_with_missing_texts(missing: Any, tmp_path: Path) -> None:
+    generated_pt = [GENERATED_PT[0], missing, *GENERATED_PT[2:]]
+    document = {
+        **CC3M, "captions-pt": [*ORIGINAL_PT, *generated_pt], "generated-captions-pt": generated_pt,
+        "generated-captions-en": [*GENERATED_EN[:3], missing, *GENERATED_EN[4:]],
+        "similarities-pt": [SCORES[0], missing, *SCORES[2:]],
+    }  # fmt: skip
+    sample, tally = original(tmp_path, document)
+    found = {caption.text: caption for caption in sample.captions}
+    assert tally.notes == {"empty captions": 2}
+    assert len(sample.captions) == 1 + 9 + 2 + 9
+    assert found[GENERATED_EN[4]].prefix == PREFIXES[4]
+    assert (found[ORIGINAL_PT[0]].score, found[ORIGINAL_PT[1]].score) == (SCORES[0], None)
+    assert (found[GENERATED_PT[3]].of, found[GENERATED_PT[3]].score) == (None, SCORES[5])
+    assert (found[GENERATED_PT[9]].of, found[GENERATED_PT[9]].score) == (GENERATED_EN[9], SCORES[11])
 
 
 def test_broken_original_records_are_counted(tmp_path: Path) -> None:
