@@ -14,13 +14,19 @@ from capivara_cli.errors import BadSample
 from capivara_cli.pipeline.env import Env
 from capivara_cli.pipeline.options import Settings
 from capivara_cli.pipeline.stage import stage
+from capivara_cli.shards import unpacked
 from capivara_cli.shards.archive import Stream
 from capivara_cli.stages.importers import _packing, _sources
 
 
 @stage("pack", _packing.PackOptions, begins=True)
 def pack(samples: Stream, options: _packing.PackOptions, env: Env) -> Stream:
-    """Yield one sample for each image of the sources, with the file's own bytes; bad rows and images are counted."""
+    """Yield one sample for each image of the sources, with the file's own bytes; bad rows and images are counted.
+
+    Raises ``CapivaraError`` for a source that is missing or in no known format, before the first one is read.
+    """
+    for source in env.inputs:
+        importer_of(source, options.format)
     for source in env.inputs:
         yield from _packing.samples(source, options, env)
 
@@ -45,4 +51,6 @@ def is_packed(path: Path) -> bool:
         first = _sources.first_sample(path)
     except BadSample:
         return False  # pack will count and drop the sample
-    return first is not None and isinstance(first.document.get("captions"), list)
+    if first is None or unpacked.is_packed(first) is False:
+        return False
+    return isinstance(first.document.get("captions"), list)

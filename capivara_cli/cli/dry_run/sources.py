@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 from capivara_cli import registry
 from capivara_cli.cli.dry_run.census import CaptionKind, Census, Origin, census_of
 from capivara_cli.shards.inputs import find_shards
-from capivara_cli.shards.sample import IMAGE_SUFFIXES
+from capivara_cli.shards.sample import has_image_suffix
+from capivara_cli.shards.unpacked import is_text_suffix
 from capivara_cli.stages.pack import importer_of, listed
 
 _PHOTO_BYTES = 60_000.0
@@ -66,10 +67,9 @@ def _scenes(path: Path, options: Any) -> Counted:
 def _images(folder: Path, options: Any) -> Counted:
     sizes, captions = list[int](), 0
     for place, _, names in os.walk(folder):
-        for name in (each for each in names if not each.startswith(".")):
-            if name.rpartition(".")[2].lower() in IMAGE_SUFFIXES:
-                sizes.append((Path(place) / name).stat().st_size)
-            captions += name.endswith(".txt")
+        shown = [Path(place, name) for name in names if not name.startswith(".")]
+        sizes += [path.stat().st_size for path in shown if has_image_suffix(path) and path.is_file()]
+        captions += len({path.stem for path in shown if is_text_suffix(path.name) or path.suffix.lower() == ".json"})
     return Counted(len(sizes), captions, sum(sizes) / max(1, len(sizes)) + 2048)
 
 

@@ -13,7 +13,7 @@ from capivara_cli.pipeline.env import Env
 from capivara_cli.shards.archive import Stream, open_shard
 from capivara_cli.shards.inputs import find_shards
 from capivara_cli.shards.names import is_shard_name, is_system_file
-from capivara_cli.shards.sample import Sample
+from capivara_cli.shards.sample import Sample, has_image_suffix
 from capivara_cli.stages.importers._photos import keys_of, report_bad
 
 _START = 1 << 16  # bytes
@@ -103,6 +103,13 @@ def is_metadata_of_img2dataset(path: Path) -> bool:
     """Whether a file lists the images that img2dataset stored beside it: ``00000.parquet``, ``00000_stats.json``."""
     stem = path.name.partition(".")[0].removesuffix("_stats")
     return stem.isdecimal() and any(path.with_name(name).exists() for name in (stem, f"{stem}.tar"))
+
+
+def json_lists(folder: Path) -> list[Path]:
+    """The JSON files of a folder that may list images: those that are not about one image beside them."""
+    files = [path for path in sorted(folder.iterdir()) if not path.name.startswith(".")]
+    images = {name for path in files if has_image_suffix(path) for name in (path.stem, path.name)}
+    return [path for path in files if path.suffix.lower() == ".json" and path.stem not in images and path.is_file()]
 
 
 def image_roots(source: Path, images: str, named_after: str) -> list[Path]:

@@ -15,7 +15,7 @@ from capivara_cli.shards.sample import Sample
 from capivara_cli.stages.importers._captions import captions_of
 from capivara_cli.stages.importers._packing import PackOptions
 from capivara_cli.stages.importers._photos import Photo, check_image_folder, report_bad, samples_of
-from capivara_cli.stages.importers._sources import image_roots, load_json, starts_with_any
+from capivara_cli.stages.importers._sources import image_roots, json_lists, load_json, starts_with_any
 
 _KEPT = ("split", "imgid", "cocoid")
 
@@ -59,8 +59,8 @@ def photos(source: Path, options: PackOptions, env: Env) -> list[Photo]:
 
 
 def _file_of(source: Path) -> Path | None:
-    """The file: the source itself, or the only one in the folder."""
-    paths = sorted(source.glob("*.json")) if source.is_dir() else [source]
+    """The file: the source itself, or the only one in the folder that is not about an image beside it."""
+    paths = json_lists(source) if source.is_dir() else [source]
     found = [path for path in paths if starts_with_any(path, ".json", (b'"sentences"', b'"sentids"'))]
     return found[0] if len(found) == 1 else None
 

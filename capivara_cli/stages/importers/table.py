@@ -19,6 +19,7 @@ from capivara_cli.stages.importers import _json_lists
 from capivara_cli.stages.importers._packing import PackOptions
 from capivara_cli.stages.importers._photos import Photo, check_image_folder, samples_of
 from capivara_cli.stages.importers._rows import DELIMITERS, JSON_LINES, Rows
+from capivara_cli.stages.importers._sources import json_lists
 
 _SUFFIXES = (*DELIMITERS, *JSON_LINES)
 _METADATA = frozenset({"metadata.csv", "metadata.jsonl", "metadata.parquet"})
@@ -65,8 +66,7 @@ def _tables_of(source: Path) -> list[Path]:
         return named or tables
     if not tables and (nested := _metadata_below(source)):
         return nested
-    stems = {path.stem for path in files if has_image_suffix(path)}
-    lists = [path for path in files if path.stem not in stems and _json_lists.is_json_list(path)]
+    lists = [path for path in json_lists(source) if _json_lists.is_json_list(path)]
     return lists if len(lists) == 1 and not tables else []
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 from support.made import jpeg
@@ -12,6 +14,7 @@ from capivara_cli.errors import CapivaraError
 from capivara_cli.pipeline.env import Env
 from capivara_cli.pipeline.options import Settings, check_options
 from capivara_cli.stages.importers._packing import PackOptions, importer_of, samples
+from capivara_cli.stages.pack import pack as pack_stage
 
 RED = jpeg((255, 0, 0))
 
@@ -78,6 +81,131 @@ def test_an_unreadable_file_is_counted(tmp_path: Path) -> None:
     found, tally = pack(tmp_path)
     assert [sample.key for sample in found] == ["a"]
     assert tally.dropped == {"no such image file": 1}
+
+
+def test_links_to_folders_are_read_once_and_loops_end(tmp_path: Path) -> None:
+    write(tmp_path / "elsewhere", {"c.jpg": RED, "c.txt": b"red"})
+    photos = write(tmp_path / "photos", {"a.jpg": RED, "b/b.jpg": RED})
+    (photos / "linked").symlink_to(tmp_path / "elsewhere")
+    (photos / "again").symlink_to(photos / "b")
+    (photos / "b" / "loop").symlink_to(photos)
+    (photos / "ring").symlink_to("ring")
+    found, tally = pack(photos)
+    assert [(sample.key, said(sample)) for sample in found] == [
+        ("a", []), ("again/b", []), ("linked/c", [("en", "red")]),
+    ]  # fmt: skip
+    assert tally.notes == {"links to folders that are read already": 2, "other files passed over": 1}
+
+
+def test_a_folder_that_cannot_be_read_is_counted_and_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(tmp_path, {"a.jpg": RED, "closed/b.jpg": RED, "open/c.jpg": RED})
+    scandir = os.scandir
+
+    def refuse(path: str) -> Any:  # root may read every folder
+        if Path(path).name == "closed":
+            raise PermissionError(13, "Permission denied", path)
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    found, tally = pack(tmp_path)
+    assert [sample.key for sample in found] == ["a", "open/c"]
+    assert tally.notes == {"folders that cannot be read": 1}
+    assert "closed: cannot be read: Permission denied" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("files", "named"),
+    [
+        ({"a.jpg": RED, "train/metadata.txt": b"x", "train/list.jsonl": b"{}"}, "train/list.jsonl was passed over"),
+        ({"a.jpg": RED, "x/labels.csv": b"", "x/labels.json": b""}, "x/labels.csv, x/labels.json was passed over"),
+        ({"a.jpg": RED, "a.txt": b"red", "b.jpg": RED, "x/b.json": b"{}"}, "1 images have no captions; x/b.json"),
+        ({f"{n}.jpg": RED for n in range(3)} | {f"x/{n}.csv": b"" for n in range(5)}, "x/2.csv and 2 more was passed"),
+    ],
+    ids=["jsonl", "csv and json", "of one image", "many"],
+)
+def test_files_that_may_hold_captions_are_named(
+    files: dict[str, bytes], named: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pack(write(tmp_path, files))
+    assert named in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["notes.md", "b.pdf", "b.jpg~", "LICENSE", "b.1234567890123"])
+def test_other_files_are_counted_but_not_named(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    _, tally = pack(write(tmp_path, {"a.jpg": RED, name: b""}))
+    extension = {"notes.md": ".md", "b.pdf": ".pdf"}.get(name, "other")
+    assert tally.notes == {f"{extension} files passed over": 1}
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("name", ["a.TXT", "a.Caption", "a.text", "a.jpg.txt", "a.jpg.caption", "a.jpg.TXT"])
+def test_text_files_of_every_name_hold_captions(name: str, tmp_path: Path) -> None:
+    found, tally = pack(write(tmp_path, {"a.jpg": RED, name: "one\u2028still one\n\ntwo\n".encode()}))
+    assert [said(sample) for sample in found] == [[("en", "one\u2028still one"), ("en", "two")]]
+    assert tally.notes == {}
+
+
+@pytest.mark.parametrize("name", ["a.json", "a.JSON", "a.jpg.json"])
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ('{"caption": "red"}', [("en", "red")]),
+        ('{"caption": null, "text": "red"}', [("en", "red")]),
+        ('{"captions": ["red", {"caption": "rojo", "lang": "es"}]}', [("en", "red"), ("es", "rojo")]),
+        ('{"caption_pt": "vermelho", "caption_id": 1790}', [("pt", "vermelho")]),
+        ('{"sentences": [{"raw": "red", "tokens": ["red"]}]}', [("en", "red")]),
+        ('{"en": "no", "caption": {"en": "red", "pt": "vermelho"}}', [("en", "red"), ("pt", "vermelho")]),
+        ('["red", "a red square"]', [("en", "red"), ("en", "a red square")]),
+        ('\ufeff{"caption": "&quot;red&quot;"}', [("en", '"red"')]),
+    ],
+)
+def test_json_files_hold_captions(name: str, text: str, expected: list[tuple[str, str]], tmp_path: Path) -> None:
+    found, _ = pack(write(tmp_path, {"a.jpg": RED, name: text.encode()}))
+    assert [said(sample) for sample in found] == [expected]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (b"a red square", ["a red square"]),
+        (b"a  red\nsquare", ["a red square"]),
+        (b"another\na red square\nthird", ["a red square", "another", "third"]),
+        (b" \n", ["a red square"]),
+    ],
+    ids=["the same", "in other lines", "more", "blank"],
+)
+def test_a_caption_in_json_and_in_text_is_found_once(text: bytes, expected: list[str], tmp_path: Path) -> None:
+    document = b'{"caption": "a red square", "title": "IMG_0001", "width": 64}'
+    found, _ = pack(write(tmp_path, {"a.jpg": RED, "a.json": document, "a.txt": text}))
+    assert [text for _, text in said(found[0])] == expected
+    assert {name: found[0].document[name] for name in ("file", "title", "width")} == {
+        "file": "a.jpg", "title": "IMG_0001", "width": 64,
+    }  # fmt: skip
+
+
+def test_a_title_is_a_caption_only_where_there_is_no_other(tmp_path: Path) -> None:
+    files = {"a.jpg": RED, "a.json": b'{"title": "Red"}', "b.jpg": RED, "b.json": b'{"title": "IMG"}', "b.txt": b"red"}
+    found, _ = pack(write(tmp_path, files))
+    assert [said(sample) for sample in found] == [[("en", "Red")], [("en", "red")]]
+
+
+@pytest.mark.parametrize("text", [b"{", b"\xff{}", b"[" * 100_000])
+def test_json_files_that_cannot_be_parsed_cost_their_image(text: bytes, tmp_path: Path) -> None:
+    found, tally = pack(write(tmp_path, {"a.jpg": RED, "b.jpg": RED, "b.json": text}))
+    assert [sample.key for sample in found] == ["a"]
+    assert tally.dropped == {"json cannot be parsed": 1}
+
+
+def test_a_missing_second_source_is_refused_before_the_first_is_packed(tmp_path: Path) -> None:
+    write(tmp_path / "a", {"a.jpg": RED})
+    for missing in ("nowhere", "a/a.txt"):
+        env = Env(Settings(), "pack")
+        env.inputs = [str(tmp_path / "a"), str(tmp_path / missing)]
+        with pytest.raises(CapivaraError, match="no such file or folder"):
+            next(pack_stage.run(iter(()), PackOptions(), env))
+        assert env.tally.read == 0
 
 
 def test_nothing_to_pack(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from PIL import Image
+from support.foreign import write_foreign
 from support.made import jpeg
 from support.packed import pack, said
 
@@ -71,6 +72,55 @@ def test_captions_from_txt_lists_and_languages(tmp_path: Path) -> None:
         [("pt", "vermelho")], [("xh", "red")], [("pt", "one"), ("pt", "two")], [], [],
     ]  # fmt: skip
     assert tally.notes == {"samples without a caption": 1, "empty captions": 1}
+
+
+@pytest.mark.parametrize(
+    ("members", "expected"),
+    [
+        ({"txt": b"one\r\ntwo\n\nthree\n"}, ["one", "two", "three"]),
+        ({"txt": "one\u0085still one\ntwo".encode()}, ["one\u0085still one", "two"]),
+        ({"json": b'{"caption": null}', "txt": b"one"}, ["one"]),
+        ({"json": b'{"caption": " "}', "txt": b"one\ntwo"}, ["one", "two"]),
+        ({"json": b'{"caption": NaN}', "txt": b"one"}, ["one"]),
+        ({"json": b'{"captions": []}', "txt": b"one"}, ["one"]),
+        ({"json": b'{"caption": ["one", "two"]}'}, ["one", "two"]),
+        ({"json": b'{"captions": [{"raw": "one"}, {"caption": "two"}, {"text": "three"}]}'}, ["one", "two", "three"]),
+        ({"json": b'{"sentences": [{"raw": "one", "sentid": 4}]}'}, ["one"]),
+        ({"json": b'{"caption": "one", "caption_2": "two", "caption_id": 17}'}, ["one", "two"]),
+        ({"json": b'{"caption": "one\\ntwo"}', "txt": b"one\ntwo"}, ["one\ntwo"]),
+        ({"json": b'{"caption": "one"}', "txt": b"one\ntwo"}, ["one", "two"]),
+        ({"TXT": b"one"}, ["one"]),
+        ({"caption": b"one"}, ["one"]),
+        ({"jpg.txt": b"one", "jpg.json": b'{"caption": "two"}'}, ["two", "one"]),
+    ],
+)
+def test_captions_in_every_form(members: dict[str, bytes], expected: list[str], tmp_path: Path) -> None:
+    given = {"a.jpg": RED, **{f"a.{suffix}": data for suffix, data in members.items()}}
+    found, tally = pack(write_tar(tmp_path / "x.tar", given))
+    assert [said(sample) for sample in found] == [[("en", text) for text in expected]]
+    assert {suffix: found[0].members[suffix] for suffix in members if suffix != "json"} == {
+        suffix: data for suffix, data in members.items() if suffix != "json"
+    }
+    assert tally.notes == {}
+
+
+@pytest.mark.parametrize("names", [["0.tar.gz", "1.tar.gz"], ["0.tar", "1.tar.gz"], ["0.tgz", "1.tar"]])
+def test_compressed_and_mixed_folders(names: list[str], tmp_path: Path) -> None:
+    for number, name in enumerate(names):
+        write_foreign(tmp_path / name, {f"{number}.jpg": RED, f"{number}.txt": b"red"})
+    found, _ = pack(tmp_path)
+    assert [(sample.key, said(sample)) for sample in found] == [("0", [("en", "red")]), ("1", [("en", "red")])]
+
+
+@pytest.mark.parametrize("name", ["metadata.jsonl", "captions.csv", "list.json"])
+def test_a_list_beside_tars_without_captions_is_named(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_tar(tmp_path / "0.tar", {"0.jpg": RED})
+    (tmp_path / name).write_bytes(b"{}")
+    _, tally = pack(tmp_path)
+    assert tally.notes == {"samples without a caption": 1, f"{Path(name).suffix} files passed over": 1}
+    assert f"no captions found; {name} was passed over" in capsys.readouterr().err
 
 
 def test_our_own_samples_pass_untouched(tmp_path: Path) -> None:
