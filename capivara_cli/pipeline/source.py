@@ -119,7 +119,7 @@ def joined(shards: Sequence[str], env: Env, captions: bool) -> Iterator[tuple[Hi
 
         # A stream with a history comes from another stage. Its models and ours are loaded at the same time, so there is
         # no waiting for its first sample.
-        yield first.history, samples() if first.history else _begun(samples())
+        yield first.history, _begun(samples()) if captions and not first.history else samples()
 
 
 def _begun(samples: Stream) -> Stream:

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable, Iterator
 
 from capivara_cli.errors import BadSample, CapivaraError
-from capivara_cli.shards.sample import Sample
+from capivara_cli.shards.sample import Sample, is_image_suffix
 
 TEXT_SUFFIXES = frozenset({"txt", "text", "caption", "captions"})
 """The last parts of the suffixes of members and files that hold captions: ``a.txt``, ``a.jpg.txt``, ``a.caption``."""
@@ -38,13 +38,18 @@ def is_text_suffix(suffix: str) -> bool:
 
 
 def is_packed(sample: Sample) -> bool | None:
-    """Whether the captions of a sample are in capivara's list; None if it has no captions, or they are damaged."""
+    """Whether the captions of a sample are in capivara's list.
+
+    None if it has no captions, if they are damaged, or if it has no image, so that nothing can pack it.
+    """
     try:
         captions = sample.document.get("captions")
     except BadSample:
         return None
     if isinstance(captions, list) and all(map(_is_entry, captions)):
         return True if captions else None
+    if not any(map(is_image_suffix, sample.members)):
+        return None
     return False if _place(sample) else None
 
 
