@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from support.foreign import foreign_tar
 from support.made import a_sample, jpeg, shard_bytes, toy_like
 
 from capivara_cli.shards.sample import Caption, Sample
@@ -59,6 +60,11 @@ def tar_of(*samples: Sample, name: str = "bad.tar") -> Make:
     """A shard of a good sample, these, and another good one."""
     first, last = (_bilingual(each) for each in toy_like(2))
     return file(name, shard_bytes([first, *samples, last]))
+
+
+def foreign(*members: tuple[str, bytes]) -> Make:
+    """``raw.tar`` with these members, as another program writes it."""
+    return file("raw.tar", foreign_tar(members))
 
 
 def with_json(document: Any, name: str = "bad.tar") -> Make:

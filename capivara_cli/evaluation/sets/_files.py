@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from capivara_cli.errors import CapivaraError, unknown
+from capivara_cli.shards.names import is_system_file
 from capivara_cli.shards.sample import IMAGE_SUFFIXES, Caption, Sample, encode_json
 
 CaptionedImage = tuple[str, list[str]]
@@ -128,7 +129,7 @@ class ImageZip:
         except (OSError, zipfile.BadZipFile) as error:
             raise CapivaraError(f"{path}: not a zip archive: {error}", "delete it to download it again") from error
         names = self._archive.namelist()
-        self._members = {name.rpartition("/")[2]: name for name in names if not name.startswith("__MACOSX")}
+        self._members = {name.rpartition("/")[2]: name for name in names if not is_system_file(name)}
 
     def read(self, name: str) -> bytes | None:
         """The bytes of an image, None if it is not in the archive."""

@@ -7,12 +7,11 @@ from pathlib import Path
 
 from capivara_cli.errors import CapivaraError
 from capivara_cli.evaluation.sets._images import class_mapping, folded, lines_of
+from capivara_cli.shards.names import SYSTEM_FOLDER
 from capivara_cli.shards.sample import Sample, has_image_suffix
 
 NAME_LISTS = ("classnames.txt", "labelmap.txt", "labels.txt")
 """Files beside numbered folders that list the names of the classes."""
-
-_IGNORED = frozenset({"__MACOSX"})
 
 
 def is_image(path: Path) -> bool:
@@ -26,7 +25,7 @@ def class_folders(root: Path) -> list[Path]:
     return [
         path
         for path in sorted(root.iterdir())
-        if path.is_dir() and not path.name.startswith(".") and path.name not in _IGNORED and _holds_images(path)
+        if path.is_dir() and not path.name.startswith(".") and path.name != SYSTEM_FOLDER and _holds_images(path)
     ]
 
 

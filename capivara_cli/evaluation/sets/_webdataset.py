@@ -11,10 +11,11 @@ import io
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from capivara_cli.errors import CapivaraError
+from capivara_cli.errors import BadSample, CapivaraError
 from capivara_cli.models import hub
 from capivara_cli.shards.archive import open_shard
-from capivara_cli.shards.sample import IMAGE_SUFFIXES, Caption, Sample, encode_json
+from capivara_cli.shards.sample import Caption, Sample, encode_json, is_image_suffix
+from capivara_cli.shards.unpacked import caption_lines
 
 COUNT = "nshards.txt"
 NAMES = "classnames.txt"
@@ -69,7 +70,7 @@ def revision(folder: Path) -> str:
 def samples(paths: Sequence[Path], mapping: Sequence[int] | None = None, lang: str = "en") -> Iterator[Sample]:
     """The samples of shards. ``mapping``: class number in the shards -> class number in the set, None if they agree.
 
-    Raises ``CapivaraError`` for a class number out of range.
+    Raises ``CapivaraError`` for a class number out of range, and for captions that are not UTF-8.
     """
     for path in paths:
         with open_shard(str(path)) as reader:
@@ -78,9 +79,7 @@ def samples(paths: Sequence[Path], mapping: Sequence[int] | None = None, lang: s
 
 
 def _converted(sample: Sample, mapping: Sequence[int] | None, lang: str, source: str) -> Sample:
-    members = {
-        suffix: data for suffix, data in sample.members.items() if suffix.rpartition(".")[2].lower() in IMAGE_SUFFIXES
-    }
+    members = {suffix: data for suffix, data in sample.members.items() if is_image_suffix(suffix)}
     if "cls" in sample.members:
         text = sample.members["cls"].decode("utf-8", "replace").strip()
         if not text.isdecimal():
@@ -90,10 +89,11 @@ def _converted(sample: Sample, mapping: Sequence[int] | None, lang: str, source:
         found = [_mapped(int(index), mapping, source) for index in _present(sample.members["npy"], source)]
         members["json"] = encode_json({"classes": sorted(found)})
     elif "txt" in sample.members:
-        # Not splitlines, which would also split inside a caption, at U+2028 and U+0085.
-        lines = sample.members["txt"].decode("utf-8", "replace").split("\n")
-        captions = [Caption(line.strip(), lang, "unknown").to_json() for line in lines if line.strip()]
-        members["json"] = encode_json({"captions": captions})
+        try:
+            lines = caption_lines(sample.members["txt"])
+        except BadSample as error:
+            raise CapivaraError(f"{source}.txt: {error.reason}") from error
+        members["json"] = encode_json({"captions": [Caption(line, lang, "unknown").to_json() for line in lines]})
     return Sample(sample.key, members)
 
 

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from support.foreign import write_foreign
 from support.made import jpeg
+from support.packed import pack, said
 from support.webdatasets import write_webdataset
 
 from capivara_cli import registry
@@ -52,6 +54,38 @@ def test_a_webdataset_of_classes(classes):
     assert (found.classes, found.templates) == (("cat", "dog"), ("a photo of a {}.", "the {}"))
     assert (found.name, found.metric, found.provenance.split) == (f"wds:{classes}", "accuracy", "test")
     assert set(found.provenance.checksums) == {"classnames.txt", "zeroshot_classification_templates.txt"}
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("one\r\ntwo\n", ["one", "two"]), ("\ufeffone\n\n two ", ["one", "two"]), ("one", ["one"]), (" \n", []),
+        ("one\u0085more\rtwo\u2028more", ["one\u0085more", "two\u2028more"]),
+    ],
+)  # fmt: skip
+def test_eval_and_pack_find_the_same_captions(text: str, expected: list[str], tmp_path: Path) -> None:
+    write_webdataset(tmp_path, "test", [[("s0", {"txt": text.encode()})]])
+    (tmp_path / "dataset_type.txt").write_text("retrieval\n")
+    evaluated = [said(sample) for sample in load(f"wds:{tmp_path}").samples]
+    packed, _ = pack(tmp_path / "test" / "0.tar")
+    assert evaluated == [said(sample) for sample in packed] == [[("en", each) for each in expected]]
+
+
+def test_captions_that_are_not_utf_8_are_an_error_that_names_the_sample(tmp_path: Path) -> None:
+    write_webdataset(tmp_path, "test", [[("s0", {"txt": b"one"}), ("s1", {"txt": b"caf\xe9"})]])
+    (tmp_path / "dataset_type.txt").write_text("retrieval\n")
+    with pytest.raises(CapivaraError, match=r"0\.tar: s1\.txt: captions are not UTF-8"):
+        list(load(f"wds:{tmp_path}").samples)
+
+
+@pytest.mark.parametrize("extra", ["._{}", "__MACOSX/._{}", "Thumbs.db", "__MACOSX/{}"])
+def test_a_webdataset_made_on_macos_or_windows(extra: str, tmp_path: Path) -> None:
+    members = [("s0.jpg", jpeg()), ("s0.txt", b"one"), ("s1.jpg", jpeg((9, 9, 9))), ("s1.txt", b"two")]
+    doubled = [each for name, data in members for each in ((extra.format(name), b"\0\5\x16\7"), (name, data))]
+    write_foreign(tmp_path / "test" / "0.tar", doubled)
+    (tmp_path / "test" / "nshards.txt").write_text("1")
+    (tmp_path / "dataset_type.txt").write_text("retrieval\n")
+    assert [said(sample) for sample in load(f"wds:{tmp_path}").samples] == [[("en", "one")], [("en", "two")]]
 
 
 def test_a_webdataset_in_another_language(classes):
