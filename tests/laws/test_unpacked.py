@@ -12,6 +12,7 @@ from support.foreign import write_foreign
 from support.made import jpeg, shard_bytes, toy_like
 
 from capivara_cli.registry import command_names
+from capivara_cli.shards.archive import open_shard
 from capivara_cli.shards.sample import Sample
 
 REFUSE = {
@@ -77,6 +78,11 @@ def refused(ran: Ran, place: Path, source: str = "raw") -> None:
     assert not [path for path in (place / "out").rglob("*.tar")]
 
 
+def samples_in(path: Path) -> list[Sample]:
+    with open_shard(str(path)) as reader:
+        return list(reader)
+
+
 def words(line: str, source: str) -> list[str]:
     return shlex.split(line.format(source))
 
@@ -138,6 +144,8 @@ def test_what_needs_no_captions_goes_on(line: str, place: Path) -> None:
     shards(place / "raw")
     ran = run([*words(line, "raw"), "--summary", "summary.json"], place)
     assert (ran.code, ran.counts) == (0, (8, 8, {}))
+    for name in ("00000.tar", "00001.tar"):
+        assert samples_in(place / "out" / name) == samples_in(place / "raw" / name)
     refused(run(words(REFUSE["translate"], "out"), place), place / "none", "out")  # split packs nothing
 
 
@@ -162,6 +170,25 @@ def test_evaluation_of_classes_needs_no_captions(place: Path) -> None:
     (place / "names.txt").write_text("red square\nblue square\n")
     ran = run(["eval", "raw", "--model", "toy", "--lang", "en", "--classes", "names.txt"], place)
     assert ran.code == 0, ran.said
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        REFUSE["dedupe"], REFUSE["dedupe of images"], REFUSE["rewrite"] + " --lang pt",
+        REFUSE["translate"] + " --from xh",
+    ],
+)  # fmt: skip
+def test_captions_of_others_pass_byte_for_byte_where_a_stage_has_nothing_to_do(line: str, place: Path) -> None:
+    document = (
+        b'{ "url":"http://x", "captions": [{"text":"a red square","lang":"en-US" ,"x":[1],"by":null},\n'
+        b'{"lang":"pt","text":"um quadrado","of":"a square","score":2e-1}], "caption" : "a red square","w":NaN}\n'
+    )
+    members = [("1.JPG", jpeg()), ("1.json", document), ("1.txt", b"a red square"), ("1.x.bin", bytes(range(256)))]
+    write_foreign(place / "others.tar", members)
+    ran = run([*words(line, "others.tar"), "--summary", "summary.json"], place)
+    assert (ran.code, ran.counts) == (0, (1, 1, {})), ran.said
+    assert samples_in(place / "out" / "others.tar") == samples_in(place / "others.tar")
 
 
 def test_packed_samples_keep_what_they_had_before(place: Path) -> None:
