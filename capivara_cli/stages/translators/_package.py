@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from capivara_cli.errors import CapivaraError
-from capivara_cli.languages import get
+from capivara_cli.languages import Language, get
 from capivara_cli.models.generation import Setup
 from capivara_cli.stages.translators._ctranslate2 import checksum, count_operations, tokens_at_once, translator_in
 from capivara_cli.stages.translators._route import Pair, by_chain
@@ -72,7 +72,7 @@ class ArgosPackage:
         return translator_in(self.folder / "model", self.setup.device)
 
     def __call__(self, texts: Sequence[str]) -> list[str]:
-        pieces = [_pieces(self.tokenizer, text) for text in texts]
+        pieces = [_pieces(self.tokenizer, text, self._source) for text in texts]
         flat = [tokens for pieces_of_text in pieces for tokens in pieces_of_text]
         results = self.model.translate_batch(  # sorts by length before it cuts batches, and restores the order
             flat,
@@ -96,10 +96,21 @@ class ArgosPackage:
     @cached_property
     def _script(self) -> str:
         """The script of the target language; "" for a code that is not in the table."""
-        try:
-            return get(self.metadata["to_code"]).script
-        except CapivaraError:
-            return ""
+        language = _language(self.metadata["to_code"])
+        return language.script if language else ""
+
+    @cached_property
+    def _source(self) -> str:
+        """The code of the source language."""
+        language = _language(self.metadata["from_code"])
+        return language.code if language else ""
+
+
+def _language(code: str) -> Language | None:
+    try:
+        return get(code)
+    except CapivaraError:
+        return None
 
 
 class ArgosChain:
@@ -120,10 +131,10 @@ class ArgosChain:
         return [translations[text] for text in texts]
 
 
-def _pieces(tokenizer: Any, text: str) -> list[list[str]]:
-    """Tokens of each sentence of a text; a sentence longer than ``MAX_PIECE`` is cut between words."""
+def _pieces(tokenizer: Any, text: str, code: str) -> list[list[str]]:
+    """Tokens of each sentence of a text in language ``code``; one longer than ``MAX_PIECE`` is cut between words."""
     pieces: list[list[str]] = []
-    for sentence in split(text):
+    for sentence in split(text, code):
         tokens = tokenizer.encode(sentence)
         while len(tokens) > MAX_PIECE:
             cut = next((index for index in range(MAX_PIECE, 0, -1) if tokens[index].startswith("▁")), MAX_PIECE)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -31,13 +31,15 @@ class Direction:
     """How a model is given its languages.
 
     ``source`` is ``src_lang`` of its tokenizer, ``prefix`` a token before the text, ``first`` the first output token.
-    ``needs`` are tokens that its vocabulary must have.
+    ``needs`` are tokens that its vocabulary must have. ``code`` is the code of the source language, whose sentences are
+    split; it does not identify the model.
     """
 
     source: str = ""
     prefix: str = ""
     first: str = ""
     needs: tuple[str, ...] = ()
+    code: str = field(default="en", repr=False)
 
 
 class Model(Protocol):
@@ -58,7 +60,7 @@ class Seq2Seq:
         self._script = script
 
     def __call__(self, texts: list[str]) -> list[str]:
-        split_texts = [[each for each in split(text) if each.strip()] for text in texts]
+        split_texts = [[each for each in split(text, self._direction.code) if each.strip()] for text in texts]
         distinct = list(dict.fromkeys(sentence for sentences in split_texts for sentence in sentences))
         translated = dict(zip(distinct, self._translated(distinct), strict=True))
         return [join([translated[each] for each in sentences], self._script) for sentences in split_texts]

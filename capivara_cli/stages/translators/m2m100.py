@@ -15,5 +15,5 @@ def load(variant: str, *, source: str, target: str, setup: Setup) -> Seq2Seq:
     """``m2m100`` or ``m2m100:MODEL``; tokens such as ``__xh__`` name the languages."""
     start, end = get(source), get(target)
     here, there = (_CODES.get(each.code, each.code) for each in (start, end))
-    direction = Direction(source=here, first=f"__{there}__", needs=(f"__{here}__", f"__{there}__"))
+    direction = Direction(source=here, first=f"__{there}__", needs=(f"__{here}__", f"__{there}__"), code=start.code)
     return load_model(FAMILY, variant, f"m2m100:{start.code}-{end.code}", direction, end, setup)

@@ -15,5 +15,5 @@ def load(variant: str, *, source: str, target: str, setup: Setup) -> Seq2Seq:
     """``madlad`` or ``madlad:MODEL``; a T5; a token before the text names the target (``<2xh>``)."""
     start, end = get(source), get(target)
     token = f"<2{_CODES.get(end.code, end.code)}>"
-    direction = Direction(prefix=token, needs=(token,))
+    direction = Direction(prefix=token, needs=(token,), code=start.code)
     return load_model(FAMILY, variant, f"madlad:{start.code}-{end.code}", direction, end, setup)

@@ -15,7 +15,7 @@ def load(variant: str, *, source: str, target: str, setup: Setup) -> Seq2Seq:
     """``nllb`` or ``nllb:MODEL``; FLORES-200 codes (``xho_Latn``) name the languages."""
     start, end = get(source), get(target)
     here, there = _code(start), _code(end)
-    direction = Direction(source=here, first=there, needs=(here, there))
+    direction = Direction(source=here, first=there, needs=(here, there), code=start.code)
     return load_model(FAMILY, variant, f"nllb:{start.code}-{end.code}", direction, end, setup)
 
 

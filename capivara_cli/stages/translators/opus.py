@@ -17,7 +17,7 @@ def load(variant: str, *, source: str, target: str, setup: Setup) -> Seq2Seq:
     token = next((f">>{name}<<" for name in names if f">>{name}<<" in known), "")
     if not token and any(word.startswith(">>") and word.endswith("<<") for word in known):
         token = f">>{names[0]}<<"  # the model lacks it, and the error names it
-    direction = Direction(prefix=token, needs=(token,) if token else ())
+    direction = Direction(prefix=token, needs=(token,) if token else (), code=start.code)
     return load_model(family, variant, f"opus:{start.code}-{end.code}", direction, end, setup)
 
 
