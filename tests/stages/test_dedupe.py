@@ -129,6 +129,27 @@ def test_exact_duplicates_first_and_the_human_stays() -> None:
     assert env.tally.notes == {"exact duplicate captions": 2}
 
 
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("um avião", "um avia\u0303o"),
+        ("\u0958\u0932\u092e", "\u0915\u093c\u0932\u092e"),
+        ("a foot\u00adball", "a football"),
+        ("a zero\u200bwidth", "a zerowidth"),
+    ],
+)
+def test_captions_that_look_the_same_are_exact_duplicates(one: str, other: str) -> None:
+    kept, env = run(english(one, other, "a red cat on a sofa"))
+    assert texts(kept) == [one, "a red cat on a sofa"]
+    assert env.tally.notes == {"exact duplicate captions": 1}
+
+
+@pytest.mark.parametrize(("one", "other"), [("نامه‌ای", "نامهای"), ("क्‍ष", "क्ष"), ("👩‍🍳 cooks", "👩🍳 cooks")])
+def test_joiners_that_change_the_meaning_make_other_captions(one: str, other: str) -> None:
+    kept, _ = run(english(one, other))
+    assert texts(kept) == [one, other]
+
+
 def test_a_translation_is_as_human_as_its_source() -> None:
     captions = [
         Caption("a cat generated", "en", "toy-captioner"),

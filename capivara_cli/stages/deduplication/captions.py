@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from capivara_cli import languages
 from capivara_cli.errors import BadSample
 from capivara_cli.languages import similarity
+from capivara_cli.languages.folding import folded
 from capivara_cli.pipeline.env import Env
 from capivara_cli.shards.archive import Stream
 from capivara_cli.shards.sample import Caption, Sample
@@ -110,13 +111,13 @@ def is_synthetic(caption: Caption, texts: dict[str, Caption]) -> bool:
 
 
 def distinct_texts(captions: list[Caption], rank: list[Rank]) -> list[int]:
-    """The indexes, in order, of the captions that stay when equal texts (ignoring case and white space) are merged.
+    """The indexes, in order, of the captions that stay when texts that are equal, folded, are merged.
 
     Among equal texts, the preference is: a person's over a generated one, then the higher score, then the earlier.
     """
     best: dict[str, int] = {}
     for index, each in enumerate(captions):
-        text = " ".join(each.text.casefold().split())
+        text = folded(each.text)
         if text not in best or _preference(rank[index]) < _preference(rank[best[text]]):
             best[text] = index
     return sorted(best.values())
