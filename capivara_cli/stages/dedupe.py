@@ -141,7 +141,8 @@ def dedupe(samples: Stream, options: Options, env: Env) -> Stream:
 
     ``--images`` also removes duplicate images over all shards. The first image of a group stays,
     or with ``--keep best`` the one with the best caption score, then the most pixels. ``--against`` removes images that
-    are in eval sets or other shards.
+    are in eval sets or other shards. Perceptual hashes decide about photos; drawings on a plain background (texts,
+    icons, charts) must also look alike in detail.
     """
     if CORPUS.needed(options):
         raise RuntimeError(f"dedupe --images {options.images} is decided over all shards by CORPUS")

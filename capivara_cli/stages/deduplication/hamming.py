@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
+from capivara_cli.stages.deduplication.drawn_looks import Looks, key
 from capivara_cli.stages.deduplication.first_of_near import Pairs, Rows, too_many
 
 BITS = 64
@@ -58,33 +59,55 @@ _BITS_OF = np.array([bin(value).count("1") for value in range(1 << 16)], np.uint
 
 
 class HashIndex:
-    """Hashes with which others are compared repeatedly.
+    """Hashes with which others are compared repeatedly; ``looks``: of the same images.
 
     Memory per hash: 8 bytes, and 16 per mask. Radius 4 has 5 masks, or 15 for more than a few hundred thousand hashes.
     """
 
-    def __init__(self, hashes: np.ndarray, radius: int) -> None:
-        self.hashes = np.unique(hashes)
+    def __init__(self, hashes: np.ndarray, radius: int, looks: Sequence[bytes | None] = ()) -> None:
+        looks = looks or [None] * len(hashes)
+        firsts = distinct(hashes, [key(each) for each in looks])
+        self.hashes = hashes[firsts]
         self.radius = radius
+        self._looks = Looks.of([looks[first] for first in firsts.tolist()])
         self._tables = list(_tables(self.hashes, masks(len(self.hashes), radius)))
 
-    def near_any(self, queries: np.ndarray) -> np.ndarray:
-        """bool [n]: whether each of the hashes uint64 [n] is within the radius of one of these."""
-        return _near_any(queries, self.hashes, self.radius, iter(self._tables))
+    def near_any(self, queries: np.ndarray, looks: Sequence[bytes | None] = ()) -> np.ndarray:
+        """bool [n]: whether each of the hashes uint64 [n], with these looks, is near one of these."""
+        queried = Looks.of(looks or [None] * len(queries))
+        return _near_any(
+            queries, self.hashes, self.radius, iter(self._tables),
+            lambda ones, others: queried.agree(ones, others, self._looks),
+        )  # fmt: skip
+
+
+def distinct(hashes: np.ndarray, keys: Sequence[int] | np.ndarray) -> np.ndarray:
+    """int64, ascending: the images whose hash, or key of the look, is another than that of all earlier ones."""
+    both = np.empty(len(hashes), [("hash", np.uint64), ("key", np.uint64)])
+    both["hash"], both["key"] = hashes, np.array(keys, np.uint64)
+    return np.sort(np.unique(both, return_index=True)[1])
 
 
 class HashSpace:
-    """The space of distinct hashes, uint64 [n], in order of preference. Memory: about 90 bytes each."""
+    """The space of hashes, uint64 [n], in order of preference. Memory: about 90 bytes each.
 
-    def __init__(self, hashes: np.ndarray, radius: int) -> None:
+    ``looks``: of the same images; two of them are near if their looks agree, too.
+    """
+
+    def __init__(self, hashes: np.ndarray, radius: int, looks: Looks | None = None) -> None:
         self.hashes = hashes
         self.radius = radius
+        self._looks = looks or Looks.of([None] * len(hashes))
         self.count = len(hashes)
         self.block = max(1, len(hashes))
 
     def near_any(self, rows: Rows, kept: Rows) -> np.ndarray:
         others = self.hashes[kept]
-        return _near_any(self.hashes[rows], others, self.radius, _tables(others, masks(len(others), self.radius)))
+        tables = _tables(others, masks(len(others), self.radius))
+        return _near_any(
+            self.hashes[rows], others, self.radius, tables,
+            lambda one, other: self._looks.agree(rows[one], kept[other], self._looks),
+        )  # fmt: skip
 
     def pairs(self, rows: Rows) -> Pairs | None:
         hashes = self.hashes[rows]
@@ -98,6 +121,8 @@ class HashSpace:
             for mask in before:
                 new = different & mask != 0
                 earlier, later, different = earlier[new], later[new], different[new]
+            alike = self._looks.agree(rows[earlier], rows[later], self._looks)
+            earlier, later = earlier[alike], later[alike]
             found.append((earlier, later))
             total += len(earlier)
             if too_many(total, rows):
@@ -118,8 +143,14 @@ def _tables(hashes: np.ndarray, chosen: list[int]) -> Iterator[MaskTable]:
         yield mask, under[order], order
 
 
-def _near_any(queries: np.ndarray, hashes: np.ndarray, radius: int, tables: Iterator[MaskTable]) -> np.ndarray:
-    """bool [len(queries)]: whether each is within the radius of one of the hashes; without tables, compares all."""
+Agree = Callable[[np.ndarray, np.ndarray], np.ndarray]
+"""int64 [p] of queries and int64 [p] of hashes -> bool [p]: whether their images look alike."""
+
+
+def _near_any(
+    queries: np.ndarray, hashes: np.ndarray, radius: int, tables: Iterator[MaskTable], agree: Agree
+) -> np.ndarray:
+    """bool [len(queries)]: whether each is near one of the hashes; without tables, compares all."""
     near = np.zeros(len(queries), bool)
     table = None
     for table in tables:
@@ -132,13 +163,14 @@ def _near_any(queries: np.ndarray, hashes: np.ndarray, radius: int, tables: Iter
             owners = np.repeat(part, sizes[part])
             places = np.arange(len(owners)) - np.repeat(np.cumsum(sizes[part]) - sizes[part], sizes[part])
             others = order[left[owners] + places]
-            hit = distance(queries[open_[owners]], hashes[others]) <= radius
+            hit = np.flatnonzero(distance(queries[open_[owners]], hashes[others]) <= radius)
+            hit = hit[agree(open_[owners[hit]], others[hit])]
             near[open_[owners[hit]]] = True
     if table is None and len(hashes):
         step = max(1, _CHUNK // len(hashes))
         for start in range(0, len(queries), step):
-            close = distance(queries[start : start + step, None], hashes[None, :]) <= radius
-            near[start : start + step] = close.any(axis=1)
+            one, other = np.nonzero(distance(queries[start : start + step, None], hashes[None, :]) <= radius)
+            near[start + one[agree(start + one, other)]] = True
     return near
 
 

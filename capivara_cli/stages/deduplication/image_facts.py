@@ -12,6 +12,7 @@ from capivara_cli.pipeline.batches import map_batched
 from capivara_cli.pipeline.env import Env
 from capivara_cli.shards.images import decode_image, image_size
 from capivara_cli.shards.sample import Sample, captions_in
+from capivara_cli.stages.deduplication.drawn_looks import look
 from capivara_cli.stages.deduplication.image_hash import digest, perceptual_hash
 from capivara_cli.stages.deduplication.image_ids import identities
 
@@ -30,14 +31,15 @@ Mark = Union[bytes, int, "np.ndarray", None]
 class ImageFacts:
     """The facts of an image; facts that are not needed stay empty.
 
-    ``digest`` is None without an image, ``hash`` also for a flat image. ``score`` (of its best caption) and ``pixels``
-    (width times height) rank copies. ``vector``: the embedding, float16 [dim]. ``prepared``: the stored embedding or
-    the pixels, until the batch is embedded.
+    ``digest`` is None without an image, ``hash`` also for a flat image. ``look``: see ``drawn_looks.look``. ``score``
+    (of its best caption) and ``pixels`` (width times height) rank copies. ``vector``: the embedding, float16 [dim].
+    ``prepared``: the stored embedding or the pixels, until the batch is embedded.
     """
 
     ids: list[int]
     digest: bytes | None = None
     hash: int | None = None
+    look: bytes | None = None
     vector: np.ndarray | None = None
     score: float = float("-inf")
     pixels: int = 0
@@ -79,7 +81,9 @@ class ImageExaminer:
             facts.digest = _digest(sample)
         whole = decode_image(sample) if "phash" in self._wanted else None
         if whole is not None:
-            facts.hash = perceptual_hash(whole)
+            grey = whole.convert("L")
+            facts.hash = perceptual_hash(grey)
+            facts.look = look(grey) if facts.hash is not None else None
         if self.clip is not None:
             facts.prepared = stored_or_pixels(self.clip, sample, whole)
         if self._rank:

@@ -1,12 +1,14 @@
 """Deduplicate images over a whole corpus: survey each shard, decide once for all shards, apply that to each shard.
 
-A survey takes, per image, 16 bytes (``exact``), 8 (``phash``) or 2 dim (``embedding``, 1 kB for 512 numbers), 4 of
-bookkeeping, and 12 more with ``--keep best``. The decision holds the digests or hashes of all images in memory, and
-about 100 more bytes each while it sorts them. Embeddings would not fit: they go to a temporary file (in TMPDIR).
+A survey takes, per image, 16 bytes (``exact``), 16 (``phash``, and 1 to 10 kB for a drawing) or 2 dim (``embedding``,
+1 kB for 512 numbers), 4 of bookkeeping, and 12 more with ``--keep best``. The decision holds the digests or hashes of
+all images in memory, and about 100 more bytes each while it sorts them. Embeddings and the looks of drawings would not
+fit: they go to a temporary file (in TMPDIR).
 """
 
 from __future__ import annotations
 
+import itertools
 import json
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -23,8 +25,9 @@ from capivara_cli.shards.archive import Stream
 from capivara_cli.shards.embedding import TowerIdentity, with_embedding
 from capivara_cli.stages.deduplication import clusters
 from capivara_cli.stages.deduplication.cosine import CosineSpace, Vectors
+from capivara_cli.stages.deduplication.drawn_looks import LookFile, Looks
 from capivara_cli.stages.deduplication.first_of_near import first_of_near
-from capivara_cli.stages.deduplication.hamming import HashSpace
+from capivara_cli.stages.deduplication.hamming import HashSpace, distinct
 from capivara_cli.stages.deduplication.image_facts import ImageExaminer, ImageFacts, Mark, why_unusable
 from capivara_cli.stages.deduplication.other_sets import OtherSets
 
@@ -61,7 +64,8 @@ def survey(
 
     ``mark``: the digests S16 [n], the perceptual hashes uint64 [n] or the embeddings float16 [n, dim]. ``usable`` bool
     [n]. ``compared`` bool [n]: whether the image has a mark and is in no other set. ``found`` uint16 [n]: the code of
-    its other set, an index of ``other_set_names.reasons``. With ``keep_best`` also ``score`` float32 [n] and ``pixels``
+    its other set, an index of ``other_set_names.reasons``. By phash also the looks of all images, one after the other:
+    ``looks`` uint8 [.] and ``look_ends`` int64 [n]. With ``keep_best`` also ``score`` float32 [n] and ``pixels``
     int64 [n].
     """
     examined = [facts for _, facts in examiner.examine(samples, env)]
@@ -80,6 +84,10 @@ def survey(
         "mark": _marks(marks, settings, clip.dim if clip else 0),
         "identity": np.array(json.dumps(clip.identity.to_json() if clip else {})),
     }
+    if settings.by == "phash":
+        looks = [facts.look or b"" for facts in all_facts]
+        arrays["looks"] = np.frombuffer(b"".join(looks), np.uint8)
+        arrays["look_ends"] = np.cumsum([len(each) for each in looks], dtype=np.int64)
     if settings.keep_best:
         arrays["score"] = np.array([facts.score for facts in all_facts], np.float32)
         arrays["pixels"] = np.array([facts.pixels for facts in all_facts], np.int64)
@@ -101,7 +109,8 @@ def _marks(marks: list[Mark], settings: ImageSettings, dim: int) -> np.ndarray:
 def decide(surveys: Sequence[Load], settings: ImageSettings, device: str) -> Iterator[Arrays]:
     """Yield ``goes`` bool [n] per shard: the images to remove, because each is near a preferred image that stays.
 
-    Two images are near if they have the same bytes, hashes within ``radius`` bits, or a cosine above ``similarity``.
+    Two images are near if they have the same bytes, hashes within ``radius`` bits (drawings: and looks that agree), or
+    a cosine above ``similarity``.
     The earlier image is preferred, or with ``keep_best`` the one with the better score, then with more pixels.
     """
     counts, compared, order = _order(surveys, settings)
@@ -135,15 +144,30 @@ def _stays(
     """bool [len(order)]: which of the compared images stay, in their order of preference."""
     if settings.by == "embedding":
         return _stays_by_embedding(surveys, compared, order, settings, device)
+    compared_index = (np.cumsum(compared) - 1)[order]
+    stays = np.zeros(len(order), bool)
+    if settings.by == "phash":
+        stays[_stays_by_hash(surveys, compared_index, settings.radius)] = True
+        return stays
     marks = np.concatenate([arrays["mark"][arrays["compared"]] for arrays in (load() for load in surveys)])
-    compared_index = np.cumsum(compared) - 1
-    marks = marks[compared_index[order]]
-    firsts = np.sort(np.unique(marks, return_index=True)[1])
-    if settings.by == "phash" and settings.radius:
-        firsts = firsts[first_of_near(HashSpace(marks[firsts], settings.radius))]
-    stays = np.zeros(len(marks), bool)
-    stays[firsts] = True
+    stays[np.unique(marks[compared_index], return_index=True)[1]] = True
     return stays
+
+
+def _stays_by_hash(surveys: Sequence[Load], order: np.ndarray, radius: int) -> np.ndarray:
+    """int64: the images that stay, as indexes of ``order``: the compared images, in their order of preference."""
+    with tempfile.TemporaryFile(prefix="capivara-dedupe-") as file:
+        looks, marks = LookFile(file), []
+        for load in surveys:
+            arrays = load()
+            marks.append(arrays["mark"][arrays["compared"]])
+            parts = np.split(arrays["looks"], arrays["look_ends"][:-1]) if len(arrays["look_ends"]) else []
+            looks.add(part.tobytes() for part in itertools.compress(parts, arrays["compared"].tolist()))
+        hashes = np.concatenate(marks)[order]
+        firsts = distinct(hashes, np.array(looks.keys, np.uint64)[order])
+        images = order[firsts].tolist()
+        seen = Looks([looks.heads[image] for image in images], lambda item: looks.read(images[item]))
+        return firsts[first_of_near(HashSpace(hashes[firsts], radius, seen))]
 
 
 def _stays_by_embedding(

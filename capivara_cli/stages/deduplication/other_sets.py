@@ -16,7 +16,7 @@ from capivara_cli.pipeline.env import Env
 from capivara_cli.shards.sample import Sample
 from capivara_cli.stages.deduplication.cosine import EmbeddingIndex
 from capivara_cli.stages.deduplication.hamming import HashIndex
-from capivara_cli.stages.deduplication.image_facts import ImageExaminer, ImageFacts, Mark
+from capivara_cli.stages.deduplication.image_facts import ImageExaminer, ImageFacts
 from capivara_cli.stages.deduplication.other_set_names import MATCHES, MatchSettings, OtherSet, expand_sets, reasons
 
 
@@ -46,7 +46,7 @@ class _SetIndex:
         private = Env(env.settings, env.step)  # counts apart: bad images of another set are not failures of this step
         total, bad = 0, 0
         ids: list[int] = []
-        digests, hashes, vectors = [], [], []
+        digests, hashes, looks, vectors = [], [], [], []
         for _, facts in examiner.examine(_samples(other, settings, private), private):
             total += 1
             if not isinstance(facts, ImageFacts):
@@ -56,12 +56,13 @@ class _SetIndex:
             digests.append(facts.digest or b"")
             if facts.hash is not None:
                 hashes.append(facts.hash)
+                looks.append(facts.look)
             if facts.vector is not None:
                 vectors.append(facts.vector)
         self._matches = settings.matches
         self._ids = np.unique(np.array(ids, np.uint64))
         self._digests = np.unique(np.array(list(filter(None, digests)), "S16"))
-        self._hashes = HashIndex(np.array(hashes, np.uint64), settings.radius)
+        self._hashes = HashIndex(np.array(hashes, np.uint64), settings.radius, looks)
         self._embeddings: EmbeddingIndex | None = None
         if "embedding" in self._matches and vectors:
             self._embeddings = EmbeddingIndex(np.stack(vectors), settings.similarity, env.device)
@@ -77,17 +78,17 @@ class _SetIndex:
             if match == "id":
                 near[:] = _any_among(self._ids, [facts.ids for facts in images])
             else:
-                queries = [facts.mark(match) for facts in images]
-                present = [index for index, query in enumerate(queries) if query is not None]
+                present = [index for index, facts in enumerate(images) if facts.mark(match) is not None]
                 if present:
-                    near[present] = self._near_any(match, [queries[index] for index in present])
+                    near[present] = self._near_any(match, [images[index] for index in present])
             yield list(MATCHES).index(match), near
 
-    def _near_any(self, match: str, queries: Sequence[Mark]) -> np.ndarray:
+    def _near_any(self, match: str, images: Sequence[ImageFacts]) -> np.ndarray:
+        queries = [facts.mark(match) for facts in images]
         if match == "bytes":
             return _among(self._digests, np.array(queries, "S16"))
         if match == "phash":
-            return self._hashes.near_any(np.array(queries, np.uint64))
+            return self._hashes.near_any(np.array(queries, np.uint64), [facts.look for facts in images])
         if self._embeddings is None:
             return np.zeros(len(queries), bool)
         return self._embeddings.near_any(np.array(queries, np.float16))
