@@ -7,6 +7,7 @@ a finished row is removed from the batch instead of being decoded to the length 
 
 from __future__ import annotations
 
+import inspect
 import random
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -81,6 +82,13 @@ def preallocated_cache(model: Any, room: int) -> DynamicCache:
     return cache
 
 
+def cache_argument(model: Any, cache: DynamicCache) -> dict[str, DynamicCache]:
+    """The cache as the argument that ``model`` takes: ``cache``, which transformers called ``past_key_values`` before
+    version 5.24."""
+    accepts = inspect.signature(model.forward).parameters
+    return {"cache" if "cache" in accepts else "past_key_values": cache}
+
+
 @dataclass(frozen=True)
 class Prompts:
     """Rows to continue: ids and mask [rows, length], padded on the left, and a seed per row (None: greedy).
@@ -132,7 +140,7 @@ def continued(model: Any, cache: DynamicCache, prompts: Prompts, decoding: Decod
         until = start + ids.shape[1]
         logits = model(
             input_ids=ids,
-            past_key_values=cache,
+            **cache_argument(model, cache),
             attention_mask=None if unpadded else mask[live, :until],
             position_ids=positions[live, start:until],
             use_cache=True,

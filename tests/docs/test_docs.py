@@ -63,6 +63,7 @@ def test_the_readmes_pipe_runs(tmp_path: Path) -> None:
         ["bash", "-c", script], cwd=tmp_path, capture_output=True, text=True, stdin=subprocess.DEVNULL
     )
     assert result.returncode == 0, result.stderr
+    assert "Warning" not in result.stderr
     assert "capivara dedupe: read 48, wrote 48, dropped 0" in result.stderr
     assert (tmp_path / "runs" / "first" / "eval.json").is_file()
     assert re.search(r"^pt +runs/first ", result.stderr, re.MULTILINE)

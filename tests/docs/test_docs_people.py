@@ -112,6 +112,7 @@ def test_the_tutorial_runs(tmp_path: Path) -> None:
     setup = shell_function() + "set -e\n"
     done = subprocess.run(["bash", "-c", setup + script], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
+    assert "Warning" not in done.stderr  # of a library, such as a FutureWarning about a call of ours
     assert (tmp_path / "runs" / "rehearsal" / "report.html").is_file()
     assert (tmp_path / "runs" / "rehearsal" / "MODEL_CARD.md").is_file()
 

@@ -23,7 +23,9 @@ from capivara_cli.stages.caption import Options, caption
 from capivara_cli.stages.captioners import blip2
 from capivara_cli.stages.captioners._blip2 import Blip2Captioner, rows_that_fit
 
-from support.tiny_models import tiny_blip2  # isort: skip
+from support.tiny_models import as_first_published, tiny_blip2  # isort: skip
+
+pytestmark = pytest.mark.filterwarnings("error::FutureWarning")  # of a call that the next version refuses
 
 ENGLISH = languages.get("en")
 ENDS = [1, 9, 14]
@@ -81,6 +83,33 @@ def test_token_for_token_the_naive_way(folder: Path, decoding: dict[str, Any], o
     for image, row in zip(images, captions, strict=True):
         assert row == [naive(captioner, image, prefix, **options) for prefix in PREFIXES]
     assert captioner.by == "tiny-blip2"
+
+
+@pytest.mark.parametrize("text_model", ["opt", "t5"])
+@pytest.mark.parametrize(
+    "decoding",
+    [{}, {"beams": 3}, {"beams": 3, "repetition_penalty": 1.7}, {"temperature": 0.9}, {"no_repeat_ngram": 2}],
+)
+def test_a_folder_without_image_token_index_writes_the_same(
+    text_model: str, decoding: dict[str, Any], tmp_path: Path
+) -> None:
+    new = tiny_blip2(tmp_path / "new", text_model=text_model)
+    old = as_first_published(new, tmp_path / "old")
+    assert "image_token_index" not in (old / "config.json").read_text()
+    draws = [*GREEDY, *(Draw(prefix, 7) for prefix in PREFIXES)]
+    expected, found = (captions_of(loaded(folder, **decoding), pictures(2), draws) for folder in (new, old))
+    assert found == expected
+    assert len({text for row in found for text in row}) > 10
+
+
+def test_an_image_token_that_the_model_does_not_know_is_replaced(folder: Path, tmp_path: Path) -> None:
+    """A tokenizer without "<image>" gets it as one more word, for which the language model has no score."""
+    captioner = loaded(as_first_published(folder, tmp_path / "old"), beams=2, repetition_penalty=1.7, max_tokens=4)
+    assert captioner._image_token == 2
+    captioner.processor.image_token = "<new>"
+    captioner.tokenizer.add_tokens(["<new>"], special_tokens=True)
+    assert captioner._image_token == captioner.tokenizer.pad_token_id == 0
+    assert all(captions_of(captioner, pictures(1), GREEDY[:2])[0])
 
 
 def test_rows_leave_at_different_lengths(folder: Path) -> None:

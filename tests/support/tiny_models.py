@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from pathlib import Path
 
 SENTENCE = (
@@ -32,8 +34,20 @@ def _spread(model: object, seed: int) -> None:
             parameter.normal_(std=0.35)
 
 
-def tiny_blip2(folder: Path, seed: int = 0) -> Path:
-    """A ``Blip2ForConditionalGeneration`` on OPT with its processor, saved as the real one is."""
+_BLIP2_TEXT: dict[str, dict[str, object]] = {
+    "opt": dict(
+        model_type="opt", hidden_size=32, word_embed_proj_dim=32, ffn_dim=48, num_hidden_layers=2,
+        num_attention_heads=2, max_position_embeddings=128, pad_token_id=0, bos_token_id=1, eos_token_id=1,
+    ),
+    "t5": dict(
+        model_type="t5", d_model=32, d_kv=16, d_ff=48, num_layers=2, num_decoder_layers=2, num_heads=2,
+        pad_token_id=0, eos_token_id=1, decoder_start_token_id=0,
+    ),
+}  # fmt: skip
+
+
+def tiny_blip2(folder: Path, seed: int = 0, text_model: str = "opt") -> Path:
+    """A ``Blip2ForConditionalGeneration`` on OPT or T5 with its processor, saved as the real one is."""
     from transformers import (
         Blip2Config,
         Blip2ForConditionalGeneration,
@@ -42,7 +56,7 @@ def tiny_blip2(folder: Path, seed: int = 0) -> Path:
         PreTrainedTokenizerFast,
     )
 
-    core = _tokenizer(["<pad>", "</s>", "<image>", "<unk>"], "</s> $A")
+    core = _tokenizer(["<pad>", "</s>", "<image>", "<unk>"], "</s> $A" if text_model == "opt" else "$A </s>")
     tokenizer = PreTrainedTokenizerFast(
         tokenizer_object=core, pad_token="<pad>", bos_token="</s>", eos_token="</s>", unk_token="<unk>"
     )
@@ -56,11 +70,7 @@ def tiny_blip2(folder: Path, seed: int = 0) -> Path:
             hidden_size=24, intermediate_size=32, num_hidden_layers=2, num_attention_heads=2, vocab_size=4,
             encoder_hidden_size=32, cross_attention_frequency=1,
         ),
-        text_config=dict(
-            model_type="opt", hidden_size=32, word_embed_proj_dim=32, ffn_dim=48, num_hidden_layers=2,
-            num_attention_heads=2, max_position_embeddings=128, vocab_size=len(tokenizer), pad_token_id=0,
-            bos_token_id=1, eos_token_id=1,
-        ),
+        text_config=_BLIP2_TEXT[text_model] | {"vocab_size": len(tokenizer)},
         num_query_tokens=32,
         image_token_index=2,
     )  # fmt: skip
@@ -69,6 +79,17 @@ def tiny_blip2(folder: Path, seed: int = 0) -> Path:
     model.save_pretrained(folder)
     processor.save_pretrained(folder)
     return folder
+
+
+def as_first_published(folder: Path, target: Path) -> Path:
+    """A copy of a BLIP-2 folder as of 2023: neither the config nor the processor knows of a token for the image."""
+    shutil.copytree(folder, target)
+    for name, keys in {"config.json": ["image_token_index"], "processor_config.json": ["num_query_tokens"]}.items():
+        document = json.loads((target / name).read_text())
+        for key in keys:
+            del document[key]
+        (target / name).write_text(json.dumps(document))
+    return target
 
 
 def _bert_tokenizer() -> object:

@@ -11,7 +11,15 @@ import torch
 from capivara_cli.errors import CapivaraError
 from capivara_cli.languages import Language
 from capivara_cli.languages.prompts import PREFIXES, is_request
-from capivara_cli.models.decoding import Halving, Prompts, continued, end_tokens, padded, preallocated_cache
+from capivara_cli.models.decoding import (
+    Halving,
+    Prompts,
+    cache_argument,
+    continued,
+    end_tokens,
+    padded,
+    preallocated_cache,
+)
 from capivara_cli.models.generation import Setup
 from capivara_cli.models.transformers_models import LOAD_ERRORS, load_model, without_bars
 from capivara_cli.stages.captioners._base import CaptionRow, TransformersCaptioner
@@ -43,6 +51,19 @@ class Blip2Captioner(TransformersCaptioner):
     def _is_encoder_decoder(self) -> bool:
         return bool(self.model.config.text_config.is_encoder_decoder)
 
+    @property
+    def _image_token(self) -> int:
+        """The token that stands for the image where token ids are read.
+
+        Folders of before 2024 (Salesforce/blip2-opt-2.7b in its first revisions) do not name it; their processor adds
+        it to the tokenizer on loading. Where the language model has no score for it, padding takes its place.
+        """
+        config, tokenizer = self.model.config, self.tokenizer
+        if config.image_token_index is not None:
+            return int(config.image_token_index)
+        token = tokenizer.convert_tokens_to_ids(str(self.processor.image_token))
+        return int(token) if token < config.text_config.vocab_size else int(tokenizer.pad_token_id or 0)
+
     def prompts(self, language: Language) -> tuple[str, ...]:
         """The paper's prefixes for English; a request for another language, as multilingual mBLIP understands."""
         if language.code != "en" and self._is_encoder_decoder:
@@ -69,8 +90,7 @@ class Blip2Captioner(TransformersCaptioner):
         inputs = torch.cat([images, self.model.get_input_embeddings()(ids).to(images.dtype)], dim=1)
         arguments = {"inputs_embeds": inputs, "attention_mask": inputs.new_ones(inputs.shape[:2]).long()}
         if not self._is_encoder_decoder:  # the repetition penalties also read the prompt
-            config = self.model.config
-            queries = ids.new_full((len(rows), config.num_query_tokens), config.image_token_id)
+            queries = ids.new_full((len(rows), images.shape[1]), self._image_token)
             arguments["input_ids"] = torch.cat([queries, ids], dim=1)
         return arguments
 
@@ -95,7 +115,7 @@ class Blip2Captioner(TransformersCaptioner):
         if self.model.device.type != "cuda" or not rows:
             return ROWS
         prompt = max(len(row.prompt_ids) for row in rows)
-        longest = self.model.config.num_query_tokens + prompt + self.decoding.max_tokens
+        longest = rows[0].encoding.shape[0] + prompt + self.decoding.max_tokens
         free, _ = torch.cuda.mem_get_info(self.model.device)
         return min(ROWS, rows_that_fit(self.model.config.text_config, longest, self.model.dtype.itemsize, free))
 
@@ -108,7 +128,8 @@ class Blip2Captioner(TransformersCaptioner):
         ids, mask = padded([row.prompt_ids for row in rows], self.tokenizer.pad_token_id or 0, device)
         cache = preallocated_cache(language_model, room=ids.shape[1] + self.decoding.max_tokens)
         embeddings = torch.stack(list(images.values()))
-        language_model(inputs_embeds=embeddings, past_key_values=cache, use_cache=True, logits_to_keep=1)
+        known = cache_argument(language_model, cache)
+        language_model(inputs_embeds=embeddings, **known, use_cache=True, logits_to_keep=1)
         cache.batch_select_indices(torch.tensor([places[row.image] for row in rows], device=device))
         prompts = Prompts(ids, mask, [row.draw.seed for row in rows], end_tokens(language_model))
         return continued(language_model, cache, prompts, self.decoding)

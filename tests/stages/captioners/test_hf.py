@@ -22,6 +22,8 @@ from capivara_cli.stages.captioners._prompts import REQUEST
 from support.tiny_models import tiny_blip2, tiny_gpt2  # isort: skip
 from support.tiny_vlms import MODELS, Folders  # isort: skip
 
+pytestmark = pytest.mark.filterwarnings("error::FutureWarning")  # of a call that the next version refuses
+
 FAMILIES = sorted(MODELS)
 CHAT = ["idefics3", "llava", "qwen2-vl"]
 ENGLISH, PORTUGUESE = languages.get("en"), languages.get("pt")

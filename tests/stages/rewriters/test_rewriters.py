@@ -37,6 +37,8 @@ from capivara_cli.stages.rewriters._synonyms import SynonymTable, WordNet, synon
 
 from support.tiny_models import tiny_gpt2  # isort: skip
 
+pytestmark = pytest.mark.filterwarnings("error::FutureWarning")  # of a call that the next version refuses
+
 EN = languages.get("en")
 LACLIP = Decoding(77, 1, 0.9, 0.95)
 

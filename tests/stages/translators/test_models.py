@@ -14,6 +14,8 @@ from capivara_cli.stages.translators import _ctranslate2, _seq2seq, m2m100, madl
 
 from support.tiny_translators import converted, tiny_m2m, tiny_marian, tiny_nllb, tiny_t5  # isort: skip
 
+pytestmark = pytest.mark.filterwarnings("error::FutureWarning")  # of a call that the next version refuses
+
 TEXTS = ["a dog", "the red cat is running on a house", "a dog", "man with a ball. The dog in the house", ""]
 KINDS: dict[str, tuple[Any, Callable[[Path], Path]]] = {
     "nllb": (nllb, tiny_nllb),
