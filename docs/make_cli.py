@@ -15,7 +15,8 @@ HEAD = """# Commands
 
 Generated from the options in the source by `python docs/make_cli.py`; `capivara COMMAND --help` says the same.
 
-Every command also takes the [options shared by all](#options-shared-by-all).
+Every command also takes the [options shared by all](#options-shared-by-all). An option that holds a list takes it
+with commas or in parts: `--lang pt,hi` is `--lang pt --lang hi`. Any other option may be given once only.
 """
 
 

@@ -20,7 +20,7 @@ from typing import Any, BinaryIO
 import typer
 
 from capivara_cli import __version__, console
-from capivara_cli.cli.parameters import plain_help, typer_function, with_version
+from capivara_cli.cli.parameters import plain_help, typer_function, with_lists_joined, with_version
 from capivara_cli.errors import CapivaraError, UsageError
 from capivara_cli.pipeline.command import Command, Invocation
 from capivara_cli.pipeline.options import Settings, opt
@@ -80,8 +80,12 @@ def _typer(arguments: list[str]) -> None:
 
 
 def _for_typer(arguments: list[str]) -> list[str]:
-    """The arguments with ``--`` doubled for a command that wraps another one: Typer drops the first ``--``."""
+    """The arguments with each option once, see ``with_lists_joined``.
+
+    ``--`` is doubled for a command that wraps another one: Typer drops the first ``--``.
+    """
     command = load_command(arguments[0])
+    arguments = [arguments[0], *with_lists_joined(arguments[1:], command.options, Settings, JsonOption)]
     if not (isinstance(command, Command) and command.wraps and "--" in arguments):
         return arguments
     place = arguments.index("--")

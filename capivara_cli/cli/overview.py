@@ -25,6 +25,8 @@ _TAIL = """\
 Options:
   --version   show the version and exit
   -h, --help  show this message, or that of a command: capivara train --help
+
+A list is given with commas or in parts: --lang pt,hi or --lang pt --lang hi
 """
 
 

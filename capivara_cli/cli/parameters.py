@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import inspect
+import itertools
 import re
 import shlex
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import Field, replace
 from typing import Annotated, Any
 
@@ -61,6 +62,50 @@ def typer_function(
 
     function.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     return function
+
+
+def with_lists_joined(words: Sequence[str], *classes: type) -> list[str]:
+    """A command line in which each option occurs once: ``--lang pt --lang hi`` becomes ``--lang pt,hi``.
+
+    Typer would drop all values but the last. ``classes``: the options of the command. Raises ``UsageError`` for a
+    repeated option that does not hold a list.
+    """
+    known: dict[str, tuple[Field[Any], Any]] = {}
+    for flag, each, kind in itertools.chain.from_iterable(map(_flags, classes)):
+        known.setdefault(flag, (each, kind))
+    found: list[str] = []
+    places: dict[str, int] = {}
+    rest = iter(words)
+    for word in rest:
+        if word == "--":
+            return [*found, word, *rest]
+        flag, equals, value = word.partition("=")
+        if flag not in known:
+            found.append(word)
+            continue
+        each, kind = known[flag]
+        parts = [word] if equals or kind in _SWITCHES else [word, *itertools.islice(rest, 1)]
+        if each.name not in places:
+            found += parts
+            places[each.name] = len(found) - 1
+        elif separator := getattr(each.metadata.get("kind"), "separator", ""):
+            found[places[each.name]] += separator + (value if equals else parts[-1])
+        else:
+            raise UsageError(f"{flag} is given more than once, and holds one value", "give it once")
+    return found
+
+
+_SWITCHES = (bool, bool | None)
+
+
+def _flags(cls: type) -> Iterator[tuple[str, Field[Any], Any]]:
+    """Every flag of an options dataclass, with its field and type."""
+    types = option_types(cls)
+    for each in option_fields(cls):
+        flag, kind = flag_of(each.name), types[each.name]
+        for name in (flag, flag_of(_OTHER_NAMES.get(each.name, each.name)), flag.replace("--", "--no-", 1)):
+            if not name.startswith("--no-") or name == flag or kind in _SWITCHES:
+                yield name, each, kind
 
 
 def _parameters(cls: type, names: set[str]) -> list[inspect.Parameter]:
@@ -144,6 +189,10 @@ def _parse(words: list[str], options: type, shared: tuple[type, ...], argument: 
     parsed: list[Any] = []
     collect = typer_function(options, lambda *built: parsed.extend(built), shared, argument)
     app.command(context_settings={"help_option_names": []})(collect)
+    try:
+        words = [words[0], *with_lists_joined(words[1:], options, *shared)]
+    except UsageError as error:
+        raise UsageError(f"{words[0]}: {error.message}", error.hint) from error
     try:
         typer.main.get_command(app).main(words[1:], prog_name=words[0], standalone_mode=False)
     except TYPER_ERROR as error:

@@ -21,8 +21,8 @@ from capivara_cli.costs import ledger
 from capivara_cli.errors import UsageError
 from capivara_cli.pipeline.command import command
 from capivara_cli.pipeline.env import Env
-from capivara_cli.pipeline.option_kinds import Languages, Names
-from capivara_cli.pipeline.options import flag_of, opt
+from capivara_cli.pipeline.option_kinds import Languages, Names, Words
+from capivara_cli.pipeline.options import flag_of, opt, parsed
 
 if TYPE_CHECKING:
     from capivara_cli.cli.dry_run.rehearsal import Rehearsal
@@ -80,12 +80,14 @@ class Options:
     eval_lang: str = opt(
         "",
         "languages to evaluate, comma-separated [default: the recipe's, or en and the language of --lang]",
-        kind=Languages("all"),
+        kind=Languages("all", unlisted=True),
     )
     fraction: float | None = opt(
         None, "share of your images that is held out for --eval heldout [default: the recipe's: 0.1]", min=0.0, max=0.9
     )
-    set: str = opt("", "any other options of a step: 'train.peft=lit caption.beams=4'", metavar="STEP.OPTION=VALUE")
+    set: str = opt(
+        "", "any other options of a step: 'train.peft=lit caption.beams=4'", metavar="STEP.OPTION=VALUE", kind=Words()
+    )
 
 
 def _script(inputs: list[str], options: Options, env: Env) -> Script:
@@ -146,7 +148,7 @@ def chosen_recipe(options: Options) -> Recipe:
         value = getattr(options, name)
         if value not in ("", None):
             recipe = recipe.with_option(step, key, value, flag_of(name))
-    for step, key, value in recipes.settings_in(options.set):
+    for step, key, value in recipes.settings_in(parsed(options, "set")):
         recipe = recipe.with_option(step, key, value, f"--set {step}.{key}")
     return recipe
 

@@ -2,13 +2,16 @@
 
 An options dataclass keeps the text as typed, because histories and manifests record it; ``options.parsed`` returns the
 tuple. All lists follow the same rules. Commas separate items. Spaces around an item are ignored. An empty item is an
-error. A repeated item counts once.
+error. A repeated item counts once. A list may also be given in parts, ``--lang pt --lang hi``: ``separator`` is what
+then joins the parts, "" for an option that holds one value.
 """
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import ClassVar
 
 from capivara_cli import languages
 from capivara_cli.errors import CapivaraError, unknown
@@ -25,6 +28,7 @@ class Names:
     noun: str = "name"
     all: bool = False
     none: bool = False
+    separator: ClassVar[str] = ","
 
     def parse(self, text: str) -> tuple[str, ...]:
         """``"a, b"`` -> ("a", "b"), as typed. Raises ``CapivaraError`` for an unknown name, listing the known ones."""
@@ -49,12 +53,18 @@ class Languages:
     """A list of languages, by any name that ``languages.get`` knows: ``pt``, ``por``, ``pt-BR``, ``Portuguese``.
 
     ``any`` is a word for no restriction, such as "all" or "auto"; "" allows no such word. ``one`` allows one language
-    only. ``unlisted`` also accepts codes that are not in the table, such as ``kgp``.
+    only. ``unlisted`` also accepts codes that are not in the table, such as ``kgp``. ``known``: the only codes that are
+    accepted, () for all.
     """
 
     any: str = ""
     one: bool = False
     unlisted: bool = False
+    known: tuple[str, ...] = ()
+
+    @property
+    def separator(self) -> str:
+        return "" if self.one else ","
 
     def parse(self, text: str) -> tuple[str, ...]:
         """``"por, Hindi"`` -> ("pt", "hi"), () for ``any``. Raises ``CapivaraError`` for an unknown language."""
@@ -67,12 +77,17 @@ class Languages:
     def _code(self, name: str) -> str:
         if not name.strip():
             raise CapivaraError("a language is empty", "give one such as pt" + f", or {self.any}" * bool(self.any))
-        return languages.code_or_unlisted(name) if self.unlisted else languages.get(name).code
+        code = languages.code_or_unlisted(name) if self.unlisted else languages.get(name).code
+        if self.known and code not in self.known:
+            raise CapivaraError(f"{code} is not among {', '.join(self.known)}")
+        return code
 
 
 @dataclass(frozen=True)
 class Ranks:
     """Whole numbers above 0, such as the ranks of ``eval --k 1,5,10``."""
+
+    separator: ClassVar[str] = ","
 
     def parse(self, text: str) -> tuple[str, ...]:
         """``"1, 5"`` -> ("1", "5"). Raises ``CapivaraError`` for anything else."""
@@ -82,6 +97,20 @@ class Ranks:
         if not item.isdecimal() or int(item) == 0:
             raise CapivaraError(f"{item!r} is not a whole number above 0", "such as 1,5,10")
         return str(int(item))
+
+
+@dataclass(frozen=True)
+class Words:
+    """Words as in a shell, such as the settings of ``adapt --set 'train.peft=lit caption.beams=4'``."""
+
+    separator: ClassVar[str] = " "
+
+    def parse(self, text: str) -> tuple[str, ...]:
+        """``"a=1 'b=2 3'"`` -> ("a=1", "b=2 3"). Raises ``CapivaraError`` for a quotation mark without another."""
+        try:
+            return tuple(shlex.split(text))
+        except ValueError as error:
+            raise CapivaraError(f"{text!r}: {error}") from error
 
 
 def _items(text: str, parse: Callable[[str], str]) -> tuple[str, ...]:

@@ -15,7 +15,13 @@ from capivara_cli.errors import CapivaraError, UsageError
 
 
 class OptionKind(Protocol):
-    """Parses the text of an option, see ``option_kinds``. ``parse`` raises ``CapivaraError`` for an invalid text."""
+    """Parses the text of an option, see ``option_kinds``. ``parse`` raises ``CapivaraError`` for an invalid text.
+
+    ``separator`` joins the values of an option that is given several times; "" if it may be given once only.
+    """
+
+    @property
+    def separator(self) -> str: ...
 
     def parse(self, text: str, /) -> tuple[str, ...]: ...
 

@@ -8,7 +8,6 @@ order; ``step`` names the stage. Then come ``[train]`` and ``[eval]``. Keys are 
 from __future__ import annotations
 
 import difflib
-import shlex
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import Field, dataclass, fields, replace
@@ -265,13 +264,12 @@ def _words(key: str, value: Any, each: Field[Any], values: Mapping[str, str]) ->
     return [] if text == "" == each.default else [f"--{key}", text]
 
 
-def settings_in(text: str) -> list[tuple[str, str, str]]:
-    """``"train.lr=1e-4 caption.beams=4"`` -> [("train", "lr", "1e-4"), …]. Raises ``UsageError`` for another form."""
+def settings_in(words: Sequence[str]) -> list[tuple[str, str, str]]:
+    """``["train.lr=1e-4", "caption.beams=4"]`` -> [("train", "lr", "1e-4"), …].
+
+    Raises ``UsageError`` for another form.
+    """
     found = []
-    try:
-        words = shlex.split(text)
-    except ValueError as error:
-        raise UsageError(f"--set {text}: {error}") from error
     for word in words:
         name, equals, value = word.partition("=")
         command, dot, key = name.partition(".")

@@ -236,7 +236,7 @@ def test_names_of_recipes() -> None:
         ({"set": "eval.targets=,"}, "--set eval.targets: a name is empty"),
         ({"set": "train"}, "--set train: not STEP.OPTION=VALUE"),
         ({"set": "train.lang=pt"}, "--set train.lang: lang cannot be set here"),
-        ({"set": 'x.y="'}, '--set x.y=": No closing quotation'),
+        ({"set": 'x.y="'}, """--set: 'x.y="': No closing quotation"""),
     ],
 )
 def test_what_the_command_line_cannot_change_is_said(options: dict[str, Any], message: str) -> None:
