@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import shlex
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from capivara_cli import console
 from capivara_cli.pipeline.command import command
 from capivara_cli.pipeline.env import Env
-from capivara_cli.pipeline.options import opt
+from capivara_cli.pipeline.option_kinds import Languages
+from capivara_cli.pipeline.options import opt, parsed
 
 if TYPE_CHECKING:
     from capivara_cli.cli.dry_run.rehearsal import Rehearsal
@@ -27,7 +28,7 @@ WORLD = (
 
 @dataclass(frozen=True)
 class Options:
-    lang: Literal["pt", "hi", "xh"] = opt("pt", "language to train for")
+    lang: str = opt("pt", "language to train for: pt, hi or xh", kind=Languages(one=True, known=("pt", "hi", "xh")))
     scenes: int = opt(1600, "number of drawn scenes to train on", min=100)
     seeds: int = opt(3, "number of runs that differ in the seed only", min=1)
     name: str = opt("", "name of the run [default: demo-<lang>]")
@@ -35,8 +36,9 @@ class Options:
 
 
 def _line(options: Options) -> list[str]:
-    name = options.name or f"demo-{options.lang}"
-    words = ["adapt", f"toy:{options.scenes}", "--lang", options.lang, *shlex.split(WORLD)]
+    lang = parsed(options, "lang")[0]
+    name = options.name or f"demo-{lang}"
+    words = ["adapt", f"toy:{options.scenes}", "--lang", lang, *shlex.split(WORLD)]
     return [*words, "--seeds", str(options.seeds), "--name", name, "--runs", options.runs]
 
 

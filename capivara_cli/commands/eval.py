@@ -32,7 +32,9 @@ if TYPE_CHECKING:
 class Options:
     model: str = opt("", "model to evaluate [default: xlm-roberta-base-ViT-B-32, or the run folders among the targets]")
     pretrained: str = opt("", "weights of that model, if it is an open_clip architecture")
-    lang: str = opt("all", "languages, comma-separated; all: those that have captions", kind=Languages("all"))
+    lang: str = opt(
+        "all", "languages, comma-separated; all: those that have captions", kind=Languages("all", unlisted=True)
+    )
     data: str = opt("", "folder with your copy of an eval set")
     split: str = opt("test", "split of an eval set")
     k: str = opt("1,5,10", "ranks k of recall at k, comma-separated", kind=Ranks())

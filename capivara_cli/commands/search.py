@@ -46,7 +46,7 @@ class Options:
     lang: str = opt(
         "auto",
         "language of the query; auto: the language of the run, or none for other models",
-        kind=Languages("auto", one=True),
+        kind=Languages("auto", one=True, unlisted=True),
     )
     k: int = opt(10, "number of images to show for each query", min=1)
     image: str = opt("", "image file to search with, instead of a sentence")

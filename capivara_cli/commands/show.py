@@ -13,6 +13,7 @@ from typing import Any
 
 from capivara_cli import console
 from capivara_cli.errors import BadSample
+from capivara_cli.languages import code_of
 from capivara_cli.pipeline.command import command
 from capivara_cli.pipeline.command_text import step_texts
 from capivara_cli.pipeline.env import Env
@@ -32,7 +33,11 @@ class Options:
     """What to show of which samples."""
 
     n: int = opt(5, "number of samples to show, from the start", min=1)
-    lang: str = opt("", "show only captions in these languages, comma-separated [default: all]", kind=Languages("all"))
+    lang: str = opt(
+        "",
+        "show only captions in these languages, comma-separated [default: all]",
+        kind=Languages("all", unlisted=True),
+    )
     html: str = opt("", "write one HTML page with thumbnails to this file")
 
     @property
@@ -82,7 +87,7 @@ def _view(sample: Sample, codes: set[str], *, pixels: bool) -> View:
     image = None
     facts = ", ".join(f"{suffix or 'no suffix'} {console.size(len(data))}" for suffix, data in sample.members.items())
     try:
-        captions = [each for each in sample.captions if not codes or each.lang in codes]
+        captions = [each for each in sample.captions if not codes or code_of(each.lang) in codes]
     except BadSample as error:
         problems.append(error.reason)
     try:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping
 from typing import Any, TypedDict
 
@@ -129,16 +128,14 @@ class Metrics(_Metrics, total=False):
 
 
 def trained_languages(request: Mapping[str, Any], option: str = "lang") -> list[str]:
-    """The languages in an option of a request, ``lang`` or ``keep_lang``: codes as typed, names as codes.
+    """The codes of the languages in an option of a request, ``lang`` or ``keep_lang``.
 
     >>> trained_languages({"lang": "sr-Latn, no, Portuguese"})
-    ['sr-Latn', 'no', 'pt']
+    ['sr-Latn', 'nb', 'pt']
     """
-    names = (item.strip() for item in str(request.get(option, "")).split(","))
-    return list(dict.fromkeys(name if _CODE.fullmatch(name) else languages.code_of(name) for name in names if name))
+    return list(languages.codes(str(request.get(option, ""))))
 
 
-_CODE = re.compile(r"[a-z]{2,3}(-\w+)*")
 _KINDS: dict[str, type | tuple[type, ...]] = {
     "name": str, "request": dict, "base": dict, "data": dict, "batch": dict, "objective": dict, "history": list,
     "versions": dict, "step": int, "finished": bool, "translate_queries": str, "parameters": dict,

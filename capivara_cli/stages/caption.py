@@ -195,7 +195,10 @@ def replaced(captions: list[Caption], new: list[Caption], prompts: Sequence[str]
     old = [
         each
         for each in captions
-        if each.by == by and each.lang == lang and each.of is None and (each.prefix is None or each.prefix in prompts)
+        if each.by == by
+        and languages.code_of(each.lang) == lang
+        and each.of is None
+        and (each.prefix is None or each.prefix in prompts)
     ]
     if not old:
         return captions + new

@@ -26,7 +26,9 @@ if TYPE_CHECKING:
 class Options:
     threshold: float = opt(0.3, "captions more similar than this are near-duplicates", min=0, max=1)
     k_min: int = opt(3, "keep at least this many captions of a language", min=1)
-    lang: str = opt("", "only captions in these languages, comma-separated [default: all]", kind=Languages("all"))
+    lang: str = opt(
+        "", "only captions in these languages, comma-separated [default: all]", kind=Languages("all", unlisted=True)
+    )
     paper: bool = opt(
         False, "Algorithm 1 as published: compares words, may keep fewer than --k-min, removes unusual captions"
     )

@@ -56,7 +56,9 @@ class Options:
     )
     per_lang: bool = opt(True, "select within each language; --no-per-lang: among all captions of an image")
     lang: str = opt(
-        "", "score and select only captions in these languages, comma-separated [default: all]", kind=Languages("all")
+        "",
+        "score and select only captions in these languages, comma-separated [default: all]",
+        kind=Languages("all", unlisted=True),
     )
     level: Literal["caption", "image"] = opt("caption", "what a threshold or share removes: captions, or whole samples")
     on: Literal["best", "first", "mean"] = opt("best", "with --level image: the caption score that decides")
@@ -219,6 +221,8 @@ def _count(facts: SampleFacts, result: Selected, options: Options, env: Env) -> 
     wanted = [index for index, each in enumerate(facts.captions) if options.scoring.is_wanted(each)]
     if not options.score and (unscored := sum(index not in known for index in wanted)):
         env.note("captions without a score, which stay", unscored)
+    if options.codes and not wanted:
+        env.note(f"samples without a caption in {', '.join(sorted(options.codes))}")
     for score in facts.scores.values():
         env.note(bin_of(score))
     if result.dropped in ("", NO_CAPTION_LEFT):

@@ -13,7 +13,7 @@ from capivara_cli.languages.folding import folded
 from capivara_cli.models.generation import Decoding, RewriteRequest, Setup, seed_of
 from capivara_cli.pipeline.batches import map_texts
 from capivara_cli.pipeline.env import Env
-from capivara_cli.pipeline.option_kinds import Languages
+from capivara_cli.pipeline.option_kinds import Languages, Names
 from capivara_cli.pipeline.options import opt, parsed
 from capivara_cli.pipeline.stage import stage
 from capivara_cli.shards.archive import Stream
@@ -52,6 +52,7 @@ class Options:
         "example pairs for the model: a JSON, JSON-lines or TSV file, or names of built-in sets, which take turns "
         "[default: all]",
         metavar="FILE|SETS",
+        kind=Names(),
     )
     shots: int = opt(3, "pairs shown for each rewrite, chosen at random", min=0)
     temperature: float = opt(0.9, "sampling temperature (LaCLIP's)", min=0.01)

@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from capivara_cli.errors import CapivaraError
+from capivara_cli.languages import code_of
 from capivara_cli.training.options import CaptionChoice, Loss
 from capivara_cli.training.store import UNLISTED, FeatureStore
-from capivara_cli.training.translation_sources import base_language
 
 
 @dataclass(frozen=True)
@@ -142,46 +142,45 @@ def select(
 
     Raises ``CapivaraError`` if a language has no captions, a routine lacks its texts, or there are too few images.
     """
-    wanted = [_wanted_language(code, [*languages, *kept]) for code in store.languages]
+    codes = [code_of(lang) for lang in store.languages]
     usable = np.repeat(store.present, np.diff(store.first)) if loss.uses_images else np.ones(len(store.lang), bool)
-    target = usable & _in(store, wanted, languages)
-    missing = [each for each in languages if not (target & _in(store, wanted, [each])).any()]
+    target = usable & _in(store, codes, languages)
+    missing = [each for each in languages if not (target & _in(store, codes, [each])).any()]
     if missing:
-        raise _no_captions(missing, store, wanted)
-    to_keep = CaptionPool.of(store, usable & _in(store, wanted, kept))
+        raise _no_captions(missing, store, codes)
+    to_keep = CaptionPool.of(store, usable & _in(store, codes, kept))
     weights = _weights(store, choice.weights)
     pool, anchors = _routine(store, loss.align, languages, target, usable, weights)
     train, held = _split(pool, store, choice, heldout)
     with_captions = int(np.count_nonzero(pool.counts + to_keep.counts))
     taken = pool.among(train)
     to_keep = to_keep.among(~held & train if choice.shots else ~held)
-    captions, authors = _counted(store, wanted, np.concatenate([taken.ids, to_keep.ids]))
+    captions, authors = _counted(store, codes, np.concatenate([taken.ids, to_keep.ids]))
     validated = {}
     if held.any():
-        validated = {each: CaptionPool.of(store, usable & _in(store, wanted, [each])).among(held) for each in languages}
+        validated = {each: CaptionPool.of(store, usable & _in(store, codes, [each])).among(held) for each in languages}
     return TrainingData(store, taken, to_keep, captions, authors, anchors, validated, len(store) - with_captions)
 
 
 def _counted(
-    store: FeatureStore, wanted: Sequence[str], used: np.ndarray
+    store: FeatureStore, codes: Sequence[str], used: np.ndarray
 ) -> tuple[Counter[str], Counter[tuple[str, str]]]:
-    """The number of captions ``used`` [n] by language, and by language and author."""
-    languages, authors = store.languages, store.authors
+    """The number of captions ``used`` [n] by language, and by language and author.
+
+    ``codes``: the code of each language of the store, whose captions may be marked ``pt`` and ``pt-BR``.
+    """
     pairs = Counter(zip(store.lang[used].tolist(), store.by[used].tolist(), strict=True))
     captions: Counter[str] = Counter()
-    for (lang, _), count in pairs.items():
-        captions[wanted[lang] or languages[lang]] += count
-    return captions, Counter({(languages[lang], authors[by]): count for (lang, by), count in pairs.items()})
+    authors: Counter[tuple[str, str]] = Counter()
+    for (lang, by), count in pairs.items():
+        captions[codes[lang]] += count
+        authors[codes[lang], store.authors[by]] += count
+    return captions, authors
 
 
-def _in(store: FeatureStore, wanted: Sequence[str], languages: Sequence[str]) -> np.ndarray:
-    """bool [captions]: whether the caption is in one of the languages."""
-    return np.array([bool(each) and each in languages for each in wanted], bool)[store.lang]
-
-
-def _wanted_language(language: str, languages: Sequence[str]) -> str:
-    """The first of ``languages`` that equals ``language`` or its base language (pt for pt-BR); "" if none does."""
-    return next((each for each in languages if each in (language, base_language(language))), "")
+def _in(store: FeatureStore, codes: Sequence[str], languages: Sequence[str]) -> np.ndarray:
+    """bool [captions]: whether the caption is in one of the languages; ``codes`` as for ``_counted``."""
+    return np.array([bool(each) and each in languages for each in codes], bool)[store.lang]
 
 
 def _weights(store: FeatureStore, by_author: Mapping[str, float]) -> np.ndarray | None:
@@ -268,12 +267,11 @@ def _split(
     return train, heldout
 
 
-def _no_captions(missing: Sequence[str], store: FeatureStore, wanted: Sequence[str]) -> CapivaraError:
+def _no_captions(missing: Sequence[str], store: FeatureStore, codes: Sequence[str]) -> CapivaraError:
     language = missing[0]
-    present = Counter({store.languages[lang]: count for lang, count in Counter(store.lang.tolist()).items()})
-    present.pop(UNLISTED, None)
+    present = Counter(codes[lang] for lang in store.lang.tolist() if store.languages[lang] != UNLISTED)
     found = ", ".join(f"{each} ({count:,})" for each, count in present.most_common())
-    if language in wanted:
+    if language in codes:
         return CapivaraError(f"none of the samples with a caption in {language} can be used", "they have no image")
     make = f"capivara translate shards/ --lang {language} | capivara train --lang {language}"
     if not present:

@@ -6,18 +6,19 @@ A run that differs from the options, for example by a smaller batch, tells the u
 from __future__ import annotations
 
 import contextlib
+from collections import Counter
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-import numpy as np
 import torch
 from torch import nn
 
 from capivara_cli import console, registry
 from capivara_cli.errors import CapivaraError
+from capivara_cli.languages import code_of
 from capivara_cli.models.adapters import methods
 from capivara_cli.models.clip import Clip, find_adapter, load_base, load_clip
 from capivara_cli.models.run_document import BatchSettings
@@ -318,5 +319,6 @@ class Session:
 
 def _pivot(data: TrainingData) -> str:
     """The language into which queries must be translated: the most frequent one of the training captions."""
-    languages, counts = np.unique(data.store.lang[data.target.ids], return_counts=True)
-    return data.store.languages[int(languages[counts.argmax()])]
+    codes = [code_of(lang) for lang in data.store.languages]
+    counts = Counter(codes[lang] for lang in data.store.lang[data.target.ids].tolist())
+    return counts.most_common(1)[0][0]

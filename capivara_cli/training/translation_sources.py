@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 
+from capivara_cli.languages import code_of
 from capivara_cli.shards.sample import Caption
-
-_REGION = re.compile("-[A-Z]{2}$")
 
 
 def sources(captions: Sequence[Caption]) -> Iterator[Caption | str | None]:
@@ -27,14 +25,9 @@ def sources(captions: Sequence[Caption]) -> Iterator[Caption | str | None]:
             origin = by_text.get(current.of)
             if origin is None and not current.by.startswith("rewrite:"):
                 found = current.of
-            elif origin is not None and base_language(origin.lang) != base_language(caption.lang):
+            elif origin is not None and code_of(origin.lang) != code_of(caption.lang):
                 found = origin
             if found is not None:
                 break
             current = origin
         yield found
-
-
-def base_language(code: str) -> str:
-    """The code without its region: ``pt-BR`` -> ``pt``."""
-    return _REGION.sub("", code)

@@ -6,6 +6,7 @@ import pytest
 
 from capivara_cli import languages
 from capivara_cli.errors import CapivaraError
+from capivara_cli.languages._table import rows
 from capivara_cli.languages.scripts import written_in
 
 
@@ -34,6 +35,84 @@ def test_every_code_and_name_is_found(name: str, code: str) -> None:
     assert languages.get(name).code == code
 
 
+FORMS = {
+    "BCP-47 with region": {"pt-BR": "pt", "en-001": "en", "es-419": "es", "PT_br": "pt", "ko-Kore-KR": "ko"},
+    "BCP-47 with variants and extensions": {
+        "de-CH-1996": "de", "ca-valencia": "ca", "sl-rozaj-biske": "sl", "en-US-u-ca-gregory": "en", "pt-x-mine": "pt",
+        "el-polyton": "el", "be-tarask": "be",
+    },
+    "extlangs and grandfathered tags": {
+        "zh-yue": "yue", "zh-cmn-Hans-CN": "zh", "ar-arz": "arz", "ms-zsm": "ms", "no-nyn": "nn", "no-bok": "nb",
+    },
+    "regions that decide the script": {
+        "zh-TW": "zh-Hant", "zh_HK": "zh-Hant", "zh-Hans-TW": "zh", "zh-Hant-TW": "zh-Hant", "sr-ME": "sr-Latn",
+        "pa-PK": "pa-Arab", "fa-AF": "prs",
+    },
+    "POSIX locales": {
+        "en_US.UTF-8": "en", "pt_BR.ISO-8859-1": "pt", "sr_RS@latin": "sr-Latn", "ca_ES.UTF-8@euro": "ca",
+        "uz_UZ@cyrillic": "uz-Cyrl",
+    },
+    "ISO 639": {
+        "fre": "fr", "fra": "fr", "ger": "de", "deu": "de", "cmn": "zh", "arb": "ar", "pes": "fa", "ekk": "et",
+        "zsm": "ms", "fil": "tl", "ji": "yi", "sh": "hr", "baq": "eu",
+    },
+    "FLORES": {"por_Latn": "pt", "zho_Hant": "zh-Hant", "cmn_Hans": "zh", "srp_Latn": "sr-Latn", "arb_Latn": "ar-Latn"},
+    "English names": {
+        "Brazilian Portuguese": "pt", "Portuguese (Brazil)": "pt", "Chinese (Simplified)": "zh", "English (UK)": "en",
+        "Chinese, Traditional": "zh-Hant", "Mandarin Chinese": "zh", "Chinese (Cantonese)": "yue", "Odia": "or",
+        "Sotho, Northern": "nso", "Serbian (Latin)": "sr-Latn", "Nepali (macrolanguage)": "ne", "Dari": "prs",
+        "Haitian Creole": "ht", "Arabic (Egyptian)": "arz", "Latin American Spanish": "es", "Norwegian (Nynorsk)": "nn",
+    },
+    "own names": {
+        "português": "pt", "PORTUGUES": "pt", "Português (Brasil)": "pt", "हिन्दी": "hi", "हिंदी": "hi", "日本語": "ja",
+        "中文（繁體）": "zh-Hant", "简体中文": "zh", "Ελληνικά": "el", "ελληνικα": "el", "עברית": "he",
+        "Tiếng Việt": "vi", "Español (México)": "es", "isiZulu": "zu", "Schweizer Hochdeutsch": "de", "தமிழ்": "ta",
+        "română": "ro",
+    },
+    "not in the table": {
+        "kgp": "kgp", "KGP-BR": "kgp", "Kaingang": "kgp", "gsw_Latn": "gsw", "Swiss German": "gsw",
+        "hin_Latn": "hi-Latn", "xyz": "xyz",
+    },
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_language_is_read_in_every_form(form: str) -> None:
+    read = {name: languages.code_of(name) for name in FORMS[form]}
+    assert read == FORMS[form]
+    assert {languages.code_of(f" {name} ") for name in FORMS[form]} == set(FORMS[form].values())
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["", " ", "photo", "no-caption", "pt-photo", "pt-Brazil1", "pt-Zzzy", "pt-BR-PT", "x-toy", "C.UTF-8", "zz9",
+     "pt,hi", "Portuguese (Portuguesa)", "Portuguese Hindi", "the English", "pt br hi", "e", "1", "pt-", "a b"],
+)  # fmt: skip
+def test_what_names_no_language_is_not_read_as_one(name: str) -> None:
+    assert languages.code_of(name) == name
+    with pytest.raises(CapivaraError, match="there is no language"):
+        languages.code_or_unlisted(name)
+
+
+def test_a_text_in_the_place_of_a_language_is_returned_at_once() -> None:
+    text = "a dog on a beach in Portugal " * 10_000
+    assert languages.code_of(text) == text
+
+
+def test_every_code_and_name_of_the_table_is_read() -> None:
+    shared = {"hbs": "hr", "nor": "nb"}  # of several languages: Apertium's mode names need them
+    for code in languages.all_codes():
+        each = languages.get(code)
+        names = [each.code, each.name, each.flores or code, *each.argos, *each.apertium, f"{code}-{each.script}"]
+        assert {name: languages.code_of(name) for name in names} == {name: shared.get(name, code) for name in names}
+
+
+def test_two_names_of_one_language_agree_in_every_table() -> None:
+    """The tables are read in turn: a name in two of them must mean one language."""
+    for alias, code in rows("aliases.tsv"):
+        assert languages.code_of(alias) == languages.code_of(code), alias
+
+
 def test_the_codes_of_other_programs() -> None:
     xhosa = languages.get("xh")
     assert (xhosa.name, xhosa.script, xhosa.flores, xhosa.argos, xhosa.apertium) == (
@@ -49,6 +128,8 @@ def test_the_codes_of_other_programs() -> None:
     [
         ("portugese", "there is no language 'portugese' — did you mean pt (Portuguese)?"),
         ("Hindii", "there is no language 'Hindii' — did you mean hi (Hindi)?"),
+        ("Indian English", "there is no language 'Indian English' — did you mean en (English)?"),
+        ("Brasilian Portuguese", "there is no language 'Brasilian Portuguese' — did you mean pt (Portuguese)?"),
         ("xx", "there is no language 'xx'"),
         ("", "there is no language ''"),
     ],
@@ -61,7 +142,7 @@ def test_an_unknown_language_gives_a_suggestion(name: str, message: str) -> None
 
 
 def test_a_script_is_not_ignored() -> None:
-    with pytest.raises(CapivaraError):
+    with pytest.raises(CapivaraError, match=r"there is no language 'sr-Latn' — sr \(Serbian\) is written in Cyrl"):
         languages.get("sr-Latn")
     assert languages.get("hi-Deva").code == "hi"
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from capivara_cli import console
 from capivara_cli.commands.searching.query import Query
 from capivara_cli.errors import BadSample
+from capivara_cli.languages import code_of
 from capivara_cli.reports.pictures import picture
 from capivara_cli.reports.samples_page import THUMBNAIL, PageSection, View
 from capivara_cli.shards.images import decode_image
@@ -68,7 +69,7 @@ def _hit(index: Index, rank: int, row: int, score: float, lang: str) -> Hit:
     captions: list[Caption] = []
     problem = ""
     try:
-        captions = sorted(sample.captions, key=lambda each: each.lang != lang) if lang else sample.captions
+        captions = sorted(sample.captions, key=lambda each: code_of(each.lang) != lang) if lang else sample.captions
     except BadSample as error:
         problem = error.reason
     return Hit(rank, score, sample.key, _STREAM if shard == "-" else public_url(shard), sample, captions, problem)

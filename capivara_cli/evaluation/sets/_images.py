@@ -65,6 +65,7 @@ def class_mapping(official: Sequence[str], listed: Sequence[str], source: str) -
 
 
 def with_language(variant: str) -> tuple[str, str]:
-    """``photos@pt`` -> ("photos", "pt"): a path, and the language of its names or captions ("en" if none is given)."""
+    """``photos@pt-BR`` -> ("photos", "pt"): a path, and the language of its names or captions, "en" without one."""
     path, at, lang = variant.rpartition("@")
-    return (path, lang) if at and languages.knows(lang) else (variant, "en")
+    code = languages.code_of(lang)
+    return (path, code) if at and languages.knows(code) else (variant, "en")

@@ -63,6 +63,8 @@ def remaining(captions: list[Caption], settings: CaptionSettings, env: Env) -> l
         if not settings.codes or code in settings.codes:
             groups.setdefault(code, []).append(index)
     if not groups:
+        if settings.codes:
+            env.note(f"samples without a caption in {', '.join(sorted(settings.codes))}")
         return captions
     texts = by_text(captions)
     removed: set[int] = set()

@@ -55,7 +55,7 @@ def captions_of(value: object, lang: str, env: Env, depth: int = 0) -> list[Capt
 def language_code(name: str) -> str:
     """The code of a language that a cell names. Raises ``BadSample`` for an unknown language."""
     try:
-        return languages.get(name.strip()).code
+        return languages.code_or_unlisted(name)
     except CapivaraError as error:
         raise BadSample(f"unknown language {name.strip()[:20]!r}") from error
 

@@ -28,7 +28,9 @@ ORDER = ("toy", "capivara-original", "img2dataset", "parquet", "karpathy", "coco
 class PackOptions:
     """The options of ``pack``."""
 
-    lang: str = opt("en", "language of captions for which the source gives none", kind=Languages(one=True))
+    lang: str = opt(
+        "en", "language of captions for which the source gives none", kind=Languages(one=True, unlisted=True)
+    )
     format: str = opt("auto", "importer to use, see: capivara list importers; auto: the one that recognises the source")
     images: str = opt("", "folder of the image files that a table or JSON file names [default: its own folder]")
     split: str = opt("", "only these splits of a data set, comma-separated [default: all]", kind=Names())
