@@ -162,11 +162,15 @@ def _import() -> None:
     names = ["torch", "open_clip", "transformers", "peft", "ctranslate2", "sentencepiece", "tokenizers", "PIL.Image",
              "safetensors.torch", "matplotlib", "torchvision.transforms", "torch._dynamo",
              "transformers.modeling_utils", "transformers.generation", "s3fs", "typer._adapters", "matplotlib.figure",
-             "matplotlib.backends.backend_agg", "transformers.models.auto.image_processing_auto",
+             "matplotlib.backends.backend_agg", "matplotlib.backends.backend_svg", "jinja2",
+             "transformers.models.auto.image_processing_auto",
              "transformers.models.xlm_roberta.modeling_xlm_roberta"]  # fmt: skip
     for name in names:
         with contextlib.suppress(ImportError):
             importlib.import_module(name)
+    with contextlib.suppress(ImportError, AttributeError):  # peft asks for this table, which is built once a process
+        table = importlib.import_module("transformers.conversion_mapping")
+        table.get_checkpoint_conversion_mapping("")
 
 
 def _is_alive(process: int) -> bool:
