@@ -29,7 +29,12 @@ _CELL = SIDE // _COARSE
 _HEAD = 5 + _COARSE * _COARSE
 _BLOCK = 4
 _SAME_SIZE = 2
-"""Pixels by which the contents of copies of one size may differ in width or height: compression moves their edges."""
+_SAME_SHARE = 0.04
+"""Pixels, and share of the larger, by which the contents of copies of one size may differ in width or height.
+
+Compression moves their edges. Texts of one size also differ by the last letter of a line.
+"""
+_STRIP = slice(55, 73)
 _AT_ONCE = 32
 
 
@@ -110,7 +115,8 @@ def _limits(sizes: np.ndarray, others: np.ndarray) -> np.ndarray:
     pixel of the look.
     """
     enlarged = SIDE / np.maximum(np.maximum(sizes.min(axis=1), others.min(axis=1)), 1)
-    is_same_size = np.abs(sizes - others).max(axis=1) <= _SAME_SIZE
+    apart = np.abs(sizes - others) - np.maximum(_SAME_SIZE, _SAME_SHARE * np.maximum(sizes, others))
+    is_same_size = apart.max(axis=1) <= 0
     return np.where(is_same_size, np.clip(0.11 * enlarged, 0.02, 0.36), np.clip(0.4 * enlarged, 0.14, 0.36))
 
 
@@ -151,29 +157,31 @@ def _pixels(stored: bytes) -> np.ndarray:
 def _alike(left: np.ndarray, right: np.ndarray, limits: np.ndarray) -> np.ndarray:
     """bool [p]: whether the difference of looks, uint8 [p, 128, 128] each, is within the limit, float [p].
 
-    Most pairs are decided without shifting them.
+    Most pairs that differ do so at once: unshifted, and in a strip through the middle.
     """
-    found = difference(left, right, shift=0)
-    alike = found <= limits
-    doubtful = ~alike & (found <= 4 * limits + 0.1)
-    alike[doubtful] = difference(left[doubtful], right[doubtful]) <= limits[doubtful]
+    alike = np.zeros(len(left), bool)
+    far = 4 * limits + 0.05
+    open_ = np.flatnonzero(difference(left[:, _STRIP], right[:, _STRIP], shift=0) <= far)
+    unshifted = difference(left[open_], right[open_], shift=0)
+    alike[open_] = unshifted <= limits[open_]
+    open_ = open_[(unshifted > limits[open_]) & (unshifted <= far[open_])]
+    alike[open_] = difference(left[open_], right[open_]) <= limits[open_]
     return alike
 
 
 def difference(left: np.ndarray, right: np.ndarray, shift: int = 1) -> np.ndarray:
     """float [p]: the largest difference in a block of 4 x 4 pixels (root mean square; 1 is black against white).
 
-    Of all ways to shift one look by at most ``shift`` pixels the best counts: compression and resizing move the edges
-    of the content.
+    ``left``, ``right``: uint8 [p, rows, columns]. Of all ways to shift one look by at most ``shift`` pixels the best
+    counts: compression and resizing move the edges of the content.
     """
-    inner = left[:, 1 : SIDE - 1, 1 : SIDE - 1].astype(np.float32)
-    blocks = (SIDE - 2) // _BLOCK
-    cut = blocks * _BLOCK
+    height, width = ((side - 2) // _BLOCK * _BLOCK for side in left.shape[1:])
+    inner = left[:, 1 : 1 + height, 1 : 1 + width].astype(np.float32)
     least = np.full(len(left), np.inf, np.float32)
     for down in range(1 - shift, 2 + shift):
         for along in range(1 - shift, 2 + shift):
-            shifted = right[:, down : SIDE - 2 + down, along : SIDE - 2 + along]
-            squares = np.square(inner - shifted)[:, :cut, :cut]
-            means = squares.reshape(len(left), blocks, _BLOCK, blocks, _BLOCK).mean(axis=(2, 4))
-            least = np.minimum(least, means.max(axis=(1, 2)))
-    return np.sqrt(least) / 255
+            squares = np.square(inner - right[:, down : down + height, along : along + width])
+            bands = sum(squares[:, start::_BLOCK] for start in range(_BLOCK))  # faster than a sum over axes of 4
+            blocks = sum(bands[:, :, start::_BLOCK] for start in range(_BLOCK))
+            least = np.minimum(least, blocks.max(axis=(1, 2), initial=0))
+    return np.sqrt(least) / _BLOCK / 255
