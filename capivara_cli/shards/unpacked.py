@@ -15,6 +15,7 @@ from capivara_cli.shards.sample import Sample, is_image_suffix
 TEXT_SUFFIXES = frozenset({"txt", "text", "caption", "captions"})
 """The last parts of the suffixes of members and files that hold captions: ``a.txt``, ``a.jpg.txt``, ``a.caption``."""
 
+_NOT_UTF_8 = "captions are not UTF-8"
 _FIELD = re.compile(r"(?:generated[-_])?(?:captions?|texts?|sentences?)(?:[-_ ].*)?")
 
 
@@ -22,12 +23,14 @@ def caption_lines(data: bytes) -> list[str]:
     """The captions of a text file, one per line, stripped; the lines without text are left out.
 
     Only a newline ends a line (LF, CR or both): ``splitlines`` would also split inside a caption, at U+2028 and U+0085.
-    Raises ``BadSample`` for bytes that are not UTF-8.
+    Raises ``BadSample`` for bytes that are not UTF-8, and for zero bytes: then they are UTF-16.
     """
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise BadSample("captions are not UTF-8") from error
+        raise BadSample(_NOT_UTF_8) from error
+    if "\0" in text:
+        raise BadSample(_NOT_UTF_8)
     lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
     return [line.strip() for line in lines if line.strip()]
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+from capivara_cli.errors import BadSample
 from capivara_cli.pipeline.env import Env
 from capivara_cli.shards.sample import Caption
 from capivara_cli.shards.unpacked import caption_lines
 from capivara_cli.stages.importers._captions import captions_of, language_code
 from capivara_cli.stages.importers._columns import Columns, columns_by_role
 from capivara_cli.stages.importers._photos import caption, unescaped
+from capivara_cli.stages.importers._text_tables import decoded, is_damaged
 
 _TITLES = frozenset({"title", "comment", "alt_text"})
 """Fields that hold a caption only where nothing else does: beside captions they say something else."""
@@ -24,7 +26,7 @@ def captions_beside(document: Mapping[str, object], texts: Iterable[bytes], defa
     UTF-8 and for an unknown language.
     """
     texts = list(texts)
-    lines = {data: caption_lines(data) for data in texts}
+    lines = {data: _lines_of(data, env) for data in texts}
     fields = fields_of(document)
     ignored = _TITLES if any(lines.values()) else frozenset()
     given = {name: value for name, value in document.items() if not _is_blank(value)}
@@ -56,6 +58,19 @@ def fields_of(document: Mapping[str, object]) -> Columns:
 def _language_of(document: Mapping[str, object], fields: Columns, default: str) -> str:
     named = document.get(fields.lang) if fields.lang else None
     return language_code(named) if isinstance(named, str) and named.strip() else default
+
+
+def _lines_of(data: bytes, env: Env) -> list[str]:
+    """The captions of a text file; one that is not UTF-8 is read as a table would be, and counted."""
+    try:
+        return caption_lines(data)
+    except BadSample:
+        text, guessed = decoded(data)
+        if is_damaged(text):
+            raise
+        if guessed:
+            env.note("text files read as cp1252, as they are not UTF-8")
+        return caption_lines(text.encode("utf-8", "replace"))
 
 
 def _is_blank(value: object) -> bool:

@@ -25,22 +25,30 @@ _RUN = re.compile(r"[^\x00-\x7f]{3,}")
 
 
 def text_of(table: Path, env: Env) -> str:
-    """The text of a file in UTF-8 or UTF-16. Lines in neither are read as cp1252 where that is plausible, and counted.
-
-    Bytes that stay unknown become lone surrogates, see ``is_damaged``. Raises ``CapivaraError`` for an unreadable file.
-    """
+    """The decoded text of a file; lines read as cp1252 are counted. Raises ``CapivaraError`` for an unreadable file."""
     try:
         data = table.read_bytes()
     except OSError as error:
         raise CapivaraError(f"{table}: cannot be read: {error.strerror}") from error
+    text, guessed = decoded(data)
+    if guessed:
+        env.note(f"lines of {table.name} read as cp1252, as they are not UTF-8", guessed)
+    return text
+
+
+def decoded(data: bytes) -> tuple[str, int]:
+    """A text in UTF-8 or UTF-16, and how many of its lines are in neither and are read as cp1252, as is plausible.
+
+    Bytes that stay unknown become lone surrogates, see ``is_damaged``.
+    """
     if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        return data.decode("utf-16", "replace")
+        return data.decode("utf-16", "replace"), 0
     if data[:4096].count(0) * 4 > len(data[:4096]):
-        return data.decode("utf-16-le" if data[1:2] == b"\0" else "utf-16-be", "replace")
+        return data.decode("utf-16-le" if data[1:2] == b"\0" else "utf-16-be", "replace"), 0
     try:
-        return data.decode("utf-8-sig")
+        return data.decode("utf-8-sig"), 0
     except UnicodeDecodeError:
-        return _guessed(data, table, env)
+        return _guessed(data)
 
 
 def is_damaged(text: str) -> bool:
@@ -48,7 +56,7 @@ def is_damaged(text: str) -> bool:
     return any("\udc80" <= char <= "\udcff" for char in text)
 
 
-def _guessed(data: bytes, table: Path, env: Env) -> str:
+def _guessed(data: bytes) -> tuple[str, int]:
     """The text of a file that is not all UTF-8. A line that has other UTF-8 characters is damaged, not cp1252."""
     lines = data.decode("utf-8-sig", "surrogateescape").splitlines(keepends=True)
     western = [number for number, line in enumerate(lines) if is_damaged(line) and not _has_other_scripts(line)]
@@ -58,11 +66,11 @@ def _guessed(data: bytes, table: Path, env: Env) -> str:
             guesses[number] = lines[number].encode("utf-8", "surrogateescape").decode("cp1252")
         except UnicodeDecodeError:
             continue
-    if guesses and _is_western("".join(guesses.values())):
-        for number, line in guesses.items():
-            lines[number] = line
-        env.note(f"lines of {table.name} read as cp1252, as they are not UTF-8", len(guesses))
-    return "".join(lines)
+    if not _is_western("".join(guesses.values())):
+        guesses = {}
+    for number, line in guesses.items():
+        lines[number] = line
+    return "".join(lines), len(guesses)
 
 
 def _has_other_scripts(line: str) -> bool:

@@ -61,7 +61,7 @@ def test_file_names_that_are_not_utf_8(tmp_path: Path) -> None:
 
 def test_damaged_images_and_captions_are_counted(tmp_path: Path) -> None:
     files = {
-        "cut.jpg": RED[:-40], "zero.jpg": b"", "text.jpg": b"hello", "latin.jpg": RED, "latin.txt": b"caf\xe9",
+        "cut.jpg": RED[:-40], "zero.jpg": b"", "text.jpg": b"hello", "kot.jpg": RED, "kot.txt": "кот".encode("cp1251"),
         "good.jpg": RED,
     }  # fmt: skip
     found, tally = pack(write(tmp_path, files))
@@ -72,6 +72,22 @@ def test_damaged_images_and_captions_are_counted(tmp_path: Path) -> None:
     }  # fmt: skip
     found, tally = pack(tmp_path, verify=False)
     assert [sample.key for sample in found] == ["cut", "good", "text", "zero"]
+
+
+@pytest.mark.parametrize(
+    ("data", "expected", "notes"),
+    [
+        ("café\nolá".encode("cp1252"), ["café", "olá"], 1),
+        ("“a cat” – naïve".encode("cp1252"), ["“a cat” – naïve"], 1),
+        ("café\nкот".encode("utf-16"), ["café", "кот"], 0),
+        ("a cat on a mat".encode("utf-16-le"), ["a cat on a mat"], 0),
+    ],
+    ids=["latin", "quotes", "utf-16", "utf-16 without mark"],
+)
+def test_text_files_in_other_encodings(data: bytes, expected: list[str], notes: int, tmp_path: Path) -> None:
+    found, tally = pack(write(tmp_path, {"a.jpg": RED, "a.txt": data}))
+    assert [text for _, text in said(found[0])] == expected
+    assert tally.notes.total() == notes
 
 
 def test_an_unreadable_file_is_counted(tmp_path: Path) -> None:

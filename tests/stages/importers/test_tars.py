@@ -131,8 +131,9 @@ def test_our_own_samples_pass_untouched(tmp_path: Path) -> None:
 
 def test_bad_samples_in_tars_are_counted(tmp_path: Path) -> None:
     members = {
-        "a.json": b"{}", "b.jpg": RED, "b.json": b"[1]", "c.jpg": RED, "c.json": b"{", "d.jpg": RED, "d.txt": b"\xff",
-        "e.jpg": RED[:-30], "f.jpg": RED, "f.json": b'{"captions": [1]}', "g.jpg": RED, "README": b"read me",
+        "a.json": b"{}", "b.jpg": RED, "b.json": b"[1]", "c.jpg": RED, "c.json": b"{", "d.jpg": RED,
+        "d.txt": b"\xea\xee\xf2", "e.jpg": RED[:-30], "f.jpg": RED, "f.json": b'{"captions": [1]}',
+        "g.jpg": RED, "README": b"read me",
     }  # fmt: skip
     found, tally = pack(write_tar(tmp_path / "x.tar", members))
     assert [sample.key for sample in found] == ["g"]
