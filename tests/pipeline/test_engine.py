@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import json
 from collections.abc import Callable
@@ -246,3 +247,17 @@ def test_stage_decorator_builds_a_stage() -> None:
 
     assert isinstance(split, Stage)
     assert stage("x", Options)(split.run) == Stage("x", Options, split.run)
+
+
+@pytest.mark.parametrize("names", [["0.tar.gz", "1.tar.gz"], ["0.tar", "1.tgz"]])
+def test_compressed_and_mixed_folders_are_processed_like_plain_ones(names: list[str], tmp_path: Path) -> None:
+    plain = {f"{number}.tar": shard_bytes(toy_like(2, number * 2)) for number in range(2)}
+    for folder, files in (("plain", list(plain)), ("given", names)):
+        (tmp_path / folder).mkdir()
+        for (_, data), name in zip(plain.items(), files, strict=True):
+            (tmp_path / folder / name).write_bytes(gzip.compress(data) if name.endswith("gz") else data)
+        settings = settings_for(tmp_path / f"{folder}-out")
+        report = engine.run(parse_plan("dedupe"), [str(tmp_path / folder)], settings, None)
+        assert (report.shards, report.summary()["read"]) == (2, 4)
+    for name in plain:
+        assert (tmp_path / "given-out" / name).read_bytes() == (tmp_path / "plain-out" / name).read_bytes()
