@@ -81,12 +81,7 @@ class Layout:
     def write(self, folder: Path) -> Path:
         """Write the example into a folder; returns the source to pack."""
         for name, content in self.files.items():
-            path = folder / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            if isinstance(content, Parquet):
-                _write_parquet(path, content.rows)
-            else:
-                path.write_bytes(_tar(name, content) if isinstance(content, Tar) else _bytes(name, content))
+            write_file(folder / name, content)
         return folder / self.source
 
     def lines(self) -> Iterator[str]:
@@ -101,6 +96,15 @@ class Layout:
                 yield from (f"    {json.dumps(row, ensure_ascii=False, default=_shown)}" for row in content.rows)
             elif isinstance(content, Tar):
                 yield from (f"    {member}{_beside(text)}" for member, text in content.members.items())
+
+
+def write_file(path: Path, content: Content) -> None:
+    """Write a file, and the folders that it is in."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if isinstance(content, Parquet):
+        _write_parquet(path, content.rows)
+    else:
+        path.write_bytes(_tar(path.name, content) if isinstance(content, Tar) else _bytes(path.name, content))
 
 
 def _beside(content: str | bytes | Image) -> str:

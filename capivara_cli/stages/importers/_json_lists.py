@@ -11,21 +11,30 @@ from pathlib import Path, PurePath
 from capivara_cli.errors import CapivaraError
 from capivara_cli.pipeline.env import Env
 from capivara_cli.shards.sample import IMAGE_SUFFIXES, has_image_suffix
-from capivara_cli.stages.importers._columns import unique_names
+from capivara_cli.stages.importers._columns import CAPTION, IMAGE, URL, unique_names
 from capivara_cli.stages.importers._sources import first_bytes
 from capivara_cli.stages.importers._text_tables import NOT_UTF_8, Line, is_damaged, text_of
 
 _NO_OBJECT = "not a JSON object"
-_LISTS = re.compile(rb'\s*\{\s*"[^"]*"\s*:\s*\[\s*\{')
+_LIST = re.compile(rb"(?:^|:)\s*\[\s*\{")
+_FIELDS = [
+    re.compile(b'"(?:' + "|".join(names).encode() + rb')"\s*:', re.IGNORECASE) for names in ((*IMAGE, *URL), CAPTION)
+]
 _BY_FILE = re.compile(rb'\s*\{\s*"[^"]*\.(?:' + "|".join(sorted(IMAGE_SUFFIXES)).encode() + rb')"\s*:', re.IGNORECASE)
 
 
 def is_json_list(path: Path) -> bool:
-    """Whether a ``.json`` file begins as a list of objects, as such lists by split, or as captions by file name."""
+    """Whether a ``.json`` file begins with a list of objects, with such lists by split, or with an image name."""
     if path.suffix.lower() != ".json" or not path.is_file():
         return False
     start = first_bytes(path).removeprefix(b"\xef\xbb\xbf")
-    return bool(re.match(rb"\s*\[\s*\{", start) or _LISTS.match(start) or _BY_FILE.match(start))
+    return bool(_LIST.search(start) or _BY_FILE.match(start))
+
+
+def lists_captions(path: Path) -> bool:
+    """Whether a JSON list has fields for images and captions in its first 64 KiB, or captions by file name."""
+    start = first_bytes(path)
+    return bool(_BY_FILE.match(start) or all(field.search(start) for field in _FIELDS))
 
 
 def rows_of_lines(table: Path, env: Env) -> Iterator[Line]:

@@ -41,8 +41,9 @@ def read(source: Path, options: PackOptions, env: Env) -> Iterator[Sample]:
         if not first:
             env.note("parquet files without rows")
             continue
-        columns = KnownColumns(path, [row for _, row in first])
-        if _parquet_rows.embeds_images(path, columns.of(first[0][1]).image):
+        sampled = [row for _, row in first]
+        if _parquet_rows.embeds_images(path, KnownColumns(path, sampled).of(sampled[0]).image):
+            columns = KnownColumns(path, sampled)
             for number, row in itertools.chain(first, rows):
                 env.tally.read += 1
                 yield from _sample(path, number, row, columns.of(row), options, env)

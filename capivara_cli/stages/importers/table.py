@@ -67,6 +67,7 @@ def _tables_of(source: Path) -> list[Path]:
     if not tables and (nested := _metadata_below(source)):
         return nested
     lists = [path for path in json_lists(source) if _json_lists.is_json_list(path)]
+    lists = [path for path in lists if _json_lists.lists_captions(path)]
     return lists if len(lists) == 1 and not tables else []
 
 

@@ -131,3 +131,52 @@ def test_karpathy_counts_what_is_broken(karpathy: Path) -> None:
     found, tally = pack(write(karpathy, {"images": [*KARPATHY["images"], *broken]}))
     assert len(found) == 2
     assert tally.dropped == {"an image without file or sentences": 3, "no such image file": 1}
+
+
+def coco_root(folder: Path, captions: dict[str, tuple[str, str]]) -> Path:
+    """COCO's folder: caption files by name, each with one image and its caption."""
+    for name, (image, caption) in captions.items():
+        document = {"images": [{"id": 1, "file_name": image}], "annotations": [{"image_id": 1, "caption": caption}]}
+        write(folder / "annotations" / f"{name}.json", document)
+    write(folder / "annotations" / "instances_val2017.json", {"images": [], "annotations": [{"bbox": []}]})
+    for split, data in (("val2017", RED), ("train2017", BLUE)):
+        (folder / split).mkdir()
+        (folder / split / "1.jpg").write_bytes(data)
+    return folder
+
+
+def test_the_folder_of_coco_with_several_caption_files(tmp_path: Path) -> None:
+    folder = coco_root(tmp_path, {"captions_train2017": ("1.jpg", "blue"), "captions_val2017": ("1.jpg", "red")})
+    found, _ = pack(folder)
+    assert [(sample.image, said(sample)) for sample in found] == [
+        (BLUE, [("en", "blue")]), (RED, [("en", "red")]),
+    ]  # fmt: skip
+    for split in ("val2017", "val"):
+        assert [sample.image for sample in pack(folder, split=split)[0]] == [RED]
+    with pytest.raises(CapivaraError, match="there is no split 'test'"):
+        pack(folder, split="test")
+
+
+def test_caption_files_of_coco_by_language_are_captions_of_the_same_images(tmp_path: Path) -> None:
+    files = {"captions_val2017": ("1.jpg", "red"), "captions_val2017_pt": ("1.jpg", "vermelho")}
+    found, _ = pack(coco_root(tmp_path, files))
+    assert [said(sample) for sample in found] == [[("en", "red"), ("pt", "vermelho")]]
+
+
+def test_a_caption_file_of_coco_without_its_images_is_passed_over_and_counted(tmp_path: Path) -> None:
+    files = {"captions_train2014": ("no.jpg", "gone"), "captions_val2017": ("1.jpg", "red")}
+    found, tally = pack(coco_root(tmp_path, files))
+    assert [said(sample) for sample in found] == [[("en", "red")]]
+    assert (tally.read, dict(tally.notes)) == (1, {"caption files without their images": 1})
+    with pytest.raises(CapivaraError, match="none of the first 1 images exists"):
+        pack(tmp_path, split="train")
+
+
+def test_annotations_of_coco_with_a_language(coco: Path) -> None:
+    annotations = [{"image_id": 7, "caption": "azul", "lang": "pt"}, {"image_id": 42, "caption": ["red", "a red one"]}]
+    found, _ = pack(write(coco / "c_val2014.json", {**COCO, "annotations": annotations}), images=str(coco / "val2014"))
+    assert [said(sample) for sample in found] == [[("en", "red"), ("en", "a red one")], [("pt", "azul")]]
+
+
+def test_the_folder_of_karpathys_file(karpathy: Path) -> None:
+    assert len(pack(karpathy.parent, split="test")[0]) == 1

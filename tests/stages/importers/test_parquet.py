@@ -55,6 +55,68 @@ def test_plain_bytes_and_a_column_for_each_language(tmp_path: Path) -> None:
     assert said(found[0]) == [("en", "red"), ("pt", "vermelho")]
 
 
+@pytest.mark.parametrize(
+    ("cell", "captions"),
+    [
+        ([{"raw": "A.", "sentid": 1}, {"raw": "B.", "sentid": 2}], [("en", "A."), ("en", "B.")]),
+        ([{"caption": "um", "lang": "pt"}], [("pt", "um")]),
+        ({"raw": ["A.", "B."], "sentid": [1, 2]}, [("en", "A."), ("en", "B.")]),
+        ({"en": "one", "pt": "um"}, [("en", "one"), ("pt", "um")]),
+    ],
+)
+def test_structs_and_lists_of_structs(tmp_path: Path, cell: Any, captions: list[tuple[str, str]]) -> None:
+    found, tally = pack(write(tmp_path / "x.parquet", [{"image": RED, "sentences": cell}]))
+    assert (said(found[0]), dict(tally.notes)) == (captions, {})
+
+
+def test_a_column_of_ids_is_no_caption(tmp_path: Path) -> None:
+    rows = [{"image": RED, "caption": "red", "caption_id": 17}, {"image": BLUE, "caption": "blue", "caption_id": 18}]
+    found, tally = pack(write(tmp_path / "x.parquet", rows))
+    assert [(said(sample), sample.document["caption_id"]) for sample in found] == [
+        ([("en", "red")], 17),
+        ([("en", "blue")], 18),
+    ]
+    assert tally.notes == {"rows with captions in 'caption' (en), not in 'caption_id'": 2}
+
+
+def test_a_second_column_of_the_same_name(tmp_path: Path) -> None:
+    pyarrow = pytest.importorskip("pyarrow")
+    table = pyarrow.Table.from_arrays([[RED], ["red"], ["square"]], names=["image", "caption", "caption"])
+    pytest.importorskip("pyarrow.parquet").write_table(table, tmp_path / "x.parquet")
+    assert said(pack(tmp_path / "x.parquet")[0][0]) == [("en", "red"), ("en", "square")]
+
+
+@pytest.mark.parametrize("column", ["image", "file_name", "URL"])
+def test_names_of_images_are_read_as_in_a_table(tmp_path: Path, column: str) -> None:
+    (tmp_path / "beside.jpg").write_bytes(BLUE)
+    rows = [
+        {column: "beside.jpg", "TEXT": "blue"},
+        {column: "./beside.jpg", "TEXT": "azul"},
+        {column: "no.jpg", "TEXT": "x"},
+    ]
+    found, tally = pack(write(tmp_path / "x.parquet", rows))
+    assert [(sample.image, said(sample)) for sample in found] == [(BLUE, [("en", "blue"), ("en", "azul")])]
+    assert tally.dropped == {"no such image file": 1}
+
+
+def test_urls_are_downloaded_as_those_of_a_csv_are(tmp_path: Path, server: str) -> None:
+    (tmp_path / "a.jpg").write_bytes(RED)
+    rows = [{"URL": f"{server}/a.jpg?w=9", "TEXT": "red", "LANGUAGE": "pt"}, {"URL": f"{server}/no.jpg", "TEXT": "x"}]
+    (tmp_path / "x.csv").write_text(f"URL,TEXT,LANGUAGE\n{server}/a.jpg?w=9,red,pt\n{server}/no.jpg,x,\n")
+    results = [pack(path) for path in (tmp_path / "x.csv", write(tmp_path / "x.parquet", rows))]
+    for found, tally in results:
+        assert [(sample.key, sample.image, said(sample)) for sample in found] == [("a", RED, [("pt", "red")])]
+        assert tally.dropped == {"download failed: HTTP 404": 1}
+
+
+def test_files_without_rows_are_counted(tmp_path: Path) -> None:
+    write(tmp_path / "a.parquet", [{"image": RED, "text": "red"}])
+    pyarrow = pytest.importorskip("pyarrow")
+    pytest.importorskip("pyarrow.parquet").write_table(pyarrow.table({"image": [], "text": []}), tmp_path / "b.parquet")
+    found, tally = pack(tmp_path)
+    assert (len(found), dict(tally.notes)) == (1, {"parquet files without rows": 1})
+
+
 def test_splits_are_file_names(tmp_path: Path) -> None:
     for split in ("test", "train"):
         write(tmp_path / "data" / f"{split}-00000-of-00001.parquet", [{"image": RED, "text": split}])

@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import json
-import threading
-from collections.abc import Iterator
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -185,20 +181,6 @@ def test_json_lines(photos: Path) -> None:
 def test_a_folder_with_one_table_is_that_table(photos: Path) -> None:
     table(photos, "image,caption\nimg/a.jpg,red\n", "metadata.csv")
     assert [sample.key for sample in pack(photos)[0]] == ["img/a"]
-
-
-@pytest.fixture
-def server(photos: Path) -> Iterator[str]:
-    """The photos over HTTP, on this machine."""
-
-    class Quiet(SimpleHTTPRequestHandler):
-        def log_message(self, format: str, *args: object) -> None:
-            pass
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=photos)) as http:
-        threading.Thread(target=http.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{http.server_address[1]}"
-        http.shutdown()
 
 
 def test_images_from_the_web(photos: Path, server: str) -> None:
