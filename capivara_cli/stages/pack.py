@@ -21,14 +21,8 @@ from capivara_cli.stages.importers import _packing, _sources
 
 @stage("pack", _packing.PackOptions, begins=True)
 def pack(samples: Stream, options: _packing.PackOptions, env: Env) -> Stream:
-    """Yield one sample for each image of the sources, with the file's own bytes; bad rows and images are counted.
-
-    Raises ``CapivaraError`` for a source that is missing or in no known format, before the first one is read.
-    """
-    for source in env.inputs:
-        importer_of(source, options.format)
-    for source in env.inputs:
-        yield from _packing.samples(source, options, env)
+    """Yield one sample for each image of the sources, with the file's own bytes; bad rows and images are counted."""
+    yield from _packing.samples_of_sources(env.inputs, options, env)
 
 
 def importer_of(source: str, wanted: str = "auto") -> str:

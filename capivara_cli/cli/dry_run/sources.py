@@ -65,6 +65,8 @@ def _scenes(path: Path, options: Any) -> Counted:
 
 
 def _images(folder: Path, options: Any) -> Counted:
+    if folder.is_file():
+        return Counted(1, folder.with_suffix(".txt").is_file(), folder.stat().st_size + 2048)
     sizes, captions = list[int](), 0
     for place, _, names in os.walk(folder):
         shown = [Path(place, name) for name in names if not name.startswith(".")]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,13 +16,15 @@ from capivara_cli.pipeline.option_kinds import Languages, Names
 from capivara_cli.pipeline.options import opt, parsed
 from capivara_cli.shards.archive import Stream
 from capivara_cli.shards.images import decode_image
-from capivara_cli.shards.sample import Sample
+from capivara_cli.shards.sample import Sample, has_image_suffix
+from capivara_cli.shards.unpacked import TEXT_SUFFIXES
 from capivara_cli.stages.importers._photos import report_bad
 from capivara_cli.urls import public_url
 
+_FOLDER = "folder"
 # Importers in the order in which they are tried: specific formats first, and tars before parquet, because img2dataset
 # writes both into one folder.
-ORDER = ("toy", "capivara-original", "img2dataset", "parquet", "karpathy", "coco", "table", "folder")
+ORDER = ("toy", "capivara-original", "img2dataset", "parquet", "karpathy", "coco", "table", _FOLDER)
 
 
 @dataclass(frozen=True)
@@ -47,7 +50,8 @@ class PackOptions:
     def check_sources(self, sources: Sequence[str]) -> None:
         """Raise ``CapivaraError`` if a source is missing or has an unknown format, before any of them is read."""
         for source in sources:
-            importer_of(source, self.format)
+            if not _is_image_file(Path(source), self.format):  # there may be thousands
+                importer_of(source, self.format)
 
     @property
     def code(self) -> str:
@@ -58,6 +62,21 @@ class PackOptions:
     def splits(self) -> tuple[str, ...]:
         """The names in ``split``, () for all."""
         return parsed(self, "split")
+
+
+def samples_of_sources(sources: Sequence[str], options: PackOptions, env: Env) -> Stream:
+    """Yield the samples of files and folders in turn; image files one after the other are read at the same time."""
+    for are_images, group in itertools.groupby(sources, lambda source: _is_image_file(Path(source), options.format)):
+        if are_images:
+            stream = registry.module("importers", _FOLDER).read_files(list(map(Path, group)), options, env)
+            yield from _verified(stream, env) if options.verify else stream
+        else:
+            for source in group:
+                yield from samples(source, options, env)
+
+
+def _is_image_file(path: Path, wanted: str) -> bool:
+    return wanted in ("auto", _FOLDER) and has_image_suffix(path) and path.is_file()
 
 
 def samples(source: str, options: PackOptions, env: Env) -> Stream:
@@ -94,6 +113,8 @@ def importer_of(source: str, wanted: str = "auto") -> str:
 def _unrecognised(path: Path) -> CapivaraError:
     hint = "name a folder of images, a table, a JSON list or tar files; --format NAME chooses: capivara list importers"
     if not path.is_dir():
+        if path.suffix[1:].lower() in {"json", *TEXT_SUFFIXES}:
+            hint = f"captions beside images are found in their folder: capivara pack {path.parent} --out shards"
         return CapivaraError(f"{path}: no importer recognises this format", hint)
     files = Counter(each.suffix.lower() or each.name for each in path.rglob("*") if each.is_file())
     if not files:

@@ -1,4 +1,4 @@
-"""A folder of images, with or without captions in files beside them: a.txt, a.caption, a.json, a.jpg.txt, a.jpg.json.
+"""A folder of images, or image files, with or without captions beside them: a.txt, a.caption, a.json, a.jpg.txt.
 
 A text file has one caption per line; a JSON file is read as the json member of a tar, as img2dataset writes it.
 Subfolders are read too, in the order of names; hidden files are ignored.
@@ -27,6 +27,8 @@ _JSON = ".json"
 
 
 def recognise(source: Path) -> bool:
+    if source.is_file():
+        return has_image_suffix(source)
     return source.is_dir() and any(map(has_image_suffix, _files(source, _Walk())))
 
 
@@ -38,7 +40,14 @@ def read(source: Path, options: PackOptions, env: Env) -> Iterator[Sample]:
     if not recognise(source):
         kinds = ", ".join(sorted(IMAGE_SUFFIXES))
         raise CapivaraError(f"{source}: no images in this folder", f"image files end in one of {kinds}")
+    if source.is_file():
+        return read_files([source], options, env)
     return samples_of(_photos(source, options, env), env)
+
+
+def read_files(paths: Sequence[Path], options: PackOptions, env: Env) -> Iterator[Sample]:
+    """Yield one sample per image file. Their names become relative to the folder that all of them are in."""
+    return samples_of(_photos_of_files(paths, options, env), env)
 
 
 @dataclass
@@ -80,6 +89,21 @@ def _photos(source: Path, options: PackOptions, env: Env) -> Iterator[Photo]:
         env.note("caption files without an image", len(orphans))
     report_passed_over(source, [path for path in others if path not in set(orphans)], captioned, uncaptioned, env)
     _report(walk, env)
+
+
+def _photos_of_files(paths: Sequence[Path], options: PackOptions, env: Env) -> Iterator[Photo]:
+    root = Path(os.path.commonpath([path.absolute().parent for path in paths]))
+    beside: dict[Path, dict[str, list[Path]]] = {}
+    for path in paths:
+        if path.parent not in beside:
+            beside[path.parent] = _beside(sorted(path.parent.iterdir()))
+        sidecars = [each for name in (path.stem, path.name) for each in beside[path.parent].get(name, [])]
+        name = path.absolute().relative_to(root).as_posix()
+        try:
+            yield _photo(path, name, sidecars, options, env)
+        except BadSample as error:
+            env.tally.read += 1
+            report_bad(env, Sample(keys_of(env).of_path(name), {}), str(path), error.reason)
 
 
 def _photo(path: Path, name: str, sidecars: Sequence[Path], options: PackOptions, env: Env) -> Photo:
