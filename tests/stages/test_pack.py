@@ -25,7 +25,9 @@ RED, BLUE = Image(0).encoded(), Image(1).encoded()
 
 
 def pack(*sources: Path, **options: str) -> list[Sample]:
-    return list(samples_of_sources([str(source) for source in sources], PackOptions(**options), Env(Settings(), "pack")))
+    return list(
+        samples_of_sources([str(source) for source in sources], PackOptions(**options), Env(Settings(), "pack"))
+    )
 
 
 @pytest.fixture
@@ -69,7 +71,11 @@ def test_a_source_that_cannot_be_read_is_refused_before_any_work(photos: Path, m
 @pytest.mark.parametrize(
     ("words", "message", "code"),
     [
-        ("translate list.csv --lang pt", "list.csv: not a shard\n  make shards of it first: capivara pack list.csv --out", 1),
+        (
+            "translate list.csv --lang pt",
+            "list.csv: not a shard\n  make shards of it first: capivara pack list.csv --out",
+            1,
+        ),
         ("show a.jpg", "a.jpg: not a shard\n  make shards of it first: capivara pack . --out", 1),
         ("split sub/a.jpg --out x", "capivara pack sub --out shards", 1),
         ("eval list.csv --model toy", "list.csv: not a shard\n  make shards of it first: capivara pack list.csv", 1),

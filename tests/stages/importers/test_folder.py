@@ -14,7 +14,6 @@ from capivara_cli.errors import CapivaraError
 from capivara_cli.pipeline.env import Env
 from capivara_cli.pipeline.options import Settings, check_options
 from capivara_cli.stages.importers._packing import PackOptions, importer_of, samples
-from capivara_cli.stages.pack import pack as pack_stage
 
 RED = jpeg((255, 0, 0))
 
@@ -212,16 +211,6 @@ def test_json_files_that_cannot_be_parsed_cost_their_image(text: bytes, tmp_path
     found, tally = pack(write(tmp_path, {"a.jpg": RED, "b.jpg": RED, "b.json": text}))
     assert [sample.key for sample in found] == ["a"]
     assert tally.dropped == {"json cannot be parsed": 1}
-
-
-def test_a_missing_second_source_is_refused_before_the_first_is_packed(tmp_path: Path) -> None:
-    write(tmp_path / "a", {"a.jpg": RED})
-    for missing in ("nowhere", "a/a.txt"):
-        env = Env(Settings(), "pack")
-        env.inputs = [str(tmp_path / "a"), str(tmp_path / missing)]
-        with pytest.raises(CapivaraError, match="no such file or folder"):
-            next(pack_stage.run(iter(()), PackOptions(), env))
-        assert env.tally.read == 0
 
 
 def test_nothing_to_pack(tmp_path: Path) -> None:
