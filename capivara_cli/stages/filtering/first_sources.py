@@ -38,8 +38,8 @@ def with_stored_source_scores(captions: Sequence[Caption], is_wanted: Callable[[
     for caption in captions:
         first = first_source(caption)
         source = known.get(first) if first is not None and of_score(caption) is None else None
-        is_scored = source is not None and source.score is not None and is_wanted(caption)
-        found.append(with_of_score(caption, source.score) if is_scored else caption)
+        score = source.score if source is not None and is_wanted(caption) else None
+        found.append(caption if score is None else with_of_score(caption, score))
     return found
 
 
