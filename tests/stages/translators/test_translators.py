@@ -127,7 +127,7 @@ def test_a_long_text_is_cut_between_words_and_none_of_it_lost() -> None:
         def encode(self, text: str) -> list[str]:
             return ["▁" + word for word in text.split()]
 
-    pieces = _pieces(Words(), "word " * 450 + "end. Next one. approx. two")
+    pieces = _pieces(Words(), "word " * 450 + "end. Next one. approx. two", "en")
     assert [len(piece) for piece in pieces] == [200, 200, 51, 4]
     assert [token for piece in pieces for token in piece][-4:] == ["▁Next", "▁one.", "▁approx.", "▁two"]
 
