@@ -66,7 +66,7 @@ def detokenised(translation: str, source: str, code: str) -> str:
         return translation
     code = code.partition("-")[0]
     text = _with_apostrophes(_with_numbers(translation, source), code)
-    if code in _WITH_HYPHENS and " - " in text and not _HAS_DASH.search(source):
+    if code in _WITH_HYPHENS and " - " in text and not re.search("[–—]", text) and not _HAS_DASH.search(source):
         text = _HYPHEN.sub("-", text)
     if text.count('"') % 2 == 0:
         text = re.sub(r'(?<!\S)" ([^"]+) "', r'"\1"', text)

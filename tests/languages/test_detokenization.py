@@ -48,6 +48,7 @@ def test_tokenised_output_is_detokenised(translation: str, code: str, expected: 
         ("Warszawa - stolica", "Warsaw is the capital", "pl"),
         ("um homem - Imagem em Alta Resolução", "a man", "pt"),
         ("um homem - foto de stock", "a man", "pt"),
+        ("Vier Personen - drei Männer und eine Frau – arbeiten", "Four people, three men and a woman, work", "de"),
         ("um homem - um herói", "a man: a hero", "pt"),
         ("um homem - um herói", "a man - a hero", "pt"),
         ("placar de 3 : 2", "a score of 3:1", "de"),

@@ -1,4 +1,4 @@
-"""Sentences are split where they end, in 24 languages; an abbreviation is no end."""
+"""Sentences are split where they end, in 22 languages; an abbreviation is no end."""
 
 from __future__ import annotations
 
