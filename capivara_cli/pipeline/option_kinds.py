@@ -79,7 +79,7 @@ class Languages:
             raise CapivaraError("a language is empty", "give one such as pt" + f", or {self.any}" * bool(self.any))
         code = languages.code_or_unlisted(name) if self.unlisted else languages.get(name).code
         if self.known and code not in self.known:
-            raise CapivaraError(f"{code} is not among {', '.join(self.known)}")
+            raise CapivaraError(f"{name!r} is not one of {', '.join(self.known)}")
         return code
 
 

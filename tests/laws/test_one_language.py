@@ -182,7 +182,7 @@ def test_adapt_and_demo_hand_on_the_code() -> None:
         assert parsed(parse_command(["demo", "--lang", name], Settings()).options, "lang") == ("pt",)
         words = recipe.load("capivara").with_head(lang=name)
         assert parsed(parse_command(["adapt", "x", "--lang", words.head.lang], Settings()).options, "lang") == ("pt",)
-    with pytest.raises(UsageError, match="--lang: ca is not among pt, hi, xh"):
+    with pytest.raises(UsageError, match="--lang: 'Catalan' is not one of pt, hi, xh"):
         parse_command(["demo", "--lang", "Catalan"], Settings())
 
 

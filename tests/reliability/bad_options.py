@@ -43,6 +43,9 @@ BOUNDS = [
     _use("a table of a kind that is not written", "eval shards --model toy --table x.doc", "--table x.doc: the extension must be",
          shards),
     _use("a prompt without the placeholder of the caption", "eval shards --model toy --prompt dog", "needs one {} in place of the caption", shards),
+    _use("one value given twice", "split shards --seed 1 --seed 2", "--seed is given more than once, and holds one value", shards),
+    _use("one value given twice in a plan", "run 'caption --n 1 | filter --top-k 1 --top-k 2' shards",
+         "filter: --top-k is given more than once, and holds one value", shards),
     _use("an invalid share", "split shards --share 3/2 --out out", "--share 3/2: must be I/N", shards),
     _use("a demo that is too small", "demo --scenes 5", "--scenes 5: must be at least 100"),
 ]  # fmt: skip
@@ -58,7 +61,7 @@ LANGUAGES = [
            r"no captions in hi; there are en \(16\), pt \(8\)"),
     _use("no language to train on", "train shards", "train: which language"),
     _use("no language to adapt to", "adapt shards", "adapt: which language"),
-    _use("a language the demo lacks", "demo --lang es", "'es' is not one of 'pt', 'hi', 'xh'"),
+    _use("a language the demo lacks", "demo --lang es", "--lang: 'es' is not one of pt, hi, xh"),
     Case("a language without captions: show", "show shards --lang hi", shards,
          "warning: no captions in hi among these samples; there are captions in en, pt", 0),
 ]  # fmt: skip
