@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import regex
+
 from capivara_cli import languages
 from capivara_cli.errors import CapivaraError
+from capivara_cli.languages import folding
 from capivara_cli.shards.sample import Sample
 
 SPLITS = ("test", "train", "val")
@@ -25,7 +27,7 @@ class Images:
 
 def folded(name: str) -> str:
     """A class name in the form that is compared: ``Off-center_face`` and ``off center face`` are equal."""
-    return re.sub(r"[\W_]+", " ", name.casefold()).strip()
+    return regex.sub(r"[^\p{L}\p{M}\p{N}]+", " ", folding.folded(name)).strip()
 
 
 def lines_of(path: Path) -> list[str]:

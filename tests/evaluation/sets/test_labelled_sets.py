@@ -47,6 +47,13 @@ def test_the_sets_are_these():
     assert {name: _labelled.read(name).classes for name in _labelled.names()} == SIZES
 
 
+@pytest.mark.parametrize(("one", "other"), [("काला", "कीला"), ("காலி", "கீலா"), ("కాలు", "కీలు"), ("မာန်", "မိန်")])
+def test_class_names_keep_their_vowel_signs(one: str, other: str) -> None:
+    """Black and nail would be one class if only their consonants were compared."""
+    assert folded(one) != folded(other)
+    assert folded(f"{one}-{other}") == folded(f"{one}_{other} ")
+
+
 @pytest.mark.parametrize("name", SIZES)
 def test_every_class_has_one_name_in_every_language(name):
     labels = _labelled.read(name)
