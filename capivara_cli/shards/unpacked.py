@@ -16,7 +16,7 @@ TEXT_SUFFIXES = frozenset({"txt", "text", "caption", "captions"})
 """The last parts of the suffixes of members and files that hold captions: ``a.txt``, ``a.jpg.txt``, ``a.caption``."""
 
 _NOT_UTF_8 = "captions are not UTF-8"
-_FIELD = re.compile(r"(?:generated[-_])?(?:captions?|texts?|sentences?)(?:[-_ ].*)?")
+_FIELD = re.compile(r"(.*[-_ ])?(?:captions?|texts?|sentences?)([-_ (].*)?")
 
 
 def caption_lines(data: bytes) -> list[str]:
@@ -91,15 +91,14 @@ def _place(sample: Sample) -> str:
         if is_text_suffix(suffix) and data.strip():
             return suffix
     for name, value in sample.document.items():
-        if _FIELD.fullmatch(name.casefold()) and _holds_text(value):
+        field = _FIELD.fullmatch(name.casefold())
+        if field and _holds_text(value, words=2 if any(field.groups()) else 1):
             return f'json "{name}"'
     return ""
 
 
-def _holds_text(value: object) -> bool:
-    """Whether a value of json is a text, or a list with a text; numbers and ids are none."""
-    if isinstance(value, list):
-        return any(map(_holds_text, value))
-    if isinstance(value, dict):
-        return any(map(_holds_text, value.values()))
-    return isinstance(value, str) and bool(value.strip())
+def _holds_text(value: object, words: int) -> bool:
+    """Whether a value of json is a text, or holds one. Numbers, ids and names of models (``caption_by``) are none."""
+    if isinstance(value, (list, dict)):
+        return any(_holds_text(each, words) for each in (value.values() if isinstance(value, dict) else value))
+    return isinstance(value, str) and (len(value.split()) >= words or (bool(value.strip()) and not value.isascii()))

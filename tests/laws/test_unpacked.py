@@ -48,6 +48,8 @@ FORMS: dict[str, dict[str, bytes]] = {
     "structs": {"png": b"", "json": b'{"sentences": [{"raw": "a red square"}]}'},
     "the original's": {"jpg": b"", "json": b'{"captions-en": ["a red square"], "captions-pt": ["um quadrado"]}'},
     "a language in the name": {"jpg": b"", "json": b'{"id": 1, "caption_pt": "um quadrado"}'},
+    "a language before the name": {"jpg": b"", "json": '{"hi_caption": "वर्ग", "caption (Hindi)": 1}'.encode()},
+    "one word": {"jpg": b"", "json": b'{"text": "square"}'},
     ".caption": {"jpg": b"", "caption": b"a red square"},
 }
 
@@ -149,7 +151,16 @@ def test_what_needs_no_captions_goes_on(line: str, place: Path) -> None:
     refused(run(words(REFUSE["translate"], "out"), place), place / "none", "out")  # split packs nothing
 
 
-@pytest.mark.parametrize("document", [None, {}, {"url": "x", "caption": None}, {"captions": []}, {"text_len": 3}])
+@pytest.mark.parametrize(
+    "document",
+    [
+        None,
+        {},
+        {"url": "x", "caption": None},
+        {"captions": []},
+        {"text_len": 3, "caption_by": "blip2", "x_text": "7f3a"},
+    ],
+)
 def test_images_without_any_captions_are_captioned(document: object, place: Path) -> None:
     members = {}
     for number in range(3):
