@@ -1,5 +1,5 @@
 """python -m benchmarks.reproduce        every cell, three seeds; run it again after a kill, and it resumes
-python -m benchmarks.reproduce --write        docs/reproduction.md from the stored results"""
+python -m benchmarks.reproduce --write        docs/reproduction.md from stored results and cells that were run since"""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def main() -> int:
     from benchmarks.reproduce import page
 
     if (arguments.out / "seed0").is_dir():
-        replace_text(RESULTS, work.collected(plan))
+        replace_text(RESULTS, work.collected(plan, RESULTS))
     replace_text(PAGE, page.page(RESULTS))
     sys.stderr.write(f"{RESULTS} and {PAGE} are written\n")
     return 0

@@ -12,10 +12,14 @@ from benchmarks.reproduce.plan import (
     COUNTED,
     COUNTS,
     EVERYWHERE,
+    KEPT,
+    KEPT_IN,
     LANGUAGES,
+    PENDING,
     REWRITES,
     SHOTS,
     aligned_name,
+    kept_name,
     methods_on,
     routines_of,
 )
@@ -43,6 +47,7 @@ def sections(results: Results) -> Iterator[tuple[str, str]]:
         "LaCLIP: text augmentation": _laclip,
         "How many examples equal English?": _counts,
         "Captions written in the language": _direct,
+        **({} if PENDING else {"Which captions are kept": _kept}),
         "Larger towers": _towers,
     }
     for title, make in made.items():
@@ -298,6 +303,21 @@ def _direct(results: Results) -> str:
         "on for 700 steps on clean Portuguese sentences about 4,000 scenes, its vision as it was. It describes "
         f"{right} % of held-out scenes right in every word. The translator has seen parallel sentences instead.",
         table(["captions of an image", "recall, pt", "recall, en"], rows),
+    ])  # fmt: skip
+
+
+def _kept(results: Results) -> str:
+    names = {("text", 5): "five, by their own score", ("original", 5): "five, by the score of their source",
+             ("original", 3): "three, by the score of their source"}  # fmt: skip
+    rows = [["all eleven", *(results.shown(recall(f"opt-{lang}", lang)) for lang in KEPT_IN)]]
+    rows += [
+        [names[by, count], *(results.shown(recall(kept_name(lang, by, count), lang)) for lang in KEPT_IN)]
+        for by, count in KEPT
+    ]
+    return "\n\n".join([
+        "Translations kept of the eleven of an image; all English captions stay. `filter` judges a translation by the "
+        "score of its source; the paper judges it by its own. The steps are as many in each row.",
+        table(["captions kept", *KEPT_IN], rows),
     ])  # fmt: skip
 
 

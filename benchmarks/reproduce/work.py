@@ -111,16 +111,34 @@ def kept(plan: Plan) -> dict[str, list[dict[str, Any]]]:
     return found
 
 
-def collected(plan: Plan) -> str:
-    """results.json: everything the page is made of, a line per cell."""
+def collected(plan: Plan, stored: Path) -> str:
+    """results.json: everything the page is made of, a line per cell.
+
+    If only some cells were run, they are added to the results in ``stored``. Raises ``SystemExit`` if a cell that is
+    there was run again and gave something else: then new and old cells cannot be compared.
+    """
+    found = kept(plan)
+    if set(found) == set(all_cells()):
+        return _document({**_about(plan), "portuguese_captioner_right": _right(plan)}, found)
+    before = json.loads(stored.read_text("utf-8"))
+    for name in set(found) & set(before["cells"]):
+        if [each["recall"] for each in found[name]] != [each["recall"] for each in before["cells"][name]]:
+            raise SystemExit(f"{name}: other results than in {stored}: run all cells")
+    new = [name for name in found if name not in before["cells"]]
+    added = [*before["about"].get("added", []), {**_about(plan), "cells": new}] if new else []
+    every = before["cells"] | {name: found[name] for name in new}
+    about = before["about"] | ({"added": added} if added else {})
+    return _document(about, {name: every[name] for name in all_cells() if name in every})
+
+
+def _about(plan: Plan) -> dict[str, Any]:
+    """Where and when it was run, and the processor time of all tasks."""
     import torch
 
-    spent = [json.loads(line) for line in (plan.out / "spent.jsonl").read_text("utf-8").splitlines()]
     tasks: dict[str, list[float]] = {}  # one that was done before takes next to nothing the next time
-    for each in spent:
+    for each in map(json.loads, (plan.out / "spent.jsonl").read_text("utf-8").splitlines()):
         tasks.setdefault(each["what"], []).append(each["cpu"])
-    right = json.loads((plan.out / towers.CAPTIONER / "done.json").read_text("utf-8"))["right"]
-    head = {
+    return {
         "python": platform.python_version(),
         "torch": torch.__version__,
         "processor": _processor(),
@@ -128,10 +146,17 @@ def collected(plan: Plan) -> str:
         "seeds": plan.seeds,
         "tested": plan.worlds[0].size.tested,
         "cpu_seconds": round(sum(max(of_task) for of_task in tasks.values())),
-        "portuguese_captioner_right": right,
     }
-    lines = [f"{json.dumps(name)}: {json.dumps(found)}" for name, found in kept(plan).items()]
-    return f'{{"about": {json.dumps(head)},\n"cells": {{\n' + ",\n".join(lines) + "\n}}\n"
+
+
+def _right(plan: Plan) -> float:
+    right: float = json.loads((plan.out / towers.CAPTIONER / "done.json").read_text("utf-8"))["right"]
+    return right
+
+
+def _document(about: dict[str, Any], cells_found: dict[str, Any]) -> str:
+    lines = [f"{json.dumps(name)}: {json.dumps(each)}" for name, each in cells_found.items()]
+    return f'{{"about": {json.dumps(about)},\n"cells": {{\n' + ",\n".join(lines) + "\n}}\n"
 
 
 def _processor() -> str:

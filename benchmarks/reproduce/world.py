@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.reproduce import towers
-from benchmarks.reproduce.plan import LANGUAGES, PREFIXES, Captions
+from benchmarks.reproduce.plan import KEPT_IN, LANGUAGES, PREFIXES, Captions
 from capivara_cli.cli.perform import Performer
 from capivara_cli.pipeline.options import Settings
 from capivara_cli.shards.archive import ShardWriter, open_shard
@@ -82,7 +82,9 @@ def make(world: World, sources: Iterable[str]) -> None:
         caption = f"caption --captioner toy --n {world.size.synthetic}"
         there = f"translate --translator toy --lang {','.join(LANGUAGES)} --no-cache"
         back = "translate --translator toy --from pt --lang en --only original --no-cache"
-        _run(world, f"{caption} | {there} | {back} | filter --model toy --lang en,pt", "drawn", "world")
+        _run(
+            world, f"{caption} | {there} | {back} | filter --model toy --lang en,{','.join(KEPT_IN)}", "drawn", "world"
+        )
     if "rewritten" in wanted:
         synonyms = world.folder / "synonyms.tsv"
         replace_text(synonyms, _synonyms())

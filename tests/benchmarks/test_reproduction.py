@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from support.made import ROOT
 
-from benchmarks.reproduce import cells, page, plan, tables, world
+from benchmarks.reproduce import cells, claims, page, plan, tables, work, world
 from benchmarks.reproduce.statistics import OPPOSITE, SAME, UNKNOWN, Interval, Results, interval, verdict
 from capivara_cli.shards.sample import Caption
 
@@ -28,9 +28,47 @@ def test_every_cell_of_the_plan_is_in_the_results_with_every_seed() -> None:
     results = Results.of(RESULTS)
     assert len(results.seeds) == 3
     for seed in results.seeds:
-        assert list(seed.cells) == list(plan.cells())
-        for cell in plan.cells().values():
+        stored = {name: cell for name, cell in plan.cells().items() if name not in plan.PENDING}
+        assert list(seed.cells) == list(stored)
+        for cell in stored.values():
             assert list(seed.cells[cell.name]["recall"]) == list(cell.scored), cell.name
+
+
+def test_the_page_has_the_pending_cells_when_they_have_results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    document = json.loads(RESULTS.read_text("utf-8"))
+    for name in plan.PENDING:
+        document["cells"][name] = document["cells"]["opt-hi" if "-hi-" in name else "opt-pt"]
+    (tmp_path / "results.json").write_text(json.dumps(document))
+    for module in (claims, tables):
+        monkeypatch.setattr(module, "PENDING", ())
+    text = page.page(tmp_path / "results.json")
+    assert "## Which captions are kept" in text and "five, by the score of their source" in text
+    assert "hi: the five best, judged by their source instead of their text" in text
+
+
+def test_cells_that_were_run_since_are_added(tmp_path: Path) -> None:
+    everything = json.loads(RESULTS.read_text("utf-8"))
+    fewer = {**everything, "cells": {name: found for name, found in everything["cells"].items() if name != "rank"}}
+    stored = tmp_path / "results.json"
+    stored.write_text(json.dumps(fewer))
+    asked = work.Plan(tmp_path / "out")
+    for name in ("rank", "opt-pt"):
+        for where, found in zip(asked.worlds, everything["cells"][name], strict=True):
+            path = cells.Job(where, plan.cells()[name]).path
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(json.dumps(found))
+    (asked.out / "spent.jsonl").write_text('{"what": "rank, seed 0", "seconds": 90, "cpu": 60}\n')
+    collected = json.loads(work.collected(asked, stored))
+    assert collected["cells"] == everything["cells"]
+    assert list(collected["cells"]) == list(everything["cells"])
+    added = collected["about"].pop("added")
+    assert (added[-1]["cells"], added[-1]["cpu_seconds"]) == (["rank"], 60)
+    assert [*everything["about"].pop("added", []), added[-1]] == added and collected["about"] == everything["about"]
+    stored.write_text(json.dumps(collected))
+    assert "added" not in json.loads(work.collected(asked, stored))["about"]
+    path.write_text(json.dumps({**found, "recall": {"pt": [1, 2]}}))
+    with pytest.raises(SystemExit, match="opt-pt: other results"):
+        work.collected(asked, stored)
 
 
 def test_the_committed_results_show_the_main_directions() -> None:
@@ -118,6 +156,10 @@ CAPTIONS = (
         ("alt", ["vague", "vago"]),
         ("with-1", ["vague", "a photo of a ball", "vago", "foto de bola"]),
         ("synthetic", ["a photo of a ball", "a picture of a ball", "foto de bola", "imagem de bola"]),
+        (
+            "best-3-hi-by-original",
+            ["vague", "a photo of a ball", "a picture of a ball", "vago", "foto de bola", "imagem de bola"],
+        ),
         ("native", ["a ball", "uma bola"]),
         ("aligned", ["a ball", "the ball", "bola", "uma bola"]),
         ("eda", ["a ball", "a round thing", "bola"]),
