@@ -58,7 +58,7 @@ class ShardReader:
         return self._tar.ignored
 
     def __iter__(self) -> Stream:
-        """The samples. Tars with our comment are not checked for adjacent members: our writer keeps them together."""
+        """The samples. Tars with our comment are neither checked for adjacent members nor for system files."""
         return self._samples() if self._tar.comment else adjacent_only(self._samples(), self.name)
 
     def _samples(self) -> Stream:
@@ -68,10 +68,11 @@ class ShardReader:
         room = MAX_SAMPLE
         doubled = False
         start = end = 0
+        foreign = not self._tar.comment
         for name, data in self._tar:
             if not name.startswith(stem) or "/" in (suffix := name[len(stem) :]):
                 found, suffix = split_name(name)
-                if (suffix in SYSTEM_SUFFIXES or SYSTEM_FOLDER in name) and is_system_file(name):
+                if foreign and (suffix in SYSTEM_SUFFIXES or SYSTEM_FOLDER in name) and is_system_file(name):
                     self.ignored[SYSTEM_FILE] += 1
                     continue
                 if found != key:
