@@ -15,9 +15,11 @@ from support.drawings import KINDS, drawings
 from support.made import a_sample
 
 from capivara_cli.cli.parameters import parse_plan
+from capivara_cli.errors import CapivaraError
 from capivara_cli.pipeline import engine
 from capivara_cli.pipeline.options import Settings
 from capivara_cli.shards.sample import Sample
+from capivara_cli.stages.deduplication import images as stage_images
 from capivara_cli.stages.deduplication.drawn_looks import LookFile, Looks, difference, key, look
 from capivara_cli.stages.deduplication.first_of_near import first_of_near
 from capivara_cli.stages.deduplication.hamming import HashSpace, distance
@@ -146,6 +148,34 @@ def test_two_workers_and_a_stream_keep_the_same(shards: Callable[..., Path], tmp
         made.append([path.read_bytes() for path in sorted(out.glob("*.tar"))])
     assert made[0] == made[1]
     assert keys(over([samples], images="phash")[0]) == [f"{number:02d}" for number in range(7)]
+
+
+def test_a_run_that_stopped_before_the_decision_ends_as_a_clean_one(
+    shards: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The looks are read again from the surveys of the stopped run."""
+    images = drawings("table with one other number", 4)
+    samples = [a_sample(f"{number:02d}", image=encoded(image)) for number, image in enumerate([*images, *images])]
+    source = shards(samples[:3], samples[3:])
+    plan = parse_plan("dedupe --images phash")
+
+    def run(out: Path) -> list[bytes]:
+        engine.run(plan, [str(source)], Settings(out=str(out), quiet=True, energy=False), None)
+        return [path.read_bytes() for path in sorted(out.glob("*.tar"))]
+
+    def stop(*given: object) -> None:
+        raise CapivaraError("stopped")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(stage_images, "decide", stop)
+        with pytest.raises(CapivaraError, match="stopped"):
+            run(tmp_path / "resumed")
+    assert list((tmp_path / "resumed").rglob(".corpus-1*"))
+    with monkeypatch.context() as patched:
+        patched.setattr(stage_images, "survey", stop)  # not called again
+        resumed = run(tmp_path / "resumed")
+    assert resumed == run(tmp_path / "clean")
+    assert sum(data.count(b".json") for data in resumed) >= 4
 
 
 # --- its parts ---
