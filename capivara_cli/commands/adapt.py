@@ -80,7 +80,7 @@ class Options:
     eval_lang: str = opt(
         "",
         "languages to evaluate, comma-separated [default: the recipe's, or en and the language of --lang]",
-        kind=Languages("all", unlisted=True),
+        kind=Languages("all"),
     )
     fraction: float | None = opt(
         None, "share of your images that is held out for --eval heldout [default: the recipe's: 0.1]", min=0.0, max=0.9

@@ -96,8 +96,8 @@ class _Targets:
 def _eval(inputs: list[str], options: Options, env: Env) -> dict[str, Any]:
     """Measure every model on every set, print the tables, and write the results into the run folders."""
     _check_named(inputs)
-    targets, ks, langs = sort_targets(inputs, options.labels), options.ranks, list(parsed(options, "lang"))
-    modes = parsed(options, "mode")
+    targets, ks, modes = sort_targets(inputs, options.labels), options.ranks, parsed(options, "mode")
+    langs = _languages(options, targets)
     options.check()
 
     from capivara_cli.evaluation import compare
@@ -150,7 +150,8 @@ def _estimate(inputs: list[str], options: Options, env: Env, rehearsal: Rehearsa
     _check_named(inputs)
     existing = [text for text in inputs if text not in rehearsal.runs and text not in rehearsal.outputs]
     planned = [text for text in inputs if text in rehearsal.runs]
-    targets, langs = sort_targets(existing, options.labels), list(parsed(options, "lang"))
+    targets = sort_targets(existing, options.labels)
+    langs = _languages(options, targets)
     options.check()
     shards = targets.shards + [text for text in inputs if text in rehearsal.outputs]
     runs = [*targets.runs, *planned]
@@ -178,6 +179,14 @@ def _check_named(inputs: Sequence[str]) -> None:
             "eval: no target is named",
             "name an eval set, shards or a run: capivara eval runs/my-run xm3600 --lang pt (capivara list evalsets)",
         )
+
+
+def _languages(options: Options, targets: _Targets) -> list[str]:
+    """The codes of ``--lang``. Raises ``UsageError`` if an eval set would have to be translated into an unknown one."""
+    try:
+        return list(Languages("all", unlisted=not targets.sets).parse(options.lang))
+    except CapivaraError as error:
+        raise UsageError(f"--lang: {error.message}", error.hint) from error
 
 
 def _opened(
