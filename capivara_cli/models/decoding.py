@@ -83,8 +83,7 @@ def preallocated_cache(model: Any, room: int) -> DynamicCache:
 
 
 def cache_argument(model: Any, cache: DynamicCache) -> dict[str, DynamicCache]:
-    """The cache as the argument that ``model`` takes: ``cache``, which transformers called ``past_key_values`` before
-    version 5.24."""
+    """The cache as the argument that ``model`` takes: ``cache``, or ``past_key_values`` in older transformers."""
     accepts = inspect.signature(type(model).forward).parameters  # an instance's may be wrapped, by accelerate's hooks
     return {"cache" if "cache" in accepts else "past_key_values": cache}
 
