@@ -2,40 +2,24 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import lru_cache
 
-from capivara_cli.languages import Language, get
+from capivara_cli.languages import get
+from capivara_cli.languages.checks import tables
+from capivara_cli.languages.checks.junk import is_junk
+from capivara_cli.languages.checks.leftovers import is_partly_untranslated
+from capivara_cli.languages.checks.length import is_cut_off, is_too_long
+from capivara_cli.languages.checks.names import are_names, is_name_like
+from capivara_cli.languages.checks.negation import adds_a_negation
+from capivara_cli.languages.checks.pair import Pair
+from capivara_cli.languages.checks.repetition import is_repetitive
 from capivara_cli.languages.scripts import written_in
 
-MAX_LENGTH_RATIO = 3.0
-"""A translation fails if it is more than this many times as long as its source, and over 40 characters longer."""
 MAX_NAME_WORDS = 2
 """A text of up to this many words may stay unchanged: it may be a name or a loan word."""
-
-
-@dataclass(frozen=True)
-class Pair:
-    """A text and its translation, both with collapsed white space, and their languages."""
-
-    text: str
-    translation: str
-    source: Language
-    target: Language
-
-
-def _is_empty(pair: Pair) -> bool:
-    return not any(char.isalnum() for char in pair.translation) and any(char.isalnum() for char in pair.text)
-
-
-def _in_another_script(pair: Pair) -> bool:
-    return not written_in(pair.translation, pair.target.script)
-
-
-def _is_a_copy(pair: Pair) -> bool:
-    return is_unchanged(pair.text, pair.translation) and len(pair.text.split()) > MAX_NAME_WORDS
+MAX_SHARED_WORDS = 5
+"""A translation of up to this many words is not taken for one in a close language."""
 
 
 def is_unchanged(text: str, translation: str) -> bool:
@@ -43,40 +27,44 @@ def is_unchanged(text: str, translation: str) -> bool:
     return text.casefold().strip(" .") == translation.casefold().strip(" .")
 
 
-# The same few characters six times in a row: "gato gato gato gato gato gato", "的的的的的的".
-_REPETITION = re.compile(r"(\S.{0,11}?)\1{5,}")
+def _is_empty(pair: Pair) -> bool:
+    return not any(char.isalnum() for char in pair.translation) and any(char.isalnum() for char in pair.text)
 
 
-def _is_repetitive(pair: Pair) -> bool:
-    """Whether the translation repeats itself and its source does not, or is far longer than its source."""
-    longer = len(pair.translation) - len(pair.text)
-    if longer > 40 and len(pair.translation) > MAX_LENGTH_RATIO * len(pair.text):
-        return True
-    words = re.findall(r"\w+", pair.translation.casefold())
-    if len(words) >= 10 and 3 * len(set(words)) < len(words):
-        return True
-    return bool(_REPETITION.search(pair.translation)) and not _REPETITION.search(pair.text)
+def _is_wordless(pair: Pair) -> bool:
+    """Whether the translation has words and its text has none: "!!!" -> "algo". Numbers may be written as words."""
+    if any(char.isalpha() for char in pair.text) or not any(char.isalpha() for char in pair.translation):
+        return False
+    digits = [char for char in pair.text if char.isdigit()]
+    return not digits or (len(digits) > 2 and not any(char.isdigit() for char in pair.translation))
 
 
-# Text that translators learned from subtitles, web pages and stock-photo sites, and tokens of their vocabularies.
-_JUNK = re.compile(
-    r"<unk>|⁇|▁|@@|&(?:quot|amp|apos|lt|gt|#\d+);|https?://|www\.|♪|amara\.org|"
-    r"^(?:legendas?|tradução|subt[ií]tulos?|sous-titres?|untertitel|subtitles?|sottotitoli)\b.*\b(?:por|by|von|par|di)\b|"
-    r"\b(?:imagem|imagen|foto|fotografia) (?:em alta resolução|de stock|de archivo|livre de direitos)|"
-    r"^(?:translate|translation|tradução|traducción)\s*:",
-    re.IGNORECASE,
-)
+def _in_another_script(pair: Pair) -> bool:
+    return not written_in(pair.translation, pair.target.script) and not _is_kept_name(pair)
 
 
-def _is_junk(pair: Pair) -> bool:
-    return bool(_JUNK.search(pair.translation)) and not _JUNK.search(pair.text)
+def _is_kept_name(pair: Pair) -> bool:
+    return is_unchanged(pair.text, pair.translation) and are_names(pair.text_words, pair.source.code)
+
+
+def _is_a_copy(pair: Pair) -> bool:
+    """Whether the translation is its text unchanged, unless it is short, a name, or right in both languages."""
+    if not is_unchanged(pair.text, pair.translation) or len(pair.text.split()) <= MAX_NAME_WORDS:
+        return False
+    if pair.are_close:
+        return any(word.lower() in pair.foreign for word in pair.text_words)
+    return any(char.isalpha() for char in pair.text) and not are_names(pair.text_words, pair.source.code)
+
+
+def _is_partly_untranslated(pair: Pair) -> bool:
+    return not is_unchanged(pair.text, pair.translation) and is_partly_untranslated(pair)
 
 
 def _in_another_language(pair: Pair) -> bool:
-    """Whether the translation is clearly in a language other than the target, usually still the source language.
+    """Whether the translation is clearly in a language other than the target.
 
-    Languages of different scripts are left to the script check. The limits were set on 12,000 translations of captions
-    to ca, es, gl, pt, hi and xh, of which none fails, and on 1,000 captions left in English, of which 82 % fail.
+    Languages of different scripts are left to the script check, names and words of the text to the checks of copies.
+    The limits were set on 12,000 translations of captions to ca, es, gl, pt, hi and xh, of which none fails.
     """
     if pair.source.script != pair.target.script:
         return False
@@ -88,15 +76,24 @@ def _in_another_language(pair: Pair) -> bool:
     code, probability = identify.likeliest(pair.translation)
     if code in (target, "zxx") or probability < 0.9:
         return False
-    return identify.probabilities(pair.translation).get(target, 0.0) <= 0.01
+    if tables.are_close(code, target) and len(pair.translation_words) <= MAX_SHARED_WORDS:
+        return False
+    if identify.probabilities(pair.translation).get(target, 0.0) > 0.01:
+        return False
+    return any(not is_name_like(word) and word not in pair.text_words for word in pair.translation_words)
 
 
 _CHECKS: dict[str, tuple[str, Callable[[Pair], bool]]] = {
     "empty": ("empty", _is_empty),
+    "wordless": ("words for a caption without any", _is_wordless),
     "script": ("in another script", _in_another_script),
     "copy": ("a copy of the source", _is_a_copy),
-    "repetition": ("repeating itself", _is_repetitive),
-    "junk": ("junk that translators are known for", _is_junk),
+    "junk": ("junk that translators are known for", is_junk),
+    "untranslated": ("partly untranslated", _is_partly_untranslated),
+    "repetition": ("repeating itself", is_repetitive),
+    "cut": ("cut off", is_cut_off),
+    "long": ("far longer than the source", is_too_long),
+    "negation": ("negated, which the source is not", adds_a_negation),
     "language": ("in another language", _in_another_language),
 }
 NAMES = tuple(_CHECKS)

@@ -63,7 +63,7 @@ class Options:
     )
     guards: str = opt(
         "all",
-        "drop translations that fail these checks: all, none, or some of empty,script,copy,repetition,junk,language",
+        f"drop translations that fail these checks: all, none, or some of {','.join(translation_checks.NAMES)}",
         kind=Names(translation_checks.NAMES, "guard", all=True, none=True),
     )
     beams: int = opt(0, "beams of beam search; 0: the translator's default", min=0)
@@ -98,8 +98,8 @@ def translate(samples: Stream, options: Options, env: Env) -> Stream:
     """Append a translation of every caption in ``--from`` to every language of ``--lang``.
 
     A translation records its source text (``of``) and its translator (``by``); one that a sample already has is not
-    made again. Translations that are empty, in another script or language, copies, repetitive or junk are dropped and
-    counted. Raises ``CapivaraError`` at the end if no sample had a caption to translate.
+    made again. Translations that fail a check of ``--guards``, such as copies and repetitions, are dropped and counted.
+    Raises ``CapivaraError`` at the end if no sample had a caption to translate.
     """
     options.check()
     found: dict[str, None] = env.once(("translate", options), dict)  # languages, over all shards of this process

@@ -133,7 +133,9 @@ def test_other_spellings_of_the_source_language_count() -> None:
 
 
 def test_from_auto_takes_each_caption_from_its_own_language() -> None:
-    german = Dictionary("toy:de-pt", {"die Kinder spielen mit dem Hund auf der Straße": "um cão corre na praia"})
+    german = Dictionary(
+        "toy:de-pt", {"die Kinder spielen mit dem Hund auf der Straße": "as crianças brincam com o cachorro na rua"}
+    )
     sample = a_sample(
         "1",
         *captions("a cat"),
@@ -146,7 +148,12 @@ def test_from_auto_takes_each_caption_from_its_own_language() -> None:
     (out,), _ = run([sample], tables, lang="pt", from_="auto")
     assert out.captions[5:] == [
         Caption("um gato", "pt", "toy:en-pt", of="a cat"),
-        Caption("um cão corre na praia", "pt", "toy:de-pt", of="die Kinder spielen mit dem Hund auf der Straße"),
+        Caption(
+            "as crianças brincam com o cachorro na rua",
+            "pt",
+            "toy:de-pt",
+            of="die Kinder spielen mit dem Hund auf der Straße",
+        ),
     ]
     assert run([out], tables, lang="pt", from_="auto")[0][0] is out
 
@@ -202,7 +209,12 @@ LONG = "a man in a red shirt stands on a rock near the sea"
         (LONG, "человек", "script", "in another script"),
         (LONG, LONG.upper(), "copy", "a copy of the source"),
         (LONG, "um homem " + "na praia " * 9, "repetition", "repeating itself"),
-        ("a dog", "um cachorro que corre pela praia enquanto o sol se põe no mar", "repetition", "repeating itself"),
+        (
+            "a dog",
+            "um cachorro que corre pela praia enquanto o sol se põe no mar",
+            "long",
+            "far longer than the source",
+        ),
         (LONG, "um homem &quot;na rocha", "junk", "junk that translators are known for"),
         (LONG, "um homem - Imagem em Alta Resolução", "junk", "junk that translators are known for"),
         (LONG, "Legendas por Fulano", "junk", "junk that translators are known for"),
