@@ -13,6 +13,8 @@ from capivara_cli.languages.words import words_of
         ("— ! 😀 _ __", []),
         ("A red dog, 2 cats", ["A", "red", "dog", "2", "cats"]),
         ("don't l'água", ["don't", "l'água"]),
+        ('Says "no", (yes) and: a.b é', ["Says", "no", "yes", "and", "a.b", "é"]),
+        ("Um cão; dois gatos? Já vão!", ["Um", "cão", "dois", "gatos", "Já", "vão"]),
         ("3.5 m, 10,000 cats", ["3.5", "m", "10,000", "cats"]),
         ("a T-shirt, cat_1", ["a", "T", "shirt", "cat_1"]),
         ("சைக்கிள் ஓட்டுகிறாள்", ["சைக்கிள்", "ஓட்டுகிறாள்"]),
