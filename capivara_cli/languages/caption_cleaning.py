@@ -20,6 +20,7 @@ _STOCK = re.compile(
     r"(?:\s*(?:[,#(\d]|royalty[- ]free|(?:by|from|of)\b)[^-–—|]*)?\W*$",
     re.IGNORECASE,
 )
+_LONGEST_TAIL = 200  # a search of the whole text for each of many tails is quadratic
 _FUNCTION_WORD = "a|an|the|of|in|on|at|with|and|is|are|to|for|by|from"
 # "of of", "of a of a", "in front of the in front of the": words and groups that English never repeats. "very very" and
 # "bye bye" stay.
@@ -82,8 +83,8 @@ class Cleaner:
 
 def without_stock_tail(text: str) -> str:
     """Remove every "- stock image" or similar at the end. A third of BLIP-2's captions of CC3M have one."""
-    while _STOCK.search(text):
-        text = _STOCK.sub("", text)
+    while match := _STOCK.search(text, max(0, len(text) - _LONGEST_TAIL)):
+        text = text[: match.start()]
     return text
 
 

@@ -7,8 +7,8 @@ from functools import cache
 
 # A text with spaces before punctuation, inside brackets or around an apostrophe: its translation may have them too.
 _IS_TOKENISED = re.compile(r"\w\s[.,;!?)\]…।،؟](?!\w)|[(\[]\s\w|\w\s['’]\s\w")
-# A text with a dash, a colon or a bracket: its translation may have a dash with spaces.
-_HAS_DASH = re.compile(r"\s[-–—(]|[-–—:;]\s")
+# A text with a dash, a colon or a semicolon: its translation may have a dash with spaces.
+_HAS_DASH = re.compile(r"\s[-–—]|[-–—:;]\s")
 _FRENCH = frozenset({"br", "fr"})  # a space belongs before ; : ! ? » and after «
 # Languages that join words by hyphens. In Russian, Polish … " - " stands for "is".
 _WITH_HYPHENS = frozenset(

@@ -26,6 +26,7 @@ _END = regex.compile(
 )
 # The last word with a full stop: "Prof.", "z. B.", "U.S."; after an apostrophe "Av." of "l'Av."
 _LAST_WORD = regex.compile(r"(?:^|[\s(\[{«“\"'’‘])((?:\p{L}\.\s?)*[\p{L}\p{M}\p{N}.ºª:\"-]+)\.$")
+_LONGEST_WORD = 40  # in characters; a search of the whole text for each full stop is quadratic
 _INITIALS = regex.compile(r"(?:\p{L}\.\s?)*\p{Lu}|(?:\p{L}\.\s?)+[a-z]|[a-z]")
 _NEXT_WORD = regex.compile(r"\p{L}+(?=[\s'’])")
 _WITH_ORDINALS = ("cs", "da", "de", "et", "fi", "hr", "hu", "lv", "nb", "nn", "no", "pl", "sk", "sl", "sr", "tr")
@@ -69,7 +70,7 @@ def split(text: str, code: str = "en") -> list[str]:
 
 def _is_abbreviated(closed: str, following: str, code: str) -> bool:
     """Whether a text ends with an abbreviation, and what follows it goes on with the sentence."""
-    found = _LAST_WORD.search(closed)
+    found = _LAST_WORD.search(closed, max(0, len(closed) - _LONGEST_WORD))
     if not found:
         return False
     word = found[1]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
@@ -49,3 +50,10 @@ def test_translators_split_by_the_source_language() -> None:
             return text.split()
 
     assert _pieces(Words(), "A Profa. Ana lê.", "pt") == [["A", "Profa.", "Ana", "lê."]]
+
+
+@pytest.mark.parametrize("unit", ["A. ", "z. B. ", "a.", "Dr. ", '" ', "! "])
+def test_splitting_ends_on_hostile_captions(unit: str) -> None:
+    start = time.process_time()
+    split(unit * 4_000, "de")
+    assert time.process_time() - start < 4
