@@ -79,6 +79,7 @@ def test_a_source_that_cannot_be_read_is_refused_before_any_work(photos: Path, m
         ("show a.jpg", "a.jpg: not a shard\n  make shards of it first: capivara pack . --out", 1),
         ("split sub/a.jpg --out x", "capivara pack sub --out shards", 1),
         ("eval list.csv --model toy", "list.csv: not a shard\n  make shards of it first: capivara pack list.csv", 1),
+        ("eval", "eval: no target is named\n  name an eval set, shards or a run: capivara eval", 2),
         ("pack empty --out x", "empty: an empty folder\n  put images into it: capivara pack FOLDER --out shards", 1),
         ("pack notes --out x", "notes: no images, table or tar files in this folder; it has 1 .md", 1),
         ("pack a.txt --out x", "captions beside images are found in their folder: capivara pack . --out shards", 1),

@@ -76,6 +76,13 @@ TABLES = [
         about="A first line `sep=;`, and the encoding cp1252 where a line is not UTF-8. UTF-16 is read too.",
     ),
     Layout(
+        "Flickr8k's captions.txt",
+        {"f8k/Images/a.jpg": RED, "f8k/captions.txt": "image,caption\na.jpg,A red square .\na.jpg,Red .\n"},
+        {"a": [("en", "A red square ."), ("en", "Red .")]},
+        source="f8k",
+        about="A table whose images are in a folder `images` or `Images` beside it, or in one of its own name.",
+    ),
+    Layout(
         "Flickr30k's results.csv",
         {
             "f30k/flickr30k_images/a.jpg": RED,

@@ -35,8 +35,11 @@ class Rows:
     root: Path
     options: PackOptions
     env: Env
-    photos: dict[str, Photo] = field(default_factory=dict)
-    splits: dict[str, str] = field(default_factory=dict)
+    photos: dict[str, Photo] = field(default_factory=dict, init=False)
+    splits: dict[str, str] = field(default_factory=dict, init=False)
+
+    def __post_init__(self) -> None:
+        self._lang = self.options.code  # parsing it for each row would take longer than the row
 
     def read(self, table: Path) -> None:
         """Collect the photos of one table.
@@ -58,7 +61,7 @@ class Rows:
             except BadSample as error:
                 self.env.tally.read += 1
                 report_bad(self.env, Sample(f"{table.stem}_line_{number}", {}), f"{table}:{number}", error.reason)
-        known.note(self.options.code, self.env)
+        known.note(self._lang, self.env)
 
     def chosen(self) -> list[Photo]:
         """The photos of the splits that ``--split`` names, else all. Raises ``CapivaraError`` for an unknown split."""
@@ -74,7 +77,7 @@ class Rows:
         if not isinstance(name, str) or not name.strip():
             raise BadSample("a row without an image")
         name = name.strip()
-        captions = columns.captions_of(row, self.options.code, self.env)
+        captions = columns.captions_of(row, self._lang, self.env)
         key = places.key(name)
         if key not in self.photos:
             extra = columns.extra_of(row)
@@ -136,7 +139,7 @@ class Places:
         """The same for all spellings of one file: ``f.jpg``, ``./f.jpg``, its absolute path, other Unicode forms."""
         if is_http_url(name):
             return name
-        return unicodedata.normalize("NFC", os.path.normpath(self._absolute[0] / self._within(name)))
+        return unicodedata.normalize("NFC", os.path.normpath(f"{self._absolute[0]}/{self._within(name)}"))
 
     def file(self, name: str) -> str:
         """The name relative to the root; keys then do not depend on the machine."""
@@ -158,9 +161,9 @@ class Places:
         """The name as a path relative to the folder; that of an absolute path elsewhere is its last part."""
         if "\\" in name and not (self.folder / name).exists():
             name = name.replace("\\", "/")
-        path = Path(name)
-        if not path.is_absolute():
+        if not os.path.isabs(name):  # noqa: PTH117  much faster than a path, for each row
             return name
+        path = Path(name)
         return next(
             (path.relative_to(base).as_posix() for base in self._absolute if path.is_relative_to(base)), path.name
         )

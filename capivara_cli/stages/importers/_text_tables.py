@@ -12,6 +12,7 @@ from pathlib import Path
 from capivara_cli.errors import CapivaraError
 from capivara_cli.pipeline.env import Env
 from capivara_cli.stages.importers._columns import find_columns, unique_names
+from capivara_cli.stages.importers._sources import first_bytes
 
 Line = tuple[int, dict[str, object] | str]
 """The line number of a row, and its cells by column name or the reason why it is bad."""
@@ -20,6 +21,7 @@ NOT_UTF_8 = "not UTF-8"
 _LONGEST_ROW = 1000  # lines; a quote that stays open for longer is taken as a literal character
 _SEPARATOR = re.compile(r'"?sep=(.)"?\s*', re.IGNORECASE)  # the first line of some tables of Excel
 _TAB_CELL = re.compile(r'(?:"(?P<quoted>[^"]*(?:""[^"]*)*)"|(?P<plain>[^\t\r\n]*))(?P<end>\t|\r\n|\n|\r|\Z)')
+_DAMAGE = re.compile("[\udc80-\udcff]")
 _LINE_END = re.compile(r"\r\n|\n|\r")
 _RUN = re.compile(r"[^\x00-\x7f]{3,}")
 
@@ -53,7 +55,7 @@ def decoded(data: bytes) -> tuple[str, int]:
 
 def is_damaged(text: str) -> bool:
     """Whether bytes of a text are in no known encoding."""
-    return any("\udc80" <= char <= "\udcff" for char in text)
+    return not text.isascii() and _DAMAGE.search(text) is not None
 
 
 def _guessed(data: bytes) -> tuple[str, int]:
@@ -83,6 +85,16 @@ def _is_western(text: str) -> bool:
     return sum(map(len, _RUN.findall(text))) * 2 <= count
 
 
+def has_header(path: Path) -> bool:
+    """Whether a .txt file begins with the names of image and caption columns, as Flickr8k's captions.txt does."""
+    first = first_bytes(path, 4096).decode("utf-8-sig", "replace").partition("\n")[0]
+    try:
+        find_columns(first.strip().split(_delimiter_of(first)), str(path))
+    except CapivaraError:
+        return False
+    return True
+
+
 def rows_of_text(table: Path, delimiter: str, env: Env) -> Iterator[Line]:
     """The rows of a CSV or TSV file; ``delimiter`` "" for the one that its first line has."""
     lines = io.StringIO(text_of(table, env), newline="").readlines()
@@ -91,7 +103,7 @@ def rows_of_text(table: Path, delimiter: str, env: Env) -> Iterator[Line]:
         delimiter, first = separator[1], first + 1
     if first >= len(lines):
         return
-    delimiter = delimiter or max(",;\t|", key=lines[first].count)
+    delimiter = delimiter or _delimiter_of(lines[first])
     rows = _tab_rows(lines, first) if delimiter == "\t" else _csv_rows(lines, first, delimiter)
     header: list[str] | None = None
     for number, cells in rows:
@@ -105,6 +117,10 @@ def rows_of_text(table: Path, delimiter: str, env: Env) -> Iterator[Line]:
             yield number, _row(header, cells, env)
     if header is not None and not any(line.strip() for line in lines[first + 1 :]):
         find_columns(header, str(table))  # a table without rows: an error about its columns is more useful
+
+
+def _delimiter_of(line: str) -> str:
+    return max(",;\t|", key=line.count)
 
 
 def _row(header: list[str], cells: list[str], env: Env) -> dict[str, object] | str:

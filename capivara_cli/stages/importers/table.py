@@ -15,7 +15,7 @@ from pathlib import Path
 from capivara_cli.errors import CapivaraError
 from capivara_cli.pipeline.env import Env
 from capivara_cli.shards.sample import Sample, has_image_suffix
-from capivara_cli.stages.importers import _json_lists
+from capivara_cli.stages.importers import _json_lists, _text_tables
 from capivara_cli.stages.importers._packing import PackOptions
 from capivara_cli.stages.importers._photos import Photo, check_image_folder, samples_of
 from capivara_cli.stages.importers._rows import DELIMITERS, JSON_LINES, Rows
@@ -55,11 +55,11 @@ def photos(source: Path, options: PackOptions, env: Env) -> list[Photo]:
 def _tables_of(source: Path) -> list[Path]:
     """The tables: the source itself, or those of the folder."""
     if source.is_file():
-        return [source] if source.suffix.lower() in _SUFFIXES or _json_lists.is_json_list(source) else []
+        return [source] if _is_table(source) or _json_lists.is_json_list(source) else []
     if not source.is_dir():
         return []
     files = _files_in(source)
-    tables = [path for path in files if path.suffix.lower() in _SUFFIXES and path.name != "manifest.jsonl"]
+    tables = [path for path in files if _is_table(path)]
     named = [path for path in files if path.name.lower() in _METADATA]
     named += [path for path in tables if path.stem.lower() in ("metadata", "captions") and path not in named]
     if len(named or tables) == 1:
@@ -69,6 +69,12 @@ def _tables_of(source: Path) -> list[Path]:
     lists = [path for path in json_lists(source) if _json_lists.is_json_list(path)]
     lists = [path for path in lists if _json_lists.lists_captions(path)]
     return lists if len(lists) == 1 and not tables else []
+
+
+def _is_table(path: Path) -> bool:
+    if path.suffix.lower() == ".txt":
+        return path.stem.lower() == "captions" and _text_tables.has_header(path)
+    return path.suffix.lower() in _SUFFIXES and path.name != "manifest.jsonl"
 
 
 def _metadata_below(folder: Path) -> list[Path]:

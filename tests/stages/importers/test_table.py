@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,8 +14,9 @@ from capivara_cli.errors import CapivaraError
 from capivara_cli.pipeline.env import Env
 from capivara_cli.pipeline.options import Settings
 from capivara_cli.shards.sample import encode_json
-from capivara_cli.stages.importers._packing import PackOptions, samples
+from capivara_cli.stages.importers._packing import PackOptions, importer_of, samples
 from capivara_cli.stages.importers._photos import Downloads
+from capivara_cli.stages.importers.table import _tables_of
 
 RED, BLUE = jpeg((255, 0, 0)), jpeg((0, 0, 255))
 
@@ -176,6 +178,20 @@ def test_json_lines(photos: Path) -> None:
     assert tally.dropped == {
         "not JSON": 1, "not a JSON object": 1, "an image or a caption is missing": 1, "a row without an image": 1,
     }  # fmt: skip
+
+
+def test_a_folder_that_cannot_be_read_is_named(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(folder: Path) -> Iterator[Path]:
+        raise PermissionError(13, "Permission denied", str(folder))
+
+    monkeypatch.setattr(Path, "iterdir", refused)
+    with pytest.raises(CapivaraError, match="cannot be read: Permission denied"):
+        _tables_of(photos)
+
+
+def test_a_text_file_of_captions_without_a_header_is_no_table(photos: Path) -> None:
+    table(photos, "A red one\nblue\n", "captions.txt")
+    assert importer_of(str(photos)) == "folder"
 
 
 def test_a_folder_with_one_table_is_that_table(photos: Path) -> None:
