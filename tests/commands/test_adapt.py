@@ -56,7 +56,10 @@ def test_every_command_is_shown_and_a_part_of_the_images_is_held_out(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     found = run(["photos/captions.csv"], Path("runs"), eval="heldout", fraction=0.4, min_score=-0.5, seeds=2)
-    plan = "caption --captioner toy --n 1 | translate --lang pt --translator toy | filter --model toy --top-k 5"
+    plan = (
+        "caption --captioner toy --n 1 | translate --lang pt --translator toy "
+        "| filter --model toy --score-by original --top-k 5"
+    )
     train = "train runs/pt-data/train --lang pt --model toy --steps 2 --batch-size 4 --lr 1e-05 --warmup 250"
     assert shown(capsys.readouterr().err) == [
         "pack photos/captions.csv --out runs/pt-data/packed",

@@ -18,6 +18,8 @@ from capivara_cli import toy
 from capivara_cli.toy import grammar, lexicon, scenes
 from tools.build_toy import captioner, rewriter, translators
 
+pytestmark = pytest.mark.filterwarnings("error::FutureWarning")  # of a call that the next version refuses
+
 HELDOUT = list(scenes.sample_scenes("heldout", 40, seed=5))
 NOUNS = {form: shape for shape, forms in lexicon.EN_NOUNS.items() for form in forms}
 COUNTS = {"a": 1, "two": 2, "three": 3}
@@ -161,8 +163,6 @@ def test_prefixed_captions_keep_the_grammar_of_each_language():
 
 INSTALL = """
 import argostranslate.package as package, sys
-
-pytestmark = pytest.mark.filterwarnings("error::FutureWarning")  # of a call that the next version refuses
 package.install_from_path(sys.argv[1])
 (installed,) = package.get_installed_packages()
 print(installed.package_path, installed.from_code, installed.to_code, installed.to_name)

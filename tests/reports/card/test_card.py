@@ -212,7 +212,7 @@ def test_languages_with_a_script_keep_their_code_where_the_hub_has_a_place_for_i
     run = copy.deepcopy(RUN)
     run["request"]["lang"] = "sr-Latn,sr,no"
     metadata = front(model_card(run))
-    assert (metadata["language"], metadata["language_bcp47"]) == (["sr", "no"], ["sr-Latn", "sr", "no"])
+    assert (metadata["language"], metadata["language_bcp47"]) == (["sr", "nb"], ["sr-Latn", "sr", "nb"])
 
 
 def test_a_language_given_by_its_name_is_a_code_in_the_card() -> None:
