@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -48,7 +49,15 @@ def _files(name: str) -> list[Path]:
 
 def _input_files(path: Path) -> list[list[Any]]:
     files = sorted(path.rglob("*")) if path.is_dir() else [path] if path.exists() else []
-    return [[str(each), (info := each.stat()).st_size, info.st_mtime_ns] for each in files]
+    return [[str(each), (info := _info_of(each)).st_size, info.st_mtime_ns] for each in files]
+
+
+def _info_of(path: Path) -> os.stat_result:
+    """The size and time of a file; those of the link itself where it leads nowhere: importers count such links."""
+    try:
+        return path.stat()
+    except OSError:
+        return path.lstat()
 
 
 def input_identities(shards: Sequence[str]) -> list[InputIdentity]:

@@ -94,6 +94,16 @@ TABLES = [
         notes={"rows with captions in 'comment' (en), not in 'comment_number'": 2},
     ),
     Layout(
+        "Token files of Flickr8k and Flickr30k",
+        {
+            "f8k/Images/a.jpg": RED,
+            "f8k/Flickr8k.token.txt": "a.jpg#0\tA red square .\na.jpg#1\tRed .\n",
+        },
+        {"a": [("en", "A red square ."), ("en", "Red .")]},
+        source="f8k",
+        about="`results_20130124.token` is read too. The images may be in `Flicker8k_Dataset` or `flickr30k-images`.",
+    ),
+    Layout(
         "JSON lines",
         {
             **_PHOTOS,

@@ -121,8 +121,10 @@ def _list_in(text: str) -> object:
     return value if items and all(isinstance(item, (str, dict)) for item in items) else None
 
 
-def _printed_list(text: str) -> list[str] | None:
-    """The texts of a list as Python (``['a', 'b']``) or numpy (``['a' 'b']``) prints it."""
+def _printed_list(text: str) -> object:
+    """What a list holds, as Python (``['a', 'b']``, ``[{'raw': 'a'}]``) or numpy (``['a' 'b']``) prints it."""
+    if "{" in text and (structs := _printed_structs(text)) is not None:
+        return structs
     try:
         tokens = list(tokenize.generate_tokens(io.StringIO(text).readline))
         kept = [token for token in tokens if token.string.strip()]
@@ -133,3 +135,13 @@ def _printed_list(text: str) -> list[str] | None:
         return None
     punctuation = {token.string for token in kept if token.type != tokenize.STRING} - {"[", "]", ","}
     return texts if texts and not punctuation and all(isinstance(each, str) for each in texts) else None
+
+
+def _printed_structs(text: str) -> object:
+    """The struct, or the list of structs, that Python prints, as pandas writes them into cells; None if it is none."""
+    try:
+        value = ast.literal_eval(text)
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        return None
+    items = value if isinstance(value, list) else [value]
+    return value if items and all(isinstance(item, dict) and item for item in items) else None

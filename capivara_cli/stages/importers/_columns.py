@@ -9,11 +9,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from capivara_cli import languages
 from capivara_cli.errors import CapivaraError
 from capivara_cli.pipeline.env import Env
-from capivara_cli.shards.sample import Caption
+from capivara_cli.shards.sample import Caption, has_image_suffix
 from capivara_cli.stages.importers._captions import LANG, captions_of, is_language, language_code
 
 Row = Mapping[str, object]
@@ -29,7 +30,9 @@ RESERVED = frozenset({"clip", "captions", "file"})
 """Keys of a sample's ``json`` that capivara uses: columns with these names are not copied."""
 
 _WORDS = r"captions?|texts?|sentences?|comments?|title|alt[-_ ]text"
-_IN_LANGUAGE = re.compile(rf"(?:{_WORDS})[-_ .:(\[]+(?P<lang>[a-z]+(?:[-_][a-z]+)*)(?:[-_ .]\d\d?)?[)\]]?")
+_IN_LANGUAGE = re.compile(
+    rf"(?:{_WORDS})(?:[-_ .]?\d\d?)?[-_ .:(\[]+(?P<lang>[a-z]+(?:[-_][a-z]+)*)(?:[-_ .]\d\d?)?[)\]]?"
+)
 _LANGUAGE_FIRST = re.compile(rf"(?P<lang>[a-z]{{2}}(?:[-_][a-z]{{2}})?|[a-z]{{4,}})[-_ .](?:{_WORDS})(?:[-_ .]\d\d?)?")
 _NUMBERED = re.compile(rf"(?P<word>{_WORDS})[-_ .]?\d\d?")
 _NAMES_CAPTIONS = re.compile(rf"(?:.*[-_ .])?(?:{_WORDS})(?:[-_ .:(\[\d].*)?")
@@ -39,6 +42,7 @@ _TWO_MEANINGS = frozenset(
 )  # fmt: skip
 """Codes of languages that are also names of something else: an id, a number, machine translation, a time stamp."""
 _SAMPLED = 200  # cells
+_HEADERLESS = "write a first line with the names of the columns, in their order: image or url, caption"
 _WORD = re.compile(r"[^\W\d_]{2,}")
 
 
@@ -96,7 +100,8 @@ def find_columns(names: Iterable[str], source: str, cells: Mapping[str, Sequence
     present = ", ".join(map(repr, names)) or "none"
     if not columns.image:
         raise CapivaraError(
-            f"{source}: no column names the images; there are {present}", _name_one(IMAGE[:6] + URL[:1])
+            f"{source}: no column names the images; there are {present}",
+            _HEADERLESS if any(map(_is_image_name, names)) else _name_one(IMAGE[:6] + URL[:1]),
         )
     if not columns.captions:
         raise CapivaraError(
@@ -195,6 +200,11 @@ def _is_text(cell: object, words: int) -> bool:
         return False
     found = _WORD.findall(text)
     return len(found) >= words or bool(found and not text.isascii()) or (words == 1 and not text.isascii())
+
+
+def _is_image_name(name: str) -> bool:
+    """Whether a cell of the first line is an image or a URL, so that the table has no line of column names."""
+    return name.strip().startswith(("http://", "https://")) or has_image_suffix(Path(name.strip()))
 
 
 def _name_one(choices: Iterable[str]) -> str:

@@ -178,4 +178,6 @@ def rows_of(table: Path, env: Env) -> Iterator[Line]:
         return _json_lists.rows_of_list(table, env)
     if suffix == ".parquet":
         return _parquet_rows.rows_of(table)
+    if _text_tables.is_flickr(table):
+        return _text_tables.rows_of_flickr(table, env)
     return _text_tables.rows_of_text(table, DELIMITERS.get(suffix, ""), env)

@@ -17,8 +17,10 @@ from capivara_cli.shards.sample import Sample, has_image_suffix
 from capivara_cli.stages.importers._photos import keys_of, report_bad
 
 _START = 1 << 16  # bytes
-_TABLES = frozenset({".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".tab", ".parquet", ".xlsx", ".xml"})
+_READABLE = frozenset({".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".tab", ".parquet"})
+_TABLES = _READABLE | {".xlsx", ".xml"}
 _EXTENSION = re.compile(r"\.[a-z][a-z0-9_-]{0,9}")
+_FLICKR_IMAGES = ("flickr30k-images", "flickr30k_images", "Flicker8k_Dataset", "Flickr8k_Dataset")
 _NAMED = 3  # files, in a warning
 
 
@@ -90,13 +92,25 @@ def report_passed_over(source: Path, paths: Sequence[Path], captioned: int, unca
         elif not path.name.startswith("."):
             extension = path.suffix.lower()
             env.note(f"{extension if _EXTENSION.fullmatch(extension) else 'other'} files passed over")
-            if extension in _TABLES and not is_metadata_of_img2dataset(path):
+            if _may_hold_captions(path) and not is_metadata_of_img2dataset(path):
                 named.append(path)
     if named and uncaptioned:
         count = "no captions found" if not captioned else f"{uncaptioned:,} images have no captions"
         names = ", ".join(path.relative_to(source).as_posix() for path in named[:_NAMED])
         more = f" and {len(named) - _NAMED:,} more" if len(named) > _NAMED else ""
-        console.warn(f"{source}: {count}; {names}{more} was passed over: capivara pack {named[0]} reads it")
+        readable = named[0].suffix.lower() in _READABLE
+        what = (
+            f"capivara pack {named[0]} reads it" if readable else "pack reads captions from CSV, TSV, JSON or parquet"
+        )
+        console.warn(f"{source}: {count}; {names}{more} was passed over: {what}")
+
+
+def _may_hold_captions(path: Path) -> bool:
+    """Whether a file is a table, maybe compressed, or is called after captions."""
+    stem = path.stem.lower()
+    return (
+        bool({path.suffix.lower(), Path(stem).suffix} & _TABLES) or "caption" in stem or ".token" in path.name.lower()
+    )
 
 
 def is_metadata_of_img2dataset(path: Path) -> bool:
@@ -120,7 +134,7 @@ def image_roots(source: Path, images: str, named_after: str) -> list[Path]:
     if images:
         return [Path(images)]
     here = source.absolute().parent
-    subfolders = ("", "images", named_after, f"images/{named_after}", "Images")
+    subfolders = ("", "images", named_after, f"images/{named_after}", "Images", *_FLICKR_IMAGES)
     roots = (root / name for root in (here, here.parent) for name in subfolders)
     return [root for root in dict.fromkeys(roots) if root.is_dir()]
 

@@ -21,6 +21,7 @@ NOT_UTF_8 = "not UTF-8"
 _LONGEST_ROW = 1000  # lines; a quote that stays open for longer is taken as a literal character
 _SEPARATOR = re.compile(r'"?sep=(.)"?\s*', re.IGNORECASE)  # the first line of some tables of Excel
 _TAB_CELL = re.compile(r'(?:"(?P<quoted>[^"]*(?:""[^"]*)*)"|(?P<plain>[^\t\r\n]*))(?P<end>\t|\r\n|\n|\r|\Z)')
+_FLICKR = re.compile(r"(?P<image>[^\t]+)#\d+\t(?P<caption>.*)")
 _DAMAGE = re.compile("[\udc80-\udcff]")
 _LINE_END = re.compile(r"\r\n|\n|\r")
 _RUN = re.compile(r"[^\x00-\x7f]{3,}")
@@ -119,6 +120,24 @@ def rows_of_text(table: Path, delimiter: str, env: Env) -> Iterator[Line]:
         find_columns(header, str(table))  # a table without rows: an error about its columns is more useful
 
 
+def rows_of_flickr(table: Path, env: Env) -> Iterator[Line]:
+    """The rows of the .token files of Flickr8k and Flickr30k, which have no header: ``1000.jpg#0<TAB>A child …``."""
+    for number, line in enumerate(_LINE_END.split(text_of(table, env)), start=1):
+        match = _FLICKR.fullmatch(line)
+        if match is None or is_damaged(line):
+            if line.strip():
+                yield number, NOT_UTF_8 if is_damaged(line) else "not IMAGE#NUMBER, a tab and a caption"
+            continue
+        yield number, {"image": match["image"], "caption": match["caption"]}
+
+
+def is_flickr(path: Path) -> bool:
+    """Whether a file is a .token file of Flickr8k or Flickr30k: ``Flickr8k.token.txt``, ``results_20130124.token``."""
+    if not path.name.lower().endswith((".token", ".token.txt")):
+        return False
+    return _FLICKR.match(first_bytes(path, 4096).decode("utf-8-sig", "replace").partition("\n")[0]) is not None
+
+
 def _delimiter_of(line: str) -> str:
     return max(",;\t|", key=line.count)
 
@@ -153,7 +172,7 @@ def _parse(lines: list[str], start: int, delimiter: str, columns: int) -> tuple[
     is_open = line.count('"') % 2 == 1
     rows = lines[start : start + _LONGEST_ROW] if is_open else [line]
     try:
-        reader = csv.reader(rows, delimiter=delimiter, strict=True)
+        reader = csv.reader(rows, delimiter=delimiter, strict=True, skipinitialspace=delimiter == ",")
         return next(reader), start + reader.line_num
     except csv.Error as error:
         literal = line.rstrip("\r\n").split(delimiter)

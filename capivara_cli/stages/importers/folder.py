@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Sequence
+import unicodedata
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from capivara_cli.stages.importers._beside import captions_beside, fields_of
 from capivara_cli.stages.importers._packing import PackOptions
 from capivara_cli.stages.importers._photos import Photo, keys_of, report_bad, samples_of
 from capivara_cli.stages.importers._sources import report_passed_over
+from capivara_cli.stages.importers._text_tables import decoded, is_damaged
 
 _JSON = ".json"
 
@@ -72,7 +74,7 @@ def _photos(source: Path, options: PackOptions, env: Env) -> Iterator[Photo]:
         beside = _beside(files)
         used: set[Path] = set()
         for path in images:
-            sidecars = beside.get(path.stem, []) + beside.get(path.name, [])
+            sidecars = _sidecars_of(path, beside)
             used.update(sidecars)
             name = path.relative_to(source).as_posix()
             try:
@@ -88,6 +90,9 @@ def _photos(source: Path, options: PackOptions, env: Env) -> Iterator[Photo]:
     if orphans:
         env.note("caption files without an image", len(orphans))
     report_passed_over(source, [path for path in others if path not in set(orphans)], captioned, uncaptioned, env)
+    if orphans and not captioned:
+        name = orphans[0].relative_to(source).as_posix()
+        console.warn(f"{source}: no captions found; {name} has the name of no image: a.txt belongs to a.jpg beside it")
     _report(walk, env)
 
 
@@ -97,7 +102,7 @@ def _photos_of_files(paths: Sequence[Path], options: PackOptions, env: Env) -> I
     for path in paths:
         if path.parent not in beside:
             beside[path.parent] = _beside(sorted(path.parent.iterdir()))
-        sidecars = [each for name in (path.stem, path.name) for each in beside[path.parent].get(name, [])]
+        sidecars = _sidecars_of(path, beside[path.parent])
         name = path.absolute().relative_to(root).as_posix()
         try:
             yield _photo(path, name, sidecars, options, env)
@@ -112,19 +117,24 @@ def _photo(path: Path, name: str, sidecars: Sequence[Path], options: PackOptions
     document: dict[str, object] = {}
     for each in sidecars:
         if each.suffix.lower() == _JSON:
-            document = {**_document(each), **document}
+            document = {**_document(each, env), **document}
     if not sidecars:
         return Photo(name, [str(path)])
     captions = captions_beside(document, texts, options.code, env)
     return Photo(name, [str(path)], captions, fields_of(document).extra_of(document))
 
 
-def _document(path: Path) -> dict[str, object]:
+def _document(path: Path, env: Env) -> dict[str, object]:
     """The object in a JSON file. A list or a text is taken for the captions."""
+    text, guessed = decoded(_bytes_of(path))
     try:
-        value = json.loads(_bytes_of(path).decode("utf-8-sig"))
+        value = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise BadSample("json cannot be parsed") from error
+    if is_damaged(text):
+        raise BadSample("json is not UTF-8")
+    if guessed:
+        env.note("json files read as cp1252, as they are not UTF-8")
     return value if isinstance(value, dict) else {"captions": value}
 
 
@@ -141,8 +151,17 @@ def _beside(files: Sequence[Path]) -> dict[str, list[Path]]:
     for path in files:
         suffix = path.suffix.lower()
         if suffix == _JSON or suffix[1:] in TEXT_SUFFIXES:
-            found.setdefault(path.stem, []).append(path)
+            found.setdefault(_folded(path.stem), []).append(path)
     return found
+
+
+def _sidecars_of(image: Path, beside: Mapping[str, list[Path]]) -> list[Path]:
+    return beside.get(_folded(image.stem), []) + beside.get(_folded(image.name), [])
+
+
+def _folded(name: str) -> str:
+    """The same for all Unicode forms of a name: macOS decomposes accents, other systems do not."""
+    return unicodedata.normalize("NFC", name)
 
 
 def _report(walk: _Walk, env: Env) -> None:

@@ -72,6 +72,8 @@ def _tables_of(source: Path) -> list[Path]:
 
 
 def _is_table(path: Path) -> bool:
+    if _text_tables.is_flickr(path) and not path.stem.lower().endswith(".lemma"):
+        return True
     if path.suffix.lower() == ".txt":
         return path.stem.lower() == "captions" and _text_tables.has_header(path)
     return path.suffix.lower() in _SUFFIXES and path.name != "manifest.jsonl"

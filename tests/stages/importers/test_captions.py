@@ -118,3 +118,19 @@ def test_an_ampersand_that_is_no_entity_stays(text: str) -> None:
 def test_a_caption_of_nothing_but_entities_is_empty() -> None:
     notes: dict[str, Any] = {"captions with HTML entities, unescaped": 1, "empty captions": 1}
     assert found("&nbsp;") == ([], notes)
+
+
+@pytest.mark.parametrize(
+    ("cell", "captions"),
+    [
+        ("[{'raw': 'a cat', 'sentid': 1}, {'raw': \"it's red\"}]", [("en", "a cat"), ("en", "it's red")]),
+        ("{'en': 'red', 'pt': 'vermelho'}", [("en", "red"), ("pt", "vermelho")]),
+        ("[{'caption': 'rojo', 'lang': 'es', 'score': None}]", [("es", "rojo")]),
+        ("{smiling} faces [x]", [("en", "{smiling} faces [x]")]),
+        ("['{red} dog', 'a cat']", [("en", "{red} dog"), ("en", "a cat")]),
+        ("{a dog}", [("en", "{a dog}")]),
+        ("[{1, 2}]", [("en", "[{1, 2}]")]),
+    ],
+)
+def test_structs_in_a_cell_as_python_prints_them(cell: str, captions: list[tuple[str, str]]) -> None:
+    assert found(cell) == (captions, {})

@@ -56,6 +56,7 @@ def test_a_name_with_two_meanings_holds_captions_if_its_cells_are_texts() -> Non
         ("caption_pt", "pt"), ("pt_caption", "pt"), ("caption (Hindi)", "hi"), ("text.en", "en"),
         ("sentence-xho", "xh"), ("captions_Portuguese", "pt"), ("portuguese_text", "pt"),
         ("caption_pt_2", "pt"), ("caption_zh", "zh"),
+        ("caption_2_pt", "pt"), ("caption1_hi", "hi"), ("text.03.de", "de"),
         ("title:de", "de"),
     ],
 )  # fmt: skip
@@ -95,3 +96,10 @@ def test_no_column_hides_another_of_the_same_name() -> None:
 def test_only_ids_are_no_captions_at_all() -> None:
     with pytest.raises(CapivaraError, match="no column holds captions; there are 'image', 'caption_id'"):
         captions(caption_id=["1790", "12"])
+
+
+@pytest.mark.parametrize("names", [["a dog", "http://x.org/1.jpg"], ["0001.jpg", "a dog"], ["1", "x/b.PNG", "a dog"]])
+def test_a_table_without_a_header_is_told_to_write_one(names: list[str]) -> None:
+    with pytest.raises(CapivaraError) as caught:
+        find_columns(names, "list.tsv")
+    assert caught.value.hint.startswith("write a first line with the names of the columns")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import unicodedata
 from pathlib import Path
 from typing import Any
 
@@ -252,3 +253,47 @@ def test_what_is_recognised_as_what(tmp_path: Path) -> None:
         "photos": "folder", "list": "table", "two": "folder", "named": "table", "coco.json": "coco",
         "karpathy.json": "karpathy", "hf": "parquet", "list/l.csv": "table",
     }  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["{}.txt", "{}.jpg.txt", "{}.json"])
+@pytest.mark.parametrize("word", ["açaí", "ảnh", "くだもの が"])
+def test_captions_and_images_in_different_unicode_forms(name: str, word: str, tmp_path: Path) -> None:
+    for image, text in (("NFC", "NFD"), ("NFD", "NFC")):
+        folder = tmp_path / image
+        files = {unicodedata.normalize(image, word) + ".jpg": RED}
+        files[unicodedata.normalize(text, name.format(word))] = b'["red"]' if name.endswith("json") else b"red"
+        found, tally = pack(write(folder, files))
+        assert [said(sample) for sample in found] == [[("en", "red")]]
+        assert tally.notes == {}
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "cp1252", "utf-8-sig"])
+def test_json_files_in_other_encodings(encoding: str, tmp_path: Path) -> None:
+    found, tally = pack(write(tmp_path, {"a.jpg": RED, "a.json": '{"caption": "Um cão"}'.encode(encoding)}))
+    assert [said(sample) for sample in found] == [[("en", "Um cão")]]
+    guesses = {"json files read as cp1252, as they are not UTF-8": 1} if encoding == "cp1252" else {}
+    assert tally.notes == guesses
+
+
+def test_a_json_file_in_no_known_encoding_costs_its_image(tmp_path: Path) -> None:
+    text = '{"caption": "не собака"}'.encode("koi8-r")
+    found, tally = pack(write(tmp_path, {"a.jpg": RED, "a.json": text}))
+    assert (found, tally.dropped) == ([], {"json is not UTF-8": 1})
+
+
+@pytest.mark.parametrize("name", ["list.csv.gz", "captions.pkl", "my_captions.lst", "x/a.jsonl.zst", "words.xlsx"])
+def test_files_that_pack_cannot_read_are_named_without_a_promise(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pack(write(tmp_path, {"a.jpg": RED, name: b""}))
+    said_so = capsys.readouterr().err
+    assert f"no captions found; {name} was passed over: pack reads captions from CSV" in said_so
+
+
+@pytest.mark.parametrize("name", ["labels.txt", "x/a.txt", "b.caption"])
+def test_a_text_file_of_no_image_is_named_where_there_are_no_captions(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _, tally = pack(write(tmp_path, {"a.jpg": RED, name: b"red"}))
+    assert tally.notes == {"caption files without an image": 1}
+    assert f"no captions found; {name} has the name of no image" in capsys.readouterr().err

@@ -244,3 +244,16 @@ def test_two_hundred_real_photos() -> None:
     assert first.image == (PHOTOS / "images" / "1007129816_e794419615.jpg").read_bytes()
     assert [caption.lang for caption in first.captions] == ["en"] * 5 + ["hi"]
     assert encode_json(first.document) == first.members["json"]
+
+
+@pytest.mark.parametrize("name", ["Flickr8k.token.txt", "results_20130124.token", "other.TOKEN"])
+def test_the_token_files_of_flickr(name: str, tmp_path: Path) -> None:
+    (tmp_path / "Images").mkdir()
+    (tmp_path / "Images" / "a.jpg").write_bytes(RED)
+    text = 'a.jpg#0\tA child , "red" .\r\na.jpg#1\tA girl .\nno caption\n'
+    (tmp_path / "Flickr_8k.trainImages.txt").write_text("a.jpg\n")
+    table(tmp_path, text, name)
+    for source in (tmp_path, tmp_path / name):
+        found, tally = pack(source)
+        assert [said(sample) for sample in found] == [[("en", 'A child , "red" .'), ("en", "A girl .")]]
+        assert tally.dropped == {"not IMAGE#NUMBER, a tab and a caption": 1}

@@ -116,3 +116,15 @@ def test_a_second_column_of_the_same_name_is_kept(tmp_path: Path) -> None:
 def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
     with pytest.raises(CapivaraError, match=r"list\.csv: cannot be read"):
         list(rows_of_text(tmp_path / "list.csv", "", Env(Settings(), "pack")))
+
+
+def test_a_space_before_a_quoted_cell_of_a_csv_is_no_text(tmp_path: Path) -> None:
+    text = 'image, caption\na.jpg, "a dog, a cat"\nb.jpg, "a ""stop"" sign"\nc.jpg, plain\nd.jpg,a "b"\n'
+    assert rows(tmp_path, text)[0] == [
+        ["a.jpg", "a dog, a cat"], ["b.jpg", 'a "stop" sign'], ["c.jpg", "plain"], ["d.jpg", 'a "b"'],
+    ]  # fmt: skip
+
+
+def test_a_space_before_a_quote_of_another_table_stays(tmp_path: Path) -> None:
+    text = 'image| caption\na.jpg| "Go" he said\nb.jpg| "open\nc.jpg| red\n'
+    assert rows(tmp_path, text)[0] == [["a.jpg", ' "Go" he said'], ["b.jpg", ' "open'], ["c.jpg", " red"]]
