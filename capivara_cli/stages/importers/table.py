@@ -59,7 +59,7 @@ def _tables_of(source: Path) -> list[Path]:
     if not source.is_dir():
         return []
     files = _files_in(source)
-    tables = [path for path in files if _is_table(path)]
+    tables = [path for path in files if _is_table(path) and ".lemma." not in path.name.lower()]  # no captions
     named = [path for path in files if path.name.lower() in _METADATA]
     named += [path for path in tables if path.stem.lower() in ("metadata", "captions") and path not in named]
     if len(named or tables) == 1:
@@ -72,7 +72,7 @@ def _tables_of(source: Path) -> list[Path]:
 
 
 def _is_table(path: Path) -> bool:
-    if _text_tables.is_flickr(path) and not path.stem.lower().endswith(".lemma"):
+    if _text_tables.is_flickr(path):
         return True
     if path.suffix.lower() == ".txt":
         return path.stem.lower() == "captions" and _text_tables.has_header(path)

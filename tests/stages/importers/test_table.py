@@ -257,3 +257,19 @@ def test_the_token_files_of_flickr(name: str, tmp_path: Path) -> None:
         found, tally = pack(source)
         assert [said(sample) for sample in found] == [[("en", 'A child , "red" .'), ("en", "A girl .")]]
         assert tally.dropped == {"not IMAGE#NUMBER, a tab and a caption": 1}
+
+
+@pytest.mark.parametrize("images", ["Flicker8k_Dataset", "Flickr8k_text/images"])
+@pytest.mark.parametrize("lemmas", ["Flickr8k.lemma.token.txt", "Flickr8k.lemma.token", "f.LEMMA.token.txt"])
+def test_the_text_folder_of_flickr8k_with_its_lemmas(images: str, lemmas: str, tmp_path: Path) -> None:
+    for folder in ("Flickr8k_text", images):
+        (tmp_path / folder).mkdir(exist_ok=True)
+    (tmp_path / images / "a.jpg").write_bytes(RED)
+    texts = tmp_path / "Flickr8k_text"
+    table(texts, "a.jpg#0\tTwo dogs run .\n", "Flickr8k.token.txt")
+    table(texts, "a.jpg#0\tTwo dog run .\n", lemmas)
+    table(texts, "a.jpg\ta.jpg#0\t1\t2\t4\n", "ExpertAnnotations.txt")
+    found, _ = pack(texts)
+    assert [said(sample) for sample in found] == [[("en", "Two dogs run .")]]
+    found, _ = pack(texts / lemmas)
+    assert [said(sample) for sample in found] == [[("en", "Two dog run .")]]
