@@ -21,6 +21,11 @@ _TAG = re.compile(r"([a-z]{2,3}(?:[-_][a-z0-9]+)*)(?:\.[a-z0-9-]+)?(?:@([a-z]+))
 _MACROLANGUAGES = frozenset({"ar", "lv", "ms", "sgn", "sw", "uz", "zh"})
 """The languages that BCP-47 lets another language follow: ``zh-yue`` is Cantonese."""
 _SAME_SCRIPT = {"Kore": "Hang", "Aran": "Arab", "Latf": "Latn", "Latg": "Latn"}
+_REGION_NAMES = {
+    "hong kong": "HK", "hongkong": "HK", "macau": "MO", "macao": "MO", "czech republic": "CZ", "turkey": "TR",
+    "u.s.": "US", "u.k.": "GB",
+}  # fmt: skip
+"""Names of regions that people use, and CLDR's table lacks; folded."""
 _ANY_HAN = "Hani"
 _LONGEST = 100  # characters of a name: a caption that stands in the place of its language is not searched for one
 _EMPTY_WORDS = frozenset({"script", "alphabet", "individual", "language", "macrolanguage"})
@@ -65,6 +70,7 @@ def _names() -> _Names:
             known.codes.setdefault(name or language.code, language.code)
     for kind, code, *others in rows("cldr.tsv"):
         _add_line(known, kind, code, others)
+    known.regions |= _REGION_NAMES
     return known
 
 
@@ -158,6 +164,9 @@ def _kind(subtag: str) -> str:
 
 def _read_words(text: str) -> str | None:
     """Read "Portuguese", "Português (Brasil)" or "Chinese, Traditional": a language with regions and scripts."""
+    if ";" in text.strip(" ;"):  # "Catalan; Valencian", as in ISO 639-2: names of one language
+        found_of_parts = {_read_words(part) for part in text.split(";")}
+        return found_of_parts.pop() if len(found_of_parts) == 1 else None
     known, words = _names(), folded(text).split()
     if tag := known.names.get(" ".join(words)):
         return _resolved(tag)

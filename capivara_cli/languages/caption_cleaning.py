@@ -21,18 +21,20 @@ _STOCK = re.compile(
     re.IGNORECASE,
 )
 _LONGEST_TAIL = 200  # a search of the whole text for each of many tails is quadratic
+_NO_NAME = r"(?!(?<=\w\s)(?-i:A\s+(?:a|an|the)\b))"  # the letter of "vitamin A the", "grade A a"
 _FUNCTION_WORD = "a|an|the|of|in|on|at|with|and|is|are|to|for|by|from"
 # "of of", "of a of a", "in front of the in front of the": words and groups that English never repeats. "very very" and
 # "bye bye" stay.
 _STUTTER = re.compile(
-    rf"\b({_FUNCTION_WORD}|(?:{_FUNCTION_WORD}|front|top|next|his|her|its|their)"
-    rf"(?:\s+(?:{_FUNCTION_WORD}|front|top|next|his|her|its|their)){{1,4}})(?:\s+\1\b)+",
+    rf"{_NO_NAME}(?<!-)\b({_FUNCTION_WORD}|(?:{_FUNCTION_WORD}|front|top|next|his|her|its|their)"
+    rf"(?:\s+(?:{_FUNCTION_WORD}|front|top|next|his|her|its|their)){{1,4}})(?:\s+\1\b(?!-))+",
     re.IGNORECASE,
 )
 # "portrait of a the man", "of a of the man": the second article stays, because the model wrote it and the prompt the
 # first.
 _TWO_ARTICLES = re.compile(
-    r"\b(?:(of|in|on|at|with|to|for|by|from)\s+(?:a|an|the)\s+(?=\1\s+(?:a|an|the)\b)|(?:a|an|the)\s+(?=(?-i:a|an|the)\s))",
+    r"\b(?:(of|in|on|at|with|to|for|by|from)\s+(?:a|an|the)\s+(?=\1\s+(?:a|an|the)\b)"
+    rf"|{_NO_NAME}(?:a|an|the)\s+(?=(?-i:a|an|the)\s)(?!a (?:cappella|capella|la|priori|posteriori)\b))",
     re.IGNORECASE,
 )
 _TRAILING = re.compile(r"[\s,;:\-–—|]+$")

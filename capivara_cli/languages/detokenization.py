@@ -66,13 +66,19 @@ def detokenised(translation: str, source: str, code: str) -> str:
         return translation
     code = code.partition("-")[0]
     text = _with_apostrophes(_with_numbers(translation, source), code)
-    if code in _WITH_HYPHENS and " - " in text and not re.search("[–—]", text) and not _HAS_DASH.search(source):
+    if code in _WITH_HYPHENS and " - " in text and not _may_have_a_dash(text, source):
         text = _HYPHEN.sub("-", text)
     if text.count('"') % 2 == 0:
         text = re.sub(r'(?<!\S)" ([^"]+) "', r'"\1"', text)
+    text = re.sub(r"“ ([^“”„]+) ”", r"“\1”", text)
     for pattern in _spaces_at_punctuation(code):
         text = pattern.sub("", text)
     return text
+
+
+def _may_have_a_dash(text: str, source: str) -> bool:
+    """Whether " - " may be a dash in a translation: it has others, or its source has one or more commas than it."""
+    return bool(re.search("[–—]", text) or _HAS_DASH.search(source)) or source.count(", ") > text.count(",")
 
 
 @cache

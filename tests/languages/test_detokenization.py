@@ -12,6 +12,8 @@ from capivara_cli.languages.detokenization import detokenised
         ("¿ Qué es ?", "es", "¿Qué es?"),
         ("( foto ) [ um ]", "pt", "(foto) [um]"),
         ('Uma placa " pare " .', "pt", 'Uma placa "pare".'),
+        ("Uma placa “ pare ” .", "pt", "Uma placa “pare”."),
+        ("“ Dos gossos ” i “ un gat ”", "ca", "“Dos gossos” i “un gat”"),
         ("Uma mulher senta - se", "pt", "Uma mulher senta-se"),
         ("um guarda - chuva", "pt", "um guarda-chuva"),
         ("y a - t - il un chien", "fr", "y a-t-il un chien"),
@@ -51,6 +53,9 @@ def test_tokenised_output_is_detokenised(translation: str, code: str, expected: 
         ("Vier Personen - drei Männer und eine Frau – arbeiten", "Four people, three men and a woman, work", "de"),
         ("um homem - um herói", "a man: a hero", "pt"),
         ("um homem - um herói", "a man - a hero", "pt"),
+        ("um homem - ator", "a man, actor", "pt"),  # a dash for a comma
+        ("un home, un gos - tots dos corrent", "a man, a dog, both running", "ca"),
+        ("ein Hund - braun", "a dog, brown", "de"),
         ("placar de 3 : 2", "a score of 3:1", "de"),
         ("os ' gatos ' pretos", "the 'black' cats", "pt"),
         ("usa .NET e C ++", "uses .NET and C++", "pt"),

@@ -63,6 +63,18 @@ FORMS = {
         "Sotho, Northern": "nso", "Serbian (Latin)": "sr-Latn", "Nepali (macrolanguage)": "ne", "Dari": "prs",
         "Haitian Creole": "ht", "Arabic (Egyptian)": "arz", "Latin American Spanish": "es", "Norwegian (Nynorsk)": "nn",
     },
+    "names of regions in use": {
+        "Chinese (Hong Kong)": "zh-Hant", "Chinese (Traditional, Hong Kong)": "zh-Hant", "Chinese (Macau)": "zh-Hant",
+        "Czech (Czech Republic)": "cs", "Turkish (Turkey)": "tr", "Portuguese (Macao)": "pt", "English (U.S.)": "en",
+    },
+    "lists of names of one language, as in ISO 639-2": {
+        "Catalan; Valencian": "ca", "Spanish; Castilian": "es", "Dutch; Flemish": "nl", "Pushto; Pashto": "ps",
+        "Romanian; Moldavian; Moldovan": "ro", "Sinhala; Sinhalese": "si", "Panjabi; Punjabi": "pa",
+    },
+    "other English names": {
+        "Brazilian": "pt", "Slovene": "sl", "Bahasa Indonesia": "id", "Belorussian": "be", "Central Khmer": "km",
+        "Myanmar": "my", "Euskera": "eu",
+    },
     "own names": {
         "português": "pt", "PORTUGUES": "pt", "Português (Brasil)": "pt", "हिन्दी": "hi", "हिंदी": "hi", "日本語": "ja",
         "中文（繁體）": "zh-Hant", "简体中文": "zh", "Ελληνικά": "el", "ελληνικα": "el", "עברית": "he",
@@ -86,7 +98,8 @@ def test_a_language_is_read_in_every_form(form: str) -> None:
 @pytest.mark.parametrize(
     "name",
     ["", " ", "photo", "no-caption", "pt-photo", "pt-Brazil1", "pt-Zzzy", "pt-BR-PT", "x-toy", "C.UTF-8", "zz9",
-     "pt,hi", "Portuguese (Portuguesa)", "Portuguese Hindi", "the English", "pt br hi", "e", "1", "pt-", "a b"],
+     "pt,hi", "Portuguese; Hindi", ";", "Portuguese (Portuguesa)", "Portuguese Hindi", "the English",
+     "pt br hi", "e", "1", "pt-", "a b"],
 )  # fmt: skip
 def test_what_names_no_language_is_not_read_as_one(name: str) -> None:
     assert languages.code_of(name) == name

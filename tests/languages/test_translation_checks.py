@@ -143,6 +143,9 @@ def test_repetitions_in_other_scripts(translation: str, target: str) -> None:
         ("A very, very, very old house.", "Uma casa muito, muito, muito velha.", "pt"),
         ("Two children play on the beach.", "Dua anak-anak bermain di pantai.", "id"),
         ("He waits ... and waits.", "Ele espera ...... e espera.", "pt"),
+        ("Little by little.", "A poc a poc.", "ca"),
+        ("Day by day", "Din zi în zi", "ro"),
+        ("Two by two", "A due a due", "it"),
         ("A number 1 000 000 000 on a wall.", "Um número 1 000 000 000 em uma parede.", "pt"),
     ],
 )  # fmt: skip
@@ -214,6 +217,9 @@ def test_parts_left_in_a_related_language(source: str, target: str, text: str, t
         ("The hat of The House of the Rising Sun.", "O chapéu de The House of the Rising Sun.", "pt"),
         ("A hot dog and a milkshake at a drive-in.", "Um hot dog e um milkshake em um drive-in.", "pt"),
         ("A man in a white t-shirt plays base-ball.", "Un homme en t-shirt blanc joue au base-ball.", "fr"),
+        ("A rock and roll band on stage.", "Uma banda de rock and roll no palco.", "pt"),
+        ("A bed and breakfast by the sea.", "Un bed and breakfast junto al mar.", "es"),
+        ("A plate of fish and chips.", "Un plat de fish and chips.", "ca"),
         ("Dos hombres son en la estufa que prepara comida.", "Dois homens são na estufa que prepara comida.", "pt"),
     ],
 )  # fmt: skip
@@ -247,6 +253,10 @@ def test_a_negation_that_the_source_lacks(text: str, translation: str, source: s
         ("A sleeveless man avoids the water.", "Un hombre sin mangas no toca el agua.", "es"),
         ("An unseen hand holds a child.", "Eine nicht sichtbare Hand hält ein Kind.", "de"),
         ("A cow in the field.", "Uma vaca no prado.", "pt"),
+        ("A man looking away from the camera.", "Um homem que não olha para a câmera.", "pt"),
+        ("A broken clock.", "Un reloj que no funciona.", "es"),
+        ("An invisible man.", "एक आदमी जो नहीं दिखता।", "hi"),
+        ("An illegible letter.", "Uma carta que não se lê.", "pt"),
         ("A step by the sea.", "Un pas prop del mar.", "ca"),
     ],
 )

@@ -16,6 +16,11 @@ _RELATED = 0.15
 """Languages that share this part of their frequent words share whole phrases: Spanish and Portuguese 0.30."""
 _QUOTE = re.compile('["“”„«‘「『]')
 _QUOTED = re.compile(r"[\"“”„«‘「『][^\"“”„«»‘’「」『』]*[\"“”»’」』]")
+# English phrases that other languages borrow with their "and".
+_LOAN_PHRASE = re.compile(
+    r"\b(?:rock and roll|rhythm and blues|drum and bass|bed and breakfast|fish and chips|mac and cheese)\b",
+    re.IGNORECASE,
+)
 
 
 def is_partly_untranslated(pair: Pair) -> bool:
@@ -80,10 +85,11 @@ def _foreign_outside_names(words: list[str], foreign: frozenset[str]) -> list[st
 
 
 def _unquoted_words(pair: Pair) -> list[str]:
-    """The words of the translation that are not in quotation marks: a sign may say something in another language."""
-    if not _QUOTE.search(pair.translation):
+    """The words of the translation without loan phrases and quotations: signs may say something in another language."""
+    has_quote, has_loan = _QUOTE.search(pair.translation), _LOAN_PHRASE.search(pair.translation)
+    if not has_quote and not has_loan:
         return pair.translation_words
-    return words_of(_QUOTED.sub(" ", pair.translation))
+    return words_of(_LOAN_PHRASE.sub(" ", _QUOTED.sub(" ", pair.translation)))
 
 
 def _without_capital(words: list[str], frequent: frozenset[str]) -> list[str]:

@@ -32,7 +32,14 @@ def is_repetitive(pair: Pair) -> bool:
     if not (repeats_a_phrase(words, frequent) or _has_equal_halves(words)):
         return False
     text = pair.lowered_text
+    if len(words) == 4 and _repeats_around_a_word(text):
+        return False
     return not (repeats_a_phrase(text, frozenset()) or _has_equal_halves(text) or 2 * len(set(text)) <= len(text))
+
+
+def _repeats_around_a_word(words: Sequence[str]) -> bool:
+    """Whether a text is like "little by little", which is "a poc a poc" in Catalan."""
+    return len(words) == 3 and words[0] == words[2]
 
 
 def _repeats_characters(words: Sequence[str], text: str) -> bool:

@@ -69,7 +69,9 @@ def split(text: str, code: str = "en") -> list[str]:
 
 
 def _is_abbreviated(closed: str, following: str, code: str) -> bool:
-    """Whether a text ends with an abbreviation, and what follows it goes on with the sentence."""
+    """Whether a text is a list's number or ends with an abbreviation, and what follows goes on with the sentence."""
+    if closed[:-1].strip().isdecimal():
+        return True
     found = _LAST_WORD.search(closed, max(0, len(closed) - _LONGEST_WORD))
     if not found:
         return False

@@ -28,6 +28,13 @@ def test_sentences_of_a_language(code: str) -> None:
         ("A Profa. Ana lê.", "pt", 1),
         ("Dom przy ul. Długiej.", "pl", 1),
         ("Толпа в 5 тыс. Человек.", "ru", 1),
+        ("Vol. II and Ch. IV of a book by Yale Univ. Press feat. Lima.", "en", 1),
+        ("Ocean Pkwy. North at the Salk Inst. California.", "en", 1),
+        ("Das Haus Nr. Fünf.", "de", 1),
+        ("1. A dog on a beach.", "en", 1),  # the number of a list
+        ("2. Um cão na praia.", "pt", 1),
+        ("3. कुत्ता दौड़ता है।", "hi", 1),
+        ("A dog. 2. A cat.", "en", 2),
         ("He works at Smith Inc. His dog waits.", "en", 2),
         ("At 5 p.m. The sun sets.", "en", 2),
         ("Это 5 тыс. человек. Они идут.", "ru", 2),
