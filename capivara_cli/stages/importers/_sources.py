@@ -94,11 +94,12 @@ def report_passed_over(source: Path, paths: Sequence[Path], captioned: int, unca
             env.note(f"{extension if _EXTENSION.fullmatch(extension) else 'other'} files passed over")
             if _may_hold_captions(path) and not is_metadata_of_img2dataset(path):
                 named.append(path)
+    named.sort(key=lambda path: ".lemma." in path.name.lower())  # Flickr8k's lemmas are no captions
     if named and uncaptioned:
         count = "no captions found" if not captioned else f"{uncaptioned:,} images have no captions"
         names = ", ".join(path.relative_to(source).as_posix() for path in named[:_NAMED])
         more = f" and {len(named) - _NAMED:,} more" if len(named) > _NAMED else ""
-        readable = named[0].suffix.lower() in _READABLE
+        readable = named[0].suffix.lower() in _READABLE or ".token" in named[0].name.lower()
         what = (
             f"capivara pack {named[0]} reads it" if readable else "pack reads captions from CSV, TSV, JSON or parquet"
         )

@@ -86,7 +86,8 @@ def _photos(source: Path, options: PackOptions, env: Env) -> Iterator[Photo]:
             captioned, uncaptioned = captioned + bool(photo.captions), uncaptioned + (not photo.captions)
             yield photo
         others += [path for path in files if path not in used and not has_image_suffix(path)]
-    orphans = [path for path in others if path.suffix[1:].lower() in TEXT_SUFFIXES]
+    texts = [path for path in others if path.suffix[1:].lower() in TEXT_SUFFIXES]
+    orphans = [path for path in texts if ".token." not in path.name.lower()]  # those of Flickr are tables
     if orphans:
         env.note("caption files without an image", len(orphans))
     report_passed_over(source, [path for path in others if path not in set(orphans)], captioned, uncaptioned, env)

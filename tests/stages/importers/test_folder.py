@@ -297,3 +297,12 @@ def test_a_text_file_of_no_image_is_named_where_there_are_no_captions(
     _, tally = pack(write(tmp_path, {"a.jpg": RED, name: b"red"}))
     assert tally.notes == {"caption files without an image": 1}
     assert f"no captions found; {name} has the name of no image" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["x/Flickr8k.token.txt", "x/results_20130124.token", "x/f.TOKEN"])
+def test_token_files_in_another_folder_are_named_with_the_command_that_reads_them(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files = {"x/A.lemma.token.txt": b"a.jpg#0\tdog\n", "x/a.jpg": RED, name.replace("x/", "y/"): b"a.jpg#0\tdogs\n"}
+    pack(write(tmp_path, files))
+    assert f"{tmp_path / name.replace('x/', 'y/')} reads it" in capsys.readouterr().err
