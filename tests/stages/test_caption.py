@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
@@ -387,12 +386,16 @@ def test_clean(text: str, expected: str, rules: list[str]) -> None:
     assert cleaner(expected, "a photo of") == expected
 
 
-@pytest.mark.parametrize("unit", [" stock photo - ", "- stock photos ", "of a ", "a ", "- ", "a b "])
-def test_cleaning_ends_on_hostile_captions(unit: str) -> None:
+@pytest.mark.parametrize(
+    ("unit", "expected"),
+    [
+        (" stock photo - ", "stock photo"), ("- stock photos ", ""), ("of a ", "of a"), ("a ", "a"), ("- ", ""),
+        ("a b ", ""),
+    ],
+)  # fmt: skip
+def test_cleaning_ends_on_hostile_captions(unit: str, expected: str) -> None:
     """A rule that is quadratic takes minutes."""
-    start = time.process_time()
-    Cleaner(ENGLISH)(unit * 4_000, "a photo of")
-    assert time.process_time() - start < 4
+    assert Cleaner(ENGLISH)(unit * 4_000, "a photo of") == expected
 
 
 def test_rules_about_english_are_for_english() -> None:

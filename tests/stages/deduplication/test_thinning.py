@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import random
-import time
 from collections.abc import Sequence
 
 import numpy as np
@@ -149,18 +148,16 @@ def test_real_captions_are_thinned_as_before() -> None:
         assert algorithm_1(some, 3, 0.3) == cubic_as_published(some, 3, 0.3)
 
 
-# --- how fast ---
+# --- many ---
 @pytest.mark.parametrize("kind", ["sentences", "templates", "no spaces"])
-def test_a_thousand_captions_take_about_a_second(kind: str) -> None:
-    """Before, 120 seconds and more. Twice the measured time is allowed, because other programs share the caches."""
+def test_a_thousand_captions_are_thinned(kind: str) -> None:
+    """The cubic way takes minutes; ``benchmarks/peers/dedupe_captions.py`` measures how long this one takes."""
     chance = random.Random(0)
     lines = list(dict.fromkeys(MADE[kind](chance) for _ in range(4000)))[:1000]
     rank = some_rank(lines, chance)
-    began = time.process_time()
     assert 3 <= len(kept(lines, rank, 3, 0.3)) < 1000
     if kind != "no spaces":
-        algorithm_1(lines, 3, 0.3)
-    assert time.process_time() - began < 4
+        assert 3 <= len(algorithm_1(lines, 3, 0.3)) < 1000
 
 
 # --- the matrix ---

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 
 import pytest
@@ -61,6 +60,6 @@ def test_translators_split_by_the_source_language() -> None:
 
 @pytest.mark.parametrize("unit", ["A. ", "z. B. ", "a.", "Dr. ", '" ', "! "])
 def test_splitting_ends_on_hostile_captions(unit: str) -> None:
-    start = time.process_time()
-    split(unit * 4_000, "de")
-    assert time.process_time() - start < 4
+    """A way that is quadratic takes minutes. None of these has a sentence that ends."""
+    text = unit * 4_000
+    assert [each.strip() for each in split(text, "de")] == [text.strip()]
