@@ -12,29 +12,9 @@ _HAS_DASH = re.compile(r"\s[-–—]|[-–—:;]\s")
 _FRENCH = frozenset({"br", "fr"})  # a space belongs before ; : ! ? » and after «
 # Languages that join words by hyphens. In Russian, Polish … " - " stands for "is".
 _WITH_HYPHENS = frozenset(
-    (
-        "af",
-        "ca",
-        "da",
-        "de",
-        "en",
-        "es",
-        "eu",
-        "fr",
-        "gl",
-        "id",
-        "it",
-        "ms",
-        "nb",
-        "nl",
-        "nn",
-        "oc",
-        "pt",
-        "ro",
-        "sv",
-        "tl",
-    )
-)
+    {"af", "ca", "da", "de", "en", "es", "eu", "fr", "gl", "id", "it", "ms", "nb", "nl", "nn", "oc", "pt", "ro", "sv",
+     "tl"}
+)  # fmt: skip
 # "senta - se", but not a tail that translators add: "um homem - Imagem em Alta Resolução".
 _HYPHEN = re.compile(
     r"(?<=[^\W\d_]) - (?=[^\W\d_A-ZÀ-Þ])(?!(?:ima[gx]|immagin|foto|photo|bild|stock|v[ií]deo|ve[ck]?to))"

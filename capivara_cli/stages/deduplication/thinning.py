@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from capivara_cli.languages import similarity
 from capivara_cli.languages.similarity import Vector
-
-if TYPE_CHECKING:
-    pass
 
 MANY = 48
 """The number of texts from which numpy is faster."""
