@@ -71,7 +71,7 @@ class Options:
     quantile: float = opt(0.0, "remove scores below this quantile of the corpus", min=0, max=1)
     rules: str = opt(
         "",
-        "rules for captions: all, or some of length,script,junk,language,boilerplate",
+        "rules for captions: all, or some of length, script, junk, language, boilerplate",
         kind=Names(text_rules.NAMES, "rule", all=True),
     )
     min_words: int = opt(2, "length: fewest words (estimated in scripts without spaces between words)", min=0)

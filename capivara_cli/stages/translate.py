@@ -63,7 +63,7 @@ class Options:
     )
     guards: str = opt(
         "all",
-        f"drop translations that fail these checks: all, none, or some of {','.join(translation_checks.NAMES)}",
+        f"drop translations that fail these checks: all, none, or some of {', '.join(translation_checks.NAMES)}",
         kind=Names(translation_checks.NAMES, "guard", all=True, none=True),
     )
     beams: int = opt(0, "beams of beam search; 0: the translator's default", min=0)
