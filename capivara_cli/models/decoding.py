@@ -134,12 +134,12 @@ def continued(model: Any, cache: DynamicCache, prompts: Prompts, decoding: Decod
     choose = _TokenChooser(prompts, decoding)
     texts = prompts.ids.new_full((rows, decoding.max_tokens), -1)
     live = torch.arange(rows, device=prompts.ids.device)
-    ids, start = prompts.ids, past
+    ids, start, known = prompts.ids, past, cache_argument(model, cache)
     for step in range(decoding.max_tokens):
         until = start + ids.shape[1]
         logits = model(
             input_ids=ids,
-            **cache_argument(model, cache),
+            **known,
             attention_mask=None if unpadded else mask[live, :until],
             position_ids=positions[live, start:until],
             use_cache=True,
