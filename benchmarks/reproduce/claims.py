@@ -6,17 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from benchmarks.reproduce import papers
-from benchmarks.reproduce.plan import (
-    KEPT,
-    KEPT_IN,
-    LANGUAGES,
-    PENDING,
-    SHOTS,
-    aligned_name,
-    kept_name,
-    methods_on,
-    routines_of,
-)
+from benchmarks.reproduce.plan import LANGUAGES, SHOTS, aligned_name, methods_on, routines_of
 from benchmarks.reproduce.statistics import Direction, Measure, Seed
 from capivara_cli.evaluation.disparity import disparity
 
@@ -179,12 +169,6 @@ def questions() -> Iterator[Claim]:
         text = f"gain in {lang}: the toy's towers against half of their width and depth"
         small, whole = _gain("small-base", f"small-opt-{lang}", lang), _gain("base", f"opt-{lang}", lang)
         yield Claim("larger towers", text, small, whole, "")
-    for lang in KEPT_IN if not PENDING else ():
-        every = recall(f"opt-{lang}", lang)
-        text, five, three = (recall(kept_name(lang, by, count), lang) for by, count in KEPT)
-        yield Claim("selection", f"{lang}: the five best, judged by their source instead of their text", text, five, "")
-        yield Claim("selection", f"{lang}: the five best by their source instead of all eleven", every, five, "")
-        yield Claim("selection", f"{lang}: the three best by their source instead of all eleven", every, three, "")
     yield Claim("forgetting", "English after Portuguese is taught, English kept", recall("base", "en"),
                 recall("opt-pt", "en"), "")  # fmt: skip
     yield Claim("forgetting", "English after Portuguese is taught, nothing kept, as in the paper", recall("base", "en"),

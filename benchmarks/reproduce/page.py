@@ -35,14 +35,14 @@ The papers' figures are those in our notes; "–" where we have none.
 """
 
 
-def page(path: Path) -> str:
-    """The whole page."""
+def page(path: Path, path_of_kept: Path) -> str:
+    """The whole page, from the results of the reproduction and those of the study of what captions are kept."""
     results = Results.of(path)
     claims = {title: list(made()) for title, made in PARTS.items()}
     count = sum(map(len, claims.values()))
     parts = [_head(results, count), _summary(results, claims)]
     parts += [_claims(results, title, each) for title, each in claims.items()]
-    parts += [f"## {title}\n\n{text}" for title, text in tables.sections(results)]
+    parts += [f"## {title}\n\n{text}" for title, text in tables.sections(results, Results.of(path_of_kept))]
     return "\n".join(part.rstrip("\n") + "\n" for part in parts)
 
 

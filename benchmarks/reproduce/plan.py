@@ -91,14 +91,13 @@ DATA: dict[str, Captions] = {
 
 def kept_name(lang: str, by: str, count: int) -> str:
     """The choice of the ``count`` best captions in ``lang``, judged by their "text" or the "original"."""
-    return "rank" if (lang, by, count) == ("pt", "text", 5) else f"best-{count}-{lang}-by-{by}"
+    return f"best-{count}-{lang}-by-{by}"
 
 
 DATA |= {
     kept_name(lang, by, count): _full(f"filter --no-score --score-by {by} --lang {lang} --top-k {count}")
     for lang in KEPT_IN
     for by, count in KEPT
-    if kept_name(lang, by, count) not in DATA
 }
 
 
@@ -203,11 +202,6 @@ def _questions() -> Iterator[Cell]:
     yield Cell("small-base", also=EVERYWHERE, model=SMALL)
     for lang in LANGUAGES:
         yield Cell(f"small-opt-{lang}", "capivara", lang, model=SMALL)
-    for lang in KEPT_IN:
-        for by, count in KEPT:
-            name = kept_name(lang, by, count)
-            if name != "rank":  # an ablation of the paper's
-                yield Cell(name, name, lang)
     for count in COUNTS:
         few = {"shots": count, "steps": 100}
         for lang in COUNTED:
@@ -215,13 +209,17 @@ def _questions() -> Iterator[Cell]:
 
 
 def cells() -> dict[str, Cell]:
-    """All of them, by name."""
+    """All of the reproduction, by name."""
     parts = (_main(), _ablations(), _rewrites(), _routines(), _questions())
     return {cell.name: cell for part in parts for cell in part}
 
 
-PENDING = tuple(kept_name(lang, by, count) for lang in KEPT_IN for by, count in KEPT if (lang, by) != ("pt", "text"))
-"""Cells whose results are not stored yet; the page leaves them out. A run of all cells stores them: then empty this."""
+def kept_cells() -> dict[str, Cell]:
+    """The study of what captions are judged by and how many are kept, with all captions beside it, by name."""
+    found = [Cell(f"opt-{lang}", "capivara", lang) for lang in KEPT_IN]
+    names = [(kept_name(lang, by, count), lang) for lang in KEPT_IN for by, count in KEPT]
+    return {cell.name: cell for cell in (*found, *(Cell(name, name, lang) for name, lang in names))}
+
 
 REDUCED = ("base", "english-capivara", "opt-pt", "opt-xh", "nothing-kept")
 """The cells that show the main directions."""

@@ -12,10 +12,8 @@ from benchmarks.reproduce.plan import (
     COUNTED,
     COUNTS,
     EVERYWHERE,
-    KEPT,
     KEPT_IN,
     LANGUAGES,
-    PENDING,
     REWRITES,
     SHOTS,
     aligned_name,
@@ -35,8 +33,8 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
 
 
-def sections(results: Results) -> Iterator[tuple[str, str]]:
-    """Title and text of each."""
+def sections(results: Results, kept: Results) -> Iterator[tuple[str, str]]:
+    """Title and text of each. ``kept``: the results of the study of what captions are kept."""
     made: dict[str, Callable[[Results], str]] = {
         "CAPIVARA, Figure 1: three languages": _figure_1,
         "CAPIVARA, Table 1: retrieval in Portuguese": _table_1,
@@ -47,7 +45,7 @@ def sections(results: Results) -> Iterator[tuple[str, str]]:
         "LaCLIP: text augmentation": _laclip,
         "How many examples equal English?": _counts,
         "Captions written in the language": _direct,
-        **({} if PENDING else {"Which captions are kept": _kept}),
+        "Which captions are kept": lambda _: _kept(kept),
         "Larger towers": _towers,
     }
     for title, make in made.items():
@@ -307,17 +305,32 @@ def _direct(results: Results) -> str:
 
 
 def _kept(results: Results) -> str:
-    names = {("text", 5): "five, by their own score", ("original", 5): "five, by the score of their source",
-             ("original", 3): "three, by the score of their source"}  # fmt: skip
-    rows = [["all eleven", *(results.shown(recall(f"opt-{lang}", lang)) for lang in KEPT_IN)]]
-    rows += [
-        [names[by, count], *(results.shown(recall(kept_name(lang, by, count), lang)) for lang in KEPT_IN)]
-        for by, count in KEPT
+    about = results.about
+    names: dict[str, tuple[str, int] | None] = {
+        "all eleven": None,
+        "five, by their own score": ("text", 5),
+        "five, by the score of their source": ("original", 5),
+        "three, by the score of their source": ("original", 3),
+    }
+
+    def measured(name: str, lang: str) -> Measure:
+        choice = names[name]
+        return recall(kept_name(lang, *choice) if choice else f"opt-{lang}", lang)
+
+    scores = [[name, *(results.shown(measured(name, lang)) for lang in KEPT_IN)] for name in names]
+    every, own, five, three = names
+    pairs = ((own, five), (every, own), (every, five), (every, three), (five, three))
+    differences = [
+        [first, then, *(str(results.difference(measured(first, lang), measured(then, lang))) for lang in KEPT_IN)]
+        for first, then in pairs
     ]
     return "\n\n".join([
         "Translations kept of the eleven of an image; all English captions stay. `filter` judges a translation by the "
-        "score of its source; the paper judges it by its own. The steps are as many in each row.",
-        table(["captions kept", *KEPT_IN], rows),
+        "score of its source; the paper judges it by its own. The steps are as many in each row. Run by "
+        f"`python -m benchmarks.reproduce --kept` on {about['date']}, on an {about['processor']} "
+        f"({about['cpu_seconds'] / 60:.0f} core minutes), so its numbers may only be compared with each other.",
+        table(["captions kept", *KEPT_IN], scores),
+        table(["from", "to", *KEPT_IN], differences),
     ])  # fmt: skip
 
 

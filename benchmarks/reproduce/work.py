@@ -15,19 +15,26 @@ from typing import Any
 
 from benchmarks.reproduce import cells, towers, world
 from benchmarks.reproduce.cells import Job
-from benchmarks.reproduce.plan import DATA, REDUCED, SMALL, Cell
+from benchmarks.reproduce.plan import DATA, REDUCED, SMALL, Cell, kept_cells
 from benchmarks.reproduce.plan import cells as all_cells
 from benchmarks.reproduce.world import World
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What is asked for: so many seeds of all cells in ``out``, or a few cells of a small world."""
+    """What is asked for: so many seeds of all cells in ``out``, a few cells of a small world (``reduced``), or the
+    study of what captions are judged by and how many are kept (``kept``)."""
 
     out: Path
     seeds: int = 3
     processes: int = 2
     reduced: bool = False
+    kept: bool = False
+
+    @property
+    def known(self) -> dict[str, Cell]:
+        """Every cell that belongs to it, by name."""
+        return kept_cells() if self.kept else all_cells()
 
     @property
     def worlds(self) -> list[World]:
@@ -35,7 +42,7 @@ class Plan:
         return [World(self.out, seed, size) for seed in range(1 if self.reduced else self.seeds)]
 
     def cells(self, only: Sequence[str] | None = None) -> list[Cell]:
-        known = all_cells()
+        known = self.known
         names = REDUCED if self.reduced else tuple(known)
         return [known[name] for name in names if not only or any(name.startswith(start) for start in only)]
 
@@ -112,14 +119,14 @@ def kept(plan: Plan) -> dict[str, list[dict[str, Any]]]:
 
 
 def collected(plan: Plan, stored: Path) -> str:
-    """results.json: everything the page is made of, a line per cell.
+    """The text of a file of results: what the page is made of, a line per cell.
 
     If only some cells were run, they are added to the results in ``stored``. Raises ``SystemExit`` if a cell that is
     there was run again and gave something else: then new and old cells cannot be compared.
     """
     found = kept(plan)
-    if set(found) == set(all_cells()):
-        return _document({**_about(plan), "portuguese_captioner_right": _right(plan)}, found)
+    if set(found) == set(plan.known):
+        return _document(_about(plan) | ({} if plan.kept else {"portuguese_captioner_right": _right(plan)}), found)
     before = json.loads(stored.read_text("utf-8"))
     for name in set(found) & set(before["cells"]):
         if [each["recall"] for each in found[name]] != [each["recall"] for each in before["cells"][name]]:
@@ -128,7 +135,7 @@ def collected(plan: Plan, stored: Path) -> str:
     added = [*before["about"].get("added", []), {**_about(plan), "cells": new}] if new else []
     every = before["cells"] | {name: found[name] for name in new}
     about = before["about"] | ({"added": added} if added else {})
-    return _document(about, {name: every[name] for name in all_cells() if name in every})
+    return _document(about, {name: every[name] for name in plan.known if name in every})
 
 
 def _about(plan: Plan) -> dict[str, Any]:
