@@ -64,8 +64,8 @@ class Options:
     on: Literal["best", "first", "mean"] = opt("best", "with --level image: the caption score that decides")
     score_by: Literal["text", "original", "best"] = opt(
         "original",
-        "what a translation or rewrite is judged by; original: the score of the text it comes from in the end, because "
-        "the model knows other languages less; text: its own score; best: the better of the two",
+        "what a translation is judged by; original: the score of the text it comes from, in the language of the "
+        "original, because the model knows other languages less; text: its own score; best: the better of the two",
     )
     top_fraction: float = opt(1.0, "keep this share of the corpus, with the best scores", min=0, max=1)
     quantile: float = opt(0.0, "remove scores below this quantile of the corpus", min=0, max=1)
@@ -173,7 +173,7 @@ def filter(samples: Stream, options: Options, env: Env) -> Stream:  # noqa: A001
 
     Rules come first (``--rules``, ``--min-side`` …), then shares of the corpus (``--top-fraction``, ``--quantile``),
     then threshold, rank and diversity within each sample. ``--rejects`` keeps the removed captions with reasons.
-    Translations are judged by the score of their first source (``--score-by``).
+    Translations are judged by the score of the text that they come from (``--score-by``).
 
     The image embedding is stored as ``clip.npy`` (float16, [dim]), and ``json["clip"]`` names the model. An embedding
     that the same model stored before is used instead of decoding the image. Raises ``CapivaraError`` for options that

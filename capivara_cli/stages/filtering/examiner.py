@@ -11,7 +11,7 @@ from capivara_cli.pipeline.batches import map_batched
 from capivara_cli.pipeline.env import Env
 from capivara_cli.shards.images import decode_image, image_size
 from capivara_cli.shards.sample import Caption, Sample
-from capivara_cli.stages.filtering.first_sources import with_first_sources, with_stored_source_scores
+from capivara_cli.stages.filtering.chains import with_judges, with_stored_judge_scores
 from capivara_cli.stages.filtering.image_rules import ImageRules
 from capivara_cli.stages.filtering.sample_facts import SampleFacts, Scoring
 from capivara_cli.stages.filtering.text_rules import TextRules
@@ -62,11 +62,11 @@ class SampleExaminer:
         return facts
 
     def _captions(self, sample: Sample) -> list[Caption]:
-        """The captions of a sample, with their first sources if those can decide."""
+        """The captions of a sample, with the texts that judge them if those can decide."""
         if self.scoring.by == "text":
             return sample.captions
-        captions = with_first_sources(sample.captions, self.scoring.is_wanted)
-        return captions if self.clip is not None else with_stored_source_scores(captions, self.scoring.is_wanted)
+        captions = with_judges(sample.captions, self.scoring.is_wanted)
+        return captions if self.clip is not None else with_stored_judge_scores(captions, self.scoring.is_wanted)
 
     def _examine_image(self, sample: Sample, facts: SampleFacts) -> None:
         """Apply the rules for pixels, then prepare the input of the image tower."""

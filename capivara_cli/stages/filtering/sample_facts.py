@@ -16,10 +16,12 @@ if TYPE_CHECKING:
     from capivara_cli.shards.embedding import TowerIdentity
 
 DECIMALS = 4
+OF_LANG = "of_lang"
+"""The key of a translation or rewrite for the language of the first text of its chain."""
+OF_NEAREST = "of_nearest"
+"""The key of a caption for the text that judges it, where that is neither its own nor ``of``."""
 OF_SCORE = "of_score"
-"""The key of a caption for the score of its first source, which may no longer be in the sample."""
-OF_FIRST = "of_first"
-"""The key of a caption for its first source, where that is not ``of``: the source of its source, and so on."""
+"""The key of a caption for the score of the other text that judges it, which may no longer be in the sample."""
 
 
 @dataclass(frozen=True)
@@ -39,15 +41,15 @@ class Scoring:
         return not self.codes or languages.code_of(caption.lang) in self.codes
 
     def deciding_score(self, caption: Caption) -> float | None:
-        """The score that decides about a caption: of its text, of its first source, or the better of the two.
+        """The score that decides about a caption: of its text, of the text that judges it, or the better of the two.
 
-        A caption without a source is judged by the score of its text, and so is one whose source has no known score.
+        A caption that no other text judges has the score of its text, and so has one whose judge has no known score.
         None if no score is known.
         """
-        source = of_score(caption) if self.by != "text" and caption.of is not None else None
-        known = [score for score in (caption.score, source) if score is not None]
-        if self.by == "original" and source is not None:
-            return source
+        judge = of_score(caption) if self.by != "text" and caption.of is not None else None
+        known = [score for score in (caption.score, judge) if score is not None]
+        if self.by == "original" and judge is not None:
+            return judge
         return max(known) if known else None
 
 
@@ -85,14 +87,14 @@ class SampleFacts:
 
 
 def of_score(caption: Caption) -> float | None:
-    """The stored score of a caption's first source; None if no valid score is stored."""
+    """The stored score of the other text that judges a caption; None if no valid score is stored."""
     text = dict(caption.more).get(OF_SCORE)
     value = json.loads(text) if text is not None else None
     return value if isinstance(value, float) and -1.01 < value < 1.01 else None
 
 
 def with_of_score(caption: Caption, score: float) -> Caption:
-    """The caption with the score of its first source."""
+    """The caption with the score of the other text that judges it."""
     return with_key(caption, OF_SCORE, score)
 
 

@@ -13,7 +13,7 @@ from capivara_cli.models.clip import TEXT_BATCH, Clip
 from capivara_cli.models.image_vectors import embed_to_store
 from capivara_cli.models.precision import precision
 from capivara_cli.shards.embedding import unit
-from capivara_cli.stages.filtering.first_sources import first_source
+from capivara_cli.stages.filtering.chains import judge_of
 from capivara_cli.stages.filtering.sample_facts import DECIMALS, SampleFacts, Scoring, of_score, with_of_score
 
 _NOISE = 0.6 * 10**-DECIMALS  # rounding moves a stored score by 0.5 of the last digit; the rest is float noise
@@ -53,16 +53,14 @@ class Scorer:
         return batch
 
     def _texts(self, facts: SampleFacts, index: int) -> list[Text]:
-        """The texts to embed for a caption: its own text, then its first source if that can decide.
+        """The texts to embed for a caption: its own text, then the other text that judges it, if that can decide.
 
-        The source has no language here, because it may no longer be in the sample: the tokenizer uses its default.
+        A language that is not known is "": the tokenizer uses its default.
         """
         caption = facts.captions[index]
-        texts = [(caption.text, caption.lang if self.marks_language else "")]
-        source = first_source(caption) if self.scoring.by != "text" else None
-        if source is not None:
-            texts.append((source, ""))
-        return texts
+        judge = judge_of(caption) if self.scoring.by != "text" else None
+        texts = [(caption.text, caption.lang), *([judge] if judge is not None else [])]
+        return texts if self.marks_language else [(text, "") for text, _ in texts]
 
     def _embed(self, pairs: list[Text]) -> np.ndarray:
         """The embeddings of texts, float32 [n, dim], L2-normalised."""
@@ -80,9 +78,9 @@ class Scorer:
     ) -> None:
         for index in indexes:
             caption = facts.captions[index]
-            own, *source = (float(embeddings[text] @ image) for text in self._texts(facts, index))
+            own, *judge = (float(embeddings[text] @ image) for text in self._texts(facts, index))
             scored = replace(caption, score=stable_score(caption.score, own, self.noise))
-            for score in source:
+            for score in judge:
                 scored = with_of_score(scored, stable_score(of_score(caption), score, self.noise))
             facts.captions[index] = scored
         facts.set_scores(self.scoring)

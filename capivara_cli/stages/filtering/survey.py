@@ -14,7 +14,7 @@ from capivara_cli.errors import BadSample, CapivaraError
 from capivara_cli.pipeline.stage import Arrays
 from capivara_cli.shards.embedding import TowerIdentity
 from capivara_cli.shards.sample import Caption, Sample
-from capivara_cli.stages.filtering.first_sources import with_first_sources
+from capivara_cli.stages.filtering.chains import with_judges
 from capivara_cli.stages.filtering.sample_facts import DECIMALS, SampleFacts, Scoring, of_score, with_of_score
 from capivara_cli.stages.filtering.text_rules import boilerplate_key
 
@@ -128,7 +128,7 @@ def unpack(
         if not failed:
             entries = list(islice(captions, count))
             own = _captions(sample, count)
-            own = with_first_sources(own, scoring.is_wanted) if scoring.by != "text" else own
+            own = with_judges(own, scoring.is_wanted) if scoring.by != "text" else own
             facts.captions = [_rescored(*pair) for pair in zip(own, entries, strict=True)]
             facts.removed = {index: words[why] for index, (*_, why, _) in enumerate(entries) if why}
             facts.set_scores(scoring)

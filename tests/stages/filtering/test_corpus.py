@@ -184,7 +184,8 @@ def test_repeated_texts_are_the_same_in_any_number_of_parts(at_once: int) -> Non
 
 
 def test_a_survey_brings_back_what_was_found_out() -> None:
-    translated = with_of_score(Caption("um cão", "pt", "x", of="a dog", score=0.25), 0.31)
+    translation = Caption("um cão", "pt", "x", of="a dog", score=0.25, more=(("of_lang", '"en"'),))
+    translated = with_of_score(translation, 0.31)
     vector = np.arange(4, dtype=np.float16)
     samples = [
         a_sample("é", Caption("a dog", "en", "alt", score=0.3), translated, Caption("x", "hi", "alt"), image=b"-"),

@@ -1,4 +1,4 @@
-"""filter judges a translation or rewrite by the score of the text that it comes from in the end."""
+"""filter judges a caption by the nearest text of its chain that is in the language of the original."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from capivara_cli.shards.archive import open_shard
 from capivara_cli.shards.sample import Caption, Sample
 from capivara_cli.stages.filter import Options
 from capivara_cli.stages.filter import filter as filter_stage
-from capivara_cli.stages.filtering.first_sources import first_source, with_first_sources
+from capivara_cli.stages.filtering.chains import judge_of, with_judges
 
 DOG, BALL = Caption("a red dog", "en", "alt"), Caption("the blue ball on a house", "en", "alt")
 DOG_PT = Caption("um cachorro vermelho", "pt", "x:en-pt", of=DOG.text)
@@ -60,7 +60,7 @@ def test_a_translation_is_judged_by_its_source_by_default(clip: Clip) -> None:
     scored = by_text(run(clip, [DOG, BALL, DOG_PT, BALL_PT]))
     better = max((DOG, BALL), key=lambda source: scored[source.text].score or 0)
     for translation, source in ((DOG_PT, DOG), (BALL_PT, BALL)):
-        assert more(scored[translation.text]) == {"of_score": repr(scored[source.text].score)}
+        assert more(scored[translation.text]) == {"of_lang": '"en"', "of_score": repr(scored[source.text].score)}
         assert scored[translation.text].score not in (None, scored[source.text].score)  # the score of the text itself
     (left,) = (each for each in run(clip, [DOG, BALL, DOG_PT, BALL_PT], top_k=1) if each.lang == "pt")
     assert left.of == better.text
@@ -79,31 +79,73 @@ def test_score_by_text_judges_the_translation_itself(clip: Clip) -> None:
 
 @pytest.mark.parametrize("order", [1, -1])
 @pytest.mark.parametrize("score_by", ["original", "best"])
-def test_a_chain_leads_to_its_first_source(clip: Clip, order: int, score_by: str) -> None:
+def test_the_nearest_text_in_the_language_of_the_original_judges(clip: Clip, order: int, score_by: str) -> None:
+    """An English rewrite of an English caption is judged by itself, and what comes from it by the rewrite."""
     chain = [DOG, REWRITE, REWRITE_PT, REWRITE_GL][::order]
     scored = by_text(run(clip, chain, score_by=score_by))
+    rewrite = repr(scored[REWRITE.text].score)
+    assert rewrite != repr(scored[DOG.text].score)
+    assert more(scored[REWRITE.text]) == {"of_lang": '"en"'}
+    assert more(scored[REWRITE_PT.text]) == {"of_lang": '"en"', "of_score": rewrite}
+    assert more(scored[REWRITE_GL.text]) == {"of_lang": '"en"', "of_nearest": f'"{REWRITE.text}"', "of_score": rewrite}
+
+
+def test_a_rewrite_of_a_translation_is_judged_by_the_source_of_that(clip: Clip) -> None:
+    rewritten = Caption("um cão em vermelho", "pt-BR", "rewrite:x", of=DOG_PT.text)
+    scored = by_text(run(clip, [DOG, DOG_PT, rewritten]))
     first = repr(scored[DOG.text].score)
-    assert more(scored[REWRITE.text]) == {"of_score": first}
-    for each in (REWRITE_PT, REWRITE_GL):
-        assert more(scored[each.text]) == {"of_first": '"a red dog"', "of_score": first}
+    assert more(scored[rewritten.text]) == {"of_lang": '"en"', "of_nearest": '"a red dog"', "of_score": first}
 
 
-def test_a_back_translation_and_its_translation_lead_to_the_original(clip: Clip) -> None:
+def test_a_back_translation_is_judged_by_itself_and_so_is_what_comes_from_it(clip: Clip) -> None:
     back = Caption("a dog in red", "en", "x:pt-en", of=DOG_PT.text)
     again = Caption("un perro de rojo", "es", "x:en-es", of=back.text)
     scored = by_text(run(clip, [again, back, DOG_PT, DOG]))
-    for each in (back, again):
-        assert more(scored[each.text]) == {"of_first": '"a red dog"', "of_score": repr(scored[DOG.text].score)}
+    assert more(scored[back.text]) == {"of_lang": '"en"'}
+    assert more(scored[again.text]) == {"of_lang": '"en"', "of_score": repr(scored[back.text].score)}
+
+
+def test_the_language_of_the_original_need_not_be_english(clip: Clip) -> None:
+    native = Caption("um cachorro vermelho", "por_Latn", "alt")
+    rewritten = Caption("um cão em vermelho", "pt-BR", "x", of=native.text)
+    english = Caption("a red dog", "en", "x:pt-en", of=rewritten.text)
+    scored = by_text(run(clip, [native, rewritten, english]))
+    assert more(scored[rewritten.text]) == {"of_lang": '"pt"'}
+    assert more(scored[english.text]) == {"of_lang": '"pt"', "of_score": repr(scored[rewritten.text].score)}
+
+
+def test_a_good_rewrite_of_a_bad_caption_stays_and_a_bad_one_of_a_good_caption_goes() -> None:
+    bad, better = replace(BALL, score=0.1), Caption("a blue ball", "en", "rewrite:x", of=BALL.text, score=0.3)
+    good, worse = replace(DOG, score=0.3), replace(REWRITE, score=0.1)
+    translations = [Caption("uma bola azul", "pt", "x", of=better.text, score=0.05), replace(REWRITE_PT, score=0.05)]
+    left = run(None, [bad, better, good, worse, *translations], min_score=0.2)
+    assert [each.text for each in left] == [better.text, good.text, "uma bola azul"]
+
+
+def test_a_rewrite_whose_source_is_gone_is_judged_by_itself(clip: Clip) -> None:
+    named = run(clip, [REWRITE])[0]
+    assert more(named) == {"of_lang": '"en"'}
+    other = run(clip, [DOG, replace(REWRITE, by="gpt")])[1]  # a name that does not say that it rewrites
+    assert more(other) == {"of_lang": '"en"'}
+    assert run(clip, [other]) == [other]
+
+
+def test_a_score_that_no_longer_judges_goes() -> None:
+    old = replace(REWRITE, score=0.1, more=(("of_score", "0.3"), ("mine", "1")))
+    (left,) = run(None, [old], min_score=0.05)
+    assert more(left) == {"mine": "1", "of_lang": '"en"'}
+    assert run(None, [replace(DOG, score=0.3), old], min_score=0.2) == [replace(DOG, score=0.3)]
 
 
 def test_a_source_that_is_not_among_the_captions_is_scored_all_the_same(clip: Clip) -> None:
-    whole = by_text(run(clip, [DOG, DOG_PT]))
-    assert run(clip, [DOG_PT]) == [whole[DOG_PT.text]]
+    whole, (alone,) = by_text(run(clip, [DOG, DOG_PT])), run(clip, [DOG_PT])
+    assert more(alone) == {"of_score": repr(whole[DOG.text].score)}
+    assert run(clip, [whole[DOG_PT.text]]) == [whole[DOG_PT.text]]
 
 
 def test_a_chain_whose_middle_is_gone_ends_at_the_text_that_it_names(clip: Clip) -> None:
     scored = by_text(run(clip, [DOG, REWRITE, REWRITE_GL]))
-    assert more(scored[REWRITE_GL.text]).keys() == {"of_score"}
+    assert more(scored[REWRITE_GL.text]).keys() == {"of_score"}  # the language of the first text is not known
     text_alone = run(clip, [Caption(REWRITE_PT.text, "pt", "alt")])[0]
     assert more(scored[REWRITE_GL.text])["of_score"] == repr(text_alone.score)
 
@@ -123,7 +165,8 @@ def test_equal_texts_lead_to_the_one_that_is_original(clip: Clip) -> None:
     copy = Caption("BMW X5", "pt", "x:en-pt", of="BMW X5")
     on = Caption("un BMW X5", "es", "x:pt-es", of="BMW X5")
     for captions in ([copy, name, on], [name, copy, on], [copy, on]):
-        assert {first_source(each) for each in with_first_sources(captions, lambda _: True) if each.of} == {"BMW X5"}
+        judges = [judge_of(each) for each in with_judges(captions, lambda _: True) if each.of]
+        assert {judge and judge[0] for judge in judges} == {"BMW X5"}
     scored = run(clip, [copy, name, on])
     assert {more(each)["of_score"] for each in scored if each.of} == {repr(scored[1].score)}
 
@@ -131,8 +174,8 @@ def test_equal_texts_lead_to_the_one_that_is_original(clip: Clip) -> None:
 def test_a_circle_ends() -> None:
     one, other = Caption("a", "en", "x", of="b"), Caption("b", "pt", "x", of="a")
     for captions in ([one, other], [other, one]):
-        once = with_first_sources(captions, lambda _: True)
-        assert with_first_sources(once, lambda _: True) == once
+        once = with_judges(captions, lambda _: True)
+        assert with_judges(once, lambda _: True) == once
 
 
 def test_stored_scores_of_sources_decide_without_a_model() -> None:
@@ -143,7 +186,7 @@ def test_stored_scores_of_sources_decide_without_a_model() -> None:
     ]  # fmt: skip
     left = by_text(run(None, captions, min_score=0.2))
     assert list(left) == [DOG.text, DOG_PT.text, REWRITE.text, REWRITE_GL.text]
-    assert more(left[REWRITE_GL.text]) == {"of_first": '"a red dog"', "of_score": "0.3"}
+    assert more(left[REWRITE_GL.text]) == {"of_lang": '"en"', "of_score": "0.2"}
     assert list(by_text(run(None, captions, min_score=0.12, score_by="text"))) == [DOG.text, BALL_PT.text, REWRITE.text]
     assert run(None, list(left.values())[1:], min_score=0.2) == list(left.values())[1:]  # the source is gone
 
@@ -156,7 +199,7 @@ def test_without_a_known_score_of_the_source_its_own_decides() -> None:
 def test_captions_in_other_languages_stay_as_they_are(clip: Clip) -> None:
     captions = [DOG, REWRITE, REWRITE_PT, REWRITE_GL]
     assert run(clip, captions, lang="pt")[3] == REWRITE_GL
-    assert more(run(clip, captions, lang="gl")[3]).keys() == {"of_first", "of_score"}
+    assert more(run(clip, captions, lang="gl")[3]).keys() == {"of_lang", "of_nearest", "of_score"}
 
 
 def test_texts_of_one_source_are_ordered_by_their_own_scores() -> None:
@@ -165,26 +208,35 @@ def test_texts_of_one_source_are_ordered_by_their_own_scores() -> None:
     assert [each.text for each in left] == [DOG.text, "texto 3"]
 
 
-links = st.lists(st.tuples(st.integers(0, 5), st.one_of(st.none(), st.integers(0, 5))), max_size=7)
+links = st.lists(
+    st.tuples(st.integers(0, 5), st.sampled_from(["en", "pt", "gl"]), st.one_of(st.none(), st.integers(0, 5))),
+    max_size=7,
+)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(links, st.sets(st.integers(0, 6)))
-def test_first_sources_are_the_same_again_and_after_captions_are_gone(
-    chosen: list[tuple[int, int | None]], gone: set[int]
+def test_judges_are_the_same_again_and_after_captions_are_gone(
+    chosen: list[tuple[int, str, int | None]], gone: set[int]
 ) -> None:
-    captions = [Caption(f"t{text}", "en", "x", of=None if source is None else f"t{source}") for text, source in chosen]
-    once = with_first_sources(captions, lambda _: True)
-    assert with_first_sources(once, lambda _: True) == once
-    originals = {each.text for each in captions if each.of is None}
-    sources = {each.text: each.of for each in captions}
-    if len(sources) == len(captions):  # every text once: the chain can be followed by hand
-        for each in once:
-            text, steps = each.of, 0
-            while text is not None and sources.get(text) is not None and steps < 9:
-                text, steps = sources[text], steps + 1
-            assert steps == 9 or first_source(each) == text
-            assert first_source(each) is None or first_source(each) not in sources or steps == 9 or text in originals
+    captions = [
+        Caption(f"t{text}", lang, "x", of=None if source is None else f"t{source}") for text, lang, source in chosen
+    ]
+    once = with_judges(captions, lambda _: True)
+    assert with_judges(once, lambda _: True) == once
+    by_name = {each.text: each for each in captions}
+    if len(by_name) < len(captions):
+        return
+    for each, marked in zip(captions, once, strict=True):  # every text once: follow the chain by hand
+        chain = [each]
+        while chain[-1].of in by_name and len(chain) < 9:
+            chain.append(by_name[chain[-1].of])
+        if chain[-1].of is None:
+            nearest = next(link for link in chain if link.lang == chain[-1].lang)
+            expected = None if nearest is each else (nearest.text, nearest.lang)
+            assert judge_of(marked) == expected
+            left = [other for index, other in enumerate(once) if index not in gone and other is not marked]
+            assert judge_of(with_judges([marked, *left], lambda _: True)[0]) == expected
 
 
 def test_over_shards_the_same_is_judged_as_in_one(shards: Callable[..., Path], tmp_path: Path) -> None:
@@ -193,7 +245,7 @@ def test_over_shards_the_same_is_judged_as_in_one(shards: Callable[..., Path], t
     samples = []
     for number in range(6):
         score = chance.randrange(100) / 100
-        captions = [replace(DOG, score=score), REWRITE, replace(REWRITE_PT, score=0.5), replace(REWRITE_GL, score=0.4)]
+        captions = [DOG, replace(REWRITE, score=score), replace(REWRITE_PT, score=0.5), replace(REWRITE_GL, score=0.4)]
         samples.append(a_sample(f"{number}", *captions, image=jpeg()))
     results = []
     for options in ("--min-score -0.9", "--quantile 0.001", "--lang gl --top-fraction 0.5"):
@@ -203,7 +255,7 @@ def test_over_shards_the_same_is_judged_as_in_one(shards: Callable[..., Path], t
         results.append([sample for path in sorted(out.glob("*.tar")) for sample in opened(path)])
     assert results[0] == results[1]
     kept = [sample.key for sample in results[2] if any(each.lang == "gl" for each in sample.captions)]
-    best = sorted(samples, key=lambda sample: -(sample.captions[0].score or 0))[:3]
+    best = sorted(samples, key=lambda sample: -(sample.captions[1].score or 0))[:3]
     assert kept == sorted(sample.key for sample in best)
 
 
