@@ -15,8 +15,17 @@ from capivara_cli.shards.sample import Sample, is_image_suffix
 TEXT_SUFFIXES = frozenset({"txt", "text", "caption", "captions"})
 """The last parts of the suffixes of members and files that hold captions: ``a.txt``, ``a.jpg.txt``, ``a.caption``."""
 
+CAPTION_WORDS = r"captions?|texts?|sentences?|comments?|title|alt[-_ ]text"
+"""The words for captions in names of columns and fields, as an alternation."""
+LIKELY_NAMES = (
+    "description", "descriptions", "alt", "legenda", "legendas", "leyenda", "texto", "textos", "descrição", "descricao",
+    "descripción", "descripcion", "beschreibung", "légende", "prompt",
+)  # fmt: skip
+"""Names that say captions where no other column or field holds any."""
+
 _NOT_UTF_8 = "captions are not UTF-8"
-_FIELD = re.compile(r"(.*[-_ ])?(?:captions?|texts?|sentences?)([-_ (].*)?")
+_FIELD = re.compile(rf"(.*[-_ .])?(?:{CAPTION_WORDS}|{'|'.join(LIKELY_NAMES)})([-_ .:(\[\d].*)?")
+_SURE = frozenset({"caption", "captions", "text", "texts", "sentence", "sentences"})
 
 
 def caption_lines(data: bytes) -> list[str]:
@@ -91,8 +100,8 @@ def _place(sample: Sample) -> str:
         if is_text_suffix(suffix) and data.strip():
             return suffix
     for name, value in sample.document.items():
-        field = _FIELD.fullmatch(name.casefold())
-        if field and _holds_text(value, words=2 if any(field.groups()) else 1):
+        folded = name.casefold()
+        if _FIELD.fullmatch(folded) and _holds_text(value, words=1 if folded in _SURE else 2):
             return f'json "{name}"'
     return ""
 

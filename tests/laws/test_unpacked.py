@@ -51,6 +51,9 @@ FORMS: dict[str, dict[str, bytes]] = {
     "a language before the name": {"jpg": b"", "json": '{"hi_caption": "वर्ग", "caption (Hindi)": 1}'.encode()},
     "one word": {"jpg": b"", "json": b'{"text": "square"}'},
     ".caption": {"jpg": b"", "caption": b"a red square"},
+    "a description": {"jpg": b"", "json": b'{"id": 1, "description": "a red square", "width": 9}'},
+    "a legend": {"png": b"", "json": b'{"Legenda": ["um quadrado", "um quadrado vermelho"]}'},
+    "alternative text": {"jpg": b"", "json": b'{"alt": "a red square"}'},
 }
 
 
@@ -159,6 +162,7 @@ def test_what_needs_no_captions_goes_on(line: str, place: Path) -> None:
         {"url": "x", "caption": None},
         {"captions": []},
         {"text_len": 3, "caption_by": "blip2", "x_text": "7f3a"},
+        {"title": "IMG_1790", "alt": "logo", "description": "", "prompt": None},
     ],
 )
 def test_images_without_any_captions_are_captioned(document: object, place: Path) -> None:

@@ -7,13 +7,13 @@ from collections.abc import Iterable, Mapping
 from capivara_cli.errors import BadSample
 from capivara_cli.pipeline.env import Env
 from capivara_cli.shards.sample import Caption
-from capivara_cli.shards.unpacked import caption_lines
+from capivara_cli.shards.unpacked import LIKELY_NAMES, caption_lines
 from capivara_cli.stages.importers._captions import captions_of, language_code
 from capivara_cli.stages.importers._columns import Columns, columns_by_role
 from capivara_cli.stages.importers._photos import caption, unescaped
 from capivara_cli.stages.importers._text_tables import decoded, is_damaged
 
-_TITLES = frozenset({"title", "comment", "alt_text"})
+_TITLES = frozenset({"title", "comment", "alt_text", *LIKELY_NAMES})
 """Fields that hold a caption only where nothing else does: beside captions they say something else."""
 
 
@@ -29,6 +29,8 @@ def captions_beside(document: Mapping[str, object], texts: Iterable[bytes], defa
     lines = {data: _lines_of(data, env) for data in texts}
     fields = fields_of(document)
     ignored = _TITLES if any(lines.values()) else frozenset()
+    if fields.doubtful:
+        env.note(f"samples with {fields.roles(default)}")
     given = {name: value for name, value in document.items() if not _is_blank(value)}
     found = [
         each

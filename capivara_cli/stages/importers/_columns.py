@@ -15,6 +15,7 @@ from capivara_cli import languages
 from capivara_cli.errors import CapivaraError
 from capivara_cli.pipeline.env import Env
 from capivara_cli.shards.sample import Caption, has_image_suffix
+from capivara_cli.shards.unpacked import CAPTION_WORDS, LIKELY_NAMES
 from capivara_cli.stages.importers._captions import LANG, captions_of, is_language, language_code
 
 Row = Mapping[str, object]
@@ -29,13 +30,15 @@ CAPTION = ("caption", "captions", "text", "texts", "sentence", "sentences", "com
 RESERVED = frozenset({"clip", "captions", "file"})
 """Keys of a sample's ``json`` that capivara uses: columns with these names are not copied."""
 
-_WORDS = r"captions?|texts?|sentences?|comments?|title|alt[-_ ]text"
 _IN_LANGUAGE = re.compile(
-    rf"(?:{_WORDS})(?:[-_ .]?\d\d?)?[-_ .:(\[]+(?P<lang>[a-z]+(?:[-_][a-z]+)*)(?:[-_ .]\d\d?)?[)\]]?"
+    rf"(?:{CAPTION_WORDS})(?:[-_ .]?\d\d?)?[-_ .:(\[]+(?P<lang>[a-z]+(?:[-_][a-z]+)*)(?:[-_ .]\d\d?)?[)\]]?"
 )
-_LANGUAGE_FIRST = re.compile(rf"(?P<lang>[a-z]{{2}}(?:[-_][a-z]{{2}})?|[a-z]{{4,}})[-_ .](?:{_WORDS})(?:[-_ .]\d\d?)?")
-_NUMBERED = re.compile(rf"(?P<word>{_WORDS})[-_ .]?\d\d?")
-_NAMES_CAPTIONS = re.compile(rf"(?:.*[-_ .])?(?:{_WORDS})(?:[-_ .:(\[\d].*)?")
+_LANGUAGE_FIRST = re.compile(
+    rf"(?P<lang>[a-z]{{2}}(?:[-_][a-z]{{2}})?|[a-z]{{4,}})[-_ .](?:{CAPTION_WORDS})(?:[-_ .]\d\d?)?"
+)
+_NUMBERED = re.compile(rf"(?P<word>{CAPTION_WORDS})[-_ .]?\d\d?")
+_ENDS_WITH_CAPTION = re.compile(rf"(?:.*[-_ .])?(?:{CAPTION_WORDS})(?:[-_ .]?\d\d?)?")
+_NAMES_CAPTIONS = re.compile(rf"(?:.*[-_ .])?(?:{CAPTION_WORDS})(?:[-_ .:(\[\d].*)?")
 _TWO_MEANINGS = frozenset(
     {"am", "an", "as", "be", "bos", "el", "et", "ht", "id", "in", "is", "it", "la", "lo", "min", "mt", "my", "no", "or",
      "se", "so", "ts"}
@@ -87,7 +90,7 @@ class Columns:
         """Which columns were taken as captions, and which were not: for the summary line."""
         taken = ", ".join(f"'{name}' ({lang or self.lang or default})" for name, lang in self.captions.items())
         left = ", ".join(repr(name) for name in self.passed_over)
-        return f"rows with captions in {taken}" + (f", not in {left}" if left else "")
+        return f"captions in {taken}" + (f", not in {left}" if left else "")
 
 
 def find_columns(names: Iterable[str], source: str, cells: Mapping[str, Sequence[object]] | None = None) -> Columns:
@@ -119,12 +122,14 @@ def columns_by_role(names: Sequence[str], cells: Mapping[str, Sequence[object]])
     lang = _first(by_folded, LANG)
     candidates = {folded: name for folded, name in by_folded.items() if name not in (image, lang)}
     captions = _caption_columns(candidates, cells)
+    is_guess = not captions
+    captions = captions or _likely_captions(candidates, cells)
     used = {image, lang, *captions}
     others = tuple(name for name in by_folded.values() if name not in used and _fold(name) not in RESERVED)
     passed_over = tuple(
         name for folded, name in candidates.items() if name not in captions and _NAMES_CAPTIONS.fullmatch(folded)
     )
-    doubtful = bool(passed_over) or any(_has_two_meanings(_fold(name)) for name in captions)
+    doubtful = bool(passed_over or (is_guess and captions)) or any(_has_two_meanings(_fold(each)) for each in captions)
     return Columns(image, captions, lang, others, passed_over, doubtful)
 
 
@@ -162,6 +167,19 @@ def _caption_columns(by_folded: Mapping[str, str], cells: Mapping[str, Sequence[
     return {**captions, **in_language}
 
 
+def _likely_captions(by_folded: Mapping[str, str], cells: Mapping[str, Sequence[object]]) -> dict[str, str]:
+    """Where no name is sure: the columns whose names end with a word for captions (``raw_caption``), else those whose
+    names begin with one (``caption_raw``), else the first of ``LIKELY_NAMES``.
+
+    Most of their cells must be texts of two words or more.
+    """
+    texts = {folded: name for folded, name in by_folded.items() if _are_sentences(cells.get(name, ()))}
+    for pattern in (_ENDS_WITH_CAPTION, _NAMES_CAPTIONS):
+        if found := [name for folded, name in texts.items() if pattern.fullmatch(folded)]:
+            return dict.fromkeys(found, "")
+    return dict.fromkeys([texts[word] for word in LIKELY_NAMES if word in texts][:1], "")
+
+
 def _language_in(folded: str) -> str:
     """The language in the name of a caption column: ``caption_pt``, ``pt_caption``, ``caption (Hindi)``; "" if none."""
     match = _IN_LANGUAGE.fullmatch(folded) or _LANGUAGE_FIRST.fullmatch(folded)
@@ -177,14 +195,29 @@ def _holds_texts(cells: Sequence[object], folded: str) -> bool:
 
     Where the name has two meanings, a text has two words, or letters of another script than Latin.
     """
-    sampled = [cell for cell in cells if cell not in (None, "", []) and cell == cell][:_SAMPLED]
+    sampled = _given(cells)
     if not _has_two_meanings(folded):
-        return not sampled or sum(_is_text(cell, 1) for cell in sampled) * 2 > len(sampled)
+        return not sampled or _are_texts(sampled, 1)
     if not sampled:
         return not cells
     if languages.get(_language_in(folded)).script != "Latn" and all(str(cell).isascii() for cell in sampled):
         return False
-    return sum(_is_text(cell, 2) for cell in sampled) * 2 > len(sampled)
+    return _are_texts(sampled, 2)
+
+
+def _are_sentences(cells: Sequence[object]) -> bool:
+    """Whether there are cells and most of them are texts of two words or more."""
+    sampled = _given(cells)
+    return bool(sampled) and _are_texts(sampled, 2)
+
+
+def _given(cells: Sequence[object]) -> list[object]:
+    """The first cells that hold something."""
+    return [cell for cell in cells if cell not in (None, "", []) and cell == cell][:_SAMPLED]
+
+
+def _are_texts(cells: Sequence[object], words: int) -> bool:
+    return sum(_is_text(cell, words) for cell in cells) * 2 > len(cells)
 
 
 def _is_text(cell: object, words: int) -> bool:

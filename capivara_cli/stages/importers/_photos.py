@@ -30,6 +30,8 @@ _NAMED_FAILURES = 5
 _AT_ONCE = 16
 _TIMEOUT = 10.0  # seconds
 _ENTITY = re.compile(r"&(#\d{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z][A-Za-z0-9]{1,31});")
+_MISSING = frozenset({"nan", "NaN", "None", "null", "NULL", "<NA>", "#N/A", "N/A"})
+"""How programs write a missing value as text."""
 _IN_URLS = "%/:=&?~#+!$,;'@()*[]"  # characters with a meaning in a URL; all others (spaces, other scripts) are quoted
 
 
@@ -99,7 +101,7 @@ def report_bad(env: Env, sample: Sample, name: str, reason: str) -> None:
 
 
 def caption(text: object, lang: str, env: Env) -> list[Caption]:
-    """A list of one caption by ``ALT``; an empty list for an empty or missing text, which is counted.
+    """A list of one caption by ``ALT``; an empty list for an empty or missing text ("nan", "NULL"), which is counted.
 
     HTML entities become the characters that they stand for, which is counted too.
     """
@@ -107,7 +109,7 @@ def caption(text: object, lang: str, env: Env) -> list[Caption]:
     if "&" in text and (plain := unescaped(text)) != text:
         env.note("captions with HTML entities, unescaped")
         text = plain.strip()
-    if not text:
+    if not text or text in _MISSING:
         env.note("empty captions")
         return []
     return [Caption(text, lang, ALT)]

@@ -121,7 +121,7 @@ class KnownColumns:
     def note(self, default: str, env: Env) -> None:
         """Say which columns were taken as captions if their names left it open; ``default``: the code of ``--lang``."""
         for columns, count in self._doubtful.values():
-            env.note(columns.roles(default), count)
+            env.note(f"rows with {columns.roles(default)}", count)
 
 
 class Places:

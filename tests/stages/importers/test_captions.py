@@ -46,6 +46,11 @@ def test_a_list_in_a_cell(cell: str) -> None:
     assert found(cell) == ([("en", "a cat, black"), ("en", "it's red")], {})
 
 
+@pytest.mark.parametrize("text", ["Nan", "none of them", "a null set"])
+def test_words_that_only_look_like_missing_values_are_captions(text: str) -> None:
+    assert found(text) == ([("en", text)], {}), "'Nan' is bread, and a grandmother"
+
+
 @pytest.mark.parametrize("text", ["[untitled]", "[1]", "[a, b]", "['a'", "[]", "{sic}", "('a', 'b')", "[laughs] 'ok'"])
 def test_a_text_in_brackets_that_is_no_list_is_a_caption(text: str) -> None:
     assert found(text) == ([("en", text)], {})
@@ -74,6 +79,9 @@ def test_structs_and_texts_by_language(value: object, captions: list[tuple[str, 
         (None, {"empty captions": 1}),
         ("  ", {"empty captions": 1}),
         (float("nan"), {"empty captions": 1}),
+        ("nan", {"empty captions": 1}),
+        (" None ", {"empty captions": 1}),
+        (["NULL", "<NA>", "#N/A"], {"empty captions": 3}),
         ([None, "", {"raw": None}], {"empty captions": 3}),
         (5, {"captions that are not text": 1}),
         ({"id": 5, "url": "x"}, {"captions that are not text": 1}),

@@ -82,9 +82,42 @@ def test_columns_in_doubt_are_said() -> None:
     cells = {"image": ["a"], "caption_id": ["12"], "caption": ENGLISH, "text_pt": ENGLISH, "width": [3]}
     columns = find_columns(cells, "list.csv", cells)
     assert columns.doubtful
-    assert columns.roles("en") == "rows with captions in 'caption' (en), 'text_pt' (pt), not in 'caption_id'"
+    assert columns.roles("en") == "captions in 'caption' (en), 'text_pt' (pt), not in 'caption_id'"
     assert columns.others == ("caption_id", "width")
     assert not find_columns(["image", "caption", "width", "lang"], "list.csv").doubtful
+
+
+@pytest.mark.parametrize(
+    ("cells", "taken"),
+    [
+        ({"caption_text": ENGLISH}, ["caption_text"]),
+        ({"raw_caption": ENGLISH, "gt_caption": ENGLISH, "caption_source": ["the web"]}, ["raw_caption", "gt_caption"]),
+        ({"generated_text": ENGLISH, "model": ["BLIP large"]}, ["generated_text"]),
+        ({"caption_clean": ENGLISH, "caption_id": ["1", "2"]}, ["caption_clean"]),
+        ({"gt-caption-1": ENGLISH, "gt-caption-2": ENGLISH}, ["gt-caption-1", "gt-caption-2"]),
+        ({"description": ENGLISH, "licence": ["CC BY"]}, ["description"]),
+        ({"alt": ENGLISH, "id": [1]}, ["alt"]),
+        ({"Legenda": ["um homem de chapéu", "um cachorro"]}, ["Legenda"]),
+        ({"texto": [["um homem", "um cachorro corre"]]}, ["texto"]),
+        ({"text": ["7", "8"], "description": ENGLISH}, ["text"]),
+        ({"caption": ENGLISH, "raw_caption": ENGLISH, "description": ENGLISH}, ["caption"]),
+        ({"title": ENGLISH, "description": ENGLISH}, ["title"]),
+    ],
+)  # fmt: skip
+def test_where_no_name_is_sure_the_likely_columns_with_sentences_are_taken_and_said(
+    cells: dict[str, list[object]], taken: list[str]
+) -> None:
+    columns = find_columns({"image": [], **cells}, "list.csv", cells)
+    assert list(columns.captions) == taken
+    assert columns.doubtful == (taken[0] not in ("text", "caption", "title") or "raw_caption" in cells)
+
+
+@pytest.mark.parametrize(
+    "cells", [{"description": ["7", "8"]}, {"caption_source": ["web", "blip2"]}, {"alt": ["logo"]}, {"notes": ENGLISH}]
+)
+def test_likely_columns_without_sentences_are_not_taken(cells: dict[str, list[object]]) -> None:
+    with pytest.raises(CapivaraError, match="no column holds captions"):
+        find_columns({"image": [], **cells}, "list.csv", cells)
 
 
 def test_no_column_hides_another_of_the_same_name() -> None:

@@ -86,7 +86,7 @@ def test_captions_from_txt_lists_and_languages(tmp_path: Path) -> None:
         ({"json": b'{"caption": ["one", "two"]}'}, ["one", "two"]),
         ({"json": b'{"captions": [{"raw": "one"}, {"caption": "two"}, {"text": "three"}]}'}, ["one", "two", "three"]),
         ({"json": b'{"sentences": [{"raw": "one", "sentid": 4}]}'}, ["one"]),
-        ({"json": b'{"caption": "one", "caption_2": "two", "caption_id": 17}'}, ["one", "two"]),
+        ({"json": b'{"caption": "one", "caption_2": "two", "id": 17}'}, ["one", "two"]),
         ({"json": b'{"caption": "one\\ntwo"}', "txt": b"one\ntwo"}, ["one\ntwo"]),
         ({"json": b'{"caption": "one"}', "txt": b"one\ntwo"}, ["one", "two"]),
         ({"TXT": b"one"}, ["one"]),
@@ -102,6 +102,27 @@ def test_captions_in_every_form(members: dict[str, bytes], expected: list[str], 
         suffix: data for suffix, data in members.items() if suffix != "json"
     }
     assert tally.notes == {}
+
+
+@pytest.mark.parametrize(
+    ("document", "note"),
+    [
+        ({"description": "a red square", "id": 17}, "samples with captions in 'description' (en)"),
+        ({"alt": "a red square", "caption": ""}, "samples with captions in 'alt' (en)"),
+        ({"raw_caption": "a red square", "text_by": "web"}, "samples with captions in 'raw_caption' (en), not in 'text_by'"),
+        ({"caption": "a red square", "caption_id": 17}, "samples with captions in 'caption' (en), not in 'caption_id'"),
+    ],
+)  # fmt: skip
+def test_fields_in_doubt_are_said(document: dict[str, object], note: str, tmp_path: Path) -> None:
+    found, tally = pack(write_tar(tmp_path / "x.tar", {"a.jpg": RED, "a.json": json.dumps(document).encode()}))
+    assert [said(sample) for sample in found] == [[("en", "a red square")]]
+    assert tally.notes == {note: 1}
+
+
+def test_a_description_beside_a_text_file_is_no_caption(tmp_path: Path) -> None:
+    members = {"a.jpg": RED, "a.txt": b"a red square", "a.json": b'{"description": "taken in May in the park"}'}
+    (sample,), _ = pack(write_tar(tmp_path / "x.tar", members))
+    assert said(sample) == [("en", "a red square")]
 
 
 @pytest.mark.parametrize("names", [["0.tar.gz", "1.tar.gz"], ["0.tar", "1.tar.gz"], ["0.tgz", "1.tar"]])
