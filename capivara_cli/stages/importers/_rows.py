@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import re
 import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -11,6 +12,7 @@ from pathlib import Path
 
 from capivara_cli.errors import BadSample, CapivaraError, unknown
 from capivara_cli.pipeline.env import Env
+from capivara_cli.pipeline.options import Settings
 from capivara_cli.shards.sample import Sample
 from capivara_cli.stages.importers import _json_lists, _parquet_rows, _text_tables
 from capivara_cli.stages.importers._columns import Columns, Row, find_columns
@@ -41,8 +43,8 @@ class Rows:
     def __post_init__(self) -> None:
         self._lang = self.options.code  # parsing it for each row would take longer than the row
 
-    def read(self, table: Path) -> None:
-        """Collect the photos of one table.
+    def read(self, table: Path, split: str = "") -> None:
+        """Collect the photos of one table, which holds one ``split`` or, if that is "", may name others.
 
         A row that cannot be parsed, names no image or an unknown language is counted as bad. Raises ``CapivaraError``
         if there are no rows, or no image or caption column.
@@ -52,7 +54,7 @@ class Rows:
         if not first:
             raise CapivaraError(f"{table}: no rows", "the first line names the columns: image,caption,lang")
         known = KnownColumns(table, [row for _, row in first if isinstance(row, dict)])
-        places = Places(self.root, table, self.options.images)
+        places = Places(self.root, table, self.options.images, split)
         for number, row in itertools.chain(first, rows):
             try:
                 if isinstance(row, str):
@@ -127,13 +129,13 @@ class KnownColumns:
 class Places:
     """Where the images are that a table names: relative to its folder or to ``--images``, or at a URL."""
 
-    def __init__(self, root: Path, table: Path, images: str) -> None:
+    def __init__(self, root: Path, table: Path, images: str, split: str) -> None:
         self.folder = Path(images) if images else table.parent
         self._roots = [self.folder, *image_roots(table, images, table.stem)[1:]]
         self._absolute = [self.folder.absolute(), self.folder.resolve()]
         within = table.parent.relative_to(root).as_posix() if table.parent.is_relative_to(root) else "."
         self._prefix = "" if images or within == "." else f"{within}/"
-        self.split = within.rpartition("/")[2] if self._prefix else ""
+        self.split = split or (within.rpartition("/")[2] if self._prefix else "")
 
     def key(self, name: str) -> str:
         """The same for all spellings of one file: ``f.jpg``, ``./f.jpg``, its absolute path, other Unicode forms."""
@@ -167,6 +169,22 @@ class Places:
         return next(
             (path.relative_to(base).as_posix() for base in self._absolute if path.is_relative_to(base)), path.name
         )
+
+
+def split_in(stem: str) -> str:
+    """The split that a table is called after: ``train.csv``, ``captions_val.jsonl``; "" if it names none or two."""
+    found = [word for word in re.split(r"[-_ .]", stem) if word.casefold() in _SPLITS]
+    return found[0] if len(found) == 1 else ""
+
+
+def lists_captions(table: Path) -> bool:
+    """Whether the first rows of a table have an image column and a caption column."""
+    env = Env(Settings(), "pack")  # its notes are those of a first look
+    rows = [row for _, row in itertools.islice(rows_of(table, env), _SAMPLED) if isinstance(row, dict)]
+    try:
+        return bool(rows) and bool(KnownColumns(table, rows).of(rows[0]).captions)
+    except CapivaraError:
+        return False
 
 
 def rows_of(table: Path, env: Env) -> Iterator[Line]:

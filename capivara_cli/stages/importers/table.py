@@ -2,7 +2,8 @@
 
 Columns are found by name (see ``_columns``). Rows with the same image give it several captions; images keep the order
 of their first rows. Paths are relative to the table's folder, or to ``--images``. A folder holds one table, one called
-metadata or captions, or, as Hugging Face's imagefolder does, a metadata file in the folder of each split.
+metadata or captions, a table for each split (``train.csv``, ``captions_val.csv``) or, as Hugging Face's imagefolder
+does, a metadata file in the folder of each split.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from capivara_cli.shards.sample import Sample, has_image_suffix
 from capivara_cli.stages.importers import _json_lists, _text_tables
 from capivara_cli.stages.importers._packing import PackOptions
 from capivara_cli.stages.importers._photos import Photo, check_image_folder, samples_of
-from capivara_cli.stages.importers._rows import DELIMITERS, JSON_LINES, Rows
+from capivara_cli.stages.importers._rows import DELIMITERS, JSON_LINES, Rows, lists_captions, split_in
 from capivara_cli.stages.importers._sources import json_lists
 
 _SUFFIXES = (*DELIMITERS, *JSON_LINES)
@@ -44,7 +45,7 @@ def photos(source: Path, options: PackOptions, env: Env) -> list[Photo]:
     rows = Rows(source if source.is_dir() else source.parent, options, env)
     tables = _tables_of(source) or [source]
     for table in tables:
-        rows.read(table)
+        rows.read(table, split_in(table.stem) if len(tables) > 1 else "")
     found = rows.chosen()
     check_image_folder(found, tables[0])
     if source.is_dir():
@@ -66,6 +67,9 @@ def _tables_of(source: Path) -> list[Path]:
         return named or tables
     if not tables and (nested := _metadata_below(source)):
         return nested
+    of_splits = [path for path in tables if split_in(path.stem)]
+    if len(of_splits) > 1 and not named and all(map(lists_captions, of_splits)):
+        return of_splits
     lists = [path for path in json_lists(source) if _json_lists.is_json_list(path)]
     lists = [path for path in lists if _json_lists.lists_captions(path)]
     return lists if len(lists) == 1 and not tables else []

@@ -199,6 +199,35 @@ def test_a_folder_with_one_table_is_that_table(photos: Path) -> None:
     assert [sample.key for sample in pack(photos)[0]] == ["img/a"]
 
 
+@pytest.mark.parametrize(
+    "names",
+    [("train.csv", "val.csv"), ("captions_train.jsonl", "captions-test.csv"), ("Train.tsv", "dev.captions.csv")],
+)
+def test_a_folder_with_a_table_for_each_split_is_all_of_them(photos: Path, names: tuple[str, str]) -> None:
+    for name, file in zip(names, ("img/a.jpg", "img/b.JPEG"), strict=True):
+        row = {"image": file, "caption": f"in {name}"}
+        if name.endswith("jsonl"):
+            table(photos, json.dumps(row), name)
+        else:
+            between = "\t" if name.endswith("tsv") else ","
+            table(photos, "\n".join(between.join(line) for line in (row, row.values())) + "\n", name)
+    found, _ = pack(photos)
+    given = sorted(names)
+    assert sorted(said(sample)[0][1] for sample in found) == [f"in {name}" for name in given]
+    splits = {said(sample)[0][1]: sample.document["split"] for sample in found}
+    for split in splits.values():
+        (only,), _ = pack(photos, split=split)
+        assert splits[said(only)[0][1]] == split
+    assert len(set(splits.values())) == 2
+
+
+def test_tables_of_splits_without_captions_leave_the_folder_of_images_as_it_is(photos: Path) -> None:
+    table(photos, "image,label\nimg/a.jpg,7\n", "train.csv")
+    table(photos, "image,label\nimg/b.JPEG,7\n", "test.csv")
+    found, _ = pack(photos)
+    assert [said(sample) for sample in found] == [[], []]
+
+
 def test_images_from_the_web(photos: Path, server: str) -> None:
     text = f"url,caption\n{server}/img/a.jpg?w=9,red\n{server}/none.jpg,gone\nhttp://127.0.0.1:9/x.jpg,off\n"
     text += f"{server}/img/नीला 2.jpg,blue\nhttp://[x/y.jpg,odd\n"

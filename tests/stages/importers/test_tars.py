@@ -109,7 +109,7 @@ def test_captions_in_every_form(members: dict[str, bytes], expected: list[str], 
     [
         ({"description": "a red square", "id": 17}, "samples with captions in 'description' (en)"),
         ({"alt": "a red square", "caption": ""}, "samples with captions in 'alt' (en)"),
-        ({"raw_caption": "a red square", "text_by": "web"}, "samples with captions in 'raw_caption' (en), not in 'text_by'"),
+        ({"my_text": "a red square", "text_by": "web"}, "samples with captions in 'my_text' (en), not in 'text_by'"),
         ({"caption": "a red square", "caption_id": 17}, "samples with captions in 'caption' (en), not in 'caption_id'"),
     ],
 )  # fmt: skip
