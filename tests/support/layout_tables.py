@@ -28,6 +28,17 @@ TABLES = [
         about="The only table of the folder, or the one called `captions` or `metadata`.",
     ),
     Layout(
+        "A table for each split",
+        {
+            **_PHOTOS,
+            "photos/train.csv": "image,caption\na.jpg,A red square\n",
+            "photos/val.csv": "image,caption\nb.jpg,A blue square\n",
+        },
+        {"b": _B},
+        options={"split": "val"},
+        about="Also `captions_train.jsonl` and the like. Without `--split`, all of them.",
+    ),
+    Layout(
         "Several caption columns",
         {
             "photos/a.jpg": RED,
@@ -51,6 +62,15 @@ TABLES = [
         notes={"rows with captions in 'caption' (en), not in 'caption_id', 'sentence_no'": 1},
         about="Ids, numbers and scores are no captions in Indonesian (`id`) or Norwegian (`no`): cells decide. The "
         "summary line says which columns were taken where names leave it open.",
+    ),
+    Layout(
+        "Columns without a usual name",
+        {"photos/a.jpg": RED, "photos/list.csv": "image,raw_caption,licence\na.jpg,A red square,CC BY\n"},
+        {"a": _A},
+        source="photos/list.csv",
+        notes={"rows with captions in 'raw_caption' (en)": 1},
+        about="Where no column has a usual name: those called after captions (`caption_text`, `generated_text`), else "
+        "`description`, `alt`, `legenda`, `texto` or `prompt`, if their cells are sentences.",
     ),
     Layout(
         "A list in a cell",
