@@ -63,7 +63,7 @@ class LiveRecord:
 
     def finish(self, inputs: Sequence[str], summary: dict[str, Any], data: BinaryIO | None) -> ledger.LedgerRecord:
         """Write the final cost beside the result; return the record."""
-        self._stop()
+        self.stop()
         own = ledger.OwnCost(self.name, self._meter.footprint(), self._steps.take())
         return ledger.record(inputs, summary, own, self._file, data)
 
@@ -72,13 +72,14 @@ class LiveRecord:
 
         A process that ends with exit code 0 has helped another one, which writes the result: that is no failure.
         """
-        self._stop()
+        self.stop()
         helped = isinstance(error, SystemExit) and not error.code
         if (self._place or self._file) and (helped or time.monotonic() - self._began > _FIRST):
             with contextlib.suppress(OSError, CapivaraError):  # the error that ended the work is the one to show
                 ledger.note(self.name, self._summary(), self._meter.footprint(), _PATIENCE, self._file, helped)
 
-    def _stop(self) -> None:
+    def stop(self) -> None:
+        """End the thread that writes the record."""
         self._over.set()
         if self._thread is not None:
             self._thread.join()
@@ -92,7 +93,7 @@ class LiveRecords:
 
     @contextlib.contextmanager
     def recorded(self, record: LiveRecord | None) -> Iterator[LiveRecord | None]:
-        """Hold the record of a command while it runs; if it fails, write its cost."""
+        """Hold the record of a command while it runs; if it fails, write its cost. Nothing is written later."""
         self._open.append(record)
         try:
             yield record
@@ -104,6 +105,8 @@ class LiveRecords:
             raise
         finally:
             self._open.pop()
+            if record is not None:
+                record.stop()
 
     def record_result_at(self, samples: Samples, place: Mapping[str, str]) -> None:
         """Write the record of the innermost running command to the folder of its result from now on."""

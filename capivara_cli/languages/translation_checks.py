@@ -8,7 +8,7 @@ from functools import lru_cache
 from capivara_cli.languages import get
 from capivara_cli.languages.checks import tables
 from capivara_cli.languages.checks.junk import is_junk
-from capivara_cli.languages.checks.leftovers import is_partly_untranslated
+from capivara_cli.languages.checks.leftovers import RELATED, is_partly_untranslated
 from capivara_cli.languages.checks.length import is_cut_off, is_too_long
 from capivara_cli.languages.checks.names import are_names, is_name_like
 from capivara_cli.languages.checks.negation import adds_a_negation
@@ -20,6 +20,8 @@ MAX_NAME_WORDS = 2
 """A text of up to this many words may stay unchanged: it may be a name or a loan word."""
 MAX_SHARED_WORDS = 5
 """A translation of up to this many words is not taken for one in a close language."""
+_ALIKE = 0.6
+"""Texts of languages that share more words are not told apart by identification: Norwegian and Danish 0.78."""
 
 
 def is_unchanged(text: str, translation: str) -> bool:
@@ -73,6 +75,8 @@ def _in_another_language(pair: Pair) -> bool:
     target = pair.target.code
     if target not in identify.supported_codes():
         return False
+    if _are_related_and_told_apart(pair) and pair.is_rather_source(pair.translation):
+        return not _is_kept_name(pair)
     code, probability = identify.likeliest(pair.translation)
     if code in (target, "zxx") or probability < 0.9:
         return False
@@ -81,6 +85,11 @@ def _in_another_language(pair: Pair) -> bool:
     if identify.probabilities(pair.translation).get(target, 0.0) > 0.01:
         return False
     return any(not is_name_like(word) and word not in pair.text_words for word in pair.translation_words)
+
+
+def _are_related_and_told_apart(pair: Pair) -> bool:
+    shared = tables.shared(pair.source.code, pair.target.code)
+    return RELATED <= shared <= _ALIKE and len(pair.translation_words) > MAX_SHARED_WORDS
 
 
 _CHECKS: dict[str, tuple[str, Callable[[Pair], bool]]] = {

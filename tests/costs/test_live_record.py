@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -158,6 +159,18 @@ def test_how_work_was_left_is_told_apart(
         costs.record_result_at(out=str(tmp_path))
         raise error
     assert [each.get("unfinished") for each in ledger.read(tmp_path)] == marks
+
+
+@pytest.mark.parametrize("error", [UsageError("x"), CapivaraError("x"), None])
+def test_nothing_is_written_when_the_command_is_over(error: Exception | None, tmp_path: Path) -> None:
+    """A thread that went on wrote the record of one command into the folder of the next in the same process."""
+    costs = Costs()
+    with contextlib.suppress(CapivaraError), costs.meter("eval") as meter, costs.recorded(meter, "", wanted=True):
+        costs.record_result_at(out=str(tmp_path))
+        assert "capivara-record" in {thread.name for thread in threading.enumerate()}
+        if error is not None:
+            raise error
+    assert "capivara-record" not in {thread.name for thread in threading.enumerate()}
 
 
 def test_what_fails_at_once_leaves_nothing(tmp_path: Path) -> None:

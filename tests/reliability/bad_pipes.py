@@ -7,11 +7,20 @@ from pathlib import Path
 from reliability.case import Case
 from support.made import shard_bytes, toy_like
 
+from capivara_cli.shards.sample import Sample
+
 
 def many(folder: Path) -> None:
-    """``shards/``: one shard that does not fit into a pipe."""
+    """``shards/``: one shard of 300 samples."""
     (folder / "shards").mkdir()
     (folder / "shards" / "00000.tar").write_bytes(shard_bytes(toy_like(300)))
+
+
+def more_than_a_pipe_holds(folder: Path) -> None:
+    """``shards/``: one shard of several megabytes, so that the writer waits for the reader, however slow that is."""
+    (folder / "shards").mkdir()
+    samples = [Sample(each.key, {**each.members, "bin": bytes(100_000)}) for each in toy_like(40)]
+    (folder / "shards" / "00000.tar").write_bytes(shard_bytes(samples))
 
 
 _WAITING = "mkfifo pipe; exec 3<> pipe; head -c 3000 shards/00000.tar >&3; set -m\n"
@@ -19,7 +28,7 @@ _BEGUN = "while [ ! -e out/manifest.jsonl ]; do sleep 0.02; done; "
 
 PIPES = [
     Case("the reader closes the pipe: no message", "capivara split shards | head -c 600 > head; exit ${PIPESTATUS[0]}",
-         many, "^$", 141),
+         more_than_a_pipe_holds, "^$", 141),
     Case("the previous command stops half-way, without pipefail",
          "head -c 100000 shards/00000.tar | capivara dedupe --out out", many, r"standard input: cut off at byte 100000"),
     Case("the previous command fails at once, without pipefail",

@@ -9,6 +9,8 @@ from capivara_cli.languages import Language
 from capivara_cli.languages.checks import tables
 from capivara_cli.languages.words import words_of
 
+_RATHER = 4.5
+"""A text is in the language of the source if that is so many times as probable as the language of the translation."""
 _MAX_WORDS = 300
 """Checks read this many words of a text, so that a long one takes no longer than some milliseconds."""
 
@@ -51,3 +53,13 @@ class Pair:
     def foreign(self) -> frozenset[str]:
         """The frequent words of the source language that are not words of the target language."""
         return tables.only_in(self.source.code, self.target.code)
+
+    def is_rather_source(self, words: str) -> bool:
+        """Whether words are identified as the language of the text rather than as that of the translation."""
+        from capivara_cli.languages import identify  # slow: numpy and half a second
+
+        source, target = self.source.code, self.target.code
+        if not identify.supported_codes() >= {source, target}:
+            return False
+        found = identify.probabilities(words.lower())
+        return found.get(source, 0.0) > _RATHER * found.get(target, 0.0)

@@ -88,6 +88,13 @@ def only_in(source: str, target: str) -> frozenset[str]:
 
 
 @cache
+def shared(one: str, other: str) -> float:
+    """Which part of their frequent words two languages share; 0 if those of one are not known."""
+    own, others = words(one).frequent, words(other).frequent
+    return len(own & others) / min(len(own), len(others)) if own and others else 0.0
+
+
+@cache
 def are_close(one: str, other: str) -> bool:
     """Whether two languages are so close that a sentence may be right in both.
 
