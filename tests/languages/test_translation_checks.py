@@ -90,6 +90,42 @@ def test_close_languages_share_a_sentence(source: str, target: str, text: str) -
 
 
 @pytest.mark.parametrize(
+    ("source", "target", "text", "translation"),
+    [
+        (
+            "es", "ca", "Dos amigos pasean en bicicleta durante una tarde soleada.",
+            "Dos amics passegen en bicicleta durante una tarde soleada.",
+        ),
+        ("ru", "uk", "Мужчина в красной куртке стоит на горе.", "Чоловік в красной куртке стоит на горе."),
+        ("es", "ca", "Grandes olas golpean rocas oscuras.", "Jinetes vestidos galopan entre polvo intenso."),
+        ("es", "pt", "Grandes olas golpean rocas oscuras.", "Jinetes vestidos galopan entre polvo intenso."),
+    ],
+)  # fmt: skip
+def test_words_of_a_near_language_without_its_frequent_ones_fail(
+    source: str, target: str, text: str, translation: str
+) -> None:
+    assert reason(text, translation, target, source) in ("partly untranslated", "in another language")
+
+
+@pytest.mark.parametrize(
+    ("source", "target", "text", "translation"),
+    [
+        ("es", "ca", "Un turista visita el museo.", "Un turista visita el museu."),
+        (
+            "es", "ca", "El tren pasa por Barcelona, Valencia y Alicante cada mañana.",
+            "El tren passa per Barcelona, València i Alacant cada matí.",
+        ),
+        ("es", "gl", "Una vaca blanca en un prado verde.", "Unha vaca branca nun prado verde."),
+        ("pt", "gl", "Uma vaca branca no prado verde.", "Unha vaca branca no prado verde."),
+        ("pt", "gl", "Um homem de boné na cozinha", "Un home con boné na cozinha"),
+        ("ru", "uk", "Красная машина на дороге.", "Червона машина на дорозі."),
+    ],
+)  # fmt: skip
+def test_right_translations_into_a_near_language_stay(source: str, target: str, text: str, translation: str) -> None:
+    assert reason(text, translation, target, source) is None
+
+
+@pytest.mark.parametrize(
     ("source", "target", "text"),
     [
         ("pt", "gl", "um homem com uma criança na rua"),

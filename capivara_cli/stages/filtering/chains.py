@@ -48,8 +48,8 @@ def with_stored_judge_scores(captions: Sequence[Caption], is_wanted: Callable[[C
     for caption in captions:
         judge = judge_of(caption) if is_wanted(caption) and of_score(caption) is None else None
         source = known.get(judge[0]) if judge is not None else None
-        has_score = source is not None and source.score is not None
-        found.append(with_of_score(caption, source.score) if has_score else caption)
+        score = source.score if source is not None else None
+        found.append(caption if score is None else with_of_score(caption, score))
     return found
 
 
