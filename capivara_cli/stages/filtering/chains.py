@@ -36,8 +36,7 @@ def with_judges(captions: Sequence[Caption], is_wanted: Callable[[Caption], bool
     """
     known = _by_text(captions)
     return [
-        _marked(each, *_judge(each, known, set())) if each.of is not None and is_wanted(each) else each
-        for each in captions
+        _marked(each, *_judge(each, known)) if each.of is not None and is_wanted(each) else each for each in captions
     ]
 
 
@@ -62,23 +61,44 @@ def _by_text(captions: Sequence[Caption]) -> dict[str, Caption]:
     return known
 
 
-def _judge(caption: Caption, known: dict[str, Caption], seen: set[int]) -> tuple[str, str | None]:
-    """The text that judges a caption, and the language of the first text of its chain, None if unknown.
+def _judge(caption: Caption, known: dict[str, Caption]) -> tuple[str, str | None]:
+    """The text that judges a caption, and the language of the first text of its chain, None if unknown."""
+    *links, last = _chain(caption, known)
+    text, first = _judge_at_the_end(last)
+    for link in reversed(links):
+        text = link.text if first == languages.code_of(link.lang) else text
+    return text, first
 
-    ``seen``: ids of the captions between, so that a circle ends.
+
+def _chain(caption: Caption, known: dict[str, Caption]) -> list[Caption]:
+    """A caption, its source, the source of that, and so on, to an original, or to a caption whose judge is stored.
+
+    It ends earlier if a source is not among the captions, and where it would begin again.
     """
-    lang = languages.code_of(caption.lang)
-    if caption.of is None:
-        return caption.text, lang
-    seen.add(id(caption))
-    first, nearest, source = _stored(caption, OF_LANG), _stored(caption, OF_NEAREST), known.get(caption.of)
-    text = nearest or caption.of
-    if first is None and nearest is None:  # filter has not followed this chain before
-        if source is not None and id(source) not in seen:
-            text, first = _judge(source, known, seen)
-        elif caption.by.startswith("rewrite:"):
-            first = lang
-    return (caption.text if first == lang else text), first
+    chain, seen = [caption], {id(caption)}
+    while (of := chain[-1].of) is not None and not _has_stored_judge(chain[-1]):
+        source = known.get(of)
+        if source is None or id(source) in seen:
+            break
+        chain.append(source)
+        seen.add(id(source))
+    return chain
+
+
+def _judge_at_the_end(last: Caption) -> tuple[str, str | None]:
+    """What ``_judge`` returns for the last caption of a chain."""
+    lang = languages.code_of(last.lang)
+    if last.of is None:
+        return last.text, lang
+    first = _stored(last, OF_LANG)
+    if not _has_stored_judge(last) and last.by.startswith("rewrite:"):
+        first = lang
+    return (last.text if first == lang else _stored(last, OF_NEAREST) or last.of), first
+
+
+def _has_stored_judge(caption: Caption) -> bool:
+    """Whether filter has followed the chain of this caption before."""
+    return _stored(caption, OF_LANG) is not None or _stored(caption, OF_NEAREST) is not None
 
 
 def _marked(caption: Caption, judge: str, first: str | None) -> Caption:

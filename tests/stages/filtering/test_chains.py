@@ -178,6 +178,12 @@ def test_a_circle_ends() -> None:
         assert with_judges(once, lambda _: True) == once
 
 
+def test_a_long_chain_is_followed() -> None:
+    chain = [DOG] + [Caption(f"cão {n}", "pt", "x", of=f"cão {n - 1}" if n else DOG.text) for n in range(1500)]
+    last = with_judges(chain, lambda each: each is chain[-1])[-1]
+    assert judge_of(last) == (DOG.text, "en")
+
+
 def test_stored_scores_of_sources_decide_without_a_model() -> None:
     captions = [
         replace(DOG, score=0.3), replace(BALL, score=0.1),
