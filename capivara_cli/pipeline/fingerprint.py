@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from capivara_cli.pipeline.chain import Chain
+from capivara_cli.pipeline.options import flag_of
+from capivara_cli.shards.history import History, step_names
 from capivara_cli.shards.manifest import InputIdentity
 from capivara_cli.urls import is_url
 
@@ -26,6 +28,27 @@ def fingerprint(chain: Chain) -> str:
     if chain.steps[0].stage.begins:
         files += [[source, *_input_files(Path(source))] for source in chain.envs[0].inputs]
     return hashlib.sha256(json.dumps([chain.described, files], sort_keys=True).encode()).hexdigest()
+
+
+def difference(before: History, now: History) -> str:
+    """What differs between two plans of different fingerprints, for a message.
+
+    >>> difference([{"step": "caption", "options": {"n": 5}}], [{"step": "caption", "options": {"n": 10}}])
+    'caption: --n 5, now it is --n 10'
+    """
+    if (names := step_names(before)) != (new_names := step_names(now)):
+        return f"{names}, now it is {new_names}"
+    for old, new in zip(before, now, strict=True):
+        options, new_options = old.get("options", {}), new.get("options", {})
+        for key in [*options, *(key for key in new_options if key not in options)]:
+            if options.get(key) != new_options.get(key):
+                flag = flag_of(key)
+                return f"{old['step']}: {flag} {options.get(key)}, now it is {flag} {new_options.get(key)}"
+        if old.get("seed") != new.get("seed"):
+            return f"{old['step']}: --seed {old.get('seed')}, now it is --seed {new.get('seed')}"
+        if old.get("version") != new.get("version"):
+            return f"{old['step']}: capivara {old.get('version')}, now it is {new.get('version')}"
+    return f"{names}: an input, or a file that an option names, has changed"
 
 
 def _file_versions(value: Any) -> list[list[Any]]:

@@ -13,6 +13,7 @@ from typing import BinaryIO, Protocol
 
 from capivara_cli.errors import CapivaraError
 from capivara_cli.pipeline import journal, leftovers
+from capivara_cli.pipeline.fingerprint import difference
 from capivara_cli.shards.history import History
 from capivara_cli.shards.manifest import MANIFEST, InputIdentity, Manifest, ShardEntry
 from capivara_cli.shards.names import plain_name
@@ -139,8 +140,11 @@ class OutputFolder:
         self.tidy(final=False)
 
     def check(self) -> Manifest | None:
-        """The manifest of the folder, None without one. Raises ``CapivaraError`` if the folder has other content."""
-        self._check(found := self.store.load(self._inputs))
+        """The manifest of the folder; None without one, and if that of another plan has no finished file yet.
+
+        Raises ``CapivaraError`` if the folder has other content.
+        """
+        found = self._own(self.store.load(self._inputs))
         foreign = found is None and self.contents.file == MANIFEST and self.store.holds_shards()
         if foreign and self.store.load(self._inputs) is None:
             raise CapivaraError(
@@ -149,16 +153,24 @@ class OutputFolder:
             )
         return found
 
-    def _check(self, found: Manifest | None) -> None:
-        if found is not None and found.fingerprint != self.contents.fingerprint:
-            raise CapivaraError(
-                f"{self.store.display_name}: holds the result of another plan or other options ({found.steps})",
-                "choose another folder with --out, or delete that folder first",
-            )
+    def _own(self, found: Manifest | None) -> Manifest | None:
+        """A manifest of this plan; None for one of another plan that finished nothing and is not running.
+
+        Raises ``CapivaraError`` for any other manifest.
+        """
+        if found is None or found.fingerprint == self.contents.fingerprint:
+            return found
+        if not found.done and not self.store.holds_shards() and not self.store.claims.held_by_others():
+            return None
+        raise CapivaraError(
+            f"{self.store.display_name}: holds the result of another plan or other options "
+            f"({difference(found.plan, self.contents.plan)})",
+            "choose another folder with --out, or delete that folder first",
+        )
 
     def _loaded(self) -> Manifest:
         """The manifest of the folder, or a new one."""
-        self._check(found := self.store.load(self._inputs))
+        found = self._own(self.store.load(self._inputs))
         self.manifest = found or Manifest(self.contents.plan, self.contents.fingerprint, None)
         self.manifest.shards = len(self.contents.names)
         return self.manifest
@@ -166,8 +178,7 @@ class OutputFolder:
     def refresh(self) -> None:
         """Load the records of other processes, if there are new ones."""
         state = self.store.state()
-        if state != self._state and (found := self.store.load(self._inputs)) is not None:
-            self._check(found)
+        if state != self._state and (found := self._own(self.store.load(self._inputs))) is not None:
             self._state, self.manifest = state, found
 
     def is_done(self, index: int) -> bool:

@@ -31,3 +31,8 @@ def decode_history(comment: str) -> History:
         return []
     known = [step for step in steps if isinstance(step, dict)] if isinstance(steps, list) else []
     return cast("History", known)
+
+
+def step_names(history: History) -> str:
+    """The names of the steps, for a message: "caption | filter"."""
+    return " | ".join(str(step.get("step", "?")) for step in history)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, TypedDict, TypeGuard, cast
 
 from capivara_cli.errors import CapivaraError
-from capivara_cli.shards.history import History
+from capivara_cli.shards.history import History, step_names
 from capivara_cli.shards.sample import encode_json
 from capivara_cli.storage.files import named_in_errors
 
@@ -119,8 +119,8 @@ class Manifest:
 
     @property
     def steps(self) -> str:
-        """The names of the steps, for a message: "caption | filter"."""
-        return " | ".join(str(step.get("step", "?")) for step in self.plan)
+        """The names of the steps, for a message."""
+        return step_names(self.plan)
 
     @classmethod
     def parse(

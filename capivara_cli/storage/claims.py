@@ -130,6 +130,12 @@ class FoundClaim:
         return Holder.parse(self.content)
 
     @property
+    def of_this_process(self) -> bool:
+        """Whether this process holds it."""
+        holder = self.holder
+        return holder is not None and holder.local and holder.pid == os.getpid()
+
+    @property
     def stale(self) -> bool:
         """Whether its process is dead, or seems to be."""
         holder = self.holder
@@ -281,6 +287,11 @@ class Claims:
                 self._held.remove(claim)
             if claim.held():
                 claim.path.unlink(missing_ok=True)
+
+    def held_by_others(self) -> bool:
+        """Whether another process, which is alive, holds a claim in the folder."""
+        found = [read_claim(path) for path in self.folder.glob(".*.claim")]
+        return any(not (each.stale or each.of_this_process) for each in found if each is not None)
 
     def close(self) -> None:
         """Stop the thread and release every claim, except those that are handed over to a thread."""

@@ -5,7 +5,10 @@ from __future__ import annotations
 import gzip
 import io
 import json
+import os
+import re
 from collections.abc import Callable
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -20,8 +23,9 @@ from capivara_cli.pipeline.options import Settings
 from capivara_cli.pipeline.stage import Stage, Step, stage
 from capivara_cli.shards.archive import ShardReader, Stream
 from capivara_cli.shards.inputs import find_shards
-from capivara_cli.shards.manifest import Manifest
+from capivara_cli.shards.manifest import MANIFEST, Manifest
 from capivara_cli.shards.sample import Sample
+from capivara_cli.storage.claims import Holder, claim_path, start_time
 from capivara_cli.storage.files import replacing, sweep
 
 QUIET = Settings(quiet=True, energy=False)
@@ -57,13 +61,65 @@ def test_finished_shards_are_skipped_and_changed_input_is_not(shards: Callable[.
     assert (changed.resumed, changed.summary()["read"]) == (1, 4)
 
 
-def test_a_folder_of_another_plan_is_refused(shards: Callable[..., Path], tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("plan", "seed", "difference"),
+    [
+        ("split --fraction 0.5", 0, r"split: --fraction 0.0, now it is --fraction 0.5"),
+        ("split --fraction 0", 1, r"split: --seed 0, now it is --seed 1"),
+        ("dedupe", 0, r"split, now it is dedupe"),
+        ("split --fraction 0 | dedupe", 0, r"split, now it is split | dedupe"),
+    ],
+)
+def test_a_folder_of_another_plan_is_refused_and_the_difference_is_said(
+    plan: str, seed: int, difference: str, shards: Callable[..., Path], tmp_path: Path
+) -> None:
     folder = shards(toy_like(2))
     engine.run(KEEP_ALL, [str(folder)], settings_for(tmp_path / "out"), None)
-    with pytest.raises(CapivaraError, match="another plan"):
-        engine.run(parse_plan("split --fraction 0.5"), [str(folder)], settings_for(tmp_path / "out"), None)
-    with pytest.raises(CapivaraError, match="another plan"):
-        engine.run(KEEP_ALL, [str(folder)], settings_for(tmp_path / "out", seed=1), None)
+    with pytest.raises(CapivaraError, match=re.escape(f"another plan or other options ({difference})")):
+        engine.run(parse_plan(plan), [str(folder)], settings_for(tmp_path / "out", seed=seed), None)
+
+
+def test_a_file_of_an_option_that_changed_is_said(shards: Callable[..., Path], tmp_path: Path) -> None:
+    folder, out, synonyms = shards(toy_like(2)), tmp_path / "out", tmp_path / "synonyms.txt"
+    plan = parse_plan(f"rewrite --rewriter eda --synonyms {synonyms}")
+    synonyms.write_text("red\tscarlet\n")
+    engine.run(plan, [str(folder)], settings_for(out), None)
+    synonyms.write_text("red\tscarlet,crimson\n")
+    with pytest.raises(CapivaraError, match=r"rewrite: an input, or a file that an option names, has changed"):
+        engine.run(plan, [str(folder)], settings_for(out), None)
+
+
+def test_a_folder_without_a_finished_shard_is_replaced(shards: Callable[..., Path], tmp_path: Path) -> None:
+    """A command that fails at once does not refuse the corrected one."""
+    folder, out = shards(toy_like(3)), tmp_path / "out"
+    good = (folder / "00000.tar").read_bytes()
+    (folder / "00000.tar").write_bytes(good[:-700])
+    with pytest.raises(CapivaraError, match="cut off"):
+        engine.run(parse_plan("split --fraction 0.9"), [str(folder)], settings_for(out), None)
+    assert (out / MANIFEST).is_file()
+    (folder / "00000.tar").write_bytes(good)
+    report = engine.run(KEEP_ALL, [str(folder)], settings_for(out), None)
+    assert (report.summary()["written"], report.resumed) == (3, 0)
+    engine.run(KEEP_ALL, [str(folder)], settings_for(tmp_path / "clean"), None)
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == {
+        path.name: path.read_bytes() for path in (tmp_path / "clean").iterdir()
+    }
+
+
+def test_a_folder_in_which_another_process_is_at_work_is_not_replaced(
+    shards: Callable[..., Path], tmp_path: Path
+) -> None:
+    folder, out, parent = shards(toy_like(3)), tmp_path / "out", os.getppid()
+    out.mkdir()
+    begun = Manifest([{"step": "dedupe"}], "of another plan", 1).text()
+    (out / MANIFEST).write_bytes(begun)
+    holder = replace(Holder.of_this_process(), pid=parent, started=start_time(parent))
+    claim_path(out / "00000.tar").write_text(json.dumps(asdict(holder)))
+    with pytest.raises(CapivaraError, match="dedupe, now it is split"):
+        engine.run(KEEP_ALL, [str(folder)], settings_for(out), None)
+    assert (out / MANIFEST).read_bytes() == begun
+    claim_path(out / "00000.tar").unlink()
+    assert engine.run(KEEP_ALL, [str(folder)], settings_for(out), None).summary()["written"] == 3
 
 
 def test_shards_without_manifest_are_not_overwritten(shards: Callable[..., Path], tmp_path: Path) -> None:

@@ -97,7 +97,7 @@ def test_what_is_not_this_plans_is_refused(bucket: s3.Bucket) -> None:
     out = f"{bucket.url}/out"
     engine.run(KEEP_ALL, [f"{bucket.url}/in/0.tar"], settings_for(out), None)
     before = bucket.files()
-    with pytest.raises(CapivaraError, match=r"another plan or other options \(split\)"):
+    with pytest.raises(CapivaraError, match=r"another plan or other options \(split: --seed 0, now it is --seed 1\)"):
         engine.run(KEEP_ALL, [f"{bucket.url}/in/0.tar"], settings_for(out, seed=1), None)
     with pytest.raises(CapivaraError, match=r"holds shards but no manifest\.jsonl"):
         engine.run(KEEP_ALL, [f"{bucket.url}/out/0.tar"], settings_for(f"{bucket.url}/in/"), None)

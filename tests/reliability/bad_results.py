@@ -55,7 +55,7 @@ def _run_json(change: Callable[[Any], Any]) -> Make:
 FOLDERS = [
     Case("the output is the input", "split shards --out shards", shards, "--out shards: is also the input"),
     Case("the result of other options in --out", "split shards --fraction 0.5 --out out", _MADE,
-         r"out: holds the result of another plan or other options \(split\)\n  choose another folder with --out"),
+         r"out: holds the result of another plan or other options \(split: --fraction 0.0, now it is --fraction 0.5\)\n  choose another folder with --out"),
     Case("the result of another stage in --out", "dedupe shards --out out", _MADE, "out: holds the result of another"),
     Case("shards of another program in --out", _SPLIT, also(shards, file("out/00000.tar", b"x")),
          r"out: holds shards but no manifest\.jsonl"),
