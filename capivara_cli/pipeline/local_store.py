@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import shutil
+import stat
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -41,7 +42,11 @@ class LocalStore:
         return (self.work_folder / name).exists()
 
     def is_complete(self, entry: ShardEntry) -> bool:
-        return (self.work_folder / entry.shard).is_file()
+        try:
+            info = (self.work_folder / entry.shard).stat()
+        except OSError:
+            return False
+        return stat.S_ISREG(info.st_mode) and entry.size in (None, info.st_size)
 
     def holds_shards(self) -> bool:
         return any(self.work_folder.glob("*.tar"))
@@ -54,8 +59,15 @@ class LocalStore:
         return Manifest.load(self.work_folder, self._file, inputs)
 
     def begin(self, manifest: Manifest, names: Sequence[str], finished: Sequence[str]) -> None:
-        """Write the manifest. Entries of outdated files stay until new ones replace them, like the files."""
+        """Write the manifest with the entries of finished files only, so that no reader takes the folder for complete.
+
+        Files in the manifest that are not in ``names`` are removed. Outdated ones stay until new ones replace them.
+        """
+        removed = manifest.done.keys() - set(names)
+        manifest.done = {name: manifest.done[name] for name in finished}
         self._save(manifest)
+        for name in removed:
+            (self.work_folder / name).unlink(missing_ok=True)
         self._remove_logs(_is_dead)
 
     def put(self, name: str) -> None:

@@ -88,7 +88,10 @@ class FolderStore(Protocol):
         """
 
     def begin(self, manifest: Manifest, names: Sequence[str], finished: Sequence[str]) -> None:
-        """Write the manifest before the work begins; ``finished`` are the files of ``names`` that are up to date."""
+        """Write the manifest before the work begins, and remove the files that are not in ``names``.
+
+        ``finished`` are the files of ``names`` that are up to date.
+        """
 
     def put(self, name: str) -> None:
         """Move a file from the work folder to its location."""
@@ -126,18 +129,21 @@ class OutputFolder:
         self._state: object = None
         self._submitted: set[str] = set()
 
-    def open(self, restart: bool = False) -> None:
+    def open(self, restart: bool = False) -> list[str]:
         """Start the manifest, or resume one of the same plan. Raises ``CapivaraError`` if the folder has other content.
 
-        With ``restart`` every file is written again.
+        With ``restart`` every file is written again. Returns the names of the files that were removed because their
+        inputs are gone.
         """
         self.check()
         with self.store.claims.waiting(self.contents.file):
             manifest = self._loaded()
             names = self.contents.names
+            gone = sorted(manifest.done.keys() - set(names))
             finished = [] if restart else [name for index, name in enumerate(names) if self.is_done(index)]
             self.store.begin(manifest, names, finished)
         self.tidy(final=False)
+        return gone
 
     def check(self) -> Manifest | None:
         """The manifest of the folder; None without one, and if that of another plan has no finished file yet.

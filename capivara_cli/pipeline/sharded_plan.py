@@ -15,6 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from capivara_cli import console
 from capivara_cli.pipeline.books import Books, counts_of, tally_of
 from capivara_cli.pipeline.chain import Chain
 from capivara_cli.pipeline.corpus_stages import corpus_of, one_per_shard, parts_of, survey_env
@@ -165,8 +166,18 @@ class ShardedPlan:
         return Pass(self._folder(store, ["decided"], self._corpus_identities[:1], "decisions.jsonl"), write)
 
     def open(self) -> int:
-        """Start or resume the folder; return the number of shards that are done already."""
-        self.out.open()
+        """Start or resume the folder; return the number of shards that are done already.
+
+        Shards and rejects of inputs that are gone are removed.
+        """
+        gone = self.out.open()
+        if gone:
+            shown = ", ".join(gone[:3]) + (f" and {len(gone) - 3:,} more" if len(gone) > 3 else "")
+            console.say(f"{self.out.store.display_name}: {shown} removed: no input leads to it any more")
+        rejects = self.chain.settings.rejects
+        for folder in Path(rejects).glob("*-*") if rejects and gone else ():
+            for name in gone:
+                (folder / name).unlink(missing_ok=True)
         return self.out.done
 
     def run(self, share: range) -> None:

@@ -77,18 +77,20 @@ def run_stream(chain: Chain, history: History, samples: Stream, out: BinaryIO) -
 def write_shards(chain: Chain, history: History, samples: Stream, folder: Path) -> Report:
     """Write a stream to a folder of shards of equal size. A killed run starts again: a stream cannot be read twice.
 
-    If the first stage begins the stream (``pack``), the folder is complete and its sources are the same, nothing is
-    written.
+    If the first stage begins the stream (``pack``), the folder is complete and undamaged, and its sources are the same,
+    nothing is written.
     """
     size = getattr(chain.steps[0].options, "shard_size", SHARD_SIZE)
     plan_fingerprint = fingerprint(chain)
     contents = Contents(chain.described, plan_fingerprint, [], [])
     before = Manifest.load(folder) if folder.is_dir() else None
     report = new_report(chain, str(folder))
-    if chain.steps[0].stage.begins and before and before.complete and before.fingerprint == plan_fingerprint:
+    store = LocalStore(folder)
+    is_whole = before is not None and before.complete and all(map(store.is_complete, before.done.values()))
+    if chain.steps[0].stage.begins and before and is_whole and before.fingerprint == plan_fingerprint:
         report.resumed = len(before.done)
         return report
-    manifest = OutputFolder(LocalStore(folder), contents).check() or Manifest(chain.described, plan_fingerprint, None)
+    manifest = OutputFolder(store, contents).check() or Manifest(chain.described, plan_fingerprint, None)
     sweep(folder)
     _restart(manifest, folder)
     with storing_rejects(chain, "stream.tar"):
@@ -116,12 +118,13 @@ def write_shards(chain: Chain, history: History, samples: Stream, folder: Path) 
 
 
 def _restart(manifest: Manifest, folder: Path) -> None:
-    """Mark the folder as incomplete, then delete the shards of an earlier run."""
+    """Mark the folder as incomplete, then delete the shards of an earlier run, also one that no manifest line names:
+    a kill between the renaming and the line leaves it."""
     manifest.shards = None
     _save(manifest, folder)
+    for path in {*folder.glob("[0-9][0-9][0-9][0-9][0-9].tar"), *(folder / name for name in manifest.done)}:
+        path.unlink(missing_ok=True)
     if manifest.done:
-        for name in manifest.done:
-            (folder / name).unlink(missing_ok=True)
         manifest.done.clear()
         _save(manifest, folder)
 

@@ -105,6 +105,7 @@ def _shards_in(folder: Path) -> list[str]:
             f"{folder}: incomplete: {min(missing)} is missing, which its manifest.jsonl lists as finished",
             "run the command that makes it again: it makes only the missing shards",
         )
+    _check_sizes(folder, manifest)
     if not shards:
         raise CapivaraError(
             f"{folder}: no .tar shards in this folder",
@@ -112,6 +113,17 @@ def _shards_in(folder: Path) -> list[str]:
         )
     check_distinct(shards, str(folder))
     return shards
+
+
+def _check_sizes(folder: Path, manifest: Manifest | None) -> None:
+    """Raise ``CapivaraError`` for a shard of another size than the manifest says."""
+    for entry in manifest.done.values() if manifest is not None else ():
+        size = (folder / entry.shard).stat().st_size
+        if entry.size not in (None, size):
+            raise CapivaraError(
+                f"{folder}: damaged: {entry.shard} has {size:,} bytes, {entry.size:,} by its manifest.jsonl",
+                "run the command that makes it again: it makes only the damaged shards",
+            )
 
 
 def check_distinct(shards: Sequence[str], folder: str) -> None:

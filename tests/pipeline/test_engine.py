@@ -18,9 +18,11 @@ from capivara_cli.cli.parameters import parse_plan
 from capivara_cli.errors import CapivaraError, UsageError
 from capivara_cli.pipeline import engine
 from capivara_cli.pipeline.batches import map_batched
+from capivara_cli.pipeline.chain import Chain
 from capivara_cli.pipeline.env import Env
 from capivara_cli.pipeline.options import Settings
 from capivara_cli.pipeline.stage import Stage, Step, stage
+from capivara_cli.pipeline.stream import write_shards
 from capivara_cli.shards.archive import ShardReader, Stream
 from capivara_cli.shards.inputs import find_shards
 from capivara_cli.shards.manifest import MANIFEST, Manifest
@@ -130,6 +132,93 @@ def test_shards_without_manifest_are_not_overwritten(shards: Callable[..., Path]
     with pytest.raises(CapivaraError, match="also the input"):
         engine.run(KEEP_ALL, [str(folder)], settings_for(folder), None)
     assert (other / "00000.tar").read_bytes() == before
+
+
+def files_of(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def clean(plan: str, source: Path, out: Path, **settings: object) -> dict[str, bytes]:
+    """The files that a plan writes into a new folder."""
+    engine.run(parse_plan(plan), [str(source)], settings_for(out, **settings), None)
+    return files_of(out)
+
+
+@pytest.mark.parametrize(
+    "plan", ["split --fraction 0.3", "dedupe --images exact", "split --fraction 0 | dedupe --images exact"]
+)
+@pytest.mark.parametrize("change", ["removed", "renamed", "changed", "all replaced"])
+def test_after_inputs_change_the_folder_is_that_of_a_clean_run(
+    change: str, plan: str, shards: Callable[..., Path], tmp_path: Path
+) -> None:
+    folder = shards(toy_like(3), toy_like(2, 3), toy_like(4, 5))
+    out, rejects = tmp_path / "out", str(tmp_path / "rejects")
+    engine.run(parse_plan(plan), [str(folder)], settings_for(out, rejects=rejects), None)
+    if change == "removed":
+        (folder / "00001.tar").unlink()
+    elif change == "renamed":
+        (folder / "00002.tar").rename(folder / "00007.tar")
+    elif change == "changed":
+        (folder / "00000.tar").write_bytes(shard_bytes(toy_like(5, 20)))
+    else:
+        for path in folder.iterdir():
+            path.unlink()
+        (folder / "a.tar").write_bytes(shard_bytes(toy_like(5, 20)))
+    engine.run(parse_plan(plan), [str(folder)], settings_for(out, rejects=rejects), None)
+    assert files_of(out) == clean(plan, folder, tmp_path / "clean", rejects=str(tmp_path / "clean_rejects"))
+    assert files_of(Path(rejects)) == files_of(tmp_path / "clean_rejects")
+
+
+def test_what_is_removed_is_said(
+    shards: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = shards(toy_like(3), toy_like(2, 3))
+    loud = Settings(out=str(tmp_path / "out"), energy=False)
+    engine.run(KEEP_ALL, [str(folder)], loud, None)
+    (folder / "00001.tar").unlink()
+    engine.run(KEEP_ALL, [str(folder)], loud, None)
+    assert "out: 00001.tar removed: no input leads to it any more" in capsys.readouterr().err
+
+
+def test_a_rerun_that_fails_halfway_is_not_taken_for_finished(shards: Callable[..., Path], tmp_path: Path) -> None:
+    folder, out = shards(toy_like(3), toy_like(2, 3)), tmp_path / "out"
+    engine.run(KEEP_ALL, [str(folder)], settings_for(out), None)
+    (folder / "00000.tar").write_bytes(shard_bytes(toy_like(5, 20)))
+    (folder / "00001.tar").write_bytes(shard_bytes(toy_like(5, 30))[:-700])
+    with pytest.raises(CapivaraError, match="cut off"):
+        engine.run(KEEP_ALL, [str(folder)], settings_for(out), None)
+    with pytest.raises(CapivaraError, match="unfinished: 1 of 2"):
+        find_shards([str(out)])
+
+
+@pytest.mark.parametrize("damage", ["truncated", "emptied", "deleted", "longer"])
+@pytest.mark.parametrize("plan", ["split --fraction 0", "dedupe --images exact"])
+def test_a_damaged_output_shard_is_refused_and_made_again(
+    plan: str, damage: str, shards: Callable[..., Path], tmp_path: Path
+) -> None:
+    folder, out = shards(toy_like(3), toy_like(2, 3)), tmp_path / "out"
+    expected = clean(plan, folder, out)
+    shard = out / "00001.tar"
+    if damage == "deleted":
+        shard.unlink()
+    else:
+        whole = shard.read_bytes()
+        shard.write_bytes({"truncated": whole[:-600], "emptied": b"", "longer": whole + bytes(512)}[damage])
+    with pytest.raises(CapivaraError, match=r"damaged: 00001\.tar has|00001\.tar is missing"):
+        find_shards([str(out)])
+    again = engine.run(parse_plan(plan), [str(folder)], settings_for(out), None)
+    assert again.resumed == 1
+    assert files_of(out) == expected
+
+
+def test_a_shard_that_a_killed_stream_left_is_not_part_of_a_shorter_one(tmp_path: Path) -> None:
+    """Killed between the renaming of a shard and its line in the manifest."""
+    out, settings = tmp_path / "out", settings_for(tmp_path / "out")
+    write_shards(Chain(KEEP_ALL, settings), [], iter(toy_like(3)), out)
+    expected = files_of(out)
+    (out / "00001.tar").write_bytes(shard_bytes(toy_like(2, 9)))
+    write_shards(Chain(KEEP_ALL, settings), [], iter(toy_like(3)), out)
+    assert files_of(out) == expected
 
 
 def test_a_torn_manifest_line_counts_as_not_written(shards: Callable[..., Path], tmp_path: Path) -> None:
