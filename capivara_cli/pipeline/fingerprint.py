@@ -2,32 +2,46 @@
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import json
 import os
+import re
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from capivara_cli.pipeline.chain import Chain
-from capivara_cli.pipeline.options import flag_of
+from capivara_cli.pipeline.options import flag_of, option_fields, option_values
 from capivara_cli.shards.history import History, step_names
+from capivara_cli.shards.inputs import expand_braces
 from capivara_cli.shards.manifest import InputIdentity
 from capivara_cli.urls import is_url
 
-_MODEL_SUFFIXES = {".safetensors", ".bin", ".pt", ".argosmodel", ".txt", ".jsonl", ".model", ".tar"}
+_IS_GLOB = re.compile(r"[*?\[]")
+_WHOLE = 64 << 20  # bytes: the contents of larger files, the weights of large models, would take seconds to read
+_END = 1 << 20  # bytes of the two ends of a larger file
 
 
 def fingerprint(chain: Chain) -> str:
-    """SHA-256 of the plan, its options, the version of capivara, and the size and time of all files that options name.
+    """SHA-256 of the plan, its options, the version of capivara, and the contents of all files that options name.
 
-    For a plan that begins a stream, the input files are included.
+    For a plan that begins a stream, the input files are included, by size and time.
     """
-    files: list[Any] = [_file_versions(value) for step in chain.steps for value in asdict(step.options).values()]
+    files: list[Any] = [files_of_options(step.options) for step in chain.steps]
     if chain.steps[0].stage.begins:
         files += [[source, *_input_files(Path(source))] for source in chain.envs[0].inputs]
     return hashlib.sha256(json.dumps([chain.described, files], sort_keys=True).encode()).hexdigest()
+
+
+def files_of_options(options: Any) -> list[list[Any]]:
+    """The option, the path in its folder, the size and the digest of every file that the options of a step name."""
+    values, found = option_values(options), []
+    for each in option_fields(options):
+        reads, value = each.metadata.get("reads"), values[each.name]
+        for path in _named_paths(reads, value) if reads and isinstance(value, str) else []:
+            found += [[each.name, *entry] for entry in _contents(path)]
+    return found
 
 
 def difference(before: History, now: History) -> str:
@@ -51,23 +65,44 @@ def difference(before: History, now: History) -> str:
     return f"{names}: an input, or a file that an option names, has changed"
 
 
-def _file_versions(value: Any) -> list[list[Any]]:
-    """Name, size and time of the files that an option names, alone or in a comma-separated list.
+def _named_paths(reads: str, value: str) -> list[Path]:
+    """The files and folders that an option names, in order; those that do not exist are left out."""
+    if reads == "model":
+        name, _, rest = value.partition(":")
+        paths = [Path(text).expanduser() for text in (value, rest, name) if text]
+        return [path for path in paths if path.exists()][:1]
+    texts = [text for part in value.split(",") for text in _expanded(part.strip())]
+    return [path for path in (Path(text).expanduser() for text in texts if text) if path.exists()]
 
-    For a folder these are the model files in it.
-    """
-    files = [file for part in value.split(",") for file in _files(part.strip())] if isinstance(value, str) else []
-    return [[each.name, (info := each.stat()).st_size, info.st_mtime_ns] for each in files]
+
+def _expanded(pattern: str) -> list[str]:
+    """The paths that a glob or brace pattern stands for; a text that is neither as it is."""
+    texts = expand_braces(pattern) if "{" in pattern and "}" in pattern else [pattern]
+    return [match for text in texts for match in (sorted(glob.glob(text)) if _IS_GLOB.search(text) else [text])]  # noqa: PTH207
 
 
-def _files(name: str) -> list[Path]:
-    """The files that ``PATH`` or ``plugin:PATH`` names. A model that is trained again must change the fingerprint."""
-    path = Path(name.partition(":")[2] or name).expanduser()
-    if name and path.is_file():
-        return [path]
-    if ("/" not in name and "." not in name) or not path.is_dir():
-        return []
-    return [each for each in sorted(path.rglob("*"))[:1000] if each.is_file() and each.suffix in _MODEL_SUFFIXES]
+def _contents(path: Path) -> list[list[Any]]:
+    """The path in its folder, the size and the digest of each file of a path; of a run folder those of the adapter."""
+    if path.is_file():
+        return [[path.name, *_digest(path)]]
+    base = path / "adapter" if (path / "adapter").is_dir() else path
+    files = [each for each in sorted(base.rglob("*")) if each.is_file()]
+    visible = [each for each in files if not any(part.startswith(".") for part in each.relative_to(base).parts)]
+    return [[str(each.relative_to(base)), *_digest(each)] for each in visible]
+
+
+def _digest(path: Path) -> list[Any]:
+    """The size of a file and the SHA-256 of its content; of a large file that of its ends, with its time."""
+    info = path.stat()
+    try:
+        with open(path, "rb") as file:
+            if info.st_size <= _WHOLE:
+                return [info.st_size, hashlib.sha256(file.read()).hexdigest()]
+            start = file.read(_END)
+            file.seek(-_END, os.SEEK_END)
+            return [info.st_size, hashlib.sha256(start + file.read()).hexdigest(), info.st_mtime_ns]
+    except OSError:  # the stage that reads it says so, if it needs this file
+        return [info.st_size, "cannot be read"]
 
 
 def _input_files(path: Path) -> list[list[Any]]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import MISSING, Field, dataclass, field, fields, replace
-from typing import Any, Protocol, TypeVar, get_type_hints
+from typing import Any, Literal, Protocol, TypeVar, get_type_hints
 
 from capivara_cli.errors import CapivaraError, UsageError
 
@@ -39,14 +39,18 @@ def opt(
     envvar: str = "",
     tuning: bool = False,
     kind: OptionKind | None = None,
+    reads: Literal["", "files", "model"] = "",
 ) -> Any:
     """A field of an options dataclass with its default, help and bounds; its name is the flag.
 
     ``tuning`` marks an option that changes speed or memory, but not results: it may differ when a run is resumed.
-    ``kind`` parses a text that holds a list: the field has the text, and ``parsed`` returns the list.
+    ``kind`` parses a text that holds a list: the field has the text, and ``parsed`` returns the list. ``reads`` marks
+    an option whose value may name files, so that a run resumes only with the same contents: "files" is a
+    comma-separated list of paths, globs or brace patterns, "model" a path or NAME:PATH.
     """
     metadata = {
-        "help": help, "min": min, "max": max, "metavar": metavar, "envvar": envvar, "tuning": tuning, "kind": kind
+        "help": help, "min": min, "max": max, "metavar": metavar, "envvar": envvar, "tuning": tuning, "kind": kind,
+        "reads": reads,
     }  # fmt: skip
     return field(default=default, metadata=metadata)
 

@@ -27,7 +27,7 @@ def find_shards(inputs: Sequence[str]) -> list[str]:
     for text in inputs:
         if text.startswith("pipe:"):
             raise CapivaraError("pipe: inputs run shell commands and are not supported", "COMMAND | capivara … -")
-        for pattern in _expand_braces(text):
+        for pattern in expand_braces(text):
             found += _shards_of(pattern)
     for shard in found:
         if shard != "-" and not is_url(shard):
@@ -46,7 +46,8 @@ def _check_readable(shard: str) -> None:
         raise CapivaraError(f"{shard}: cannot be read: permission denied", "chmod u+r makes a file of yours readable")
 
 
-def _expand_braces(text: str) -> list[str]:
+def expand_braces(text: str) -> list[str]:
+    """The texts that a brace pattern stands for. Raises ``CapivaraError`` for braces that do not match."""
     if "{" not in text:
         return [text]
     from braceexpand import braceexpand

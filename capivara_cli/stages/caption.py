@@ -52,10 +52,12 @@ class Captioner(Protocol):
 @dataclass(frozen=True)
 class Options:
     n: int = opt(10, "captions per image: one per prefix, and further ones by sampling", min=1)
-    captioner: str = opt("blip2", "blip2, blip2:MODEL, hf:MODEL, openai:MODEL or toy; MODEL is ORG/NAME or a folder")
+    captioner: str = opt(
+        "blip2", "blip2, blip2:MODEL, hf:MODEL, openai:MODEL or toy; MODEL is ORG/NAME or a folder", reads="model"
+    )
     lang: str = opt("en", "language of the captions, if the captioner can write it", kind=Languages(one=True))
     prefixes: str = opt(
-        "", "file with one prefix (or request) per line, instead of the captioner's own", metavar="FILE"
+        "", "file with one prefix (or request) per line, instead of the captioner's own", metavar="FILE", reads="files"
     )
     temperature: float = opt(0.0, "sampling temperature; 0 takes the likeliest words, as in the paper", min=0)
     top_p: float = opt(0.9, "sample from the likeliest words that together have this probability", min=0.01, max=1)

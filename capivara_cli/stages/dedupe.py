@@ -48,19 +48,24 @@ class Options:
     clusters: int = opt(
         0, "embedding: compare within this many clusters; 0: compare all pairs, up to 10 million images", min=0
     )
-    model: str = opt(DEFAULT_MODEL, "embedding: the model, as for filter, whose stored embeddings are used")
-    pretrained: str = opt("", "open_clip weights [default: the paper's, laion5b_s13b_b90k, for its model]")
+    model: str = opt(
+        DEFAULT_MODEL, "embedding: the model, as for filter, whose stored embeddings are used", reads="model"
+    )
+    pretrained: str = opt(
+        "", "open_clip weights [default: the paper's, laion5b_s13b_b90k, for its model]", reads="model"
+    )
     against: str = opt(
         "",
         "remove images that are in these eval sets or shards, comma-separated: xtd,flickr30k,heldout/",
         kind=Names(),
+        reads="files",
     )
     against_by: str = opt(
         "id,bytes,phash",
         "what makes an image the same as one of --against: id, bytes, phash, embedding",
         kind=Names(tuple(MATCHES), "kind of match"),
     )
-    data: str = opt("", "folder with your copy of an eval set, as for eval")
+    data: str = opt("", "folder with your copy of an eval set, as for eval", reads="files")
     split: str = opt("test", "split of the eval sets")
     batch_size: int = opt(64, "images examined at once", min=1, tuning=True)
 

@@ -36,8 +36,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Options:
-    model: str = opt(DEFAULT_MODEL, "open_clip model, hf-hub:ORG/NAME, local-dir:PATH, a run folder or toy")
-    pretrained: str = opt("", "open_clip weights [default: the paper's, laion5b_s13b_b90k, for its model]")
+    model: str = opt(
+        DEFAULT_MODEL, "open_clip model, hf-hub:ORG/NAME, local-dir:PATH, a run folder or toy", reads="model"
+    )
+    pretrained: str = opt(
+        "", "open_clip weights [default: the paper's, laion5b_s13b_b90k, for its model]", reads="model"
+    )
     score: bool = opt(True, "compute scores with the model; --no-score: select by the scores stored in the captions")
     precision: Literal["auto", "fp32", "bf16"] = opt(
         "auto",

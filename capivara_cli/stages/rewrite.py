@@ -44,7 +44,7 @@ class Rewriter(Protocol):
 @dataclass(frozen=True)
 class Options:
     n: int = opt(1, "rewrites per caption (LaCLIP: 4)", min=1)
-    rewriter: str = opt("llm", "llm, llm:MODEL, openai:MODEL, eda, back-translation or toy")
+    rewriter: str = opt("llm", "llm, llm:MODEL, openai:MODEL, eda, back-translation or toy", reads="model")
     lang: str = opt("en", "language of the captions to rewrite", kind=Languages(one=True))
     tries: int = opt(3, "attempts per rewrite; after the last one the caption gets no rewrite", min=1)
     exemplars: str = opt(
@@ -53,6 +53,7 @@ class Options:
         "[default: all]",
         metavar="FILE|SETS",
         kind=Names(),
+        reads="files",
     )
     shots: int = opt(3, "pairs shown for each rewrite, chosen at random", min=0)
     temperature: float = opt(0.9, "sampling temperature (LaCLIP's)", min=0.01)
@@ -61,9 +62,12 @@ class Options:
     )
     max_tokens: int = opt(77, "the most tokens of a rewrite (LaCLIP's)", min=1)
     via: str = opt("de,fr,es,it", "back-translation: the pivot languages, one per rewrite, in turn", kind=Languages())
-    translator: str = opt("argos", "back-translation: the translator")
+    translator: str = opt("argos", "back-translation: the translator", reads="model")
     synonyms: str = opt(
-        "", "eda: a file with lines WORD<tab>SYNONYM,SYNONYM [default: WordNet, if found]", metavar="FILE"
+        "",
+        "eda: a file with lines WORD<tab>SYNONYM,SYNONYM [default: WordNet, if found]",
+        metavar="FILE",
+        reads="files",
     )
     batch_size: int = opt(64, "samples rewritten together", min=1, tuning=True)
     base_url: str = opt("", "URL of the service, for openai:MODEL", metavar="URL", tuning=True)

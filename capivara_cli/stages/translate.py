@@ -52,10 +52,13 @@ class Options:
         kind=Languages(AUTO, one=True),
     )
     translator: str = opt(
-        "argos", "auto, argos, nllb, opus, apertium … or NAME:VARIANT; see: capivara list translators"
+        "argos", "auto, argos, nllb, opus, apertium … or NAME:VARIANT; see: capivara list translators", reads="model"
     )
     package: str = opt(
-        "", "Argos packages instead of the installed ones: files or folders, comma-separated", kind=Names()
+        "",
+        "Argos packages instead of the installed ones: files or folders, comma-separated",
+        kind=Names(),
+        reads="files",
     )
     only: str = opt("all", "which captions to translate: all, original, synthetic (by a captioner or rewriter)")
     back_translate: bool = opt(

@@ -1,12 +1,20 @@
-"""Hashes of a plan: a link to nowhere among its input files is no reason to stop."""
+"""Hashes of a plan: the contents of the files that options name; links to nowhere are no reason to stop."""
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 from reliability.running import run
 from support.made import jpeg
+
+from capivara_cli import registry
+from capivara_cli.cli.parameters import parse_plan
+from capivara_cli.pipeline.chain import Chain
+from capivara_cli.pipeline.fingerprint import fingerprint
+from capivara_cli.pipeline.options import Settings, option_fields, option_types
+from capivara_cli.pipeline.stage import Stage
 
 
 @pytest.mark.parametrize("name", ["b.jpg", "README", "list.csv", "x/0001.json"])
@@ -21,3 +29,76 @@ def test_a_link_to_nowhere_in_a_folder_costs_at_most_its_own_image(name: str, ta
     ran = run(["pack", "photos", "--out", "out"], tmp_path)
     assert ran.code == 0, ran.said
     assert "wrote 1" in ran.said
+
+
+NAMED = {
+    "a file": ("caption --captioner toy --prefixes prefixes.txt", "prefixes.txt"),
+    "a file with a comma in its neighbour": ("rewrite --rewriter eda --synonyms synonyms.tsv", "synonyms.tsv"),
+    "one of two files": ("rewrite --exemplars a.tsv,b.tsv", "b.tsv"),
+    "a configuration of a model": ("filter --model local-dir:clip", "clip/open_clip_config.json"),
+    "a tokenizer in a folder of a model": ("filter --model local-dir:clip", "clip/tokenizer/vocab.json"),
+    "a file of weights": ("filter --model ViT-B-32 --pretrained weights.pt", "weights.pt"),
+    "a run folder with a plain name": ("filter --model run", "run/adapter/adapter_config.json"),
+    "a model of a captioner": ("caption --captioner blip2:blip", "blip/preprocessor_config.json"),
+    "a model of a rewriter": ("rewrite --rewriter llm:llm", "llm/config.json"),
+    "a model of a translator": ("translate --translator nllb:nllb", "nllb/sentencepiece.bpe.model"),
+    "a package": ("translate --package en_pt.argosmodel", "en_pt.argosmodel"),
+    "a folder with a plain name": ("dedupe --images exact --against heldout", "heldout/00000.tar"),
+    "one of a list of folders": ("dedupe --images exact --against a,heldout", "heldout/00000.tar"),
+    "a glob": ("dedupe --images exact --against 'held*/*.tar'", "heldout/00000.tar"),
+    "a brace pattern": ("dedupe --images exact --against 'heldout/0000{0..2}.tar'", "heldout/00001.tar"),
+    "a copy of an eval set": ("dedupe --images exact --against xtd --data copy", "copy/captions.txt"),
+}
+
+
+@pytest.mark.parametrize("case", NAMED)
+def test_the_content_of_a_file_that_an_option_names_is_part_of_the_plan(
+    case: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    line, name = NAMED[case]
+
+    def now() -> str:
+        return fingerprint(Chain(parse_plan(line), Settings()))
+
+    without = now()
+    path = tmp_path / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(b"one")
+    first, info = now(), path.stat()
+    assert first != without
+    path.write_bytes(b"two")  # of the same size
+    os.utime(path, ns=(info.st_atime_ns, info.st_mtime_ns))
+    assert now() != first
+    path.write_bytes(b"one")
+    os.utime(path, ns=(0, 0))
+    assert now() == first, "a copy with another time is the same file"
+
+
+def test_what_a_report_or_an_evaluation_adds_to_a_run_is_not_part_of_the_plan(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "run" / "adapter").mkdir(parents=True)
+    (tmp_path / "run" / "adapter" / "adapter_model.safetensors").write_bytes(b"x")
+    chain = Chain(parse_plan("filter --model run"), Settings())
+    before = fingerprint(chain)
+    for name in ("eval.json", "report.html", "footprint.json", ".lock"):
+        (tmp_path / "run" / name).write_bytes(b"x")
+    assert fingerprint(chain) == before
+
+
+NO_PATHS = {"format", "split", "only", "base_url", "images"}
+"""Options of stages that hold a free text and name no file. ``images`` of pack is a folder of images: see pack."""
+
+
+def test_every_option_of_a_stage_that_may_name_a_file_says_so() -> None:
+    stages = [each for each in map(registry.load_command, registry.command_names()) if isinstance(each, Stage)]
+    assert len(stages) >= 7
+    open_ends = {
+        f"{each.name} --{field.name}": field.name
+        for each in stages
+        for field in option_fields(each.options)
+        if option_types(each.options)[field.name] is str and not field.metadata["reads"] and not field.metadata["kind"]
+    }
+    assert set(open_ends.values()) <= NO_PATHS, open_ends
