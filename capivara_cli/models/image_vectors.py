@@ -50,8 +50,11 @@ def embed_to_store(clip: Clip, items: Sequence[np.ndarray | Tensor]) -> list[np.
 
 
 def embed_to_compare(clip: Clip, items: Sequence[np.ndarray | Tensor]) -> list[np.ndarray]:
-    """Unit embeddings to compare, float32 [dim] each, from stored embeddings and pixels, embedded in one batch."""
-    return [unit(vector) if vector.dtype == np.float16 else vector for vector in _embedded(clip, items)]
+    """Unit embeddings to compare, float32 [dim] each, from stored embeddings and pixels, embedded in one batch.
+
+    A computed embedding is rounded as a stored one is, so that a set has one score before and after ``filter``.
+    """
+    return [unit(vector) for vector in embed_to_store(clip, items)]
 
 
 def _embedded(clip: Clip, items: Sequence[np.ndarray | Tensor]) -> list[np.ndarray]:

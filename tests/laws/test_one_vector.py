@@ -20,6 +20,7 @@ from capivara_cli.models.clip import Clip, load_clip
 from capivara_cli.pipeline.env import Env
 from capivara_cli.pipeline.options import Settings
 from capivara_cli.pipeline.source import Source
+from capivara_cli.shards.embedding import unit
 from capivara_cli.shards.images import decode_image
 from capivara_cli.shards.sample import Caption, Sample, encode_json
 from capivara_cli.stages import dedupe
@@ -102,9 +103,18 @@ def test_one_image_has_one_vector_in_every_command(
         "dedupe": by_dedupe(clip, photos),
         "dedupe --against-by phash": by_dedupe(clip, photos, against="toy:2", against_by="phash"),
         "train": by_train(clip, photos, tmp_path),
-        "eval and search": searched.astype(np.float16),
     }
     assert [name for name, vectors in found.items() if not np.array_equal(vectors, expected)] == []
+    np.testing.assert_array_equal(searched, np.stack([unit(each) for each in expected]))
+
+
+def test_a_set_has_one_score_before_and_after_filter(clip: Clip, photos: list[Sample]) -> None:
+    """Stored embeddings are rounded to float16: computed ones are too, before they are compared."""
+    out = list(filtering.filter.run(iter(photos), filtering.Options(model="toy"), environment(clip, "filter")))
+    assert all("clip.npy" in each.members for each in out)
+    np.testing.assert_array_equal(by_eval(clip, photos), by_eval(clip, out))
+    blind = [Sample(each.key, {**each.members, "jpg": b"never decoded"}) for each in out]
+    np.testing.assert_array_equal(by_eval(clip, photos), by_eval(clip, blind))
 
 
 def test_an_image_that_is_searched_for_finds_itself(
