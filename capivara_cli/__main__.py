@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import sys
+from collections.abc import Iterator, Sequence
 
 from capivara_cli import __version__
 
@@ -17,9 +19,37 @@ def main() -> None:
     elif arguments[0] == "--version":
         sys.stdout.write(f"capivara {__version__}\n")
     else:
+        if sys.flags.optimize and sys.executable and arguments[0] != "footprint":  # which hands its variables on
+            _start_again_unoptimized()
         from capivara_cli.cli.app import main as run
 
         run(arguments)
+
+
+def _start_again_unoptimized() -> None:
+    """Replace this process by one without ``-O``, ``-OO`` and ``PYTHONOPTIMIZE``.
+
+    Libraries need what these remove: transformers cannot be imported without docstrings, and Pillow tells damaged
+    images by ``assert``.
+    """
+    os.environ.pop("PYTHONOPTIMIZE", None)
+    os.execv(sys.executable, [sys.executable, *without_optimization(sys.orig_argv[1:])])
+
+
+def without_optimization(words: Sequence[str]) -> Iterator[str]:
+    """The words of a command line of Python without the flag ``-O``: ``-BOO -m x -O`` -> ``-B -m x -O``."""
+    rest = iter(words)
+    for word in rest:
+        flags = word[1:] if word.startswith("-") and not word.startswith("--") else ""
+        own = next((flags[:place] for place, flag in enumerate(flags) if flag in "mcWX"), flags)
+        kept = own.replace("O", "") + flags[len(own) :]
+        if not flags or kept:
+            yield f"-{kept}" if flags else word
+        takes = flags[len(own) : len(own) + 1]
+        if takes in ("W", "X") and flags == own + takes:
+            yield next(rest, "")
+        elif takes in ("m", "c") or not word.startswith("-"):
+            yield from rest
 
 
 if __name__ == "__main__":

@@ -57,11 +57,14 @@ def claim_stdout() -> int:
 
 
 def print_result(text: str) -> None:
-    """Write the result of a command such as ``show``, ``list`` or ``--json`` to the real standard output."""
+    """Write the result of a command such as ``show``, ``list`` or ``--json`` to the real standard output.
+
+    Bytes of file names that are not UTF-8 are written as they are.
+    """
     if STREAMS.data is None:
         sys.stdout.write(text)
         return
-    with open(STREAMS.data, "w", encoding="utf-8", closefd=False) as out:
+    with open(STREAMS.data, "w", encoding="utf-8", errors="surrogateescape", closefd=False) as out:
         out.write(text)
 
 

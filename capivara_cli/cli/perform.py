@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from capivara_cli import console
+from capivara_cli.cli.outputs import check_outputs
 from capivara_cli.cli.parameters import parse_command
 from capivara_cli.cli.summary import summary_line, write_summary
 from capivara_cli.costs import carbon_intensity, ledger
@@ -44,6 +45,7 @@ class Performer:
 
         A command that runs other commands has no cost record: each of those has its own.
         """
+        check_outputs(invocation)
         settings, name = invocation.settings, invocation.command.name
         started = time.monotonic()
         composed = isinstance(invocation.command, Command) and invocation.command.composed

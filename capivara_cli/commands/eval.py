@@ -18,7 +18,7 @@ from capivara_cli.models.clip_files import DEFAULT_MODEL
 from capivara_cli.pipeline.command import command
 from capivara_cli.pipeline.env import Env
 from capivara_cli.pipeline.option_kinds import Languages, Names, Ranks
-from capivara_cli.pipeline.options import opt, parsed
+from capivara_cli.pipeline.options import opt, output, parsed
 from capivara_cli.pipeline.source import DEFAULT_INPUT, default_inputs
 from capivara_cli.shards.names import is_shard_name
 
@@ -62,7 +62,7 @@ class Options:
     translator: str = opt(
         "auto", "translator of queries, and of captions and names that a set lacks in a language; auto: Argos"
     )
-    table: str = opt("", "also write the results to these files, comma-separated: .csv, .md or .tex", kind=Names())
+    table: str = output("", "also write the results to these files, comma-separated: .csv, .md or .tex", kind=Names())
     batch_size: int = opt(64, "images embedded at a time", min=1)
 
     def check(self) -> None:

@@ -2,11 +2,13 @@
 
 It has results with intervals, examples with images, captions kept and dropped, curves, costs and commands. Runs that
 differ in their seed only are averaged; others are compared. --out FILE.html names the file [default: report.html in
-the folder of the first run].
+the folder of the run; for several runs, in the current folder].
 """
 
 from __future__ import annotations
 
+import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,27 +36,44 @@ class Options:
 
 @command("report", Options, "RUN")
 def report(inputs: list[str], options: Options, env: Env) -> dict[str, Any]:
-    """Write one self-contained page about the runs to ``--out FILE.html``, or to ``report.html`` in the first run.
+    """Write one self-contained page about the runs to ``--out FILE.html``, or to ``report.html`` in the run or here.
 
     For what is missing, the page names the command that makes it.
     """
-    if not inputs:
+    named: dict[str, Path] = {}
+    for text in inputs:
+        if Path(text).name != NAME:  # in runs/* there may be the page of an earlier report
+            named.setdefault(os.path.realpath(text), Path(text))  # a run under two names is one run
+    if not named:
         raise UsageError("report: which run?", "capivara report runs/pt")
+    target = _target([*named.values()], env.settings.out)
 
     from capivara_cli.reports.page.caption_history import find_folders
     from capivara_cli.reports.page.findings import findings
     from capivara_cli.reports.page.page import document, sections
     from capivara_cli.reports.page.read_run import read_run
 
-    runs = [read_run(Path(path)) for path in dict.fromkeys(text.rstrip("/") for text in inputs)]
+    runs = [read_run(path) for path in named.values()]
     found = findings(runs)
     folders = find_folders(found.variant.first, parsed(options, "shards"))
-    target = Path(env.settings.out) if env.settings.out else runs[0].path / NAME
-    if target.suffix.lower() not in (".html", ".htm"):
-        target = target / NAME
     parts = sections(found, folders)
     text = document(found, parts)
     replace_text(target, text)
     count = len(text.encode())
     console.say(f"capivara report: {target}, {console.size(count)}; open it in a browser")
     return {"report": str(target), "bytes": count, "sections": [each.name for each in parts]}
+
+
+def _target(runs: Sequence[Path], out: str) -> Path:
+    """The file to write: ``out``, else ``report.html`` in the run, for several runs in the current folder.
+
+    Raises ``UsageError`` for the ``report.html`` of a run that is not the only one.
+    """
+    target = Path(out) if out else runs[0] / NAME if len(runs) == 1 else Path(NAME)
+    if out and target.suffix.lower() not in (".html", ".htm"):
+        target /= NAME
+    folder = target.parent
+    alone = len(runs) == 1 and os.path.realpath(folder) == os.path.realpath(runs[0])
+    if target.name == NAME and (folder / "run.json").exists() and not alone:
+        raise UsageError(f"report: {target} is the page about that run alone", "name another file: --out FILE.html")
+    return target

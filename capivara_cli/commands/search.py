@@ -21,7 +21,7 @@ from capivara_cli.errors import CapivaraError, UsageError
 from capivara_cli.pipeline.command import command
 from capivara_cli.pipeline.env import Env
 from capivara_cli.pipeline.option_kinds import Languages
-from capivara_cli.pipeline.options import opt, parsed
+from capivara_cli.pipeline.options import opt, output, parsed
 from capivara_cli.pipeline.source import packed_shards
 from capivara_cli.shards.names import is_shard_name
 from capivara_cli.storage.files import replace_text
@@ -56,7 +56,7 @@ class Options:
         "exact: compare the query with every image; faiss: only with the most likely ones; auto: faiss beyond a "
         "million images",
     )
-    html: str = opt("", "write one HTML page with thumbnails to this file")
+    html: str = output("", "write one HTML page with thumbnails to this file")
     inline: Literal["auto", "on", "off"] = opt(
         "auto", "show images in the terminal; auto: if the terminal is known to support it"
     )

@@ -18,7 +18,7 @@ from capivara_cli.pipeline.command import command
 from capivara_cli.pipeline.command_text import step_texts
 from capivara_cli.pipeline.env import Env
 from capivara_cli.pipeline.option_kinds import Languages
-from capivara_cli.pipeline.options import opt, parsed
+from capivara_cli.pipeline.options import opt, output, parsed
 from capivara_cli.reports.samples_page import THUMBNAIL, PageSection, View, by_language, html_page
 from capivara_cli.shards.sample import Caption, Sample
 from capivara_cli.storage.files import replace_text
@@ -38,7 +38,7 @@ class Options:
         "show only captions in these languages, comma-separated [default: all]",
         kind=Languages("all", unlisted=True),
     )
-    html: str = opt("", "write one HTML page with thumbnails to this file")
+    html: str = output("", "write one HTML page with thumbnails to this file")
 
     @property
     def codes(self) -> set[str]:

@@ -6,21 +6,33 @@ task, such as number 3: sbatch --array=3 SCRIPT. capivara status DIR shows the p
 
 from __future__ import annotations
 
+import re
 import shlex
+import unicodedata
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
+from pathlib import Path
 from typing import Any
 
 from capivara_cli import console
 from capivara_cli.cli.parameters import parse_plan
 from capivara_cli.errors import UsageError
 from capivara_cli.pipeline.command import command
+from capivara_cli.pipeline.engine import check_not_input
 from capivara_cli.pipeline.env import Env
-from capivara_cli.pipeline.options import Settings, flag_of, opt
+from capivara_cli.pipeline.options import Settings, flag_of, opt, option_values
 from capivara_cli.pipeline.source import packed_shards
 from capivara_cli.shards.inputs import find_shards
+from capivara_cli.urls import is_url
 
 _NOT_FOR_TASKS = {"share", "summary", "engine", "address", "gpus_per_worker"}
 """Shared options that the script leaves out: they make no sense for a task, or the script sets them."""
+
+
+_DIRECTIVES = ("memory", "time", "partition", "account")
+"""The options that become #SBATCH lines as they are. Slurm splits such a line into words."""
+_NO_PART_OF_A_LINE = ("Cc", "Zl", "Zp")
+"""The Unicode categories of control characters and line breaks."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +55,7 @@ def slurm(inputs: list[str], options: Options, env: Env) -> dict[str, Any]:
         raise UsageError("slurm: which plan?", "capivara slurm 'caption --n 3' shards --out done --array 8")
     if not env.settings.out:
         raise UsageError("slurm: --out is missing", "name a folder that all nodes see: --out DIR")
+    _check_one_line(inputs, option_values(options) | option_values(env.settings))
     steps = parse_plan(inputs[0])
     for step in steps:
         step.stage.check(step.options)
@@ -50,6 +63,8 @@ def slurm(inputs: list[str], options: Options, env: Env) -> dict[str, Any]:
         raise UsageError(f"slurm: tasks cannot share {steps[0].name}, which makes shards", "run it first, by itself")
     sources = inputs[1:] or ["shards"]
     shards = packed_shards(sources) if any(step.stage.reads_captions for step in steps) else find_shards(sources)
+    if not is_url(env.settings.out):
+        check_not_input(Path(env.settings.out), shards)
     tasks = min(options.array, len(shards))
     if tasks < options.array:
         console.warn(f"--array {options.array}: only {len(shards)} tasks, because there are {len(shards)} shards")
@@ -95,6 +110,22 @@ def script(words: list[str], name: str, tasks: int, options: Options, settings: 
             "",
         ]
     )
+
+
+def _check_one_line(words: Sequence[str], values: Mapping[str, Any]) -> None:
+    """Raise ``UsageError`` for a text that would be more than its part of one line of the script.
+
+    ``words``: plan and inputs; ``values``: the options by name.
+    """
+    named = [("the plan" if number == 0 else "an input", word) for number, word in enumerate(words)]
+    named += [(flag_of(name), value) for name, value in values.items() if isinstance(value, str)]
+    for what, text in named:
+        if any(unicodedata.category(char) in _NO_PART_OF_A_LINE for char in text):
+            hint = "separate commands with ;" if what == "--setup" else "write it in one line"
+            raise UsageError(f"slurm: {what} {text!r}: has a line break or another control character", hint)
+    for name in _DIRECTIVES:
+        if re.search(r"[\s\"'#\\]", values[name]):
+            raise UsageError(f"slurm: {flag_of(name)} {values[name]!r}: must be one word, as Slurm writes it")
 
 
 def _flags(settings: Settings) -> list[str]:

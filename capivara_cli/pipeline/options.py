@@ -55,6 +55,11 @@ def opt(
     return field(default=default, metadata=metadata)
 
 
+def output(default: str, help: str, *, envvar: str = "", kind: OptionKind | None = None) -> Any:
+    """A field of an options dataclass that names files which the command writes, see ``cli.outputs``."""
+    return field(default=default, metadata={**opt(default, help, envvar=envvar, kind=kind).metadata, "output": True})
+
+
 def group(kind: type) -> Any:
     """A field for a group of options, an instance of the dataclass ``kind``; each field of that is a flag."""
     return field(default_factory=kind, metadata={"group": kind})
@@ -151,10 +156,10 @@ class Settings:
     intensity: str = opt(
         "", "carbon intensity of your electricity in g CO2e per kWh, instead of a country's", metavar="G_PER_KWH"
     )
-    ledger: str = opt("", "file to append the cost of this command to", envvar="CAPIVARA_LEDGER")
+    ledger: str = output("", "file to append the cost of this command to", envvar="CAPIVARA_LEDGER")
     quiet: bool = opt(False, "print nothing but errors")
     dry_run: bool = opt(False, "only estimate the time, memory, disk and energy; write nothing")
-    summary: str = opt("", "write the summary as JSON to this file")
+    summary: str = output("", "write the summary as JSON to this file")
 
 
 def check_options(options: Any) -> None:

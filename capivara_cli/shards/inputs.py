@@ -35,6 +35,26 @@ def find_shards(inputs: Sequence[str]) -> list[str]:
     return found
 
 
+def local_paths(text: str) -> list[Path]:
+    """The files and folders of this machine that an input names and that exist, without a look into folders.
+
+    A text that names none gives none: it may be the name of an eval set, or a sentence.
+    """
+    if text == "-" or is_url(text):
+        return []
+    if os.path.exists(text):  # noqa: PTH110  Path.exists raises an error for a sentence that is too long for a name
+        return [Path(text)]
+    if not any(mark in text for mark in "*?[{"):
+        return []
+    import glob
+
+    try:
+        patterns = _expand_braces(text)
+    except CapivaraError:
+        return []
+    return [Path(match) for pattern in patterns for match in glob.glob(pattern)]  # noqa: PTH207  as in _shards_of
+
+
 def _check_readable(shard: str) -> None:
     """Raise ``CapivaraError`` for a shard that cannot be opened, before any other one is processed."""
     path = Path(shard)

@@ -13,6 +13,7 @@ from typing import Any, BinaryIO
 from capivara_cli import console
 from capivara_cli.cli.dry_run import plans
 from capivara_cli.cli.dry_run.rehearsal import Rehearsal
+from capivara_cli.cli.outputs import check_outputs
 from capivara_cli.cli.parameters import parse_command
 from capivara_cli.cli.summary import write_summary
 from capivara_cli.costs import carbon_intensity
@@ -50,6 +51,7 @@ class Rehearser:
         return self._rehearse(parse_command(words, settings), None)
 
     def _rehearse(self, invocation: Invocation, data: BinaryIO | None) -> dict[str, Any]:
+        check_outputs(invocation)
         command, inputs, options = invocation.command, invocation.inputs, invocation.options
         if isinstance(command, Stage):
             steps = [Step(command, options)]

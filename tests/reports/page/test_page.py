@@ -444,6 +444,59 @@ def test_out_names_the_file_and_the_summary_tells_it(run: Path, capsys: pytest.C
     assert report.run([str(run)], Options(), Env(Settings(out="folder"), "report"))["report"] == "folder/report.html"
 
 
+def test_the_page_about_several_runs_replaces_that_of_none(run: Path) -> None:
+    other, inner = a_run(Path("runs/hi"), seed=1), a_run(run / "later", seed=2)
+    for each in (run, other, inner):
+        (each / "report.html").write_text("its own")
+    for runs in ([run, other], [other, run], [run, inner]):
+        made = report.run([str(each) for each in runs], Options(), Env(Settings(), "report"))
+        assert made["report"] == "report.html"
+        assert all(str(each) in Path("report.html").read_text("utf-8") for each in runs)
+    assert [(each / "report.html").read_text() for each in (run, other, inner)] == ["its own"] * 3
+    assert written(run).sections and (run / "report.html").read_text() != "its own"
+
+
+def test_a_run_under_two_names_is_one_run(run: Path) -> None:
+    Path("link").symlink_to(run)
+    made = report.run([f"{run}/", "./link", str(run.resolve())], Options(), Env(Settings(), "report"))
+    assert made["report"] == "runs/pt/report.html" and "one seed" in Page(Path(made["report"])).sections["top"]
+
+
+def test_an_earlier_page_among_the_runs_is_passed_over(run: Path) -> None:
+    a_run(Path("runs/hi"), seed=1)
+    Path("runs/report.html").write_text("a page")
+    shutil.rmtree("runs/pt-data")
+    names = sorted(map(str, Path("runs").iterdir()))
+    assert report.run(names, Options(), Env(Settings(), "report"))["report"] == "report.html"
+    with pytest.raises(UsageError, match="which run"):
+        report.run(["runs/report.html"], Options(), Env(Settings(), "report"))
+
+
+@pytest.mark.parametrize(
+    ("runs", "out"),
+    [
+        (["runs/pt", "runs/hi"], "runs/pt"),
+        (["runs/pt", "runs/hi"], "runs/hi/report.html"),
+        (["runs/pt"], "link"),
+    ],
+)
+def test_out_does_not_name_the_page_of_another_run(runs: list[str], out: str, run: Path) -> None:
+    a_run(Path("runs/hi"), seed=1)
+    Path("link").symlink_to("runs/hi")
+    with pytest.raises(UsageError, match=f"{out}.* is the page about that run alone"):
+        report.run(runs, Options(), Env(Settings(out=out), "report"))
+    assert not list(Path().rglob("report.html"))
+    assert report.run(runs, Options(), Env(Settings(out="runs/pt/both.html"), "report"))["bytes"]
+
+
+def test_in_the_folder_of_a_run_the_page_about_several_needs_a_name(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    a_run(Path("runs/hi"), seed=1)
+    monkeypatch.chdir(run)
+    with pytest.raises(UsageError, match=r"report: report\.html is the page about that run alone"):
+        report.run([".", "../hi"], Options(), Env(Settings(), "report"))
+    assert report.run(["."], Options(), Env(Settings(), "report"))["report"] == "report.html"
+
+
 def test_what_is_no_finished_run_is_refused(page: Page) -> None:
     with pytest.raises(UsageError, match="report: which run"):
         written()
