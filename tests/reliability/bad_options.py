@@ -46,6 +46,8 @@ BOUNDS = [
     _use("one value given twice", "split shards --seed 1 --seed 2", "--seed is given more than once, and holds one value", shards),
     _use("one value given twice in a plan", "run 'caption --n 1 | filter --top-k 1 --top-k 2' shards",
          "filter: --top-k is given more than once, and holds one value", shards),
+    _use("a line break in an option of a script", "slurm split shards --out done --partition 'gpu\n#SBATCH --uid=0'",
+         "slurm: --partition .*: has a line break or another control character", shards),
     _use("an invalid share", "split shards --share 3/2 --out out", "--share 3/2: must be I/N", shards),
     _use("a demo that is too small", "demo --scenes 5", "--scenes 5: must be at least 100"),
 ]  # fmt: skip

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from reliability.case import Case, nothing
-from reliability.made_bad import Make, a_run, after, also, cut, edited, empty_folder, file, shards, without
+from reliability.made_bad import Make, a_run, after, also, cut, edited, empty_folder, file, good, shards, without
+from support.made import jpeg
 
 _SPLIT = "split shards --out out"
 _MADE = after(_SPLIT)
@@ -52,8 +54,25 @@ def _run_json(change: Callable[[Any], Any]) -> Make:
     return also(a_run, edited("runs/pt/run.json", change))
 
 
+def _second_run(folder: Path) -> None:
+    shutil.copytree(folder / "runs" / "pt", folder / "runs" / "pt2")
+
+
 FOLDERS = [
     Case("the output is the input", "split shards --out shards", shards, "--out shards: is also the input"),
+    Case("the output is inside the photos", "pack photos --out photos/shards", file("photos/a.jpg", jpeg()),
+         "--out photos/shards: is inside photos, which is packed", 2),
+    Case("a --summary over an input", "split shards --out out --summary shards/00000.tar", shards,
+         "--summary shards/00000.tar: would be read as a part of shards", 2),
+    Case("a --table over a file that another option reads", "eval shards --model toy --classes a.csv --table ./a.csv",
+         also(shards, file("a.csv", "dog\n")), r"--table \./a\.csv: is also the input a\.csv", 2),
+    Case("--rejects over the input", "split shards --out out --rejects shards/../shards", shards,
+         r"--rejects shards/\.\./shards: is also an input", 2),
+    Case("--rejects over rejects that are the input", "split rejects/1-split --out out --rejects rejects",
+         also(shards, file("rejects/1-split/00000.tar", good())),
+         "--rejects rejects: would be written to rejects/1-split, which is an input", 2),
+    Case("two options that name one file", "show shards --html page.html --summary ./page.html", shards,
+         r"--summary \./page\.html: --html writes there too", 2),
     Case("the result of other options in --out", "split shards --fraction 0.5 --out out", _MADE,
          r"out: holds the result of another plan or other options \(split: --fraction 0\.1, now it is --fraction 0\.5\)\n  choose another folder"),
     Case("the result of another stage in --out", "dedupe shards --out out", _MADE, "out: holds the result of another"),
@@ -89,6 +108,9 @@ FOLDERS = [
 ]  # fmt: skip
 
 RUNS = [
+    Case("a page about two runs over that about one", "report runs/pt runs/pt2 --out runs/pt",
+         also(a_run, _second_run),
+         r"report: runs/pt/report\.html is the page about that run alone", 2),
     Case("no such run", "report nowhere", nothing, r"nowhere: no run\.json: not a run folder"),
     Case("a folder of shards instead of a run", "export shards --out x", shards, r"shards: no run\.json"),
     Case("a run.json cut off", _SEARCH, also(a_run, file("runs/pt/run.json", '{"name": "pt", ')), r"runs/pt/run\.json: damaged"),
