@@ -24,6 +24,7 @@ from capivara_cli.shards.inputs import local_paths
 from capivara_cli.shards.manifest import MANIFEST
 from capivara_cli.shards.names import is_shard_name
 from capivara_cli.shards.sample import has_image_suffix
+from capivara_cli.storage.files import is_device
 from capivara_cli.urls import is_url
 
 _READ = frozenset({MANIFEST, FOLDER_LEDGER, RUN_LEDGER, card.FILE, "run.json", "metrics.jsonl", "eval.json"})
@@ -82,7 +83,7 @@ def check_outputs(invocation: Invocation) -> None:
     inputs = _inputs(invocation)
     seen: dict[Path, str] = {}
     for each in outputs:
-        if other := seen.get(each.path):
+        if (other := seen.get(each.path)) and not is_device(each.path):
             raise each.refused(f"{other} writes there too")
         seen[each.path] = each.flag
         _check_not_input(each, inputs)
@@ -168,9 +169,9 @@ def _check_rejects(output: _Output, inputs: _Inputs) -> None:
         raise output.refused("is also an input")
     if inputs.packed and (text := _around(output.path, inputs.own, inputs)):
         raise output.refused(f"is inside {text}, which is packed", "choose a folder outside of it")
-    for path in [*inputs.own, *(path.parent for path in inputs.files)]:
+    for path in [*inputs.folders, *(path.parent for path in inputs.files)]:
         if path.parent == output.path and _REJECTS.fullmatch(path.name):
-            raise output.refused(f"would be written to {inputs.folders.get(path, path.name)}, which is an input")
+            raise output.refused(f"would be written to {Path(output.text) / path.name}, which is an input or --out")
 
 
 def _check_file(output: _Output, inputs: _Inputs) -> None:

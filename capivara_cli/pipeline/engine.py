@@ -94,7 +94,9 @@ def check_not_input(folder: Path, shards: Sequence[str], packed: Sequence[str] =
         raise CapivaraError(f"--out {folder}: is also the input", "choose another folder with --out")
     for source in packed:
         if Path(source).is_dir() and folder.resolve().is_relative_to(Path(source).resolve()):
-            raise UsageError(f"--out {folder}: is inside {source}, which is packed", "choose a folder outside of it")
+            raise UsageError(
+                f"--out {folder}: is inside {source}, which is packed", "choose a folder outside with --out"
+            )
 
 
 def check_single_process(chain: Chain) -> None:

@@ -76,9 +76,17 @@ def partial_path(path: Path) -> Path:
 
 
 def replace_text(path: Path, text: str) -> None:
-    """Write a small text file atomically."""
-    with replacing(path) as out:
+    """Write a small text file atomically; a device or a pipe is written to and stays what it is."""
+    with open(path, "wb") if is_device(path) else replacing(path) as out:
         out.write(_encoded(text))
+
+
+def is_device(path: Path) -> bool:
+    """Whether a path is no file that could be replaced: ``/dev/null``, ``/dev/stderr``, a named pipe."""
+    if not path.exists() or path.is_dir():
+        return False
+    top = path.absolute().parts[1:3]
+    return not path.is_file() or (top[0] in ("dev", "proc") and top != ("dev", "shm"))
 
 
 def _encoded(text: str) -> bytes:

@@ -12,6 +12,9 @@ from reliability.running import run
 from support.made import jpeg, shard_bytes, toy_like
 
 from capivara_cli.cli.outputs import _BEGINNINGS
+from capivara_cli.cli.parameters import parse_command
+from capivara_cli.cli.perform import perform
+from capivara_cli.errors import UsageError
 from capivara_cli.pipeline.options import Settings, option_fields
 from capivara_cli.registry import command_names, load_command
 
@@ -35,6 +38,7 @@ def made(folder: Path) -> Path:
     for name in ("words.txt", "run/run.json", "run/adapter/adapter_config.json"):
         (folder / name).write_text("{}\n")
     (folder / "link").symlink_to("shards")
+    (folder / "null").symlink_to("/dev/null")
     (folder / "link.tar").symlink_to("shards/00000.tar")
     os.link(folder / "shards" / "00000.tar", folder / "hard.data")
     return folder
@@ -104,6 +108,8 @@ def test_an_output_over_an_input_is_refused_by_every_command(line: str, option: 
         ("split shards --out x --rejects shards", "--rejects"),
         ("split shards --out x --rejects ./link", "--rejects"),
         ("split rejected/1-split --out x --rejects rejected", "--rejects"),
+        ("dedupe shards --against rejected/1-split --out x --rejects rejected", "--rejects"),
+        ("split shards --out rejected/1-split --rejects rejected", "--rejects"),
         ("eval shards run --model toy --table run/MODEL_CARD.md", "--table"),
         ("eval shards run --model toy --summary run/run.json", "--summary"),
         ("filter shards --model run --out x --summary run/adapter/adapter_config.json", "--summary"),
@@ -125,6 +131,14 @@ def test_an_output_over_an_input_is_refused_by_every_command(line: str, option: 
 )
 def test_an_output_among_the_inputs_is_refused(line: str, option: str, here: Path) -> None:
     refused(line, option, here)
+
+
+def test_a_default_folder_among_the_photos_is_refused(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(here / "photos")
+    before = contents(here)
+    with pytest.raises(UsageError, match=r"--out shards: is inside \., which is packed"):
+        perform(parse_command(["pack", "."], Settings()))
+    assert contents(here) == before
 
 
 def test_a_file_that_a_redirection_reads_is_an_input(here: Path) -> None:
@@ -156,6 +170,7 @@ def test_two_options_do_not_write_one_file(line: str, here: Path) -> None:
         "pack photos.csv --out photos/x --summary photos/about.json",
         "pack photos --out photos2 --summary photos2/about.json",
         "footprint costs.jsonl --ledger costs.jsonl",
+        "split shards --out x --summary null --ledger null",
         "footprint --summary about.json -- true --summary about.json",
     ],
 )

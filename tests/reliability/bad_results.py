@@ -70,7 +70,7 @@ FOLDERS = [
          r"--rejects shards/\.\./shards: is also an input", 2),
     Case("--rejects over rejects that are the input", "split rejects/1-split --out out --rejects rejects",
          also(shards, file("rejects/1-split/00000.tar", good())),
-         "--rejects rejects: would be written to rejects/1-split, which is an input", 2),
+         "--rejects rejects: would be written to rejects/1-split, which is an input or --out", 2),
     Case("two options that name one file", "show shards --html page.html --summary ./page.html", shards,
          r"--summary \./page\.html: --html writes there too", 2),
     Case("the result of other options in --out", "split shards --fraction 0.5 --out out", _MADE,
