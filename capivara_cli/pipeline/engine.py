@@ -58,7 +58,7 @@ def run(
         console.say(f"capivara {chain.name}: writing to {place}/")
     remote = is_url(place)
     place = place if remote else str(Path(place))
-    _check_remote(chain, shards, place) if remote else check_not_input(Path(place), shards, sources if begins else ())
+    _check_remote(chain, shards, place) if remote else check_not_input(Path(place), shards)
     if not begins and shards != ["-"]:
         return run_folder(chain, shards, place)
     check_single_process(chain)
@@ -88,15 +88,10 @@ def sources_of(chain: Chain, inputs: Sequence[str]) -> list[str]:
     return list(inputs)
 
 
-def check_not_input(folder: Path, shards: Sequence[str], packed: Sequence[str] = ()) -> None:
-    """Raise ``CapivaraError`` if the output folder holds the input shards or is inside a folder that is ``packed``."""
+def check_not_input(folder: Path, shards: Sequence[str]) -> None:
+    """Raise ``CapivaraError`` if the output folder holds the input shards."""
     if folder.resolve() in {Path(shard).resolve().parent for shard in shards if "://" not in shard and shard != "-"}:
         raise CapivaraError(f"--out {folder}: is also the input", "choose another folder with --out")
-    for source in packed:
-        if Path(source).is_dir() and folder.resolve().is_relative_to(Path(source).resolve()):
-            raise UsageError(
-                f"--out {folder}: is inside {source}, which is packed", "choose a folder outside with --out"
-            )
 
 
 def check_single_process(chain: Chain) -> None:

@@ -7,7 +7,7 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from capivara_cli.pipeline.chain import Chain
 from capivara_cli.pipeline.options import flag_of, option_fields, option_values
 from capivara_cli.shards.history import History, step_names
 from capivara_cli.shards.inputs import expand_braces
-from capivara_cli.shards.manifest import InputIdentity
+from capivara_cli.shards.manifest import InputIdentity, is_output_folder
 from capivara_cli.urls import is_url
 
 _IS_GLOB = re.compile(r"[*?\[]")
@@ -106,8 +106,16 @@ def _digest(path: Path) -> list[Any]:
 
 
 def _input_files(path: Path) -> list[list[Any]]:
-    files = sorted(path.rglob("*")) if path.is_dir() else [path] if path.exists() else []
+    """The name, size and time of each file of an input, without hidden ones and those in folders that capivara filled."""
+    files = sorted(_files_below(path)) if path.is_dir() else [path] if path.exists() else []
     return [[str(each), (info := _info_of(each)).st_size, info.st_mtime_ns] for each in files]
+
+
+def _files_below(folder: Path) -> Iterator[Path]:
+    for parent, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if name[0] != "." and not is_output_folder(Path(parent, name))]
+        links = [name for name in folders if Path(parent, name).is_symlink()]
+        yield from (Path(parent, name) for name in (*names, *links) if name[0] != ".")
 
 
 def _info_of(path: Path) -> os.stat_result:

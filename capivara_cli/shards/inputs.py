@@ -49,7 +49,7 @@ def local_paths(text: str) -> list[Path]:
     import glob
 
     try:
-        patterns = _expand_braces(text)
+        patterns = expand_braces(text)
     except CapivaraError:
         return []
     return [Path(match) for pattern in patterns for match in glob.glob(pattern)]  # noqa: PTH207  as in _shards_of

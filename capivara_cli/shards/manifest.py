@@ -188,6 +188,17 @@ def logs_of(folder: Path, file: str = MANIFEST) -> list[Path]:
     return sorted(folder.glob(f".{file}.log-*"))
 
 
+def is_output_folder(folder: Path) -> bool:
+    """Whether capivara filled a folder: with shards, or with a training run. ``pack`` does not read such folders."""
+    if (folder / "run.json").is_file() and (folder / "metrics.jsonl").is_file():
+        return True
+    try:
+        with open(folder / MANIFEST, "rb") as file:
+            return file.read(9) == b'{"plan": '
+    except OSError:
+        return False
+
+
 def _is_head(line: Mapping[str, object]) -> TypeGuard[ManifestHead]:
     plan, shards = line.get("plan"), line.get("shards", "")
     steps = isinstance(plan, list) and all(isinstance(step, dict) for step in plan)

@@ -14,7 +14,6 @@ from support.made import jpeg, shard_bytes, toy_like
 from capivara_cli.cli.outputs import _BEGINNINGS
 from capivara_cli.cli.parameters import parse_command
 from capivara_cli.cli.perform import perform
-from capivara_cli.errors import UsageError
 from capivara_cli.pipeline.options import Settings, option_fields
 from capivara_cli.registry import command_names, load_command
 
@@ -118,13 +117,8 @@ def test_an_output_over_an_input_is_refused_by_every_command(line: str, option: 
         ("pack photos --out x --ledger photos/sub/costs.jsonl", "--ledger"),
         ("pack . --out ../x --summary summary.json", "--summary"),
         ("pack photos --out x --rejects photos/sub/rejects", "--rejects"),
-        ("pack photos --out photos", "--out"),
-        ("pack photos --out photos/sub/x", "--out"),
-        ("run 'pack | split' photos --out photos/x", "--out"),
         ("run 'pack | split' photos --out x --summary photos/new.json", "--summary"),
-        ("pack photos --dry-run --out photos/x", "--out"),
         ("pack photos/a.jpg --out x --summary photos/a.json", "--summary"),
-        (f"adapt photos {TOY} --runs photos/runs", "--out"),
         (f"adapt photos {TOY} --ledger photos/costs.jsonl", "--ledger"),
         (f"adapt shards {TOY} --rejects shards", "--rejects"),
     ],
@@ -133,11 +127,18 @@ def test_an_output_among_the_inputs_is_refused(line: str, option: str, here: Pat
     refused(line, option, here)
 
 
-def test_a_default_folder_among_the_photos_is_refused(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_photos_are_packed_into_their_own_folder_and_again_nothing_changes(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A folder that capivara filled is no input: neither its shards nor the examples of a run."""
     monkeypatch.chdir(here / "photos")
+    first = perform(parse_command(["pack", "."], Settings(energy=False)))
+    (here / "photos" / "runs" / "pt" / "examples").mkdir(parents=True)
+    for name in ("run.json", "metrics.jsonl", "examples/a.jpg"):
+        (here / "photos" / "runs" / "pt" / name).write_bytes(b"{}")
     before = contents(here)
-    with pytest.raises(UsageError, match=r"--out shards: is inside \., which is packed"):
-        perform(parse_command(["pack", "."], Settings()))
+    again = perform(parse_command(["pack", "."], Settings(energy=False)))
+    assert (first["written"] > 0, again["written"], again["resumed"]) == (True, 0, 1)
     assert contents(here) == before
 
 

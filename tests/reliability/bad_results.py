@@ -9,7 +9,6 @@ from typing import Any
 
 from reliability.case import Case, nothing
 from reliability.made_bad import Make, a_run, after, also, cut, edited, empty_folder, file, good, shards, without
-from support.made import jpeg
 
 _SPLIT = "split shards --out out"
 _MADE = after(_SPLIT)
@@ -60,8 +59,6 @@ def _second_run(folder: Path) -> None:
 
 FOLDERS = [
     Case("the output is the input", "split shards --out shards", shards, "--out shards: is also the input"),
-    Case("the output is inside the photos", "pack photos --out photos/shards", file("photos/a.jpg", jpeg()),
-         "--out photos/shards: is inside photos, which is packed", 2),
     Case("a --summary over an input", "split shards --out out --summary shards/00000.tar", shards,
          "--summary shards/00000.tar: would be read as a part of shards", 2),
     Case("a --table over a file that another option reads", "eval shards --model toy --classes a.csv --table ./a.csv",

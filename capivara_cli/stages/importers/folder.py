@@ -16,6 +16,7 @@ from pathlib import Path
 from capivara_cli import console
 from capivara_cli.errors import BadSample, CapivaraError
 from capivara_cli.pipeline.env import Env
+from capivara_cli.shards.manifest import is_output_folder
 from capivara_cli.shards.names import SYSTEM_FOLDER, is_system_file
 from capivara_cli.shards.sample import IMAGE_SUFFIXES, Sample, has_image_suffix
 from capivara_cli.shards.unpacked import TEXT_SUFFIXES
@@ -184,7 +185,8 @@ def _files(folder: Path, walk: _Walk) -> Iterator[Path]:
 def _by_folder(folder: Path, walk: _Walk) -> Iterator[list[Path]]:
     """The files of each folder under a folder, in the order of names, without hidden ones.
 
-    Links to folders are followed; a folder is read once, so a link into itself ends there.
+    Links to folders are followed; a folder is read once, so a link into itself ends there. Folders that capivara filled
+    are passed over: ``pack .`` writes to ``./shards``.
     """
     known: set[tuple[int, int]] = set()
     for parent, folders, files in os.walk(folder, onerror=walk.failed.append, followlinks=True):
@@ -195,5 +197,9 @@ def _by_folder(folder: Path, walk: _Walk) -> Iterator[list[Path]]:
             continue
         known.add((info.st_dev, info.st_ino))
         walk.system += sum(map(is_system_file, files))
-        folders[:] = sorted(name for name in folders if not name.startswith(".") and name != SYSTEM_FOLDER)
+        folders[:] = sorted(
+            name
+            for name in folders
+            if not name.startswith(".") and name != SYSTEM_FOLDER and not is_output_folder(Path(parent, name))
+        )
         yield [Path(parent, name) for name in sorted(files) if not name.startswith(".") and not is_system_file(name)]
