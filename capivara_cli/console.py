@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import sys
 import time
@@ -82,6 +83,12 @@ def say(text: str) -> None:
 def warn(text: str) -> None:
     """Print a warning, unless ``--quiet``. The command continues."""
     say(f"warning: {text}")
+
+
+@functools.cache
+def warn_once(text: str) -> None:
+    """Print a warning the first time that this process has it."""
+    warn(text)
 
 
 def error(message: str, hint: str = "") -> None:

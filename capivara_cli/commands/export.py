@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from capivara_cli import console, registry
+from capivara_cli import console, plugins, registry
 from capivara_cli.errors import CapivaraError, UsageError
 from capivara_cli.models.run_folder import open_run
 from capivara_cli.pipeline.command import command
@@ -77,7 +77,10 @@ def export(inputs: list[str], options: Options, env: Env) -> dict[str, Any]:
     run.check_adapter()
     more = {"repo": options.repo} if options.repo else {}
     with replacing_folder(target) as folder:
-        how_to_load = registry.module("exporters", options.form).write(run, folder, target.absolute(), **more)
+        exporter = registry.module("exporters", options.form)
+        how_to_load = exporter.write(run, folder, target.absolute(), **more)
+        if not isinstance(how_to_load, str):
+            raise plugins.fault(exporter, f"write returned {plugins.shown(how_to_load)}, not a text")
         if not (folder / "README.md").exists():
             (folder / "README.md").write_text(card.of_folder(run.path), "utf-8")
     if card.edited(run.path):

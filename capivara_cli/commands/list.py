@@ -11,10 +11,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from capivara_cli import console, languages, registry
-from capivara_cli.errors import UsageError, unknown
+from capivara_cli import console, languages, plugins, registry
+from capivara_cli.errors import CapivaraError, UsageError, unknown
 from capivara_cli.pipeline.command import command
 from capivara_cli.pipeline.env import Env
+from capivara_cli.plugins import PluginError
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -68,10 +69,11 @@ def _answer(kind: str, name: str, question: Callable[[], Answer], default: Answe
     """What a plugin answers; ``default``, with a warning, for a broken plugin: it must not hide the others."""
     try:
         return question()
-    except Exception as error:  # noqa: BLE001  the code of another package may raise anything
-        reason = " ".join(f"{type(error).__name__}: {error}".split())
-        console.warn(f"{kind.removesuffix('s')} {name} cannot be used: {reason}")
-        return default
+    except PluginError as error:
+        console.warn(error.message)
+    except (CapivaraError, OSError) as error:
+        console.warn(f"{kind.removesuffix('s')} {name} cannot be used: {' '.join(str(error).split())}")
+    return default
 
 
 def _evalsets() -> Sequence[Row]:
@@ -121,10 +123,11 @@ def _languages() -> Sequence[Row]:
 
 def _installed_pairs(translator: str) -> Sequence[tuple[str, str]]:
     """(source, target) codes of each installed language pair; none for a translator that installs no pairs."""
-    module = registry.module("translators", translator)
-    if not hasattr(module, "installed"):
+    plugin = registry.module("translators", translator)
+    if not hasattr(plugin, "installed"):
         return []
-    return [(languages.code_of(source), languages.code_of(target)) for source, target in module.installed()]
+    pairs = [plugins.texts(plugin, pair, 2, "codes") for pair in plugins.as_list(plugin, plugin.installed(), "pairs")]
+    return [(languages.code_of(source), languages.code_of(target)) for source, target in pairs]
 
 
 def _recipes() -> Sequence[Row]:

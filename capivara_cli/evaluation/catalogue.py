@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from types import ModuleType
+from typing import Any
 
-from capivara_cli import registry
+from capivara_cli import plugins, registry
 from capivara_cli.errors import CapivaraError, unknown
 from capivara_cli.evaluation.evalset import EvalSet
 from capivara_cli.evaluation.sets import _labelled
 from capivara_cli.pipeline.env import Env
+from capivara_cli.plugins import Guarded
+from capivara_cli.shards.sample import Sample
 
 KIND = "evalsets"
 _FROM_PATHS = ("wds", "folder")  # sets called ``name:PATH``, in the order in which they are tried on a folder
@@ -65,7 +68,11 @@ def languages(spec: str) -> Sequence[str]:
     name, variant = _parts(spec)
     if name in _labelled.names():
         return _labelled.languages(name, variant)
-    return _plugin(name).languages(variant)
+    plugin = _plugin(name)
+    found = plugins.texts(plugin, plugin.languages(variant), what="languages")
+    if not found:
+        raise plugins.fault(plugin, "no languages")
+    return found
 
 
 def load(spec: str, *, lang: str, data: str, split: str, env: Env) -> EvalSet:
@@ -77,7 +84,9 @@ def load(spec: str, *, lang: str, data: str, split: str, env: Env) -> EvalSet:
     own = _own_folder(name, data)
     if name in _labelled.names():
         return _labelled.load(name, variant, lang=lang, data=own, split=split, env=env)
-    return _plugin(name).load(variant, lang=lang, data=own, split=split, env=env)
+    plugin = _plugin(name)
+    found = plugin.load(variant, lang=lang, data=own, split=split, env=env)
+    return _checked(plugin, found) if isinstance(plugin, Guarded) else found
 
 
 def recognise(path: Path) -> str | None:
@@ -93,7 +102,16 @@ def _parts(spec: str) -> tuple[str, str]:
     return name.replace("_", "-"), variant
 
 
-def _plugin(name: str) -> ModuleType:
+def _checked(plugin: Guarded, found: Any) -> EvalSet:
+    """An eval set of another package. Its samples are checked when they are read."""
+    if not isinstance(found, EvalSet):
+        raise plugins.fault(plugin, f"returned {plugins.shown(found)}, not an EvalSet")
+    for name in ("classes", "templates"):
+        plugins.texts(plugin, getattr(found, name), what=name)
+    return replace(found, samples=plugins.Checked(plugin, found.samples, Sample))
+
+
+def _plugin(name: str) -> Any:
     if name not in registry.names(KIND):
         raise unknown("eval set", name, [*names(), *groups()])
     return registry.module(KIND, name)

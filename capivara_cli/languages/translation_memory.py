@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
 
-from capivara_cli import console
+from capivara_cli import console, plugins
 from capivara_cli.languages.detokenization import detokenised
 from capivara_cli.storage import cache
 
@@ -119,17 +119,17 @@ class CachedTranslator:
     """
 
     def __init__(self, translator: Translator, memory: TranslationMemory | None, target: str) -> None:
-        self.by: str = translator.by
+        self.by = plugins.attribute(translator, "by", str)
         self.guarded: bool = getattr(translator, "guarded", True)
         self._translator = translator
         self._target = target
-        self._version: str = getattr(translator, "version", "")
+        self._version = plugins.attribute(translator, "version", str, "")
         self._memory = memory if self._version else None
         self._recent: dict[str, str] = {}
         self._batch = _FIRST_BATCH if self._memory else _MAX_RECENT
 
     def __call__(self, texts: Sequence[str]) -> list[str]:
-        """One translation per text, in order."""
+        """One translation per text, in order. Raises ``PluginError`` for a wrong number of them, and for no texts."""
         flat = [" ".join(text.split()) for text in texts]
         new = list(dict.fromkeys(text for text in flat if text not in self._recent))
         if len(self._recent) > _MAX_RECENT:
@@ -141,7 +141,9 @@ class CachedTranslator:
         while new:
             batch, new = new[: self._batch], new[self._batch :]
             start = time.monotonic()
-            translations = dict(zip(batch, self._translator(batch), strict=True))
+            translations = dict(
+                zip(batch, plugins.texts(self._translator, self._translator(batch), len(batch)), strict=True)
+            )
             self._recent |= translations
             if self._memory:
                 self._memory.store(self._version, translations)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from capivara_cli import languages, registry
+from capivara_cli import languages, plugins, registry
 from capivara_cli.errors import CapivaraError, UsageError
 from capivara_cli.languages import Language
 from capivara_cli.languages.caption_cleaning import Cleaner
@@ -108,20 +108,30 @@ def caption(samples: Stream, options: Options, env: Env) -> Stream:
         ("captioner", options.captioner, setup), lambda: registry.load("captioners", options.captioner, setup=setup)
     )
     language = languages.get(options.lang)
-    prompts = read_prefixes(options.prefixes) if options.prefixes else tuple(captioner.prompts(language))
+    by, prompts = plugins.attribute(captioner, "by", str), _prompts(captioner, options, language)
     batches = _BatchCaptioner(options, env.seed, captioner, prompts, Cleaner(language, options.clean))
 
     def prepare(sample: Sample) -> tuple[str, Any]:
         _ = sample.captions  # malformed ones are found before the model runs
         return sample.key, captioner.prepare(decode_image(sample))
 
-    size = options.batch_size or captioner.batch_size
+    size = options.batch_size or max(1, plugins.attribute(captioner, "batch_size", int))
     for sample, texts in map_batched(samples, prepare, batches, size=size, env=env, keep=True):
         distinct = batches.distinct([(prompt, text) for prompt, text in texts], env.note)
         if options.distinct and len(distinct) < options.n:
             env.note("images with fewer different captions than --n")
-        new = [Caption(text, language.code, captioner.by, prefix=prompt) for prompt, text in distinct]
-        yield sample.with_captions(replaced(sample.captions, new, prompts, captioner.by, language.code))
+        new = [Caption(text, language.code, by, prefix=prompt) for prompt, text in distinct]
+        yield sample.with_captions(replaced(sample.captions, new, prompts, by, language.code))
+
+
+def _prompts(captioner: Captioner, options: Options, language: Language) -> Sequence[str]:
+    """The prompts of ``--prefixes``, otherwise those of the captioner."""
+    if options.prefixes:
+        return read_prefixes(options.prefixes)
+    found = plugins.texts(captioner, captioner.prompts(language), what="prompts")
+    if not found:
+        raise plugins.fault(captioner, f"no prompts for {language.name}")
+    return tuple(found)
 
 
 def read_prefixes(file: str) -> tuple[str, ...]:
@@ -153,6 +163,8 @@ class _BatchCaptioner:
     def __call__(self, batch: list[tuple[str, Any]]) -> list[list[PromptedText]]:
         """(key, prepared image) of each sample -> all its texts, before cleaning."""
         texts_of = self.captioner([prepared for _, prepared in batch])
+        if not callable(texts_of):
+            raise plugins.fault(self.captioner, f"returned {plugins.shown(texts_of)}, not a function")
         results: list[list[PromptedText]] = [[] for _ in batch]
         missing = [self.options.n] * len(batch)
         for _ in range(ROUNDS if self.options.distinct else 1):
@@ -160,7 +172,9 @@ class _BatchCaptioner:
                 [self._draw(key, len(result) + index) for index in range(count)]
                 for (key, _), result, count in zip(batch, results, missing, strict=True)
             ]
-            for result, image_draws, texts in zip(results, draws, texts_of(draws), strict=True):
+            answers = plugins.as_list(self.captioner, texts_of(draws), "lists of texts", len(draws), " images")
+            for result, image_draws, answer in zip(results, draws, answers, strict=True):
+                texts = plugins.texts(self.captioner, answer, len(image_draws))
                 result += [(draw.prompt, text) for draw, text in zip(image_draws, texts, strict=True)]
             missing = [self.options.n - len(self.distinct(result)) for result in results]
             if not any(missing):

@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, Protocol
 
-from capivara_cli import languages, registry
+from capivara_cli import languages, plugins, registry
 from capivara_cli.errors import UsageError
 from capivara_cli.languages import Language, code_of, scripts
 from capivara_cli.languages.folding import folded
@@ -189,15 +189,18 @@ class _BatchRewriter:
         if not any(texts.texts for texts in batch):
             return results
         rewriter = self._rewriter()
+        by = plugins.attribute(rewriter, "by", str)
         rewrites = [each for place, texts in enumerate(batch) for each in self._pending(place, texts, rewriter)]
-        shown = frozenset(map(normalised, getattr(rewriter, "exemplars", ())))
+        exemplars = plugins.texts(rewriter, getattr(rewriter, "exemplars", ()), what="exemplars")
+        shown = frozenset(map(normalised, exemplars))
         for attempt in range(self.options.tries):
             waiting = [each for each in rewrites if each.is_open]
             requests = [self._request(batch[each.place].key, each, attempt) for each in waiting]
-            for pending, answer in zip(waiting, rewriter(requests) if requests else (), strict=True):
+            answers = plugins.texts(rewriter, rewriter(requests), len(requests)) if requests else []
+            for pending, answer in zip(waiting, answers, strict=True):
                 self._record(pending, answer, shown)
         for each in rewrites:
-            results[each.place].append(RewriteResult(each.text, rewriter.by, each.rewrite, each.objection, each.tries))
+            results[each.place].append(RewriteResult(each.text, by, each.rewrite, each.objection, each.tries))
         return results
 
     def _pending(self, place: int, texts: _SampleTexts, rewriter: Rewriter) -> Iterator[_PendingRewrite]:

@@ -16,6 +16,7 @@ from capivara_cli.pipeline.env import Env
 from capivara_cli.pipeline.option_kinds import Languages, Names
 from capivara_cli.pipeline.options import opt, parsed
 from capivara_cli.pipeline.stage import stage
+from capivara_cli.plugins import PluginError
 from capivara_cli.shards.archive import Stream
 from capivara_cli.shards.sample import Caption, Sample, captions_in
 
@@ -252,7 +253,7 @@ class _BatchTranslator:
         try:
             forward = self._translator(source, target)
         except CapivaraError as error:
-            if self.source is not None:
+            if self.source is not None or isinstance(error, PluginError):
                 raise
             why = f"translate: {error.message}"
             self.env.once(("no translator", source, target), lambda: console.warn(why))

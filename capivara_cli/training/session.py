@@ -18,6 +18,7 @@ from torch import nn
 
 from capivara_cli import console, registry
 from capivara_cli.errors import CapivaraError
+from capivara_cli.evaluation import catalogue
 from capivara_cli.languages import code_of
 from capivara_cli.models.adapters import methods
 from capivara_cli.models.clip import Clip, find_adapter, load_base, load_clip
@@ -236,7 +237,7 @@ class Session:
         name = self.options.selection.val
         env = Env(self.env.settings, "train --val")
         if name.partition(":")[0] in registry.names("evalsets") and not Path(name).exists():
-            found = registry.load("evalsets", name, lang=lang, data="", split="val", env=env)
+            found = catalogue.load(name, lang=lang, data="", split="val", env=env)
             source: Any = _EvalSource(found.samples)
         else:
             source = Source([name], env)

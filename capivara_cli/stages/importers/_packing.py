@@ -8,12 +8,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from capivara_cli import registry
+from capivara_cli import console, plugins, registry
 from capivara_cli.errors import BadSample, CapivaraError
 from capivara_cli.pipeline.batches import map_batched
 from capivara_cli.pipeline.env import Env
 from capivara_cli.pipeline.option_kinds import Languages, Names
 from capivara_cli.pipeline.options import opt, parsed
+from capivara_cli.plugins import Checked, Guarded
 from capivara_cli.shards.archive import Stream
 from capivara_cli.shards.images import decode_image
 from capivara_cli.shards.sample import Sample, has_image_suffix
@@ -85,12 +86,24 @@ def samples(source: str, options: PackOptions, env: Env) -> Stream:
     Unusable images and rows are counted in ``env.tally`` (read = yielded + dropped). Raises ``CapivaraError`` if the
     source does not exist, no importer recognises it, or it has no images.
     """
-    importer = importer_of(source, options.format)
-    stream = registry.module("importers", importer).read(Path(source), options, env)
+    importer = registry.module("importers", importer_of(source, options.format))
+    stream: Stream = iter(Checked(importer, importer.read(Path(source), options, env), Sample))
     before = env.tally.read
-    yield from _verified(stream, env) if options.verify else stream
+    stream = _verified(stream, env) if options.verify else stream
+    yield from _accounted(importer, stream, env) if isinstance(importer, Guarded) else stream
     if env.tally.read == before:
         raise CapivaraError(f"{source}: no images to pack")
+
+
+def _accounted(importer: Guarded, stream: Stream, env: Env) -> Stream:
+    """The samples of an importer of another package. Raises ``PluginError`` unless it counted each of them as read."""
+    read, dropped, given = env.tally.read, env.tally.dropped.total(), 0
+    for sample in stream:
+        given += 1
+        yield sample
+    read, dropped = env.tally.read - read, env.tally.dropped.total() - dropped
+    if read != given + dropped:
+        raise plugins.fault(importer, f"counted {read} samples as read, gave {given} and dropped {dropped}")
 
 
 def importer_of(source: str, wanted: str = "auto") -> str:
@@ -104,10 +117,21 @@ def importer_of(source: str, wanted: str = "auto") -> str:
         _check_source(source, wanted)
         return wanted
     for name in [*ORDER, *(name for name in names if name not in ORDER)]:
-        if registry.module("importers", name).recognise(path):
+        if _recognises(name, path):
             return name
     _check_source(source, "")
     raise _unrecognised(path)
+
+
+def _recognises(name: str, path: Path) -> bool:
+    """Whether an importer recognises a source. A broken one of another package is named once and left out."""
+    try:
+        return bool(registry.module("importers", name).recognise(path))
+    except CapivaraError as error:
+        if name in ORDER:
+            raise
+        console.warn_once(f"{error.message}; --format {name} is not tried")
+        return False
 
 
 def _unrecognised(path: Path) -> CapivaraError:
