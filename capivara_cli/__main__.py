@@ -6,18 +6,20 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 
-from capivara_cli import __version__
+from capivara_cli import __version__, console
+from capivara_cli.errors import CapivaraError
 
 
 def main() -> None:
     """Show the overview or the version, or hand over to the Typer app."""
+    console.open_closed_streams()
     arguments = sys.argv[1:]
     if not arguments or arguments[0] in {"-h", "--help"}:
         from capivara_cli.cli.overview import help_page
 
-        sys.stdout.write(help_page())
+        _print(help_page())
     elif arguments[0] == "--version":
-        sys.stdout.write(f"capivara {__version__}\n")
+        _print(f"capivara {__version__}\n")
     else:
         if sys.flags.optimize and sys.executable and arguments[0] != "footprint":  # which hands its variables on
             _start_again_unoptimized()
@@ -50,6 +52,19 @@ def without_optimization(words: Sequence[str]) -> Iterator[str]:
             yield next(rest, "")
         elif takes in ("m", "c") or not word.startswith("-"):
             yield from rest
+
+
+def _print(text: str) -> None:
+    """Write to standard output; if that fails, exit with the message and code of every command."""
+    try:
+        console.print_result(text)
+    except (CapivaraError, BrokenPipeError) as error:
+        from capivara_cli.cli.app import guarded  # imports Typer
+
+        def fail(error: Exception = error) -> None:
+            raise error
+
+        sys.exit(guarded(fail))
 
 
 if __name__ == "__main__":

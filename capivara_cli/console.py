@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import functools
 import os
 import sys
@@ -10,6 +11,7 @@ import time
 from collections.abc import Iterable, Iterator
 from typing import TypeVar
 
+from capivara_cli.errors import CapivaraError
 from capivara_cli.urls import without_secrets
 
 Item = TypeVar("Item")
@@ -48,6 +50,29 @@ def quiet() -> Iterator[None]:
         be_quiet(before)
 
 
+def open_closed_streams() -> None:
+    """Put the null device in place of standard streams that are closed.
+
+    Otherwise the next file that is opened would be standard error, and messages would be written into it. Messages are
+    discarded; a result written to closed standard output is an error, because the null device is open for reading.
+    """
+    for number, (name, mode) in enumerate((("stdin", "r"), ("stdout", "w"), ("stderr", "w"))):
+        try:
+            os.fstat(number)
+        except OSError:
+            lowest_free = os.open(os.devnull, os.O_WRONLY if name == "stderr" else os.O_RDONLY)
+            os.set_inheritable(lowest_free, True)  # programs that we start have the same streams
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(number, mode, encoding="utf-8", closefd=False))  # noqa: SIM115  as long as the process
+
+
+def is_writable(descriptor: int) -> bool:
+    """Whether a descriptor is open for writing: standard output is not if it was closed."""
+    import fcntl
+
+    return fcntl.fcntl(descriptor, fcntl.F_GETFL) & os.O_ACCMODE != os.O_RDONLY
+
+
 def claim_stdout() -> int:
     """Reserve standard output for data and return its new descriptor. Prints of libraries go to standard error."""
     if STREAMS.data is None:
@@ -60,13 +85,30 @@ def claim_stdout() -> int:
 def print_result(text: str) -> None:
     """Write the result of a command such as ``show``, ``list`` or ``--json`` to the real standard output.
 
-    Bytes of file names that are not UTF-8 are written as they are.
+    Bytes of file names that are not UTF-8 are written as they are. Raises ``CapivaraError`` if it cannot be written,
+    and ``BrokenPipeError`` if nobody reads it.
     """
-    if STREAMS.data is None:
-        sys.stdout.write(text)
-        return
-    with open(STREAMS.data, "w", encoding="utf-8", errors="surrogateescape", closefd=False) as out:
-        out.write(text)
+    with writing_to_stdout():
+        if STREAMS.data is None:
+            sys.stdout.write(text)
+            sys.stdout.flush()
+        else:
+            with open(STREAMS.data, "w", encoding="utf-8", errors="surrogateescape", closefd=False) as out:
+                out.write(text)
+
+
+@contextlib.contextmanager
+def writing_to_stdout() -> Iterator[None]:
+    """Raise ``CapivaraError`` for an error of standard output inside. What Python has not written yet is discarded."""
+    try:
+        yield
+    except OSError as error:
+        if STREAMS.data is None:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # at its exit, Python would write again and show the error
+        if isinstance(error, BrokenPipeError):
+            raise
+        why = "is closed" if error.errno == errno.EBADF else f"cannot be written: {error.strerror}"
+        raise CapivaraError(f"standard output {why}") from error
 
 
 def is_terminal() -> bool:

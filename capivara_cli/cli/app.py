@@ -74,9 +74,10 @@ def _typer(arguments: list[str]) -> None:
         group: Any = typer.main.get_command(app)
         parent = typer.Context(group, info_name="capivara", **_CONTEXT)
         command = group.get_command(parent, arguments[0])
-        typer.echo(command.get_help(typer.Context(command, info_name=arguments[0], parent=parent)))
+        console.print_result(command.get_help(typer.Context(command, info_name=arguments[0], parent=parent)) + "\n")
     else:
-        app(_for_typer(arguments), prog_name="capivara")
+        with console.writing_to_stdout():  # the help and the version; errors of a command do not come this far
+            app(_for_typer(arguments), prog_name="capivara")
 
 
 def _for_typer(arguments: list[str]) -> list[str]:
@@ -162,9 +163,14 @@ def _run(invocation: Invocation, *, streams: bool, as_json: bool = False) -> Non
 
 
 def _data_stream(descriptor: int) -> BinaryIO | None:
-    """Standard output as a binary stream; None for a terminal, because no tar is written there."""
+    """Standard output as a binary stream; None for a terminal, because no tar is written there.
+
+    Raises ``UsageError`` if it is closed.
+    """
     if os.isatty(descriptor):
         return None
+    if not console.is_writable(descriptor):
+        raise UsageError("standard output is closed", "name a folder for the result: --out DIR")
     from capivara_cli.shards.archive import enlarge_pipe
 
     enlarge_pipe(descriptor)

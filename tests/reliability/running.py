@@ -94,7 +94,7 @@ def run_case(case: Case, folder: Path) -> Ran:
 
 def run_script(case: Case, folder: Path) -> Ran:
     """Run the script of a case in bash, without pipefail, as people do; ``capivara`` is this checkout's."""
-    words = FRESH if "ulimit" in case.line else CAPIVARA
+    words = FRESH if "ulimit" in case.line or "&-" in case.line else CAPIVARA
     script = case.line.replace("capivara ", shlex.join(words) + " ")  # no function: a signal has to meet the program
     done = subprocess.run(
         ["bash", "-c", script], cwd=folder, capture_output=True, stdin=subprocess.DEVNULL, timeout=120
