@@ -14,24 +14,45 @@ from capivara_cli.cli.parameters import parse_command
 from capivara_cli.cli.summary import summary_line, write_summary
 from capivara_cli.costs import carbon_intensity, ledger
 from capivara_cli.costs.costs import Costs
+from capivara_cli.errors import CapivaraError
 from capivara_cli.pipeline import engine
 from capivara_cli.pipeline.command import Command, Invocation
 from capivara_cli.pipeline.env import Env
 from capivara_cli.pipeline.options import Settings
 from capivara_cli.pipeline.stage import Stage, Step
 from capivara_cli.stages.filtering import histogram as scores
+from capivara_cli.storage.files import check_writable
+from capivara_cli.urls import is_url, public_url
 
 
 def perform(invocation: Invocation, *, data: BinaryIO | None = None, as_json: bool = False) -> dict[str, Any]:
     """Perform a command line, or estimate it (``--dry-run``); return its summary.
 
-    ``data`` is the stream for a tar, None for a folder. ``as_json`` prints the summary to standard output.
+    ``data`` is the stream for a tar, None for a folder. ``as_json`` prints the summary to standard output. Raises
+    ``CapivaraError`` for a ledger or summary that cannot be written, before the work.
     """
+    _check_files(invocation.settings)
     if invocation.settings.dry_run:
         from capivara_cli.cli.dry_run import Rehearser  # a long import
 
         return Rehearser().perform(invocation, data=data, as_json=as_json)
     return Performer().perform(invocation, data=data, as_json=as_json)
+
+
+def _check_files(settings: Settings) -> None:
+    """Raise ``CapivaraError`` if a file that is written after the work cannot be written."""
+    ledger_file = settings.ledger if settings.energy else ""
+    for option, file, replaced in (("--ledger", ledger_file, False), ("--summary", settings.summary, True)):
+        if is_url(file):
+            raise CapivaraError(f"{option} {public_url(file)}: is kept on this machine", "name a local file")
+        try:
+            if file:
+                check_writable(Path(file), replaced=replaced)
+        except OSError as error:
+            variable = ", or change CAPIVARA_LEDGER" if option == "--ledger" else ""
+            raise CapivaraError(
+                f"{option} {file}: cannot be written: {error.strerror}", f"name a file in a folder of yours{variable}"
+            ) from error
 
 
 class Performer:

@@ -197,6 +197,7 @@ def _text(records: list[LedgerRecord], name: str) -> str:
 
 def _append(path: str, lines: str) -> None:
     """Append lines in one write: other commands append to the file at the same time."""
+    Path(path).resolve().parent.mkdir(parents=True, exist_ok=True)
     with named_in_errors(Path(path)):
         descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
         try:

@@ -89,6 +89,22 @@ def is_device(path: Path) -> bool:
     return not path.is_file() or (top[0] in ("dev", "proc") and top != ("dev", "shm"))
 
 
+def check_writable(path: Path, *, replaced: bool) -> None:
+    """Raise ``OSError`` unless a file can be written; nothing is left of the attempt, and nothing is changed.
+
+    ``replaced``: whether a file that is there will be replaced, as by ``replace_text``, or appended to. Folders that
+    are missing are no error if they can be made.
+    """
+    if path.is_dir() or (path.exists() and not replaced):
+        os.close(os.open(path, os.O_WRONLY | os.O_APPEND | os.O_NONBLOCK))  # a pipe that nobody reads is an error, too
+        return
+    target = path.absolute() if replaced else path.resolve()
+    folder = next(parent for parent in target.parents if parent.exists())
+    trial = partial_path(folder / target.name)
+    os.close(os.open(trial, os.O_WRONLY | os.O_CREAT | os.O_EXCL))
+    trial.unlink()
+
+
 def _encoded(text: str) -> bytes:
     """Encode as UTF-8. Lone surrogates, from file names in another encoding, are escaped as in JSON."""
     return text.encode("utf-8", "backslashreplace")
