@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
 
 from capivara_cli.evaluation.metric_names import of_metric
 from capivara_cli.evaluation.results import DisparityRow, ScoredRow
@@ -12,13 +15,23 @@ from capivara_cli.reports.page.read_run import Run
 from capivara_cli.reports.tables.table import set_label
 
 Interval = tuple[float, float]
+Row = TypeVar("Row", ScoredRow, DisparityRow)
+
+
+@dataclass(frozen=True)
+class Repeat:
+    """A run with the options, data and seed of another one: it is the same run again, not another seed."""
+
+    run: Run
+    of: Run
 
 
 @dataclass(frozen=True)
 class Variant:
-    """Runs whose options differ only in the seed."""
+    """Runs whose options differ only in the seed, one for each seed. ``repeats`` are further runs with these seeds."""
 
     runs: tuple[Run, ...]
+    repeats: tuple[Repeat, ...] = ()
 
     @property
     def first(self) -> Run:
@@ -37,7 +50,19 @@ def variants(runs: Sequence[Run]) -> list[Variant]:
         options = {key: value for key, value in run.request.items() if key != "seed"}
         options["data"] = run.document.get("data", {}).get("fingerprint")
         groups.setdefault(repr(sorted(options.items())), []).append(run)
-    return [Variant(tuple(group)) for group in groups.values()]
+    return [_variant(group) for group in groups.values()]
+
+
+def _variant(runs: Sequence[Run]) -> Variant:
+    """The runs with one for each seed: the first that has results, or the first."""
+    by_seed: dict[int, list[Run]] = {}
+    for run in runs:
+        by_seed.setdefault(run.request.get("seed", 0), []).append(run)
+    chosen = [next((run for run in same if run.results.rows), same[0]) for same in by_seed.values()]
+    repeats = [
+        Repeat(run, of) for same, of in zip(by_seed.values(), chosen, strict=True) for run in same if run is not of
+    ]
+    return Variant(tuple(chosen), tuple(repeats))
 
 
 @dataclass(frozen=True)
@@ -121,16 +146,48 @@ def outcomes(runs: Sequence[Run], variant: Variant, part: str) -> list[Outcome]:
 
     ``part`` is "retrieval" or "classification".
     """
-    groups: dict[tuple[str, ...], dict[str, ScoredRow]] = {}
+
+    def key(row: ScoredRow) -> tuple[str, ...]:
+        return row.set, row.split, row.lang, row.mode
+
+    def rows(run: Run) -> Sequence[ScoredRow]:
+        return getattr(run.results, part)  # type: ignore[no-any-return]
+
+    return [
+        Outcome(part, tuple(models.values()), _baseline(models, after, runs), tuple(after))
+        for models, after in _joined(runs, variant, rows, key)
+    ]
+
+
+def _joined(
+    runs: Sequence[Run], variant: Variant, rows: Callable[[Run], Sequence[Row]], key: Callable[[Row], tuple[str, ...]]
+) -> Iterator[tuple[dict[str, Row], list[Row]]]:
+    """Yield, for each key, the rows of all runs by model, and those of the variant: at most one for each of its runs.
+
+    A run's own results say most surely which row is its own: another run may have the same name.
+    """
+    groups: dict[tuple[str, ...], dict[str, Row]] = {}
     for run in [*variant.runs, *runs]:
-        rows: Sequence[ScoredRow] = getattr(run.results, part)
-        for row in rows:
-            groups.setdefault((row.set, row.split, row.lang, row.mode), {}).setdefault(row.model, row)
-    found = []
-    for models in groups.values():
-        after = [row for run in variant.runs for row in models.values() if run.is_model(row.model)]
-        found.append(Outcome(part, tuple(models.values()), _baseline(models, after, runs), tuple(after)))
-    return found
+        for row in rows(run):
+            groups.setdefault(key(row), {}).setdefault(row.model, row)
+    for name, models in groups.items():
+        after: list[Row] = []
+        for run in variant.runs:
+            own = _row_of(run, [row for row in rows(run) if key(row) == name])
+            found = own or _row_of(run, [row for row in models.values() if row not in after])
+            after += [found] if found else []
+        yield models, after
+
+
+def _row_of(run: Run, rows: Sequence[Row]) -> Row | None:
+    """The row of a run: of several with its name, the one whose model is most like its path."""
+    path = run.path.resolve().parts[::-1]
+
+    def alike(row: Row) -> int:
+        parts = Path(row.model).parts[::-1]
+        return sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], zip(parts, path, strict=False)))
+
+    return max((row for row in rows if run.is_model(row.model)), key=alike, default=None)
 
 
 def _baseline(rows: dict[str, ScoredRow], after: Sequence[ScoredRow], runs: Sequence[Run]) -> ScoredRow | None:
@@ -169,13 +226,12 @@ class Spread:
 
 def spreads(runs: Sequence[Run], variant: Variant) -> list[Spread]:
     """Return the disparities before and after, for each set and metric that has a base model."""
-    groups: dict[tuple[str, str, str], dict[str, DisparityRow]] = {}
-    for run in [*variant.runs, *runs]:
-        for row in run.results.disparity:
-            groups.setdefault((row.set, row.split, row.metric), {}).setdefault(row.model, row)
+
+    def key(row: DisparityRow) -> tuple[str, ...]:
+        return row.set, row.split, row.metric
+
     found = []
-    for rows in groups.values():
-        after = [row for run in variant.runs for row in rows.values() if run.is_model(row.model)]
+    for rows, after in _joined(runs, variant, lambda run: run.results.disparity, key):
         before = next((row for row in rows.values() if not any(run.is_model(row.model) for run in runs)), None)
         if before is None or not after:
             continue
@@ -209,6 +265,11 @@ class Findings:
     @property
     def variant(self) -> Variant:
         return self.variants[0]
+
+    @property
+    def repeats(self) -> list[Repeat]:
+        """The runs that are no other seed, because they have the options and the seed of another run."""
+        return [repeat for variant in self.variants for repeat in variant.repeats]
 
     @property
     def trained(self) -> list[str]:

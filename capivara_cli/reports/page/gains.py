@@ -11,7 +11,7 @@ from capivara_cli.evaluation.metric_names import METRICS
 from capivara_cli.evaluation.results import ZERO_SHOT
 from capivara_cli.reports.page import charts
 from capivara_cli.reports.page.command_lines import eval_command
-from capivara_cli.reports.page.findings import Findings, Outcome, Spread
+from capivara_cli.reports.page.findings import Findings, Outcome, Spread, Variant
 from capivara_cli.reports.page.formats import (
     compared,
     energy,
@@ -78,7 +78,7 @@ def _gain_tile(found: Findings) -> Tile:
     return Tile(
         f"{language(main.lang)}, {main.set_label}",
         replace(points(main.gain), notes=(unit,)),
-        certainty(main),
+        "; ".join([certainty(main), *_repeated(found.variant)]),
         f"{score(main.baseline)} → {score(main.baseline + main.gain)} {main.metric}",
         "wide hero",
     )
@@ -96,6 +96,11 @@ def certainty(outcome: Outcome) -> str:
         parts.append(f"{word}, {probability(outcome.p)}")
     parts.append(f"mean ± std of {seeds} seeds" if seeds > 1 else "one seed")
     return "; ".join(parts)
+
+
+def _repeated(variant: Variant) -> list[str]:
+    """Which runs are not averaged, because they are no other seed; [] without any."""
+    return [f"{each.run.name} has the options and the seed of {each.of.name}: one run" for each in variant.repeats]
 
 
 def _other_tiles(found: Findings) -> Iterable[Tile]:
@@ -138,8 +143,8 @@ def per_language(found: Findings) -> Section:
         "Mean recall (R@1, R@5 and R@10 in both directions) of the base model (grey) and after adaptation (brown). "
         "The line through a point is its 95 % interval over images. The trained language is bold."
     )
-    if len(found.variant.runs) > 1:
-        seeds = len(found.variant.runs)
+    seeds = max(len(each.after) for each in complete)
+    if seeds > 1:
         intro += f" Points are means over {seeds} seeds; their intervals cover those of every seed."
     recall = [each for each in found.spreads if each.metric == METRICS["mean_recall"].name]
     panels += [_disparity(each) for each in recall]

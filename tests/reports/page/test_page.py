@@ -97,6 +97,88 @@ def test_seeds_are_averaged_and_their_intervals_joined(run: Path) -> None:
     assert "ablation" not in page.sections
 
 
+@pytest.mark.parametrize("name", ["runs/again", "elsewhere/pt"])
+def test_the_same_seed_again_is_one_run(name: str, run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    again = a_run(Path(name))
+    evaluate([run, again])
+    page = written(run, again)
+    head = page.sections["top"]
+    assert "+20.0 points 40.0 → 60.0 mean recall" in head
+    assert f"one seed; {again.name} has the options and the seed of pt: one run" in head
+    assert "seeds" not in " ".join(page.sections.values())
+    assert "mean ± std" not in page.sections["tables"]
+    warning = f"warning: {name} has the options and the seed of runs/pt: they are averaged as one run\n"
+    assert warning in capsys.readouterr().err
+
+
+def test_the_same_seed_again_beside_another_seed_counts_once(run: Path) -> None:
+    other, again = a_run(Path("runs/pt-seed1"), seed=1), a_run(Path("runs/pt-again"), seed=1)
+    evaluate([run, other, again], (60.0, 64.0, 70.0))
+    head = written(run, other, again).sections["top"]
+    assert "mean ± std of 2 seeds; pt-again has the options and the seed of pt-seed1: one run" in head
+    assert "+22.0 ± 2.8 points 40.0 → 62.0 mean recall" in head
+
+
+def test_of_runs_with_one_seed_the_one_with_results_counts() -> None:
+    first, again = a_run(Path("runs/pt")), a_run(Path("runs/again"))
+    evaluate([again])
+    head = written(first, again).sections["top"]
+    assert "+20.0 points 40.0 → 60.0 mean recall" in head
+    assert "one seed; pt has the options and the seed of again: one run" in head
+
+
+def test_a_copy_of_a_run_is_the_same_run(run: Path) -> None:
+    shutil.copytree(run, "copy")
+    head = written(run, Path("copy")).sections["top"]
+    assert "one seed; copy has the options and the seed of pt: one run" in head
+
+
+@pytest.mark.parametrize("other", ["./runs/pt", "runs/../runs/pt/", "link"])
+def test_a_run_that_is_named_twice_is_read_once(other: str, run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("link").symlink_to(run)
+    made = report.run([str(run), other], Options(), Env(Settings(), "report"))
+    assert made["report"] == "runs/pt/report.html"
+    assert "; one seed" in Page(Path(made["report"])).sections["top"]
+    assert "warning" not in capsys.readouterr().err
+
+
+def test_a_run_that_was_measured_under_two_names_is_one_seed(run: Path) -> None:
+    results = json.loads((run / "eval.json").read_text())
+    results["retrieval"] += [
+        {**row, "model": "./somewhere/pt"} for row in results["retrieval"] if row["model"] == "runs/pt"
+    ]
+    (run / "eval.json").write_text(json.dumps(results))
+    assert "; one seed" in written(run).sections["top"]
+
+
+def test_seeds_in_folders_of_one_name_are_told_apart(run: Path) -> None:
+    other = a_run(Path("more/pt"), seed=1)
+    evaluate([run, other])
+    for folder in (run, other):
+        rows = json.loads((folder / "eval.json").read_text())
+        for part in ("retrieval", "classification"):
+            names = iter(["runs/pt", "more/pt"] * len(rows[part]))
+            rows[part] = [row if row["model"] == "toy" else {**row, "model": next(names)} for row in rows[part]]
+        (folder / "eval.json").write_text(json.dumps(rows))
+    head = written(run, other).sections["top"]
+    assert "+22.0 ± 2.8 points 40.0 → 62.0 mean recall" in head
+    assert "mean ± std of 2 seeds" in head
+
+
+def test_seeds_that_were_measured_apart_under_one_name_are_two(run: Path) -> None:
+    other = a_run(Path("more/pt"), seed=1)
+    evaluate([other], (64.0,))
+    head = written(run, other).sections["top"]
+    assert "+22.0 ± 2.8 points 40.0 → 62.0 mean recall" in head
+    assert "mean ± std of 2 seeds" in head
+
+
+def test_seeds_without_results_are_not_counted(run: Path) -> None:
+    page = written(run, a_run(Path("runs/pt-seed1"), seed=1))
+    assert "; one seed" in page.sections["top"]
+    assert "means over" not in page.sections["languages"]
+
+
 def test_the_page_refers_to_nothing_elsewhere_and_obeys_no_text(page: Page) -> None:
     anchors = {f"#{name}" for name in page.sections}
     others = [link for link in page.links if link not in anchors and not link.startswith("data:image/jpeg;base64,")]
