@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -10,7 +11,9 @@ import pytest
 from reliability.running import Ran, run
 from support.made import toy_like
 from support.made_plugins import install
+from support.reported import a_run
 
+from capivara_cli.models.run_folder import RunDir
 from capivara_cli.pipeline.chain import Chain
 
 WHO = "{} mine (package 0.1.0): "
@@ -119,6 +122,28 @@ OTHERS = [
 ]  # fmt: skip
 
 
+SET = """
+from capivara_cli.evaluation.evalset import EvalSet, Provenance
+def languages(variant): return ["en"]
+def samples():
+    {samples}
+def load(variant, *, lang, data, split, env):
+    return EvalSet("mine", "en", {given}, Provenance(), classes={classes})
+"""
+SETS = [
+    ("a sample that is none", SET.format(samples="yield 7", given="samples()", classes="()"), "returned a value of type int among its samples"),
+    ("an exception while samples are read", SET.format(samples="yield 1 / 0", given="samples()", classes="()"), "ZeroDivisionError: division by zero"),
+    ("no samples", SET.format(samples="pass", given="None", classes="()"), "returned None, not samples"),
+    ("classes that are no texts", SET.format(samples="pass", given="[]", classes="(1, 2)"), "number 1 of 2 classes is a value of type int"),
+    ("no list of classes", SET.format(samples="pass", given="[]", classes="None"), "returned None, not a list of classes"),
+]  # fmt: skip
+EXPORTERS = [
+    ("an exception", "raise KeyError('layer')", "KeyError: 'layer'"),
+    ("no line that says how to load it", "(folder / 'model').write_text('')", "write returned a value of type int, not a text"),
+    ("nothing", "pass", "write returned None, not a text"),
+]  # fmt: skip
+
+
 @pytest.fixture
 def folder(shards: Callable[..., Path], tmp_path: Path) -> Path:
     """A folder with three samples in ``shards``, and a file of no known format."""
@@ -154,6 +179,32 @@ def test_the_fault_of_any_plugin_is_named(
     assert ran.code == 1
 
 
+@pytest.mark.parametrize("line", ["eval mine --model toy", "dedupe shards --against mine --out out", "eval mine --model toy --dry-run"])  # fmt: skip
+@pytest.mark.parametrize(("wrong", "code", "message"), SETS, ids=[each[0] for each in SETS])
+def test_the_fault_of_an_eval_set_is_named(
+    wrong: str, code: str, message: str, line: str, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    install(tmp_path, monkeypatch, "evalsets", code)
+    monkeypatch.setenv("PYTHONPATH", str(next(tmp_path.glob("site-*"))), prepend=":")  # for the process of a trial
+    ran = run(line.split(), folder)
+    assert said(ran) == ["capivara: " + WHO.format("eval set") + message]
+    assert ran.code == 1
+
+
+@pytest.mark.parametrize(("wrong", "body", "message"), EXPORTERS, ids=[each[0] for each in EXPORTERS])
+def test_the_fault_of_an_exporter_is_named_and_leaves_no_folder(
+    wrong: str, body: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code = f"def write(run, folder, final):\n    return {body}\n" if "(" in body and "raise" not in body else ""
+    install(tmp_path, monkeypatch, "exporters", code or f"def write(run, folder, final):\n    {body}\n")
+    monkeypatch.setattr(RunDir, "check_adapter", lambda self: None)
+    a_run(tmp_path / "runs" / "pt")
+    ran = run(["export", "runs/pt", "--format", "mine", "--out", "exported"], tmp_path)
+    assert said(ran) == ["capivara: " + WHO.format("exporter") + message]
+    assert ran.code == 1
+    assert not [path for path in tmp_path.iterdir() if "exported" in path.name and path.is_dir()]
+
+
 def test_the_place_of_an_exception_is_named(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     module = install(tmp_path, monkeypatch, "translators", translator("1 / 0"))
     lines = run(TRANSLATE.split(), folder).said.splitlines()
@@ -182,6 +233,40 @@ def test_faults_are_named_whatever_the_options(
     ran = run(f"{words}{workers}".split(), folder)
     assert said(ran) == ["capivara: translator mine (package 0.1.0): 5 texts for 6"]
     assert ran.code == 1
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "rewrite shards --rewriter back-translation:mine --via pt --out out",
+        "rewrite shards --rewriter back-translation --translator mine --via pt,hi --out out",
+        "eval toy --model toy --lang fr --translator mine",
+        "eval toy --model toy --lang pt --translate-queries --translator mine",
+        "translate shards --translator mine --lang pt --out out --dry-run",
+    ],
+)
+def test_the_fault_of_a_translator_is_named_wherever_it_is_used(
+    line: str, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    install(tmp_path, monkeypatch, "translators", translator("texts[:-1] + [None]"))
+    monkeypatch.setenv("PYTHONPATH", str(next(tmp_path.glob("site-*"))), prepend=":")  # for the process of a trial
+    ran = run(line.split(), folder)
+    [message] = said(ran)
+    assert re.fullmatch(r"capivara: translator mine \(package 0\.1\.0\): number (\d+) of \1 texts is None", message)
+    assert ran.code == 1
+
+
+@pytest.mark.parametrize(
+    "words", [["adapt", "shards", "--lang", "pt", "--model", "toy", "--runs", "runs", "--name", "x"]]
+)
+def test_a_broken_translator_is_known_before_adapt_begins(
+    words: list[str], folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    install(tmp_path, monkeypatch, "translators", "raise ImportError('no driver')")
+    ran = run([*words, "--captioner", "toy", "--translator", "mine"], folder)
+    assert said(ran) == ["capivara: translator mine (package 0.1.0): ImportError: no driver"]
+    assert ran.code == 1
+    assert not (folder / "runs").exists()
 
 
 def test_errors_of_capivara_pass_as_they_are(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
