@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Set
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, Protocol
 
@@ -191,8 +191,9 @@ class _BatchRewriter:
         rewriter = self._rewriter()
         by = plugins.attribute(rewriter, "by", str)
         rewrites = [each for place, texts in enumerate(batch) for each in self._pending(place, texts, rewriter)]
-        exemplars = plugins.texts(rewriter, getattr(rewriter, "exemplars", ()), what="exemplars")
-        shown = frozenset(map(normalised, exemplars))
+        given = getattr(rewriter, "exemplars", ())
+        texts_shown = plugins.texts(rewriter, [*given] if isinstance(given, Set) else given, what="exemplars")
+        shown = frozenset(map(normalised, texts_shown))
         for attempt in range(self.options.tries):
             waiting = [each for each in rewrites if each.is_open]
             requests = [self._request(batch[each.place].key, each, attempt) for each in waiting]

@@ -105,6 +105,8 @@ OTHERS = [
     ("rewriter", "rewriters", REWRITE, rewriter("['a', 'b']"), "2 texts for 6"),
     ("rewriter", "rewriters", REWRITE, rewriter("requests[0].nothing"), "AttributeError: 'RewriteRequest' object has no attribute 'nothing'"),
     ("rewriter", "rewriters", REWRITE, rewriter("[]", exemplars="[3]"), "number 1 of 1 exemplars is a value of type int"),
+    ("rewriter", "rewriters", REWRITE, rewriter("[]", exemplars="{None}"), "number 1 of 1 exemplars is None"),
+    ("rewriter", "rewriters", REWRITE, rewriter("[]", exemplars="3"), "returned a value of type int, not a list of exemplars"),
     ("rewriter", "rewriters", REWRITE, rewriter("[]", is_too_long="lambda self, text: 1 / 0"), "ZeroDivisionError: division by zero"),
     ("rewriter", "rewriters", REWRITE, rewriter("[]", by=""), "'Mine' object has no attribute 'by'"),
     ("importer", "importers", PACK, importer("fail('row 3')"), "LookupError: row 3"),
