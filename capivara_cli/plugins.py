@@ -148,7 +148,8 @@ def fault(plugin: Any, what: str) -> Exception:
     """The error for a wrong answer: a ``PluginError`` that names the plugin; a bug if it is one of capivara's own."""
     origin = Guarded.origin_of(plugin)
     if origin is None:
-        return RuntimeError(f"{type(plugin).__module__}.{type(plugin).__name__}: {what}")
+        own = getattr(plugin, "__name__", f"{type(plugin).__module__}.{type(plugin).__name__}")
+        return RuntimeError(f"{own}: {what}")
     return PluginError(f"{origin}: {what}", "docs/extending.md says what a plugin returns")
 
 

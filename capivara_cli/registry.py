@@ -150,7 +150,9 @@ def _readable_entry_points(group: str) -> Iterator[EntryPoint]:
     from capivara_cli import console
 
     for dist in distributions():
+        name = "?"
         try:
+            name = dist.name
             yield from dist.entry_points.select(group=group)
         except Exception as error:  # noqa: BLE001
-            console.warn_once(f"package {dist.name}: its entry points cannot be read: {error}")
+            console.warn_once(f"package {name}: its entry points cannot be read: {error}")

@@ -181,7 +181,7 @@ def test_the_fault_of_any_plugin_is_named(
     assert ran.code == 1
 
 
-@pytest.mark.parametrize("line", ["eval mine --model toy", "dedupe shards --against mine --out out", "eval mine --model toy --dry-run"])  # fmt: skip
+@pytest.mark.parametrize("line", ["eval mine --model toy", "dedupe shards --against mine --out out", "eval mine --model toy --dry-run", "train shards --lang en --model toy --steps 1 --batch-size 2 --val mine"])  # fmt: skip
 @pytest.mark.parametrize(("wrong", "code", "message"), SETS, ids=[each[0] for each in SETS])
 def test_the_fault_of_an_eval_set_is_named(
     wrong: str, code: str, message: str, line: str, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
