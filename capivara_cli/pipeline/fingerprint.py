@@ -106,7 +106,7 @@ def _digest(path: Path) -> list[Any]:
 
 
 def _input_files(path: Path) -> list[list[Any]]:
-    """The name, size and time of each file of an input, without hidden ones and those in folders that capivara filled."""
+    """The name, size and time of each file of an input, but hidden ones and those in folders that capivara filled."""
     files = sorted(_files_below(path)) if path.is_dir() else [path] if path.exists() else []
     return [[str(each), (info := _info_of(each)).st_size, info.st_mtime_ns] for each in files]
 

@@ -138,7 +138,7 @@ def test_photos_are_packed_into_their_own_folder_and_again_nothing_changes(
         (here / "photos" / "runs" / "pt" / name).write_bytes(b"{}")
     before = contents(here)
     again = perform(parse_command(["pack", "."], Settings(energy=False)))
-    assert (first["written"] > 0, again["written"], again["resumed"]) == (True, 0, 1)
+    assert (first["written"] > 0, again["written"], again["resumed_shards"]) == (True, 0, 1)
     assert contents(here) == before
 
 
