@@ -99,6 +99,17 @@ def module(kind: str, name: str) -> Any:
     raise _unknown(kind, name)
 
 
+def origin(kind: str, spec: str) -> str:
+    """The kind, name, package and version of the plugin ``name`` or ``name:variant`` of another package, for messages
+    and fingerprints; "" for one of capivara's own, and if there is none."""
+    name = spec.partition(":")[0]
+    if _own(kind, name) or (entry := _entry_points(kind).get(name)) is None:
+        return ""
+    from capivara_cli.plugins import Origin
+
+    return str(Origin.of(kind, name, entry))
+
+
 def check(kind: str, spec: str) -> None:
     """Raise ``CapivaraError`` if ``name`` or ``name:variant`` is not a plugin. The plugin is not imported."""
     name = spec.partition(":")[0]

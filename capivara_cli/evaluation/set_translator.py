@@ -38,7 +38,7 @@ class SetTranslator:
 
         def loaded() -> CachedTranslator:
             translator = registry.load("translators", spec, source=source, target=target, setup=setup)
-            return CachedTranslator(translator, TranslationMemory(), target)
+            return CachedTranslator(translator, TranslationMemory(), target, f"{spec} {source}>{target}")
 
         self._translator: CachedTranslator = env.once(("translator", spec, source, target), loaded)
 

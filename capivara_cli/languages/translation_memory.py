@@ -18,7 +18,7 @@ from capivara_cli.languages.detokenization import detokenised
 from capivara_cli.storage import cache
 
 _MAX_RECENT = 100_000
-_FIRST_BATCH, _MIN_BATCH, _BATCH_SECONDS = 1024, 64, 10.0
+_FIRST_BATCH, _MIN_BATCH, _BATCH_SECONDS = 64, 1, 10.0
 _QUERY_TEXTS = 500  # SQLite limits the values of a query; some builds allow only 999
 _TABLES = """
 CREATE TABLE IF NOT EXISTS translator (id INTEGER PRIMARY KEY, version TEXT UNIQUE NOT NULL);
@@ -115,15 +115,18 @@ class CachedTranslator:
     The translator gets texts in batches of about ten seconds, which are then stored: a killed run loses one batch. Two
     texts are the same if they are equal with collapsed white space; case counts, because translators preserve it.
     Translations lose the spaces of tokenised output (``detokenised``); ``target`` is the code of their language. The
-    memory stores what the translator returned.
+    memory stores what the translator returned. ``asked`` is the name, variant and languages that were asked for: with
+    its package they distinguish the translations of a plugin of another package, whose version may say less.
     """
 
-    def __init__(self, translator: Translator, memory: TranslationMemory | None, target: str) -> None:
+    def __init__(self, translator: Translator, memory: TranslationMemory | None, target: str, asked: str = "") -> None:
         self.by = plugins.attribute(translator, "by", str)
         self.guarded: bool = getattr(translator, "guarded", True)
         self._translator = translator
         self._target = target
-        self._version = plugins.attribute(translator, "version", str, "")
+        version = plugins.attribute(translator, "version", str, "")
+        origin = plugins.Guarded.origin_of(translator)
+        self._version = f"{origin} | {asked} | {version}" if version and origin is not None else version
         self._memory = memory if self._version else None
         self._recent: dict[str, str] = {}
         self._batch = _FIRST_BATCH if self._memory else _MAX_RECENT

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from capivara_cli import registry
 from capivara_cli.pipeline.chain import Chain
 from capivara_cli.pipeline.options import flag_of, option_fields, option_values
 from capivara_cli.shards.history import History, step_names
@@ -24,7 +25,8 @@ _END = 1 << 20  # bytes of the two ends of a larger file
 
 
 def fingerprint(chain: Chain) -> str:
-    """SHA-256 of the plan, its options, the version of capivara, and the contents of all files that options name.
+    """SHA-256 of the plan, its options, the version of capivara and of plugins, and the contents of all files that
+    options name.
 
     For a plan that begins a stream, the input files are included, by size and time.
     """
@@ -35,12 +37,15 @@ def fingerprint(chain: Chain) -> str:
 
 
 def files_of_options(options: Any) -> list[list[Any]]:
-    """The option, the path in its folder, the size and the digest of every file that the options of a step name."""
+    """The option, the path in its folder, the size and the digest of every file that the options of a step name; of a
+    plugin of another package the option and its origin."""
     values, found = option_values(options), []
     for each in option_fields(options):
         reads, value = each.metadata.get("reads"), values[each.name]
         for path in _named_paths(reads, value) if reads and isinstance(value, str) else []:
             found += [[each.name, *entry] for entry in _contents(path)]
+        if reads in registry.KINDS and (origin := registry.origin(reads, value)):
+            found.append([each.name, origin])
     return found
 
 
@@ -67,7 +72,7 @@ def difference(before: History, now: History) -> str:
 
 def _named_paths(reads: str, value: str) -> list[Path]:
     """The files and folders that an option names, in order; those that do not exist are left out."""
-    if reads == "model":
+    if reads != "files":
         name, _, rest = value.partition(":")
         paths = [Path(text).expanduser() for text in (value, rest, name) if text]
         return [path for path in paths if path.exists()][:1]

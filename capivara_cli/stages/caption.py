@@ -53,7 +53,7 @@ class Captioner(Protocol):
 class Options:
     n: int = opt(10, "captions per image: one per prefix, and further ones by sampling", min=1)
     captioner: str = opt(
-        "blip2", "blip2, blip2:MODEL, hf:MODEL, openai:MODEL or toy; MODEL is ORG/NAME or a folder", reads="model"
+        "blip2", "blip2, blip2:MODEL, hf:MODEL, openai:MODEL or toy; MODEL is ORG/NAME or a folder", reads="captioners"
     )
     lang: str = opt("en", "language of the captions, if the captioner can write it", kind=Languages(one=True))
     prefixes: str = opt(

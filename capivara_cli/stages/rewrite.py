@@ -44,7 +44,7 @@ class Rewriter(Protocol):
 @dataclass(frozen=True)
 class Options:
     n: int = opt(1, "rewrites per caption (LaCLIP: 4)", min=1)
-    rewriter: str = opt("llm", "llm, llm:MODEL, openai:MODEL, eda, back-translation or toy", reads="model")
+    rewriter: str = opt("llm", "llm, llm:MODEL, openai:MODEL, eda, back-translation or toy", reads="rewriters")
     lang: str = opt("en", "language of the captions to rewrite", kind=Languages(one=True))
     tries: int = opt(3, "attempts per rewrite; after the last one the caption gets no rewrite", min=1)
     exemplars: str = opt(
@@ -62,7 +62,7 @@ class Options:
     )
     max_tokens: int = opt(77, "the most tokens of a rewrite (LaCLIP's)", min=1)
     via: str = opt("de,fr,es,it", "back-translation: the pivot languages, one per rewrite, in turn", kind=Languages())
-    translator: str = opt("argos", "back-translation: the translator", reads="model")
+    translator: str = opt("argos", "back-translation: the translator", reads="translators")
     synonyms: str = opt(
         "",
         "eda: a file with lines WORD<tab>SYNONYM,SYNONYM [default: WordNet, if found]",

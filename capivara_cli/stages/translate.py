@@ -53,7 +53,9 @@ class Options:
         kind=Languages(AUTO, one=True),
     )
     translator: str = opt(
-        "argos", "auto, argos, nllb, opus, apertium … or NAME:VARIANT; see: capivara list translators", reads="model"
+        "argos",
+        "auto, argos, nllb, opus, apertium … or NAME:VARIANT; see: capivara list translators",
+        reads="translators",
     )
     package: str = opt(
         "",
@@ -269,7 +271,10 @@ class _BatchTranslator:
         return self.env.once(
             ("translator", spec, source, target, setup),
             lambda: CachedTranslator(
-                registry.load("translators", spec, source=source, target=target, setup=setup), self.memory, target
+                registry.load("translators", spec, source=source, target=target, setup=setup),
+                self.memory,
+                target,
+                f"{spec} {source}>{target}",
             ),
         )
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from reliability.running import run
@@ -86,6 +88,26 @@ def test_what_a_report_or_an_evaluation_adds_to_a_run_is_not_part_of_the_plan(
     for name in ("eval.json", "report.html", "footprint.json", ".lock"):
         (tmp_path / "run" / name).write_bytes(b"x")
     assert fingerprint(chain) == before
+
+
+@pytest.mark.parametrize(
+    ("line", "kind"),
+    [
+        ("translate --translator mine:small", "translators"),
+        ("caption --captioner mine", "captioners"),
+        ("rewrite --rewriter mine", "rewriters"),
+        ("rewrite --rewriter back-translation --translator mine", "translators"),
+    ],
+)
+def test_the_version_of_a_plugin_of_another_package_is_part_of_the_plan(
+    line: str, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = set()
+    for version in ("1.0", "1.1", ""):
+        entry: Any = SimpleNamespace(value="mine:load", dist=SimpleNamespace(name="mine", version=version))
+        monkeypatch.setattr(registry, "_entry_points", lambda of, e=entry: {"mine": e} if of == kind else {})
+        found.add(fingerprint(Chain(parse_plan(line), Settings())))
+    assert len(found) == 3
 
 
 NO_PATHS = {"format", "split", "only", "base_url", "images"}

@@ -14,6 +14,7 @@ from capivara_cli.languages.translation_memory import CachedTranslator, Translat
 from capivara_cli.models.generation import Decoding, Setup
 from capivara_cli.pipeline.env import Env
 from capivara_cli.pipeline.options import Settings, check_options
+from capivara_cli.plugins import Guarded, Origin
 from capivara_cli.shards.sample import Caption, Sample
 from capivara_cli.stages.translate import Options, translate
 from capivara_cli.stages.translators._sentences import join, split
@@ -271,6 +272,36 @@ def test_the_memory_is_shared_by_runs_and_kept_apart_by_version(tmp_path: Path) 
         "um gato",
     ]
     assert table.calls[2:] == [["taxi"]]
+
+
+class Foreign:
+    """A translator of another package whose version says nothing but a number."""
+
+    by = "mine"
+    version = "1"
+
+    def __init__(self, prefix: str) -> None:
+        self.prefix = prefix
+
+    def __call__(self, texts: list[str]) -> list[str]:
+        return [f"{self.prefix} {text}" for text in texts]
+
+
+def test_plugins_of_other_packages_do_not_share_translations(tmp_path: Path) -> None:
+    """Neither two plugins of one version, nor two languages, variants or packages of one plugin."""
+    memory = TranslationMemory(tmp_path / "memory")
+    cases = [
+        ("mine", "mine 1.0", "mine en>pt"),
+        ("mine", "mine 1.0", "mine en>gl"),
+        ("mine", "mine 1.0", "mine:large en>pt"),
+        ("mine", "mine 1.1", "mine en>pt"),
+        ("other", "mine 1.0", "other en>pt"),
+    ]
+    for again in (False, True):
+        for number, (name, package, asked) in enumerate(cases):
+            origin = Origin("translators", name, name, package)
+            plugin: Any = Guarded(origin, Foreign("again" if again else str(number)))
+            assert CachedTranslator(plugin, memory, "pt", asked)(["a cat"]) == [f"{number} a cat"]
 
 
 def test_what_is_translated_is_remembered_every_few_seconds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -52,7 +52,7 @@ def load(variant: str, *, language: Language, setup: Setup, options: RewriterOpt
     def translator(source: Language, target: Language) -> CachedTranslator:
         spec = variant or options.translator
         loaded = registry.load("translators", spec, source=source.code, target=target.code, setup=own)
-        return CachedTranslator(loaded, memory, target.code)
+        return CachedTranslator(loaded, memory, target.code, f"{spec} {source.code}>{target.code}")
 
     trips = [RoundTrip(pivot, translator(language, pivot), translator(pivot, language)) for pivot in options.pivots]
     return BackTranslator(language, trips)
