@@ -83,23 +83,30 @@ def new_report(chain: Chain, out: str) -> Report:
     return Report(chain.name, out, [step.name for step in chain.steps], [Tally() for _ in chain.steps], inputs)
 
 
+def reject_folders(chain: Chain) -> list[Path]:
+    """The folders in which ``storing_rejects`` writes a file for each shard, one for each step; none without
+    ``--rejects``."""
+    folder = chain.settings.rejects
+    numbered = zip(chain.steps, chain.envs, strict=True) if folder else ()
+    return [Path(folder) / f"{env.number + 1}-{step.name}" for step, env in numbered]
+
+
 @contextlib.contextmanager
 def storing_rejects(chain: Chain, name: str) -> Iterator[None]:
     """With ``--rejects DIR``, store dropped samples in DIR/<number>-<step>/<name>, with the reason as ``dropped.json``.
 
     ``name`` is the name of the shard.
     """
-    folder = chain.settings.rejects
-    if not folder:
+    folders = reject_folders(chain)
+    if not folders:
         yield
         return
     with contextlib.ExitStack() as stack:
         writers: list[ShardWriter] = []
         history = chain.before + chain.described
-        for step, env in zip(chain.steps, chain.envs, strict=True):
-            number = env.number + 1
-            out = stack.enter_context(replacing(Path(folder) / f"{number}-{step.name}" / name))
-            writers.append(ShardWriter(out, history[:number]))
+        for folder, step, env in zip(folders, chain.steps, chain.envs, strict=True):
+            out = stack.enter_context(replacing(folder / name))
+            writers.append(ShardWriter(out, history[: env.number + 1]))
             env.reject = _rejecting(writers[-1], step.name)
         yield
         for writer, env in zip(writers, chain.envs, strict=True):

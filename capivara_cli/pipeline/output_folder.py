@@ -39,7 +39,8 @@ WriteFile = Callable[[int, Claim], FinishedFile]
 class Contents:
     """The files that a folder will hold: their ``names``, and the identity of the ``inputs`` of each.
 
-    ``file`` is the name of the manifest.
+    ``file`` is the name of the manifest. ``beside``: other folders, of rejects, that have a file of the same name for
+    each finished file.
     """
 
     plan: History
@@ -47,6 +48,7 @@ class Contents:
     names: Sequence[str]
     inputs: Sequence[InputIdentity | None]
     file: str = MANIFEST
+    beside: Sequence[Path] = ()
 
 
 class FolderStore(Protocol):
@@ -191,7 +193,9 @@ class OutputFolder:
         """Whether the file with this index is done, by the records that were loaded last."""
         name = self.contents.names[index]
         entry = self.manifest.done.get(name)
-        return entry is not None and entry.input == self._inputs[name] and self.store.is_complete(entry)
+        if entry is None or entry.input != self._inputs[name] or not self.store.is_complete(entry):
+            return False
+        return all((folder / name).exists() for folder in self.contents.beside)
 
     @property
     def done(self) -> int:

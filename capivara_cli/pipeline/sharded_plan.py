@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from capivara_cli import console
-from capivara_cli.pipeline.books import Books, counts_of, tally_of
+from capivara_cli.pipeline.books import Books, counts_of, reject_folders, tally_of
 from capivara_cli.pipeline.chain import Chain
 from capivara_cli.pipeline.corpus_stages import corpus_of, one_per_shard, parts_of, survey_env
 from capivara_cli.pipeline.fingerprint import input_identities
@@ -90,9 +90,10 @@ class ShardedPlan:
         yield self._map(first, shards, self._store, inputs, before, last=True)
 
     def _folder(
-        self, store: FolderStore, names: Sequence[str], inputs: Sequence[InputIdentity], file: str
-    ) -> OutputFolder:
-        return OutputFolder(store, Contents(self._plan, self.fingerprint, names, inputs, file))
+        self, store: FolderStore, names: Sequence[str], inputs: Sequence[InputIdentity], file: str,
+        beside: Sequence[Path] = (),
+    ) -> OutputFolder:  # fmt: skip
+        return OutputFolder(store, Contents(self._plan, self.fingerprint, names, inputs, file, beside))
 
     def _journal(self, path: Path, identity: InputIdentity) -> Journal:
         return Journal(path, {"fingerprint": self.fingerprint, "input": identity})
@@ -128,7 +129,8 @@ class ShardedPlan:
             entry = ShardEntry(name, identity, tallies[0].read, tallies[-1].written, written.size, steps)
             return FinishedFile(entry, partial(self._books.finished, name, tallies) if last else None)
 
-        return Pass(self._folder(store, self.names, inputs, MANIFEST), write, last)
+        beside = reject_folders(self.chain if last else part)
+        return Pass(self._folder(store, self.names, inputs, MANIFEST, beside), write, last)
 
     def _survey(self, part: Chain, shards: Sequence[str], store: FolderStore, inputs: Sequence[InputIdentity]) -> Pass:
         """The pass that writes the survey of every shard."""

@@ -8,7 +8,7 @@ from shutil import copyfile
 from typing import BinaryIO, cast
 
 from capivara_cli import console
-from capivara_cli.pipeline.books import Report, new_report, storing_rejects
+from capivara_cli.pipeline.books import Report, new_report, reject_folders, storing_rejects
 from capivara_cli.pipeline.chain import Chain
 from capivara_cli.pipeline.corpus_stages import corpus_of, one_per_shard, parts_of, survey_env
 from capivara_cli.pipeline.env import Env
@@ -87,6 +87,7 @@ def write_shards(chain: Chain, history: History, samples: Stream, folder: Path) 
     report = new_report(chain, str(folder))
     store = LocalStore(folder)
     is_whole = before is not None and before.complete and all(map(store.is_complete, before.done.values()))
+    is_whole = is_whole and all((each / "stream.tar").exists() for each in reject_folders(chain))
     if chain.steps[0].stage.begins and before and is_whole and before.fingerprint == plan_fingerprint:
         report.resumed = len(before.done)
         return report

@@ -12,7 +12,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
-from support.made import shard_bytes, toy_like
+from support.made import jpeg, shard_bytes, toy_like
 
 from capivara_cli.cli.parameters import parse_plan
 from capivara_cli.errors import CapivaraError, UsageError
@@ -23,7 +23,7 @@ from capivara_cli.pipeline.env import Env
 from capivara_cli.pipeline.options import Settings
 from capivara_cli.pipeline.stage import Stage, Step, stage
 from capivara_cli.pipeline.stream import write_shards
-from capivara_cli.shards.archive import ShardReader, Stream
+from capivara_cli.shards.archive import ShardReader, Stream, open_shard
 from capivara_cli.shards.inputs import find_shards
 from capivara_cli.shards.manifest import MANIFEST, Manifest
 from capivara_cli.shards.sample import Sample
@@ -167,6 +167,34 @@ def test_after_inputs_change_the_folder_is_that_of_a_clean_run(
     engine.run(parse_plan(plan), [str(folder)], settings_for(out, rejects=rejects), None)
     assert files_of(out) == clean(plan, folder, tmp_path / "clean", rejects=str(tmp_path / "clean_rejects"))
     assert files_of(Path(rejects)) == files_of(tmp_path / "clean_rejects")
+
+
+@pytest.mark.parametrize("plan", ["split --fraction 0.3", "split --fraction 0.3 | dedupe --images exact"])
+@pytest.mark.parametrize("workers", [1, 2])
+def test_rejects_that_are_asked_for_later_are_made(
+    workers: int, plan: str, shards: Callable[..., Path], tmp_path: Path
+) -> None:
+    folder, out = shards(toy_like(6), toy_like(5, 6)), tmp_path / "out"
+    engine.run(parse_plan(plan), [str(folder)], settings_for(out), None)
+    asked = settings_for(out, rejects=str(tmp_path / "rejects"), workers=workers)
+    again = engine.run(parse_plan(plan), [str(folder)], asked, None)
+    assert again.resumed == 0
+    assert files_of(out) == clean(plan, folder, tmp_path / "clean", rejects=str(tmp_path / "clean_rejects"))
+    assert files_of(tmp_path / "rejects") == files_of(tmp_path / "clean_rejects")
+    assert engine.run(parse_plan(plan), [str(folder)], asked, None).resumed == 2
+
+
+def test_rejects_of_pack_that_are_asked_for_later_are_made(tmp_path: Path) -> None:
+    photos, out, rejects = tmp_path / "photos", tmp_path / "out", tmp_path / "rejects"
+    photos.mkdir()
+    (photos / "a.jpg").write_bytes(jpeg())
+    (photos / "b.jpg").write_bytes(b"no image")
+    engine.run(parse_plan("pack"), [str(photos)], settings_for(out), None)
+    for resumed in (0, 1):
+        report = engine.run(parse_plan("pack"), [str(photos)], settings_for(out, rejects=str(rejects)), None)
+        assert report.resumed == resumed
+    with open_shard(str(rejects / "1-pack" / "stream.tar")) as samples:
+        assert [each.key for each in samples] == ["b"]
 
 
 def test_what_is_removed_is_said(
