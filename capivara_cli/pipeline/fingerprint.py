@@ -28,11 +28,13 @@ def fingerprint(chain: Chain) -> str:
     """SHA-256 of the plan, its options, the version of capivara and of plugins, and the contents of all files that
     options name.
 
-    For a plan that begins a stream, the input files are included, by size and time.
+    For a plan that begins a stream, the input files are included, by size and time, with the files that they name.
     """
     files: list[Any] = [files_of_options(step.options) for step in chain.steps]
     if chain.steps[0].stage.begins:
-        files += [[source, *_input_files(Path(source))] for source in chain.envs[0].inputs]
+        named = getattr(chain.steps[0].options, "named_files", lambda source: [])
+        sources = chain.envs[0].inputs
+        files += [[source, *_input_files(Path(source)), *map(_size_and_time, named(source))] for source in sources]
     return hashlib.sha256(json.dumps([chain.described, files], sort_keys=True).encode()).hexdigest()
 
 
@@ -113,7 +115,15 @@ def _digest(path: Path) -> list[Any]:
 def _input_files(path: Path) -> list[list[Any]]:
     """The name, size and time of each file of an input, but hidden ones and those in folders that capivara filled."""
     files = sorted(_files_below(path)) if path.is_dir() else [path] if path.exists() else []
-    return [[str(each), (info := _info_of(each)).st_size, info.st_mtime_ns] for each in files]
+    return [_size_and_time(each) for each in files]
+
+
+def _size_and_time(path: Path) -> list[Any]:
+    try:
+        info = _info_of(path)
+    except OSError:  # the table names a file that does not exist
+        return [str(path)]
+    return [str(path), info.st_size, info.st_mtime_ns]
 
 
 def _files_below(folder: Path) -> Iterator[Path]:

@@ -110,6 +110,39 @@ def test_the_version_of_a_plugin_of_another_package_is_part_of_the_plan(
     assert len(found) == 3
 
 
+TABLES = {
+    "CSV": ("list.csv", "image,caption\nimg/a.jpg,red\nimg/b.jpg,blue\n"),
+    "JSON lines": (
+        "list.jsonl",
+        '{"image": "img/a.jpg", "caption": "red"}\n{"image": "img/b.jpg", "caption": "blue"}\n',
+    ),
+    "COCO": (
+        "captions_val.json",
+        '{"images": [{"id": 1, "file_name": "img/a.jpg"}, {"id": 2, "file_name": "img/b.jpg"}], '
+        '"annotations": [{"image_id": 1, "caption": "red"}]}',
+    ),
+}
+
+
+@pytest.mark.parametrize("form", TABLES)
+@pytest.mark.parametrize("change", ["replaced", "deleted"])
+def test_the_images_that_a_table_names_are_part_of_the_plan(form: str, change: str, tmp_path: Path) -> None:
+    name, text = TABLES[form]
+    (tmp_path / "lists").mkdir()
+    (tmp_path / "lists" / name).write_text(text)
+    (tmp_path / "photos" / "img").mkdir(parents=True)
+    image = tmp_path / "photos" / "img" / "a.jpg"
+    image.write_bytes(jpeg((200, 0, 0)))
+    (tmp_path / "photos" / "img" / "b.jpg").write_bytes(jpeg((0, 0, 200)))
+    words = ["pack", f"lists/{name}", "--images", "photos", "--out", "out"]
+    assert run(words, tmp_path).code == 0
+    (tmp_path / "photos" / "new.jpg").write_bytes(jpeg())  # the table does not name it
+    assert "up to date" in run(words, tmp_path).said
+    image.write_bytes(jpeg((0, 200, 0))) if change == "replaced" else image.unlink()
+    ran = run(words, tmp_path)
+    assert (ran.code, "an input, or a file that an option names, has changed" in ran.said) == (1, True)
+
+
 NO_PATHS = {"format", "split", "only", "base_url", "images"}
 """Options of stages that hold a free text and name no file. ``images`` of pack is a folder of images: see pack."""
 

@@ -13,13 +13,13 @@ from capivara_cli.errors import BadSample, CapivaraError
 from capivara_cli.pipeline.batches import map_batched
 from capivara_cli.pipeline.env import Env
 from capivara_cli.pipeline.option_kinds import Languages, Names
-from capivara_cli.pipeline.options import opt, parsed
+from capivara_cli.pipeline.options import Settings, opt, parsed
 from capivara_cli.plugins import Checked, Guarded
 from capivara_cli.shards.archive import Stream
 from capivara_cli.shards.images import decode_image
 from capivara_cli.shards.sample import Sample, has_image_suffix
 from capivara_cli.shards.unpacked import TEXT_SUFFIXES
-from capivara_cli.stages.importers._photos import report_bad
+from capivara_cli.stages.importers._photos import is_http_url, report_bad
 from capivara_cli.urls import public_url
 
 _FOLDER = "folder"
@@ -53,6 +53,20 @@ class PackOptions:
         for source in sources:
             if not _is_image_file(Path(source), self.format):  # there may be thousands
                 importer_of(source, self.format)
+
+    def named_files(self, source: str) -> list[Path]:
+        """The image files that a table or JSON file names; none for other sources. What is bad in it is not said here.
+
+        Raises the errors of the importer.
+        """
+        importer = registry.module("importers", importer_of(source, self.format))
+        photos = getattr(importer, "photos", None)
+        if photos is None:
+            return []
+        with console.quiet():
+            found = photos(Path(source), self, Env(Settings(), "pack"))
+        paths = ([Path(each) for each in photo.locations if not is_http_url(each)] for photo in found)
+        return [next((path for path in some if path.exists()), some[0]) for some in paths if some]
 
     @property
     def code(self) -> str:
