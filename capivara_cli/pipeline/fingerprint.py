@@ -7,7 +7,7 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +32,7 @@ def fingerprint(chain: Chain) -> str:
     """
     files: list[Any] = [files_of_options(step.options) for step in chain.steps]
     if chain.steps[0].stage.begins:
-        named = getattr(chain.steps[0].options, "named_files", lambda source: [])
+        named: Callable[[str], list[Path]] = getattr(chain.steps[0].options, "named_files", lambda source: [])
         sources = chain.envs[0].inputs
         files += [[source, *_input_files(Path(source)), *map(_size_and_time, named(source))] for source in sources]
     return hashlib.sha256(json.dumps([chain.described, files], sort_keys=True).encode()).hexdigest()

@@ -83,7 +83,6 @@ def _work(
         engine.check_single_process(chain)
     out = "-" if streams else settings.out or engine.default_folder(sources, steps)
     if begins and out != "-" and not is_url(out):
-        engine.check_not_input(Path(out), shards, sources)
         OutputFolder(LocalStore(Path(out)), Contents(chain.described, fingerprint(chain), [], [])).check()
     census = planned or (census_of_sources(sources, steps[0].options) if begins else census_of(shards))
     if streams or is_url(out) or planned:
