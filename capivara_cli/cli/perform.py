@@ -29,8 +29,10 @@ def perform(invocation: Invocation, *, data: BinaryIO | None = None, as_json: bo
     """Perform a command line, or estimate it (``--dry-run``); return its summary.
 
     ``data`` is the stream for a tar, None for a folder. ``as_json`` prints the summary to standard output. Raises
-    ``CapivaraError`` for a ledger or summary that cannot be written, before the work.
+    ``CapivaraError`` for a ledger or summary that cannot be written, and ``UsageError`` for one over an input, before
+    the work.
     """
+    check_outputs(invocation)
     _check_files(invocation.settings)
     if invocation.settings.dry_run:
         from capivara_cli.cli.dry_run import Rehearser  # a long import

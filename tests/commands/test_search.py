@@ -78,8 +78,9 @@ def scores(found: dict[str, Any], query: int = 0) -> list[float]:
 
 
 def plainly(clip: Clip, samples: Sequence[Sample], vector: np.ndarray) -> list[tuple[str, float]]:
-    """Every image compared one by one, in double precision."""
-    images = clip.embed_images([clip.preprocess(decode_image(each)) for each in samples]).astype(np.float64)
+    """Every image compared one by one, in double precision, with its embedding rounded as a stored one is."""
+    computed = clip.embed_images([clip.preprocess(decode_image(each)) for each in samples]).astype(np.float16)
+    images = np.stack([unit(each) for each in computed]).astype(np.float64)
     found = [(each.key, float(image @ vector.astype(np.float64))) for each, image in zip(samples, images, strict=True)]
     return sorted(found, key=lambda each: -each[1])
 
