@@ -25,7 +25,7 @@ NAMES = [
     _named("an eval set that does not exist", "eval flickr31k", "no eval set 'flickr31k'", nothing),
     _use("a mode that does not exist", "eval shards --mode zero --model toy", "no mode 'zero'.*mean zero-shot", shards),
     _use("a kind that does not exist", "list capybaras", "there is no kind 'capybaras'; there are"),
-    _named("a ledger that is a folder", "split shards --ledger shards --out out", "--ledger shards: cannot be written: Is a directory"),
+    _named("a ledger that is a folder", "split shards --ledger . --out out", r"--ledger \.: cannot be written: Is a directory"),
     _named("a ledger below a file", "translate shards --translator toy --lang pt --ledger shards/00000.tar/costs.jsonl --out out",
            "--ledger shards/00000.tar/costs.jsonl: cannot be written: Not a directory"),
     _named("a country that does not exist", "split shards --country BRZ --out out", "there is no country 'BRZ'"),
