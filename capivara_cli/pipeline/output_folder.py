@@ -40,7 +40,8 @@ class Contents:
     """The files that a folder will hold: their ``names``, and the identity of the ``inputs`` of each.
 
     ``file`` is the name of the manifest. ``beside``: other folders, of rejects, that have a file of the same name for
-    each finished file.
+    each finished file. ``input_exists``: whether an input of this name still exists, though this command does not name
+    it: then another command may have made its file, which stays.
     """
 
     plan: History
@@ -49,6 +50,7 @@ class Contents:
     inputs: Sequence[InputIdentity | None]
     file: str = MANIFEST
     beside: Sequence[Path] = ()
+    input_exists: Callable[[str], bool] = lambda name: False
 
 
 class FolderStore(Protocol):
@@ -141,11 +143,19 @@ class OutputFolder:
         with self.store.claims.waiting(self.contents.file):
             manifest = self._loaded()
             names = self.contents.names
-            gone = sorted(manifest.done.keys() - set(names))
+            others = sorted(manifest.done.keys() - set(names))
+            kept = [name for name in others if self._has_input(manifest.done[name])]
+            gone = [name for name in others if name not in kept]
             finished = [] if restart else [name for index, name in enumerate(names) if self.is_done(index)]
-            self.store.begin(manifest, names, finished)
+            self.store.begin(manifest, [*names, *kept], [*finished, *kept])
         self.tidy(final=False)
         return gone
+
+    def _has_input(self, entry: ShardEntry) -> bool:
+        identity = entry.input or {}
+        if "corpus" in identity:  # decided together with inputs that this command does not name
+            return False
+        return "name" in identity and self.contents.input_exists(identity["name"])
 
     def check(self) -> Manifest | None:
         """The manifest of the folder; None without one, and if that of another plan has no finished file yet.

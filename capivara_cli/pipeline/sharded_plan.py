@@ -30,6 +30,7 @@ from capivara_cli.shards.sample import Sample
 from capivara_cli.shards.unpacked import packed_only
 from capivara_cli.storage.claims import Claim
 from capivara_cli.storage.files import replacing
+from capivara_cli.urls import is_url
 
 
 @dataclass
@@ -93,7 +94,13 @@ class ShardedPlan:
         self, store: FolderStore, names: Sequence[str], inputs: Sequence[InputIdentity], file: str,
         beside: Sequence[Path] = (),
     ) -> OutputFolder:  # fmt: skip
-        return OutputFolder(store, Contents(self._plan, self.fingerprint, names, inputs, file, beside))
+        contents = Contents(self._plan, self.fingerprint, names, inputs, file, beside, self._input_exists)
+        return OutputFolder(store, contents)
+
+    def _input_exists(self, name: str) -> bool:
+        """Whether a shard of this name is beside one of the inputs; False for URLs, where that would be a request."""
+        folders = {Path(shard).parent for shard in self.shards if not is_url(shard)}
+        return any((folder / name).exists() for folder in folders)
 
     def _journal(self, path: Path, identity: InputIdentity) -> Journal:
         return Journal(path, {"fingerprint": self.fingerprint, "input": identity})

@@ -197,6 +197,16 @@ def test_rejects_of_pack_that_are_asked_for_later_are_made(tmp_path: Path) -> No
         assert [each.key for each in samples] == ["b"]
 
 
+def test_shards_may_be_processed_one_by_one_into_one_folder(shards: Callable[..., Path], tmp_path: Path) -> None:
+    """As a loop of the shell does: what another command made of an input that exists stays."""
+    folder, out = shards(toy_like(3), toy_like(2, 3), toy_like(4, 5)), tmp_path / "out"
+    for number in (1, 0, 2, 0):
+        engine.run(KEEP_ALL, [str(folder / f"0000{number}.tar")], settings_for(out), None)
+    engine.run(KEEP_ALL, [str(folder)], settings_for(out), None)
+    assert files_of(out) == clean("split --fraction 0", folder, tmp_path / "clean")
+    assert len(find_shards([str(out)])) == 3
+
+
 def test_what_is_removed_is_said(
     shards: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
