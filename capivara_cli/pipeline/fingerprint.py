@@ -7,7 +7,7 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -63,13 +63,18 @@ def difference(before: History, now: History) -> str:
         options, new_options = old.get("options", {}), new.get("options", {})
         for key in [*options, *(key for key in new_options if key not in options)]:
             if options.get(key) != new_options.get(key):
-                flag = flag_of(key)
-                return f"{old['step']}: {flag} {options.get(key)}, now it is {flag} {new_options.get(key)}"
+                return f"{old['step']}: {_option(key, options)}, now it is {_option(key, new_options)}"
         if old.get("seed") != new.get("seed"):
             return f"{old['step']}: --seed {old.get('seed')}, now it is --seed {new.get('seed')}"
         if old.get("version") != new.get("version"):
             return f"{old['step']}: capivara {old.get('version')}, now it is {new.get('version')}"
     return f"{names}: an input, or a file that an option names, has changed"
+
+
+def _option(key: str, options: Mapping[str, Any]) -> str:
+    """An option as typed; "no --lang" for one without a value."""
+    value = options.get(key)
+    return f"no {flag_of(key)}" if value in ("", None) else f"{flag_of(key)} {value}"
 
 
 def _named_paths(reads: str, value: str) -> list[Path]:

@@ -14,7 +14,7 @@ from support.made import jpeg
 from capivara_cli import registry
 from capivara_cli.cli.parameters import parse_plan
 from capivara_cli.pipeline.chain import Chain
-from capivara_cli.pipeline.fingerprint import fingerprint
+from capivara_cli.pipeline.fingerprint import difference, fingerprint
 from capivara_cli.pipeline.options import Settings, option_fields, option_types
 from capivara_cli.pipeline.stage import Stage
 
@@ -141,6 +141,12 @@ def test_the_images_that_a_table_names_are_part_of_the_plan(form: str, change: s
     image.write_bytes(jpeg((0, 200, 0))) if change == "replaced" else image.unlink()
     ran = run(words, tmp_path)
     assert (ran.code, "an input, or a file that an option names, has changed" in ran.said) == (1, True)
+
+
+def test_an_option_without_a_value_is_called_none() -> None:
+    before, now = [[{"step": "dedupe", "options": {"lang": lang}}] for lang in ("", "en")]
+    assert difference(before, now) == "dedupe: no --lang, now it is --lang en"
+    assert difference(now, before) == "dedupe: --lang en, now it is no --lang"
 
 
 NO_PATHS = {"format", "split", "only", "base_url", "images"}
