@@ -6,13 +6,15 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 
-from capivara_cli import __version__, console
-from capivara_cli.errors import CapivaraError
+from capivara_cli import __version__
 
 
 def main() -> None:
     """Show the overview or the version, or hand over to the Typer app."""
-    console.open_closed_streams()
+    if _a_stream_is_closed():
+        from capivara_cli import console  # its imports take as long as all the rest of --help
+
+        console.open_closed_streams()
     arguments = sys.argv[1:]
     if not arguments or arguments[0] in {"-h", "--help"}:
         from capivara_cli.cli.overview import help_page
@@ -26,6 +28,15 @@ def main() -> None:
         from capivara_cli.cli.app import main as run
 
         run(arguments)
+
+
+def _a_stream_is_closed() -> bool:
+    try:
+        for number in range(3):
+            os.fstat(number)
+    except OSError:
+        return True
+    return None in (sys.stdin, sys.stdout, sys.stderr)
 
 
 def _start_again_unoptimized() -> None:
@@ -57,12 +68,15 @@ def without_optimization(words: Sequence[str]) -> Iterator[str]:
 def _print(text: str) -> None:
     """Write to standard output; if that fails, exit with the message and code of every command."""
     try:
-        console.print_result(text)
-    except (CapivaraError, BrokenPipeError) as error:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    except OSError as error:
+        from capivara_cli import console
         from capivara_cli.cli.app import guarded  # imports Typer
 
-        def fail(error: Exception = error) -> None:
-            raise error
+        def fail(error: OSError = error) -> None:
+            with console.writing_to_stdout():
+                raise error
 
         sys.exit(guarded(fail))
 
