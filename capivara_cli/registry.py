@@ -165,5 +165,5 @@ def _readable_entry_points(group: str) -> Iterator[EntryPoint]:
         try:
             name = dist.name
             yield from dist.entry_points.select(group=group)
-        except Exception as error:  # noqa: BLE001
+        except Exception as error:  # noqa: BLE001  damaged metadata of another package may raise anything
             console.warn_once(f"package {name}: its entry points cannot be read: {error}")

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import glob
 import hashlib
 import json
 import os
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,13 +13,15 @@ from capivara_cli import registry
 from capivara_cli.pipeline.chain import Chain
 from capivara_cli.pipeline.options import flag_of, option_fields, option_values
 from capivara_cli.shards.history import History, step_names
-from capivara_cli.shards.inputs import expand_braces
+from capivara_cli.shards.inputs import local_paths
 from capivara_cli.shards.manifest import InputIdentity, is_output_folder
 from capivara_cli.urls import is_url
 
-_IS_GLOB = re.compile(r"[*?\[]")
 _WHOLE = 64 << 20  # bytes: the contents of larger files, the weights of large models, would take seconds to read
 _END = 1 << 20  # bytes of the two ends of a larger file
+_LARGE_FOLDER = (
+    1 << 30
+)  # bytes: in a larger one, such as a copy of an eval set, only files of up to 1 MiB are read whole
 
 
 def fingerprint(chain: Chain) -> str:
@@ -83,32 +83,28 @@ def _named_paths(reads: str, value: str) -> list[Path]:
         name, _, rest = value.partition(":")
         paths = [Path(text).expanduser() for text in (value, rest, name) if text]
         return [path for path in paths if path.exists()][:1]
-    texts = [text for part in value.split(",") for text in _expanded(part.strip())]
-    return [path for path in (Path(text).expanduser() for text in texts if text) if path.exists()]
-
-
-def _expanded(pattern: str) -> list[str]:
-    """The paths that a glob or brace pattern stands for; a text that is neither as it is."""
-    texts = expand_braces(pattern) if "{" in pattern and "}" in pattern else [pattern]
-    return [match for text in texts for match in (sorted(glob.glob(text)) if _IS_GLOB.search(text) else [text])]  # noqa: PTH207
+    patterns = [str(Path(part.strip()).expanduser()) for part in value.split(",") if part.strip()]
+    return [path for pattern in patterns for path in sorted(local_paths(pattern))]
 
 
 def _contents(path: Path) -> list[list[Any]]:
     """The path in its folder, the size and the digest of each file of a path; of a run folder those of the adapter."""
     if path.is_file():
-        return [[path.name, *_digest(path)]]
+        return [[path.name, *_digest(path, _WHOLE)]]
     base = path / "adapter" if (path / "adapter").is_dir() else path
     files = [each for each in sorted(base.rglob("*")) if each.is_file()]
     visible = [each for each in files if not any(part.startswith(".") for part in each.relative_to(base).parts)]
-    return [[str(each.relative_to(base)), *_digest(each)] for each in visible]
+    limit = _WHOLE if sum(each.stat().st_size for each in visible) <= _LARGE_FOLDER else _END
+    return [[str(each.relative_to(base)), *_digest(each, limit)] for each in visible]
 
 
-def _digest(path: Path) -> list[Any]:
-    """The size of a file and the SHA-256 of its content; of a large file that of its ends, with its time."""
+def _digest(path: Path, limit: int) -> list[Any]:
+    """The size of a file and the SHA-256 of its content; of one with more than ``limit`` bytes, at least ``_END``, the
+    SHA-256 of its ends, and its time."""
     info = path.stat()
     try:
         with open(path, "rb") as file:
-            if info.st_size <= _WHOLE:
+            if info.st_size <= limit:
                 return [info.st_size, hashlib.sha256(file.read()).hexdigest()]
             start = file.read(_END)
             file.seek(-_END, os.SEEK_END)

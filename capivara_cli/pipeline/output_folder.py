@@ -143,11 +143,11 @@ class OutputFolder:
         with self.store.claims.waiting(self.contents.file):
             manifest = self._loaded()
             names = self.contents.names
-            others = sorted(manifest.done.keys() - set(names))
-            kept = [name for name in others if self._has_input(manifest.done[name])]
-            gone = [name for name in others if name not in kept]
+            others = manifest.done.keys() - set(names)
+            kept = {name for name in others if self._has_input(manifest.done[name])}
+            gone = sorted(others - kept)
             finished = [] if restart else [name for index, name in enumerate(names) if self.is_done(index)]
-            self.store.begin(manifest, [*names, *kept], [*finished, *kept])
+            self.store.begin(manifest, [*names, *kept], [*finished, *sorted(kept)])
         self.tidy(final=False)
         return gone
 

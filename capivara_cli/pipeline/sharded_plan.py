@@ -68,6 +68,7 @@ class ShardedPlan:
         self._store, self._books = store, books
         self._plan = chain.described
         self._identities = input_identities(shards)
+        self._input_folders = {Path(shard).parent for shard in shards if not is_url(shard)}
         digest = hashlib.sha256(json.dumps(self._identities, sort_keys=True).encode()).hexdigest()
         self._corpus_identities: list[InputIdentity] = [{**identity, "corpus": digest} for identity in self._identities]
         self._corpus_folders: list[str] = []
@@ -99,8 +100,7 @@ class ShardedPlan:
 
     def _input_exists(self, name: str) -> bool:
         """Whether a shard of this name is beside one of the inputs; False for URLs, where that would be a request."""
-        folders = {Path(shard).parent for shard in self.shards if not is_url(shard)}
-        return any((folder / name).exists() for folder in folders)
+        return any((folder / name).exists() for folder in self._input_folders)
 
     def _journal(self, path: Path, identity: InputIdentity) -> Journal:
         return Journal(path, {"fingerprint": self.fingerprint, "input": identity})

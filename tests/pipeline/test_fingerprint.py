@@ -77,6 +77,31 @@ def test_the_content_of_a_file_that_an_option_names_is_part_of_the_plan(
     assert now() == first, "a copy with another time is the same file"
 
 
+def test_of_large_files_the_ends_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Gigabytes are not read again at each start; a small file in a large folder is still read whole."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("capivara_cli.pipeline.fingerprint._END", 4)
+    monkeypatch.setattr("capivara_cli.pipeline.fingerprint._LARGE_FOLDER", 10)
+    (tmp_path / "clip").mkdir()
+    weights, small = tmp_path / "clip" / "weights.bin", tmp_path / "clip" / "config.json"
+    chain = Chain(parse_plan("filter --model local-dir:clip"), Settings())
+
+    def written(path: Path, data: bytes) -> str:
+        path.write_bytes(data)
+        os.utime(path, ns=(0, 0))
+        return fingerprint(chain)
+
+    written(weights, b"0123456789abcdef")
+    first = written(small, b"one")
+    assert written(weights, b"0123.......bcdef") == first
+    assert written(weights, b"0123456789abcdeX") != first
+    assert written(weights, b"0123456789abcdef") == first
+    os.utime(weights, ns=(1, 1))
+    assert fingerprint(chain) != first
+    written(weights, b"0123456789abcdef")
+    assert written(small, b"two") != first
+
+
 def test_what_a_report_or_an_evaluation_adds_to_a_run_is_not_part_of_the_plan(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
