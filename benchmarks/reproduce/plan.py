@@ -221,5 +221,5 @@ def kept_cells() -> dict[str, Cell]:
     return {cell.name: cell for cell in (*found, *(Cell(name, name, lang) for name, lang in names))}
 
 
-REDUCED = ("base", "english-capivara", "opt-pt", "opt-xh", "nothing-kept")
+REDUCED = ("base", "english-capivara", "opt-pt")
 """The cells that show the main directions."""

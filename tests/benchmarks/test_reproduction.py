@@ -99,9 +99,7 @@ def test_reduced_the_directions_hold(reduced: tuple[Path, str]) -> None:
     base, tuned = found["base"], found["opt-pt"]
     assert list(found) == list(plan.REDUCED)
     assert tuned["pt"] > base["pt"] + 2
-    assert found["opt-xh"]["xh"] > base["xh"] + 20
     assert tuned["en"] > base["en"] - 6
-    assert tuned["en"] > found["nothing-kept"]["en"] + 2
     assert tuned["pt"] > found["english-capivara"]["pt"] + 8
 
 

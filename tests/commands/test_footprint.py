@@ -154,7 +154,7 @@ def test_without_training_there_is_nothing_to_compare(runs: Path) -> None:
 def test_the_whole_method_adds_up_to_what_is_measured_from_outside(tmp_path: Path) -> None:
     """``adapt`` in miniature: the sum of its stages is what its whole process took, interpreter included."""
     line = shlex.split(
-        "adapt toy:60 --lang pt --captioner toy --n 1 --translator toy --model toy --top-k 1 --steps 2 --lr 1e-2 "
+        "adapt toy:40 --lang pt --captioner toy --n 1 --translator toy --model toy --top-k 1 --steps 2 --lr 1e-2 "
         "--batch-size 8 --warmup 1 --eval toy:12 --eval-lang pt --name tiny --runs runs"
     )
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}

@@ -52,11 +52,11 @@ def test_ci_runs_the_readmes_test_command() -> None:
 
 
 def test_the_readmes_pipe_runs(tmp_path: Path) -> None:
-    copy_photos(tmp_path / "photos", count=48)
+    copy_photos(tmp_path / "photos", count=30)
     block = next(each for each in blocks(README) if "capivara pack photos/captions.csv --out shards" in each)
     assert block.count("--steps 20 --batch-size 64") == 1
     block = block.replace("--steps 20 --batch-size 64", "--steps 4 --batch-size 16").replace(
-        " toy --lang", " toy:60 --lang"
+        " toy --lang", " toy:30 --lang"
     )
     script = shell_function() + "set -e\n" + block
     result = subprocess.run(
@@ -64,7 +64,7 @@ def test_the_readmes_pipe_runs(tmp_path: Path) -> None:
     )
     assert result.returncode == 0, result.stderr
     assert "Warning" not in result.stderr
-    assert "capivara dedupe: read 48, wrote 48, dropped 0" in result.stderr
+    assert "capivara dedupe: read 30, wrote 30, dropped 0" in result.stderr
     assert (tmp_path / "runs" / "first" / "eval.json").is_file()
     assert re.search(r"^pt +runs/first ", result.stderr, re.MULTILINE)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import subprocess
 import sys
 from collections import defaultdict
@@ -31,6 +32,11 @@ HEAVY = {
 Edge = tuple[str, str]
 
 
+@functools.cache
+def parsed(path: Path) -> ast.Module:
+    return ast.parse(path.read_text("utf-8"))
+
+
 def module_name(path: Path, root: Path) -> str:
     """``root/storage/files.py`` -> "storage.files"; of an ``__init__.py`` that of its folder."""
     parts = path.relative_to(root).with_suffix("").parts
@@ -42,7 +48,7 @@ def edges(root: Path) -> Iterator[Edge]:
     paths = {module_name(path, root): path for path in sorted(root.rglob("*.py"))}
     prefix = "capivara_cli."
     for module, path in paths.items():
-        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        for node in ast.walk(parsed(path)):
             if isinstance(node, ast.Import):
                 named = [alias.name for alias in node.names]
             elif isinstance(node, ast.ImportFrom):
@@ -122,7 +128,7 @@ def test_the_folder_beside_a_stage_or_command_is_its_own() -> None:
 def test_modules_are_imported_by_name_in_few_places() -> None:
     found = set()
     for path in PACKAGE.rglob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        for node in ast.walk(parsed(path)):
             if isinstance(node, ast.Attribute) and node.attr in {"import_module", "__import__"}:
                 found.add(str(path.relative_to(PACKAGE)))
     assert found == IMPORTLIB

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from support import variants
 from support.families import FAMILIES, mclip, nllb, siglip, taught
 from support.tiny import WORDS, pairs
 
@@ -28,8 +29,10 @@ TEXTS = ["um gato azul", "a red dog on the house"]
 VOCABULARY = 4 + len(WORDS)
 
 
-@pytest.mark.parametrize("peft", ["lora", "lit"])
-@pytest.mark.parametrize("family", FAMILIES)
+EVERY = [(family, peft) for family in FAMILIES for peft in ("lora", "lit")]
+
+
+@pytest.mark.parametrize(("family", "peft"), EVERY if variants.ALL else EVERY[::2] + EVERY[1:2])  # lora in each
 def test_a_family_learns_and_is_loaded(family: str, peft: str, shards: Callable[..., Path], tmp_path: Path) -> None:
     model = FAMILIES[family](tmp_path / "model")
     run = taught(model, shards(pairs(20)), tmp_path / "runs", peft=peft)

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from support import variants
 from support.made import shard_bytes
 from support.tiny import WORDS, pairs, tiny_clip
 from support.warm import CAPIVARA
@@ -94,19 +95,22 @@ def lines(summary: dict[str, Any]) -> list[dict[str, Any]]:
 
 @pytest.mark.parametrize(
     ("changes", "terms"),
-    [
-        ({}, {"clip", "drift"}),
-        ({"objective": "siglip"}, {"siglip", "drift"}),
-        ({"objective": "clip:0.5+distill:2"}, {"clip", "distill", "drift"}),
-        ({"objective": "distill", "distill_loss": "cosine"}, {"distill", "drift"}),
-        ({"align": "native"}, {"clip", "align", "drift"}),
-        ({"align": "mt-source", "align_loss": "cosine"}, {"clip", "align", "drift"}),
-        ({"align": "mt-pivot", "align_loss": "contrastive", "align_anchor": "live"}, {"clip", "align", "drift"}),
-        ({"text_sampling": "all", "align": "native", "align_anchor": "live"}, {"clip", "align", "drift"}),
-        ({"text_sampling": "weighted", "text_weights": "human=3,argos=1"}, {"clip", "drift"}),
-        ({"views": 2, "ema": 0.9}, {"clip", "drift"}),
-        ({"peft": "full", "val": "0.2", "val_every": 3}, {"clip", "drift"}),
-    ],
+    variants.some(
+        [
+            ({}, {"clip", "drift"}),
+            ({"objective": "siglip"}, {"siglip", "drift"}),
+            ({"objective": "clip:0.5+distill:2"}, {"clip", "distill", "drift"}),
+            ({"objective": "distill", "distill_loss": "cosine"}, {"distill", "drift"}),
+            ({"align": "native"}, {"clip", "align", "drift"}),
+            ({"align": "mt-source", "align_loss": "cosine"}, {"clip", "align", "drift"}),
+            ({"align": "mt-pivot", "align_loss": "contrastive", "align_anchor": "live"}, {"clip", "align", "drift"}),
+            ({"text_sampling": "all", "align": "native", "align_anchor": "live"}, {"clip", "align", "drift"}),
+            ({"text_sampling": "weighted", "text_weights": "human=3,argos=1"}, {"clip", "drift"}),
+            ({"views": 2, "ema": 0.9}, {"clip", "drift"}),
+            ({"peft": "full", "val": "0.2", "val_every": 3}, {"clip", "drift"}),
+        ],
+        6,
+    ),
     ids=lambda value: "-".join(map(str, value.values())) if isinstance(value, dict) else "",
 )
 def test_every_objective_trains_loads_and_resumes(

@@ -14,6 +14,7 @@ import open_clip
 import pytest
 import torch
 from peft import PeftModel
+from support import variants
 from support.families import FAMILIES, taught
 from support.tiny import pairs, tiny_clip
 
@@ -185,7 +186,7 @@ def session(folder: Path, name: str) -> onnxruntime.InferenceSession:
     return onnxruntime.InferenceSession(str(folder / name), providers=["CPUExecutionProvider"])
 
 
-@pytest.mark.parametrize("method", ["lora", "adapter", "soft-prompt"])
+@pytest.mark.parametrize("method", variants.some(["lora", "adapter", "soft-prompt"], 2))
 def test_onnx_computes_what_the_run_does(
     shards: Callable[..., Path], tmp_path: Path, method: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

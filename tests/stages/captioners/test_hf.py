@@ -19,6 +19,7 @@ from capivara_cli.stages.captioners import hf
 from capivara_cli.stages.captioners._blip2 import Blip2Captioner
 from capivara_cli.stages.captioners._prompts import REQUEST
 
+from support import variants  # isort: skip
 from support.tiny_models import tiny_blip2, tiny_gpt2  # isort: skip
 from support.tiny_vlms import MODELS, Folders  # isort: skip
 
@@ -136,18 +137,21 @@ def prompts_of(captioner: Any) -> list[str]:
     return [own[0], own[3], own[8]] if own == PREFIXES else list(own)
 
 
+DECODINGS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+    "greedy": ({}, {}),
+    "short": ({"max_tokens": 5}, {"max_new_tokens": 5}),
+    "beams": ({"beams": 3}, {"num_beams": 3}),
+    "penalty": ({"repetition_penalty": 1.7}, {"repetition_penalty": 1.7}),
+    "ngram": ({"beams": 2, "no_repeat_ngram": 2}, {"num_beams": 2, "no_repeat_ngram_size": 2}),
+}
+EVERY = [(family, name) for family in FAMILIES for name in DECODINGS]
+
+
 @pytest.mark.parametrize(
-    ("decoding", "options"),
-    [
-        ({}, {}),
-        ({"max_tokens": 5}, {"max_new_tokens": 5}),
-        ({"beams": 3}, {"num_beams": 3}),
-        ({"repetition_penalty": 1.7}, {"repetition_penalty": 1.7}),
-        ({"beams": 2, "no_repeat_ngram": 2}, {"num_beams": 2, "no_repeat_ngram_size": 2}),
-    ],
-    ids=["greedy", "short", "beams", "penalty", "ngram"],
+    ("family", "decoding", "options"),
+    [(family, *DECODINGS[name]) for family, name in EVERY[:: 1 if variants.ALL else 3]],  # each family, each decoding
+    ids=["-".join(each) for each in EVERY[:: 1 if variants.ALL else 3]],
 )
-@pytest.mark.parametrize("family", FAMILIES)
 def test_word_for_word_the_plain_way(
     family: str, decoding: dict[str, Any], options: dict[str, Any], folders: Folders
 ) -> None:

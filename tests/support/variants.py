@@ -1,0 +1,17 @@
+"""Which variants of a slow test run: some by default, all of them with ``CAPIVARA_TEST_VARIANTS=all``."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import TypeVar
+
+T = TypeVar("T")
+ALL = os.environ.get("CAPIVARA_TEST_VARIANTS") == "all"
+
+
+def some(cases: Sequence[T], count: int) -> list[T]:
+    """``count`` of the cases, evenly spread from the first to the last, or all of them if all are asked for."""
+    if ALL or count >= len(cases):
+        return list(cases)
+    return [cases[round(place * (len(cases) - 1) / max(count - 1, 1))] for place in range(count)]
