@@ -44,7 +44,8 @@ def test_an_embedding_does_not_depend_on_its_batch(processor: str, wide: Path, t
 
 
 def embedded(variables: dict[str, str], *models: str) -> dict[str, Any]:
-    environment = {**os.environ, **variables, "OMP_NUM_THREADS": "2", "PYTHONPATH": str(ROOT)}
+    threads = {"OMP_NUM_THREADS": "2", "OMP_WAIT_POLICY": "PASSIVE"}
+    environment = {**os.environ, **variables, **threads, "PYTHONPATH": str(ROOT)}
     program = [sys.executable, embedded_in_batches.__file__, *models]
     done = subprocess.run(program, capture_output=True, text=True, check=True, env=environment)
     result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
