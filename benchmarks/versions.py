@@ -139,9 +139,9 @@ def _children() -> float:
 
 def startup(checkout: Path, place: Path, shared: str) -> Measured:
     """Two stages over one sample."""
-    source = Path(shared, "one.tar")
+    source = Path(shared, "one")
     if not source.exists():
-        make(source, 1)
+        capivara(ROOT, Path(shared), "pack", "toy:1", "--out", "one")
     found = {}
     for name, words in (("split", ["--fraction", "0"]), ("filter", ["--rules", "length", "--no-score"])):
         found[f"startup, {name}"] = capivara(checkout, place, name, str(source), *words, "--out", f"one-{name}")[0]

@@ -12,7 +12,7 @@ from capivara_cli.errors import CapivaraError
 from capivara_cli.languages import Language
 from capivara_cli.models import transformers_models
 from capivara_cli.models.generation import Setup
-from capivara_cli.stages.translators._ctranslate2 import checksum, count_operations, tokens_at_once, translator_in
+from capivara_cli.stages.translators._ctranslate2 import best_translations, checksum, count_operations, translator_in
 from capivara_cli.stages.translators._sentences import join, split
 
 BEAMS = 4
@@ -138,17 +138,10 @@ class CTranslate2Model:
 
     def __call__(self, rows: Sequence[list[int]]) -> list[list[int]]:
         tokens = [self.tokenizer.convert_ids_to_tokens(row) for row in rows]
-        results = self.model.translate_batch(
-            tokens,
-            target_prefix=[[self.first]] * len(tokens) if self.first else None,
-            beam_size=self.beams,
-            max_batch_size=tokens_at_once(self.model),
-            batch_type="tokens",
-            max_decoding_length=LONGEST,
-        )
-        written = sum(len(result.hypotheses[0]) for result in results)
-        count_operations(self.folder, sum(map(len, tokens)), written, self.beams)
-        words = [[word for word in result.hypotheses[0] if word != self.first] for result in results]
+        settings = {"beam_size": self.beams, "max_decoding_length": LONGEST}
+        translated = best_translations(self.model, tokens, self.first, settings)
+        count_operations(self.folder, sum(map(len, tokens)), sum(map(len, translated)), self.beams)
+        words = [[word for word in each if word != self.first] for each in translated]
         return [self.tokenizer.convert_tokens_to_ids(each) for each in words]
 
 
