@@ -9,6 +9,7 @@ python benchmarks/kills.py disk    [RUNS]  [SHARDS] [SAMPLES]   four workers on 
 processes are forked from one that has torch loaded, so a hundred kills take minutes. The others test a folder that
 processes share, in a plan with a stage that must see all samples: the folder equals that of a clean run byte for byte,
 holds nothing else, and has every sample once. If it is complete before the last kill, another one is started.
+``benchmarks/disturbances.py`` does the same with stopped processes, wrong clocks and two machines.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -74,8 +75,7 @@ def kill_workers(kills: int, plan: str, engine: Sequence[str] = (), wait: float 
         run = start(plan, out.name, [*engine, "--workers", str(WORKERS)])
         while run.poll() is None:
             time.sleep(source.uniform(0, wait))
-            done = len([*out.rglob("*.tar"), *out.rglob("*.npz")]) / (4 * total)
-            wait = min(10.0, wait * 1.1) if done * kills < deaths - before else max(0.02, wait / 1.3)
+            wait = paced(wait, out, total, (deaths - before) / kills)
             if deaths >= kills:
                 continue
             if not everything and deaths >= kills // 2 and run.poll() is None:
@@ -90,6 +90,12 @@ def kill_workers(kills: int, plan: str, engine: Sequence[str] = (), wait: float 
         f"{deaths} workers killed one by one, {everything} processes at once; {len(codes)} runs ended: {kinds}\n"
         f"{folders} folders, each: {seen}"
     )
+
+
+def paced(wait: float, out: Path, shards: int, share: float) -> float:
+    """The next time to wait: longer if the ``share`` of the kills that are done is ahead of the work, else shorter."""
+    done = len([*out.rglob("*.tar"), *out.rglob("*.npz")]) / (4 * shards)
+    return min(10.0, wait * 1.1) if done < share else max(0.02, wait / 1.3)
 
 
 def full_disk(runs: int, plan: str) -> str:
@@ -123,11 +129,15 @@ def clean_run(plan: str) -> dict[str, str]:
     return content("clean")
 
 
-def start(plan: str, out: str, more: Sequence[str]) -> subprocess.Popen[bytes]:
+def start(
+    plan: str, out: str, more: Sequence[str], environment: Mapping[str, str] | None = None
+) -> subprocess.Popen[bytes]:
+    """Start a run in a process group of its own, which signals of a terminal can be sent to."""
     with open("log", "ab") as log:
         return subprocess.Popen(
             [*CAPIVARA, "run", plan, "shards", "--out", out, "--no-energy", "--device", "cpu", *more],
-            stdin=subprocess.DEVNULL, stdout=log, stderr=log, env={**os.environ, "PYTHONWARNINGS": "ignore"},
+            stdin=subprocess.DEVNULL, stdout=log, stderr=log, preexec_fn=os.setpgrp,
+            env={**os.environ, "PYTHONWARNINGS": "ignore", **(environment or {})},
         )  # fmt: skip
 
 

@@ -157,10 +157,11 @@ def _embedded(request: _SearchRequest, lang: str, clip: Clip, options: Options, 
     """The queries, and their embeddings [Q, dim]."""
     from capivara_cli.commands.searching.query import Query, embed_queries
     from capivara_cli.evaluation.set_translator import SetTranslator
-    from capivara_cli.models.image_vectors import pixels
+    from capivara_cli.models.image_vectors import embed_to_compare, pixels
 
     if request.image is not None:
-        return [Query(options.image, options.image)], clip.embed_images([pixels(clip, request.image)])
+        (vector,) = embed_to_compare(clip, [pixels(clip, request.image)])
+        return [Query(options.image, options.image)], vector[None]
 
     def translate(source: str, target: str) -> SetTranslator:
         return SetTranslator(options.translator, source, target, env)

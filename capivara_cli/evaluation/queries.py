@@ -81,7 +81,7 @@ class Queries:
 def embed_texts(clip: Clip, texts: Sequence[str], lang: str, what: str) -> Floats:
     """The embeddings [T, d] of T texts; ``what`` labels the progress bar.
 
-    Equal texts are embedded once, so they get equal embeddings whatever else is in the batch.
+    Equal texts are embedded once.
     """
     distinct = list(dict.fromkeys(texts))
     row = {text: index for index, text in enumerate(distinct)}

@@ -1,8 +1,8 @@
 """Image embeddings, computed in one way for every stage and command.
 
 A sample's stored embedding is used if this image tower computed it. Otherwise the image is decoded and preprocessed
-(in threads) and embedded in a batch. New embeddings are compared with stored ones, so all images are decoded in the
-same way: a large JPEG at a reduced size. ``Clip.identity`` records that.
+(in threads) and embedded, in batches of a fixed size (``fixed_batches``). New embeddings are compared with stored
+ones, so all images are decoded in the same way: a large JPEG at a reduced size. ``Clip.identity`` records that.
 """
 
 from __future__ import annotations
@@ -45,12 +45,12 @@ def stored_or_pixels(clip: Clip, sample: Sample, whole: Image | None = None) -> 
 
 
 def embed_to_store(clip: Clip, items: Sequence[np.ndarray | Tensor]) -> list[np.ndarray]:
-    """Embeddings to store, float16 [dim] each, from stored embeddings and pixels, which are embedded in one batch."""
+    """Embeddings to store, float16 [dim] each, from stored embeddings and pixels, which are embedded here."""
     return [vector.astype(np.float16, copy=False) for vector in _embedded(clip, items)]
 
 
 def embed_to_compare(clip: Clip, items: Sequence[np.ndarray | Tensor]) -> list[np.ndarray]:
-    """Unit embeddings to compare, float32 [dim] each, from stored embeddings and pixels, embedded in one batch.
+    """Unit embeddings to compare, float32 [dim] each, from stored embeddings and pixels, which are embedded here.
 
     A computed embedding is rounded as a stored one is, so that a set has one score before and after ``filter``.
     """

@@ -90,7 +90,7 @@ class Options:
     min_entropy: float = opt(
         0.0, "remove images whose grey levels have an entropy of fewer bits than this; 0: none", min=0, max=8
     )
-    batch_size: int = opt(64, "images embedded at once", min=1)
+    batch_size: int = opt(64, "images scored together with their captions", min=1, tuning=True)
 
     def check(self) -> None:
         """Raise ``CapivaraError`` for a model that cannot be loaded, before any shard is read."""

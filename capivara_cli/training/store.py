@@ -279,8 +279,7 @@ class _StoreBuilder:
     def _embed_views(self, views: Views, images: list[tuple[str, Image]]) -> list[np.ndarray]:
         """float16 [views, dim] for each image, given with its key."""
         views_made = [view for key, image in images for view in views.of(key, image, self._clip.preprocess)]
-        starts = range(0, len(views_made), _IMAGE_BATCH)
-        rows = [row for start in starts for row in embed_to_store(self._clip, views_made[start : start + _IMAGE_BATCH])]
+        rows = embed_to_store(self._clip, views_made)
         return [np.stack(rows[start : start + views.count]) for start in range(0, len(rows), views.count)]
 
     def _add(self, sample: Sample, vectors: np.ndarray | None) -> None:

@@ -56,11 +56,12 @@ def test_what_is_not_pytorchs_is_added_by_who_runs_it() -> None:
 
 def test_the_toy_model_costs_what_its_layers_say() -> None:
     from capivara_cli.models.clip import load_clip
+    from capivara_cli.models.fixed_batches import by_width
 
     clip = load_clip("toy")
-    texts = ["a red square"] * 4
-    length = len(clip.tokenize(texts)[0])
+    texts = ["a red square"] * 16  # a full batch
+    (width,) = by_width([len(clip.tokenize(texts)[0])], 77)
     once = counted(lambda: clip.embed_texts(texts))
     assert counted(lambda: clip.embed_texts(texts * 2)) == 2 * once
     linear = sum(layer.weight.numel() for layer in clip.model.text.modules() if isinstance(layer, nn.Linear))
-    assert once == pytest.approx(2 * 4 * length * linear, rel=0.35)  # 2 per parameter and token
+    assert once == pytest.approx(2 * 16 * width * linear, rel=0.35)  # 2 per parameter and token

@@ -1,4 +1,7 @@
-"""A short version of ``benchmarks/kills.py``: workers killed at random, everything killed once, a disk that is full."""
+"""Short versions of ``benchmarks/kills.py`` and ``disturbances.py``: kills, stops, wrong clocks, two machines, full disks.
+
+``CAPIVARA_KILLS=200`` makes them long.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,11 @@ import pytest
 from support import warm
 from support.made import ROOT, toy_like
 
+from benchmarks import disturbances
+
 PLAN = "dedupe | translate --translator toy --lang pt,xh --no-cache | dedupe --images exact"
+KILLS = int(os.environ.get("CAPIVARA_KILLS", "0"))
+EQUAL = "9 files equal a clean run's byte for byte, 0 hidden; 28 samples, each there once"
 
 
 @pytest.fixture
@@ -30,9 +37,20 @@ def kills(shards: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.Monke
 
 
 def test_workers_killed_many_times(kills: ModuleType) -> None:
-    seen = kills.kill_workers(4, PLAN, wait=0.3)
-    assert seen.startswith("4 workers killed one by one, ")
-    assert "9 files equal a clean run's byte for byte, 0 hidden; 28 samples, each there once" in seen
+    count = KILLS or 4
+    seen = kills.kill_workers(count, PLAN, wait=0.3)
+    assert seen.startswith(f"{count} workers killed one by one, ")
+    assert EQUAL in seen
+
+
+@pytest.mark.parametrize("mode", ["stops", "clocks", "machines"])
+def test_runs_that_are_stopped_or_on_wrong_clocks_or_on_two_machines(kills: ModuleType, mode: str) -> None:
+    """Final bytes are those of a clean run, whoever was stopped, killed, hours off or taken for dead."""
+    disturbances.WORKERS = 2  # type: ignore[misc]
+    disturbance = type(disturbances.MODES[mode])()
+    seen = disturbances.disturbed(disturbance, KILLS or 4, PLAN, wait=0.3)
+    assert disturbance.seen.total() >= (KILLS or 4)
+    assert EQUAL in seen
 
 
 def test_a_disk_that_fills_up_many_times(kills: ModuleType, tmp_path: Path) -> None:
@@ -41,7 +59,7 @@ def test_a_disk_that_fills_up_many_times(kills: ModuleType, tmp_path: Path) -> N
     kills.CAPIVARA = warm.CAPIVARA  # type: ignore[attr-defined]  # the workers are programs of their own
     seen = kills.full_disk(2, PLAN)
     assert "runs stopped by a full disk" in seen and not seen.startswith("0 ")
-    assert "9 files equal a clean run's byte for byte, 0 hidden; 28 samples, each there once" in seen
+    assert EQUAL in seen
 
 
 def _can_mount(folder: Path) -> bool:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -293,24 +292,18 @@ def test_bfloat16_scores_are_near_and_steady(clip: Clip) -> None:
     assert [each.members for each in again[::-1]] == [each.members for each in near]
 
 
-@pytest.mark.parametrize(("texts", "embedded"), [(3, 64), (63, 64), (64, 64), (256, 256), (257, 256 + 64), (340, 340)])
-def test_bfloat16_batches_are_never_so_small_that_they_change_a_score(
-    clip: Clip, monkeypatch: pytest.MonkeyPatch, texts: int, embedded: int
-) -> None:
-    asked = []
-    embed = type(clip).embed_texts
-
-    def spy(self: Clip, texts: Sequence[str], *rest: Any, **more: Any) -> Any:
-        asked.append(len(texts))
-        return embed(self, texts, *rest, **more)
-
-    monkeypatch.setattr(type(clip), "embed_texts", spy)
-    samples, _ = run(
-        clip, [photo(*(Caption(f"dog number {number}", "en", "alt") for number in range(texts)))], precision="bf16"
-    )
-    assert asked == [embedded]
-    assert len(scores(samples[0])) == texts
-    assert None not in scores(samples[0])
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_scores_and_embeddings_do_not_depend_on_the_batch(clip: Clip, precision: str) -> None:
+    texts = [Caption(f"a {'red ' * number}dog", "en", "alt") for number in range(19)]
+    samples = [
+        photo(*texts[number : number + 3], key=str(number), color=(13 * number, 90, 200)) for number in range(17)
+    ]
+    alone = [run(clip, [each], precision=precision)[0][0].members for each in samples]
+    for size in (2, 3, 7, 8, 9, 17):
+        out, _ = run(clip, samples, precision=precision, batch_size=size)
+        assert [each.members for each in out] == alone
+    reversed_, _ = run(clip, samples[::-1], precision=precision)
+    assert [each.members for each in reversed_] == alone[::-1]
 
 
 def test_precision_auto_is_fp32_for_a_narrow_tower(clip: Clip) -> None:
@@ -352,10 +345,6 @@ def scored_shard() -> list[Sample]:
     return [*toy_like(8), Sample("bad", {"jpg": b"", "json": b"{}"})]
 
 
-@pytest.mark.xfail(
-    reason="the score of a text depends on its batch in the last digit: always on CPUs with AVX512 without AMX",
-    strict=False,
-)
 def test_a_corpus_wide_share_is_the_same_over_shards_and_as_one_stream(
     shards: Callable[..., Path], tmp_path: Path
 ) -> None:

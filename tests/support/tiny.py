@@ -58,7 +58,7 @@ def tiny_clip(folder: Path, seed: int = 0, dropout: float = 0.1, layers: int = 2
     return folder
 
 
-def own_tower(folder: Path, **text: Any) -> Any:
+def own_tower(folder: Path, vision: dict[str, Any] | None = None, **text: Any) -> Any:
     """A model with open_clip's own text tower, as a folder; returns it as open_clip makes it."""
     import open_clip
     import torch
@@ -66,7 +66,7 @@ def own_tower(folder: Path, **text: Any) -> Any:
 
     config = {
         "embed_dim": 16,
-        "vision_cfg": {"image_size": 32, "layers": 1, "width": 32, "head_width": 16, "patch_size": 16},
+        "vision_cfg": vision or {"image_size": 32, "layers": 1, "width": 32, "head_width": 16, "patch_size": 16},
         "text_cfg": {"context_length": 77, "vocab_size": 49408, "width": 32, "heads": 2, "layers": 2, **text},
     }
     torch.manual_seed(0)

@@ -115,12 +115,12 @@ def _saved(model: Any, tokenizer: Any, folder: Path, seed: int) -> Path:
     return folder
 
 
-def converted(folder: Path) -> Path:
-    """The model in a folder as ``ct2-transformers-converter --copy_files`` leaves it, in float32."""
+def converted(folder: Path, quantization: str = "float32") -> Path:
+    """The model in a folder as ``ct2-transformers-converter --copy_files`` leaves it: a folder beside it."""
     from ctranslate2.converters import TransformersConverter
 
-    target = folder.with_name(f"{folder.name}-ct2")
-    TransformersConverter(str(folder)).convert(str(target), quantization="float32")
+    target = folder.with_name(f"{folder.name}-ct2{'' if quantization == 'float32' else f'-{quantization}'}")
+    TransformersConverter(str(folder)).convert(str(target), quantization=quantization)
     for file in folder.iterdir():
         if not file.name.startswith(("model", "config", "generation")):
             shutil.copy(file, target / file.name)

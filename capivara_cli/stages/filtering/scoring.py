@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from capivara_cli.models.clip import TEXT_BATCH, Clip
+from capivara_cli.models.clip import Clip
 from capivara_cli.models.image_vectors import embed_to_store
 from capivara_cli.models.precision import precision
 from capivara_cli.shards.embedding import unit
@@ -18,11 +18,6 @@ from capivara_cli.stages.filtering.sample_facts import DECIMALS, SampleFacts, Sc
 
 _NOISE = 0.6 * 10**-DECIMALS  # rounding moves a stored score by 0.5 of the last digit; the rest is float noise
 _NOISE_BF16 = 0.005  # the largest change of a score by bfloat16
-_STEADY_BATCH = 64
-"""The smallest batch of texts in which the bfloat16 embedding of a text does not depend on the rest of the batch.
-
-Measured with a full-size XLM-R on CPUs with AMX. Smaller batches are multiplied in another order.
-"""
 
 Text = tuple[str, str]
 """A text and its language."""
@@ -67,11 +62,9 @@ class Scorer:
         texts, langs = [text for text, _ in pairs], [lang for _, lang in pairs]
         if not self._half:
             return self.clip.embed_texts(texts, langs)
-        rest = len(pairs) % TEXT_BATCH
-        fill = _STEADY_BATCH - rest if 0 < rest < _STEADY_BATCH else 0
         with torch.autocast(self.clip.device.partition(":")[0], torch.bfloat16):
-            found = self.clip.embed_texts(texts + texts[:1] * fill, langs + langs[:1] * fill, normalize=False)
-        return found[: len(pairs)] / np.maximum(np.linalg.norm(found[: len(pairs)], axis=1, keepdims=True), 1e-12)
+            found = self.clip.embed_texts(texts, langs, normalize=False)
+        return found / np.maximum(np.linalg.norm(found, axis=1, keepdims=True), 1e-12)
 
     def _score(
         self, facts: SampleFacts, image: np.ndarray, indexes: list[int], embeddings: dict[Text, np.ndarray]
@@ -89,8 +82,8 @@ class Scorer:
 def stable_score(before: float | None, score: float, noise: float = _NOISE) -> float:
     """The score, rounded; or the stored score ``before`` if the two differ only by float noise.
 
-    The composition of a batch changes the seventh digit of an embedding, bfloat16 the third. Without this rule, a
-    second run over the output would sometimes round a score differently and write other bytes.
+    Another machine or number of threads changes the seventh digit of an embedding, bfloat16 the third. Without this
+    rule, a second run over the output there would sometimes round a score differently and write other bytes.
     """
     if isinstance(before, float) and abs(before - score) < noise and round(before, DECIMALS) == before:
         return before + 0.0

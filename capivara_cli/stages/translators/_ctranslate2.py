@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,39 @@ def device_arguments(device: str) -> dict[str, Any]:
         "inter_threads": workers,
         "intra_threads": max(1, threads // workers),
     }
+
+
+def best_translations(
+    model: Any, rows: Sequence[list[str]], first: str, settings: Mapping[str, Any]
+) -> list[list[str]]:
+    """The tokens of the best translation of each row of tokens, by ``translate_batch`` with ``settings``.
+
+    ``first``: a token with which every translation begins, "" for none. Only rows of one length form a batch: with
+    padding, an int8 model gives a row scores that differ in the third digit, so its translation could depend on the
+    other rows.
+    """
+    by_length: dict[int, list[int]] = {}
+    for index, row in enumerate(rows):
+        by_length.setdefault(len(row), []).append(index)
+    started = [  # all at once, so that the workers are busy until the last batch
+        (
+            indexes,
+            model.translate_batch(
+                [rows[index] for index in indexes],
+                target_prefix=[[first]] * len(indexes) if first else None,
+                max_batch_size=tokens_at_once(model),
+                batch_type="tokens",
+                asynchronous=True,
+                **settings,
+            ),
+        )
+        for _, indexes in sorted(by_length.items())
+    ]
+    translated: list[list[str]] = [[] for _ in rows]
+    for indexes, results in started:
+        for index, result in zip(indexes, results, strict=True):
+            translated[index] = result.result().hypotheses[0]
+    return translated
 
 
 def count_operations(folder: Path, read: int, written: int, beams: int) -> None:

@@ -21,7 +21,7 @@ from typing import Any
 from capivara_cli.errors import CapivaraError
 from capivara_cli.languages import Language, get
 from capivara_cli.models.generation import Setup
-from capivara_cli.stages.translators._ctranslate2 import checksum, count_operations, tokens_at_once, translator_in
+from capivara_cli.stages.translators._ctranslate2 import best_translations, checksum, count_operations, translator_in
 from capivara_cli.stages.translators._route import Pair, by_chain
 from capivara_cli.stages.translators._sentences import join, split
 from capivara_cli.storage import cache
@@ -74,19 +74,12 @@ class ArgosPackage:
     def __call__(self, texts: Sequence[str]) -> list[str]:
         pieces = [_pieces(self.tokenizer, text, self._source) for text in texts]
         flat = [tokens for pieces_of_text in pieces for tokens in pieces_of_text]
-        results = self.model.translate_batch(  # sorts by length before it cuts batches, and restores the order
-            flat,
-            target_prefix=[[self.target_prefix]] * len(flat) if self.target_prefix else None,
-            replace_unknowns=True,
-            max_batch_size=tokens_at_once(self.model),
-            batch_type="tokens",
-            beam_size=self.beams,
-            length_penalty=LENGTH_PENALTY,
-        )
-        written = sum(len(each.hypotheses[0]) for each in results)
+        settings = {"beam_size": self.beams, "length_penalty": LENGTH_PENALTY, "replace_unknowns": True}
+        translated = best_translations(self.model, flat, self.target_prefix, settings)
+        written = sum(map(len, translated))
         count_operations(self.folder / "model", sum(map(len, flat)), written, self.beams)
-        translated = iter(results)
-        return [self._text([next(translated).hypotheses[0] for _ in tokens]) for tokens in pieces]
+        each = iter(translated)
+        return [self._text([next(each) for _ in tokens]) for tokens in pieces]
 
     def _text(self, pieces: list[list[str]]) -> str:
         """Translated tokens of the pieces of one text -> the text."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -11,14 +12,15 @@ from capivara_cli.errors import CapivaraError
 from capivara_cli.languages import Language
 from capivara_cli.models import transformers_models
 from capivara_cli.models.generation import Setup
-from capivara_cli.stages.translators._ctranslate2 import checksum, count_operations, tokens_at_once, translator_in
+from capivara_cli.stages.translators._ctranslate2 import best_translations, checksum, count_operations, translator_in
 from capivara_cli.stages.translators._sentences import join, split
 
 BEAMS = 4
 """The default of Argos and Opus-MT; ``--beams 1`` is about twice as fast."""
 LONGEST = 256
 """The most tokens of a sentence, and of its translation."""
-TOKENS_AT_ONCE = 4096
+_SENTENCES = {"cpu": 16, "cuda": 128}
+"""The number of sentences that ``generate`` translates at once, by device: one number, see ``fixed_batches``."""
 
 HINTS = (
     "--translator NAME:PATH takes a folder with the model, of transformers or converted for CTranslate2",
@@ -82,7 +84,10 @@ class Seq2Seq:
 
 
 class TransformersModel:
-    """``generate`` of transformers, in batches of at most ``TOKENS_AT_ONCE`` tokens, fewer when memory runs out."""
+    """``generate`` of transformers, in batches of one size: a translation does not depend on the rest of its batch.
+
+    If memory runs out, the batches are smaller from then on.
+    """
 
     def __init__(self, model: Any, pad: int, first: int | None, beams: int) -> None:
         from capivara_cli.models.decoding import Halving
@@ -91,20 +96,22 @@ class TransformersModel:
         self.pad = pad
         self.first = first
         self.beams = beams
-        self._fit = Halving(1 << 30)
+        self._fit = Halving(_SENTENCES.get(model.device.type, _SENTENCES["cpu"]))
 
     def __call__(self, rows: Sequence[list[int]]) -> list[list[int]]:
-        from capivara_cli.models.decoding import batches_within
+        from capivara_cli.models.fixed_batches import by_width, fixed_batches
 
-        translated: list[list[int]] = []
-        for batch in batches_within([len(row) for row in rows], TOKENS_AT_ONCE):
-            translated += self._fit(rows[batch], self._generated)
+        translated: list[list[int]] = [[] for _ in rows]
+        for width, indexes in by_width([len(row) for row in rows], LONGEST).items():
+            for chosen, batch in fixed_batches(indexes, self._fit.size):
+                found = self._fit([rows[index] for index in batch], partial(self._generated, width))
+                for index, tokens in zip(chosen, found, strict=False):  # the rest fills up the batch
+                    translated[index] = tokens
         return translated
 
-    def _generated(self, rows: Sequence[list[int]]) -> list[list[int]]:
+    def _generated(self, width: int, rows: Sequence[list[int]]) -> list[list[int]]:
         import torch
 
-        width = max(map(len, rows))
         device = self.model.device
         ids = torch.tensor([row + [self.pad] * (width - len(row)) for row in rows], device=device)
         with torch.inference_mode():
@@ -131,17 +138,10 @@ class CTranslate2Model:
 
     def __call__(self, rows: Sequence[list[int]]) -> list[list[int]]:
         tokens = [self.tokenizer.convert_ids_to_tokens(row) for row in rows]
-        results = self.model.translate_batch(
-            tokens,
-            target_prefix=[[self.first]] * len(tokens) if self.first else None,
-            beam_size=self.beams,
-            max_batch_size=tokens_at_once(self.model),
-            batch_type="tokens",
-            max_decoding_length=LONGEST,
-        )
-        written = sum(len(result.hypotheses[0]) for result in results)
-        count_operations(self.folder, sum(map(len, tokens)), written, self.beams)
-        words = [[word for word in result.hypotheses[0] if word != self.first] for result in results]
+        settings = {"beam_size": self.beams, "max_decoding_length": LONGEST}
+        translated = best_translations(self.model, tokens, self.first, settings)
+        count_operations(self.folder, sum(map(len, tokens)), sum(map(len, translated)), self.beams)
+        words = [[word for word in each if word != self.first] for each in translated]
         return [self.tokenizer.convert_tokens_to_ids(each) for each in words]
 
 
