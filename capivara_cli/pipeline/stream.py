@@ -12,7 +12,7 @@ from capivara_cli.pipeline.books import Report, new_report, reject_folders, stor
 from capivara_cli.pipeline.chain import Chain
 from capivara_cli.pipeline.corpus_stages import corpus_of, one_per_shard, parts_of, survey_env
 from capivara_cli.pipeline.env import Env
-from capivara_cli.pipeline.fingerprint import fingerprint
+from capivara_cli.pipeline.fingerprint import fingerprint, is_same
 from capivara_cli.pipeline.local_store import LocalStore
 from capivara_cli.pipeline.output_folder import Contents, FinishedFile, OutputFolder, exclusive
 from capivara_cli.pipeline.source import counted
@@ -88,7 +88,7 @@ def write_shards(chain: Chain, history: History, samples: Stream, folder: Path) 
     store = LocalStore(folder)
     is_whole = before is not None and before.complete and all(map(store.is_complete, before.done.values()))
     is_whole = is_whole and all((each / "stream.tar").exists() for each in reject_folders(chain))
-    if chain.steps[0].stage.begins and before and is_whole and before.fingerprint == plan_fingerprint:
+    if chain.steps[0].stage.begins and before and is_whole and is_same(before.fingerprint, plan_fingerprint):
         report.resumed = len(before.done)
         return report
     manifest = OutputFolder(store, contents).check() or Manifest(chain.described, plan_fingerprint, None)

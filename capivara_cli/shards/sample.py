@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import codecs
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import PurePath
 from typing import Any
 
 from capivara_cli.errors import BadSample
+from capivara_cli.shards.json_text import JsonObject, read_object, text_of
 
 IMAGE_SUFFIXES = frozenset(
     {
@@ -35,6 +37,7 @@ class Caption:
     text it was translated or rewritten from. ``score`` is the cosine of image and text by the model that
     ``json["clip"]`` names. ``prefix`` is the text that a captioner continued or answered ("a photo of"; "" if none);
     only captions of captioners have it. ``more`` has the keys of other programs, as pairs of key and JSON text.
+    ``entry``: the JSON text that the caption was read from, and the other fields as they were read; None if it is new.
 
     Stored, the first five keys are always present, null if they have no value: other readers infer a schema.
     """
@@ -46,10 +49,14 @@ class Caption:
     score: float | None = None
     prefix: str | None = None
     more: tuple[tuple[str, str], ...] = ()
+    entry: tuple[str, tuple[Any, ...]] | None = field(default=None, compare=False, repr=False)
 
     @classmethod
-    def from_json(cls, entry: object) -> Caption:
-        """The caption in an entry of ``json["captions"]``. Raises ``BadSample`` if the entry is not a caption."""
+    def from_json(cls, entry: object, text: str = "") -> Caption:
+        """The caption in an entry of ``json["captions"]``, read from ``text``.
+
+        Raises ``BadSample`` if the entry is not a caption.
+        """
         if not isinstance(entry, dict) or not isinstance(entry.get("text"), str):
             raise BadSample('json "captions" is not a list of {"text", "lang", "by", "of", "score"}')
         get = entry.get
@@ -59,13 +66,15 @@ class Caption:
         known = _PLAIN_KEYS
         if prefix is not None:
             prefix, known = (prefix, _CAPTION_KEYS) if isinstance(prefix, str) else (None, _PLAIN_KEYS)
+        is_whole = entry.keys() >= _PLAIN_KEYS
         if not isinstance(lang, str) or not isinstance(by, str):
             lang, by = lang if isinstance(lang, str) else "und", by if isinstance(by, str) else "unknown"
-        caption = cls(entry["text"], lang, by, of, score, prefix)
-        if entry.keys() <= known:
-            return caption
-        more = ((key, json.dumps(value)) for key, value in entry.items() if key not in known)
-        return replace(caption, more=tuple(more))
+            is_whole = False
+        more: tuple[tuple[str, str], ...] = ()
+        if not entry.keys() <= known:
+            more = tuple((key, json.dumps(value)) for key, value in entry.items() if key not in known)
+        fields = entry["text"], lang, by, of, score, prefix, more
+        return cls(*fields, (text, fields if is_whole else ()) if text else None)
 
     def to_json(self) -> dict[str, object]:
         """The entry of ``json["captions"]``: the keys of this class, then those of other programs."""
@@ -76,6 +85,22 @@ class Caption:
             entry["prefix"] = self.prefix
         entry.update((key, json.loads(value)) for key, value in self.more)
         return entry
+
+    def to_text(self) -> str:
+        """The entry as JSON text: the text it was read from, in which only the values that changed are others."""
+        if self.entry is None:
+            return text_of(self.to_json())
+        text, fields = self.entry
+        if fields == (self.text, self.lang, self.by, self.of, self.score, self.prefix, self.more):
+            return text
+        before, now = read_object(text), self.to_json()
+        gone = Caption.from_json(before).to_json().keys() - now.keys()
+        new = [key for key, value in now.items() if key not in before or _differ(before[key], value)]
+        return before.edited({**dict.fromkeys(gone), **{key: text_of(now[key]) for key in new}})
+
+
+def _differ(before: object, now: object) -> bool:
+    return (before != now or type(before) is not type(now)) and json.dumps(before) != json.dumps(now)
 
 
 def _is_number(value: Any) -> bool:
@@ -104,51 +129,71 @@ class Sample:
         raise BadSample("no image")
 
     @property
-    def document(self) -> dict[str, Any]:
-        """The parsed ``json`` member; ``{}`` if there is none. Raises ``BadSample`` if it is not a JSON object."""
-        data = self.members.get("json")
-        if data is None:
-            return {}
-        return _parsed(data)
+    def document(self) -> JsonObject:
+        """The parsed ``json`` member; ``{}`` if there is none.
+
+        Raises ``BadSample`` if it is not a JSON object, or if a key that capivara changes is repeated in it.
+        """
+        return _parsed(self.members.get("json", _NO_JSON))
 
     @property
     def captions(self) -> list[Caption]:
         """The captions in ``json["captions"]``. Raises ``BadSample`` if they are malformed."""
-        data = self.members.get("json", b"{}")
-        return list(_cached_captions(data)) if len(data) < _MAX_CACHED else captions_in(_parsed(data))
+        return list(_read(self.members.get("json", _NO_JSON))[1])
 
-    def with_captions(self, captions: Iterable[Caption], document: Mapping[str, object] | None = None) -> Sample:
+    def with_captions(self, captions: Iterable[Caption], document: JsonObject | None = None) -> Sample:
         """The sample with these captions; the same object if they are equal to its captions.
 
-        A caller that has parsed ``self.document`` and knows that the captions differ can pass it, which saves time.
+        Captions that did not change keep their text in ``json``. A caller that has parsed ``self.document`` and knows
+        that the captions differ can pass it, which saves time.
         """
         captions = list(captions)
         if document is None:
-            if captions == self.captions:
+            document, before = _read(self.members.get("json", _NO_JSON))
+            if captions == list(before):
                 return self
-            document = self.document
-        entries = [caption.to_json() for caption in captions]
-        return self.with_members(json=encode_json({**document, "captions": entries}))
+        return self._edited(document, {"captions": f"[{', '.join(caption.to_text() for caption in captions)}]"})
 
     def with_document(self, **changes: object) -> Sample:
-        """The sample with these top-level keys of its ``json`` set; other keys are unchanged."""
-        return self.with_members(json=encode_json({**self.document, **changes}))
+        """The sample with these top-level keys of its ``json`` set; everything else in it keeps its bytes."""
+        return self._edited(self.document, {key: text_of(value) for key, value in changes.items()})
+
+    def without_keys(self, keys: Iterable[str]) -> Sample:
+        """The sample without these top-level keys of its ``json``; everything else in it keeps its bytes."""
+        return self._edited(self.document, dict.fromkeys(keys))
+
+    def _edited(self, document: JsonObject, changes: Mapping[str, str | None]) -> Sample:
+        mark, encoding = _encoding(self.members.get("json", _NO_JSON))
+        return self.with_members(json=mark + document.edited(changes).encode(encoding, "surrogatepass"))
 
     def with_members(self, **members: bytes) -> Sample:
         """The sample with these members set; a new member becomes the last one."""
         return Sample(self.key, {**self.members, **members})
 
 
-def _parsed(data: bytes) -> dict[str, Any]:
+def _parsed(data: bytes) -> JsonObject:
+    mark, encoding = _encoding(data)
     try:
-        document = json.loads(data)
+        text = data[len(mark) :].decode(encoding, "surrogatepass")
+        document = read_object(text, _SPLIT) if text.lstrip(" \t\n\r").startswith("{") else _no_object(text)
     except (ValueError, RecursionError) as error:
         raise BadSample("json cannot be parsed") from error
-    if not isinstance(document, dict):
-        raise BadSample("json is not an object")
+    if document.repeated and (repeated := sorted(document.repeated & _OWN_KEYS)):
+        raise BadSample(f'json has "{repeated[0]}" twice')
     if data.count(b"{") + data.count(b"[") > _MAX_DEPTH and _depth(document) > _MAX_DEPTH:
         raise BadSample("json is nested too deeply")
     return document
+
+
+def _no_object(text: str) -> JsonObject:
+    json.loads(text)
+    raise BadSample("json is not an object")
+
+
+def _encoding(data: bytes) -> tuple[bytes, str]:
+    """The byte order mark of a ``json`` member, b"" if it has none, and the encoding of what follows."""
+    mark = next((mark for mark in _MARKS if data.startswith(mark)), b"")
+    return mark, _MARKS[mark] if mark else json.detect_encoding(data)
 
 
 def _depth(document: object) -> int:
@@ -166,12 +211,28 @@ def _depth(document: object) -> int:
 
 _MAX_DEPTH = 200  # low enough that writing the document never exceeds Python's recursion limit
 _MAX_CACHED = 1 << 16  # bytes
+_NO_JSON = b"{}"
+_SPLIT = ("captions",)
+_OWN_KEYS = frozenset({"captions", "clip"})
+"""The keys of ``json`` that stages change."""
+_MARKS = {
+    codecs.BOM_UTF8: "utf-8", codecs.BOM_UTF32_LE: "utf-32-le", codecs.BOM_UTF32_BE: "utf-32-be",
+    codecs.BOM_UTF16_LE: "utf-16-le", codecs.BOM_UTF16_BE: "utf-16-be",
+}  # fmt: skip
 
 
-@lru_cache(64)
-def _cached_captions(data: bytes) -> tuple[Caption, ...]:
-    """Cached, because a stage reads the captions of a sample and then compares its new captions with them."""
-    return tuple(captions_in(_parsed(data)))
+def _read(data: bytes) -> tuple[JsonObject, tuple[Caption, ...]]:
+    """A ``json`` member and its captions. They may be those of an earlier call: nobody changes them."""
+    return _cached(data) if len(data) < _MAX_CACHED else _read_anew(data)
+
+
+def _read_anew(data: bytes) -> tuple[JsonObject, tuple[Caption, ...]]:
+    document = _parsed(data)
+    return document, tuple(captions_in(document))
+
+
+_cached = lru_cache(64)(_read_anew)
+"""A stage reads the captions of a sample and then compares its new captions with them."""
 
 
 def captions_in(document: Mapping[str, object]) -> list[Caption]:
@@ -179,11 +240,15 @@ def captions_in(document: Mapping[str, object]) -> list[Caption]:
     entries = document.get("captions", [])
     if not isinstance(entries, list):
         raise BadSample('json "captions" is not a list of {"text", "lang", "by", "of", "score"}')
+    if isinstance(document, JsonObject) and (texts := document.items_of.get("captions")):
+        return [Caption.from_json(entry, text) for entry, text in zip(entries, texts, strict=True)]
     return [Caption.from_json(entry) for entry in entries]
 
 
 def encode_json(document: object, indent: int | None = None) -> bytes:
     """Encode as UTF-8 JSON, keys in their order, on one line by default. Lone surrogates stay escaped."""
+    if indent is None:
+        return text_of(document).encode()
     try:
         return json.dumps(document, ensure_ascii=False, indent=indent).encode()
     except UnicodeEncodeError:

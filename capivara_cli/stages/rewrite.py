@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Set
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 from capivara_cli import languages, plugins, registry
 from capivara_cli.errors import UsageError
@@ -17,6 +17,7 @@ from capivara_cli.pipeline.option_kinds import Languages, Names
 from capivara_cli.pipeline.options import opt, parsed
 from capivara_cli.pipeline.stage import stage
 from capivara_cli.shards.archive import Stream
+from capivara_cli.shards.json_text import JsonObject
 from capivara_cli.shards.sample import Caption, Sample, captions_in
 from capivara_cli.stages.rewriters._exemplars import exemplars
 from capivara_cli.stages.rewriters._synonyms import synonyms
@@ -95,6 +96,20 @@ class Options:
         """The languages of ``--via``."""
         return [languages.get(code) for code in parsed(self, "via")]
 
+    def identities(self) -> list[str | None]:
+        """The revision of the rewriter's model, or the versions of its translators, see ``fingerprint``."""
+        name, _, variant = self.rewriter.partition(":")
+        if name != "back-translation":
+            return [registry.identity("rewriters", self.rewriter)]
+        language = languages.get(self.lang).code
+        pairs = [pair for each in self.pivots for pair in ((language, each.code), (each.code, language))]
+        return [
+            registry.identity(
+                "translators", variant or self.translator, source=source, target=target, base_url=self.base_url
+            )
+            for source, target in pairs
+        ]
+
 
 @stage("rewrite", Options)
 def rewrite(samples: Stream, options: Options, env: Env) -> Stream:
@@ -125,7 +140,7 @@ class _SampleTexts(NamedTuple):
     """A sample with its JSON parsed once, and the texts to rewrite."""
 
     key: str
-    document: dict[str, Any]
+    document: JsonObject
     captions: list[Caption]
     texts: list[str]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from capivara_cli import console, languages, registry
 from capivara_cli.errors import CapivaraError, UsageError
@@ -18,6 +18,7 @@ from capivara_cli.pipeline.options import opt, parsed
 from capivara_cli.pipeline.stage import stage
 from capivara_cli.plugins import PluginError
 from capivara_cli.shards.archive import Stream
+from capivara_cli.shards.json_text import JsonObject
 from capivara_cli.shards.sample import Caption, Sample, captions_in
 
 AUTO = "auto"
@@ -98,6 +99,17 @@ class Options:
         """The codes of ``--lang``."""
         return parsed(self, "lang")
 
+    def identities(self) -> list[str | None]:
+        """The versions of the translators, see ``fingerprint``."""
+        pairs = [(self.source, target) for target in self.targets]
+        if self.back_translate and self.source:
+            pairs += [(target, self.source) for target in self.targets]
+        spec = f"argos:{self.package}" if self.package else self.translator
+        return [
+            registry.identity("translators", spec, source=source, target=target, base_url=self.base_url)
+            for source, target in pairs
+        ]
+
 
 @stage("translate", Options)
 def translate(samples: Stream, options: Options, env: Env) -> Stream:
@@ -141,7 +153,7 @@ class _SampleTexts(NamedTuple):
     """
 
     key: str
-    document: dict[str, Any]
+    document: JsonObject
     captions: list[Caption]
     sources: list[Source]
     existing: set[tuple[str, str, str]]
