@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from shutil import copyfile
 from typing import BinaryIO, cast
@@ -116,6 +118,24 @@ def write_shards(chain: Chain, history: History, samples: Stream, folder: Path) 
     manifest.shards = number
     _save(manifest, folder)
     return report
+
+
+@contextlib.contextmanager
+def removed_if_empty(folder: Path) -> Iterator[None]:
+    """Remove a folder that is made inside, if an error ends the work before a shard with a sample is finished."""
+    is_new = not folder.exists()
+    try:
+        yield
+    except BaseException:
+        if is_new and folder.is_dir():
+            found = Manifest.load(folder)
+            shards = list(found.done.values()) if found else []
+            if not any(each.written for each in shards):
+                with contextlib.suppress(OSError):  # what another program put there stays
+                    for name in (MANIFEST, *(each.shard for each in shards)):
+                        (folder / name).unlink(missing_ok=True)
+                    folder.rmdir()
+        raise
 
 
 def _restart(manifest: Manifest, folder: Path) -> None:

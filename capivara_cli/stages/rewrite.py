@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Set
 from dataclasses import dataclass, replace
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from capivara_cli import languages, plugins, registry
 from capivara_cli.errors import UsageError
@@ -17,7 +17,6 @@ from capivara_cli.pipeline.option_kinds import Languages, Names
 from capivara_cli.pipeline.options import opt, parsed
 from capivara_cli.pipeline.stage import stage
 from capivara_cli.shards.archive import Stream
-from capivara_cli.shards.json_text import JsonObject
 from capivara_cli.shards.sample import Caption, Sample, captions_in
 from capivara_cli.stages.rewriters._exemplars import exemplars
 from capivara_cli.stages.rewriters._synonyms import synonyms
@@ -140,7 +139,7 @@ class _SampleTexts(NamedTuple):
     """A sample with its JSON parsed once, and the texts to rewrite."""
 
     key: str
-    document: JsonObject
+    document: dict[str, Any]
     captions: list[Caption]
     texts: list[str]
 

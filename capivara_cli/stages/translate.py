@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from capivara_cli import console, languages, registry
 from capivara_cli.errors import CapivaraError, UsageError
@@ -18,7 +18,6 @@ from capivara_cli.pipeline.options import opt, parsed
 from capivara_cli.pipeline.stage import stage
 from capivara_cli.plugins import PluginError
 from capivara_cli.shards.archive import Stream
-from capivara_cli.shards.json_text import JsonObject
 from capivara_cli.shards.sample import Caption, Sample, captions_in
 
 AUTO = "auto"
@@ -153,7 +152,7 @@ class _SampleTexts(NamedTuple):
     """
 
     key: str
-    document: JsonObject
+    document: dict[str, Any]
     captions: list[Caption]
     sources: list[Source]
     existing: set[tuple[str, str, str]]
