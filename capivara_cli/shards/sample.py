@@ -268,8 +268,6 @@ def captions_in(document: Mapping[str, object]) -> list[Caption]:
 
 def encode_json(document: object, indent: int | None = None) -> bytes:
     """Encode as UTF-8 JSON, keys in their order, on one line by default. Lone surrogates stay escaped."""
-    if indent is None:
-        return text_of(document).encode()
     try:
         return json.dumps(document, ensure_ascii=False, indent=indent).encode()
     except UnicodeEncodeError:

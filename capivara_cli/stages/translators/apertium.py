@@ -20,7 +20,7 @@ from capivara_cli.stages.translators._route import Pair, by_chain, languages_rea
 _BETWEEN = "\n\n"
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")  # a zero byte flushes Apertium's pipe
 _DATA = "/usr/share/apertium"
-_PATH = re.compile(r"/[^'\"\s|]+")
+_PATH = re.compile(r"(?<=')/[^']+(?=')|/[^'\"\s|]+")  # quoted ones may have spaces
 _TEXTS_PER_PROCESS = 5000  # limits memory and what a failure loses; starting a process takes 0.1 s
 
 
