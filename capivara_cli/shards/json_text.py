@@ -102,7 +102,8 @@ def read_list(text: str, position: int) -> tuple[list[Any], list[tuple[int, int]
 
     Raises ``ValueError`` and ``RecursionError``.
     """
-    values, places = [], []
+    values: list[Any] = []
+    places: list[tuple[int, int]] = []
     position = _after_space(text, position + 1)
     if text[position : position + 1] == "]":
         return values, places, position + 1
