@@ -110,6 +110,14 @@ def origin(kind: str, spec: str) -> str:
     return str(Origin.of(kind, name, entry))
 
 
+def identity(kind: str, spec: str, **context: Any) -> str | None:
+    """What decides the results of a plugin of capivara beside its options, such as the version of its model: what its
+    function ``identity`` returns, and "" if it has none. None if that is not known on this machine yet."""
+    name, _, variant = spec.partition(":")
+    found = getattr(module(kind, name), "identity", None) if _own(kind, name) else None
+    return found(variant, **context) if found else ""
+
+
 def check(kind: str, spec: str) -> None:
     """Raise ``CapivaraError`` if ``name`` or ``name:variant`` is not a plugin. The plugin is not imported."""
     name = spec.partition(":")[0]

@@ -15,7 +15,7 @@ def written_in(text: str, script: str) -> bool:
     letters = [char for char in text if char.isalpha()]
     if names is None or not letters:
         return True
-    return any(unicodedata.name(char, "").startswith(names) for char in letters)
+    return any(_name(char).startswith(names) for char in letters)
 
 
 def mostly_written_in(text: str, script: str) -> bool:
@@ -28,7 +28,12 @@ def mostly_written_in(text: str, script: str) -> bool:
     letters = [char for char in text if char.isalpha()]
     if names is None:
         return True
-    return 2 * sum(unicodedata.name(char, "").startswith(names) for char in letters) >= len(letters)
+    return 2 * sum(_name(char).startswith(names) for char in letters) >= len(letters)
+
+
+def _name(char: str) -> str:
+    """The Unicode name of a letter, which begins with its script; the width of East Asian forms is left out."""
+    return unicodedata.name(char, "").removeprefix("FULLWIDTH ").removeprefix("HALFWIDTH ")
 
 
 def is_unspaced(script: str) -> bool:

@@ -91,6 +91,22 @@ def is_cached(repo: str) -> bool:
     return True
 
 
+def revision(name: str) -> str | None:
+    """The revision of a repository in the local cache; "" for a local folder, None if the cache does not have it.
+
+    Makes no request.
+    """
+    from huggingface_hub import constants
+
+    if Path(name).expanduser().exists():
+        return ""
+    ref = Path(constants.HF_HUB_CACHE) / f"models--{name.replace('/', '--')}" / "refs" / "main"
+    try:
+        return ref.read_text().strip() or None
+    except (OSError, ValueError):
+        return None
+
+
 def _file_names(files: RepoFiles) -> list[str]:
     from huggingface_hub import list_repo_files
 

@@ -23,7 +23,7 @@ from capivara_cli.pipeline.sharded_plan import ShardedPlan
 from capivara_cli.pipeline.source import DEFAULT_INPUT, check_packed, default_inputs, joined
 from capivara_cli.pipeline.stage import Step
 from capivara_cli.pipeline.stores import store_of
-from capivara_cli.pipeline.stream import run_stream, write_remote_shards, write_shards
+from capivara_cli.pipeline.stream import removed_if_empty, run_stream, write_remote_shards, write_shards
 from capivara_cli.pipeline.workers.job import Job
 from capivara_cli.shards.inputs import find_shards
 from capivara_cli.shards.names import plain_name
@@ -65,7 +65,7 @@ def run(
     with joined(shards, chain.envs[0], chain.reads_captions) as (history, samples):
         if remote:
             return write_remote_shards(chain, history, samples, place)
-        with exclusive(Claims(Path(place)), place):
+        with removed_if_empty(Path(place)), exclusive(Claims(Path(place)), place):
             chain.costs.record_result_at(out=place)
             return write_shards(chain, history, samples, Path(place))
 

@@ -26,16 +26,28 @@ _LARGE_FOLDER = (
 
 def fingerprint(chain: Chain) -> str:
     """SHA-256 of the plan, its options, the version of capivara and of plugins, and the contents of all files that
-    options name.
+    options name; then, after a colon, a hash of the versions of the models and translators that the options name.
 
-    For a plan that begins a stream, the input files are included, by size and time, with the files that they name.
+    For a plan that begins a stream, the input files are included, by size and time, with the files that they name. The
+    second part is left out while a model is not on this machine: the first run downloads it.
     """
     files: list[Any] = [files_of_options(step.options) for step in chain.steps]
     if chain.steps[0].stage.begins:
         named: Callable[[str], list[Path]] = getattr(chain.steps[0].options, "named_files", lambda source: [])
         sources = chain.envs[0].inputs
         files += [[source, *_input_files(Path(source)), *map(_size_and_time, named(source))] for source in sources]
-    return hashlib.sha256(json.dumps([chain.described, files], sort_keys=True).encode()).hexdigest()
+    found = hashlib.sha256(json.dumps([chain.described, files], sort_keys=True).encode()).hexdigest()
+    versions = [each for step in chain.steps for each in getattr(step.options, "identities", list)()]
+    if not any(versions) or None in versions:
+        return found
+    return f"{found}:{hashlib.sha256(json.dumps(versions).encode()).hexdigest()[:16]}"
+
+
+def is_same(before: str, now: str) -> bool:
+    """Whether two fingerprints are those of one plan; versions count if both have them."""
+    plan, _, versions = before.partition(":")
+    new_plan, _, new_versions = now.partition(":")
+    return plan == new_plan and (versions == new_versions or not versions or not new_versions)
 
 
 def files_of_options(options: Any) -> list[list[Any]]:
@@ -49,6 +61,9 @@ def files_of_options(options: Any) -> list[list[Any]]:
         if reads in registry.KINDS and (origin := registry.origin(reads, value)):
             found.append([each.name, origin])
     return found
+
+
+OTHER_VERSION = "a model or translator on this machine has another version"
 
 
 def difference(before: History, now: History) -> str:

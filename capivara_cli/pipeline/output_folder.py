@@ -13,7 +13,7 @@ from typing import BinaryIO, Protocol
 
 from capivara_cli.errors import CapivaraError
 from capivara_cli.pipeline import journal, leftovers
-from capivara_cli.pipeline.fingerprint import difference
+from capivara_cli.pipeline.fingerprint import OTHER_VERSION, difference, is_same
 from capivara_cli.shards.history import History
 from capivara_cli.shards.manifest import MANIFEST, InputIdentity, Manifest, ShardEntry
 from capivara_cli.shards.names import plain_name
@@ -176,13 +176,14 @@ class OutputFolder:
 
         Raises ``CapivaraError`` for any other manifest.
         """
-        if found is None or found.fingerprint == self.contents.fingerprint:
+        if found is None or is_same(found.fingerprint, self.contents.fingerprint):
             return found
         if not found.done and not self.store.holds_shards() and not self.store.claims.held_by_others():
             return None
+        is_plan = is_same(found.fingerprint.partition(":")[0], self.contents.fingerprint)
+        why = OTHER_VERSION if is_plan else difference(found.plan, self.contents.plan)
         raise CapivaraError(
-            f"{self.store.display_name}: holds the result of another plan or other options "
-            f"({difference(found.plan, self.contents.plan)})",
+            f"{self.store.display_name}: holds the result of another plan or other options ({why})",
             "choose another folder with --out, or delete that folder first",
         )
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from shutil import copyfile
 from typing import BinaryIO, cast
@@ -12,7 +14,7 @@ from capivara_cli.pipeline.books import Report, new_report, reject_folders, stor
 from capivara_cli.pipeline.chain import Chain
 from capivara_cli.pipeline.corpus_stages import corpus_of, one_per_shard, parts_of, survey_env
 from capivara_cli.pipeline.env import Env
-from capivara_cli.pipeline.fingerprint import fingerprint
+from capivara_cli.pipeline.fingerprint import fingerprint, is_same
 from capivara_cli.pipeline.local_store import LocalStore
 from capivara_cli.pipeline.output_folder import Contents, FinishedFile, OutputFolder, exclusive
 from capivara_cli.pipeline.source import counted
@@ -88,7 +90,7 @@ def write_shards(chain: Chain, history: History, samples: Stream, folder: Path) 
     store = LocalStore(folder)
     is_whole = before is not None and before.complete and all(map(store.is_complete, before.done.values()))
     is_whole = is_whole and all((each / "stream.tar").exists() for each in reject_folders(chain))
-    if chain.steps[0].stage.begins and before and is_whole and before.fingerprint == plan_fingerprint:
+    if chain.steps[0].stage.begins and before and is_whole and is_same(before.fingerprint, plan_fingerprint):
         report.resumed = len(before.done)
         return report
     manifest = OutputFolder(store, contents).check() or Manifest(chain.described, plan_fingerprint, None)
@@ -116,6 +118,24 @@ def write_shards(chain: Chain, history: History, samples: Stream, folder: Path) 
     manifest.shards = number
     _save(manifest, folder)
     return report
+
+
+@contextlib.contextmanager
+def removed_if_empty(folder: Path) -> Iterator[None]:
+    """Remove a folder that is made inside, if an error ends the work before a shard with a sample is finished."""
+    is_new = not folder.exists()
+    try:
+        yield
+    except BaseException:
+        if is_new and folder.is_dir():
+            found = Manifest.load(folder)
+            shards = list(found.done.values()) if found else []
+            if not any(each.written for each in shards):
+                with contextlib.suppress(OSError):  # what another program put there stays
+                    for name in (MANIFEST, *(each.shard for each in shards)):
+                        (folder / name).unlink(missing_ok=True)
+                    folder.rmdir()
+        raise
 
 
 def _restart(manifest: Manifest, folder: Path) -> None:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import codecs
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import PurePath
 from typing import Any
 
 from capivara_cli.errors import BadSample
+from capivara_cli.shards.json_text import JsonObject, read_object, text_of
 
 IMAGE_SUFFIXES = frozenset(
     {
@@ -35,6 +37,7 @@ class Caption:
     text it was translated or rewritten from. ``score`` is the cosine of image and text by the model that
     ``json["clip"]`` names. ``prefix`` is the text that a captioner continued or answered ("a photo of"; "" if none);
     only captions of captioners have it. ``more`` has the keys of other programs, as pairs of key and JSON text.
+    ``entry``: the parsed entry that the caption was read from; None if it is new.
 
     Stored, the first five keys are always present, null if they have no value: other readers infer a schema.
     """
@@ -46,6 +49,7 @@ class Caption:
     score: float | None = None
     prefix: str | None = None
     more: tuple[tuple[str, str], ...] = ()
+    entry: Mapping[str, object] | None = field(default=None, compare=False, repr=False)
 
     @classmethod
     def from_json(cls, entry: object) -> Caption:
@@ -61,11 +65,10 @@ class Caption:
             prefix, known = (prefix, _CAPTION_KEYS) if isinstance(prefix, str) else (None, _PLAIN_KEYS)
         if not isinstance(lang, str) or not isinstance(by, str):
             lang, by = lang if isinstance(lang, str) else "und", by if isinstance(by, str) else "unknown"
-        caption = cls(entry["text"], lang, by, of, score, prefix)
-        if entry.keys() <= known:
-            return caption
-        more = ((key, json.dumps(value)) for key, value in entry.items() if key not in known)
-        return replace(caption, more=tuple(more))
+        more: tuple[tuple[str, str], ...] = ()
+        if not entry.keys() <= known:
+            more = tuple((key, json.dumps(value)) for key, value in entry.items() if key not in known)
+        return cls(entry["text"], lang, by, of, score, prefix, more, entry)
 
     def to_json(self) -> dict[str, object]:
         """The entry of ``json["captions"]``: the keys of this class, then those of other programs."""
@@ -76,6 +79,17 @@ class Caption:
             entry["prefix"] = self.prefix
         entry.update((key, json.loads(value)) for key, value in self.more)
         return entry
+
+    def edited_text(self, text: str) -> str:
+        """The text of ``entry``, in which only the values that changed are others."""
+        before, now = read_object(text), self.to_json()
+        gone = Caption.from_json(before).to_json().keys() - now.keys()
+        new = [key for key, value in now.items() if key not in before or _differ(before[key], value)]
+        return before.edited({**dict.fromkeys(gone), **{key: text_of(now[key]) for key in new}})
+
+
+def _differ(before: object, now: object) -> bool:
+    return (before != now or type(before) is not type(now)) and json.dumps(before) != json.dumps(now)
 
 
 def _is_number(value: Any) -> bool:
@@ -105,43 +119,83 @@ class Sample:
 
     @property
     def document(self) -> dict[str, Any]:
-        """The parsed ``json`` member; ``{}`` if there is none. Raises ``BadSample`` if it is not a JSON object."""
-        data = self.members.get("json")
-        if data is None:
-            return {}
-        return _parsed(data)
+        """The parsed ``json`` member; ``{}`` if there is none.
+
+        Raises ``BadSample`` if it is not a JSON object, or if a key that capivara changes is repeated in it.
+        """
+        return _parsed(self.members.get("json", _NO_JSON))
 
     @property
     def captions(self) -> list[Caption]:
         """The captions in ``json["captions"]``. Raises ``BadSample`` if they are malformed."""
-        data = self.members.get("json", b"{}")
-        return list(_cached_captions(data)) if len(data) < _MAX_CACHED else captions_in(_parsed(data))
+        return list(_read(self.members.get("json", _NO_JSON))[1])
 
-    def with_captions(self, captions: Iterable[Caption], document: Mapping[str, object] | None = None) -> Sample:
+    def with_captions(self, captions: Iterable[Caption], document: Mapping[str, Any] | None = None) -> Sample:
         """The sample with these captions; the same object if they are equal to its captions.
 
-        A caller that has parsed ``self.document`` and knows that the captions differ can pass it, which saves time.
+        Captions that did not change keep their text in ``json``. A caller that has parsed ``self.document`` and knows
+        that the captions differ can pass it, which saves time.
         """
         captions = list(captions)
         if document is None:
-            if captions == self.captions:
+            document, before = _read(self.members.get("json", _NO_JSON))
+            if captions == list(before):
                 return self
-            document = self.document
-        entries = [caption.to_json() for caption in captions]
-        return self.with_members(json=encode_json({**document, "captions": entries}))
+        return self._edited(document, {"captions": captions})
 
     def with_document(self, **changes: object) -> Sample:
-        """The sample with these top-level keys of its ``json`` set; other keys are unchanged."""
-        return self.with_members(json=encode_json({**self.document, **changes}))
+        """The sample with these top-level keys of its ``json`` set; everything else in it keeps its bytes."""
+        return self._edited(self.document, changes)
+
+    def without_keys(self, keys: Iterable[str]) -> Sample:
+        """The sample without these top-level keys of its ``json``; everything else in it keeps its bytes."""
+        return self._edited(self.document, dict.fromkeys(keys, _REMOVED))
+
+    def _edited(self, document: Mapping[str, Any], changes: Mapping[str, Any]) -> Sample:
+        """The sample with other values in its ``json``.
+
+        A ``json`` in the form that ``encode_json`` gives is encoded again, which takes half as long as editing its
+        text. Any other one is edited: its numbers, spaces, escapes and repeated keys stay.
+        """
+        data = self.members.get("json", _NO_JSON)
+        if encode_json(document) == data:
+            new = {key: value for key, value in {**document, **changes}.items() if value is not _REMOVED}
+            if isinstance(captions := changes.get("captions"), list):
+                new["captions"] = [each.to_json() if isinstance(each, Caption) else each for each in captions]
+            return self.with_members(json=encode_json(new))
+        mark, encoding = _encoding(data)
+        read = read_object(data[len(mark) :].decode(encoding, "surrogatepass"), _SPLIT)
+        texts = {key: None if value is _REMOVED else _new_text(read, value) for key, value in changes.items()}
+        return self.with_members(json=mark + read.edited(texts).encode(encoding, "surrogatepass"))
 
     def with_members(self, **members: bytes) -> Sample:
         """The sample with these members set; a new member becomes the last one."""
         return Sample(self.key, {**self.members, **members})
 
 
+def _new_text(before: JsonObject, value: object) -> str:
+    """The text of a new value; captions that were read from ``before`` keep their texts there."""
+    if not isinstance(value, list) or not any(isinstance(each, Caption) for each in value):
+        return text_of(value)
+    known: dict[str, list[str]] = {}
+    texts_before = before.items_of.get("captions", [])
+    for entry, text in zip(reversed(before["captions"] if texts_before else []), reversed(texts_before), strict=True):
+        known.setdefault(json.dumps(entry), []).append(text)
+    texts = []
+    for caption in value:
+        found = known.get(json.dumps(caption.entry)) if caption.entry is not None else None
+        texts.append(caption.edited_text(found.pop()) if found else text_of(caption.to_json()))
+    return f"[{', '.join(texts)}]"
+
+
 def _parsed(data: bytes) -> dict[str, Any]:
     try:
         document = json.loads(data)
+        if isinstance(document, dict) and _may_repeat(data):
+            mark, encoding = _encoding(data)
+            repeated = read_object(data[len(mark) :].decode(encoding, "surrogatepass")).repeated & _OWN_KEYS
+            if repeated:
+                raise BadSample(f'json has "{min(repeated)}" twice')
     except (ValueError, RecursionError) as error:
         raise BadSample("json cannot be parsed") from error
     if not isinstance(document, dict):
@@ -149,6 +203,19 @@ def _parsed(data: bytes) -> dict[str, Any]:
     if data.count(b"{") + data.count(b"[") > _MAX_DEPTH and _depth(document) > _MAX_DEPTH:
         raise BadSample("json is nested too deeply")
     return document
+
+
+def _may_repeat(data: bytes) -> bool:
+    """Whether a key of ``_OWN_KEYS`` may be in a ``json`` twice, maybe with escaped letters, or in UTF-16."""
+    if data.count(b'"captions"') > 1 or data.count(b'"clip"') > 1:
+        return True
+    return b"\\u006" in data or b"\\u007" in data or b"\0" in data[:4]
+
+
+def _encoding(data: bytes) -> tuple[bytes, str]:
+    """The byte order mark of a ``json`` member, b"" if it has none, and the encoding of what follows."""
+    mark = next((mark for mark in _MARKS if data.startswith(mark)), b"")
+    return mark, _MARKS[mark] if mark else json.detect_encoding(data)
 
 
 def _depth(document: object) -> int:
@@ -166,12 +233,29 @@ def _depth(document: object) -> int:
 
 _MAX_DEPTH = 200  # low enough that writing the document never exceeds Python's recursion limit
 _MAX_CACHED = 1 << 16  # bytes
+_NO_JSON = b"{}"
+_SPLIT = ("captions",)
+_REMOVED = object()
+_OWN_KEYS = frozenset({"captions", "clip"})
+"""The keys of ``json`` that stages change."""
+_MARKS = {
+    codecs.BOM_UTF8: "utf-8", codecs.BOM_UTF32_LE: "utf-32-le", codecs.BOM_UTF32_BE: "utf-32-be",
+    codecs.BOM_UTF16_LE: "utf-16-le", codecs.BOM_UTF16_BE: "utf-16-be",
+}  # fmt: skip
 
 
-@lru_cache(64)
-def _cached_captions(data: bytes) -> tuple[Caption, ...]:
-    """Cached, because a stage reads the captions of a sample and then compares its new captions with them."""
-    return tuple(captions_in(_parsed(data)))
+def _read(data: bytes) -> tuple[dict[str, Any], tuple[Caption, ...]]:
+    """A ``json`` member and its captions. They may be those of an earlier call: nobody changes them."""
+    return _cached(data) if len(data) < _MAX_CACHED else _read_anew(data)
+
+
+def _read_anew(data: bytes) -> tuple[dict[str, Any], tuple[Caption, ...]]:
+    document = _parsed(data)
+    return document, tuple(captions_in(document))
+
+
+_cached = lru_cache(64)(_read_anew)
+"""A stage reads the captions of a sample and then compares its new captions with them."""
 
 
 def captions_in(document: Mapping[str, object]) -> list[Caption]:

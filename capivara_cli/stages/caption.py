@@ -12,6 +12,7 @@ from capivara_cli.errors import CapivaraError, UsageError
 from capivara_cli.languages import Language
 from capivara_cli.languages.caption_cleaning import Cleaner
 from capivara_cli.languages.folding import folded
+from capivara_cli.models import hub
 from capivara_cli.models.generation import Decoding, Draw, Setup, seed_of
 from capivara_cli.pipeline.batches import map_batched
 from capivara_cli.pipeline.env import Env
@@ -89,6 +90,13 @@ class Options:
         return Decoding(
             self.max_tokens, self.beams, self.temperature, self.top_p, self.repetition_penalty, self.no_repeat_ngram
         )
+
+    def identities(self) -> list[str | None]:
+        """The revision of the captioner's model, see ``fingerprint``."""
+        name, _, model = self.captioner.partition(":")
+        if name == "hf":  # its module imports torch
+            return [hub.revision(model)] if model else []
+        return [registry.identity("captioners", self.captioner)]
 
     def setup(self, device: str) -> Setup:
         return Setup(device, self.decoding, self.base_url, self.concurrency, self.bits, self.compile)

@@ -95,6 +95,20 @@ class Options:
         """The languages of ``--via``."""
         return [languages.get(code) for code in parsed(self, "via")]
 
+    def identities(self) -> list[str | None]:
+        """The revision of the rewriter's model, or the versions of its translators, see ``fingerprint``."""
+        name, _, variant = self.rewriter.partition(":")
+        if name != "back-translation":
+            return [registry.identity("rewriters", self.rewriter)]
+        language = languages.get(self.lang).code
+        pairs = [pair for each in self.pivots for pair in ((language, each.code), (each.code, language))]
+        return [
+            registry.identity(
+                "translators", variant or self.translator, source=source, target=target, base_url=self.base_url
+            )
+            for source, target in pairs
+        ]
+
 
 @stage("rewrite", Options)
 def rewrite(samples: Stream, options: Options, env: Env) -> Stream:

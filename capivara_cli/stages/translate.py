@@ -98,6 +98,17 @@ class Options:
         """The codes of ``--lang``."""
         return parsed(self, "lang")
 
+    def identities(self) -> list[str | None]:
+        """The versions of the translators, see ``fingerprint``."""
+        pairs = [(self.source, target) for target in self.targets]
+        if self.back_translate and self.source:
+            pairs += [(target, self.source) for target in self.targets]
+        spec = f"argos:{self.package}" if self.package else self.translator
+        return [
+            registry.identity("translators", spec, source=source, target=target, base_url=self.base_url)
+            for source, target in pairs
+        ]
+
 
 @stage("translate", Options)
 def translate(samples: Stream, options: Options, env: Env) -> Stream:

@@ -318,3 +318,17 @@ def test_a_caption_of_two_images_is_worth_a_half_unless_equal_captions_count():
     shared = retrieval(images, texts, owners, (1,), equal_captions(["two dogs", "two dogs"], owners))
     assert (shared.text_to_image, shared.image_to_text) == ({1: 1.0}, {1: 1.0})
     assert shared.text_ranks.tolist() == shared.image_ranks.tolist() == [1.0, 1.0]
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+@pytest.mark.parametrize("row", [0, 4, 5, -1])
+@pytest.mark.parametrize("side", ["image", "text"])
+def test_embeddings_that_are_no_numbers_are_refused_in_every_tile(
+    side: str, row: int, bad: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_TILE", 5)
+    images, texts, owners = problem(3, 12, 1, 2)
+    retrieval(images, texts, owners)
+    (images if side == "image" else texts)[row, 3] = bad
+    with pytest.raises(CapivaraError, match=f"{side} embeddings that are not finite"):
+        retrieval(images, texts, owners)

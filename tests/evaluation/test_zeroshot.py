@@ -360,3 +360,15 @@ def test_disparity_without_english_and_of_one_language():
     assert (found.range, found.std, found.worst, found.gap_to_english) == (0.0, 0.0, "pt", None)
     with pytest.raises(CapivaraError, match="at least two"):
         disparity({"pt": 50.0})
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("where", ["first image", "last image", "first class", "last class"])
+def test_embeddings_that_are_no_numbers_are_refused_wherever_they_are(bad: float, where: str) -> None:
+    """Images are scored in blocks: the last one is not in the first block."""
+    images = unit(np.random.default_rng(0).normal(size=(module._ROWS + 3, 4)))
+    classes = unit(np.random.default_rng(1).normal(size=(3, 4)))
+    classify(images, [0] * len(images), classes)
+    (images if "image" in where else classes)[0 if "first" in where else -1, 2] = bad
+    with pytest.raises(CapivaraError, match="not finite numbers"):
+        classify(images, [0] * len(images), classes)

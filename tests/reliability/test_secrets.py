@@ -198,4 +198,4 @@ def test_a_list_of_urls_that_cannot_be_reached(service: Service, tmp_path: Path)
     ],
 )
 def test_the_stored_url_of_an_image(given: str, stored: str) -> None:
-    assert Photo(given, [given]).document()["file"] == stored
+    assert json.loads(Photo(given, [given]).json())["file"] == stored

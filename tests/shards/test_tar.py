@@ -17,6 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from capivara_cli.errors import CapivaraError, TruncatedInput
+from capivara_cli.shards import tar as tar_module
 from capivara_cli.shards.archive import ShardReader, ShardWriter, open_shard, split_name
 from capivara_cli.shards.sample import Sample
 from capivara_cli.shards.tar import BLOCK, MAX_MEMBER, TarReader, TarWriter
@@ -340,3 +341,33 @@ def test_a_stream_that_returns_few_bytes_at_a_time(step: int) -> None:
     assert list(TarReader(Piecemeal(data), "x")) == contents
     with pytest.raises(TruncatedInput, match=r"x: cut off at byte 3000, inside 'a\.jpg'"):
         list(TarReader(Piecemeal(archive(("a.jpg", b"x" * 5000))[:3000]), "x"))
+
+
+@pytest.mark.parametrize("around", [10, 100, 1000])
+def test_the_length_of_a_pax_record_has_one_digit_more(around: int) -> None:
+    """The length counts its own digits: beside 99 and 999 one digit more makes the record longer."""
+    for size in range(max(1, around - 25), around + 5):
+        record = tar_module._pax_record(b"comment", b"x" * size)
+        digits, _, rest = record.partition(b" ")
+        assert (int(digits), rest) == (len(record), b"comment=" + b"x" * size + b"\n")
+    names = [f"{'n' * size}.txt" for size in range(around - 25, around + 5) if size > 0]
+    data = archive(*[(name, b"x") for name in names], comment="c" * around)
+    assert [name for name, _ in members(data)] == names
+    with tarfile.open(fileobj=io.BytesIO(data)) as theirs:
+        assert theirs.getnames() == names
+        assert theirs.pax_headers["comment"] == "c" * around
+
+
+@pytest.mark.parametrize(("length", "blocks"), [(99, 2), (100, 2), (101, 4)])
+def test_a_name_of_a_hundred_bytes_needs_no_pax_header(length: int, blocks: int) -> None:
+    data, empty = archive(("n" * length, b"x")), archive()
+    assert (len(data) - len(empty)) // BLOCK == blocks
+    assert members(data) == [("n" * length, b"x")]
+
+
+def test_a_member_over_the_limit_is_refused_by_its_header() -> None:
+    for size, message in ((MAX_MEMBER, "cut off"), (MAX_MEMBER + 1, "more than the limit")):
+        info = tarfile.TarInfo("a.jpg")
+        info.size = size
+        with pytest.raises(CapivaraError, match=message):
+            members(info.tobuf(tarfile.USTAR_FORMAT) + b"x")

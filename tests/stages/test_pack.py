@@ -93,3 +93,27 @@ def test_one_line_says_what_to_type(photos: Path, words: str, message: str, code
     ran = capivara(*words.split(), cwd=photos)
     assert (ran.returncode, message in ran.stderr) == (code, True), ran.stderr
     assert len(ran.stderr.strip().splitlines()) == 2
+
+
+@pytest.mark.parametrize("bad", ["no image exists", "a column is missing", "every image is bad"])
+def test_a_command_that_fails_leaves_no_empty_folder(photos: Path, bad: str) -> None:
+    texts = {"no image exists": "image,caption\ngone.jpg,x\n", "a column is missing": "image,number\na.jpg,1\n"}
+    (photos / "bad.csv").write_text(texts.get(bad, "image,caption\nbad.jpg,x\n"))
+    (photos / "bad.jpg").write_bytes(b"no image")
+    ran = capivara("pack", "bad.csv", "--out", "new/out", cwd=photos)
+    assert (ran.returncode, (photos / "new" / "out").exists()) == (1, False), ran.stderr
+    (photos / "mine").mkdir()
+    assert capivara("pack", "bad.csv", "--out", "mine", cwd=photos).returncode == 1
+    assert (photos / "mine").is_dir(), "a folder that was there stays"
+    assert capivara("pack", "list.csv", "--out", "new/out", cwd=photos).returncode == 0
+
+
+def test_shards_that_are_finished_when_a_command_fails_stay(photos: Path) -> None:
+    for number in range(40):
+        (photos / f"{number}.jpg").write_bytes(RED)
+    (photos / "many.csv").write_text("image,caption\n" + "".join(f"{number}.jpg,y\n" for number in range(40)))
+    (photos / "39.jpg").write_bytes(b"no image")
+    words = ["pack", "many.csv", "--shard-size", "1", "--out", "out", "--max-failures", "0"]
+    ran = capivara(*words, cwd=photos)
+    assert ran.returncode == 1, ran.stderr
+    assert (photos / "out" / "00000.tar").exists()

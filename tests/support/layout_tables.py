@@ -18,7 +18,8 @@ TABLES = [
         source="photos/list.csv",
         about="A row for each caption. The columns are found by name, in any order: an image (`image`, `file_name`, "
         "`path`, `url` …), captions (`caption`, `text`, `sentence`, `title` …) and a language (`lang`, `language`). "
-        "The other columns go into the json of the sample. Semicolons, tabs and `|` are found too.",
+        "The other columns go into the json of the sample, with all their digits. Semicolons, tabs and `|` are found "
+        "too.",
     ),
     Layout(
         "A folder with one table",

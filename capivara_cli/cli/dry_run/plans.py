@@ -17,7 +17,7 @@ from capivara_cli.pipeline import engine, output_folder, partition
 from capivara_cli.pipeline.chain import Chain
 from capivara_cli.pipeline.corpus_stages import needs_corpus, parts_of
 from capivara_cli.pipeline.device import free_memory
-from capivara_cli.pipeline.fingerprint import fingerprint
+from capivara_cli.pipeline.fingerprint import fingerprint, is_same
 from capivara_cli.pipeline.local_store import LocalStore
 from capivara_cli.pipeline.options import Settings
 from capivara_cli.pipeline.output_folder import Contents, OutputFolder
@@ -97,7 +97,7 @@ def _remaining(work: RemainingWork, shards: Sequence[str], settings: Settings) -
     folder, chain, census = Path(work.out), work.chain, work.census
     if chain.steps[0].stage.begins:
         before = Manifest.load(folder) if folder.is_dir() else None
-        if before and before.complete and before.fingerprint == fingerprint(chain):
+        if before and before.complete and is_same(before.fingerprint, fingerprint(chain)):
             return replace(work, census=replace(census, shards=()), done=census.samples, done_census=census)
         return work
     share = partition.share_of(settings.share, len(shards))

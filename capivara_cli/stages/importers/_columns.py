@@ -14,9 +14,11 @@ from pathlib import Path
 from capivara_cli import languages
 from capivara_cli.errors import CapivaraError
 from capivara_cli.pipeline.env import Env
+from capivara_cli.shards.json_text import JsonText
 from capivara_cli.shards.sample import Caption, has_image_suffix
 from capivara_cli.shards.unpacked import CAPTION_WORDS, LIKELY_NAMES
 from capivara_cli.stages.importers._captions import LANG, captions_of, is_language, language_code
+from capivara_cli.stages.importers._exact import json_text
 
 Row = Mapping[str, object]
 """The cells of a row by column name."""
@@ -44,6 +46,7 @@ _TWO_MEANINGS = frozenset(
      "se", "so", "ts"}
 )  # fmt: skip
 """Codes of languages that are also names of something else: an id, a number, machine translation, a time stamp."""
+_PLAIN = frozenset({str, int, float, bool})
 _SAMPLED = 200  # cells
 _HEADERLESS = "write a first line with the names of the columns, in their order: image or url, caption"
 _WORD = re.compile(r"[^\W\d_]{2,}")
@@ -77,14 +80,23 @@ class Columns:
             found += captions_of(row.get(column), code, env)
         return found
 
-    def extra_of(self, row: Row) -> dict[str, object]:
-        """The cells of the other columns that are text, numbers or booleans, by column; NaN is no number."""
-        cells = ((name, row.get(name)) for name in self.others)
-        return {
-            name: cell
-            for name, cell in cells
-            if isinstance(cell, (str, int, float, bool)) and cell != "" and cell == cell
-        }
+    def extra_of(self, row: Row, env: Env) -> dict[str, object]:
+        """The cells of the other columns by column, as in ``Photo.extra``; empty ones and NaN are left out.
+
+        Cells that JSON cannot hold, such as bytes, are counted.
+        """
+        found: dict[str, object] = {}
+        for name in self.others:
+            cell = row.get(name)
+            if cell is None or cell == "" or cell != cell:
+                continue
+            if type(cell) in _PLAIN:
+                found[name] = cell
+            elif (text := json_text(cell)) is not None:
+                found[name] = JsonText(text)
+            else:
+                env.note(f"cells of {name!r} left out, which JSON cannot hold")
+        return found
 
     def roles(self, default: str) -> str:
         """Which columns were taken as captions, and which were not: for the summary line."""

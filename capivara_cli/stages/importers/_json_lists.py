@@ -12,6 +12,7 @@ from capivara_cli.errors import CapivaraError
 from capivara_cli.pipeline.env import Env
 from capivara_cli.shards.sample import IMAGE_SUFFIXES, has_image_suffix
 from capivara_cli.stages.importers._columns import CAPTION, IMAGE, URL, unique_names
+from capivara_cli.stages.importers._exact import exact_float
 from capivara_cli.stages.importers._sources import first_bytes
 from capivara_cli.stages.importers._text_tables import NOT_UTF_8, Line, is_damaged, text_of
 
@@ -97,7 +98,7 @@ def _numbered(rows: Sequence[object], start: int = 1) -> Iterator[Line]:
 
 
 def _load(text: str) -> object:
-    return json.loads(text, object_pairs_hook=_object)
+    return json.loads(text, object_pairs_hook=_object, parse_float=exact_float)
 
 
 def _object(pairs: list[tuple[str, object]]) -> dict[str, object]:

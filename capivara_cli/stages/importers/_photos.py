@@ -19,7 +19,8 @@ from capivara_cli.pipeline.batches import map_batched
 from capivara_cli.pipeline.env import Env
 from capivara_cli.shards.archive import Stream
 from capivara_cli.shards.images import image_suffix
-from capivara_cli.shards.sample import IMAGE_SUFFIXES, Caption, Sample, encode_json
+from capivara_cli.shards.json_text import object_text
+from capivara_cli.shards.sample import IMAGE_SUFFIXES, Caption, Sample
 from capivara_cli.urls import public_url, stored_url
 
 ALT = "alt"
@@ -40,7 +41,7 @@ class Photo:
     """One image of a source.
 
     ``file``: its name in the source. ``locations``: the paths to try in turn, or one URL. ``extra``: its other fields,
-    which are copied into the ``json``.
+    which are copied into the ``json``; a ``JsonText`` as it is.
     """
 
     file: str
@@ -48,10 +49,11 @@ class Photo:
     captions: list[Caption] = field(default_factory=list)
     extra: dict[str, object] = field(default_factory=dict)
 
-    def document(self) -> dict[str, object]:
+    def json(self) -> bytes:
         """The ``json`` of the sample. A field of the source named "captions" does not replace the captions."""
         file = stored_url(self.file) if is_http_url(self.file) else self.file
-        return {**self.extra, "file": file, "captions": [caption.to_json() for caption in self.captions]}
+        captions = [caption.to_json() for caption in self.captions]
+        return object_text({**self.extra, "file": file, "captions": captions}).encode()
 
 
 class Keys:
@@ -140,7 +142,7 @@ def samples_of(photos: Iterable[Photo], env: Env) -> Stream:
             env.tally.read += 1
             key = keys.of_path(_path_of(photo.file) if is_http_url(photo.file) else photo.file)
             pending[key] = photo
-            yield Sample(key, {"json": encode_json(photo.document())})
+            yield Sample(key, {"json": photo.json()})
 
     def load(sample: Sample) -> tuple[str, bytes] | BadSample:
         try:

@@ -82,7 +82,7 @@ class Rows:
         captions = columns.captions_of(row, self._lang, self.env)
         key = places.key(name)
         if key not in self.photos:
-            extra = columns.extra_of(row)
+            extra = columns.extra_of(row, self.env)
             if places.split:
                 extra.setdefault("split", places.split)
             self.photos[key] = Photo(places.file(name), places.locations(name), extra=extra)

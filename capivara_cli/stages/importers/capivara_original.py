@@ -59,9 +59,8 @@ def _converted(sample: Sample, env: Env) -> Sample:
     if any(not caption.text for caption in captions):
         env.note("empty captions", sum(not caption.text for caption in captions))
         captions = [caption for caption in captions if caption.text]
-    converted = (_ORIGINAL, _GENERATED, _SCORES)
-    kept = {name: value for name, value in document.items() if not name.startswith(converted)}
-    return sample.with_members(json=b"{}").with_document(**kept).with_captions(captions)
+    converted = [name for name in document if name.startswith((_ORIGINAL, _GENERATED, _SCORES))]
+    return sample.without_keys(converted).with_captions(captions)
 
 
 def _of_language(

@@ -21,6 +21,7 @@ from capivara_cli.shards.names import SYSTEM_FOLDER, is_system_file
 from capivara_cli.shards.sample import IMAGE_SUFFIXES, Sample, has_image_suffix
 from capivara_cli.shards.unpacked import TEXT_SUFFIXES
 from capivara_cli.stages.importers._beside import captions_beside, fields_of
+from capivara_cli.stages.importers._exact import exact_float
 from capivara_cli.stages.importers._packing import PackOptions
 from capivara_cli.stages.importers._photos import Photo, keys_of, report_bad, samples_of
 from capivara_cli.stages.importers._sources import report_passed_over
@@ -123,14 +124,14 @@ def _photo(path: Path, name: str, sidecars: Sequence[Path], options: PackOptions
     if not sidecars:
         return Photo(name, [str(path)])
     captions = captions_beside(document, texts, options.code, env)
-    return Photo(name, [str(path)], captions, fields_of(document).extra_of(document))
+    return Photo(name, [str(path)], captions, fields_of(document).extra_of(document, env))
 
 
 def _document(path: Path, env: Env) -> dict[str, object]:
     """The object in a JSON file. A list or a text is taken for the captions."""
     text, guessed = decoded(_bytes_of(path))
     try:
-        value = json.loads(text)
+        value = json.loads(text, parse_float=exact_float)
     except (ValueError, RecursionError) as error:
         raise BadSample("json cannot be parsed") from error
     if is_damaged(text):

@@ -13,7 +13,7 @@ from pathlib import Path
 from capivara_cli.errors import BadSample, unknown
 from capivara_cli.pipeline.env import Env
 from capivara_cli.shards.images import image_suffix
-from capivara_cli.shards.sample import IMAGE_SUFFIXES, Sample, encode_json
+from capivara_cli.shards.sample import IMAGE_SUFFIXES, Sample
 from capivara_cli.stages.importers import _parquet_rows
 from capivara_cli.stages.importers._columns import Columns, Row
 from capivara_cli.stages.importers._packing import PackOptions
@@ -92,12 +92,12 @@ def _sample(path: Path, number: int, row: Row, columns: Columns, options: PackOp
             raise BadSample("no image")
         suffix = name.rpartition(".")[2].lower()
         captions = columns.captions_of(row, options.code, env)
-        photo = Photo(name or key, [], captions, columns.extra_of(row))
+        photo = Photo(name or key, [], captions, columns.extra_of(row, env))
         suffix = suffix if suffix in IMAGE_SUFFIXES else image_suffix(data)
     except BadSample as error:
         report_bad(env, Sample(key, {}), f"{path}: row {number}", error.reason)
         return
-    yield Sample(key, {suffix: data, "json": encode_json(photo.document())})
+    yield Sample(key, {suffix: data, "json": photo.json()})
 
 
 def _beside(path: Path, name: str, options: PackOptions) -> bytes:

@@ -46,9 +46,9 @@ class ArgosPackage:
 
     @property
     def version(self) -> str:
-        """Identifies everything that decides a translation: the package, its weights and the number of beams."""
+        """Identifies everything that decides a translation: the package, weights, tokenizer and number of beams."""
         name = "-".join(str(self.metadata.get(key, "")) for key in ("from_code", "to_code", "package_version"))
-        return f"{name} {checksum(self.folder / 'model')} beams={self.beams}"
+        return f"{name} {checksum(self.folder / 'model')} {checksum(self.folder)} beams={self.beams}"
 
     @cached_property
     def tokenizer(self) -> Any:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 import re
 import shutil
 import subprocess
 from collections.abc import Sequence
+from pathlib import Path
 
 from capivara_cli.errors import CapivaraError
 from capivara_cli.languages import Language, get
@@ -16,6 +19,8 @@ from capivara_cli.stages.translators._route import Pair, by_chain, languages_rea
 # translated as one text. (Its own line format loses the full stop at the end of a line.)
 _BETWEEN = "\n\n"
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")  # a zero byte flushes Apertium's pipe
+_DATA = "/usr/share/apertium"
+_PATH = re.compile(r"(?<=')/[^']+(?=')|/[^'\"\s|]+")  # quoted ones may have spaces
 _TEXTS_PER_PROCESS = 5000  # limits memory and what a failure loses; starting a process takes 0.1 s
 
 
@@ -25,7 +30,7 @@ class Apertium:
     def __init__(self, modes: Sequence[str], by: str) -> None:
         self.modes = list(modes)
         self.by = by
-        self.version = ""  # Apertium does not report the version of its language data, so translations are not cached
+        self.version = " | ".join(versions) if all(versions := [_version(mode) for mode in modes]) else ""
 
     def __call__(self, texts: Sequence[str]) -> list[str]:
         """Translate texts, equal ones once. White space is collapsed, as a caption is one line."""
@@ -62,6 +67,39 @@ def load(variant: str, *, source: str, target: str, setup: Setup) -> Apertium:
             f"a pair through a third language needs the packages of both pairs",
         )
     return Apertium([plain[pair] for pair in chain], by_chain("apertium", chain))
+
+
+def identity(variant: str, *, source: str | None, target: str, base_url: str) -> str | None:
+    """The checksums of the language data of a pair, of all installed modes without a ``source``; None without them."""
+    modes = _modes()
+    if variant:
+        names = [variant]
+    elif source is None:
+        names = sorted(modes)
+    else:
+        plain = {pair: mode for mode, pair in modes.items() if "_" not in mode}
+        names = [plain[pair] for pair in _chain(plain, get(source), get(target))]
+    found = [_version(name) for name in names]
+    return " | ".join(found) if found and all(found) else None
+
+
+def _version(mode: str) -> str:
+    """A mode with a hash of the program, of the file of the mode and of all files that it names; "" without that file.
+
+    Apertium reports no version of its language data.
+    """
+    folder = Path(os.environ.get("APERTIUM_DATADIR") or _DATA)
+    program, steps = Path(shutil.which("apertium") or ""), folder / "modes" / f"{mode}.mode"
+    try:
+        named = dict.fromkeys(_PATH.findall(steps.read_text("utf-8")))
+        digest = hashlib.sha256()
+        for path in (program, steps, *map(Path, named)):
+            if path.is_file():
+                digest.update(f"{path.name} {path.stat().st_size}\n".encode())
+                digest.update(hashlib.sha256(path.read_bytes()).digest())
+    except (OSError, ValueError):
+        return ""
+    return f"{mode} {digest.hexdigest()[:16]}"
 
 
 def hops(start: Language, end: Language) -> int:

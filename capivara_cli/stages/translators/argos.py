@@ -179,3 +179,15 @@ def _no_code(language: Language) -> CapivaraError:
 def hops(start: Language, end: Language) -> int:
     """The length of the shortest chain of installed packages for a pair; 0 without one."""
     return len(_chain(pairs_in(packages_folder()), start, end))
+
+
+def identity(variant: str, *, source: str | None, target: str, base_url: str) -> str | None:
+    """The versions and checksums of the installed packages of a pair, of all packages without a ``source``.
+
+    None if none is installed; "" for named packages, whose files are part of the plan.
+    """
+    if variant:
+        return ""
+    folders = pairs_in(packages_folder())
+    chain = _chain(folders, get(source), get(target)) if source else [*folders]
+    return ArgosChain("argos", folders, chain, Setup("cpu")).version if chain else None

@@ -61,3 +61,20 @@ def _candidates(start: Language, end: Language) -> Iterator[tuple[str, Load]]:
         yield "argos", argos.load  # downloads the package, if there is one
     downloads = zip(models[:2], cached[:2], strict=True)
     yield from ((name, load) for (name, _, load), is_cached in downloads if not is_cached)
+
+
+def identity(variant: str, *, source: str | None, target: str, base_url: str) -> str | None:
+    """The first translator of a pair that is on this machine, and its identity; None if there is none."""
+    if source is None:
+        return None
+    for name, _ in _candidates(get(source), get(target)):
+        found = _IDENTITIES[name]("", source=source, target=target, base_url=base_url)
+        if found is not None:
+            return f"{name} {found}"
+    return None
+
+
+_IDENTITIES: dict[str, Callable[..., str | None]] = {
+    "argos": argos.identity, "opus": opus.identity, "nllb": nllb.identity, "madlad": madlad.identity,
+    "m2m100": m2m100.identity, "apertium": apertium.identity,
+}  # fmt: skip

@@ -10,6 +10,7 @@ from capivara_cli.languages import get
 from capivara_cli.models.generation import Setup
 from capivara_cli.models.http_service import Endpoint
 from capivara_cli.stages.translators._service import ServiceTranslator
+from capivara_cli.urls import public_url
 
 DEFAULT_URL = "http://localhost:5000"
 _CODES = {"zh-Hant": "zt"}
@@ -29,6 +30,11 @@ def load(variant: str, *, source: str, target: str, setup: Setup) -> ServiceTran
         return list(answer["translatedText"])
 
     return ServiceTranslator(f"libretranslate:{start.code}-{end.code}", endpoint, "translate", body, texts_in)
+
+
+def identity(variant: str, *, source: str | None, target: str, base_url: str) -> str | None:
+    """The URL of the service, which reports no version: another service may have other models."""
+    return public_url(base_url or DEFAULT_URL)
 
 
 def _code(code: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from capivara_cli.languages import get
+from capivara_cli.models import hub
 from capivara_cli.models.generation import Setup
 from capivara_cli.stages.translators._seq2seq import Direction, Family, Seq2Seq
 from capivara_cli.stages.translators._seq2seq import load as load_model
@@ -17,3 +18,8 @@ def load(variant: str, *, source: str, target: str, setup: Setup) -> Seq2Seq:
     here, there = (_CODES.get(each.code, each.code) for each in (start, end))
     direction = Direction(source=here, first=f"__{there}__", needs=(f"__{here}__", f"__{there}__"), code=start.code)
     return load_model(FAMILY, variant, f"m2m100:{start.code}-{end.code}", direction, end, setup)
+
+
+def identity(variant: str, *, source: str | None, target: str, base_url: str) -> str | None:
+    """The revision of the model in the local cache."""
+    return hub.revision(variant or FAMILY.default)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from capivara_cli.errors import CapivaraError
 from capivara_cli.languages import Language, get
+from capivara_cli.models import hub
 from capivara_cli.models.generation import Setup
 from capivara_cli.stages.translators._seq2seq import Direction, Family, Seq2Seq
 from capivara_cli.stages.translators._seq2seq import load as load_model
@@ -25,3 +26,8 @@ def _code(language: Language) -> str:
             f"nllb: {language.name} is not among its 200 languages", "--translator apertium may have it"
         )
     return language.flores
+
+
+def identity(variant: str, *, source: str | None, target: str, base_url: str) -> str | None:
+    """The revision of the model in the local cache."""
+    return hub.revision(variant or FAMILY.default)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from capivara_cli.languages import Language, get
+from capivara_cli.models import hub
 from capivara_cli.models.generation import Setup
 from capivara_cli.stages.translators._seq2seq import Direction, Family, Seq2Seq, vocabulary
 from capivara_cli.stages.translators._seq2seq import load as load_model
@@ -24,3 +25,10 @@ def load(variant: str, *, source: str, target: str, setup: Setup) -> Seq2Seq:
 def default(start: Language, end: Language) -> str:
     """The default model of a pair; Opus-MT uses the two-letter codes of ISO 639 where they exist."""
     return f"Helsinki-NLP/opus-mt-{start.code.partition('-')[0]}-{end.code.partition('-')[0]}"
+
+
+def identity(variant: str, *, source: str | None, target: str, base_url: str) -> str | None:
+    """The revision of the model in the local cache; None for the models of a source that only the captions tell."""
+    if not variant and source is None:
+        return None
+    return hub.revision(variant or default(get(source or target), get(target)))
