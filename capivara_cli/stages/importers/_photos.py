@@ -20,6 +20,7 @@ from capivara_cli.shards.archive import Stream
 from capivara_cli.shards.images import image_suffix
 from capivara_cli.shards.sample import IMAGE_SUFFIXES, Caption, Sample, encode_json
 from capivara_cli.stages.importers._downloads import MAX_FILE, Downloads
+from capivara_cli.storage.files import special_kind
 from capivara_cli.urls import public_url, stored_url
 
 ALT = "alt"
@@ -170,7 +171,8 @@ def file_of(locations: Sequence[str]) -> tuple[str, bytes]:
     """
     path = next((path for path in map(_found, locations) if path), None)
     if path is None:
-        raise BadSample("no such image file")
+        kind = next(filter(None, map(special_kind, locations)), "")
+        raise BadSample(f"is {kind}, not a file" if kind else "no such image file")
     return path.name, _bytes_of(path)
 
 
