@@ -135,8 +135,8 @@ def _shards_in(folder: Path) -> list[str]:
     try:
         with os.scandir(folder) as entries:
             found = [entry for entry in entries if is_shard_name(entry.name)]
-        shards = sorted(str(folder / entry.name) for entry in found)
-        others = sorted(str(folder / entry.name) for entry in found if not entry.is_file())
+            shards = sorted(str(folder / entry.name) for entry in found)
+            others = sorted(str(folder / entry.name) for entry in found if not _is_file(entry))
     except OSError as error:
         raise CapivaraError(f"{folder}: cannot be read: {error.strerror}") from error
     for path in others:
@@ -154,6 +154,14 @@ def _shards_in(folder: Path) -> list[str]:
         )
     check_distinct(shards, str(folder))
     return shards
+
+
+def _is_file(entry: os.DirEntry[str]) -> bool:
+    """Whether an entry of a folder is a file, without a request to the file system. False for a broken link."""
+    try:
+        return entry.is_file()
+    except OSError:
+        return False
 
 
 def _check_sizes(folder: Path, manifest: Manifest | None) -> None:

@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import Iterator, Mapping
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from capivara_cli.errors import CapivaraError
 from capivara_cli.storage.network import MAX_REDIRECTS, NetworkLimits, Pace, answered
@@ -85,6 +86,7 @@ class Pages:
 
         pace = Pace(self._limits)
         body = bytearray()
+        urlsplit(url)  # httpx takes "http://[x/y" for the name of a host
         try:
             with opened(self._client, url, pace) as answer:
                 if answer.status_code != 200:
