@@ -65,7 +65,8 @@ class Endpoint:
         self.tries = tries
         self._seconds = service_seconds(TIMEOUT)
         limits = httpx.Limits(max_connections=None, max_keepalive_connections=concurrency)  # late answers keep theirs
-        timeout = httpx.Timeout(self._seconds, connect=NetworkLimits.from_environment().connect)
+        # The longer timeout ends the threads of answers that were too late.
+        timeout = httpx.Timeout(2 * self._seconds, connect=NetworkLimits.from_environment().connect)
         self._client = httpx.Client(headers=headers, timeout=timeout, limits=limits)
         self._pool = ThreadPoolExecutor(concurrency, thread_name_prefix="capivara-endpoint")
         self._failed = Event()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import threading
+import time
+from collections.abc import Callable
 
 from capivara_cli.errors import BadSample, CapivaraError
 from capivara_cli.storage.network import SECONDS_VARIABLE, NetworkLimits, TooSlow
@@ -30,7 +32,8 @@ class Downloads:
     reached, is not: a table may name thousands of images that are gone.
     """
 
-    def __init__(self, patience: int = 12) -> None:
+    def __init__(self, patience: int = 12, pause: Callable[[float], object] = time.sleep) -> None:
+        self._pause = pause
         self._patience = patience
         self._lock = threading.Lock()
         self._unreachable = 0
@@ -45,7 +48,7 @@ class Downloads:
         shown = public_url(url)
         retry = Retry(
             shown, network_errors, _reason, lambda error: None if _may_pass(error) else GivenUp(shown),
-            tries=_TRIES, longest=_LONGEST_PAUSE,
+            tries=_TRIES, longest=_LONGEST_PAUSE, pause=self._pause,
         )  # fmt: skip
         try:
             data = retry.call(lambda: self._opened().get(url))
