@@ -98,38 +98,48 @@ def clock(folder: Path) -> float:
             probe.unlink()
 
 
+@dataclass
+class _Sighting:
+    """What this process saw of one claim: when first, with which time of the last update, and its present state."""
+
+    claim: tuple[bytes, int]
+    first: float
+    first_modified: float
+    modified: float
+    since: float
+
+
 class ClaimsOfOthers:
     """The claims that this process found taken, and how long each has not changed, by the clock of this process."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._found: dict[Path, tuple[float, bytes]] = {}  # when it was first found taken, by which holder
-        self._updated: dict[Path, tuple[float, tuple[float, int]]] = {}  # when its present state was first seen
-        self._first: dict[Path, float] = {}  # the time of its update when it was first seen
+        self._sightings: dict[Path, _Sighting] = {}
         self._said: set[tuple[bytes, str]] = set()
+
+    def _seen(self, found: FoundClaim) -> _Sighting:
+        now, claim = self._clock(), (found.content, found.inode)
+        seen = self._sightings.get(found.path)
+        if seen is None or seen.claim != claim:
+            seen = _Sighting(claim, now, found.modified, found.modified, now)
+            self._sightings[found.path] = seen
+        elif seen.modified != found.modified:
+            seen.modified, seen.since = found.modified, now
+        return seen
 
     def silent(self, found: FoundClaim) -> float:
         """The number of seconds since the last update of a claim, by the clock that says more."""
-        state = (found.modified, found.inode)
-        since, known = self._updated.get(found.path, (0.0, None))
-        if known != state:
-            since = self._clock()
-            self._updated[found.path] = (since, state)
-            self._first.setdefault(found.path, found.modified)
-        return max(found.silent, self._clock() - since)
+        return max(found.silent, self._clock() - self._seen(found).since)
 
     def was_updated(self, found: FoundClaim) -> bool:
-        """Whether a claim changed since this process first saw it: its holder is alive."""
-        return self._first.get(found.path, found.modified) != found.modified
+        """Whether a claim was updated since this process first saw it: its holder is alive."""
+        seen = self._seen(found)
+        return seen.modified != seen.first_modified
 
     def name_holder(self, found: FoundClaim, always: bool) -> None:
         """After ``SAY_AFTER`` s, say once who holds a claim: ``always``, or only if that process does not work."""
-        since, content = self._found.get(found.path, (0.0, b""))
-        if content != found.content:
-            since = self._clock()
-            self._found[found.path] = (since, found.content)
         holder = found.holder
-        if holder is None or self._clock() - since < SAY_AFTER:
+        if holder is None or self._clock() - self._seen(found).first < SAY_AFTER:
             return
         name = found.path.name[1:].removesuffix(".claim")
         if holder.local and is_stopped(holder.pid):

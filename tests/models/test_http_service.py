@@ -61,7 +61,7 @@ def test_an_answer_that_is_not_complete_in_time(server: BadWeb, reply: bad_web.R
         (bad_web.cut_chunks, "incomplete chunked read"),
         (bad_web.reset, "reset"),
         (bad_web.damaged_gzip, "Error -3 while decompressing"),
-        (bad_web.no_http, "illegal status line"),
+        (bad_web.no_http, "Server disconnected without sending a response"),
     ],
     ids=lambda each: getattr(each, "__name__", each),
 )
