@@ -135,7 +135,7 @@ def silent_body(connection: Connection, request: Request) -> None:
 
 
 def circle(connection: Connection, request: Request) -> None:
-    connection.redirect(f"/round{request.number % 3}")
+    connection.redirect(request.path)
 
 
 def short_body(connection: Connection, request: Request) -> None:
