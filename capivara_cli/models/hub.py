@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
 
+from capivara_cli import console
 from capivara_cli.errors import CapivaraError
 from capivara_cli.models.hub_client import hub_errors, is_refusal, limit_waiting, reason
 from capivara_cli.storage.network import TooSlow, answered
@@ -50,7 +51,7 @@ class RepoFiles:
 def folder(files: RepoFiles) -> Path:
     """The local folder with the files, downloaded on first use. Raises ``CapivaraError`` if that fails.
 
-    Without the hub, a folder that has a file of each group in ``choices`` is enough.
+    If the hub does not give the rest, a folder that has a file of each group in ``choices`` is enough.
     """
     from huggingface_hub import constants
 
@@ -66,9 +67,12 @@ def folder(files: RepoFiles) -> Path:
             return cached
         raise _missing(files, problem)
     try:
-        return _retry(files, constants.ENDPOINT).call(lambda: _download(files))
-    except GivenUp as error:
-        raise _missing(files, error.message.removeprefix(f"{files.repo}: ")) from error
+        return _downloaded(files, constants.ENDPOINT)
+    except MissingFiles as error:
+        if cached is None:
+            raise
+        console.warn(f"{error.message}; those in the cache are used")
+        return cached
 
 
 def _cached(files: RepoFiles) -> Path | None:
@@ -108,13 +112,20 @@ def _download(files: RepoFiles) -> Path:
     return Path(snapshot_download(files.repo, repo_type=files.kind, allow_patterns=_file_names(files)))
 
 
-def _retry(files: RepoFiles, endpoint: str) -> Retry:
-    """Retries a download when its connection breaks; ``huggingface_hub`` then resumes it."""
+def _downloaded(files: RepoFiles, endpoint: str) -> Path:
+    """Download the files. If a connection breaks it is tried again, and ``huggingface_hub`` resumes the download.
+
+    Raises ``MissingFiles`` if that fails.
+    """
 
     def final(error: BaseException) -> CapivaraError | None:  # no such repository, no permission, no space
         return _missing(files, reason(error, endpoint)) if is_refusal(error) else None
 
-    return Retry(files.repo, hub_errors, lambda error: reason(error, endpoint), final, tries=_TRIES)
+    retry = Retry(files.repo, hub_errors, lambda error: reason(error, endpoint), final, tries=_TRIES)
+    try:
+        return retry.call(lambda: _download(files))
+    except GivenUp as error:
+        raise _missing(files, error.message.removeprefix(f"{files.repo}: ")) from error
 
 
 def is_cached(repo: str) -> bool:

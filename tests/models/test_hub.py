@@ -7,11 +7,12 @@ import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import httpx2
 import pytest
+from huggingface_hub.errors import XetDownloadError
 from support import bad_web
 from support.bad_web import BadWeb, Connection, Request
 
-from capivara_cli.errors import CapivaraError
 from capivara_cli.models import hub
 from capivara_cli.models.hub import MissingFiles, RepoFiles
 from capivara_cli.storage import retry
@@ -19,9 +20,8 @@ from capivara_cli.storage import retry
 COMMIT = "c" * 40
 JSON = "Content-Type: application/json"
 FILES = {"config.json": b'{"a": 1}', "model.safetensors": bytes(range(256)) * 40, "tokenizer.json": b"{}"}
-NEED = RepoFiles(
-    "org/tiny", (("config.json",), ("model.safetensors", "model.bin")), ("tokenizer*",), "the weights", "1 GB"
-)
+CHOICES = (("config.json",), ("model.safetensors", "model.bin"))
+NEED = RepoFiles("org/tiny", CHOICES, ("tokenizer*",), "the weights", "1 GB")
 
 
 class Hub:
@@ -239,6 +239,56 @@ def test_an_answer_that_is_no_json(fake: Hub, bad: bad_web.Reply) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("error", "why"),
+    [
+        (
+            RuntimeError("Data processing error: CAS service error"),
+            "cannot be used: RuntimeError: Data processing error",
+        ),
+        (XetDownloadError("xet is down"), "cannot be used: XetDownloadError: xet is down"),
+        (AssertionError("Repo info returned from server must have a revision sha."), "cannot be used: AssertionError"),
+        (KeyError("sha"), "cannot be used: KeyError: 'sha'"),
+        (httpx2.ReadError("[Errno 104] Connection reset by peer"), "failed: [Errno 104] Connection reset by peer"),
+        (httpx2.RemoteProtocolError("peer closed connection"), "failed: peer closed connection"),
+        (httpx2.ReadTimeout("timed out"), "failed: no byte in 2 s (CAPIVARA_NETWORK_SECONDS)"),
+        (OSError("Consistency check failed: file should be of size 9"), "failed: Consistency check failed"),
+    ],
+    ids=lambda each: type(each).__name__,
+)
+def test_every_error_of_the_libraries_is_one_message(
+    fake: Hub, error: Exception, why: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import huggingface_hub
+
+    tried, real = [], huggingface_hub.snapshot_download
+
+    def download(*words: object, **more: object) -> str:
+        if more.get("local_files_only"):
+            return real(*words, **more)
+        tried.append(words)
+        raise error
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
+    message = refused()
+    assert message.startswith("gave up after 4 tries: the ") and why in message
+    assert len(tried) == 4
+
+
+def test_a_full_disk_is_not_tried_again(fake: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    import huggingface_hub
+
+    real = huggingface_hub.snapshot_download
+
+    def download(*words: object, **more: object) -> str:
+        if more.get("local_files_only"):
+            return real(*words, **more)
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
+    assert refused().endswith("[Errno 28] No space left on device")
+
+
 @pytest.mark.parametrize("which", [files_only, api_only])
 def test_redirects_in_a_circle(fake: Hub, which: Callable[..., Callable[[Connection, Request], bool]]) -> None:
     def circle(connection: Connection, request: Request) -> None:
@@ -253,10 +303,14 @@ def test_a_hub_that_is_no_web_server(fake: Hub) -> None:
     assert "gave up" in refused()
 
 
-def test_a_cache_that_has_the_weights_is_enough_if_the_hub_is_out_of_order(fake: Hub) -> None:
-    weights_only = RepoFiles("org/tiny", NEED.choices)
-    hub.folder(weights_only)
-    fake.web.reply = bad_web.silence
-    with pytest.raises(CapivaraError):
-        hub.folder(RepoFiles("org/tiny", (("none.bin",),)))
-    assert hub.folder(weights_only).is_dir()
+@pytest.mark.parametrize("reply", [out_of_order, bad_web.silence])
+def test_the_weights_in_the_cache_are_enough_if_the_hub_is_out_of_order(
+    fake: Hub, reply: bad_web.Reply, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("CAPIVARA_NETWORK_SECONDS", "0.2")
+    hub.folder(RepoFiles("org/tiny", CHOICES))
+    fake.before = api_only(reply)
+    assert not (hub.folder(NEED) / "tokenizer.json").exists()
+    assert capsys.readouterr().err.endswith("; those in the cache are used\n")
+    fake.before = lambda connection, request: False
+    complete(hub.folder(NEED))

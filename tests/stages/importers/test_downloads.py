@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import gzip
 import socket
+import ssl
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 from support import bad_web
 from support.bad_web import BadWeb, Connection, Request
@@ -16,6 +18,7 @@ from support.packed import pack
 from capivara_cli.errors import BadSample
 from capivara_cli.stages.importers._downloads import Downloads
 from capivara_cli.storage import retry
+from capivara_cli.storage.remote.web import Pages
 
 IMAGE = jpeg()
 
@@ -108,6 +111,31 @@ def test_a_compressed_bomb_is_too_large(server: BadWeb, monkeypatch: pytest.Monk
     bomb = gzip.compress(bytes(8 << 20))
     server.reply = lambda connection, request: connection.answer(bomb, "Content-Encoding: gzip")
     assert reason(server) == "file larger than 1 MiB"
+
+
+def test_what_follows_the_length_of_a_body_is_not_read(server: BadWeb) -> None:
+    server.reply = lambda connection, request: connection.answer(IMAGE + b"more", length=len(IMAGE))
+    assert Downloads().get(f"{server.address}/a.jpg") == IMAGE
+
+
+@pytest.mark.parametrize(
+    ("cause", "why"),
+    [
+        (ssl.SSLCertVerificationError(1, "expired"), "the certificate of the server is not accepted"),
+        (ConnectionRefusedError(111, "Connection refused"), "not reachable"),
+    ],
+)
+def test_no_connection_is_one_reason(cause: OSError, why: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    tried = []
+
+    def fail(pages: Pages, url: str) -> bytes:
+        tried.append(url)
+        raise httpx.ConnectError("no connection") from cause
+
+    monkeypatch.setattr(Pages, "get", fail)
+    with pytest.raises(BadSample, match=f"download failed: {why}"):
+        Downloads().get("https://host/a.jpg")
+    assert len(tried) == 1
 
 
 def test_a_host_that_does_not_exist_is_not_reachable(monkeypatch: pytest.MonkeyPatch) -> None:
