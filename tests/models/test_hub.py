@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import httpx2
 import pytest
-from huggingface_hub.errors import XetDownloadError
+from huggingface_hub.errors import HTTPError, XetDownloadError
 from support import bad_web
 from support.bad_web import BadWeb, Connection, Request
 
@@ -17,6 +17,8 @@ from capivara_cli.models import hub
 from capivara_cli.models.hub import MissingFiles, RepoFiles
 from capivara_cli.storage import retry
 
+HTTP = sys.modules[HTTPError.__module__.partition(".")[0]]
+"""The HTTP client of huggingface_hub: httpx or httpx2, by its version."""
 COMMIT = "c" * 40
 JSON = "Content-Type: application/json"
 FILES = {"config.json": b'{"a": 1}', "model.safetensors": bytes(range(256)) * 40, "tokenizer.json": b"{}"}
@@ -249,9 +251,9 @@ def test_an_answer_that_is_no_json(fake: Hub, bad: bad_web.Reply) -> None:
         (XetDownloadError("xet is down"), "cannot be used: XetDownloadError: xet is down"),
         (AssertionError("Repo info returned from server must have a revision sha."), "cannot be used: AssertionError"),
         (KeyError("sha"), "cannot be used: KeyError: 'sha'"),
-        (httpx2.ReadError("[Errno 104] Connection reset by peer"), "failed: [Errno 104] Connection reset by peer"),
-        (httpx2.RemoteProtocolError("peer closed connection"), "failed: peer closed connection"),
-        (httpx2.ReadTimeout("timed out"), "failed: no byte in 2 s (CAPIVARA_NETWORK_SECONDS)"),
+        (HTTP.ReadError("[Errno 104] Connection reset by peer"), "failed: [Errno 104] Connection reset by peer"),
+        (HTTP.RemoteProtocolError("peer closed connection"), "failed: peer closed connection"),
+        (HTTP.ReadTimeout("timed out"), "failed: no byte in 2 s (CAPIVARA_NETWORK_SECONDS)"),
         (OSError("Consistency check failed: file should be of size 9"), "failed: Consistency check failed"),
     ],
     ids=lambda each: type(each).__name__,
