@@ -42,7 +42,7 @@ def _set_timeouts(request: Any) -> None:
 def _watch_body(response: Any) -> None:
     body = response.stream
 
-    class WatchedBody(type(body)):  # type: ignore[misc]  the client accepts its own class only
+    class WatchedBody(type(body)):  # type: ignore[misc]  # the client accepts only streams of its own class
         def __init__(self) -> None:
             pass
 
