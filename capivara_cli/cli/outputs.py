@@ -18,13 +18,13 @@ from capivara_cli.errors import UsageError
 from capivara_cli.pipeline.command import Command, Invocation
 from capivara_cli.pipeline.option_kinds import Languages
 from capivara_cli.pipeline.options import flag_of, option_fields, option_values
-from capivara_cli.pipeline.stage import Stage
+from capivara_cli.pipeline.stage import Stage, Step
 from capivara_cli.reports import card
 from capivara_cli.shards.inputs import local_paths
 from capivara_cli.shards.manifest import MANIFEST
 from capivara_cli.shards.names import is_shard_name
 from capivara_cli.shards.sample import has_image_suffix
-from capivara_cli.storage.files import is_device
+from capivara_cli.storage.files import is_device, special_kind
 from capivara_cli.urls import is_url
 
 _READ = frozenset({MANIFEST, FOLDER_LEDGER, RUN_LEDGER, card.FILE, "run.json", "metrics.jsonl", "eval.json"})
@@ -76,7 +76,11 @@ class _Inputs:
 
 
 def check_outputs(invocation: Invocation) -> None:
-    """Raise ``UsageError`` if an option of a command names an input, or a file among the inputs, to be written."""
+    """Raise ``UsageError`` if an option of a command names an input, or a file among the inputs, to be written.
+
+    Also if an option names a pipe where a file is read: nothing would be known of its content in the next run.
+    """
+    _check_no_pipes(invocation)
     outputs = list(_outputs(invocation))
     if not outputs:
         return
@@ -124,20 +128,36 @@ def _texts(options: Any, *, outputs: bool) -> Iterator[tuple[str, str]]:
             yield from ((each.name, part) for part in dict.fromkeys([*whole, *parts]) if part)
 
 
-def _inputs(invocation: Invocation) -> _Inputs:
+def _words_and_steps(invocation: Invocation) -> tuple[list[str], list[Step]]:
+    """The inputs of a command line, and the steps of its plan if it has one."""
     command, words = invocation.command, list(invocation.inputs)
-    found = _Inputs(packed=isinstance(command, Stage) and command.begins)
-    options = [invocation.options]
     if "--" in words:
         words = words[: words.index("--")]  # the command that ``footprint`` measures has options of its own
     if words and isinstance(command, Command) and command.argument.startswith("PLAN"):
-        steps = parse_plan(words.pop(0))
-        options += [step.options for step in steps]
+        return words[1:], parse_plan(words[0])
+    return words, []
+
+
+def _check_no_pipes(invocation: Invocation) -> None:
+    """Raise ``UsageError`` if an option that is read names a pipe, a socket or a device."""
+    _, steps = _words_and_steps(invocation)
+    for options in [invocation.options, *(step.options for step in steps)]:
+        for name, text in _texts(options, outputs=False):
+            for path in (text, text.partition(":")[2]):  # PATH, or PLUGIN:PATH
+                if path and (kind := special_kind(path)):
+                    raise UsageError(f"{flag_of(name)} {path}: is {kind}, not a file", "write it to a file first")
+
+
+def _inputs(invocation: Invocation) -> _Inputs:
+    command = invocation.command
+    found = _Inputs(packed=isinstance(command, Stage) and command.begins)
+    words, steps = _words_and_steps(invocation)
+    if steps:
         found.packed = steps[0].stage.begins
     for text in words:
         for path in local_paths(text):
             found.add(path, text, own=True)
-    for each in options:
+    for each in [invocation.options, *(step.options for step in steps)]:
         for _, text in _texts(each, outputs=False):
             for name in (text, text.partition(":")[2]):  # PATH, or PLUGIN:PATH
                 if name and os.path.exists(name):  # noqa: PTH110  a text may be too long for a path

@@ -17,7 +17,7 @@ from capivara_cli.errors import CapivaraError, UsageError
 from capivara_cli.pipeline.command import command
 from capivara_cli.pipeline.env import Env
 from capivara_cli.shards.manifest import MANIFEST, Manifest, ShardEntry
-from capivara_cli.storage.claims import FoundClaim, clock, read_claim
+from capivara_cli.storage.found_claims import FoundClaim, clock, read_claim
 
 _RECENT_SHARDS = 50
 """The rate is computed over this many shards: the last that were finished."""

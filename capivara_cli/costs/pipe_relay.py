@@ -17,7 +17,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from capivara_cli.storage import cache
-from capivara_cli.storage.claims import machine
+from capivara_cli.storage.holders import machine
 
 _STALE = 86400.0  # s: a file that is older than a day is deleted
 

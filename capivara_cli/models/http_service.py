@@ -16,11 +16,14 @@ from typing import Any
 
 from capivara_cli import __version__, console
 from capivara_cli.errors import CapivaraError
+from capivara_cli.storage.network import SERVICE_VARIABLE, NetworkLimits, TooSlow, answered, service_seconds
+from capivara_cli.storage.network_errors import error_line, hint_for, is_final
 from capivara_cli.storage.retry import HttpStatus, Retry, is_refusal
 from capivara_cli.urls import public_url, without_secrets
 
-TIMEOUT = 300.0  # seconds
+TIMEOUT = 300.0  # seconds for the whole answer to one request, unless CAPIVARA_SERVICE_SECONDS is set
 LONGEST_PAUSE = 60.0
+MAX_ANSWER = 64 << 20  # bytes
 
 _REFUSED = frozenset({400, 413, 415, 422})
 
@@ -50,7 +53,7 @@ class Endpoint:
     ) -> None:
         import httpx
 
-        if not base_url.startswith(("http://", "https://")):
+        if not _is_web_url(base_url):
             raise CapivaraError(f"--base-url {public_url(base_url)}: not a URL", "e.g. http://localhost:8000/v1")
         self._key = os.environ.get(key_variable, "").strip() if key_variable else ""
         headers = {"user-agent": f"capivara/{__version__}"}
@@ -60,8 +63,11 @@ class Endpoint:
         self.shown_url = public_url(self.base_url)
         self.key_variable = key_variable
         self.tries = tries
-        limits = httpx.Limits(max_connections=concurrency, max_keepalive_connections=concurrency)
-        self._client = httpx.Client(headers=headers, timeout=httpx.Timeout(TIMEOUT, connect=10.0), limits=limits)
+        self._seconds = service_seconds(TIMEOUT)
+        limits = httpx.Limits(max_connections=None, max_keepalive_connections=concurrency)  # late answers keep theirs
+        # The longer timeout ends the threads of answers that were too late.
+        timeout = httpx.Timeout(2 * self._seconds, connect=NetworkLimits.from_environment().connect)
+        self._client = httpx.Client(headers=headers, timeout=timeout, limits=limits)
         self._pool = ThreadPoolExecutor(concurrency, thread_name_prefix="capivara-endpoint")
         self._failed = Event()
 
@@ -88,17 +94,41 @@ class Endpoint:
         def attempt() -> Any:
             if self._failed.is_set():
                 raise CapivaraError(f"{shown}: stopped, as another request failed")
-            answer = self._client.post(url, json=body)
+            answer = self._answer(url, body)
             if answer.status_code >= 400 and not is_refusal(answer.status_code):
                 raise HttpStatus.of(answer, self._reason(answer))
             return answer
 
         def reason(error: BaseException) -> str:
-            return self._without_key(str(error)) or type(error).__name__
+            return self._without_key(error_line(error))
 
-        caught = (httpx.TransportError, HttpStatus)
-        retry = Retry(shown, lambda: caught, reason, tries=self.tries, longest=LONGEST_PAUSE, pause=self._failed.wait)
+        def final(error: BaseException) -> CapivaraError | None:
+            return CapivaraError(f"{shown}: {reason(error)}", hint_for(error)) if is_final(error) else None
+
+        caught = (httpx.RequestError, HttpStatus, TooSlow)
+        retry = Retry(
+            shown, lambda: caught, reason, final, tries=self.tries, longest=LONGEST_PAUSE, pause=self._failed.wait
+        )
         return self._parsed(shown, retry.call(attempt))
+
+    def _answer(self, url: str, body: dict[str, Any]) -> Any:
+        """The whole answer to a POST request. Raises ``TooSlow`` if it is not complete in time."""
+        late = TooSlow(f"no complete answer in {self._seconds:g} s ({SERVICE_VARIABLE})")
+        return answered(lambda: self._posted(url, body), self._seconds, late)
+
+    def _posted(self, url: str, body: dict[str, Any]) -> Any:
+        import httpx
+
+        with self._client.stream("POST", url, json=body) as answer:
+            data = bytearray()
+            for block in answer.iter_bytes():
+                data += block
+                if len(data) > MAX_ANSWER:
+                    raise CapivaraError(
+                        f"{public_url(url)}: an answer of more than {MAX_ANSWER >> 20} MiB", "is --base-url right?"
+                    )
+            kept = {name: value for name, value in answer.headers.items() if name != "content-encoding"}
+            return httpx.Response(answer.status_code, headers=kept, content=bytes(data))
 
     def _parsed(self, url: str, answer: Any) -> Any:
         status = answer.status_code
@@ -113,7 +143,7 @@ class Endpoint:
             )
         try:
             return answer.json()
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise CapivaraError(f"{url}: the answer is not JSON", "is --base-url right?") from error
 
     def _reason(self, answer: Any) -> str:
@@ -126,11 +156,20 @@ class Endpoint:
         return without_secrets(text.replace(self._key, "(the key)") if self._key else text)
 
 
+def _is_web_url(text: str) -> bool:
+    import httpx
+
+    try:
+        return text.startswith(("http://", "https://")) and bool(httpx.URL(text).host)
+    except httpx.InvalidURL:
+        return False
+
+
 def _error(answer: Any) -> Any:
     """The ``error`` in the JSON of an answer, else its text."""
     try:
         document = answer.json()
-    except ValueError:
+    except (ValueError, RecursionError):
         return answer.text
     return document.get("error", document) if isinstance(document, dict) else document
 

@@ -8,8 +8,8 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from capivara_cli.storage import claims
-from capivara_cli.storage.claims import STALE, claim_path, read_claim, remove_stale
+from capivara_cli.storage import holders
+from capivara_cli.storage.found_claims import STALE, claim_path, read_claim, remove_stale
 
 
 def remove(folder: Path, is_done: Callable[[str], bool], final: bool, other_folders: Sequence[Path] = ()) -> None:
@@ -39,8 +39,8 @@ def _remove_partial(partial: Path, claim: Path, final: bool) -> None:
     seen = read_claim(claim)
     if seen and not seen.stale and seen.holder and seen.holder.name == f"{host}:{process}":
         return
-    if host == claims.host() and process.isdigit():
-        removable = not claims.start_time(int(process))
+    if host == holders.host() and process.isdigit():
+        removable = not holders.start_time(int(process))
     else:
         removable = final or time.time() - _modified(partial) > STALE
     if removable and partial.is_dir():

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import BinaryIO
 
 from capivara_cli.shards.manifest import MANIFEST, InputIdentity, Manifest, ShardEntry, append, logs_of
-from capivara_cli.storage import claims
-from capivara_cli.storage.claims import THIS_PROCESS, Claim, Claimant, Claims, Holder
+from capivara_cli.storage.claims import THIS_PROCESS, Claim, Claimant, Claims
 from capivara_cli.storage.files import replacing
+from capivara_cli.storage.holders import Holder, start_time
 
 
 class LocalStore:
@@ -128,4 +128,4 @@ def _is_dead(log: Path) -> bool:
     except (OSError, ValueError):
         return False
     holder = Holder.parse(json.dumps(writer).encode())
-    return holder is not None and holder.local and claims.start_time(holder.pid) != holder.started
+    return holder is not None and holder.local and start_time(holder.pid) != holder.started

@@ -318,8 +318,10 @@ def exclusive(claims: Claims, display_name: str) -> Iterator[None]:
     try:
         with claims.waiting(MANIFEST, patience=0) as claim:
             if claim is None:
+                who = claims.holder_of(MANIFEST)
                 raise CapivaraError(
-                    f"{display_name}: another process is writing it", "choose another folder with --out, or wait"
+                    f"{display_name}: another process is writing it" + (f": {who}" if who else ""),
+                    "choose another folder with --out, or wait",
                 )
             yield
     finally:

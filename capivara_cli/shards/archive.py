@@ -5,24 +5,29 @@ from __future__ import annotations
 import contextlib
 import io
 import sys
+import threading
 import zlib
 from collections import Counter
 from collections.abc import Iterator
 from io import BufferedReader
 from typing import BinaryIO, cast
 
+from capivara_cli import console
 from capivara_cli.errors import CapivaraError, TruncatedInput
 from capivara_cli.shards.adjacent import adjacent_only
 from capivara_cli.shards.history import History, decode_history, encode_history
 from capivara_cli.shards.names import SYSTEM_FOLDER, SYSTEM_SUFFIXES, is_system_file
 from capivara_cli.shards.sample import Sample
 from capivara_cli.shards.tar import END, TarReader, TarWriter, shown
+from capivara_cli.storage.files import PIPE, special_kind
 from capivara_cli.urls import is_url, public_url
 
 Stream = Iterator[Sample]
 
 _BUFFER = 1 << 20
 _LOCAL_BUFFER = 1 << 16  # fits a processor cache: a tenth faster than a buffer of 1 MiB
+
+_SILENT_SECONDS = 10.0
 
 MAX_SAMPLE = 2 << 30
 MAX_MEMBERS = 10_000
@@ -198,8 +203,22 @@ def open_source(source: str) -> Iterator[BinaryIO]:
         with open_remote(source) as remote, _decompressed(remote) as stream:
             yield stream
     else:
-        with cast(BufferedReader, open(source, "rb", buffering=_LOCAL_BUFFER)) as file, _decompressed(file) as stream:
+        with _opened(source) as file, _decompressed(file) as stream:
             yield stream
+
+
+def _opened(source: str) -> BufferedReader:
+    """Open a local file, or a pipe: after ten seconds without a command that writes to it, say what is waited for."""
+    if special_kind(source) != PIPE:
+        return cast(BufferedReader, open(source, "rb", buffering=_LOCAL_BUFFER))
+    text = f"{source}: waiting for a command that writes to this pipe"
+    timer = threading.Timer(_SILENT_SECONDS, console.say, [text])
+    timer.daemon = True
+    timer.start()
+    try:
+        return cast(BufferedReader, open(source, "rb", buffering=_LOCAL_BUFFER))
+    finally:
+        timer.cancel()
 
 
 @contextlib.contextmanager

@@ -11,6 +11,7 @@ from capivara_cli.errors import CapivaraError
 from capivara_cli.shards.manifest import Manifest
 from capivara_cli.shards.names import is_shard_name, plain_name
 from capivara_cli.shards.sample import has_image_suffix
+from capivara_cli.storage.files import PIPE, special_kind
 from capivara_cli.urls import is_url, public_url
 
 SOURCE_SUFFIXES = frozenset({".csv", ".tsv", ".tab", ".jsonl", ".ndjson", ".json", ".parquet", ".txt"})
@@ -56,8 +57,13 @@ def local_paths(text: str) -> list[Path]:
 
 
 def _check_readable(shard: str) -> None:
-    """Raise ``CapivaraError`` for a shard that cannot be opened, before any other one is processed."""
+    """Raise ``CapivaraError`` for a shard that cannot be opened, before any other one is processed.
+
+    A pipe can be read: ``<(gunzip -c a.tar.gz)`` gives one.
+    """
     path = Path(shard)
+    if (kind := special_kind(path)) and kind != PIPE:
+        raise CapivaraError(f"{shard}: is {kind}, not a file", "name a tar file, or - for standard input")
     if path.is_symlink() and not path.exists():
         raise CapivaraError(f"{shard}: is a link to a file that does not exist", "mend the link, or remove it")
     if path.is_dir():
@@ -95,6 +101,8 @@ def _shards_of(pattern: str) -> list[str]:
         import glob
 
         if matches := sorted(glob.glob(pattern)):  # noqa: PTH207  Path.glob takes no absolute pattern
+            for match in matches:
+                _check_no_pipe(match)
             return [shard for match in matches for shard in _shards_of(match)]
         raise CapivaraError(f"{pattern}: nothing matches")
     raise CapivaraError(
@@ -102,9 +110,16 @@ def _shards_of(pattern: str) -> list[str]:
     )
 
 
+def _check_no_pipe(path: str) -> None:
+    """Raise ``CapivaraError`` for a pipe that no input names itself: it may have no writer, or was read before."""
+    if kind := special_kind(path):
+        hint = f"remove it, or name it alone to read it as a stream: {path}" if kind == PIPE else "remove it"
+        raise CapivaraError(f"{path}: is {kind}, not a file", hint)
+
+
 def _check_no_source(path: Path) -> None:
     """Raise ``CapivaraError`` for a table or an image, which ``pack`` makes shards of."""
-    if path.suffix.lower() not in SOURCE_SUFFIXES and not has_image_suffix(path):
+    if (path.suffix.lower() not in SOURCE_SUFFIXES and not has_image_suffix(path)) or not path.is_file():
         return
     with open(path, "rb") as file:
         if file.read(262)[257:] == b"ustar":
@@ -118,9 +133,14 @@ def _shards_in(folder: Path) -> list[str]:
     if manifest is not None:
         manifest.check_complete(str(folder))
     try:
-        shards = sorted(str(path) for path in folder.iterdir() if is_shard_name(path.name))
+        with os.scandir(folder) as entries:
+            found = [entry for entry in entries if is_shard_name(entry.name)]
+            shards = sorted(str(folder / entry.name) for entry in found)
+            others = sorted(str(folder / entry.name) for entry in found if not _is_file(entry))
     except OSError as error:
         raise CapivaraError(f"{folder}: cannot be read: {error.strerror}") from error
+    for path in others:
+        _check_no_pipe(path)
     if manifest is not None and (missing := manifest.done.keys() - {Path(shard).name for shard in shards}):
         raise CapivaraError(
             f"{folder}: incomplete: {min(missing)} is missing, which its manifest.jsonl lists as finished",
@@ -134,6 +154,14 @@ def _shards_in(folder: Path) -> list[str]:
         )
     check_distinct(shards, str(folder))
     return shards
+
+
+def _is_file(entry: os.DirEntry[str]) -> bool:
+    """Whether an entry of a folder is a file, without a request to the file system. False for a broken link."""
+    try:
+        return entry.is_file()
+    except OSError:
+        return False
 
 
 def _check_sizes(folder: Path, manifest: Manifest | None) -> None:

@@ -12,7 +12,7 @@ from typing import Any, TypedDict, TypeGuard, cast
 from capivara_cli.errors import CapivaraError
 from capivara_cli.shards.history import History, step_names
 from capivara_cli.shards.sample import encode_json
-from capivara_cli.storage.files import named_in_errors
+from capivara_cli.storage.files import named_in_errors, special_kind
 
 MANIFEST = "manifest.jsonl"
 
@@ -192,6 +192,8 @@ def is_output_folder(folder: Path) -> bool:
     """Whether capivara filled a folder: with shards, or with a training run. ``pack`` does not read such folders."""
     if (folder / "run.json").is_file() and (folder / "metrics.jsonl").is_file():
         return True
+    if special_kind(folder / MANIFEST):
+        return False
     try:
         with open(folder / MANIFEST, "rb") as file:
             return file.read(9) == b'{"plan": '

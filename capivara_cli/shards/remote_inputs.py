@@ -7,7 +7,8 @@ from collections.abc import Iterable, Mapping
 from capivara_cli.errors import CapivaraError
 from capivara_cli.shards.manifest import MANIFEST, InputIdentity, Manifest, ShardEntry
 from capivara_cli.shards.names import SHARD_SUFFIXES, is_shard_name
-from capivara_cli.storage.remote.filesystems import check_scheme, filesystem, is_http, retry_for
+from capivara_cli.storage.network_errors import retry_for
+from capivara_cli.storage.remote.filesystems import check_scheme, filesystem, is_http
 from capivara_cli.storage.remote.read import Version, WebFile, contents, version_in, version_of
 from capivara_cli.urls import base_name, public_url
 

@@ -4,6 +4,10 @@ A claim is the file ``.NAME.claim``, created with ``O_EXCL``. A thread updates i
 if its process is dead (on this machine), or if it was not updated for ``STALE`` seconds (on another machine). Any
 process may take over a stale claim.
 
+Two clocks tell when a claim was last updated: that of the file system, and that of the process that waits, from when it
+first saw the present state of the claim. So a claim with a time in the future is not waited for without end. A process
+that is stopped (Ctrl-Z) keeps its claims; who waits for them is told so.
+
 Claims only save work. Every process makes the same bytes and renames the finished file, so two processes with the same
 claim, for example after a long sleep of one, still give one correct file.
 """
@@ -11,164 +15,28 @@ claim, for example after a long sleep of one, still give one correct file.
 from __future__ import annotations
 
 import contextlib
-import functools
 import json
 import os
-import sys
 import threading
 import time
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
 
-from capivara_cli.storage.files import partial_path
+from capivara_cli.storage.found_claims import (
+    HEARTBEAT,
+    ClaimsOfOthers,
+    claim_path,
+    read_claim,
+    remove_stale,
+)
+from capivara_cli.storage.holders import Holder
 from capivara_cli.storage.signals import signals_held_back
-from capivara_cli.urls import without_secrets
-
-HEARTBEAT = 10.0
-"""Seconds between two updates of a claim."""
-STALE = 90.0
-"""Seconds without an update after which a claim of another machine may be taken over."""
-_UNREADABLE = 5.0  # s: a claim is empty between two system calls, and stays empty if its process is killed there
 
 
 class LostClaim(Exception):
     """Another process has taken over a claim of this process, because this process seemed to be dead."""
-
-
-@dataclass(frozen=True)
-class Holder:
-    """The process that holds a claim. ``machine`` distinguishes machines with one host name, such as containers."""
-
-    host: str
-    machine: str
-    pid: int
-    started: str
-    since: float
-    command: str
-    token: str
-
-    @classmethod
-    def of_this_process(cls, command: str = "") -> Holder:
-        """This process. ``command`` is the command line that its claims show, by default its own."""
-        pid = os.getpid()
-        command = without_secrets(command or " ".join(sys.argv))[:300]
-        return cls(host(), machine(), pid, start_time(pid), round(time.time(), 3), command, os.urandom(8).hex())
-
-    @classmethod
-    def parse(cls, content: bytes) -> Holder | None:
-        """The holder in the content of a claim; None if the content is empty or incomplete."""
-        try:
-            entry = json.loads(content)
-            return cls(**{each.name: entry[each.name] for each in fields(cls)})
-        except (ValueError, KeyError, TypeError):
-            return None
-
-    @property
-    def local(self) -> bool:
-        """Whether the process runs or ran on this machine."""
-        return self.machine == machine()
-
-    @property
-    def name(self) -> str:
-        return f"{self.host}:{self.pid}"
-
-
-def host() -> str:
-    return os.uname().nodename
-
-
-@functools.cache
-def machine() -> str:
-    """An identifier of the scope in which process ids are unique: this machine since its boot, or a container on it."""
-    marks = [host()]
-    with contextlib.suppress(OSError):  # other systems than Linux have only the name
-        marks.append(Path("/proc/sys/kernel/random/boot_id").read_text().strip())
-        marks.append(str(Path("/proc/self/ns/pid").readlink()))
-    return " ".join(marks)
-
-
-def start_time(pid: int) -> str:
-    """The start time of a process on this machine, in units of the system; "" if it does not run or is a zombie."""
-    if not Path("/proc/self/stat").exists():
-        return _start_time_without_proc(pid)
-    try:
-        state, *after = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
-    except (OSError, ValueError):
-        return ""
-    return "" if state in b"ZX" else after[18].decode()
-
-
-def _start_time_without_proc(pid: int) -> str:
-    import psutil
-
-    try:
-        process = psutil.Process(pid)
-        return "" if process.status() == psutil.STATUS_ZOMBIE else str(process.create_time())
-    except psutil.Error:
-        return ""
-
-
-def claim_path(path: Path) -> Path:
-    """The path of the claim on a file."""
-    return path.with_name(f".{path.name}.claim")
-
-
-@dataclass(frozen=True)
-class FoundClaim:
-    """A claim that was read from its file. ``silent`` is the number of seconds since its last update."""
-
-    path: Path
-    content: bytes
-    inode: int
-    silent: float
-
-    @property
-    def holder(self) -> Holder | None:
-        """The process that holds it; None if the content is empty or incomplete."""
-        return Holder.parse(self.content)
-
-    @property
-    def of_this_process(self) -> bool:
-        """Whether this process holds it."""
-        holder = self.holder
-        return holder is not None and holder.local and holder.pid == os.getpid()
-
-    @property
-    def stale(self) -> bool:
-        """Whether its process is dead, or seems to be."""
-        holder = self.holder
-        if holder is None:
-            return self.silent > _UNREADABLE
-        if holder.local:
-            return start_time(holder.pid) != holder.started
-        return self.silent > STALE
-
-
-def read_claim(path: Path) -> FoundClaim | None:
-    """The claim in a file; None if there is none. Opening the file makes a network file system ask its server."""
-    try:
-        with open(path, "rb") as file:
-            content, info = file.read(), os.fstat(file.fileno())
-    except FileNotFoundError:
-        return None
-    holder = Holder.parse(content)
-    now = time.time() if holder and holder.local else clock(path.parent)
-    return FoundClaim(path, content, info.st_ino, now - info.st_mtime)
-
-
-def clock(folder: Path) -> float:
-    """The current time of the clock that sets modification times in a folder: the server's on a network file system."""
-    probe = partial_path(folder / "clock")
-    try:
-        probe.touch()
-        return probe.stat().st_mtime
-    except OSError:  # a full or read-only folder
-        return time.time()
-    finally:
-        with contextlib.suppress(OSError):
-            probe.unlink()
 
 
 class Claim:
@@ -236,16 +104,27 @@ class Claims:
     together. It can come before the ``with`` block of a claim starts, so ``close`` releases all claims.
     """
 
-    def __init__(self, folder: Path, claimant: Claimant = THIS_PROCESS) -> None:
+    def __init__(
+        self, folder: Path, claimant: Claimant = THIS_PROCESS, clock: Callable[[], float] = time.monotonic,
+        pause: Callable[[float], object] = time.sleep,
+    ) -> None:  # fmt: skip
         self.folder = folder
         self.claimant = claimant
+        self._clock, self._pause = clock, pause
+        self._others = ClaimsOfOthers(clock)
         self._held: list[Claim] = []
         self._lock = threading.Lock()
         self._idle = threading.Event()
         self._thread: threading.Thread | None = None
 
     def take(self, name: str) -> Claim | None:
-        """Claim a file. Returns None if another process, which is alive, holds the claim."""
+        """Claim a file. Returns None if another process, which is alive, holds the claim.
+
+        If that process is stopped or silent, the second call after ten seconds says so.
+        """
+        return self._take(name, says_always=False)
+
+    def _take(self, name: str, says_always: bool) -> Claim | None:
         path = claim_path(self.folder / name)
         claim = Claim(path, json.dumps(asdict(Holder.of_this_process(self.claimant.command))).encode(), self)
         while not self._created(claim):
@@ -253,7 +132,8 @@ class Claims:
             if found is None:
                 continue
             known_dead = found.holder is not None and found.holder.name in self.claimant.dead
-            if not (found.stale or known_dead):
+            if not (known_dead or found.stale_after(self._others.silent(found))):
+                self._others.name_holder(found, says_always)
                 return None
             remove_stale(found)
         return claim
@@ -288,6 +168,11 @@ class Claims:
             if claim.held():
                 claim.path.unlink(missing_ok=True)
 
+    def holder_of(self, name: str) -> str:
+        """The process that holds the claim on a file, for people; "" if none is known."""
+        found = read_claim(claim_path(self.folder / name))
+        return found.holder.described() if found is not None and found.holder is not None else ""
+
     def held_by_others(self) -> bool:
         """Whether another process, which is alive, holds a claim in the folder."""
         found = [read_claim(path) for path in self.folder.glob(".*.claim")]
@@ -302,13 +187,26 @@ class Claims:
         for claim in held:
             self.release(claim)
 
+    def _is_dubious(self, name: str) -> bool:
+        """Whether a claim of another machine has a time in the future, and was not updated since it was first seen."""
+        found = read_claim(claim_path(self.folder / name))
+        if found is None or not found.in_the_future or (found.holder is not None and found.holder.local):
+            return False
+        return not self._others.was_updated(found)
+
     @contextlib.contextmanager
     def waiting(self, name: str, patience: float = float("inf")) -> Iterator[Claim | None]:
-        """Claim a file in a ``with`` block, waiting at most ``patience`` seconds. None if it is not free by then."""
-        until = time.monotonic() + patience
+        """Claim a file in a ``with`` block, waiting at most ``patience`` seconds. None if it is not free by then.
+
+        After ten seconds it says who holds the claim. A claim with a time in the future is watched for as long as a
+        claim of a dead process stays, whatever ``patience``.
+        """
+        until = self._clock() + patience
         pause = 0.005
-        while (claim := self.take(name)) is None and time.monotonic() < until:
-            time.sleep(pause)
+        while (claim := self._take(name, says_always=True)) is None and (
+            self._clock() < until or self._is_dubious(name)
+        ):
+            self._pause(pause)
             pause = min(2 * pause, 1.0)
         if claim is None:
             yield None
@@ -335,28 +233,3 @@ def _create(path: Path, content: bytes) -> bool:
     finally:
         os.close(descriptor)
     return True
-
-
-def remove_stale(found: FoundClaim) -> None:
-    """Remove a stale claim. Several processes may try: one that moves a newer claim by mistake puts it back."""
-    moved = partial_path(found.path)
-    try:
-        found.path.rename(moved)
-    except FileNotFoundError:
-        return
-    try:
-        with open(moved, "rb") as file:
-            same = file.read() == found.content and os.fstat(file.fileno()).st_ino == found.inode
-        if not same:
-            _put_back(moved, found.path)
-    finally:
-        moved.unlink(missing_ok=True)
-
-
-def _put_back(moved: Path, path: Path) -> None:
-    try:
-        os.link(moved, path)
-    except FileExistsError:
-        pass  # claimed meanwhile: the holder of the moved claim will find that it lost it
-    except OSError:  # the file system has no hard links
-        moved.rename(path)

@@ -6,11 +6,19 @@ import contextlib
 import errno
 import os
 import shutil
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
 _BUFFER = 1 << 20
+PIPE = "a named pipe"
+_SPECIAL = (
+    (stat.S_ISFIFO, PIPE),
+    (stat.S_ISSOCK, "a socket"),
+    (stat.S_ISCHR, "a device"),
+    (stat.S_ISBLK, "a device"),
+)
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 """The error numbers of a write for which there is no space."""
 
@@ -87,6 +95,20 @@ def is_device(path: Path) -> bool:
         return False
     top = path.absolute().parts[1:3]
     return not path.is_file() or (top[0] in ("dev", "proc") and top != ("dev", "shm"))
+
+
+def special_kind(path: str | Path) -> str:
+    """What a path is of which a read may never end: "a named pipe", "a socket", "a device".
+
+    "" for files, folders, the null device, and paths that do not exist.
+    """
+    try:
+        mode = Path(path).stat().st_mode
+    except (OSError, ValueError):  # also a name that is too long, or has a zero byte
+        return ""
+    if str(path) == os.devnull:
+        return ""
+    return next((name for is_kind, name in _SPECIAL if is_kind(mode)), "")
 
 
 def check_writable(path: Path, *, replaced: bool) -> None:

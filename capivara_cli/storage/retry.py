@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeVar
 
+from capivara_cli import console
 from capivara_cli.errors import CapivaraError
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ Errors = tuple[type[BaseException], ...]
 TRIES = 8
 FIRST_WAIT = 0.5
 LONGEST_WAIT = 30.0
+_SILENT_SECONDS = 10.0
 _BUSY = frozenset({408, 409, 425, 429})
 
 
@@ -44,7 +46,7 @@ class Interrupted(OSError):
 
 
 class GivenUp(CapivaraError):
-    """Several tries in a row failed."""
+    """Several tries in a row failed. Its cause is the error of the last one."""
 
 
 def is_refusal(status: int) -> bool:
@@ -54,6 +56,9 @@ def is_refusal(status: int) -> bool:
 
 class Retry:
     """Repeats work that fails, with growing pauses, and gives up after ``tries`` failures in a row.
+
+    An error with ``most_tries`` ends it after that number of failures. After ten seconds of pauses it says once what it
+    waits for.
 
     ``shown`` names the file or service in messages. ``caught()`` are the exceptions that lead to another try.
     ``final(error)`` is the ``CapivaraError`` to raise at once, or None if another try may succeed. ``why(error)`` is
@@ -68,28 +73,34 @@ class Retry:
         self._shown, self._caught, self._why, self._final, self._pause = shown, caught, why, final, pause
         self._tries, self._longest = tries or TRIES, longest or LONGEST_WAIT
         self._failed = 0
+        self._paused = 0.0
 
     def progress(self) -> None:
         """Reset the count of failures, because some of the work succeeded."""
         self._failed = 0
 
     def wait_or_raise(self, error: BaseException, so_far: str = "") -> None:
-        """Wait before the next try. Raises ``GivenUp`` after the last one, or the final error.
+        """Wait before the next try. Raises ``GivenUp`` after the last one, or the final error, with ``error`` as cause.
 
         ``so_far`` is the progress of the work, for the message.
         """
         if (fatal := self._final(error)) is not None:
-            raise fatal from None
+            raise fatal from error
         self._failed += 1
-        if self._failed >= self._tries:
+        tries = min(self._tries, getattr(error, "most_tries", self._tries))
+        if self._failed >= tries:
             after = f"{so_far}, " if so_far else ""
             raise GivenUp(
-                f"{self._shown}: {after}gave up after {self._tries} tries: {self._why(error)}",
+                f"{self._shown}: {after}gave up after {self._failed} tries: {self._why(error)}",
                 "run the same command again when the server can be reached: finished work is kept",
-            ) from None
+            ) from error
         wait = min(self._longest, FIRST_WAIT * 2 ** (self._failed - 1))
         asked = min(self._longest, getattr(error, "wait", 0.0))
-        self._pause(max(asked, wait * random.uniform(0.75, 1.25)))  # many workers must not retry at the same moment
+        wait = max(asked, wait * random.uniform(0.75, 1.25))  # many workers must not retry at the same moment
+        if self._paused < _SILENT_SECONDS <= self._paused + wait:
+            console.warn_once(f"{self._shown}: {self._why(error)}; trying again ({self._failed + 1} of {tries})")
+        self._paused += wait
+        self._pause(wait)
 
     def call(self, work: Callable[[], Result]) -> Result:
         """Call ``work()`` until it succeeds, and return its result."""

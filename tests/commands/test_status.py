@@ -19,7 +19,8 @@ from capivara_cli.errors import CapivaraError, UsageError
 from capivara_cli.pipeline.env import Env
 from capivara_cli.pipeline.options import Settings
 from capivara_cli.pipeline.stage import Step
-from capivara_cli.storage.claims import Holder, claim_path
+from capivara_cli.storage.found_claims import claim_path
+from capivara_cli.storage.holders import Holder
 
 WORK = Step(work, WorkOptions())
 

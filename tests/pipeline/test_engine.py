@@ -27,8 +27,9 @@ from capivara_cli.shards.archive import ShardReader, Stream, open_shard
 from capivara_cli.shards.inputs import find_shards
 from capivara_cli.shards.manifest import MANIFEST, Manifest
 from capivara_cli.shards.sample import Sample
-from capivara_cli.storage.claims import Holder, claim_path, start_time
 from capivara_cli.storage.files import replacing, sweep
+from capivara_cli.storage.found_claims import claim_path
+from capivara_cli.storage.holders import Holder, start_time
 
 QUIET = Settings(quiet=True, energy=False)
 KEEP_ALL = parse_plan("split --fraction 0")

@@ -24,8 +24,10 @@ from capivara_cli.pipeline.options import Settings
 from capivara_cli.pipeline.stage import Stage, Step
 from capivara_cli.shards.manifest import Manifest
 from capivara_cli.shards.sample import Sample
-from capivara_cli.storage import claims
-from capivara_cli.storage.claims import Claim, Claimant, Claims, Holder, claim_path, read_claim
+from capivara_cli.storage import claims, found_claims
+from capivara_cli.storage.claims import Claim, Claimant, Claims
+from capivara_cli.storage.found_claims import claim_path, read_claim
+from capivara_cli.storage.holders import Holder
 
 WORK = Step(work, WorkOptions())
 
@@ -109,7 +111,7 @@ def test_a_fresh_claim_moved_by_mistake_is_put_back(tmp_path: Path) -> None:
     path.unlink()
     fresh = Claims(tmp_path).take("a.tar")  # another was faster
     assert fresh is not None
-    claims.remove_stale(seen)
+    found_claims.remove_stale(seen)
     assert fresh.held()
     assert [each.name for each in tmp_path.iterdir()] == [".a.tar.claim"]
 

@@ -62,10 +62,10 @@ def test_unreadable_shards_and_folders_are_refused(tmp_path: Path, monkeypatch: 
     with pytest.raises(CapivaraError, match=r"00000\.tar: cannot be read: permission denied"):
         find_shards([str(tmp_path)])
 
-    def refused(self: Path) -> None:
-        raise PermissionError(13, "Permission denied", str(self))
+    def refused(folder: Path) -> None:
+        raise PermissionError(13, "Permission denied", str(folder))
 
-    monkeypatch.setattr(Path, "iterdir", refused)
+    monkeypatch.setattr(os, "scandir", refused)
     with pytest.raises(CapivaraError, match="cannot be read: Permission denied"):
         find_shards([str(tmp_path)])
 

@@ -101,7 +101,7 @@ def _check_online(remote: Remote, path: Path, layout: str) -> None:
 
 def _blocks(remote: Remote, path: Path, layout: str) -> Iterator[bytes]:
     """The bytes of a file. A broken connection is resumed; an unreachable server is an error at once."""
-    from capivara_cli.storage.remote.filesystems import error_line, network_errors
+    from capivara_cli.storage.network_errors import error_line, network_errors
     from capivara_cli.storage.remote.read import WebFile, contents
     from capivara_cli.storage.retry import HttpStatus
 

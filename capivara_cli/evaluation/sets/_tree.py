@@ -9,6 +9,7 @@ from capivara_cli.errors import CapivaraError
 from capivara_cli.evaluation.sets._images import class_mapping, folded, lines_of
 from capivara_cli.shards.names import SYSTEM_FOLDER
 from capivara_cli.shards.sample import Sample, has_image_suffix
+from capivara_cli.storage.files import special_kind
 
 NAME_LISTS = ("classnames.txt", "labelmap.txt", "labels.txt")
 """Files beside numbered folders that list the names of the classes."""
@@ -48,6 +49,8 @@ def samples(classes: Sequence[tuple[Path, int]]) -> Iterator[Sample]:
     """The images of each (folder, class), sorted by class and name; a key is ``folder/file``."""
     for folder, number in sorted(classes, key=lambda each: (each[1], each[0].name)):
         for path in sorted(path for path in folder.iterdir() if is_image(path)):
+            if kind := special_kind(path):
+                raise CapivaraError(f"{path}: is {kind}, not a file", "remove it from the folder")
             members = {path.suffix[1:].lower(): path.read_bytes(), "cls": str(number).encode()}
             yield Sample(f"{folder.name}/{path.stem}", members)
 

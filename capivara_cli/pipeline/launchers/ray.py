@@ -108,7 +108,7 @@ class Actor:
 
     def claim_holder(self) -> str:
         """The name of this process in claims."""
-        from capivara_cli.storage.claims import Holder
+        from capivara_cli.storage.holders import Holder
 
         return Holder.of_this_process().name
 
@@ -118,7 +118,7 @@ class Actor:
 
     def _send_cost(self) -> None:
         """Send the cost of this process so far: the driver kills it at the end and cannot measure it."""
-        from capivara_cli.storage.claims import machine
+        from capivara_cli.storage.holders import machine
 
         if self._job.settings["energy"]:
             cost = self._meter.so_far().to_json()

@@ -13,7 +13,7 @@ from capivara_cli.pipeline.books import Books, tally_of
 from capivara_cli.pipeline.env import Tally
 from capivara_cli.pipeline.sharded_plan import ShardedPlan
 from capivara_cli.shards.manifest import StepCounts
-from capivara_cli.storage.claims import machine
+from capivara_cli.storage.holders import machine
 
 DEATHS = 3
 """After so many deaths of workers at one shard, the run stops with an error that names it."""

@@ -20,6 +20,7 @@ from capivara_cli.shards.images import decode_image
 from capivara_cli.shards.sample import Sample, has_image_suffix
 from capivara_cli.shards.unpacked import TEXT_SUFFIXES
 from capivara_cli.stages.importers._photos import is_http_url, report_bad
+from capivara_cli.storage.files import special_kind
 from capivara_cli.urls import public_url
 
 _FOLDER = "folder"
@@ -126,6 +127,10 @@ def importer_of(source: str, wanted: str = "auto") -> str:
     Raises ``CapivaraError`` that lists the formats if none recognises it.
     """
     path = Path(source)
+    if kind := special_kind(path):
+        raise CapivaraError(
+            f"{source}: is {kind}, not a file", "pack reads a source more than once: write it to a file"
+        )
     names = registry.names("importers")
     if wanted != "auto":
         _check_source(source, wanted)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import re
-import threading
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,19 +20,18 @@ from capivara_cli.shards.archive import Stream
 from capivara_cli.shards.images import image_suffix
 from capivara_cli.shards.json_text import object_text
 from capivara_cli.shards.sample import IMAGE_SUFFIXES, Caption, Sample
+from capivara_cli.stages.importers._downloads import MAX_FILE, Downloads
+from capivara_cli.storage.files import special_kind
 from capivara_cli.urls import public_url, stored_url
 
 ALT = "alt"
 """``by`` of a caption that came with the image."""
 
-MAX_FILE = 256 << 20  # bytes; a path may name any file, and larger files are not photos
 _NAMED_FAILURES = 5
 _AT_ONCE = 16
-_TIMEOUT = 10.0  # seconds
 _ENTITY = re.compile(r"&(#\d{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z][A-Za-z0-9]{1,31});")
 _MISSING = frozenset({"nan", "NaN", "None", "null", "NULL", "<NA>", "#N/A", "N/A"})
 """How programs write a missing value as text."""
-_IN_URLS = "%/:=&?~#+!$,;'@()*[]"  # characters with a meaning in a URL; all others (spaces, other scripts) are quoted
 
 
 @dataclass
@@ -175,7 +173,8 @@ def file_of(locations: Sequence[str]) -> tuple[str, bytes]:
     """
     path = next((path for path in map(_found, locations) if path), None)
     if path is None:
-        raise BadSample("no such image file")
+        kind = next(filter(None, map(special_kind, locations)), "")
+        raise BadSample(f"is {kind}, not a file" if kind else "no such image file")
     return path.name, _bytes_of(path)
 
 
@@ -238,52 +237,6 @@ def _path_of(url: str) -> str:
     from urllib.parse import unquote
 
     return unquote(url.partition("://")[2].partition("?")[0].partition("#")[0].partition("/")[2])
-
-
-class Downloads:
-    """Downloads images; may be called from several threads. Gives up when the first ``patience`` are unreachable."""
-
-    def __init__(self, patience: int = 12) -> None:
-        self._patience = patience
-        self._lock = threading.Lock()
-        self._unreachable = 0
-        self._reached = False
-
-    def get(self, url: str) -> bytes:
-        """The bytes at a URL.
-
-        Raises ``BadSample`` if the download fails, ``CapivaraError`` if none of the first ``patience`` is reachable.
-        """
-        import http.client
-        import urllib.error
-        import urllib.request
-        from urllib.parse import quote
-
-        try:
-            request = urllib.request.Request(quote(url, safe=_IN_URLS), headers={"User-Agent": "capivara"})
-            with urllib.request.urlopen(request, timeout=_TIMEOUT) as answer:  # http(s) only: ``is_http_url``
-                data = answer.read(MAX_FILE + 1)
-        except urllib.error.HTTPError as error:
-            self._reached = True
-            raise BadSample(f"download failed: HTTP {error.code}") from error
-        except (ValueError, http.client.InvalidURL) as error:
-            raise BadSample("not a valid URL") from error
-        except (OSError, http.client.HTTPException) as error:
-            self._count_unreachable(url)
-            raise BadSample("download failed: not reachable") from error
-        self._reached = True
-        if len(data) > MAX_FILE:
-            raise BadSample(f"file larger than {MAX_FILE >> 20} MiB")
-        return data
-
-    def _count_unreachable(self, url: str) -> None:
-        with self._lock:
-            self._unreachable += 1
-            if not self._reached and self._unreachable >= self._patience:
-                raise CapivaraError(
-                    f"none of the first {self._unreachable} images can be reached; the last is {public_url(url)}",
-                    "is this machine online? if the images are in a folder, name their files in a column 'image'",
-                )
 
 
 def any_exists(photos: Sequence[Photo]) -> bool:

@@ -26,6 +26,7 @@ from capivara_cli.stages.importers._packing import PackOptions
 from capivara_cli.stages.importers._photos import Photo, keys_of, report_bad, samples_of
 from capivara_cli.stages.importers._sources import report_passed_over
 from capivara_cli.stages.importers._text_tables import decoded, is_damaged
+from capivara_cli.storage.files import special_kind
 
 _JSON = ".json"
 
@@ -58,12 +59,15 @@ def read_files(paths: Sequence[Path], options: PackOptions, env: Env) -> Iterato
 class _Walk:
     """What was passed over on the way through the folders.
 
+    ``special``: pipes, sockets and devices, of which a read may never end.
+
     ``failed``: folders that cannot be read. ``repeated``: links to folders that are read already. ``system``: the
     number of files of macOS and Windows.
     """
 
     failed: list[OSError] = field(default_factory=list)
     repeated: list[str] = field(default_factory=list)
+    special: list[Path] = field(default_factory=list)
     system: int = 0
 
 
@@ -104,7 +108,7 @@ def _photos_of_files(paths: Sequence[Path], options: PackOptions, env: Env) -> I
     beside: dict[Path, dict[str, list[Path]]] = {}
     for path in paths:
         if path.parent not in beside:
-            beside[path.parent] = _beside(sorted(path.parent.iterdir()))
+            beside[path.parent] = _beside(list(_without_special(sorted(path.parent.iterdir()), [])))
         sidecars = _sidecars_of(path, beside[path.parent])
         name = path.absolute().relative_to(root).as_posix()
         try:
@@ -173,6 +177,9 @@ def _report(walk: _Walk, env: Env) -> None:
         env.note("files of macOS or Windows passed over", walk.system)
     if walk.repeated:
         env.note("links to folders that are read already", len(walk.repeated))
+    for path in walk.special:
+        console.warn(f"{path}: passed over: it is {special_kind(path) or 'no file'}, not a file")
+        env.note("pipes, sockets and devices passed over")
     for error in walk.failed:
         console.warn(f"{error.filename}: cannot be read: {error.strerror}")
         env.note("folders that cannot be read")
@@ -203,4 +210,14 @@ def _by_folder(folder: Path, walk: _Walk) -> Iterator[list[Path]]:
             for name in folders
             if not name.startswith(".") and name != SYSTEM_FOLDER and not is_output_folder(Path(parent, name))
         )
-        yield [Path(parent, name) for name in sorted(files) if not name.startswith(".") and not is_system_file(name)]
+        visible = [name for name in sorted(files) if not name.startswith(".") and not is_system_file(name)]
+        yield list(_without_special([Path(parent, name) for name in visible], walk.special))
+
+
+def _without_special(files: Sequence[Path], special: list[Path]) -> Iterator[Path]:
+    """The files, without pipes, sockets and devices, which are added to ``special``."""
+    for path in files:
+        if special_kind(path):
+            special.append(path)
+        else:
+            yield path

@@ -174,7 +174,7 @@ def unpack(file: Path) -> Path:
     if not home.is_dir():
         packages.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=packages, prefix="unpacking-") as partial:
-            _extract(file, Path(partial) / "package")
+            extract(file, Path(partial) / "package")
             try:
                 (Path(partial) / "package").replace(home)
             except OSError:  # another process was faster
@@ -187,7 +187,8 @@ def unpack(file: Path) -> Path:
     raise CapivaraError(f"{file}: has no Argos translation package (a folder with metadata.json and model/)")
 
 
-def _extract(file: Path, folder: Path) -> None:
+def extract(file: Path, folder: Path) -> None:
+    """Unpack an ``.argosmodel`` into a folder. Raises ``CapivaraError`` if it is damaged, or points outside."""
     try:
         with zipfile.ZipFile(file) as archive:
             for name in archive.namelist():

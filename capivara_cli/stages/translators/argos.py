@@ -2,28 +2,20 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 import json
-import logging
 import os
-import socket
-import tempfile
-import zipfile
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from capivara_cli import console
 from capivara_cli.errors import CapivaraError
 from capivara_cli.languages import Language, get
 from capivara_cli.models.generation import Setup
 from capivara_cli.pipeline.option_kinds import Names
+from capivara_cli.stages.translators import _argos_index
 from capivara_cli.stages.translators._package import ArgosChain, pairs_in, read_metadata, unpack
 from capivara_cli.stages.translators._route import Pair, languages_reached, route
 
 INDEX = "the Argos package index, https://www.argosopentech.com/argospm/index/"
-_SECONDS = 10.0
 
 
 def load(variant: str, *, source: str, target: str, setup: Setup) -> ArgosChain:
@@ -102,16 +94,11 @@ def _named_packages(variant: str) -> dict[Pair, Path]:
 
 def _install(start: Language, end: Language) -> None:
     """Download and install the packages of the shortest chain the index offers."""
-    from argostranslate import package
-
     console.say(f"argos: {start.code}-{end.code} is not installed; reading the Argos package index")
-    with _timeout():
-        package.update_package_index()  # logs failures and returns
-    if not _index_file().is_file():  # without it get_available_packages recurses without end
-        raise _missing(start, end, "the Argos package index cannot be reached")
-    available = {
-        (each.from_code, each.to_code): each for each in package.get_available_packages() if each.type == "translate"
-    }
+    try:
+        available = _argos_index.available()
+    except CapivaraError as error:
+        raise _missing(start, end, f"the Argos package index cannot be reached: {error.message}") from error
     installed = pairs_in(packages_folder())
     chain = route([*available, *installed], _codes(start), _codes(end))
     if not chain:
@@ -121,42 +108,12 @@ def _install(start: Language, end: Language) -> None:
         )
     for pair in chain:
         if pair not in installed:
-            _download(available[pair], start, end)
-
-
-def _download(available: Any, start: Language, end: Language) -> None:
-    """Fetch and install one package of the index."""
-    from argostranslate import networking, package
-
-    pair = (available.from_code, available.to_code)
-    console.say(f"argos: downloading {pair[0]}-{pair[1]} (50 to 250 MB)")
-    with _timeout():
-        data = networking.get_from(available.links)
-    if data is None or not zipfile.is_zipfile(io.BytesIO(data)):
-        raise _missing(start, end, f"the package {pair[0]}-{pair[1]} cannot be downloaded", pair)
-    with tempfile.NamedTemporaryFile(suffix=".argosmodel") as file:
-        file.write(data)
-        file.flush()
-        package.install_from_path(Path(file.name))
-
-
-@contextlib.contextmanager
-def _timeout() -> Iterator[None]:
-    """Set a timeout, which argostranslate does not do, and silence its log, which repeats the errors raised here."""
-    before, logger = socket.getdefaulttimeout(), logging.getLogger("argostranslate.utils")
-    socket.setdefaulttimeout(_SECONDS)
-    logger.disabled = True
-    try:
-        yield
-    finally:
-        socket.setdefaulttimeout(before)
-        logger.disabled = False
-
-
-def _index_file() -> Path:
-    from argostranslate import settings
-
-    return settings.local_package_index
+            console.say(f"argos: downloading {pair[0]}-{pair[1]} (50 to 250 MB)")
+            try:
+                _argos_index.install(available[pair], packages_folder())
+            except CapivaraError as error:
+                why = f"the package {pair[0]}-{pair[1]} cannot be downloaded: {error.message}"
+                raise _missing(start, end, why, pair) from error
 
 
 def _missing(start: Language, end: Language, why: str, pair: Pair | None = None) -> CapivaraError:

@@ -5,21 +5,17 @@ from __future__ import annotations
 import contextlib
 import io
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, TypedDict, cast
 
 from capivara_cli.errors import CapivaraError
-from capivara_cli.storage.remote.filesystems import (
-    CONNECT_SECONDS,
-    SILENCE_SECONDS,
-    check_scheme,
-    filesystem,
-    is_http,
-    network_errors,
-    retry_for,
-)
+from capivara_cli.storage.network import SECONDS_VARIABLE, NetworkLimits, Pace, TooSlow, answered
+from capivara_cli.storage.network_errors import network_errors, retry_for
+from capivara_cli.storage.remote.filesystems import check_scheme, filesystem, is_http
+from capivara_cli.storage.remote.web import client, opened
 from capivara_cli.storage.retry import HttpStatus, Interrupted
 from capivara_cli.urls import public_url
 
@@ -29,7 +25,8 @@ if TYPE_CHECKING:
 READ_AHEAD = 32 << 20
 """The maximum number of bytes of a remote file in memory that are not read yet."""
 
-_RANGE = 8 << 20  # bytes of one request to an object store
+_FIRST_RANGE = 1 << 20  # bytes of the first request to an object store, while its speed is not known
+_RANGE = 8 << 20  # bytes of the largest one
 _TAGS = ("ETag", "etag", "md5Hash", "blob_id")
 _TIMES = ("LastModified", "last_modified", "updated", "mtime", "created")
 
@@ -69,8 +66,11 @@ class RemoteFile(Protocol):
 
     def version(self) -> Version: ...
 
-    def blocks(self, start: int, known: Version) -> Iterator[bytes]:
-        """The bytes from ``start`` to the end. Raises ``CapivaraError`` if the file is not the version ``known``."""
+    def blocks(self, start: int, known: Version, pace: Pace) -> Iterator[bytes]:
+        """The bytes from ``start`` to the end.
+
+        Raises ``CapivaraError`` if the file is not the version ``known``, ``TooSlow`` if ``pace`` says so.
+        """
         ...
 
 
@@ -82,35 +82,24 @@ class WebFile:
     """
 
     def __init__(self, url: str) -> None:
-        import logging
-
-        import httpx
-
-        logging.getLogger("httpx").setLevel(logging.WARNING)  # it logs URLs with their signatures
-        # Without compression, because a resumed download counts positions in the file itself.
-        headers = {"User-Agent": "capivara", "Accept-Encoding": "identity"}
-        timeout = httpx.Timeout(SILENCE_SECONDS, connect=CONNECT_SECONDS)
-        try:
-            httpx.URL(url)
-        except httpx.InvalidURL as error:
-            raise CapivaraError(f"{public_url(url)}: not a URL: {type(error).__name__}") from None
-        self._client = httpx.Client(headers=headers, timeout=timeout, follow_redirects=True)
+        self._limits = NetworkLimits.from_environment()
+        self._client = client(url, self._limits)
         self._url = url
 
     def version(self) -> Version:
         """The version, from a request for one byte, because a signed URL allows GET and refuses HEAD."""
-        with self._client.stream("GET", self._url, headers={"Range": "bytes=0-0"}) as answer:
+        with opened(self._client, self._url, Pace(self._limits), {"Range": "bytes=0-0"}) as answer:
             if answer.status_code != 416:  # an empty file has no byte 0
                 _check(answer)
             return _version_of(answer)
 
-    def blocks(self, start: int, known: Version) -> Iterator[bytes]:
+    def blocks(self, start: int, known: Version, pace: Pace) -> Iterator[bytes]:
         headers = {}
         if start:
             headers["Range"] = f"bytes={start}-"
             if condition := known.modified if known.etag.startswith("W/") else known.etag or known.modified:
                 headers["If-Range"] = condition
-        with self._client.stream("GET", self._url, headers=headers) as answer:
+        with opened(self._client, self._url, pace, headers) as answer:
             if answer.status_code == 416:
                 raise Interrupted("the server does not have the rest")
             _check(answer)
@@ -122,7 +111,7 @@ class WebFile:
             first = _content_range(answer)[0] or 0 if answer.status_code == 206 else 0
             if first > start:
                 raise Interrupted(f"byte {start} was requested, but the answer starts at byte {first}")
-            yield from _without_first(start - first, answer.iter_raw())
+            yield from _without_first(start - first, pace.watched(answer.iter_raw()))
 
 
 def _check(answer: httpx.Response) -> None:
@@ -161,24 +150,41 @@ class StoredFile:
     def __init__(self, url: str) -> None:
         self._files, self._path = filesystem(url)
         self._url = url
+        self._limits = NetworkLimits.from_environment()
+        self._request = _FIRST_RANGE
 
     def version(self) -> Version:
         self._files.invalidate_cache()
-        info = self._files.info(self._path)
+        limits = self._limits
+        info = answered(lambda: self._files.info(self._path), limits.seconds, limits.no_answer())
         if info.get("type") == "directory":
             raise IsADirectoryError("a folder, not a file")
         return version_in(info)
 
-    def blocks(self, start: int, known: Version) -> Iterator[bytes]:
+    def blocks(self, start: int, known: Version, pace: Pace) -> Iterator[bytes]:
         if start and known.differs(self.version()):
             raise changed_error(self._url)
         size = known.size or 0
-        for first in range(start, size, _RANGE):
-            end = min(first + _RANGE, size)
-            block = self._files.cat_file(self._path, start=first, end=end)
-            if len(block) != end - first:
-                raise Interrupted(f"{len(block)} of {end - first} requested bytes arrived")
-            yield block
+        while start < size:
+            with pace.waiting():
+                block = self._range(start, min(start + min(self._request, _RANGE), size))
+            yield from pace.watched(iter([block]))
+            start += len(block)
+
+    def _range(self, start: int, end: int) -> bytes:
+        """The bytes of a range. The next one is as large as can arrive in a third of the longest wait."""
+        limits, began = self._limits, time.monotonic()
+        late = TooSlow(f"fewer than {end - start:,} bytes in {limits.seconds:g} s: too slow ({SECONDS_VARIABLE})")
+        try:
+            block = answered(lambda: self._files.cat_file(self._path, start=start, end=end), limits.seconds, late)
+        except TooSlow:
+            self._request = max(limits.least, self._request // 8)
+            raise
+        if len(block) != end - start:
+            raise Interrupted(f"{len(block)} of {end - start} requested bytes arrived")
+        rate = len(block) / max(time.monotonic() - began, 0.001)
+        self._request = max(limits.least, int(rate * limits.seconds / 3))
+        return bytes(block)
 
 
 def version_in(info: Mapping[str, object]) -> Version:
@@ -208,16 +214,21 @@ def version_of(url: str) -> Version:
 def contents(url: str, file: RemoteFile, start: int = 0) -> Iterator[bytes]:
     """All bytes of a file from ``start`` on, over as many connections as necessary.
 
-    Raises ``CapivaraError`` if the file changes meanwhile, or if several tries in a row bring no new byte.
+    Raises ``CapivaraError`` if the file changes meanwhile, or if several tries in a row bring no new byte or too few.
     """
-    retry = retry_for(url)
+    retry, pace = retry_for(url), Pace(NetworkLimits.from_environment())
     known = retry.call(file.version)
     position = start
     while True:
         try:
-            for block in file.blocks(position, known):
+            for block in file.blocks(position, known, pace):
                 position += len(block)
-                retry.progress()
+                if known.size is not None and position > known.size:
+                    raise CapivaraError(
+                        f"{public_url(url)}: more bytes arrive than the {known.size:,} that were reported"
+                    )
+                if not pace.too_slow:
+                    retry.progress()
                 yield block
             if known.size is None or position >= known.size:
                 break

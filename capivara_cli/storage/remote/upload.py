@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 from capivara_cli.errors import CapivaraError
 from capivara_cli.storage.files import replacing
-from capivara_cli.storage.remote.filesystems import filesystem, is_http, network_errors, retry_for, scheme_of
+from capivara_cli.storage.network_errors import network_errors, retry_for
+from capivara_cli.storage.remote.filesystems import filesystem, is_http, scheme_of
 from capivara_cli.storage.retry import Interrupted
 from capivara_cli.urls import public_url
 

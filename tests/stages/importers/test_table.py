@@ -14,8 +14,8 @@ from capivara_cli.errors import CapivaraError
 from capivara_cli.pipeline.env import Env
 from capivara_cli.pipeline.options import Settings
 from capivara_cli.shards.sample import encode_json
+from capivara_cli.stages.importers._downloads import Downloads
 from capivara_cli.stages.importers._packing import PackOptions, importer_of, samples
-from capivara_cli.stages.importers._photos import Downloads
 from capivara_cli.stages.importers.table import _tables_of
 
 RED, BLUE = jpeg((255, 0, 0)), jpeg((0, 0, 255))
