@@ -15,6 +15,7 @@ from typing import BinaryIO
 from zlib import adler32
 
 from capivara_cli.errors import CapivaraError, TruncatedInput
+from capivara_cli.storage.digests import Hash
 
 BLOCK = 512
 END = bytes(2 * BLOCK)
@@ -286,16 +287,20 @@ class TarWriter:
     """Writes members as plain ustar with mtime 0, uid 0 and mode 644: equal members give equal bytes.
 
     A name that is too long for ustar gets a pax ``path`` record. Members are written in groups. ``finish`` writes the
-    last group and the end marker; without it the archive is incomplete.
+    last group and the end marker; without it the archive is incomplete. All bytes are added to ``digest``.
     """
 
-    def __init__(self, out: BinaryIO, comment: str) -> None:
+    def __init__(self, out: BinaryIO, comment: str, digest: Hash | None = None) -> None:
         self._out = out
+        self._digest = digest
         self._waiting: list[bytes] = []
         self._size = 0
         self._padding = b""
         record = _pax_record(b"comment", comment.encode())
-        out.write(_header(b"pax_global_header", len(record), b"g") + record + bytes(-len(record) % BLOCK))
+        head = _header(b"pax_global_header", len(record), b"g") + record + bytes(-len(record) % BLOCK)
+        if digest is not None:
+            digest.update(head)
+        out.write(head)
 
     def add(self, name: str, data: bytes) -> None:
         raw = name.encode("utf-8", "surrogateescape")
@@ -319,6 +324,9 @@ class TarWriter:
         """Write the waiting members. For a file or pipe ``writev`` avoids a copy, which saves a tenth of the time."""
         out, parts = self._out, self._waiting
         self._waiting, self._size = [], 0
+        if self._digest is not None:
+            for part in parts:
+                self._digest.update(part)
         if isinstance(out, io.BufferedWriter) and isinstance(out.raw, io.FileIO):
             out.flush()
             written = os.writev(out.fileno(), parts)

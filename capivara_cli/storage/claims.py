@@ -18,12 +18,13 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
 
 from capivara_cli.storage.files import partial_path
 from capivara_cli.storage.signals import signals_held_back
+from capivara_cli.storage.typed_json import from_json
 from capivara_cli.urls import without_secrets
 
 HEARTBEAT = 10.0
@@ -58,12 +59,12 @@ class Holder:
 
     @classmethod
     def parse(cls, content: bytes) -> Holder | None:
-        """The holder in the content of a claim; None if the content is empty or incomplete."""
+        """The holder in the content of a claim; None if the content is empty, incomplete or of other types."""
         try:
-            entry = json.loads(content)
-            return cls(**{each.name: entry[each.name] for each in fields(cls)})
-        except (ValueError, KeyError, TypeError):
+            holder = from_json(cls, json.loads(content), "a claim")
+        except (ValueError, RecursionError):
             return None
+        return holder if 0 < holder.pid < 1 << 31 else None
 
     @property
     def local(self) -> bool:

@@ -17,6 +17,7 @@ from capivara_cli.pipeline.chain import Chain
 from capivara_cli.pipeline.fingerprint import difference, fingerprint
 from capivara_cli.pipeline.options import Settings, option_fields, option_types
 from capivara_cli.pipeline.stage import Stage
+from capivara_cli.shards.manifest import Manifest
 
 
 @pytest.mark.parametrize("name", ["b.jpg", "README", "list.csv", "x/0001.json"])
@@ -170,8 +171,8 @@ def test_the_images_that_a_table_names_are_part_of_the_plan(form: str, change: s
 
 def test_an_option_without_a_value_is_called_none() -> None:
     before, now = [[{"step": "dedupe", "options": {"lang": lang}}] for lang in ("", "en")]
-    assert difference(before, now) == "dedupe: no --lang, now it is --lang en"
-    assert difference(now, before) == "dedupe: --lang en, now it is no --lang"
+    assert difference(Manifest(before, "", 1), now, {}) == "dedupe: no --lang, now it is --lang en"
+    assert difference(Manifest(now, "", 1), before, {}) == "dedupe: --lang en, now it is no --lang"
 
 
 NO_PATHS = {"format", "split", "only", "base_url", "images"}
