@@ -94,14 +94,14 @@ def load_survey(folder: OutputFolder, shard: str) -> Arrays:
 
 
 def _load_decision(folder: OutputFolder, shard: str) -> Arrays:
-    name = decision_name(shard)
+    name, damaged = decision_name(shard), DECIDED
     try:
         digests = json.loads(_content(folder, DECIDED, folder.entry(DECIDED).digest))
-        return _arrays(folder, name, digests[shard])
+        digest, damaged = digests[shard], name
+        return _arrays(folder, name, digest)
     except _UNREADABLE as error:
-        folder.store.discard(name)
-        folder.discard(DECIDED)
-        raise DamagedWork(folder, name) from error
+        folder.discard(DECIDED)  # all decisions are made at once
+        raise DamagedWork(folder, damaged) from error
 
 
 _UNREADABLE = (ValueError, KeyError, TypeError, EOFError, FileNotFoundError, IsADirectoryError, zipfile.BadZipFile)

@@ -51,7 +51,7 @@ def run(
         check_packed(shards)
     chain.envs[0].inputs = sources
     if settings.energy:
-        ledger.check(ledger.folders_of(source for source in sources if Path(source).exists()))
+        ledger.check(ledger.folders_of(str(path) for text in sources for path in local_paths(text)))
     if out is not None:
         check_single_process(chain)
         with joined(shards, chain.envs[0], chain.reads_captions) as (history, samples):

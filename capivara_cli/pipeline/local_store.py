@@ -83,10 +83,8 @@ class LocalStore:
         self._verified = False
 
     def discard(self, name: str) -> None:
-        path = self.work_folder / name
-        if path.is_dir():
-            shutil.rmtree(path)
-        path.unlink(missing_ok=True)
+        with contextlib.suppress(IsADirectoryError, PermissionError):  # a folder is not ours, and stays
+            (self.work_folder / name).unlink(missing_ok=True)
 
     def prepare(self) -> None:
         if self.work_folder.is_file():

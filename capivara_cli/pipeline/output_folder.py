@@ -96,11 +96,14 @@ class OutputFolder:
                 self.replaced = found
 
     def _drop_damaged(self, manifest: Manifest) -> list[str]:
-        """Drop the entries of files that are missing or altered; return their names."""
+        """Drop the entries of files that are missing or altered, and delete these; return their names.
+
+        The log of a process of another machine, which stays, may still call them finished.
+        """
         found = [name for name, entry in manifest.done.items() if entry.input == self._inputs.get(name, ())]
         damaged = [name for name in found if not self.store.is_whole(manifest.done[name])]
         for name in damaged:
-            del manifest.done[name]
+            self.discard(name)
         return damaged
 
     def _has_input(self, entry: ShardEntry) -> bool:

@@ -232,6 +232,7 @@ class ShardedPlan:
             except DamagedWork as error:
                 if attempt == _ATTEMPTS - 1:
                     raise
+                self.chain.forget_shard()
                 console.say(error.message)
             else:
                 return

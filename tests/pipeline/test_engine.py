@@ -88,7 +88,7 @@ def test_a_file_of_an_option_that_changed_is_said(shards: Callable[..., Path], t
     synonyms.write_text("red\tscarlet\n")
     engine.run(plan, [str(folder)], settings_for(out), None)
     synonyms.write_text("red\tscarlet,crimson\n")
-    with pytest.raises(CapivaraError, match=r"rewrite: an input, or a file that an option names, has changed"):
+    with pytest.raises(CapivaraError, match=r"rewrite: --synonyms synonyms.txt changed"):
         engine.run(plan, [str(folder)], settings_for(out), None)
 
 

@@ -166,7 +166,7 @@ def test_the_images_that_a_table_names_are_part_of_the_plan(form: str, change: s
     assert "up to date" in run(words, tmp_path).said
     image.write_bytes(jpeg((0, 200, 0))) if change == "replaced" else image.unlink()
     ran = run(words, tmp_path)
-    assert (ran.code, "an input, or a file that an option names, has changed" in ran.said) == (1, True)
+    assert (ran.code, "(input photos/img/a.jpg changed)" in ran.said) == (1, True)
 
 
 def test_an_option_without_a_value_is_called_none() -> None:
