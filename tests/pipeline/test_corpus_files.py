@@ -100,7 +100,7 @@ def test_a_damaged_input_is_not_taken_for_damaged_work(three: Path, tmp_path: Pa
     manifest = (tmp_path / "made" / "manifest.jsonl").stat()
     shard = tmp_path / "made" / "00001.tar"
     shard.write_bytes(flipped(shard.read_bytes()))
-    with pytest.raises(CapivaraError, match="made/00001.tar: "):
+    with pytest.raises(CapivaraError, match=r"made/00001\.tar: "):
         fill([UNIQUE], tmp_path / "made", tmp_path / "out")
     assert shard.exists()
     assert (tmp_path / "made" / "manifest.jsonl").stat() == manifest

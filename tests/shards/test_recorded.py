@@ -129,7 +129,7 @@ def test_folders_of_older_versions_are_read_and_resumed(made: Path, tmp_path: Pa
     assert fill([WORK], made, tmp_path / "out").shards == 2
     assert fill([WORK], tmp_path / "shards", made).resumed == 2
     unnoticed(made / "00001.tar", CHANGES["cut"])
-    with pytest.raises(CapivaraError, match="damaged: 00001.tar has"):
+    with pytest.raises(CapivaraError, match=r"damaged: 00001\.tar has"):
         fill([WORK], made, tmp_path / "other")
 
 
