@@ -278,7 +278,7 @@ def _records(text: str, name: str) -> list[LedgerRecord]:
 def _checked(entry: dict[str, Any]) -> LedgerRecord:
     """Return the record; raise ``ValueError`` if it lacks a key that ``sums`` needs, or has one of another type."""
     from_json(_Record, entry, "a record")
-    if missing := [key for key, value in entry.items() if value is None and key not in _NULL]:
+    if missing := [key for key in _KNOWN if key in entry and entry[key] is None]:
         raise ValueError(f"{missing[0]!r} of a record is null")
     for key in (*_SUMMED, "intensity", "samples", "flops"):
         number = entry.get(key) or 0
@@ -327,7 +327,7 @@ def _sum(name: str, records: Sequence[LedgerRecord], samples: int | None = None)
     return cast(CostSum, row)
 
 
-_NULL = frozenset({"flops", "samples", "plausible"})  # the keys that may be null
+_KNOWN = frozenset(_Record.__dataclass_fields__) - {"flops", "samples", "plausible"}  # those that may not be null
 _SUMMED = ("seconds", "cpu_seconds", "kwh_cpu", "kwh_gpu", "kwh_ram", "kwh", "co2e_g")
 
 

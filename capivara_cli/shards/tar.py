@@ -309,7 +309,11 @@ class TarWriter:
         if len(raw) > 100:
             record = _pax_record(b"path", raw)
             head = _header(b"pax_header", len(record), b"x") + record + bytes(-len(record) % BLOCK) + head
-        self._waiting += (self._padding + head, data)
+        head = self._padding + head
+        self._waiting += (head, data)
+        if self._digest is not None:  # now, and not with the group: a copied member is still in the processor's cache
+            self._digest.update(head)
+            self._digest.update(data)
         self._padding = _ZEROS[-size % BLOCK]
         self._size += size + 2 * BLOCK
         if self._size >= _TOGETHER:
@@ -318,15 +322,14 @@ class TarWriter:
     def finish(self) -> None:
         """Write the remaining members and the end marker: two zero blocks."""
         self._waiting.append(self._padding + END)
+        if self._digest is not None:
+            self._digest.update(self._waiting[-1])
         self._write()
 
     def _write(self) -> None:
         """Write the waiting members. For a file or pipe ``writev`` avoids a copy, which saves a tenth of the time."""
         out, parts = self._out, self._waiting
         self._waiting, self._size = [], 0
-        if self._digest is not None:
-            for part in parts:
-                self._digest.update(part)
         if isinstance(out, io.BufferedWriter) and isinstance(out.raw, io.FileIO):
             out.flush()
             written = os.writev(out.fileno(), parts)

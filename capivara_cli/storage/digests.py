@@ -1,7 +1,8 @@
 """Digests of files, computed from the bytes as they are written and read, so that no file is read for its digest alone.
 
-xxh3 with 128 bits finds every kind of damage. It is not meant to resist somebody who forges a file. SHA-256 and CRC-32
-take four to five times as long, which a stage that only copies samples would show.
+xxh3 with 128 bits finds every kind of damage. It is not meant to resist somebody who forges a file. It takes a tenth of
+the time of SHA-256 and CRC-32, which a stage that only copies samples would show, if the bytes are in the processor's
+cache: so they are hashed where they are read and written.
 """
 
 from __future__ import annotations
@@ -55,13 +56,13 @@ class HashedStream(io.RawIOBase):
     """A stream that adds all bytes which are read from ``stream`` to a digest."""
 
     def __init__(self, stream: io.RawIOBase | BinaryIO, digest: Hash) -> None:
-        self._stream, self._digest = stream, digest
+        self._readinto, self._update = cast("io.RawIOBase", stream).readinto, digest.update
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: Any) -> int:
         """Read into a buffer; return the number of bytes, 0 at the end."""
-        count = cast("io.RawIOBase", self._stream).readinto(buffer) or 0
-        self._digest.update(memoryview(buffer)[:count])
+        count = self._readinto(buffer) or 0
+        self._update(buffer if count == len(buffer) else memoryview(buffer)[:count])
         return count
