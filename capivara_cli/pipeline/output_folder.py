@@ -13,6 +13,7 @@ from capivara_cli.errors import CapivaraError
 from capivara_cli.pipeline import journal, leftovers
 from capivara_cli.pipeline.fingerprint import difference
 from capivara_cli.pipeline.folder_store import Contents, FinishedFile, FolderStore, WriteFile
+from capivara_cli.shards.archive import has_end_marker
 from capivara_cli.shards.manifest import MANIFEST, Manifest, ShardEntry
 from capivara_cli.shards.names import plain_name
 from capivara_cli.storage.claims import Claims, LostClaim
@@ -75,7 +76,7 @@ class OutputFolder:
             return False
         self.manifest = self._renewed(found)
         done = self.complete and self.store.is_final(self.manifest)
-        self._final = done and all(map(self.store.is_whole, found.done.values()))
+        self._final = done and all(map(self._is_whole, found.done.values()))
         if self._final:
             self.store.confirm()
         return self._final
@@ -95,13 +96,18 @@ class OutputFolder:
                 self.store.remove_result(found)
                 self.replaced = found
 
+    def _is_whole(self, entry: ShardEntry) -> bool:
+        """Whether a file is whole, and those of the other folders that exist are not cut off: they have no digest."""
+        others = [path for folder in self.contents.beside if (path := folder / entry.shard).exists()]
+        return self.store.is_whole(entry) and all(map(has_end_marker, others))
+
     def _drop_damaged(self, manifest: Manifest) -> list[str]:
         """Drop the entries of files that are missing or altered, and delete these; return their names.
 
         The log of a process of another machine, which stays, may still call them finished.
         """
         found = [name for name, entry in manifest.done.items() if entry.input == self._inputs.get(name, ())]
-        damaged = [name for name in found if not self.store.is_whole(manifest.done[name])]
+        damaged = [name for name in found if not self._is_whole(manifest.done[name])]
         for name in damaged:
             self.discard(name)
         return damaged

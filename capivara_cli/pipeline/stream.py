@@ -19,7 +19,7 @@ from capivara_cli.pipeline.local_store import LocalStore
 from capivara_cli.pipeline.output_folder import OutputFolder, exclusive
 from capivara_cli.pipeline.source import counted
 from capivara_cli.pipeline.stage import SurveyedShard
-from capivara_cli.shards.archive import ShardReader, ShardWriter, Stream
+from capivara_cli.shards.archive import ShardReader, ShardWriter, Stream, has_end_marker
 from capivara_cli.shards.history import History
 from capivara_cli.shards.manifest import MANIFEST, Manifest, ShardEntry, append
 from capivara_cli.storage.claims import Claim, Claims
@@ -87,7 +87,7 @@ def finished_report(chain: Chain, folder: Path, identity: PlanIdentity) -> Repor
     before = store.load({}) if chain.steps[0].stage.begins and folder.is_dir() else None
     if before is None or not before.complete or before.fingerprint != identity.fingerprint:
         return None
-    if not all((each / "stream.tar").exists() for each in reject_folders(chain)):
+    if not all(has_end_marker(each / "stream.tar") for each in reject_folders(chain)):
         return None
     if damaged := [name for name, entry in before.done.items() if not store.is_whole(entry)]:
         console.say(f"{folder}: {damaged[0]} missing, or damaged since it was finished: all shards are made again")

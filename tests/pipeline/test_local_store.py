@@ -164,3 +164,29 @@ def test_an_unfinished_folder_on_a_read_only_disk_is_an_error(
     read_only(tmp_path / "out")
     ran = run(words, tmp_path)
     assert (ran.code, "Read-only file system" in ran.said) == (1, True)
+
+
+@pytest.mark.parametrize("damage", ["cut", "emptied", "longer", "deleted"])
+def test_damaged_rejects_are_made_again(damage: str, three: Path, tmp_path: Path) -> None:
+    """They have no digest: what shows is that a file is gone or has no end marker."""
+    rejects = tmp_path / "rejects"
+    fill([WORK], three, tmp_path / "out", rejects=str(rejects))
+    clean = content(tmp_path / "out"), content(rejects)
+    DAMAGES[damage](rejects / "1-work" / "00000.tar")
+    assert fill([WORK], three, tmp_path / "out", rejects=str(rejects)).resumed == 2
+    assert (content(tmp_path / "out"), content(rejects)) == clean
+    assert fill([WORK], three, tmp_path / "out", rejects=str(rejects)).resumed == 3
+
+
+@pytest.mark.parametrize("damage", ["cut", "emptied", "deleted"])
+def test_damaged_rejects_of_pack_are_made_again(damage: str, tmp_path: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "a.jpg").write_bytes(jpeg())
+    (tmp_path / "photos" / "b.jpg").write_bytes(b"no image")
+    words = ["pack", "photos", "--out", "out", "--rejects", "rejects", "--no-energy"]
+    assert run(words, tmp_path).code == 0
+    clean = content(tmp_path / "rejects")
+    DAMAGES[damage](tmp_path / "rejects" / "1-pack" / "stream.tar")
+    assert run(words, tmp_path).code == 0
+    assert content(tmp_path / "rejects") == clean
+    assert "up to date" in run(words, tmp_path).said
