@@ -91,7 +91,8 @@ class ShardedPlan:
 
     def _passes(self) -> Iterator[Pass]:
         first, *cut = parts_of(self.chain)
-        inputs, contents, before = self._identities, [partial(ShardContent, shard) for shard in self.shards], None
+        inputs, before = self._identities, None
+        contents: list[Content] = [partial(ShardContent, shard) for shard in self.shards]
         surveyed: Surveyed | None = None
         for number, part in enumerate(cut, start=1):
             folder = f".corpus-{number}"
@@ -146,7 +147,7 @@ class ShardedPlan:
             self._books.started(name)
             earlier = [tally_of(each) for each in before.entry(name).steps or ()] if before else []
             with part.journaled(self._journal(target, identity)), discarding(before, name):
-                surveyed_shard = surveyed and surveyed.of(name)
+                surveyed_shard = None if surveyed is None else surveyed.of(name)
                 written = one_shard(part, contents[index](), target, claim, self._books, surveyed_shard)
             tallies = earlier + written.tallies
             steps = tuple(counts_of(tally, with_failed=not last) for tally in tallies)
