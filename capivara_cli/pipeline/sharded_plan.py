@@ -91,7 +91,8 @@ class ShardedPlan:
 
     def _passes(self) -> Iterator[Pass]:
         first, *cut = parts_of(self.chain)
-        inputs, before = self._identities, None
+        inputs = self._identities
+        before: OutputFolder | None = None
         contents: list[Content] = [partial(ShardContent, shard) for shard in self.shards]
         surveyed: Surveyed | None = None
         for number, part in enumerate(cut, start=1):

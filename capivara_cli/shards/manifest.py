@@ -244,7 +244,7 @@ def is_plain_name(name: str) -> bool:
     return name not in ("", ".", "..") and "/" not in name and "\0" not in name
 
 
-def _checked_identity(identity: object) -> object:
+def _checked_identity(identity: Any) -> Any:
     """The ``input`` of a line. Raises ``ValueError`` if it is no ``InputIdentity``."""
     if identity is not None:
         numbers = {"size": int, "mtime_ns": int}

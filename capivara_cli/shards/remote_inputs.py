@@ -131,7 +131,9 @@ def manifest_beside(folder: str) -> Manifest | None:
             file = WebFile(place)
             return Manifest.parse(b"".join(file.blocks(0, Version())))
         return Manifest.parse(read_bytes(place) or b"")
-    except (ValueError, CapivaraError, *network_errors()):
+    except (ValueError, CapivaraError):
+        return None
+    except network_errors():
         return None
 
 
