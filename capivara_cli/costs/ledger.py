@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import math
 import os
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
@@ -10,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO, TypedDict, cast
 
+from capivara_cli import console
 from capivara_cli.costs import pipe_relay
 from capivara_cli.costs.carbon_intensity import Intensity
 from capivara_cli.costs.footprint import Footprint
@@ -17,8 +20,10 @@ from capivara_cli.costs.per_step import StepCost
 from capivara_cli.errors import CapivaraError
 from capivara_cli.storage.claims import Claims
 from capivara_cli.storage.files import named_in_errors, replace_text
+from capivara_cli.storage.typed_json import from_json
 from capivara_cli.urls import is_url
 
+_READ_ONLY = frozenset({errno.EROFS, errno.EACCES, errno.EPERM})
 FOLDER_LEDGER = "footprint.jsonl"
 RUN_LEDGER = "footprint.json"
 
@@ -57,6 +62,35 @@ class LedgerRecord(TypedDict, total=False):
     unknown_before: bool
     """The command read a pipe whose writer left no record."""
     steps: list[LedgerRecord]
+
+
+@dataclass(frozen=True)
+class _Record:
+    """The types of the keys of a record."""
+
+    id: str
+    stage: str
+    source: str
+    seconds: float
+    cpu_seconds: float
+    kwh_cpu: float
+    kwh_gpu: float
+    kwh_ram: float
+    kwh: float
+    co2e_g: float
+    intensity: float | None = None
+    country: str | None = None
+    intensity_source: str | None = None
+    hardware: str | None = None
+    device: str | None = None
+    flops: int | None = None
+    power: dict[str, str | None] | None = None
+    watts: dict[str, float] | None = None
+    plausible: bool | None = None
+    samples: int | None = None
+    plan: str | None = None
+    unfinished: bool | None = None
+    unknown_before: bool | None = None
 
 
 class CostSum(TypedDict):
@@ -100,7 +134,7 @@ def record(
     records = _own(own, summary)
     if pipe_relay.reads_pipe() and not before:
         records[0]["unknown_before"] = True
-    ancestors = [each for folder in sorted({_folder(text) for text in inputs}) for each in read(folder)]
+    ancestors = [each for folder in folders_of(inputs) for each in read(folder)]
     _keep(summary, [*ancestors, *before], records, data)
     if ledger:
         _append(ledger, "".join(map(_line, records)))
@@ -108,6 +142,12 @@ def record(
         return records[0]
     whole = {"id": own.id, **own.cost.to_json(), "samples": records[0]["samples"], "steps": records}
     return cast(LedgerRecord, whole)
+
+
+def check(folders: Iterable[Path]) -> None:
+    """Raise ``CapivaraError`` if a folder has a damaged ledger, to be called before the work."""
+    for folder in dict.fromkeys(folders):
+        read(folder)
 
 
 def note(
@@ -120,7 +160,7 @@ def note(
     """
     marks = {} if helped else {"unfinished": True}
     own = cast(LedgerRecord, {"id": name, **cost.to_json(), "samples": summary.get("read"), **marks})
-    for path in _places(summary):
+    for path in places(summary):
         if path.parent.is_dir():
             _join(path, [], [own], patience)
     if ledger:
@@ -148,12 +188,12 @@ def _parts(summary: dict[str, Any]) -> list[tuple[str, int | None]]:
     return [(each["step"], each["read"]) for each in books]
 
 
-def run_folders(summary: dict[str, Any]) -> list[Path]:
+def run_folders(summary: Mapping[str, Any]) -> list[Path]:
     """The run folders that a command has written to."""
     return [Path(each["run"]) for each in summary.get("runs", [summary]) if each.get("run")]
 
 
-def _places(summary: dict[str, Any]) -> list[Path]:
+def places(summary: Mapping[str, Any]) -> list[Path]:
     """The ledgers beside the results of a command on this machine."""
     out = summary.get("out", "-")
     folders = [] if out == "-" or is_url(out) else [Path(out) / FOLDER_LEDGER]
@@ -173,7 +213,7 @@ def _keep(summary: dict[str, Any], before: list[LedgerRecord], own: list[LedgerR
     elif out == "-" and data is not None:
         pipe_relay.store_for_reader("".join(map(_line, unique([*before, *own]))), data.fileno())
     runs = run_folders(summary)
-    for path in _places(summary):
+    for path in places(summary):
         mine = own if len(own) != len(runs) else [own[runs.index(path.parent)]]
         _join(path, before, mine)
 
@@ -185,6 +225,10 @@ def _join(path: Path, before: list[LedgerRecord], own: list[LedgerRecord], patie
         with claims.waiting(path.name, patience) as claim:
             if claim is not None:
                 replace_text(path, _text(unique([*before, *read(path), *own]), path.name))
+    except OSError as error:
+        if error.errno not in _READ_ONLY:
+            raise
+        console.say(f"{path}: cannot be written, so the cost of this command is not in it: {error.strerror}")
     finally:
         claims.close()
 
@@ -215,7 +259,7 @@ def read(path: Path) -> list[LedgerRecord]:
     found: list[LedgerRecord] = []
     for candidate in candidates:
         if candidate.is_file() and candidate.suffix in {".jsonl", ".json"}:
-            found += _records(candidate.read_text("utf-8"), str(candidate))
+            found += _records(candidate.read_bytes().decode("utf-8", "replace"), str(candidate))
     return found
 
 
@@ -224,17 +268,25 @@ def _records(text: str, name: str) -> list[LedgerRecord]:
         entries = (
             json.loads(text)["records"] if name.endswith(".json") else [json.loads(each) for each in text.splitlines()]
         )
+        if not isinstance(entries, list):
+            raise ValueError("its records are no list")
         return [_checked(entry) for entry in entries if isinstance(entry, dict) and "id" in entry]
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise CapivaraError(f"{name}: not a ledger of footprints: {error}", "delete it to start a new one") from error
 
 
 def _checked(entry: dict[str, Any]) -> LedgerRecord:
-    """Return the record; raise ``ValueError`` if it lacks a key that ``sums`` needs."""
-    needed = {"id": str, "stage": str, "source": str, **dict.fromkeys(_SUMMED, int | float)}
-    for key, kind in needed.items():
-        if not isinstance(entry.get(key), kind):
-            raise ValueError(f"{key!r} of a record is {entry.get(key)!r}")
+    """Return the record; raise ``ValueError`` if it lacks a key that ``sums`` needs, or has one of another type."""
+    from_json(_Record, entry, "a record")
+    if missing := [key for key in _KNOWN if key in entry and entry[key] is None]:
+        raise ValueError(f"{missing[0]!r} of a record is null")
+    for key in (*_SUMMED, "intensity", "samples", "flops"):
+        number = entry.get(key) or 0
+        if not (math.isfinite(number) and number >= 0):
+            raise ValueError(f"{key!r} of a record is {number!r}")
+    for each in entry.get("steps") or []:
+        if not isinstance(each, dict):
+            raise ValueError(f"a step of a record is {each!r}")
     return cast(LedgerRecord, entry)
 
 
@@ -275,12 +327,13 @@ def _sum(name: str, records: Sequence[LedgerRecord], samples: int | None = None)
     return cast(CostSum, row)
 
 
+_KNOWN = frozenset(_Record.__dataclass_fields__) - {"flops", "samples", "plausible"}  # those that may not be null
 _SUMMED = ("seconds", "cpu_seconds", "kwh_cpu", "kwh_gpu", "kwh_ram", "kwh", "co2e_g")
 
 
-def _folder(text: str) -> Path:
-    path = Path(text)
-    return path if path.is_dir() else path.parent
+def folders_of(inputs: Iterable[str]) -> list[Path]:
+    """The folders of inputs, which may have a ledger."""
+    return sorted({path if path.is_dir() else path.parent for path in map(Path, inputs)})
 
 
 def _line(entry: LedgerRecord) -> str:

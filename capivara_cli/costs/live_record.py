@@ -44,7 +44,8 @@ class LiveRecord:
         self._thread: threading.Thread | None = None
 
     def record_result_at(self, samples: Samples, place: Mapping[str, str]) -> None:
-        """Write the record to the folder of the result from now on."""
+        """Write the record to the folder of the result from now on. Raises ``CapivaraError`` for a damaged ledger."""
+        ledger.check(path.parent for path in ledger.places(place))
         self._samples, self._place = samples, place
         if self._thread is None:
             with signals_held_back():  # a thread that has not started cannot be joined

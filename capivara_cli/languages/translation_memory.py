@@ -89,7 +89,7 @@ class TranslationMemory:
         """Turn an error inside into a warning, and do without the file from then on."""
         try:
             yield
-        except (sqlite3.Error, OSError) as error:
+        except (sqlite3.Error, OSError, ValueError, TypeError, AttributeError) as error:  # the last: of other types
             if self._database is not None:
                 self._database.close()
                 self._database = None

@@ -95,6 +95,11 @@ class Chain:
                 )
         return tallies
 
+    def forget_shard(self) -> None:
+        """Drop the counts of a shard that could not be finished."""
+        for env in self.envs:
+            env.tally, env.reject = Tally(), None
+
     @contextlib.contextmanager
     def journaled(self, journal: Journal) -> Iterator[None]:
         """Let the steps store finished batches in the journal of a shard while it is written."""

@@ -11,21 +11,28 @@ from pathlib import Path
 from typing import BinaryIO
 
 from capivara_cli import console, registry
+from capivara_cli.costs import ledger
 from capivara_cli.costs.costs import Costs
 from capivara_cli.errors import CapivaraError, UsageError
 from capivara_cli.pipeline import partition
 from capivara_cli.pipeline.books import Report, RunBooks, new_report
 from capivara_cli.pipeline.chain import Chain
-from capivara_cli.pipeline.fingerprint import fingerprint
+from capivara_cli.pipeline.fingerprint import identity_of, named_paths
 from capivara_cli.pipeline.options import Settings
 from capivara_cli.pipeline.output_folder import exclusive, output_names
 from capivara_cli.pipeline.sharded_plan import ShardedPlan
 from capivara_cli.pipeline.source import DEFAULT_INPUT, check_packed, default_inputs, joined
 from capivara_cli.pipeline.stage import Step
 from capivara_cli.pipeline.stores import store_of
-from capivara_cli.pipeline.stream import removed_if_empty, run_stream, write_remote_shards, write_shards
+from capivara_cli.pipeline.stream import (
+    finished_report,
+    removed_if_empty,
+    run_stream,
+    write_remote_shards,
+    write_shards,
+)
 from capivara_cli.pipeline.workers.job import Job
-from capivara_cli.shards.inputs import find_shards
+from capivara_cli.shards.inputs import find_shards, local_paths
 from capivara_cli.shards.names import plain_name
 from capivara_cli.storage.claims import Claims
 from capivara_cli.urls import is_url, public_url
@@ -49,6 +56,8 @@ def run(
     if chain.reads_captions:
         check_packed(shards)
     chain.envs[0].inputs = sources
+    if settings.energy:
+        ledger.check(ledger.folders_of(str(path) for text in sources for path in local_paths(text)))
     if out is not None:
         check_single_process(chain)
         with joined(shards, chain.envs[0], chain.reads_captions) as (history, samples):
@@ -59,15 +68,20 @@ def run(
     remote = is_url(place)
     place = place if remote else str(Path(place))
     _check_remote(chain, shards, place) if remote else check_not_input(Path(place), shards)
+    if settings.overwrite and not remote:
+        _check_overwritable(chain, sources, Path(place))
     if not begins and shards != ["-"]:
         return run_folder(chain, shards, place)
     check_single_process(chain)
+    identity = identity_of(chain)
+    if not remote and (finished := finished_report(chain, Path(place), identity)) is not None:
+        return finished
     with joined(shards, chain.envs[0], chain.reads_captions) as (history, samples):
         if remote:
             return write_remote_shards(chain, history, samples, place)
         with removed_if_empty(Path(place)), exclusive(Claims(Path(place)), place):
             chain.costs.record_result_at(out=place)
-            return write_shards(chain, history, samples, Path(place))
+            return write_shards(chain, history, samples, Path(place), identity)
 
 
 def sources_of(chain: Chain, inputs: Sequence[str]) -> list[str]:
@@ -92,6 +106,17 @@ def check_not_input(folder: Path, shards: Sequence[str]) -> None:
     """Raise ``CapivaraError`` if the output folder holds the input shards."""
     if folder.resolve() in {Path(shard).resolve().parent for shard in shards if "://" not in shard and shard != "-"}:
         raise CapivaraError(f"--out {folder}: is also the input", "choose another folder with --out")
+
+
+def _check_overwritable(chain: Chain, sources: Sequence[str], folder: Path) -> None:
+    """Raise ``CapivaraError`` if the folder that ``--overwrite`` may empty is read: as an input or by an option."""
+    named = [path for text in sources for path in local_paths(text)]
+    named += [path for step in chain.steps for path in named_paths(step.options)]
+    for path in named:
+        if folder.resolve() in (path.resolve(), *path.resolve().parents):
+            raise CapivaraError(
+                f"--overwrite: {path} is read, and is in --out {folder}", "choose another folder with --out"
+            )
 
 
 def check_single_process(chain: Chain) -> None:
@@ -131,11 +156,11 @@ def run_folder(chain: Chain, shards: Sequence[str], out: str) -> Report:
     Shards that are done are skipped. Other processes may write some of them at the same time.
     """
     settings = chain.settings
-    plan_fingerprint = fingerprint(chain)
-    store = store_of(out, plan_fingerprint)
+    identity = identity_of(chain)
+    store = store_of(out, identity.fingerprint)
     report = new_report(chain, store.display_name)
     books = RunBooks(report, console.Progress(chain.name))
-    plan = ShardedPlan(chain, shards, output_names(shards), store, books, plan_fingerprint)
+    plan = ShardedPlan(chain, shards, output_names(shards), store, books, identity)
     share = partition.share_of(settings.share, len(shards))
     report.resumed = plan.open()
     if not is_url(out):

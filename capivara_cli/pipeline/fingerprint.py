@@ -6,41 +6,61 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from capivara_cli import registry
 from capivara_cli.pipeline.chain import Chain
 from capivara_cli.pipeline.options import flag_of, option_fields, option_values
+from capivara_cli.pipeline.stage import Step
 from capivara_cli.shards.history import History, step_names
-from capivara_cli.shards.inputs import local_paths
-from capivara_cli.shards.manifest import InputIdentity, is_output_folder
+from capivara_cli.shards.inputs import SOURCE_SUFFIXES, local_paths
+from capivara_cli.shards.manifest import InputIdentity, Manifest, is_output_folder
 from capivara_cli.urls import is_url
 
 _WHOLE = 64 << 20  # bytes: the contents of larger files, the weights of large models, would take seconds to read
 _END = 1 << 20  # bytes of the two ends of a larger file
+_MOST_NAMED = 50  # files of one option or input whose digests a manifest holds one by one
 _LARGE_FOLDER = (
     1 << 30
 )  # bytes: in a larger one, such as a copy of an eval set, only files of up to 1 MiB are read whole
 
 
-def fingerprint(chain: Chain) -> str:
-    """SHA-256 of the plan, its options, the version of capivara and of plugins, and the contents of all files that
-    options name; then, after a colon, a hash of the versions of the models and translators that the options name.
+@dataclass(frozen=True)
+class PlanIdentity:
+    """The fingerprint of a plan, and the digest of each file that it depends on, by the words for it in a message."""
+
+    fingerprint: str
+    files: Mapping[str, str] = field(default_factory=dict)
+
+
+def identity_of(chain: Chain) -> PlanIdentity:
+    """The SHA-256 of the plan, its options, the version of capivara and of plugins, and the contents of all files that
+    options name; then, after a colon, a hash of the versions of the models and translators that they name. And these
+    files.
 
     For a plan that begins a stream, the input files are included, by size and time, with the files that they name. The
     second part is left out while a model is not on this machine: the first run downloads it.
     """
     files: list[Any] = [files_of_options(step.options) for step in chain.steps]
+    named = _named_entries(chain.steps, files)
     if chain.steps[0].stage.begins:
-        named: Callable[[str], list[Path]] = getattr(chain.steps[0].options, "named_files", lambda source: [])
-        sources = chain.envs[0].inputs
-        files += [[source, *_input_files(Path(source)), *map(_size_and_time, named(source))] for source in sources]
-    found = hashlib.sha256(json.dumps([chain.described, files], sort_keys=True).encode()).hexdigest()
+        also: Callable[[str], list[Path]] = getattr(chain.steps[0].options, "named_files", lambda source: [])
+        for source in chain.envs[0].inputs:
+            entries = [*_input_files(Path(source)), *map(_size_and_time, also(source))]
+            files.append([source, *entries])
+            named |= _named_inputs(source, entries)
+    digest = hashlib.sha256(json.dumps([chain.described, files], sort_keys=True).encode()).hexdigest()
     versions = [each for step in chain.steps for each in getattr(step.options, "identities", list)()]
-    if not any(versions) or None in versions:
-        return found
-    return f"{found}:{hashlib.sha256(json.dumps(versions).encode()).hexdigest()[:16]}"
+    if any(versions) and None not in versions:
+        digest = f"{digest}:{hashlib.sha256(json.dumps(versions).encode()).hexdigest()[:16]}"
+    return PlanIdentity(digest, named)
+
+
+def fingerprint(chain: Chain) -> str:
+    """The fingerprint in ``identity_of``."""
+    return identity_of(chain).fingerprint
 
 
 def is_same(before: str, now: str) -> bool:
@@ -50,13 +70,44 @@ def is_same(before: str, now: str) -> bool:
     return plan == new_plan and (versions == new_versions or not versions or not new_versions)
 
 
+def _named_entries(steps: Sequence[Step], files: Sequence[list[list[Any]]]) -> dict[str, str]:
+    """The digest of each file that an option names, by "rewrite: --synonyms words.txt"; of many files, one digest."""
+    found: dict[str, str] = {}
+    for step, entries in zip(steps, files, strict=True):
+        for option in dict.fromkeys(entry[0] for entry in entries):
+            own = [entry[1:] for entry in entries if entry[0] == option]
+            found |= _digests(f"{step.name}: {flag_of(option)}", {str(entry[0]): entry for entry in own})
+    return found
+
+
+def _named_inputs(source: str, entries: Sequence[list[Any]]) -> dict[str, str]:
+    """The digest of each file of an input, by "input captions.csv"; of many files, of the tables and of all others."""
+    by_path = {str(entry[0]): entry for entry in entries}
+    if len(by_path) <= _MOST_NAMED:
+        return _digests("input", by_path)
+    tables = {path: by_path[path] for path in by_path if Path(path).suffix.lower() in SOURCE_SUFFIXES}
+    others = {path: by_path[path] for path in by_path if path not in tables}
+    found = _digests("input", tables) if len(tables) <= _MOST_NAMED else {}
+    return {**found, f"a file of input {source}": _short([*others.values()] if found else [*by_path.values()])}
+
+
+def _digests(words: str, entries: Mapping[str, list[Any]]) -> dict[str, str]:
+    if len(entries) > _MOST_NAMED:
+        return {f"a file of {words}": _short([*entries.values()])}
+    return {f"{words} {name}": _short(entry) for name, entry in entries.items()}
+
+
+def _short(entry: list[Any]) -> str:
+    return hashlib.sha256(json.dumps(entry).encode()).hexdigest()[:16]
+
+
 def files_of_options(options: Any) -> list[list[Any]]:
     """The option, the path in its folder, the size and the digest of every file that the options of a step name; of a
     plugin of another package the option and its origin."""
     values, found = option_values(options), []
     for each in option_fields(options):
         reads, value = each.metadata.get("reads"), values[each.name]
-        for path in _named_paths(reads, value) if reads and isinstance(value, str) else []:
+        for path in _paths_of(reads, value):
             found += [[each.name, *entry] for entry in _contents(path)]
         if reads in registry.KINDS and (origin := registry.origin(reads, value)):
             found.append([each.name, origin])
@@ -66,12 +117,27 @@ def files_of_options(options: Any) -> list[list[Any]]:
 OTHER_VERSION = "a model or translator on this machine has another version"
 
 
-def difference(before: History, now: History) -> str:
-    """What differs between two plans of different fingerprints, for a message.
+def named_paths(options: Any) -> list[Path]:
+    """The files and folders that the options of a step name and that exist."""
+    values = option_values(options)
+    return [
+        path for each in option_fields(options) for path in _paths_of(each.metadata.get("reads"), values[each.name])
+    ]
 
-    >>> difference([{"step": "caption", "options": {"n": 5}}], [{"step": "caption", "options": {"n": 10}}])
+
+def difference(found: Manifest, now: History, files: Mapping[str, str]) -> str:
+    """What differs between the plan of a manifest and another one of a different fingerprint, for a message.
+
+    ``files`` are those of the ``PlanIdentity`` of ``now``.
+
+    >>> caption = lambda n: [{"step": "caption", "options": {"n": n}}]
+    >>> difference(Manifest(caption(5), "", 1), caption(10), {})
     'caption: --n 5, now it is --n 10'
+    >>> packed = Manifest(caption(5), "", 1, files={"input captions.csv": "a"})
+    >>> difference(packed, caption(5), {"input captions.csv": "b"})
+    'input captions.csv changed'
     """
+    before = found.plan
     if (names := step_names(before)) != (new_names := step_names(now)):
         return f"{names}, now it is {new_names}"
     for old, new in zip(before, now, strict=True):
@@ -83,6 +149,9 @@ def difference(before: History, now: History) -> str:
             return f"{old['step']}: --seed {old.get('seed')}, now it is --seed {new.get('seed')}"
         if old.get("version") != new.get("version"):
             return f"{old['step']}: capivara {old.get('version')}, now it is {new.get('version')}"
+    for words in [*found.files, *(words for words in files if words not in found.files)]:
+        if (old_digest := found.files.get(words)) != (digest := files.get(words)):
+            return f"{words} " + ("changed" if old_digest and digest else "is new" if digest else "is gone")
     return f"{names}: an input, or a file that an option names, has changed"
 
 
@@ -92,8 +161,10 @@ def _option(key: str, options: Mapping[str, Any]) -> str:
     return f"no {flag_of(key)}" if value in ("", None) else f"{flag_of(key)} {value}"
 
 
-def _named_paths(reads: str, value: str) -> list[Path]:
+def _paths_of(reads: str | None, value: object) -> list[Path]:
     """The files and folders that an option names, in order; those that do not exist are left out."""
+    if not reads or not isinstance(value, str):
+        return []
     if reads != "files":
         name, _, rest = value.partition(":")
         paths = [Path(text).expanduser() for text in (value, rest, name) if text]

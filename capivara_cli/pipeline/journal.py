@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zlib
 from collections import deque
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -17,7 +18,8 @@ class Journal:
 
     ``header`` identifies the plan and the input. A journal with another header is ignored. Batches are written in
     order, and every run of the same plan over the same shard has the same batches. So the journal holds the first
-    batches of the next run. A line cut off by a kill is ignored. The first stored batch creates the file.
+    batches of the next run. Each line begins with the CRC-32 of the rest. A line that a kill cut off or that was
+    altered is ignored, with all after it. The first stored batch creates the file.
     """
 
     def __init__(self, shard: Path, header: dict[str, Any]) -> None:
@@ -36,12 +38,9 @@ class Journal:
                 return 0
             length = len(self._head)
             for line in lines:
-                try:
-                    step, keys, results = json.loads(line)
-                except (ValueError, TypeError):
+                if line != _checked_line(line[_BATCH:-1]):
                     break
-                if not line.endswith(b"\n"):
-                    break
+                step, keys, results = json.loads(line[_BATCH:])
                 self._known.setdefault(step, deque()).append((keys, results))
                 length += len(line)
         return length
@@ -61,7 +60,7 @@ class Journal:
         with named_in_errors(self.path):
             if self._out is None:
                 self._out = self._opened()
-            self._out.write(json.dumps([step, keys, results]).encode() + b"\n")
+            self._out.write(_checked_line(json.dumps([step, keys, results]).encode()))
             self._out.flush()
 
     def _opened(self) -> BinaryIO:
@@ -81,6 +80,13 @@ class Journal:
         if self._out is not None:
             self._out.close()
             self._out = None
+
+
+def _checked_line(batch: bytes) -> bytes:
+    return b"%08x %b\n" % (zlib.crc32(batch), batch)
+
+
+_BATCH = len(b"00000000 ")  # where the batch begins in a line
 
 
 def path_of(shard: Path) -> Path:

@@ -12,8 +12,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import BinaryIO
 
+from capivara_cli.costs.ledger import FOLDER_LEDGER
+from capivara_cli.errors import CapivaraError
 from capivara_cli.shards.manifest import MANIFEST, InputIdentity, Manifest, ShardEntry, append, logs_of
 from capivara_cli.storage.claims import THIS_PROCESS, Claim, Claimant, Claims
+from capivara_cli.storage.digests import digest_of_file
 from capivara_cli.storage.files import replacing
 from capivara_cli.storage.holders import Holder, start_time
 
@@ -28,6 +31,7 @@ class LocalStore:
         self._file = file
         self._log: Path | None = None
         self._logs: list[Path] = []
+        self._verified = False
 
     def child(self, name: str, file: str = MANIFEST) -> LocalStore:
         return LocalStore(self.work_folder / name, self.claims.claimant, file)
@@ -47,6 +51,62 @@ class LocalStore:
         except OSError:
             return False
         return stat.S_ISREG(info.st_mode) and entry.size in (None, info.st_size)
+
+    def is_whole(self, entry: ShardEntry) -> bool:
+        if not self.is_complete(entry):
+            return False
+        path = self.work_folder / entry.shard
+        info = path.stat()
+        if entry.digest is None or max(info.st_mtime_ns, info.st_ctime_ns) <= self._recorded_at():
+            return True
+        self._verified = True
+        return digest_of_file(path) == entry.digest
+
+    def _recorded_at(self) -> int:
+        """The time of the youngest record of finished files, in ns: no finished file has been written since."""
+        found = [time for _, _, time in _state([self.work_folder / self._file, *self._logs])]
+        return max(found, default=0)
+
+    def is_final(self, manifest: Manifest) -> bool:
+        try:
+            same = (self.work_folder / self._file).read_bytes() == manifest.text()
+            names = [path.name for path in self.work_folder.glob(".*")]
+        except OSError:
+            return False
+        return same and not any(map(_is_left_over, names))
+
+    def confirm(self) -> None:
+        """Set the time of the manifest to now if files were verified, so that they are not verified again."""
+        if self._verified:
+            with contextlib.suppress(OSError):  # a read-only disk
+                os.utime(self.work_folder / self._file)
+        self._verified = False
+
+    def discard(self, name: str) -> None:
+        with contextlib.suppress(IsADirectoryError, PermissionError):  # a folder is not ours, and stays
+            (self.work_folder / name).unlink(missing_ok=True)
+
+    def prepare(self) -> None:
+        if self.work_folder.is_file():
+            self.work_folder.unlink()
+
+    def forget(self) -> None:
+        for path in [self.work_folder / self._file, *logs_of(self.work_folder, self._file)]:
+            path.unlink(missing_ok=True)
+
+    def remove_result(self, manifest: Manifest) -> None:
+        foreign = {path.name for path in self.work_folder.glob("*.tar")} - manifest.done.keys()
+        if foreign:
+            raise CapivaraError(
+                f"{self.display_name}: {min(foreign)} is not in its {MANIFEST}: --overwrite does not delete it",
+                "move it elsewhere, or choose another folder with --out",
+            )
+        for name in manifest.done:
+            (self.work_folder / name).unlink(missing_ok=True)
+        for folder in self.work_folder.glob(".corpus-*"):
+            shutil.rmtree(folder, ignore_errors=True)
+        (self.work_folder / FOLDER_LEDGER).unlink(missing_ok=True)
+        self.forget()  # last, so that a killed run can begin here again
 
     def holds_shards(self) -> bool:
         return any(self.work_folder.glob("*.tar"))
@@ -120,12 +180,18 @@ def _state(paths: Iterable[Path]) -> list[tuple[str, int, int]]:
     return found
 
 
+def _is_left_over(name: str) -> bool:
+    """Whether a hidden file or folder is one of those that ``settle`` removes from a finished folder."""
+    ours = name.endswith((".claim", ".journal")) or ".partial-" in name
+    return ours or name.startswith((f".{MANIFEST}.log-", ".corpus-"))
+
+
 def _is_dead(log: Path) -> bool:
     """Whether the process that writes a log is known to be dead; False for a process of another machine."""
     try:
         with open(log, "rb") as lines:
-            writer = json.loads(next(lines, b"{}")).get("writer", {})
-    except (OSError, ValueError):
+            writer = json.loads(next(lines, b"{}"))["writer"]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return False
     holder = Holder.parse(json.dumps(writer).encode())
     return holder is not None and holder.local and start_time(holder.pid) != holder.started

@@ -6,150 +6,111 @@ import contextlib
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import BinaryIO, Protocol
 
 from capivara_cli.errors import CapivaraError
 from capivara_cli.pipeline import journal, leftovers
 from capivara_cli.pipeline.fingerprint import OTHER_VERSION, difference, is_same
-from capivara_cli.shards.history import History
-from capivara_cli.shards.manifest import MANIFEST, InputIdentity, Manifest, ShardEntry
+from capivara_cli.pipeline.folder_store import Contents, FinishedFile, FolderStore, WriteFile
+from capivara_cli.shards.archive import has_end_marker
+from capivara_cli.shards.manifest import MANIFEST, Manifest, ShardEntry
 from capivara_cli.shards.names import plain_name
-from capivara_cli.storage.claims import Claim, Claims, LostClaim
+from capivara_cli.storage.claims import Claims, LostClaim
 from capivara_cli.urls import base_name, public_url
 
 _POLL = (0.02, 2.0)  # s: pause between two checks of what other processes have finished, first and longest
-
-
-@dataclass(frozen=True)
-class FinishedFile:
-    """A written file: its entry in the manifest, and a function to call when the entry is recorded."""
-
-    entry: ShardEntry
-    on_recorded: Callable[[], None] | None = None
-
-
-WriteFile = Callable[[int, Claim], FinishedFile]
-"""Writes the file with an index into the work folder of its store. It confirms the claim before the file appears."""
-
-
-@dataclass(frozen=True)
-class Contents:
-    """The files that a folder will hold: their ``names``, and the identity of the ``inputs`` of each.
-
-    ``file`` is the name of the manifest. ``beside``: other folders, of rejects, that have a file of the same name for
-    each finished file. ``input_exists``: whether an input of this name still exists, though this command does not name
-    it: then another command may have made its file, which stays.
-    """
-
-    plan: History
-    fingerprint: str
-    names: Sequence[str]
-    inputs: Sequence[InputIdentity | None]
-    file: str = MANIFEST
-    beside: Sequence[Path] = ()
-    input_exists: Callable[[str], bool] = lambda name: False
-
-
-class FolderStore(Protocol):
-    """The files of an output folder: on a file system (``LocalStore``) or behind a URL (``RemoteStore``).
-
-    Files are written and claimed in ``work_folder``, on this machine or on a file system that machines share.
-    ``display_name`` is the path or URL for messages.
-    """
-
-    display_name: str
-    work_folder: Path
-    claims: Claims
-
-    def child(self, name: str, file: str = MANIFEST) -> FolderStore:
-        """The store of a folder inside this one, with a manifest named ``file``."""
-
-    def location(self, name: str) -> str:
-        """The path or URL of a file, to read it."""
-
-    def opened(self, name: str) -> BinaryIO:
-        """Open a small file for reading at any position."""
-
-    def exists(self, name: str) -> bool:
-        """Whether a file exists now."""
-
-    def is_complete(self, entry: ShardEntry) -> bool:
-        """Whether the file of an entry existed at the last ``load``, with the size of the entry if that is known."""
-
-    def holds_shards(self) -> bool:
-        """Whether the folder has tar files."""
-
-    def state(self) -> object:
-        """A value that changes when any process records a file."""
-
-    def load(self, inputs: dict[str, InputIdentity | None]) -> Manifest | None:
-        """The manifest with the entries that all processes recorded; None if there is none.
-
-        Of several entries for one file it has the one made from ``inputs``, which maps file names to identities.
-        """
-
-    def begin(self, manifest: Manifest, names: Sequence[str], finished: Sequence[str]) -> None:
-        """Write the manifest before the work begins, and remove the files that are not in ``names``.
-
-        ``finished`` are the files of ``names`` that are up to date.
-        """
-
-    def put(self, name: str) -> None:
-        """Move a file from the work folder to its location."""
-
-    def record(self, entry: ShardEntry) -> None:
-        """Record that a file is finished, so that a later run finds it."""
-
-    def submit(self, work: Callable[[], None], claim: Claim) -> None:
-        """Do ``work``, which moves and records a claimed file: now, or in a thread while the next file is written."""
-
-    def wait(self, patience: float = float("inf")) -> None:
-        """Wait for the submitted work, ``patience`` seconds at most. Raises the exception of the work, if any."""
-
-    def end(self, manifest: Manifest, complete: bool) -> None:
-        """Write the manifest after the work. If it is ``complete``, remove the separate records of all processes."""
-
-    def remove_folder(self, name: str) -> None:
-        """Delete a folder inside this one."""
-
-    def close(self, complete: bool) -> None:
-        """Remove files from the work folder that no later run needs."""
 
 
 class OutputFolder:
     """An output folder, from the view of one of the processes that fill it.
 
     A file is done if it exists and the manifest, or the record of any process, has an entry for its present input.
+    ``damaged`` are the files that ``open`` found missing or altered; ``replaced`` is the manifest of the other plan
+    whose result it deleted, if any.
     """
 
     def __init__(self, store: FolderStore, contents: Contents) -> None:
         self.store = store
         self.contents = contents
-        self.manifest = Manifest(contents.plan, contents.fingerprint, None)
+        self.manifest = self._new_manifest()
+        self.damaged: list[str] = []
+        self.replaced: Manifest | None = None
         self._inputs = dict(zip(contents.names, contents.inputs, strict=True))
         self._state: object = None
         self._submitted: set[str] = set()
+        self._final = False
+
+    def _new_manifest(self) -> Manifest:
+        contents = self.contents
+        return Manifest(contents.plan, contents.fingerprint, None, files=dict(contents.files))
 
     def open(self, restart: bool = False) -> list[str]:
         """Start the manifest, or resume one of the same plan. Raises ``CapivaraError`` if the folder has other content.
 
-        With ``restart`` every file is written again. Returns the names of the files that were removed because their
-        inputs are gone.
+        With ``restart`` every file is written again. A folder that is finished is left as it is: its disk may be
+        read-only. Returns the names of the files that were removed because their inputs are gone.
         """
-        self.check()
+        if not self.contents.scratch and not restart and self._opened_finished():
+            return []
+        if self.contents.scratch:
+            self.store.prepare()
         with self.store.claims.waiting(self.contents.file):
+            self._clear()
             manifest = self._loaded()
             names = self.contents.names
+            self.damaged = self._drop_damaged(manifest)
             others = manifest.done.keys() - set(names)
             kept = {name for name in others if self._has_input(manifest.done[name])}
             gone = sorted(others - kept)
             finished = [] if restart else [name for index, name in enumerate(names) if self.is_done(index)]
             self.store.begin(manifest, [*names, *kept], [*finished, *sorted(kept)])
+            self.store.confirm()
         self.tidy(final=False)
         return gone
+
+    def _opened_finished(self) -> bool:
+        """Whether there is nothing to do or to tidy."""
+        found = self.check()
+        if found is None or list(found.done) != list(self.contents.names) or found.shards != len(found.done):
+            return False
+        self.manifest = self._renewed(found)
+        done = self.complete and self.store.is_final(self.manifest)
+        self._final = done and all(map(self._is_whole, found.done.values()))
+        if self._final:
+            self.store.confirm()
+        return self._final
+
+    def _clear(self) -> None:
+        """Delete the result of another plan if that is allowed."""
+        if self.contents.scratch:
+            try:
+                found = self.store.load(self._inputs)
+            except CapivaraError:  # a damaged manifest
+                found = None
+            if found is None or not is_same(found.fingerprint, self.contents.fingerprint):
+                self.store.forget()
+        elif self.contents.overwrite:
+            found = self.store.load(self._inputs)
+            if found is not None and not is_same(found.fingerprint, self.contents.fingerprint):
+                self.store.remove_result(found)
+                self.replaced = found
+
+    def _is_whole(self, entry: ShardEntry) -> bool:
+        """Whether a file is whole, and those of the other folders that exist are not cut off: they have no digest."""
+        others = [path for folder in self.contents.beside if (path := folder / entry.shard).exists()]
+        return self.store.is_whole(entry) and all(map(has_end_marker, others))
+
+    def _drop_damaged(self, manifest: Manifest) -> list[str]:
+        """Drop the entries of files that are missing or altered, and delete these; return their names.
+
+        The log of a process of another machine, which stays, may still call them finished.
+        """
+        found = [name for name, entry in manifest.done.items() if entry.input == self._inputs.get(name, ())]
+        damaged = [name for name in found if not self._is_whole(manifest.done[name])]
+        for name in damaged:
+            self.discard(name)
+        return damaged
 
     def _has_input(self, entry: ShardEntry) -> bool:
         identity = entry.input or {}
@@ -158,47 +119,58 @@ class OutputFolder:
         return "name" in identity and self.contents.input_exists(identity["name"])
 
     def check(self) -> Manifest | None:
-        """The manifest of the folder; None without one, and if that of another plan has no finished file yet.
+        """The manifest of the folder; None without one, and if that of another plan is to be replaced.
 
         Raises ``CapivaraError`` if the folder has other content.
         """
-        found = self._own(self.store.load(self._inputs))
-        foreign = found is None and self.contents.file == MANIFEST and self.store.holds_shards()
-        if foreign and self.store.load(self._inputs) is None:
+        found = self.store.load(self._inputs)
+        if found is None and self.contents.file == MANIFEST and self.store.holds_shards():
             raise CapivaraError(
                 f"{self.store.display_name}: holds shards but no {MANIFEST}, so capivara did not write it",
                 "choose another folder with --out",
             )
-        return found
+        return self._own(found)
 
     def _own(self, found: Manifest | None) -> Manifest | None:
-        """A manifest of this plan; None for one of another plan that finished nothing and is not running.
+        """A manifest of this plan; None for one of another plan that is to be replaced, or finished nothing.
 
         Raises ``CapivaraError`` for any other manifest.
         """
         if found is None or is_same(found.fingerprint, self.contents.fingerprint):
             return found
-        if not found.done and not self.store.holds_shards() and not self.store.claims.held_by_others():
+        nothing = not found.done and not self.store.holds_shards()
+        if (nothing or self.contents.overwrite) and not self.store.claims.held_by_others():
             return None
         is_plan = is_same(found.fingerprint.partition(":")[0], self.contents.fingerprint)
-        why = OTHER_VERSION if is_plan else difference(found.plan, self.contents.plan)
+        differs = OTHER_VERSION if is_plan else difference(found, self.contents.plan, self.contents.files)
         raise CapivaraError(
-            f"{self.store.display_name}: holds the result of another plan or other options ({why})",
-            "choose another folder with --out, or delete that folder first",
+            f"{self.store.display_name}: holds the result of another plan or other options ({differs})",
+            "choose another folder with --out, or replace that result with --overwrite",
         )
+
+    def _renewed(self, found: Manifest) -> Manifest:
+        """A manifest of this plan with the entries of one that was found."""
+        renewed = self._new_manifest()
+        renewed.done, renewed.shards = found.done, len(self.contents.names)
+        return renewed
 
     def _loaded(self) -> Manifest:
         """The manifest of the folder, or a new one."""
         found = self._own(self.store.load(self._inputs))
-        self.manifest = found or Manifest(self.contents.plan, self.contents.fingerprint, None)
-        self.manifest.shards = len(self.contents.names)
+        self.manifest = self._renewed(found or self._new_manifest())
         return self.manifest
+
+    def discard(self, name: str) -> None:
+        """Delete a damaged file, so that it is written again."""
+        self.store.discard(name)
+        self.manifest.done.pop(name, None)
+        self._submitted.discard(name)
 
     def refresh(self) -> None:
         """Load the records of other processes, if there are new ones."""
         state = self.store.state()
         if state != self._state and (found := self._own(self.store.load(self._inputs))) is not None:
-            self._state, self.manifest = state, found
+            self._state, self.manifest = state, self._renewed(found)
 
     def is_done(self, index: int) -> bool:
         """Whether the file with this index is done, by the records that were loaded last."""
@@ -288,6 +260,8 @@ class OutputFolder:
         If so, the manifest is sorted in the order of the inputs, and all claims, logs and temporary files are removed.
         If other processes hold the manifest for ``patience`` seconds, the records stay in the log of this process.
         """
+        if self._final:
+            return True
         try:
             self.store.wait(patience)
             with self.store.claims.waiting(self.contents.file, patience) as claim:

@@ -13,6 +13,8 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import BinaryIO
 
+from capivara_cli.costs.ledger import FOLDER_LEDGER
+from capivara_cli.errors import CapivaraError
 from capivara_cli.shards.manifest import MANIFEST, InputIdentity, Manifest, ShardEntry
 from capivara_cli.shards.remote_inputs import child, entries_url, exists, listing, load_manifest, read_bytes
 from capivara_cli.storage import cache
@@ -63,6 +65,37 @@ class RemoteStore:
         found = self._files.get(entry.shard)
         return found is not None and (entry.size is None or entry.size == found.size)
 
+    def is_whole(self, entry: ShardEntry) -> bool:
+        return self.is_complete(entry)
+
+    def is_final(self, manifest: Manifest) -> bool:
+        return False  # another machine may still have to remove its entries
+
+    def confirm(self) -> None:
+        """Nothing to do: remote files are verified by their readers."""
+
+    def discard(self, name: str) -> None:
+        remove(self.location(name))
+        self._files.pop(name, None)
+
+    def prepare(self) -> None:
+        """Nothing to do: a remote folder needs no place."""
+
+    def forget(self) -> None:
+        self._remove_entries(set(listing(entries_url(self.display_name, self._file))))
+        remove(self.location(self._file))
+
+    def remove_result(self, manifest: Manifest) -> None:
+        foreign = {name for name in listing(self.display_name) if name.endswith(".tar")} - manifest.done.keys()
+        if foreign:
+            raise CapivaraError(
+                f"{self.display_name}: {min(foreign)} is not in its {MANIFEST}: --overwrite does not delete it",
+                "move it elsewhere, or choose another folder with --out",
+            )
+        for name in [*manifest.done, FOLDER_LEDGER]:
+            remove(self.location(name))
+        self.forget()  # last, so that a killed run can begin here again
+
     def holds_shards(self) -> bool:
         return any(name.endswith(".tar") for name in self._files)
 
@@ -94,7 +127,7 @@ class RemoteStore:
         try:
             found = json.loads(read_bytes(self._entry_url(key)) or b"")
             return ShardEntry.from_json(found["entry"]) if found["fingerprint"] == self._fingerprint else None
-        except (ValueError, KeyError, TypeError):  # it has been removed, or capivara did not write it
+        except (ValueError, KeyError, TypeError, RecursionError):  # it has been removed, or capivara did not write it
             return None
 
     def _entry_url(self, key: str) -> str:

@@ -13,24 +13,38 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from capivara_cli import console
 from capivara_cli.pipeline.books import Books, counts_of, reject_folders, tally_of
 from capivara_cli.pipeline.chain import Chain
+from capivara_cli.pipeline.corpus_files import (
+    DECIDED,
+    DamagedWork,
+    Surveyed,
+    decision_name,
+    discarding,
+    load_survey,
+    save_arrays,
+    save_decided,
+    survey_name,
+)
 from capivara_cli.pipeline.corpus_stages import corpus_of, one_per_shard, parts_of, survey_env
-from capivara_cli.pipeline.fingerprint import input_identities
+from capivara_cli.pipeline.fingerprint import PlanIdentity, input_identities
+from capivara_cli.pipeline.folder_store import Contents, FinishedFile, FolderStore, WriteFile
 from capivara_cli.pipeline.journal import Journal
-from capivara_cli.pipeline.one_shard import one_shard
-from capivara_cli.pipeline.output_folder import Contents, FinishedFile, FolderStore, OutputFolder, WriteFile
-from capivara_cli.pipeline.stage import Arrays, SurveyedShard
+from capivara_cli.pipeline.one_shard import ShardContent, one_shard
+from capivara_cli.pipeline.output_folder import OutputFolder
 from capivara_cli.shards.archive import ShardReader, open_shard
 from capivara_cli.shards.manifest import MANIFEST, InputIdentity, ShardEntry
+from capivara_cli.shards.recorded import Recorded
 from capivara_cli.shards.sample import Sample
 from capivara_cli.shards.unpacked import packed_only
 from capivara_cli.storage.claims import Claim
-from capivara_cli.storage.files import replacing
 from capivara_cli.urls import is_url
+
+_ATTEMPTS = 3  # to run the passes although files of earlier ones are damaged
+Content = Callable[[], ShardContent]
+"""Returns a shard to read; called when the passes before have finished."""
 
 
 @dataclass
@@ -62,10 +76,10 @@ class ShardedPlan:
         names: Sequence[str],
         store: FolderStore,
         books: Books,
-        fingerprint: str,
+        identity: PlanIdentity,
     ) -> None:
-        self.chain, self.shards, self.names, self.fingerprint = chain, shards, names, fingerprint
-        self._store, self._books = store, books
+        self.chain, self.shards, self.names, self.fingerprint = chain, shards, names, identity.fingerprint
+        self._store, self._books, self._files = store, books, identity.files
         self._plan = chain.described
         self._identities = input_identities(shards)
         self._input_folders = {Path(shard).parent for shard in shards if not is_url(shard)}
@@ -77,25 +91,40 @@ class ShardedPlan:
 
     def _passes(self) -> Iterator[Pass]:
         first, *cut = parts_of(self.chain)
-        inputs, shards, before = self._identities, list(self.shards), None
+        inputs = self._identities
+        before: OutputFolder | None = None
+        contents: list[Content] = [partial(ShardContent, shard) for shard in self.shards]
+        surveyed: Surveyed | None = None
         for number, part in enumerate(cut, start=1):
             folder = f".corpus-{number}"
             if first.steps or number > 1:
-                store = self._store.child(folder)
-                mapped = self._map(first, shards, store, inputs, before, last=False)
+                mapped = self._map(first, contents, self._store.child(folder), inputs, before, surveyed)
                 yield mapped
-                shards, before = [store.location(name) for name in self.names], mapped.folder
-            yield self._survey(part, shards, self._store.child(folder, "surveys.jsonl"), inputs)
-            yield self._decision(part, self._store.child(folder, "decisions.jsonl"))
+                contents, before = [partial(self._made, mapped.folder, name) for name in self.names], mapped.folder
+            surveys = self._survey(part, contents, self._store.child(folder, "surveys.jsonl"), inputs, before)
+            yield surveys
+            decision = self._decision(part, self._store.child(folder, "decisions.jsonl"), surveys.folder)
+            yield decision
+            surveyed = Surveyed(surveys.folder, decision.folder)
             self._corpus_folders.append(folder)
             inputs, first = self._corpus_identities, part
-        yield self._map(first, shards, self._store, inputs, before, last=True)
+        yield self._map(first, contents, self._store, inputs, before, surveyed, last=True)
+
+    @staticmethod
+    def _made(folder: OutputFolder, name: str) -> ShardContent:
+        """A shard that an earlier pass made, to be read."""
+        digest = folder.entry(name).digest
+        return ShardContent(folder.store.location(name), Recorded(digest) if digest else None)
 
     def _folder(
         self, store: FolderStore, names: Sequence[str], inputs: Sequence[InputIdentity], file: str,
-        beside: Sequence[Path] = (),
+        beside: Sequence[Path] = (), last: bool = False,
     ) -> OutputFolder:  # fmt: skip
-        contents = Contents(self._plan, self.fingerprint, names, inputs, file, beside, self._input_exists)
+        overwrite = last and self.chain.settings.overwrite
+        contents = Contents(
+            self._plan, self.fingerprint, names, inputs, file, beside, self._input_exists, self._files, not last,
+            overwrite,
+        )  # fmt: skip
         return OutputFolder(store, contents)
 
     def _input_exists(self, name: str) -> bool:
@@ -105,92 +134,112 @@ class ShardedPlan:
     def _journal(self, path: Path, identity: InputIdentity) -> Journal:
         return Journal(path, {"fingerprint": self.fingerprint, "input": identity})
 
-    def _surveyed(self) -> Callable[[str], SurveyedShard] | None:
-        """A function that loads the survey and decision of a shard, by its name, for the steps after the last split.
-
-        None before the first split.
-        """
-        if not self._corpus_folders:
-            return None
-        store = self._store.child(self._corpus_folders[-1])
-        return lambda name: SurveyedShard(_load(store, f"{name}.survey.npz"), _load(store, f"{name}.decision.npz"))
-
     def _map(
-        self, part: Chain, shards: Sequence[str], store: FolderStore, inputs: Sequence[InputIdentity],
-        before: OutputFolder | None, last: bool,
+        self, part: Chain, contents: Sequence[Content], store: FolderStore, inputs: Sequence[InputIdentity],
+        before: OutputFolder | None, surveyed: Surveyed | None, last: bool = False,
     ) -> Pass:  # fmt: skip
         """The pass that runs the steps of ``part`` over every shard.
 
         ``before`` is the folder of the earlier steps: the entry of a shard has their counts, too.
         """
-        surveyed = self._surveyed()
 
         def write(index: int, claim: Claim) -> FinishedFile:
             name, identity, target = self.names[index], inputs[index], store.work_folder / self.names[index]
             self._books.started(name)
             earlier = [tally_of(each) for each in before.entry(name).steps or ()] if before else []
-            with part.journaled(self._journal(target, identity)):
-                written = one_shard(part, shards[index], target, claim, self._books, surveyed and surveyed(name))
+            with part.journaled(self._journal(target, identity)), discarding(before, name):
+                surveyed_shard = None if surveyed is None else surveyed.of(name)
+                written = one_shard(part, contents[index](), target, claim, self._books, surveyed_shard)
             tallies = earlier + written.tallies
             steps = tuple(counts_of(tally, with_failed=not last) for tally in tallies)
-            entry = ShardEntry(name, identity, tallies[0].read, tallies[-1].written, written.size, steps)
+            read, kept = tallies[0].read, tallies[-1].written
+            entry = ShardEntry(name, identity, read, kept, written.size, written.digest, steps)
             return FinishedFile(entry, partial(self._books.finished, name, tallies) if last else None)
 
         beside = reject_folders(self.chain if last else part)
-        return Pass(self._folder(store, self.names, inputs, MANIFEST, beside), write, last)
+        return Pass(self._folder(store, self.names, inputs, MANIFEST, beside, last), write, last)
 
-    def _survey(self, part: Chain, shards: Sequence[str], store: FolderStore, inputs: Sequence[InputIdentity]) -> Pass:
-        """The pass that writes the survey of every shard."""
+    def _survey(
+        self, part: Chain, contents: Sequence[Content], store: FolderStore, inputs: Sequence[InputIdentity],
+        before: OutputFolder | None,
+    ) -> Pass:  # fmt: skip
+        """The pass that writes the survey of every shard. ``before`` is the folder of the shards, if a pass made it."""
         corpus, step = corpus_of(part), part.steps[0]
-        names = [f"{name}.survey.npz" for name in self.names]
+        names = [survey_name(name) for name in self.names]
 
         def write(index: int, claim: Claim) -> FinishedFile:
             self._books.started(self.names[index])
             env = survey_env(part)
             env.journal = self._journal(store.work_folder / names[index], inputs[index])
-            with open_shard(shards[index]) as reader, env.costs.steps.at(env.number):
+            shard = contents[index]()
+            with (
+                discarding(before, self.names[index]),
+                open_shard(shard.source, expected=shard.expected) as reader,
+                env.costs.steps.at(env.number),
+            ):
                 arrays = corpus.survey(_advancing(reader, self._books, part.reads_captions), step.options, env)
             env.journal.close()
-            _save(store.work_folder / names[index], arrays, claim)
-            return FinishedFile(ShardEntry(names[index], inputs[index]))
+            saved = save_arrays(store.work_folder / names[index], arrays, claim)
+            return FinishedFile(ShardEntry(names[index], inputs[index], size=saved.size, digest=saved.digest))
 
         return Pass(self._folder(store, names, inputs, "surveys.jsonl"), write)
 
-    def _decision(self, part: Chain, store: FolderStore) -> Pass:
+    def _decision(self, part: Chain, store: FolderStore, surveyed: OutputFolder) -> Pass:
         """The pass of one file, ``decided``: it appears when the decisions about all shards are written."""
         corpus, step = corpus_of(part), part.steps[0]
 
         def write(index: int, claim: Claim) -> FinishedFile:
-            surveys = [partial(_load, store, f"{name}.survey.npz") for name in self.names]
+            surveys = [partial(load_survey, surveyed, name) for name in self.names]
             env = survey_env(part)
+            digests = {}
             with env.costs.steps.at(env.number):
                 decisions = corpus.decide(surveys, step.options, env)
                 for name, arrays in one_per_shard(decisions, self.names, step):
-                    _save(store.work_folder / f"{name}.decision.npz", arrays, claim)
-                    store.put(f"{name}.decision.npz")
-            with replacing(store.work_folder / "decided") as out:
-                out.write(b"\n")
-            return FinishedFile(ShardEntry("decided", self._corpus_identities[0]))
+                    file = decision_name(name)
+                    digests[name] = save_arrays(store.work_folder / file, arrays, claim).digest
+                    store.put(file)
+            saved = save_decided(store.work_folder / DECIDED, digests)
+            entry = ShardEntry(DECIDED, self._corpus_identities[0], size=saved.size, digest=saved.digest)
+            return FinishedFile(entry)
 
-        return Pass(self._folder(store, ["decided"], self._corpus_identities[:1], "decisions.jsonl"), write)
+        return Pass(self._folder(store, [DECIDED], self._corpus_identities[:1], "decisions.jsonl"), write)
 
     def open(self) -> int:
         """Start or resume the folder; return the number of shards that are done already.
 
-        Shards and rejects of inputs that are gone are removed.
+        Shards and rejects of inputs that are gone are removed, and those of another plan that is replaced.
         """
         gone = self.out.open()
+        place, replaced = self.out.store.display_name, self.out.replaced
+        if replaced is not None:
+            console.say(f"{place}: the result of {replaced.steps} is replaced")
         if gone:
-            shown = ", ".join(gone[:3]) + (f" and {len(gone) - 3:,} more" if len(gone) > 3 else "")
-            console.say(f"{self.out.store.display_name}: {shown} removed: no input leads to it any more")
+            console.say(f"{place}: {_listed(gone)} removed: no input leads to it any more")
+        if damaged := self.out.damaged:
+            console.say(f"{place}: {_listed(damaged)} missing, or damaged since it was finished: made again")
         rejects = self.chain.settings.rejects
-        for folder in Path(rejects).glob("*-*") if rejects and gone else ():
-            for name in gone:
+        for folder in Path(rejects).glob("*-*") if rejects else ():
+            for name in [*gone, *(replaced.done if replaced is not None else ())]:
                 (folder / name).unlink(missing_ok=True)
         return self.out.done
 
     def run(self, share: range) -> None:
-        """Run the passes. The last one writes the shards of ``share``; the others write all, because it needs all."""
+        """Run the passes. The last one writes the shards of ``share``; the others write all, because it needs all.
+
+        A damaged file of an earlier pass is made again, a few times. Raises ``DamagedWork`` then.
+        """
+        for attempt in range(_ATTEMPTS):
+            try:
+                self._run_passes(share)
+            except DamagedWork as error:
+                if attempt == _ATTEMPTS - 1:
+                    raise
+                self.chain.forget_shard()
+                console.say(error.message)
+            else:
+                return
+
+    def _run_passes(self, share: range) -> None:
         for each in self.passes:
             if self.out.complete:
                 return
@@ -236,21 +285,5 @@ def _advancing(reader: ShardReader, books: Books, captions: bool) -> Iterator[Sa
         books.advance()
 
 
-def _save(path: Path, arrays: Arrays, claim: Claim) -> None:
-    """Write named arrays, all or nothing. Raises ``RuntimeError`` for arrays of objects, which would need pickle."""
-    import numpy as np
-
-    stored: dict[str, Any] = {name: np.asarray(array) for name, array in arrays.items()}
-    for name, array in stored.items():
-        if array.dtype.hasobject:
-            raise RuntimeError(f"{name}: arrays of Python objects cannot be stored")
-    with replacing(path) as out:
-        np.savez(out, **stored)
-        claim.confirm()
-
-
-def _load(store: FolderStore, name: str) -> Arrays:
-    import numpy as np
-
-    with store.opened(name) as file, np.load(file, allow_pickle=False) as arrays:
-        return dict(arrays)
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(names[:3]) + (f" and {len(names) - 3:,} more" if len(names) > 3 else "")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from capivara_cli.pipeline.folder_store import FolderStore
 from capivara_cli.pipeline.local_store import LocalStore
-from capivara_cli.pipeline.output_folder import FolderStore
 from capivara_cli.storage.claims import THIS_PROCESS, Claimant
 from capivara_cli.urls import is_url
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from shutil import copyfile
 from typing import BinaryIO, cast
@@ -14,15 +14,17 @@ from capivara_cli.pipeline.books import Report, new_report, reject_folders, stor
 from capivara_cli.pipeline.chain import Chain
 from capivara_cli.pipeline.corpus_stages import corpus_of, one_per_shard, parts_of, survey_env
 from capivara_cli.pipeline.env import Env
-from capivara_cli.pipeline.fingerprint import fingerprint, is_same
+from capivara_cli.pipeline.fingerprint import PlanIdentity, identity_of, is_same
+from capivara_cli.pipeline.folder_store import Contents, FinishedFile
 from capivara_cli.pipeline.local_store import LocalStore
-from capivara_cli.pipeline.output_folder import Contents, FinishedFile, OutputFolder, exclusive
+from capivara_cli.pipeline.output_folder import OutputFolder, exclusive
 from capivara_cli.pipeline.source import counted
 from capivara_cli.pipeline.stage import SurveyedShard
-from capivara_cli.shards.archive import ShardReader, ShardWriter, Stream
+from capivara_cli.shards.archive import ShardReader, ShardWriter, Stream, has_end_marker
 from capivara_cli.shards.history import History
 from capivara_cli.shards.manifest import MANIFEST, Manifest, ShardEntry, append
 from capivara_cli.storage.claims import Claim, Claims
+from capivara_cli.storage.digests import digest_text, new_hash
 from capivara_cli.storage.files import replacing, sweep
 
 
@@ -76,24 +78,38 @@ def run_stream(chain: Chain, history: History, samples: Stream, out: BinaryIO) -
     return report
 
 
-def write_shards(chain: Chain, history: History, samples: Stream, folder: Path) -> Report:
+def finished_report(chain: Chain, folder: Path, identity: PlanIdentity) -> Report | None:
+    """The report of a folder that an earlier run of this plan finished; None if its shards must be written (again).
+
+    Only a plan that begins a stream (``pack``) can tell: its sources are the same. Damage is reported to the user.
+    Nothing is written, except the time of the manifest once its shards were verified: the disk may be read-only.
+    """
+    store = LocalStore(folder)
+    before = store.load({}) if chain.steps[0].stage.begins and folder.is_dir() else None
+    if before is None or not before.complete or not is_same(before.fingerprint, identity.fingerprint):
+        return None
+    if not all(has_end_marker(each / "stream.tar") for each in reject_folders(chain)):
+        return None
+    if damaged := [name for name, entry in before.done.items() if not store.is_whole(entry)]:
+        console.say(f"{folder}: {damaged[0]} missing, or damaged since it was finished: all shards are made again")
+        return None
+    store.confirm()
+    report = new_report(chain, str(folder))
+    report.resumed = len(before.done)
+    return report
+
+
+def write_shards(chain: Chain, history: History, samples: Stream, folder: Path, identity: PlanIdentity) -> Report:
     """Write a stream to a folder of shards of equal size. A killed run starts again: a stream cannot be read twice.
 
     If the first stage begins the stream (``pack``), the folder is complete and undamaged, and its sources are the same,
     nothing is written.
     """
+    if (finished := finished_report(chain, folder, identity)) is not None:
+        return finished
     size = getattr(chain.steps[0].options, "shard_size", SHARD_SIZE)
-    plan_fingerprint = fingerprint(chain)
-    contents = Contents(chain.described, plan_fingerprint, [], [])
-    before = Manifest.load(folder) if folder.is_dir() else None
     report = new_report(chain, str(folder))
-    store = LocalStore(folder)
-    is_whole = before is not None and before.complete and all(map(store.is_complete, before.done.values()))
-    is_whole = is_whole and all((each / "stream.tar").exists() for each in reject_folders(chain))
-    if chain.steps[0].stage.begins and before and is_whole and is_same(before.fingerprint, plan_fingerprint):
-        report.resumed = len(before.done)
-        return report
-    manifest = OutputFolder(store, contents).check() or Manifest(chain.described, plan_fingerprint, None)
+    manifest = _own_manifest(chain, folder, identity)
     sweep(folder)
     _restart(manifest, folder)
     with storing_rejects(chain, "stream.tar"):
@@ -102,14 +118,17 @@ def write_shards(chain: Chain, history: History, samples: Stream, folder: Path) 
         number = 0
         while sample is not None or number == 0:
             name = f"{number:05d}.tar"
+            digest = new_hash()
             with replacing(folder / name) as out:
-                writer = ShardWriter(out, history + chain.described)
+                writer = ShardWriter(out, history + chain.described, digest)
                 while sample is not None and writer.written < size:
                     writer.write(sample)
                     sample = next(stream, None)
                 writer.finish()
                 length = out.tell()
-            entry = manifest.done[name] = ShardEntry(name, None, written=writer.written, size=length)
+            entry = manifest.done[name] = ShardEntry(
+                name, None, written=writer.written, size=length, digest=digest_text(digest)
+            )
             append(folder / MANIFEST, entry)
             number += 1
         report.add(chain.close_books())
@@ -138,6 +157,23 @@ def removed_if_empty(folder: Path) -> Iterator[None]:
         raise
 
 
+def _own_manifest(chain: Chain, folder: Path, identity: PlanIdentity) -> Manifest:
+    """The manifest of a folder, or a new one. With ``--overwrite`` the result of another plan is deleted.
+
+    Raises ``CapivaraError`` if the folder has other content.
+    """
+    overwrite = chain.settings.overwrite
+    contents = Contents(chain.described, identity.fingerprint, [], [], files=identity.files, overwrite=overwrite)
+    store = LocalStore(folder)
+    new = Manifest(chain.described, identity.fingerprint, None, files=dict(identity.files))
+    if (found := OutputFolder(store, contents).check()) is not None:
+        new.done = found.done
+    elif overwrite and (other := store.load({})) is not None:
+        store.remove_result(other)
+        console.say(f"{folder}: the result of {other.steps} is replaced")
+    return new
+
+
 def _restart(manifest: Manifest, folder: Path) -> None:
     """Mark the folder as incomplete, then delete the shards of an earlier run, also one that no manifest line names:
     a kill between the renaming and the line leaves it."""
@@ -159,24 +195,29 @@ def write_remote_shards(chain: Chain, history: History, samples: Stream, out: st
     """Write a stream to shards of equal size, and upload all of them when the stream has ended without an error."""
     from capivara_cli.pipeline.remote_store import RemoteStore  # imports network libraries
 
-    plan_fingerprint = fingerprint(chain)
+    identity = identity_of(chain)
     begins = chain.steps[0].stage.begins  # its sources can be read again; a pipe cannot
-    store = RemoteStore(out, plan_fingerprint)
+    store = RemoteStore(out, identity.fingerprint)
+
+    def contents(names: Sequence[str]) -> Contents:
+        inputs, overwrite = [None] * len(names), chain.settings.overwrite
+        return Contents(chain.described, identity.fingerprint, names, inputs, files=identity.files, overwrite=overwrite)
+
     local = store.work_folder / "stream"
     with exclusive(Claims(local), store.display_name):
-        before = OutputFolder(store, Contents(chain.described, plan_fingerprint, [], [])).check()
+        before = OutputFolder(store, contents([])).check()
         if begins and before and before.complete and all(map(store.is_complete, before.done.values())):
             report = new_report(chain, store.display_name)
             report.resumed = len(before.done)
             return report
-        report = write_shards(chain, history, samples, local)
+        report = write_shards(chain, history, samples, local, identity)
         report.out = store.display_name
         found = Manifest.load(local)
         if found is None:
             raise RuntimeError(f"{local}: no manifest after all shards were written")
         names = list(found.done)
         entries = list(found.done.values())
-        folder = OutputFolder(store, Contents(chain.described, plan_fingerprint, names, [None] * len(names)))
+        folder = OutputFolder(store, contents(names))
         folder.open(restart=not begins)
 
         def write(index: int, claim: Claim) -> FinishedFile:

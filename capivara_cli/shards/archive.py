@@ -8,8 +8,9 @@ import sys
 import threading
 import zlib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from io import BufferedReader
+from pathlib import Path
 from typing import BinaryIO, cast
 
 from capivara_cli import console
@@ -17,8 +18,10 @@ from capivara_cli.errors import CapivaraError, TruncatedInput
 from capivara_cli.shards.adjacent import adjacent_only
 from capivara_cli.shards.history import History, decode_history, encode_history
 from capivara_cli.shards.names import SYSTEM_FOLDER, SYSTEM_SUFFIXES, is_system_file
+from capivara_cli.shards.recorded import ContentCheck, Recorded, recorded
 from capivara_cli.shards.sample import Sample
-from capivara_cli.shards.tar import END, TarReader, TarWriter, shown
+from capivara_cli.shards.tar import BLOCK, END, TarReader, TarWriter, shown
+from capivara_cli.storage.digests import Hash, HashedStream
 from capivara_cli.storage.files import PIPE, special_kind
 from capivara_cli.urls import is_url, public_url
 
@@ -47,11 +50,13 @@ class ShardReader:
     sample that would not fit into memory, and for one whose members are not adjacent.
 
     ``start`` and ``end`` are the byte range of the last sample in the decompressed stream, headers included.
-    ``read_sample`` reads a sample from its range.
+    ``read_sample`` reads a sample from its range. ``at_end`` is called when the whole stream has been read, before the
+    last sample is yielded, and may raise an error.
     """
 
-    def __init__(self, stream: BinaryIO, name: str) -> None:
+    def __init__(self, stream: BinaryIO, name: str, at_end: Callable[[], None] | None = None) -> None:
         self._tar = TarReader(stream, name)
+        self._at_end = at_end
         self.name = name
         self.history = decode_history(self._tar.comment)
         self.duplicates = 0
@@ -95,6 +100,8 @@ class ShardReader:
                 if room < 0 or len(members) > MAX_MEMBERS or len(name) > MAX_NAME:
                     raise _oversized(self.name, name, key)
             end = self._tar.offset
+        if self._at_end is not None:
+            self._at_end()
         if key is not None:
             self.start, self.end = start, end
             yield Sample(key, members)
@@ -120,10 +127,10 @@ def split_name(name: str) -> tuple[str, str]:
 
 
 class ShardWriter:
-    """Writes samples to a binary stream, after the history of the steps that produced them."""
+    """Writes samples to a binary stream, after the history of the steps that produced them, and adds to ``digest``."""
 
-    def __init__(self, out: BinaryIO, history: History) -> None:
-        self._tar = TarWriter(out, encode_history(history))
+    def __init__(self, out: BinaryIO, history: History, digest: Hash | None = None) -> None:
+        self._tar = TarWriter(out, encode_history(history), digest)
         self.written = 0
 
     def write(self, sample: Sample) -> None:
@@ -136,14 +143,34 @@ class ShardWriter:
 
 
 @contextlib.contextmanager
-def open_shard(source: str, copy: BinaryIO | None = None) -> Iterator[ShardReader]:
+def open_shard(source: str, copy: BinaryIO | None = None, expected: Recorded | None = None) -> Iterator[ShardReader]:
     """Open a shard by path, URL or ``-`` (standard input) and read its history.
 
-    All bytes that are read are also written to ``copy``, for a stream that cannot be read twice. Raises
-    ``CapivaraError`` if the shard cannot be opened, is damaged or is cut off.
+    All bytes that are read are also written to ``copy``, for a stream that cannot be read twice. If the shard is read
+    to its end, its content is compared with ``expected``, by default with what the manifest beside it says. Raises
+    ``DamagedShard`` if it differs, and ``CapivaraError`` if the shard cannot be opened, is damaged or is cut off.
     """
-    with _open_checked(source) as stream:
-        yield ShardReader(stream if copy is None else cast(BinaryIO, _CopiedStream(stream, copy)), _source_name(source))
+    expected = expected or (None if source == "-" else recorded(source))
+    name = _source_name(source)
+    if expected is None:
+        with _open_checked(source) as stream:
+            yield ShardReader(stream if copy is None else cast(BinaryIO, _CopiedStream(stream, copy)), name)
+        return
+    check = ContentCheck(source, expected)
+    with _open_checked(source, check.digest) as stream, check.explaining(stream):
+        content = stream if copy is None else cast(BinaryIO, _CopiedStream(stream, copy))
+        yield ShardReader(content, name, check.at_end)
+
+
+def has_end_marker(path: Path) -> bool:
+    """Whether a tar file that capivara wrote ends with its end marker: it is neither empty nor cut off."""
+    try:
+        with open(path, "rb") as file:
+            size = file.seek(0, io.SEEK_END)
+            file.seek(max(0, size - len(END)))
+            return size % BLOCK == 0 and file.read() == END
+    except OSError:
+        return False
 
 
 def read_sample(source: str, start: int, end: int, key: str) -> Sample:
@@ -179,9 +206,9 @@ def _source_name(source: str) -> str:
 
 
 @contextlib.contextmanager
-def _open_checked(source: str) -> Iterator[BinaryIO]:
+def _open_checked(source: str, digest: Hash | None = None) -> Iterator[BinaryIO]:
     """``open_source``; damaged compression raises ``TruncatedInput``."""
-    with open_source(source) as stream:
+    with open_source(source, digest) as stream:
         try:
             yield stream
         except (EOFError, zlib.error) as error:
@@ -191,8 +218,11 @@ def _open_checked(source: str) -> Iterator[BinaryIO]:
 
 
 @contextlib.contextmanager
-def open_source(source: str) -> Iterator[BinaryIO]:
-    """Open a path, URL or ``-`` for reading and decompress gzip. Raises ``CapivaraError`` if a URL cannot be read."""
+def open_source(source: str, digest: Hash | None = None) -> Iterator[BinaryIO]:
+    """Open a path, URL or ``-`` for reading and decompress gzip. Raises ``CapivaraError`` if a URL cannot be read.
+
+    The bytes of a path or URL that are read are added to ``digest``, before they are decompressed.
+    """
     if source == "-":
         enlarge_pipe(0)
         with open(0, "rb", buffering=_BUFFER, closefd=False) as stream:
@@ -200,25 +230,35 @@ def open_source(source: str) -> Iterator[BinaryIO]:
     elif is_url(source):
         from capivara_cli.storage.remote.read import open_remote  # slow: imports the network libraries
 
-        with open_remote(source) as remote, _decompressed(remote) as stream:
+        with open_remote(source) as remote, _decompressed(_hashed(remote, digest, _BUFFER)) as stream:
             yield stream
     else:
-        with _opened(source) as file, _decompressed(file) as stream:
+        with (
+            _opened(source, buffering=0 if digest else _LOCAL_BUFFER) as file,
+            _decompressed(_hashed(file, digest, _LOCAL_BUFFER)) as stream,
+        ):
             yield stream
 
 
-def _opened(source: str) -> BufferedReader:
+def _opened(source: str, buffering: int) -> BinaryIO:
     """Open a local file, or a pipe: after ten seconds without a command that writes to it, say what is waited for."""
     if special_kind(source) != PIPE:
-        return cast(BufferedReader, open(source, "rb", buffering=_LOCAL_BUFFER))
+        return cast(BinaryIO, open(source, "rb", buffering=buffering))
     text = f"{source}: waiting for a command that writes to this pipe"
     timer = threading.Timer(_SILENT_SECONDS, console.say, [text])
     timer.daemon = True
     timer.start()
     try:
-        return cast(BufferedReader, open(source, "rb", buffering=_LOCAL_BUFFER))
+        return cast(BinaryIO, open(source, "rb", buffering=buffering))
     finally:
         timer.cancel()
+
+
+def _hashed(stream: BinaryIO, digest: Hash | None, buffer: int) -> BufferedReader:
+    """The stream, whose bytes are added to ``digest`` if there is one."""
+    if digest is None:
+        return cast(BufferedReader, stream)
+    return BufferedReader(HashedStream(stream, digest), buffer)
 
 
 @contextlib.contextmanager

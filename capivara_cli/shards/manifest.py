@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +14,7 @@ from capivara_cli.errors import CapivaraError
 from capivara_cli.shards.history import History, step_names
 from capivara_cli.shards.sample import encode_json
 from capivara_cli.storage.files import named_in_errors, special_kind
+from capivara_cli.storage.typed_json import KEY, from_json
 
 MANIFEST = "manifest.jsonl"
 
@@ -28,11 +30,15 @@ class InputIdentity(TypedDict, total=False):
     corpus: str
 
 
-class ManifestHead(TypedDict):
-    """The first line of a manifest. ``shards`` is the final number of shards, None while it is unknown."""
+class ManifestHead(TypedDict, total=False):
+    """The first line of a manifest. ``shards`` is the final number of shards, None while it is unknown.
+
+    ``files`` has the digest of each file that the plan depends on beside its shards, by the words for it in a message.
+    """
 
     plan: History
     fingerprint: str
+    files: dict[str, str]
     shards: int | None
 
 
@@ -42,16 +48,21 @@ class StepCounts:
 
     read: int
     written: int
-    dropped: Mapping[str, int] = field(default_factory=dict)
-    notes: Mapping[str, int] = field(default_factory=dict)
+    dropped: dict[str, int] = field(default_factory=dict)
+    notes: dict[str, int] = field(default_factory=dict)
     failed: int | None = None
 
     @classmethod
     def from_json(cls, given: Mapping[str, Any]) -> StepCounts:
-        """The counts in a manifest. Raises ``KeyError``, ``TypeError`` or ``ValueError`` if they are damaged."""
-        failed = given.get("failed")
-        dropped, notes = dict(given["dropped"]), dict(given["notes"])
-        return cls(int(given["read"]), int(given["written"]), dropped, notes, None if failed is None else int(failed))
+        """The counts in a manifest. Raises ``ValueError`` if they are damaged."""
+        return from_json(cls, given, "the counts of a step").checked()
+
+    def checked(self) -> StepCounts:
+        """The same counts. Raises ``ValueError`` for a negative one."""
+        counts = (self.read, self.written, self.failed or 0, *self.dropped.values(), *self.notes.values())
+        if min(counts) < 0:
+            raise ValueError("a count is negative")
+        return self
 
     def to_json(self) -> dict[str, object]:
         counts = {"read": self.read, "written": self.written, "dropped": dict(self.dropped), "notes": dict(self.notes)}
@@ -62,7 +73,8 @@ class StepCounts:
 class ShardEntry:
     """A finished file of a folder: its name, its input, and the counts of the steps that made it.
 
-    ``size`` is in bytes. A shard made from a stream has no ``input`` and no ``steps``; a survey has only an ``input``.
+    ``size`` is in bytes, ``digest`` that of the content (``storage.digests``); older versions did not write it. A shard
+    made from a stream has no ``input`` and no ``steps``; a survey has no counts.
     """
 
     shard: str
@@ -70,32 +82,44 @@ class ShardEntry:
     read: int | None = None
     written: int | None = None
     size: int | None = None
+    digest: str | None = None
     steps: tuple[StepCounts, ...] | None = None
 
     @classmethod
     def from_json(cls, given: Any) -> ShardEntry:
-        """The entry in one parsed line of a manifest. Raises ``ValueError`` if the line is not an entry."""
-        try:
-            if not isinstance(given["shard"], str):
-                raise ValueError("'shard' is not a name")
-            read, written, size = (given.get(key) for key in ("read", "written", "bytes"))
-            if not all(each is None or type(each) is int for each in (read, written, size)):
-                raise ValueError("'read', 'written' and 'bytes' must be numbers")
-            steps = given.get("steps")
-            parsed = None if steps is None else tuple(map(StepCounts.from_json, steps))
-            return cls(given["shard"], cast("InputIdentity | None", given.get("input")), read, written, size, parsed)
-        except (KeyError, TypeError, AttributeError) as error:
-            raise ValueError(f"not an entry of a manifest: {error!r}") from None
+        """The entry in one parsed line of a manifest. Raises ``ValueError`` if the line is no entry, or altered."""
+        if not isinstance(given, dict):
+            raise ValueError("not an object")
+        line = from_json(_EntryLine, without_check(given), "a line of a manifest")
+        if not is_plain_name(line.shard):
+            raise ValueError(f"{line.shard!r} is not the name of a file")
+        if min(each or 0 for each in (line.read, line.written, line.size)) < 0:
+            raise ValueError("a number is negative")
+        steps = None if line.steps is None else tuple(each.checked() for each in line.steps)
+        identity = cast("InputIdentity | None", _checked_identity(given.get("input")))
+        return cls(line.shard, identity, line.read, line.written, line.size, line.digest, steps)
 
     def to_json(self) -> dict[str, object]:
-        known = {"read": self.read, "written": self.written, "bytes": self.size}
-        counts = {key: value for key, value in known.items() if value is not None}
+        known = {"read": self.read, "written": self.written, "bytes": self.size, "digest": self.digest}
+        present = {key: value for key, value in known.items() if value is not None}
         steps = {} if self.steps is None else {"steps": [step.to_json() for step in self.steps]}
-        return {"shard": self.shard, "input": self.input, **counts, **steps}
+        return with_check({"shard": self.shard, "input": self.input, **present, **steps})
 
     @property
     def line(self) -> bytes:
         return _line(self.to_json())
+
+
+@dataclass(frozen=True)
+class _EntryLine:
+    """The keys of a line for a finished file, but its input."""
+
+    shard: str
+    read: int | None = None
+    written: int | None = None
+    size: int | None = field(default=None, metadata={KEY: "bytes"})
+    digest: str | None = None
+    steps: tuple[StepCounts, ...] | None = None
 
 
 @dataclass
@@ -112,6 +136,7 @@ class Manifest:
     fingerprint: str
     shards: int | None
     done: dict[str, ShardEntry] = field(default_factory=dict)
+    files: dict[str, str] = field(default_factory=dict)
 
     @property
     def complete(self) -> bool:
@@ -134,12 +159,13 @@ class Manifest:
         head, *rest = _parsed(text) or [{}]
         if not _is_head(head):
             raise ValueError("its first line has no plan")
+        without_check(head)
         done: dict[str, ShardEntry] = {}
         for entry in [*_entries(rest), *more]:
             known, present = done.get(entry.shard), (inputs or {}).get(entry.shard)
             if known is None or present is None or known.input != present or entry.input == present:
                 done[entry.shard] = entry
-        return cls(head["plan"], head["fingerprint"], head["shards"], done)
+        return cls(head["plan"], head["fingerprint"], head["shards"], done, head.get("files", {}))
 
     @classmethod
     def load(
@@ -159,8 +185,9 @@ class Manifest:
             raise CapivaraError(f"{path}: damaged: {error}", "delete the folder and make it again") from None
 
     def text(self) -> bytes:
-        head: ManifestHead = {"plan": self.plan, "fingerprint": self.fingerprint, "shards": self.shards}
-        return b"".join([_line(head), *(entry.line for entry in self.done.values())])
+        files = {"files": self.files} if self.files else {}
+        head = {"plan": self.plan, "fingerprint": self.fingerprint, **files, "shards": self.shards}
+        return b"".join([_line(with_check(head)), *(entry.line for entry in self.done.values())])
 
     def check_complete(self, shown: str, finished: int = 0) -> None:
         """Raise ``CapivaraError`` if the folder is not finished.
@@ -201,10 +228,46 @@ def is_output_folder(folder: Path) -> bool:
         return False
 
 
-def _is_head(line: Mapping[str, object]) -> TypeGuard[ManifestHead]:
-    plan, shards = line.get("plan"), line.get("shards", "")
-    steps = isinstance(plan, list) and all(isinstance(step, dict) for step in plan)
-    return steps and isinstance(line.get("fingerprint"), str) and (shards is None or type(shards) is int)
+def with_check(line: Mapping[str, object]) -> dict[str, object]:
+    """A line of a manifest with ``check``, the CRC-32 of its other keys and values, as its last key."""
+    return {**line, "check": f"{zlib.crc32(encode_json(line)):08x}"}
+
+
+def without_check(line: Mapping[str, object]) -> Mapping[str, object]:
+    """A line without ``check``; older versions wrote none. Raises ``ValueError`` if the line does not fit to it."""
+    rest = {key: value for key, value in line.items() if key != "check"}
+    if "check" in line and with_check(rest)["check"] != line["check"]:
+        raise ValueError("its first line was altered" if "plan" in line else "a line was altered")
+    return rest
+
+
+def is_plain_name(name: str) -> bool:
+    """Whether a text is the name of a file in a folder, without a path to other folders."""
+    return name not in ("", ".", "..") and "/" not in name and "\0" not in name
+
+
+def _checked_identity(identity: Any) -> Any:
+    """The ``input`` of a line. Raises ``ValueError`` if it is no ``InputIdentity``."""
+    if identity is not None:
+        numbers = {"size": int, "mtime_ns": int}
+        for key, value in from_json(dict[str, object], identity, "'input'").items():
+            if not isinstance(value, numbers.get(key, str)) or isinstance(value, bool):
+                raise ValueError(f"{key!r} of 'input' is {value!r}")
+        if "\0" in str(identity.get("name", "")):
+            raise ValueError("'name' of 'input' has a zero byte")
+    return identity
+
+
+def _is_head(line: Mapping[str, Any]) -> TypeGuard[ManifestHead]:
+    plan, shards, files = line.get("plan"), line.get("shards", ""), line.get("files", {})
+    steps = isinstance(plan, list) and all(map(_is_step, plan))
+    named = isinstance(files, dict) and all(isinstance(each, str) for each in files.values())
+    number = shards is None or (type(shards) is int and shards >= 0)
+    return steps and named and number and isinstance(line.get("fingerprint"), str)
+
+
+def _is_step(step: object) -> bool:
+    return isinstance(step, dict) and isinstance(step.get("step"), str) and isinstance(step.get("options", {}), dict)
 
 
 def _entries(lines: Sequence[Mapping[str, object]]) -> list[ShardEntry]:
@@ -235,6 +298,6 @@ def _parsed(text: bytes) -> list[dict[str, object]]:
 def _parse_line(line: bytes) -> dict[str, object] | None:
     try:
         parsed = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return parsed if isinstance(parsed, dict) else None

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from capivara_cli.errors import CapivaraError
 from capivara_cli.shards.manifest import MANIFEST, InputIdentity, Manifest, ShardEntry
 from capivara_cli.shards.names import SHARD_SUFFIXES, is_shard_name
-from capivara_cli.storage.network_errors import retry_for
+from capivara_cli.storage.network_errors import network_errors, retry_for
 from capivara_cli.storage.remote.filesystems import check_scheme, filesystem, is_http
 from capivara_cli.storage.remote.read import Version, WebFile, contents, version_in, version_of
 from capivara_cli.urls import base_name, public_url
@@ -119,6 +119,23 @@ def load_manifest(
         shown = public_url(url).rstrip("/")
         raise CapivaraError(f"{shown}/{file}: damaged: {error}", "delete the folder and make it again") from None
     return manifest
+
+
+def manifest_beside(folder: str) -> Manifest | None:
+    """The manifest of the folder of a remote shard, to verify what is read; None if there is none that can be read.
+
+    A web server is asked once: it has no list of files, and most have no manifest.
+    """
+    place = child(folder, MANIFEST)
+    try:
+        if is_http(folder):
+            file = WebFile(place)
+            return Manifest.parse(b"".join(file.blocks(0, Version())))
+        return Manifest.parse(read_bytes(place) or b"")
+    except (ValueError, CapivaraError):
+        return None
+    except network_errors():
+        return None
 
 
 def read_bytes(url: str) -> bytes | None:

@@ -15,6 +15,7 @@ from typing import BinaryIO
 from zlib import adler32
 
 from capivara_cli.errors import CapivaraError, TruncatedInput
+from capivara_cli.storage.digests import Hash
 
 BLOCK = 512
 END = bytes(2 * BLOCK)
@@ -286,16 +287,20 @@ class TarWriter:
     """Writes members as plain ustar with mtime 0, uid 0 and mode 644: equal members give equal bytes.
 
     A name that is too long for ustar gets a pax ``path`` record. Members are written in groups. ``finish`` writes the
-    last group and the end marker; without it the archive is incomplete.
+    last group and the end marker; without it the archive is incomplete. All bytes are added to ``digest``.
     """
 
-    def __init__(self, out: BinaryIO, comment: str) -> None:
+    def __init__(self, out: BinaryIO, comment: str, digest: Hash | None = None) -> None:
         self._out = out
+        self._digest = digest
         self._waiting: list[bytes] = []
         self._size = 0
         self._padding = b""
         record = _pax_record(b"comment", comment.encode())
-        out.write(_header(b"pax_global_header", len(record), b"g") + record + bytes(-len(record) % BLOCK))
+        head = _header(b"pax_global_header", len(record), b"g") + record + bytes(-len(record) % BLOCK)
+        if digest is not None:
+            digest.update(head)
+        out.write(head)
 
     def add(self, name: str, data: bytes) -> None:
         raw = name.encode("utf-8", "surrogateescape")
@@ -304,7 +309,11 @@ class TarWriter:
         if len(raw) > 100:
             record = _pax_record(b"path", raw)
             head = _header(b"pax_header", len(record), b"x") + record + bytes(-len(record) % BLOCK) + head
-        self._waiting += (self._padding + head, data)
+        head = self._padding + head
+        self._waiting += (head, data)
+        if self._digest is not None:  # now, and not with the group: a copied member is still in the processor's cache
+            self._digest.update(head)
+            self._digest.update(data)
         self._padding = _ZEROS[-size % BLOCK]
         self._size += size + 2 * BLOCK
         if self._size >= _TOGETHER:
@@ -313,6 +322,8 @@ class TarWriter:
     def finish(self) -> None:
         """Write the remaining members and the end marker: two zero blocks."""
         self._waiting.append(self._padding + END)
+        if self._digest is not None:
+            self._digest.update(self._waiting[-1])
         self._write()
 
     def _write(self) -> None:

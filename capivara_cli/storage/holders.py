@@ -8,10 +8,11 @@ import json
 import os
 import sys
 import time
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 
 from capivara_cli import console
+from capivara_cli.storage.typed_json import from_json
 from capivara_cli.urls import without_secrets
 
 
@@ -36,12 +37,12 @@ class Holder:
 
     @classmethod
     def parse(cls, content: bytes) -> Holder | None:
-        """The holder in the content of a claim; None if the content is empty or incomplete."""
+        """The holder in the content of a claim; None if the content is empty, incomplete or of other types."""
         try:
-            entry = json.loads(content)
-            return cls(**{each.name: entry[each.name] for each in fields(cls)})
-        except (ValueError, KeyError, TypeError):
+            holder = from_json(cls, json.loads(content), "a claim")
+        except (ValueError, RecursionError):
             return None
+        return holder if 0 < holder.pid < 1 << 31 else None
 
     @property
     def local(self) -> bool:

@@ -6,12 +6,14 @@ import json
 import multiprocessing
 import os
 import shlex
+import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
 
 import pytest
+from reliability.running import run
 from support import warm
 from support.made import a_footprint, toy_like
 
@@ -19,6 +21,8 @@ from capivara_cli.costs import ledger, pipe_relay
 from capivara_cli.costs.carbon_intensity import Intensity
 from capivara_cli.costs.ledger import OwnCost
 from capivara_cli.costs.per_step import StepCost
+from capivara_cli.errors import CapivaraError
+from capivara_cli.reports import footprint
 
 CAPIVARA = shlex.join(warm.CAPIVARA)
 FRESH = shlex.join(warm.FRESH)  # where the tree of processes is looked at
@@ -208,3 +212,37 @@ def test_a_plan_has_a_record_for_each_of_its_steps(
     assert said["steps"] == records
     assert sum(each["kwh"] for each in records) == pytest.approx(said["kwh"])
     assert all(each["seconds"] > 0 for each in records)
+
+
+VALUES: list[Any] = [None, True, -1, float("nan"), float("inf"), "x", "", [], {}, [1], {"a": []}]
+
+
+@pytest.mark.parametrize("key", [*a_footprint().to_json(), "id", "samples", "plan", "unfinished", "steps"])
+def test_a_record_of_other_types_is_an_error_or_no_matter(key: str, tmp_path: Path) -> None:
+    """It is an error of one line, or everything that reads records works."""
+    for value in VALUES:
+        (tmp_path / "footprint.jsonl").write_text(json.dumps({**entry("caption", "1"), key: value}) + "\n")
+        try:
+            records = ledger.read(tmp_path)
+        except CapivaraError as error:
+            assert f"{tmp_path / 'footprint.jsonl'}: not a ledger of footprints" in error.message
+            assert error.hint == "delete it to start a new one"
+            continue
+        rows, total = ledger.sums(ledger.unique(records))
+        assert footprint.page(rows, records, "markdown")
+        assert (len(rows), total["kwh"] >= 0) == (len(records), True)
+
+
+@pytest.mark.parametrize("text", ["[" * 99_999, "{", "1\n", '{"id": 5}\n', '{"id": "a"}\n', "\udcff"])
+def test_a_damaged_ledger_is_known_before_the_work(text: str, shards: Callable[..., Path], tmp_path: Path) -> None:
+    folder = shards(toy_like(3))
+    for place in ("shards", "out"):
+        (tmp_path / "out").mkdir(exist_ok=True)
+        ledger_file = tmp_path / place / "footprint.jsonl"
+        ledger_file.write_bytes(text.encode("utf-8", "surrogateescape"))
+        ran = run(["split", str(folder), "--out", "out"], tmp_path)
+        assert (ran.code, ran.said.count("not a ledger of footprints")) in ((1, 1), (0, 0))
+        assert (text == "1\n") == (ran.code == 0), ran.said
+        assert ran.code == 0 or not list((tmp_path / "out").glob("*.tar"))
+        ledger_file.unlink()
+        shutil.rmtree(tmp_path / "out")

@@ -20,6 +20,7 @@ from capivara_cli.pipeline import engine
 from capivara_cli.pipeline.batches import map_batched
 from capivara_cli.pipeline.chain import Chain
 from capivara_cli.pipeline.env import Env
+from capivara_cli.pipeline.fingerprint import PlanIdentity
 from capivara_cli.pipeline.options import Settings
 from capivara_cli.pipeline.stage import Stage, Step, stage
 from capivara_cli.pipeline.stream import write_shards
@@ -88,7 +89,7 @@ def test_a_file_of_an_option_that_changed_is_said(shards: Callable[..., Path], t
     synonyms.write_text("red\tscarlet\n")
     engine.run(plan, [str(folder)], settings_for(out), None)
     synonyms.write_text("red\tscarlet,crimson\n")
-    with pytest.raises(CapivaraError, match=r"rewrite: an input, or a file that an option names, has changed"):
+    with pytest.raises(CapivaraError, match=r"rewrite: --synonyms synonyms.txt changed"):
         engine.run(plan, [str(folder)], settings_for(out), None)
 
 
@@ -253,10 +254,10 @@ def test_a_damaged_output_shard_is_refused_and_made_again(
 def test_a_shard_that_a_killed_stream_left_is_not_part_of_a_shorter_one(tmp_path: Path) -> None:
     """Killed between the renaming of a shard and its line in the manifest."""
     out, settings = tmp_path / "out", settings_for(tmp_path / "out")
-    write_shards(Chain(KEEP_ALL, settings), [], iter(toy_like(3)), out)
+    write_shards(Chain(KEEP_ALL, settings), [], iter(toy_like(3)), out, PlanIdentity("x"))
     expected = files_of(out)
     (out / "00001.tar").write_bytes(shard_bytes(toy_like(2, 9)))
-    write_shards(Chain(KEEP_ALL, settings), [], iter(toy_like(3)), out)
+    write_shards(Chain(KEEP_ALL, settings), [], iter(toy_like(3)), out, PlanIdentity("x"))
     assert files_of(out) == expected
 
 

@@ -17,6 +17,7 @@ from capivara_cli.pipeline.chain import Chain
 from capivara_cli.pipeline.fingerprint import difference, fingerprint
 from capivara_cli.pipeline.options import Settings, option_fields, option_types
 from capivara_cli.pipeline.stage import Stage
+from capivara_cli.shards.manifest import Manifest
 
 
 @pytest.mark.parametrize("name", ["b.jpg", "README", "list.csv", "x/0001.json"])
@@ -165,13 +166,13 @@ def test_the_images_that_a_table_names_are_part_of_the_plan(form: str, change: s
     assert "up to date" in run(words, tmp_path).said
     image.write_bytes(jpeg((0, 200, 0))) if change == "replaced" else image.unlink()
     ran = run(words, tmp_path)
-    assert (ran.code, "an input, or a file that an option names, has changed" in ran.said) == (1, True)
+    assert (ran.code, "(input photos/img/a.jpg changed)" in ran.said) == (1, True)
 
 
 def test_an_option_without_a_value_is_called_none() -> None:
     before, now = [[{"step": "dedupe", "options": {"lang": lang}}] for lang in ("", "en")]
-    assert difference(before, now) == "dedupe: no --lang, now it is --lang en"
-    assert difference(now, before) == "dedupe: --lang en, now it is no --lang"
+    assert difference(Manifest(before, "", 1), now, {}) == "dedupe: no --lang, now it is --lang en"
+    assert difference(Manifest(now, "", 1), before, {}) == "dedupe: --lang en, now it is no --lang"
 
 
 NO_PATHS = {"format", "split", "only", "base_url", "images"}

@@ -60,7 +60,8 @@ def test_a_torn_line_is_not_there_and_is_written_over(tmp_path: Path, cut: int) 
     assert torn.recall(0, ["b"]) is None
     torn.keep(0, ["b"], ["again"])
     torn.close()
-    assert [json.loads(line) for line in file.read_text().splitlines()] == [
+    head, *lines = file.read_text().splitlines()
+    assert [json.loads(head), *(json.loads(line[9:]) for line in lines)] == [
         MARK,
         [0, ["a"], [["a"]]],
         [0, ["b"], ["again"]],
@@ -196,3 +197,33 @@ def test_a_stream_keeps_no_journal(tmp_path: Path) -> None:
     env = Env(Settings(), "shout")
     kind = shouting(tmp_path / "log", lambda: None)
     assert [each.document["loud"] for each in kind.run(iter([a_sample("a")]), Options(), env)] == ["A"]
+
+
+@pytest.mark.parametrize("place", [0, 3, 9, 12, 15, 20, -3])
+@pytest.mark.parametrize("bit", [1, 64])
+def test_an_altered_line_is_not_believed(place: int, bit: int, tmp_path: Path) -> None:
+    shard = tmp_path / "a.tar"
+    kept = Journal(shard, MARK)
+    for key in "abc":
+        kept.keep(0, [key], [f"{key} result"])
+    kept.close()
+    head, first, second, third = journal.path_of(shard).read_bytes().splitlines(keepends=True)
+    altered = bytearray(second)
+    altered[place] ^= bit
+    journal.path_of(shard).write_bytes(head + first + bytes(altered) + third)
+    again = Journal(shard, MARK)
+    assert again.recall(0, ["a"]) == ["a result"]
+    assert again.recall(0, ["b"]) is None
+    again.keep(0, ["b"], ["made again"])
+    again.close()
+    assert Journal(shard, MARK).recall(0, ["a"]) == ["a result"]
+
+
+@pytest.mark.parametrize("text", [b"", b"\n", b"[" * 99_999, b"\xff\n", b'{"plan": "x"}\n[0, ["a"], ["old"]]\n'])
+def test_a_journal_of_another_form_is_not_believed(text: bytes, tmp_path: Path) -> None:
+    journal.path_of(tmp_path / "a.tar").write_bytes(text)
+    kept = Journal(tmp_path / "a.tar", MARK)
+    assert kept.recall(0, ["a"]) is None
+    kept.keep(0, ["a"], ["new"])
+    kept.close()
+    assert Journal(tmp_path / "a.tar", MARK).recall(0, ["a"]) == ["new"]

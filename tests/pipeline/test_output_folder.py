@@ -17,7 +17,7 @@ from support.made_stages import WorkOptions, content, fill, small, work
 
 from capivara_cli.cli.parameters import parse_plan
 from capivara_cli.errors import CapivaraError, UsageError
-from capivara_cli.pipeline import engine, partition
+from capivara_cli.pipeline import engine, local_store, partition
 from capivara_cli.pipeline.books import Report
 from capivara_cli.pipeline.env import Env
 from capivara_cli.pipeline.options import Settings
@@ -334,3 +334,140 @@ def test_a_stream_is_written_by_one_process(shards: Callable[..., Path], tmp_pat
     for settings in (Settings(workers=2), Settings(share="1/2"), Settings(engine="ray")):
         with pytest.raises(UsageError, match="one stream cannot be shared"):
             engine.run([WORK], [str(tmp_path / "shards")], settings, io.BytesIO())
+
+
+# Damaged records
+
+
+@pytest.mark.parametrize("key", ["host", "machine", "pid", "started", "since", "command", "token"])
+@pytest.mark.parametrize("value", [None, [], {}, "x", 1.5, -1, 10**30, True])
+def test_a_claim_or_log_of_other_types_stops_nobody(key: str, value: object, six: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    content_ = json.dumps({**json.loads(holder(machine="another", pid=1)), key: value}).encode()
+    leave(out, "00001.tar", content_, silent=100)
+    (out / ".manifest.jsonl.log-far-1-abcdef").write_bytes(b'{"writer": ' + content_ + b"}\n")
+    (out / ".manifest.jsonl.log-far-2-abcdef").write_bytes(content_ + b"\n")
+    claims_ = Claims(out)
+    assert claims_.take("00001.tar") is not None
+    claims_.close()
+    assert not Claims(out).held_by_others()
+    assert local_store._is_dead(out / ".manifest.jsonl.log-far-1-abcdef") is False
+
+
+@pytest.mark.parametrize(
+    "damage", [b"", b"[]\n", b"1\n", b"null\n", b"{}\n", b'{"writer": 1}\n', b'{"writer": []}\n', b"[" * 99_999]
+)
+def test_a_damaged_log_stops_nobody(damage: bytes, six: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / ".manifest.jsonl.log-far-1-abcdef").write_bytes(damage)
+    fill([WORK], six, out)
+    fill([WORK], six, tmp_path / "clean")
+    assert content(out) == content(tmp_path / "clean")
+
+
+# --overwrite
+
+
+def other_plan(folder: Path, out: Path, **settings: object) -> Report:
+    return engine.run(
+        parse_plan("split --fraction 0.5"), [str(folder)],
+        Settings(out=str(out), quiet=False, energy=False, **settings), None,  # type: ignore[arg-type]
+    )  # fmt: skip
+
+
+def test_another_plan_is_refused_with_the_option_that_replaces_it(six: Path, tmp_path: Path) -> None:
+    fill([WORK], six, tmp_path / "out")
+    before = content(tmp_path / "out")
+    with pytest.raises(CapivaraError, match="holds the result of another plan") as raised:
+        other_plan(six, tmp_path / "out")
+    assert raised.value.hint == "choose another folder with --out, or replace that result with --overwrite"
+    assert content(tmp_path / "out") == before
+
+
+def test_overwrite_replaces_what_capivara_wrote_and_nothing_else(
+    six: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out, rejects = tmp_path / "out", tmp_path / "rejects"
+    fill([WORK], six, out, rejects=str(rejects))
+    (out / "footprint.jsonl").write_text("")
+    (out / "notes.txt").write_text("of the user")
+    (out / ".corpus-1").mkdir()
+    (out / "00006.tar").write_bytes(b"")
+    with pytest.raises(CapivaraError, match=r"00006.tar is not in its manifest.jsonl: --overwrite does not delete it"):
+        other_plan(six, out, overwrite=True)
+    (out / "00006.tar").unlink()
+    assert len(list(out.glob("*.tar"))) == 6
+    (six / "00005.tar").unlink()
+    report = other_plan(six, out, overwrite=True, rejects=str(rejects))
+    assert (report.resumed, report.shards) == (0, 5)
+    assert f"{out}: the result of work is replaced" in capsys.readouterr().err
+    other_plan(six, tmp_path / "clean", rejects=str(tmp_path / "clean_rejects"))
+    assert content(out) == content(tmp_path / "clean") | {"notes.txt": b"of the user"}
+    kept = {name: data for name, data in content(rejects).items() if name.startswith("1-split")}
+    assert kept == {name: data for name, data in content(tmp_path / "clean_rejects").items() if "1-split" in name}
+    assert list((rejects / "1-work").iterdir()) == []
+    assert other_plan(six, out, overwrite=True).resumed == 5  # the same plan: nothing is replaced
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_overwrite_with_a_corpus_stage_and_workers(workers: int, six: Path, tmp_path: Path) -> None:
+    plan = parse_plan("split --fraction 0.1 | dedupe --images exact")
+    other_plan(six, tmp_path / "out")
+    for out, overwrite in (("out", True), ("clean", False)):
+        settings = Settings(out=str(tmp_path / out), quiet=True, energy=False, workers=workers, overwrite=overwrite)
+        engine.run(plan, [str(six)], settings, None)
+    assert content(tmp_path / "out") == content(tmp_path / "clean")
+
+
+def test_overwrite_of_pack(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "out"
+    for count in (3, 2):
+        settings = Settings(out=str(out), quiet=False, energy=False, overwrite=True)
+        engine.run(parse_plan("pack --shard-size 2"), [f"toy:{count}"], settings, None)
+    assert f"{out}: the result of pack is replaced" in capsys.readouterr().err
+    settings = Settings(out=str(tmp_path / "clean"), quiet=True, energy=False)
+    engine.run(parse_plan("pack --shard-size 2"), ["toy:2"], settings, None)
+    assert content(out) == content(tmp_path / "clean")
+
+
+def test_overwrite_of_a_remote_folder(six: Path, tmp_path: Path) -> None:
+    (tmp_path / "far").mkdir()
+    url = f"file://{tmp_path}/far/out"
+    for steps, overwrite in (("split --fraction 0.5", False), ("split --fraction 0.2", True)):
+        settings = Settings(out=url, quiet=True, energy=False, overwrite=overwrite)
+        report = engine.run(parse_plan(steps), [str(six)], settings, None)
+        assert (report.shards, report.resumed) == (6, 0)
+    engine.run(
+        parse_plan("split --fraction 0.2"), [str(six)],
+        Settings(out=str(tmp_path / "clean"), quiet=True, energy=False), None,
+    )  # fmt: skip
+    left = content(tmp_path / "far" / "out")
+    assert left.pop("manifest") == b"folder"  # on a disk an empty folder stays, in a store there are none
+    assert left == content(tmp_path / "clean")
+
+
+@pytest.mark.parametrize("read", ["an input", "a shard of it", "an option's folder"])
+def test_overwrite_spares_what_is_read(read: str, six: Path, tmp_path: Path) -> None:
+    other_plan(six, tmp_path / "out")
+    before = content(tmp_path / "out")
+    plan, source = parse_plan("split --fraction 0.2"), six
+    if read == "an option's folder":
+        plan = parse_plan(f"dedupe --images exact --against {tmp_path / 'out'}")
+    else:
+        source = tmp_path / "out" / ("00001.tar" if read == "a shard of it" else "")
+    settings = Settings(out=str(tmp_path / "out"), quiet=True, energy=False, overwrite=True)
+    with pytest.raises(CapivaraError, match=r"also the input|is read, and is in --out"):
+        engine.run(plan, [str(source)], settings, None)
+    assert content(tmp_path / "out") == before
+
+
+def test_overwrite_waits_for_no_process_that_is_at_work(six: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    fill([WORK], six, out)
+    before = content(out)
+    claim = leave(out, "00003.tar", holder(machine="another"))
+    with pytest.raises(CapivaraError, match="holds the result of another plan"):
+        other_plan(six, out, overwrite=True)
+    claim.unlink()
+    assert content(out) == before

@@ -8,7 +8,20 @@ from pathlib import Path
 from typing import Any
 
 from reliability.case import Case, nothing
-from reliability.made_bad import Make, a_run, after, also, cut, edited, empty_folder, file, good, shards, without
+from reliability.made_bad import (
+    Make,
+    a_run,
+    after,
+    also,
+    altered,
+    cut,
+    edited,
+    empty_folder,
+    file,
+    good,
+    shards,
+    without,
+)
 
 _SPLIT = "split shards --out out"
 _MADE = after(_SPLIT)
@@ -91,6 +104,18 @@ FOLDERS = [
          r"out: damaged: 00000\.tar has [\d,]+ bytes, [\d,]+ by its manifest\.jsonl\n  run the command that makes it again"),
     Case("a finished shard was cut off: the same command again", _SPLIT, also(_MADE, cut("out/00000.tar")),
          r"read 4, wrote 4, dropped 0; up to date \(1 shard\)", 0, 4, 4, changes=("out",)),
+    Case("a finished shard was altered", "dedupe out --out next", also(_MADE, altered("out/00000.tar")),
+         r"out/00000\.tar: damaged: its content is not what its command wrote \(digest differs\)\n"
+         r"  delete it, and run the command that made it again \(split\): it makes only the missing shards"),
+    Case("a finished shard was altered: training", "train out --lang pt --model toy --steps 1 --batch-size 4 --name pt",
+         also(_MADE, altered("out/00001.tar")), r"out/00001\.tar: damaged: its content is not what its command wrote"),
+    Case("a finished shard was altered: the same command again", _SPLIT, also(_MADE, altered("out/00000.tar")),
+         r"out: 00000\.tar missing, or damaged since it was finished: made again\n"
+         r".*read 4, wrote 4, dropped 0; up to date \(1 shard\)", 0, 4, 4, changes=("out",)),
+    Case("the result of other options is replaced", "split shards --fraction 0 --out out --overwrite", _MADE,
+         r"out: the result of split is replaced\n.*read 8", 0, 8, 8, changes=("out",)),
+    Case("a damaged cost record beside the input", "dedupe out --out next",
+         also(_MADE, file("out/footprint.jsonl", "garbage")), r"out/footprint\.jsonl: not a ledger of footprints.*\n  delete it"),
     Case("an input is gone: the same command again", _SPLIT, also(_MADE, without("shards/00001.tar")),
          r"out: 00001\.tar removed: no input leads to it any more\n.*up to date \(1 shard\)", 0, 0, 0, changes=("out",)),
     Case("a finished shard was deleted: the same command again", _SPLIT, also(_MADE, without("out/00000.tar")),
@@ -100,7 +125,7 @@ FOLDERS = [
     Case("a ledger that is not JSON", "footprint out", also(_MADE, file("out/footprint.jsonl", "garbage")),
          r"out/footprint\.jsonl: not a ledger of footprints"),
     Case("a ledger whose records lack numbers", "footprint out", also(_MADE, file("out/footprint.jsonl", '{"id": "1"}')),
-         r"out/footprint\.jsonl: not a ledger of footprints: 'stage' of a record is None"),
+         r"out/footprint\.jsonl: not a ledger of footprints: 'stage' of a record is missing"),
     Case("a folder without a ledger", "footprint shards", shards, "shards: no footprint in it"),
 ]  # fmt: skip
 

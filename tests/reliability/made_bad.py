@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from support.damage import flipped
 from support.foreign import foreign_tar
 from support.made import a_sample, jpeg, shard_bytes, toy_like
 
@@ -186,6 +187,11 @@ def edited(name: str, change: Callable[[Any], Any]) -> Make:
 def cut(name: str, by: int = 100) -> Make:
     """A file with its last bytes gone."""
     return lambda folder: (folder / name).write_bytes((folder / name).read_bytes()[:-by]) and None
+
+
+def altered(name: str) -> Make:
+    """A file with one bit that is another, of the same size."""
+    return lambda folder: (folder / name).write_bytes(flipped((folder / name).read_bytes())) and None
 
 
 def without(name: str) -> Make:

@@ -17,10 +17,11 @@ from capivara_cli.pipeline import engine, output_folder, partition
 from capivara_cli.pipeline.chain import Chain
 from capivara_cli.pipeline.corpus_stages import needs_corpus, parts_of
 from capivara_cli.pipeline.device import free_memory
-from capivara_cli.pipeline.fingerprint import fingerprint, is_same
+from capivara_cli.pipeline.fingerprint import fingerprint, identity_of, is_same
+from capivara_cli.pipeline.folder_store import Contents
 from capivara_cli.pipeline.local_store import LocalStore
 from capivara_cli.pipeline.options import Settings
-from capivara_cli.pipeline.output_folder import Contents, OutputFolder
+from capivara_cli.pipeline.output_folder import OutputFolder
 from capivara_cli.pipeline.sharded_plan import ShardedPlan
 from capivara_cli.pipeline.source import check_packed
 from capivara_cli.pipeline.stage import Step
@@ -83,7 +84,11 @@ def _work(
         engine.check_single_process(chain)
     out = "-" if streams else settings.out or engine.default_folder(sources, steps)
     if begins and out != "-" and not is_url(out):
-        OutputFolder(LocalStore(Path(out)), Contents(chain.described, fingerprint(chain), [], [])).check()
+        identity = identity_of(chain)
+        contents = Contents(
+            chain.described, identity.fingerprint, [], [], files=identity.files, overwrite=settings.overwrite
+        )
+        OutputFolder(LocalStore(Path(out)), contents).check()
     census = planned or (census_of_sources(sources, steps[0].options) if begins else census_of(shards))
     if streams or is_url(out) or planned:
         return RemainingWork(chain, sources, census, out)
@@ -102,7 +107,7 @@ def _remaining(work: RemainingWork, shards: Sequence[str], settings: Settings) -
         return work
     share = partition.share_of(settings.share, len(shards))
     plan = ShardedPlan(
-        chain, shards, output_folder.output_names(shards), LocalStore(folder), _NoBooks(), fingerprint(chain)
+        chain, shards, output_folder.output_names(shards), LocalStore(folder), _NoBooks(), identity_of(chain)
     )
     plan.out.check()
     plan.out.refresh()

@@ -13,6 +13,7 @@ from capivara_cli.errors import CapivaraError
 from capivara_cli.pipeline import partition
 from capivara_cli.pipeline.books import Books
 from capivara_cli.pipeline.chain import Chain
+from capivara_cli.pipeline.fingerprint import PlanIdentity
 from capivara_cli.pipeline.options import Settings, build, option_values
 from capivara_cli.pipeline.partition import Share
 from capivara_cli.pipeline.sharded_plan import ShardedPlan
@@ -42,7 +43,7 @@ class Job:
         """The job of workers that write a share of a plan. Raises ``CapivaraError`` for a stage without a name."""
         chain = plan.chain
         steps = [{"stage": _name_of(step.stage), "options": option_values(step.options)} for step in chain.steps]
-        settings = replace(chain.settings, workers=1, engine="local")
+        settings = replace(chain.settings, workers=1, engine="local", overwrite=False)
         return cls(
             steps,
             asdict(settings),
@@ -78,7 +79,7 @@ class Job:
     def plan(self, chain: Chain, books: Books, dead: frozenset[str] = frozenset()) -> ShardedPlan:
         """The plan over the shards with the steps of ``chain``; ``dead`` are holders of claims, as "host:pid"."""
         store = store_of(self.folder, self.fingerprint, Claimant(" ".join(self.command), dead))
-        return ShardedPlan(chain, self.shards, self.names, store, books, self.fingerprint)
+        return ShardedPlan(chain, self.shards, self.names, store, books, PlanIdentity(self.fingerprint))
 
 
 def _name_of(stage: Stage) -> str:
