@@ -47,16 +47,22 @@ _OF_STEPS = {
 
 @dataclass(frozen=True)
 class Options:
-    recipe: str = opt(DEFAULT, "the method: a name (capivara list recipes) or a .toml file")
+    recipe: str = opt(DEFAULT, "the method: a name (capivara list recipes) or a .toml file", reads="files")
     lang: str = opt("", "language to train for: pt, hi, xh … [default: the recipe's]", kind=Languages(one=True))
     name: str = opt("", "name of the run [default: the language, after the name of the recipe if there is one]")
     runs: str = opt("runs", "folder of all runs")
-    model: str = opt("", "CLIP model to adapt, as in capivara train --model [default: the recipe's]")
-    pretrained: str = opt("", "weights of --model, if it is an open_clip architecture [default: the recipe's]")
-    captioner: str = opt("", "captioner, see: capivara list captioners [default: the recipe's: blip2]")
+    model: str = opt("", "CLIP model to adapt, as in capivara train --model [default: the recipe's]", reads="model")
+    pretrained: str = opt(
+        "", "weights of --model, if it is an open_clip architecture [default: the recipe's]", reads="model"
+    )
+    captioner: str = opt(
+        "", "captioner, see: capivara list captioners [default: the recipe's: blip2]", reads="captioners"
+    )
     n: int | None = opt(None, "captions per image [default: the recipe's: 10]", min=1)
-    rewriter: str = opt("", "rewriter, for recipes that rewrite captions [default: the recipe's]")
-    translator: str = opt("", "translator, see: capivara list translators [default: the recipe's: argos]")
+    rewriter: str = opt("", "rewriter, for recipes that rewrite captions [default: the recipe's]", reads="rewriters")
+    translator: str = opt(
+        "", "translator, see: capivara list translators [default: the recipe's: argos]", reads="translators"
+    )
     top_k: int | None = opt(
         None,
         "captions kept per image and language, those with the best image-text score; 0: all [default: the recipe's: 5]",
@@ -76,6 +82,7 @@ class Options:
         "",
         "eval sets, comma-separated; heldout: a part of your own images that is not trained on [default: the recipe's]",
         kind=Names(),
+        reads="files",
     )
     eval_lang: str = opt(
         "",

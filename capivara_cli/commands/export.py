@@ -17,7 +17,7 @@ from capivara_cli.models.run_folder import open_run
 from capivara_cli.pipeline.command import command
 from capivara_cli.pipeline.env import Env
 from capivara_cli.pipeline.options import opt
-from capivara_cli.storage.files import replacing_folder
+from capivara_cli.storage.files import replacing_folder, sweep
 
 _EXAMPLE = "capivara export runs/hi --out clip-hi"
 
@@ -75,6 +75,7 @@ def export(inputs: list[str], options: Options, env: Env) -> dict[str, Any]:
         raise CapivaraError(f"{target}: exists already", f"choose another {flag}, or delete it")
     run = open_run(Path(inputs[0]))
     run.check_adapter()
+    sweep(target.parent)
     more = {"repo": options.repo} if options.repo else {}
     with replacing_folder(target) as folder:
         exporter = registry.module("exporters", options.form)

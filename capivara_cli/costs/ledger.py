@@ -15,8 +15,10 @@ from capivara_cli.costs.carbon_intensity import Intensity
 from capivara_cli.costs.footprint import Footprint
 from capivara_cli.costs.per_step import StepCost
 from capivara_cli.errors import CapivaraError
+from capivara_cli.storage import checksums
 from capivara_cli.storage.claims import Claims
 from capivara_cli.storage.files import named_in_errors, replace_text
+from capivara_cli.storage.typed_json import from_json
 from capivara_cli.urls import is_url
 
 FOLDER_LEDGER = "footprint.jsonl"
@@ -191,7 +193,7 @@ def _join(path: Path, before: list[LedgerRecord], own: list[LedgerRecord], patie
 
 def _text(records: list[LedgerRecord], name: str) -> str:
     if name == RUN_LEDGER:
-        return json.dumps({"records": records}, indent=2, ensure_ascii=False) + "\n"
+        return json.dumps(checksums.with_checksum({"records": records}), indent=2, ensure_ascii=False) + "\n"
     return "".join(map(_line, records))
 
 
@@ -221,10 +223,14 @@ def read(path: Path) -> list[LedgerRecord]:
 
 def _records(text: str, name: str) -> list[LedgerRecord]:
     try:
-        entries = (
-            json.loads(text)["records"] if name.endswith(".json") else [json.loads(each) for each in text.splitlines()]
-        )
-        return [_checked(entry) for entry in entries if isinstance(entry, dict) and "id" in entry]
+        if name.endswith(".json"):
+            document = json.loads(text)
+            entries = document["records"]
+        else:
+            document, entries = {}, [json.loads(each) for each in text.splitlines()]
+        records = [_checked(entry) for entry in entries if isinstance(entry, dict) and "id" in entry]
+        checksums.without_checksum(document)
+        return records
     except (ValueError, KeyError, TypeError) as error:
         raise CapivaraError(f"{name}: not a ledger of footprints: {error}", "delete it to start a new one") from error
 
@@ -235,7 +241,7 @@ def _checked(entry: dict[str, Any]) -> LedgerRecord:
     for key, kind in needed.items():
         if not isinstance(entry.get(key), kind):
             raise ValueError(f"{key!r} of a record is {entry.get(key)!r}")
-    return cast(LedgerRecord, entry)
+    return from_json(LedgerRecord, entry, "a record")
 
 
 def unique(records: Iterable[LedgerRecord]) -> list[LedgerRecord]:

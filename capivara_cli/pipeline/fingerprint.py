@@ -44,7 +44,7 @@ def files_of_options(options: Any) -> list[list[Any]]:
     values, found = option_values(options), []
     for each in option_fields(options):
         reads, value = each.metadata.get("reads"), values[each.name]
-        for path in _named_paths(reads, value) if reads and isinstance(value, str) else []:
+        for path in _paths(reads, value) if reads not in ("", "images") and isinstance(value, str) else []:
             found += [[each.name, *entry] for entry in _contents(path)]
         if reads in registry.KINDS and (origin := registry.origin(reads, value)):
             found.append([each.name, origin])
@@ -77,14 +77,22 @@ def _option(key: str, options: Mapping[str, Any]) -> str:
     return f"no {flag_of(key)}" if value in ("", None) else f"{flag_of(key)} {value}"
 
 
-def _named_paths(reads: str, value: str) -> list[Path]:
+def named_paths(options: Any) -> list[Path]:
+    """The files and folders that options name to be read, those that exist."""
+    values = option_values(options)
+    marked = [(each.metadata.get("reads"), values[each.name]) for each in option_fields(options)]
+    return [path for reads, value in marked if reads and isinstance(value, str) for path in _paths(reads, value)]
+
+
+def _paths(reads: str, value: str) -> list[Path]:
     """The files and folders that an option names, in order; those that do not exist are left out."""
-    if reads != "files":
+    if reads not in ("files", "images"):
         name, _, rest = value.partition(":")
-        paths = [Path(text).expanduser() for text in (value, rest, name) if text]
-        return [path for path in paths if path.exists()][:1]
-    patterns = [str(Path(part.strip()).expanduser()) for part in value.split(",") if part.strip()]
-    return [path for pattern in patterns for path in sorted(local_paths(pattern))]
+        paths = [os.path.expanduser(text) for text in (value, rest, name) if text]  # noqa: PTH111
+        return [Path(path) for path in paths if os.path.exists(path)][:1]  # noqa: PTH110  it may be too long for a path
+    parts = dict.fromkeys([value, *value.split(",")])  # a name may contain a comma
+    patterns = [str(Path(part.strip()).expanduser()) for part in parts if part.strip()]
+    return list(dict.fromkeys(path for pattern in patterns for path in sorted(local_paths(pattern))))
 
 
 def _contents(path: Path) -> list[list[Any]]:

@@ -16,6 +16,7 @@ from capivara_cli.models.clip_files import DEFAULT_MODEL, architecture_files, ch
 from capivara_cli.models.generation import Setup
 from capivara_cli.models.run_folder import RunDir
 from capivara_cli.pipeline.stage import Step
+from capivara_cli.training.options import contents
 
 _FORMS = ("toy", "hf-hub:", "local-dir:", "mclip:")
 """Prefixes of models that are not architectures of open_clip."""
@@ -120,7 +121,7 @@ class Script:
         for number, words in enumerate(self._training(())):
             options = parse(words, "adapt: train")
             run = RunDir(Path(self.runs) / options.name)
-            run.check_request({**options.request, "seed": self.seed + number})
+            run.check_request({**options.request, "seed": self.seed + number}, contents(options))
 
     def _check_model(self) -> None:
         head = self.recipe.head
