@@ -18,11 +18,11 @@ from capivara_cli.commands.recipes import recipe as recipes
 from capivara_cli.commands.recipes.recipe import DEFAULT, Recipe
 from capivara_cli.commands.recipes.script import Script
 from capivara_cli.costs import ledger
-from capivara_cli.errors import UsageError
+from capivara_cli.errors import CapivaraError, UsageError
 from capivara_cli.pipeline.command import command
 from capivara_cli.pipeline.env import Env
 from capivara_cli.pipeline.option_kinds import Languages, Names, Words
-from capivara_cli.pipeline.options import flag_of, opt, parsed
+from capivara_cli.pipeline.options import Settings, flag_of, opt, parsed
 
 if TYPE_CHECKING:
     from capivara_cli.cli.dry_run.rehearsal import Rehearsal
@@ -128,8 +128,9 @@ def adapt(inputs: list[str], options: Options, env: Env) -> dict[str, Any]:
     from capivara_cli.reports.tables import before_after
     from capivara_cli.storage.typed_json import to_json
 
+    script = _packed(script, settings, env)
     *work, evaluation = script.lines()
-    for words in work:
+    for words in work[len(script.packing()) :]:
         env.perform(words, settings)
     console.say(f"$ capivara {shlex.join(evaluation)}")
     with console.quiet():  # the table below is shorter than one table per run
@@ -144,6 +145,33 @@ def adapt(inputs: list[str], options: Options, env: Env) -> dict[str, Any]:
         "footprint": total,
         "stages": stages,
     }
+
+
+def _packed(script: Script, settings: Settings, env: Env) -> Script:
+    """Pack the photos; return the script for them, in which held-out images are captioned if none has a caption.
+
+    Raises ``CapivaraError`` if a run was trained on other photos, and if there are no captions to evaluate on.
+    """
+    from capivara_cli.commands.recipes import photos
+
+    for words in script.packing():
+        photos.remove_outdated(words, settings, script.run_folders)
+        env.perform(words, settings)
+    if not script.holds_out or photos.has_captions(script.shards, script.is_held_out):
+        return script
+    captioning = [step for step in script.recipe.plan if step.command == "caption"]
+    if not captioning:
+        raise CapivaraError(
+            f"{', '.join(script.inputs)}: the held-out images have no captions, and recipe {script.recipe.name} writes "
+            "none",
+            "evaluate on a set with captions: --eval SET (capivara list evalsets)",
+        )
+    captioner = captioning[0].given.get("captioner", "the captioner")
+    console.warn(
+        f"the held-out images have no captions, so {captioner} writes some: the results say how well a model agrees "
+        "with it, not with people; --eval SET evaluates on captions of people"
+    )
+    return replace(script, captioned=False)
 
 
 def chosen_recipe(options: Options) -> Recipe:

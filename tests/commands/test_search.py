@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import pytest
 from support.made import a_sample, jpeg, shard_bytes
+from support.reported import a_run
 
 from capivara_cli import console
 from capivara_cli.commands.search import Options, search
@@ -365,12 +366,10 @@ def test_wrong_use_is_said(clip: Clip, scenes: list[Sample], shards: Callable[..
 def test_the_language_of_a_run_is_that_of_its_queries(tmp_path: Path) -> None:
     from capivara_cli.commands.search import _language
 
-    (tmp_path / "adapter").mkdir()
-    (tmp_path / "run.json").write_text(json.dumps({"request": {"lang": "pt"}, "finished": True}))
-    assert _language(Options(model=str(tmp_path))) == "pt"
-    assert _language(Options(model=str(tmp_path), lang="Hindi")) == "hi"
-    (tmp_path / "run.json").write_text(json.dumps({"request": {"lang": "pt,hi"}, "finished": True}))
-    assert _language(Options(model=str(tmp_path))) == ""
+    one, two = a_run(tmp_path / "one", lang="pt"), a_run(tmp_path / "two", lang="pt,hi")
+    assert _language(Options(model=str(one))) == "pt"
+    assert _language(Options(model=str(one), lang="Hindi")) == "hi"
+    assert _language(Options(model=str(two))) == ""
     assert _language(Options(model="toy")) == ""
 
 

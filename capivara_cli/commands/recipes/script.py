@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from capivara_cli.models.clip_files import DEFAULT_MODEL, architecture_files, ch
 from capivara_cli.models.generation import Setup
 from capivara_cli.models.run_folder import RunDir
 from capivara_cli.pipeline.stage import Step
+from capivara_cli.stages.split import position
 from capivara_cli.training.options import contents
 
 _FORMS = ("toy", "hf-hub:", "local-dir:", "mclip:")
@@ -24,13 +26,17 @@ _FORMS = ("toy", "hf-hub:", "local-dir:", "mclip:")
 
 @dataclass(frozen=True)
 class Script:
-    """A recipe for given inputs. ``name``: the name of the run; ``runs``: the folder of all runs."""
+    """A recipe for given inputs. ``name``: the name of the run; ``runs``: the folder of all runs.
+
+    ``captioned``: whether held-out images have captions. If not, the recipe's captioner writes them.
+    """
 
     recipe: Recipe
     inputs: Sequence[str]
     name: str
     runs: str
     seed: int
+    captioned: bool = True
 
     @property
     def lang(self) -> str:
@@ -54,10 +60,8 @@ class Script:
         First pack, unless the inputs are shards already. Then the plan, for the held-out images and for the rest; the
         training, once per seed; and the evaluation.
         """
-        shards = list(self.inputs)
-        if not all(_is_packed(text) for text in self.inputs):
-            shards = [self._data("packed")]
-            yield ["pack", *self.inputs, "--out", *shards]
+        yield from self.packing()
+        shards = self.shards
         plan = [step.words(self._values) for step in self.recipe.plan]
         if self.holds_out:
             fraction = ["--fraction", str(self.recipe.head.fraction)]
@@ -71,6 +75,23 @@ class Script:
         yield from self._training(shards)
         yield self._evaluation()
 
+    def packing(self) -> list[list[str]]:
+        """The command line that packs the inputs; [] if they are shards already."""
+        return [] if self._packed else [["pack", *self.inputs, "--out", self._data("packed")]]
+
+    @property
+    def shards(self) -> list[str]:
+        """The shards with all images: the inputs, or what they are packed into."""
+        return list(self.inputs) if self._packed else [self._data("packed")]
+
+    @functools.cached_property
+    def _packed(self) -> bool:
+        return all(_is_packed(text) for text in self.inputs)
+
+    def is_held_out(self, key: str) -> bool:
+        """Whether the image with this key is held out."""
+        return position(key, self.seed) < self.recipe.head.fraction
+
     @property
     def _values(self) -> dict[str, str]:
         head = self.recipe.head
@@ -80,7 +101,12 @@ class Script:
         return str(Path(self.runs) / f"{self.name}-data" / folder)
 
     def _makes_queries(self, step: RecipeStep) -> bool:
-        """Whether a step translates into the language of the run: then the held-out captions need this step too."""
+        """Whether the held-out captions need a step too.
+
+        They need the translation into the language of the run and, if there are no captions, the captioner.
+        """
+        if step.command == "caption":
+            return not self.captioned
         if step.command != "translate":
             return False
         return self.lang in parse(step.words(self._values), "translate").targets
