@@ -112,7 +112,7 @@ def _script(inputs: list[str], options: Options, env: Env) -> Script:
 
 def _estimate(inputs: list[str], options: Options, env: Env, rehearsal: Rehearsal) -> dict[str, Any]:
     script, settings = _script(inputs, options, env), replace(env.settings, out="")
-    rehearsal.check(script.check)
+    rehearsal.check(lambda: script.check(settings.overwrite))
     for words in script.lines():
         env.perform(words, settings)
     return {"run": script.run_folders[0], "runs": script.run_folders}
@@ -122,7 +122,7 @@ def _estimate(inputs: list[str], options: Options, env: Env, rehearsal: Rehearsa
 def adapt(inputs: list[str], options: Options, env: Env) -> dict[str, Any]:
     """Run all commands of the recipe; return the run folders, the results, and the footprint of the whole chain."""
     script, settings = _script(inputs, options, env), replace(env.settings, out="")
-    script.check()
+    script.check(settings.overwrite)
 
     from capivara_cli.evaluation.results import EvalResults
     from capivara_cli.reports.tables import before_after
@@ -155,7 +155,8 @@ def _packed(script: Script, settings: Settings, env: Env) -> Script:
     from capivara_cli.commands.recipes import photos
 
     for words in script.packing():
-        photos.remove_outdated(words, settings, script.run_folders)
+        if not settings.overwrite:
+            photos.remove_outdated(words, settings, script.run_folders)
         env.perform(words, settings)
     if not script.holds_out or photos.has_captions(script.shards, script.is_held_out):
         return script

@@ -41,7 +41,7 @@ def _runs(options: Options, env: Env) -> list[tuple[Options, RunDir, Settings]]:
     ]  # fmt: skip
     files = contents(options)
     for each, run, settings in runs:
-        run.check_request({**each.request, "seed": settings.seed}, files)
+        run.check_request({**each.request, "seed": settings.seed}, files, settings.overwrite)
     return runs
 
 

@@ -93,6 +93,9 @@ class Clip:
         """The sha256 of everything that determines the tokens of a text."""
         own = getattr(self.tokenizer, "tokenizer", None)
         backend = getattr(own, "backend_tokenizer", None)
+        if backend is not None:  # the first use sets both, and every use sets them again
+            backend.no_truncation()
+            backend.no_padding()
         settings = backend.to_str() if backend is not None else repr(own or self.tokenizer.__class__)
         return hashlib.sha256(f"{self.tokenizer.context_length} {settings}".encode()).hexdigest()
 

@@ -9,6 +9,7 @@ last, and nothing loads an unfinished run.
 from __future__ import annotations
 
 import hashlib
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -23,8 +24,14 @@ from capivara_cli.storage.files import replace_text, replacing, sweep
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
+_WRITTEN = (
+    "run.json", "metrics.jsonl", "curve.png", "footprint.json", "eval.json", "MODEL_CARD.md", "report.html",
+    "checkpoints", "adapter", "examples", "tensorboard",
+)  # fmt: skip
+"""What capivara writes into a run folder."""
 _KEEP = 2
 """Number of checkpoints in the folder, without the best one."""
+ANOTHER_RUN = "choose another name with --name, or train again with --overwrite, which replaces that run"
 
 
 class RunDir:
@@ -36,7 +43,9 @@ class RunDir:
         """False in all but the first of several processes that train together."""
         self.contents: dict[str, str] = {}
         """A digest of the files that each option of this command names."""
-        self._asked: dict[str, Any] | None = None
+        self.outdated = False
+        """Whether the folder holds another run, which will be replaced (``--overwrite``)."""
+        self._asked: tuple[dict[str, Any], Mapping[str, str], bool] | None = None
         self.adapter = path / "adapter"
         self.checkpoints = path / "checkpoints"
         self.best = self.checkpoints / "best.pt"
@@ -72,8 +81,14 @@ class RunDir:
     def reload(self) -> None:
         """Read ``run.json`` and check the request again, because another process may have written the file."""
         self.document = self._read()
-        if self._asked is not None:
-            self.check_request(self._asked, self.contents)
+        if self.document and self._asked is not None:
+            self.check_request(*self._asked)
+
+    def clear(self) -> None:
+        """Remove what capivara wrote into the folder, and nothing else."""
+        for path in (self.path / name for name in _WRITTEN):
+            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+        self.document, self.outdated = {}, False
 
     def required(self, key: Literal["base", "data"]) -> Any:
         """A key of ``run.json`` that every begun run has. Raises ``CapivaraError`` if it is missing."""
@@ -83,34 +98,37 @@ class RunDir:
             )
         return self.document[key]
 
-    def check_request(self, request: dict[str, Any], contents: Mapping[str, str]) -> None:
+    def check_request(self, request: dict[str, Any], contents: Mapping[str, str], overwrite: bool = False) -> None:
         """Raise ``CapivaraError`` if the folder holds a run with other options, or other files.
 
-        ``contents``: a digest of the files that each option names. A run without a saved step is replaced instead.
+        ``contents``: a digest of the files that each option names. A run without a saved step is replaced instead, and
+        with ``overwrite`` any other run: it is ``outdated``.
         """
-        self._asked, self.contents = request, dict(contents)
-        before = self.document.get("request")
-        if before is None:
+        self._asked, self.contents = (request, contents, overwrite), dict(contents)
+        if not self.document:
             if self.path.is_dir() and any(self.path.iterdir()):
                 raise CapivaraError(f"{self}: not empty, and not a run", "choose another name with --name")
             return
         if not self.begun:
             self.document = {}
             return
+        different = self._difference(request)
+        if different and not overwrite:
+            raise CapivaraError(f"{self}: {different}", ANOTHER_RUN)
+        if different:
+            self.document, self.outdated = {}, True
+
+    def _difference(self, request: dict[str, Any]) -> str:
+        """How the request of the folder differs from another one and from the files that now belong to it."""
+        before, known = self.document["request"], self.document.get("contents", {})
         for key in [*before, *(key for key in request if key not in before)]:
             if before.get(key) != request.get(key):
                 flag = flag_of(key)
-                raise CapivaraError(
-                    f"{self}: holds a run with {flag} {before.get(key)}, now it is {flag} {request.get(key)}",
-                    "choose another name with --name, or delete the folder to train again",
-                )
-        known = self.document.get("contents", {})
-        for key in [*known, *(key for key in contents if key not in known)]:
-            if known.get(key) != contents.get(key):
-                raise CapivaraError(
-                    f"{self}: {flag_of(key)} {request.get(key)}: its files have changed since this run was trained",
-                    "restore them, choose another name with --name, or delete the folder to train again",
-                )
+                return f"holds a run with {flag} {before.get(key)}, now it is {flag} {request.get(key)}"
+        for key in [*known, *(key for key in self.contents if key not in known)]:
+            if known.get(key) != self.contents.get(key):
+                return f"{flag_of(key)} {request.get(key)}: its files have changed since this run was trained"
+        return ""
 
     def check_adapter(self) -> None:
         """Raise ``CapivaraError`` if a file of the adapter is not the one whose checksum is in ``run.json``."""

@@ -23,7 +23,7 @@ from capivara_cli.languages import code_of
 from capivara_cli.models.adapters import methods
 from capivara_cli.models.clip import Clip, find_adapter, load_base, load_clip
 from capivara_cli.models.run_document import BatchSettings
-from capivara_cli.models.run_folder import RunDir
+from capivara_cli.models.run_folder import ANOTHER_RUN, RunDir
 from capivara_cli.pipeline.env import Env
 from capivara_cli.pipeline.source import Source
 from capivara_cli.shards.archive import Stream
@@ -108,8 +108,7 @@ class Session:
             with self.timed("features"):
                 store = self._store(clip)
             if run.begun:
-                self._check_base(clip)
-                self._check_data(store)
+                self._check_unchanged(clip, store)
             if run.finished:
                 console.say(f"{run}: already finished")
             else:
@@ -125,9 +124,25 @@ class Session:
             yield
             return
         with waiting_turn(run.path) if run.writes else contextlib.nullcontext():
+            if run.outdated and run.writes:
+                run.clear()
             self.devices.wait()
             run.reload()
             yield
+
+    def _check_unchanged(self, clip: Clip, store: FeatureStore) -> None:
+        """Raise ``CapivaraError`` if the run was begun on another model or other data; ``--overwrite`` clears it."""
+        try:
+            self._check_base(clip)
+            self._check_data(store)
+        except CapivaraError:
+            if not self.env.settings.overwrite:
+                raise
+            self.devices.wait()
+            if self.run_dir.writes:
+                self.run_dir.clear()
+            self.run_dir.document = {}
+            self.devices.wait()
 
     def _train(self, clip: Clip, start: Path | None, store: FeatureStore) -> None:
         options, run = self.options, self.run_dir
@@ -235,14 +250,14 @@ class Session:
             if value != old:
                 raise CapivaraError(
                     f"{self.run_dir}: was trained on {known['source'].get('model')}, whose {part} has changed",
-                    "restore it, choose another name with --name, or delete the folder to train again",
+                    ANOTHER_RUN,
                 )
 
     def _check_data(self, store: FeatureStore) -> None:
         if self.run_dir.required("data")["fingerprint"] != store.fingerprint:
             raise CapivaraError(
                 f"{self.run_dir}: was trained on other data",
-                "choose another name with --name, or delete the folder to train again",
+                ANOTHER_RUN,
             )
 
     def _validation(self, clip: Clip, data: TrainingData) -> Callable[[ImageEncoder | None], Validation] | None:

@@ -49,11 +49,23 @@ def a_run(folder: Path, seed: int = 0, **request: Any) -> Path:
         "history": HISTORY,
         "versions": {"capivara": "0.1.0"},
         "parameters": {
-            "method": "lora", "targets": [], "trainable": 10, "total": 1000, "percent": 1.0, "parts": {},
+            "method": "lora",
+            "targets": [],
+            "trainable": 10,
+            "total": 1000,
+            "percent": 1.0,
+            "parts": {},
         },
         "result": {
-            "loss_first": 2.0, "loss_last": 0.7, "seconds": 1.0, "pairs_per_second": 100.0, "tokens": 9, "padded": 9,
-            "peak_bytes": 2_000_000_000, "best_step": None, "val": None,
+            "loss_first": 2.0,
+            "loss_last": 0.7,
+            "seconds": 1.0,
+            "pairs_per_second": 100.0,
+            "tokens": 9,
+            "padded": 9,
+            "peak_bytes": 2_000_000_000,
+            "best_step": None,
+            "val": None,
         },
         "adapter_sha256": "4",
         "step": 3,
@@ -61,8 +73,16 @@ def a_run(folder: Path, seed: int = 0, **request: Any) -> Path:
     }
     (folder / "run.json").write_text(json.dumps(document))
     steps = [
-        {"step": step, "loss": 2 / step + seed, "terms": {"clip": 1 / step, "drift": 0.1}, "lr": 0.01 / step,
-           "logit_scale": 4.6, "tokens": 3, "padded": 3, "timing": {"seconds": 0.1}}
+        {
+            "step": step,
+            "loss": 2 / step + seed,
+            "terms": {"clip": 1 / step, "drift": 0.1},
+            "lr": 0.01 / step,
+            "logit_scale": 4.6,
+            "tokens": 3,
+            "padded": 3,
+            "timing": {"seconds": 0.1},
+        }
         | ({"val": {"pt": 10.0 * step, "mean": 10.0 * step}} if step > 1 else {})
         for step in (1, 2, 3)
     ]

@@ -128,7 +128,7 @@ class Script:
         langs = [] if "--lang" in options else ["--lang", ",".join(dict.fromkeys(["en", self.lang]))]
         return [command, *self.run_folders, *sets, *self._model, *options, *langs]
 
-    def check(self) -> None:
+    def check(self, overwrite: bool = False) -> None:
         """Raise ``CapivaraError`` for every problem that can be found before the work begins."""
         languages.get(self.recipe.head.lang)
         for words in self.lines():
@@ -138,16 +138,16 @@ class Script:
                 step.stage.check(step.options)
             if hasattr(options, "check"):
                 options.check()
-        self._check_runs()
+        self._check_runs(overwrite)
         self._check_model()
         self._check_targets()
         self._check_translators()
 
-    def _check_runs(self) -> None:
+    def _check_runs(self, overwrite: bool) -> None:
         for number, words in enumerate(self._training(())):
             options = parse(words, "adapt: train")
             run = RunDir(Path(self.runs) / options.name)
-            run.check_request({**options.request, "seed": self.seed + number}, contents(options))
+            run.check_request({**options.request, "seed": self.seed + number}, contents(options), overwrite)
 
     def _check_model(self) -> None:
         head = self.recipe.head
