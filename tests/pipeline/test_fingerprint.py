@@ -217,7 +217,7 @@ def test_a_run_is_bound_to_the_contents_of_the_files_that_its_options_name(
     monkeypatch.chdir(tmp_path)
     option, value, name = OF_RUNS[case]
     path = tmp_path / name
-    path.parent.mkdir(parents=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(b"one")
     options = build(Options, lang="pt", **{option: value})
     before, info = contents(options), path.stat()
