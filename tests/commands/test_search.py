@@ -165,6 +165,26 @@ def test_a_damaged_index_is_made_again_never_used(
     assert run(clip, "a red ball", folder, k=8)["computed"] == 8
 
 
+@pytest.mark.parametrize(("key", "value"), [("computed", 3), ("dropped", {"x": 1}), ("images", "8")])
+def test_an_index_with_an_altered_document_is_made_again(
+    key: str,
+    value: Any,
+    clip: Clip,
+    scenes: list[Sample],
+    shards: Callable[..., Path],
+    own_cache: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    folder = shards(scenes[:8])
+    before = run(clip, "a red ball", folder, k=8)
+    (kept,) = own_cache.iterdir()
+    document = json.loads((kept / "index.json").read_text())
+    (kept / "index.json").write_text(json.dumps({**document, key: value}))
+    after = run(clip, "a red ball", folder, k=8)
+    assert f"warning: {kept}: damaged (index.json), so it is made again" in capsys.readouterr().err
+    assert after["results"] == before["results"] and after["dropped"] == before["dropped"]
+
+
 def test_a_failure_leaves_no_index(
     clip: Clip, scenes: list[Sample], shards: Callable[..., Path], own_cache: Path
 ) -> None:
