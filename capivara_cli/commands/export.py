@@ -72,7 +72,7 @@ def export(inputs: list[str], options: Options, env: Env) -> dict[str, Any]:
 
     if target.exists() and not env.settings.overwrite:
         flag = "--hf" if options.hf else "--out"
-        raise CapivaraError(f"{target}: exists already", f"choose another {flag}, or --overwrite it")
+        raise CapivaraError(f"{target}: exists already", f"choose another {flag}, or replace it with --overwrite")
     run = open_run(Path(inputs[0]))
     run.check_adapter()
     sweep(target.parent)

@@ -21,7 +21,7 @@ RETRIEVAL: dict[str, Any] = {
     "versus": {"model": "b", "difference": 1.0, "interval": [0.5, 1.5], "p": 0.01, "p_holm": 0.02},
     "variants": {"without junk": {"n_captions": 3, "text_to_image": RECALLS, "image_to_text": RECALLS,
                                   "mean_recall": 10.0}},
-    "machine_translated": False, "queries_by": "", "prompt": "",
+    "machine_translated": False, "synthetic": False, "queries_by": "", "prompt": "",
     "provenance": {"source": "here", "licence": "MIT", "split": "test", "machine_translated": False, "by": "us",
                    "obtained": "drawn", "checksums": {"a": "sha256:1"}, "captions_by": {"us": 4}},
 }  # fmt: skip

@@ -138,7 +138,7 @@ RUNS = [
     Case("an eval.json with a damaged row", "report runs/pt",
          also(a_run, file("runs/pt/eval.json", '{"retrieval": [{"set": 1}], "classification": [], "disparity": []}')),
          r"runs/pt/eval\.json: damaged: 'set' of a retrieval row is 1"),
-    Case("metrics with a damaged line", "report runs/pt",
+    Case("metrics whose lines lack values", "report runs/pt",
          also(a_run, file("runs/pt/metrics.jsonl", '{"step": 1, "loss": 2}\nzz\n{"step": 2, "loss": 1}\n')),
          r"runs/pt/metrics\.jsonl: line 1: damaged: 'logit_scale' of the step is missing"),
     Case("metrics cut off", "report runs/pt", also(a_run, cut("runs/pt/metrics.jsonl", 9)),

@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -150,6 +151,9 @@ def test_what_a_killed_export_left_is_removed_by_the_next_one(form: str, a_run: 
     process.communicate()
     (left,) = (tmp_path / "out").iterdir()
     assert left.name.startswith(".clip.partial-") and any(left.iterdir())
+    number = left.name.rsplit("-", 2)[1]
+    while Path(f"/proc/{number}").exists():  # the server that started it has not taken note of its end
+        time.sleep(0.01)
     (tmp_path / "out" / ".clip.partial-elsewhere-1-abcdef").mkdir()  # of another machine, where it may be at work
     write(a_run, tmp_path / "out" / "clip", form)
     assert {path.name for path in (tmp_path / "out").iterdir()} == {"clip", ".clip.partial-elsewhere-1-abcdef"}
