@@ -16,7 +16,7 @@ from capivara_cli.cli.parameters import parse_plan
 from capivara_cli.costs.ledger import FOLDER_LEDGER, RUN_LEDGER
 from capivara_cli.errors import UsageError
 from capivara_cli.pipeline.command import Command, Invocation
-from capivara_cli.pipeline.option_kinds import Languages
+from capivara_cli.pipeline.fingerprint import named_paths
 from capivara_cli.pipeline.options import flag_of, option_fields, option_values
 from capivara_cli.pipeline.stage import Stage, Step
 from capivara_cli.reports import card
@@ -110,22 +110,19 @@ def _outputs(invocation: Invocation) -> Iterator[_Output]:
         yield _Output("--rejects", settings.rejects, _real(Path(settings.rejects)))
     no_costs = not settings.energy or (isinstance(command, Command) and command.wraps)
     for options in (invocation.options, settings):
-        for name, text in _texts(options, outputs=True):
+        for name, text in _output_texts(options):
             if not (no_costs and name == "ledger"):
                 yield _Output(flag_of(name), text, _real(Path(text)), _BEGINNINGS[name])
 
 
-def _texts(options: Any, *, outputs: bool) -> Iterator[tuple[str, str]]:
-    """Name and item of each option that is a text: of a list, each item. Languages are no paths."""
+def _output_texts(options: Any) -> Iterator[tuple[str, str]]:
+    """Name and text of each option that names a file to write; of a list, each item."""
     values = option_values(options)
     for each in option_fields(options):
-        text, kind = values[each.name], each.metadata.get("kind")
-        if not isinstance(text, str) or not text or isinstance(kind, Languages):
-            continue
-        if bool(each.metadata.get("output")) == outputs:
-            parts = [part.strip() for part in text.split(",")] if kind or not outputs else []
-            whole = [] if kind and outputs else [text]
-            yield from ((each.name, part) for part in dict.fromkeys([*whole, *parts]) if part)
+        text = values[each.name]
+        if each.metadata.get("output") and text:
+            parts = [part.strip() for part in text.split(",")] if each.metadata.get("kind") else [text]
+            yield from ((each.name, part) for part in dict.fromkeys(parts) if part)
 
 
 def _words_and_steps(invocation: Invocation) -> tuple[list[str], list[Step]]:
@@ -142,10 +139,9 @@ def _check_no_pipes(invocation: Invocation) -> None:
     """Raise ``UsageError`` if an option that is read names a pipe, a socket or a device."""
     _, steps = _words_and_steps(invocation)
     for options in [invocation.options, *(step.options for step in steps)]:
-        for name, text in _texts(options, outputs=False):
-            for path in (text, text.partition(":")[2]):  # PATH, or PLUGIN:PATH
-                if path and (kind := special_kind(path)):
-                    raise UsageError(f"{flag_of(name)} {path}: is {kind}, not a file", "write it to a file first")
+        for name, path in named_paths(options):
+            if kind := special_kind(str(path)):
+                raise UsageError(f"{flag_of(name)} {path}: is {kind}, not a file", "write it to a file first")
 
 
 def _inputs(invocation: Invocation) -> _Inputs:
@@ -158,10 +154,8 @@ def _inputs(invocation: Invocation) -> _Inputs:
         for path in local_paths(text):
             found.add(path, text, own=True)
     for each in [invocation.options, *(step.options for step in steps)]:
-        for _, text in _texts(each, outputs=False):
-            for name in (text, text.partition(":")[2]):  # PATH, or PLUGIN:PATH
-                if name and os.path.exists(name):  # noqa: PTH110  a text may be too long for a path
-                    found.add(Path(name), name, own=False)
+        for _, path in named_paths(each):
+            found.add(path, str(path), own=False)
     return found
 
 

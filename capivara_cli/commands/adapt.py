@@ -18,11 +18,11 @@ from capivara_cli.commands.recipes import recipe as recipes
 from capivara_cli.commands.recipes.recipe import DEFAULT, Recipe
 from capivara_cli.commands.recipes.script import Script
 from capivara_cli.costs import ledger
-from capivara_cli.errors import UsageError
+from capivara_cli.errors import CapivaraError, UsageError
 from capivara_cli.pipeline.command import command
 from capivara_cli.pipeline.env import Env
 from capivara_cli.pipeline.option_kinds import Languages, Names, Words
-from capivara_cli.pipeline.options import flag_of, opt, parsed
+from capivara_cli.pipeline.options import Settings, flag_of, opt, parsed
 
 if TYPE_CHECKING:
     from capivara_cli.cli.dry_run.rehearsal import Rehearsal
@@ -47,16 +47,22 @@ _OF_STEPS = {
 
 @dataclass(frozen=True)
 class Options:
-    recipe: str = opt(DEFAULT, "the method: a name (capivara list recipes) or a .toml file")
+    recipe: str = opt(DEFAULT, "the method: a name (capivara list recipes) or a .toml file", reads="files")
     lang: str = opt("", "language to train for: pt, hi, xh … [default: the recipe's]", kind=Languages(one=True))
     name: str = opt("", "name of the run [default: the language, after the name of the recipe if there is one]")
     runs: str = opt("runs", "folder of all runs")
-    model: str = opt("", "CLIP model to adapt, as in capivara train --model [default: the recipe's]")
-    pretrained: str = opt("", "weights of --model, if it is an open_clip architecture [default: the recipe's]")
-    captioner: str = opt("", "captioner, see: capivara list captioners [default: the recipe's: blip2]")
+    model: str = opt("", "CLIP model to adapt, as in capivara train --model [default: the recipe's]", reads="model")
+    pretrained: str = opt(
+        "", "weights of --model, if it is an open_clip architecture [default: the recipe's]", reads="model"
+    )
+    captioner: str = opt(
+        "", "captioner, see: capivara list captioners [default: the recipe's: blip2]", reads="captioners"
+    )
     n: int | None = opt(None, "captions per image [default: the recipe's: 10]", min=1)
-    rewriter: str = opt("", "rewriter, for recipes that rewrite captions [default: the recipe's]")
-    translator: str = opt("", "translator, see: capivara list translators [default: the recipe's: argos]")
+    rewriter: str = opt("", "rewriter, for recipes that rewrite captions [default: the recipe's]", reads="rewriters")
+    translator: str = opt(
+        "", "translator, see: capivara list translators [default: the recipe's: argos]", reads="translators"
+    )
     top_k: int | None = opt(
         None,
         "captions kept per image and language, those with the best image-text score; 0: all [default: the recipe's: 5]",
@@ -76,6 +82,7 @@ class Options:
         "",
         "eval sets, comma-separated; heldout: a part of your own images that is not trained on [default: the recipe's]",
         kind=Names(),
+        reads="files",
     )
     eval_lang: str = opt(
         "",
@@ -105,7 +112,7 @@ def _script(inputs: list[str], options: Options, env: Env) -> Script:
 
 def _estimate(inputs: list[str], options: Options, env: Env, rehearsal: Rehearsal) -> dict[str, Any]:
     script, settings = _script(inputs, options, env), replace(env.settings, out="")
-    rehearsal.check(script.check)
+    rehearsal.check(lambda: script.check(settings.overwrite))
     for words in script.lines():
         env.perform(words, settings)
     return {"run": script.run_folders[0], "runs": script.run_folders}
@@ -115,14 +122,15 @@ def _estimate(inputs: list[str], options: Options, env: Env, rehearsal: Rehearsa
 def adapt(inputs: list[str], options: Options, env: Env) -> dict[str, Any]:
     """Run all commands of the recipe; return the run folders, the results, and the footprint of the whole chain."""
     script, settings = _script(inputs, options, env), replace(env.settings, out="")
-    script.check()
+    script.check(settings.overwrite)
 
     from capivara_cli.evaluation.results import EvalResults
     from capivara_cli.reports.tables import before_after
     from capivara_cli.storage.typed_json import to_json
 
+    script = _packed(script, settings, env)
     *work, evaluation = script.lines()
-    for words in work:
+    for words in work[len(script.packing()) :]:
         env.perform(words, settings)
     console.say(f"$ capivara {shlex.join(evaluation)}")
     with console.quiet():  # the table below is shorter than one table per run
@@ -137,6 +145,34 @@ def adapt(inputs: list[str], options: Options, env: Env) -> dict[str, Any]:
         "footprint": total,
         "stages": stages,
     }
+
+
+def _packed(script: Script, settings: Settings, env: Env) -> Script:
+    """Pack the photos; return the script for them, in which held-out images are captioned if none has a caption.
+
+    Raises ``CapivaraError`` if a run was trained on other photos, and if there are no captions to evaluate on.
+    """
+    from capivara_cli.commands.recipes import photos
+
+    for words in script.packing():
+        if not settings.overwrite:
+            photos.remove_outdated(words, settings, script.run_folders)
+        env.perform(words, settings)
+    if not script.holds_out or photos.has_captions(script.shards, script.is_held_out):
+        return script
+    captioning = [step for step in script.recipe.plan if step.command == "caption"]
+    if not captioning:
+        raise CapivaraError(
+            f"{', '.join(script.inputs)}: the held-out images have no captions, and recipe {script.recipe.name} writes "
+            "none",
+            "evaluate on a set with captions: --eval SET (capivara list evalsets)",
+        )
+    captioner = captioning[0].given.get("captioner", "the captioner")
+    console.warn(
+        f"the held-out images have no captions, so {captioner} writes some: the results say how well a model agrees "
+        "with it, not with people; --eval SET evaluates on captions of people"
+    )
+    return replace(script, captioned=False)
 
 
 def chosen_recipe(options: Options) -> Recipe:

@@ -30,12 +30,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Options:
-    model: str = opt("", "model to evaluate [default: xlm-roberta-base-ViT-B-32, or the run folders among the targets]")
-    pretrained: str = opt("", "weights of that model, if it is an open_clip architecture")
+    model: str = opt("", "model to evaluate [default: xlm-roberta-base-ViT-B-32, or the run folders among the targets]",
+                     reads="model")  # fmt: skip
+    pretrained: str = opt("", "weights of that model, if it is an open_clip architecture", reads="model")
     lang: str = opt(
         "all", "languages, comma-separated; all: those that have captions", kind=Languages("all", unlisted=True)
     )
-    data: str = opt("", "folder with your copy of an eval set")
+    data: str = opt("", "folder with your copy of an eval set", reads="files")
     split: str = opt("test", "split of an eval set")
     k: str = opt("1,5,10", "ranks k of recall at k, comma-separated", kind=Ranks())
     mode: str = opt(
@@ -47,10 +48,13 @@ class Options:
         "",
         "shards with classes to fit the linear probe on, comma-separated [default: the train split of the eval set]",
         kind=Names(),
+        reads="files",
     )
-    classes: str = opt("", "file of class names: one per line, or JSON {lang: [names]}")
+    classes: str = opt("", "file of class names: one per line, or JSON {lang: [names]}", reads="files")
     templates: str = opt(
-        "", "file of prompts, with {} or {c} in place of the name: one per line, or JSON {lang: [prompts]}"
+        "",
+        "file of prompts, with {} or {c} in place of the name: one per line, or JSON {lang: [prompts]}",
+        reads="files",
     )
     labels: str = opt(
         "",
@@ -60,7 +64,9 @@ class Options:
     prompt: str = opt("", "text around each caption, with {} in its place, such as 'a photo of {}'")
     translate_queries: bool = opt(False, "translate captions and prompts into English before they are embedded")
     translator: str = opt(
-        "auto", "translator of queries, and of captions and names that a set lacks in a language; auto: Argos"
+        "auto",
+        "translator of queries, and of captions and names that a set lacks in a language; auto: Argos",
+        reads="translators",
     )
     table: str = output("", "also write the results to these files, comma-separated: .csv, .md or .tex", kind=Names())
     batch_size: int = opt(64, "images embedded at a time", min=1)

@@ -17,7 +17,7 @@ from capivara_cli.models.run_folder import open_run
 from capivara_cli.pipeline.command import command
 from capivara_cli.pipeline.env import Env
 from capivara_cli.pipeline.options import opt
-from capivara_cli.storage.files import replacing_folder
+from capivara_cli.storage.files import move_folder, partial_folder, sweep
 
 _EXAMPLE = "capivara export runs/hi --out clip-hi"
 
@@ -70,21 +70,35 @@ def export(inputs: list[str], options: Options, env: Env) -> dict[str, Any]:
     registry.check("exporters", options.form)
     from capivara_cli.reports import card
 
-    if target.exists():
+    if target.exists() and not env.settings.overwrite:
         flag = "--hf" if options.hf else "--out"
-        raise CapivaraError(f"{target}: exists already", f"choose another {flag}, or delete it")
+        raise CapivaraError(f"{target}: exists already", f"choose another {flag}, or replace it with --overwrite")
     run = open_run(Path(inputs[0]))
     run.check_adapter()
+    sweep(target.parent)
     more = {"repo": options.repo} if options.repo else {}
-    with replacing_folder(target) as folder:
+    with partial_folder(target) as folder:
         exporter = registry.module("exporters", options.form)
         how_to_load = exporter.write(run, folder, target.absolute(), **more)
         if not isinstance(how_to_load, str):
             raise plugins.fault(exporter, f"write returned {plugins.shown(how_to_load)}, not a text")
         if not (folder / "README.md").exists():
             (folder / "README.md").write_text(card.of_folder(run.path), "utf-8")
+        _check_foreign(target, folder)
+        move_folder(folder, target)
     if card.edited(run.path):
         console.warn(f"{run.path / card.FILE} has been edited: {target / 'README.md'} is a new card without the edits")
     console.say(f"{target}/: {how_to_load}")
     size = sum(path.stat().st_size for path in target.rglob("*") if path.is_file())
     return {"to": str(target), "format": options.form, "from": str(run), "bytes": size}
+
+
+def _check_foreign(target: Path, new: Path) -> None:
+    """Raise ``CapivaraError`` if a folder that will be replaced holds a file that is not in the new one."""
+    written = {path.relative_to(new) for path in new.rglob("*")}
+    for path in sorted(target.rglob("*")) if target.is_dir() else []:
+        if path.relative_to(target) not in written:
+            raise CapivaraError(
+                f"{target}: --overwrite does not delete {path.relative_to(target)}, which this export does not write",
+                "choose another folder, or delete that one",
+            )

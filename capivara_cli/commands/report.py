@@ -19,7 +19,8 @@ from capivara_cli.pipeline.command import command
 from capivara_cli.pipeline.env import Env
 from capivara_cli.pipeline.option_kinds import Names
 from capivara_cli.pipeline.options import opt, parsed
-from capivara_cli.storage.files import replace_text
+from capivara_cli.shards.inputs import local_paths
+from capivara_cli.storage.files import replace_text, sweep
 
 NAME = "report.html"
 
@@ -31,6 +32,7 @@ class Options:
         "folders of shards that led to the run, comma-separated, also those of --rejects [default: found beside the "
         "run]",
         kind=Names(),
+        reads="files",
     )
 
 
@@ -40,20 +42,15 @@ def report(inputs: list[str], options: Options, env: Env) -> dict[str, Any]:
 
     For what is missing, the page names the command that makes it.
     """
-    named: dict[str, Path] = {}
-    for text in inputs:
-        if Path(text).name != NAME:  # in runs/* there may be the page of an earlier report
-            named.setdefault(os.path.realpath(text), Path(text))  # a run under two names is one run
-    if not named:
-        raise UsageError("report: which run?", "capivara report runs/pt")
-    target = _target([*named.values()], env.settings.out)
+    paths = _runs(inputs)
+    target = _target(paths, env.settings.out)
 
     from capivara_cli.reports.page.caption_history import find_folders
     from capivara_cli.reports.page.findings import findings
     from capivara_cli.reports.page.page import document, sections
     from capivara_cli.reports.page.read_run import read_run
 
-    runs = [read_run(path) for path in named.values()]
+    runs = [read_run(path) for path in paths]
     found = findings(runs)
     for repeat in found.repeats:
         console.warn(
@@ -62,10 +59,31 @@ def report(inputs: list[str], options: Options, env: Env) -> dict[str, Any]:
     folders = find_folders(found.variant.first, parsed(options, "shards"))
     parts = sections(found, folders)
     text = document(found, parts)
+    sweep(target.parent)
     replace_text(target, text)
     count = len(text.encode())
     console.say(f"capivara report: {target}, {console.size(count)}; open it in a browser")
     return {"report": str(target), "bytes": count, "sections": [each.name for each in parts]}
+
+
+def _runs(inputs: Sequence[str]) -> list[Path]:
+    """The run folders that the inputs name. Patterns such as ``runs/*`` also match the data beside the runs.
+
+    So folders that are no runs are passed over, if there is a run among the inputs. Raises ``UsageError`` without any
+    input.
+    """
+    named: dict[str, Path] = {}
+    for path in (path for text in inputs for path in sorted(local_paths(text)) or [Path(text)]):
+        if path.name != NAME:  # in runs/* there may be the page of an earlier report
+            named.setdefault(os.path.realpath(path), path)  # a run under two names is one run
+    if not named:
+        raise UsageError("report: which run?", "capivara report runs/pt")
+    others = [path for path in named.values() if path.is_dir() and not (path / "run.json").exists()]
+    if len(others) == len(named):
+        others = []
+    for path in others:
+        console.warn(f"{path}: not a run folder, so it is passed over")
+    return [path for path in named.values() if path not in others]
 
 
 def _target(runs: Sequence[Path], out: str) -> Path:

@@ -41,16 +41,16 @@ _STREAM = "-"
 
 @dataclass(frozen=True)
 class Options:
-    model: str = opt("", "model, or run folder [default: xlm-roberta-base-ViT-B-32]")
-    pretrained: str = opt("", "weights of --model, if it is an open_clip architecture")
+    model: str = opt("", "model, or run folder [default: xlm-roberta-base-ViT-B-32]", reads="model")
+    pretrained: str = opt("", "weights of --model, if it is an open_clip architecture", reads="model")
     lang: str = opt(
         "auto",
         "language of the query; auto: the language of the run, or none for other models",
         kind=Languages("auto", one=True, unlisted=True),
     )
     k: int = opt(10, "number of images to show for each query", min=1)
-    image: str = opt("", "image file to search with, instead of a sentence")
-    queries: str = opt("", "file with one query per line; -: standard input")
+    image: str = opt("", "image file to search with, instead of a sentence", reads="files")
+    queries: str = opt("", "file with one query per line; -: standard input", reads="files")
     index: Literal["auto", "exact", "faiss"] = opt(
         "auto",
         "exact: compare the query with every image; faiss: only with the most likely ones; auto: faiss beyond a "
@@ -60,7 +60,9 @@ class Options:
     inline: Literal["auto", "on", "off"] = opt(
         "auto", "show images in the terminal; auto: if the terminal is known to support it"
     )
-    translator: str = opt("auto", "translator of the query, for a model trained on translated queries; auto: Argos")
+    translator: str = opt(
+        "auto", "translator of the query, for a model trained on translated queries; auto: Argos", reads="translators"
+    )
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from capivara_cli.pipeline.command import command
 from capivara_cli.pipeline.env import Env
 from capivara_cli.pipeline.options import Settings
 from capivara_cli.pipeline.source import Source
-from capivara_cli.training.options import Options
+from capivara_cli.training.options import Options, contents
 
 if TYPE_CHECKING:
     from capivara_cli.cli.dry_run.rehearsal import Rehearsal
@@ -39,8 +39,9 @@ def _runs(options: Options, env: Env) -> list[tuple[Options, RunDir, Settings]]:
         for each in variants
         for seed in range(env.seed, env.seed + options.seeds)
     ]  # fmt: skip
+    files = contents(options)
     for each, run, settings in runs:
-        run.check_request({**each.request, "seed": settings.seed})
+        run.check_request({**each.request, "seed": settings.seed}, files, settings.overwrite)
     return runs
 
 

@@ -18,6 +18,7 @@ from capivara_cli.costs.carbon_intensity import Intensity
 from capivara_cli.costs.footprint import Footprint
 from capivara_cli.costs.per_step import StepCost
 from capivara_cli.errors import CapivaraError
+from capivara_cli.storage import checksums
 from capivara_cli.storage.claims import Claims
 from capivara_cli.storage.files import named_in_errors, replace_text
 from capivara_cli.storage.typed_json import from_json
@@ -62,35 +63,6 @@ class LedgerRecord(TypedDict, total=False):
     unknown_before: bool
     """The command read a pipe whose writer left no record."""
     steps: list[LedgerRecord]
-
-
-@dataclass(frozen=True)
-class _Record:
-    """The types of the keys of a record."""
-
-    id: str
-    stage: str
-    source: str
-    seconds: float
-    cpu_seconds: float
-    kwh_cpu: float
-    kwh_gpu: float
-    kwh_ram: float
-    kwh: float
-    co2e_g: float
-    intensity: float | None = None
-    country: str | None = None
-    intensity_source: str | None = None
-    hardware: str | None = None
-    device: str | None = None
-    flops: int | None = None
-    power: dict[str, str | None] | None = None
-    watts: dict[str, float] | None = None
-    plausible: bool | None = None
-    samples: int | None = None
-    plan: str | None = None
-    unfinished: bool | None = None
-    unknown_before: bool | None = None
 
 
 class CostSum(TypedDict):
@@ -235,7 +207,7 @@ def _join(path: Path, before: list[LedgerRecord], own: list[LedgerRecord], patie
 
 def _text(records: list[LedgerRecord], name: str) -> str:
     if name == RUN_LEDGER:
-        return json.dumps({"records": records}, indent=2, ensure_ascii=False) + "\n"
+        return json.dumps(checksums.with_checksum({"records": records}), indent=2, ensure_ascii=False) + "\n"
     return "".join(map(_line, records))
 
 
@@ -265,29 +237,34 @@ def read(path: Path) -> list[LedgerRecord]:
 
 def _records(text: str, name: str) -> list[LedgerRecord]:
     try:
-        entries = (
-            json.loads(text)["records"] if name.endswith(".json") else [json.loads(each) for each in text.splitlines()]
-        )
+        if name.endswith(".json"):
+            document = json.loads(text)
+            entries = document["records"]
+        else:
+            document, entries = {}, [json.loads(each) for each in text.splitlines()]
         if not isinstance(entries, list):
             raise ValueError("its records are no list")
-        return [_checked(entry) for entry in entries if isinstance(entry, dict) and "id" in entry]
+        records = [_checked(entry) for entry in entries if isinstance(entry, dict) and "id" in entry]
+        checksums.without_checksum(document)
+        return records
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise CapivaraError(f"{name}: not a ledger of footprints: {error}", "delete it to start a new one") from error
 
 
 def _checked(entry: dict[str, Any]) -> LedgerRecord:
     """Return the record; raise ``ValueError`` if it lacks a key that ``sums`` needs, or has one of another type."""
-    from_json(_Record, entry, "a record")
-    if missing := [key for key in _KNOWN if key in entry and entry[key] is None]:
-        raise ValueError(f"{missing[0]!r} of a record is null")
+    needed = {"id": str, "stage": str, "source": str, **dict.fromkeys(_SUMMED, int | float)}
+    for key, kind in needed.items():
+        if key not in entry:
+            raise ValueError(f"{key!r} of a record is missing")
+        if not isinstance(entry[key], kind):
+            raise ValueError(f"{key!r} of a record is {entry[key]!r}")
+    record = from_json(LedgerRecord, entry, "a record")
     for key in (*_SUMMED, "intensity", "samples", "flops"):
         number = entry.get(key) or 0
         if not (math.isfinite(number) and number >= 0):
             raise ValueError(f"{key!r} of a record is {number!r}")
-    for each in entry.get("steps") or []:
-        if not isinstance(each, dict):
-            raise ValueError(f"a step of a record is {each!r}")
-    return cast(LedgerRecord, entry)
+    return record
 
 
 def unique(records: Iterable[LedgerRecord]) -> list[LedgerRecord]:
@@ -327,7 +304,6 @@ def _sum(name: str, records: Sequence[LedgerRecord], samples: int | None = None)
     return cast(CostSum, row)
 
 
-_KNOWN = frozenset(_Record.__dataclass_fields__) - {"flops", "samples", "plausible"}  # those that may not be null
 _SUMMED = ("seconds", "cpu_seconds", "kwh_cpu", "kwh_gpu", "kwh_ram", "kwh", "co2e_g")
 
 

@@ -20,6 +20,7 @@ import numpy.typing as npt
 from capivara_cli.errors import BadSample, CapivaraError
 from capivara_cli.shards.images import decode_image
 from capivara_cli.shards.sample import Sample, encode_json
+from capivara_cli.storage import checksums
 from capivara_cli.storage.files import replacing_folder
 
 if TYPE_CHECKING:
@@ -162,7 +163,7 @@ def save(folder: Path, chosen: Sequence[Entry], samples: Callable[[], Iterable[S
     with replacing_folder(folder) as partial:
         for name, data in {**old, **{names[key]: data for key, data in thumbnails.items()}}.items():
             (partial / name).write_bytes(data)
-        (partial / FILE).write_bytes(encode_json({"sets": [*stays, *added]}) + b"\n")
+        (partial / FILE).write_bytes(encode_json(checksums.with_checksum({"sets": [*stays, *added]})) + b"\n")
 
 
 def load(folder: Path) -> dict[str, Any]:
@@ -174,6 +175,7 @@ def load(folder: Path) -> dict[str, Any]:
         document = json.loads(path.read_bytes())
         for entry in document["sets"]:
             _check(entry)
+        document = checksums.without_checksum(document)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise CapivaraError(
             f"{path}: damaged: {error}", f"delete {folder} and run eval again, which writes the examples again"

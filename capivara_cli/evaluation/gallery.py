@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 from collections import Counter
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeGuard
 
@@ -39,20 +39,23 @@ class Captions:
     """The captions of one language.
 
     ``owners``: the row of the image of each caption. ``by``: the number of captions by author. ``n_translated``: the
-    number of translations among them.
+    number of translations among them. ``n_synthetic``: the number of captions that a captioner wrote, and of their
+    translations.
     """
 
     texts: list[str] = field(default_factory=list)
     owners: list[int] = field(default_factory=list)
     by: Counter[str] = field(default_factory=Counter)
     n_translated: int = 0
+    n_synthetic: int = 0
 
-    def add(self, caption: Caption, owner: int) -> None:
+    def add(self, caption: Caption, owner: int, *, synthetic: bool = False) -> None:
         """Append a caption of the image in row ``owner``."""
         self.texts.append(caption.text)
         self.owners.append(owner)
         self.by[caption.by] += 1
         self.n_translated += caption.of is not None
+        self.n_synthetic += synthetic
 
     def without(self, images: Collection[int]) -> Captions:
         """The captions of all other images, whose rows are renumbered in order."""
@@ -88,9 +91,11 @@ class Gallery:
 
     def add(self, captions: Iterable[Caption], row: int, env: Env) -> None:
         """Add captions of the image in ``row``; empty ones are counted and skipped."""
+        texts = {caption.text: caption for caption in captions}
         for caption in captions:
             if caption.text.strip():
-                self.captions.setdefault(code_of(caption.lang), Captions()).add(caption, row)
+                own = self.captions.setdefault(code_of(caption.lang), Captions())
+                own.add(caption, row, synthetic=_is_synthetic(caption, texts))
             else:
                 env.note("empty caption")
 
@@ -176,6 +181,19 @@ def _embed(batch: list[_Prepared], towers: list[_Tower]) -> list[tuple[_Prepared
             if not isinstance(item, np.ndarray):
                 tower.cache.put(prepared.digest, vector)
     return [(prepared, list(row)) for prepared, row in zip(batch, zip(*columns, strict=True), strict=True)]
+
+
+def _is_synthetic(caption: Caption, texts: Mapping[str, Caption]) -> bool:
+    """Whether a captioner wrote a caption, or the text of the image that it was translated from.
+
+    ``texts``: the captions of the image by text.
+    """
+    for _ in texts:
+        source = texts.get(caption.of) if caption.of is not None else None
+        if source is None or source is caption:
+            break
+        caption = source
+    return caption.prefix is not None
 
 
 def labels_of(sample: Sample) -> Labels:

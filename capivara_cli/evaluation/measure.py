@@ -109,6 +109,7 @@ def measure_retrieval(
         interval=_percents(RatioOutputs(found.contributions).interval()),
         variants=_variants(data, own_queries.captions, images, texts, lang, ks),
         machine_translated=provenance.machine_translated,
+        synthetic=own.n_synthetic > 0,
         queries_by=own_queries.by,
         prompt=queries.prompt,
         provenance=replace(provenance, captions_by=dict(own.by)),

@@ -50,7 +50,10 @@ class RecallVariant:
 
 @dataclass(frozen=True, kw_only=True)
 class RetrievalRow:
-    """Recall of one model on one set in one language. ``text_to_image`` and ``image_to_text``: "R@k" and "mean"."""
+    """Recall of one model on one set in one language. ``text_to_image`` and ``image_to_text``: "R@k" and "mean".
+
+    ``synthetic``: some captions, or the texts they were translated from, were written by a captioner, not by people.
+    """
 
     set: str
     split: str = ""
@@ -67,6 +70,7 @@ class RetrievalRow:
     versus: Versus | None = None
     variants: dict[str, RecallVariant] = field(default_factory=dict)
     machine_translated: bool = False
+    synthetic: bool = False
     queries_by: str = ""
     prompt: str = ""
     provenance: Provenance | None = None
@@ -147,6 +151,11 @@ class ClassificationRow:
     fit: ProbeFit | None = field(default=None, metadata={OPTIONAL: True})
     episodes: dict[str, int] | None = field(default=None, metadata={OPTIONAL: True})
     classes_left_out: int | None = field(default=None, metadata={OPTIONAL: True})
+
+    @property
+    def synthetic(self) -> bool:
+        """False: class names are no captions."""
+        return False
 
     @property
     def identity(self) -> tuple[str, ...]:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from capivara_cli import languages, toy
 from capivara_cli.errors import CapivaraError
+from capivara_cli.models import file_digests
 from capivara_cli.models.clip_files import (
     ADAPTER,
     ADAPTER_BASE,
@@ -35,6 +36,7 @@ from capivara_cli.models.clip_files import (
 from capivara_cli.models.fixed_batches import by_width, fixed_batches
 from capivara_cli.models.run_folder import open_run
 from capivara_cli.shards.embedding import TowerIdentity
+from capivara_cli.storage.checksums import without_checksum
 
 __all__ = [
     "DEFAULT_MODEL", "DEFAULT_PRETRAINED", "TOY", "AdapterFolder", "Clip", "check_model", "find_adapter", "load_base",
@@ -56,6 +58,7 @@ _IMAGES, _TEXTS = {"cpu": 8, "cuda": 64}, {"cpu": 16, "cuda": 64}
 A single image or text takes as long as a full batch. On a CPU larger batches are hardly faster, on a GPU they are.
 """
 _TOKENIZE_BATCH = 8192
+_RESTORE = "restore the folder: export it again, or copy it again"
 
 
 @dataclass
@@ -94,6 +97,9 @@ class Clip:
         """The sha256 of everything that determines the tokens of a text."""
         own = getattr(self.tokenizer, "tokenizer", None)
         backend = getattr(own, "backend_tokenizer", None)
+        if backend is not None:  # the first use sets both, and every use sets them again
+            backend.no_truncation()
+            backend.no_padding()
         settings = backend.to_str() if backend is not None else repr(own or self.tokenizer.__class__)
         return hashlib.sha256(f"{self.tokenizer.context_length} {settings}".encode()).hexdigest()
 
@@ -261,15 +267,10 @@ def _load_run(path: Path, device: str) -> Clip:
     import torch
 
     run = open_run(path)
-    try:
-        sha256, scale = str(run.document["adapter_sha256"]), float(run.document["logit_scale"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise CapivaraError(f"{path / 'run.json'}: damaged: {error}", "delete the folder and train again") from error
     clip = load_base(find_adapter(str(path)), device)
-    run.check_adapter()
-    _merge_adapter(clip, run.adapter, sha256)
+    _merge_adapter(clip, run.adapter, run.document["adapter_sha256"])
     with torch.no_grad():
-        clip.model.logit_scale.fill_(scale)
+        clip.model.logit_scale.fill_(run.document["logit_scale"])
     clip.translate_queries = run.document.get("translate_queries", "")
     clip.source = {"model": str(path.absolute()), "pretrained": ""}
     return clip
@@ -296,17 +297,20 @@ def find_adapter(name: str) -> AdapterFolder:
     """
     path = Path(name.removeprefix(LOCAL))
     if (path / "run.json").is_file():
-        base = open_run(path).document.get("base")
-        return _adapter(path / "adapter", base, path / "run.json")
+        run = open_run(path)
+        run.check_adapter()
+        return _adapter(run.adapter, run.document.get("base"), path / "run.json")
     folder = hub_folder(name.removeprefix(HUB)) if name.startswith(HUB) else path
     if not (folder / ADAPTER).is_file() or not any((folder / each).is_file() for each in ADAPTER_WEIGHTS):
         raise CapivaraError(f"{name}: not an adapter", "give a run folder, an adapter's folder, or hf-hub:ORG/NAME")
     if not (folder / ADAPTER_BASE).is_file():
         return AdapterFolder(folder, {"model": DEFAULT_MODEL, "pretrained": ""}, {})
     try:
-        base = json.loads((folder / ADAPTER_BASE).read_bytes())
-    except ValueError as error:
-        raise CapivaraError(f"{folder / ADAPTER_BASE}: damaged: {error!r}") from error
+        base = without_checksum(json.loads((folder / ADAPTER_BASE).read_bytes()))
+        files = dict(base.get(file_digests.FILES, {}))
+    except (ValueError, TypeError, AttributeError) as error:
+        raise CapivaraError(f"{folder / ADAPTER_BASE}: damaged: {error}", _RESTORE) from error
+    file_digests.check(folder, files, folder / ADAPTER_BASE, _RESTORE)
     return _adapter(folder, base, folder / ADAPTER_BASE)
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from capivara_cli.errors import CapivaraError, unknown
-from capivara_cli.models import hub
+from capivara_cli.models import file_digests, hub
 
 DEFAULT_MODEL = "xlm-roberta-base-ViT-B-32"
 DEFAULT_PRETRAINED = "laion5b_s13b_b90k"
@@ -35,6 +35,8 @@ _WEIGHTS = (
     "model.safetensors",
     "pytorch_model.bin",
 )
+EXPORTED = (*_WEIGHTS, "config.json", *hub.TOKENIZER_FILES)
+"""The files of an exported model whose digests are in its ``open_clip_config.json``."""
 _LARGEST = {
     "embed_dim": 1 << 16, "width": 1 << 16, "hidden_size": 1 << 16, "intermediate_size": 1 << 18,
     "layers": 1 << 10, "num_hidden_layers": 1 << 10, "heads": 1 << 12, "num_attention_heads": 1 << 12,
@@ -103,13 +105,17 @@ def files_in_folder(path: Path, label: str) -> ClipFiles:
     weights = next((path / name for name in _WEIGHTS if (path / name).is_file()), None)
     if weights is None:
         raise CapivaraError(f"{path}: no weights; one of {', '.join(_WEIGHTS)} is expected")
+    own = document.get("capivara") or {}
+    if not isinstance(own, dict) or not isinstance(own.get(file_digests.FILES, {}), dict):
+        raise CapivaraError(f"{config_path}: damaged: 'capivara' is {own!r}")
+    file_digests.check(path, own.get(file_digests.FILES, {}), config_path, "export it again, or copy it again")
     text_folder = _text_folder(text, path)
     if text_folder is not None:
         _check_sizes(_read(text_folder / "config.json"), text_folder / "config.json")
     tokens = path if any(path.glob("tokenizer*")) or any(path.glob("*.model")) else None
     return ClipFiles(
         name=f"{LOCAL}{path}",
-        label=label or document.get("capivara", {}).get("base") or path.absolute().name,
+        label=label or own.get("base") or path.absolute().name,
         config=config,
         preprocess=document.get("preprocess_cfg", {}),
         weights=weights,

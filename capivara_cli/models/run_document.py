@@ -9,6 +9,8 @@ from typing import Any, TypedDict
 from capivara_cli import languages
 from capivara_cli.errors import CapivaraError
 from capivara_cli.shards.history import History
+from capivara_cli.storage import checksums
+from capivara_cli.storage.typed_json import from_json as checked
 
 
 class Base(TypedDict):
@@ -40,12 +42,15 @@ class Data(_Data, total=False):
     heldout: int
 
 
-class BatchSettings(TypedDict, total=False):
-    """Pairs per step, those in kept languages, steps of warm-up, and the settings that a resumed run must repeat."""
-
+class _BatchSizes(TypedDict):
     size: int
     kept: int
     warmup: int
+
+
+class BatchSettings(_BatchSizes, total=False):
+    """Pairs per step, those in kept languages, steps of warm-up, and the settings that a resumed run must repeat."""
+
     precision: str
     chunk_tokens: int
     image_chunk_tokens: int
@@ -79,11 +84,14 @@ class Result(TypedDict):
 class RunDocument(TypedDict, total=False):
     """``run.json``. ``request``: the options that determine the result, by name, and the seed; ``step``: steps taken.
 
-    The keys from ``parameters`` on exist after training has begun, ``result`` after it has ended.
+    ``contents``: a digest of the files that each option names. The keys from ``parameters`` on exist after training has
+    begun, those from ``adapter_sha256`` on after it has ended: the sha256 of the weights, of all files of the adapter,
+    and of ``metrics.jsonl``.
     """
 
     name: str
     request: dict[str, Any]
+    contents: dict[str, str]
     base: Base
     data: Data
     batch: BatchSettings
@@ -97,6 +105,8 @@ class RunDocument(TypedDict, total=False):
     logit_scale: float
     logit_bias: float | None
     adapter_sha256: str
+    adapter_files: dict[str, str]
+    metrics_sha256: str
     result: Result
 
 
@@ -136,31 +146,47 @@ def trained_languages(request: Mapping[str, Any], option: str = "lang") -> list[
     return list(languages.codes(str(request.get(option, ""))))
 
 
-_KINDS: dict[str, type | tuple[type, ...]] = {
-    "name": str, "request": dict, "base": dict, "data": dict, "batch": dict, "objective": dict, "history": list,
-    "versions": dict, "step": int, "finished": bool, "translate_queries": str, "parameters": dict,
-    "logit_scale": (int, float), "logit_bias": (int, float, type(None)), "adapter_sha256": str, "result": dict,
-}  # fmt: skip
+_OF_FINISHED = (
+    "name", "base", "data", "batch", "objective", "history", "versions", "step", "parameters", "logit_scale",
+    "adapter_sha256", "result",
+)  # fmt: skip
+"""The keys that readers of a finished run use."""
+_AGAIN = "delete the folder and train again"
 
 
 def from_json(text: bytes, name: str) -> RunDocument:
-    """The document in the text of ``run.json``. Raises ``CapivaraError`` that names the file if it is damaged."""
+    """The document in the text of ``run.json``. Raises ``CapivaraError`` that names the file, and the key, if it is
+    damaged."""
     try:
-        document: RunDocument = json.loads(text)
+        document = json.loads(text)
     except ValueError as error:
-        raise CapivaraError(f"{name}: damaged: {error}", "delete the folder and train again") from error
+        raise CapivaraError(f"{name}: damaged: {error}", _AGAIN) from error
     if not isinstance(document, dict) or not isinstance(document.get("request"), dict):
         raise CapivaraError(f"{name}: not written by capivara train", "choose another folder with --name")
-    wrong = [key for key, kind in _KINDS.items() if key in document and not isinstance(document.get(key), kind)]
-    if wrong:
-        value = document.get(wrong[0])
-        raise CapivaraError(f"{name}: damaged: {wrong[0]!r} is {value!r}", "delete the folder and train again")
-    return document
+    try:
+        found = checked(RunDocument, document, "the run")
+        if found.get("finished"):
+            _check_finished(found)
+        checksums.without_checksum(document)
+    except ValueError as error:
+        hint = f"{_AGAIN}; if you changed it yourself, remove {checksums.KEY!r} from it"
+        raise CapivaraError(f"{name}: damaged: {error}", hint) from error
+    found.pop(checksums.KEY, None)  # type: ignore[typeddict-item]
+    return found
+
+
+def _check_finished(document: RunDocument) -> None:
+    """Raise ``ValueError`` for a key that is missing in the document of a finished run."""
+    missing = [key for key in _OF_FINISHED if key not in document]
+    if missing:
+        raise ValueError(f"{missing[0]!r} of the run is missing")
+    if "precision" not in document["batch"]:
+        raise ValueError("'precision' of 'batch' of the run is missing")
 
 
 def to_json(document: RunDocument) -> str:
-    """The text of ``run.json``."""
-    return json.dumps(document, ensure_ascii=False, indent=2) + "\n"
+    """The text of ``run.json``, with a checksum."""
+    return json.dumps(checksums.with_checksum(document), ensure_ascii=False, indent=2) + "\n"
 
 
 def metrics_from_json(text: bytes, name: str) -> list[Metrics]:
@@ -172,9 +198,8 @@ def metrics_from_json(text: bytes, name: str) -> list[Metrics]:
     found: list[Metrics] = []
     for number, line in enumerate(lines, start=1):
         try:
-            entry: Metrics = json.loads(line)
-            float(entry["step"]), float(entry["loss"]), dict(entry.get("terms", {}))
-        except (ValueError, KeyError, TypeError) as error:
+            entry = checked(Metrics, json.loads(line), "the step")
+        except ValueError as error:
             if number == len(lines):
                 break
             raise CapivaraError(f"{name}: line {number}: damaged: {error}", "train again, or move it away") from error

@@ -9,21 +9,29 @@ last, and nothing loads an unfinished run.
 from __future__ import annotations
 
 import hashlib
-import json
+import shutil
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from capivara_cli.errors import CapivaraError
-from capivara_cli.models import run_document
+from capivara_cli.models import file_digests, run_document
 from capivara_cli.models.run_document import Metrics, RunDocument
 from capivara_cli.pipeline.options import flag_of
+from capivara_cli.storage.checksums import write_checked
 from capivara_cli.storage.files import replace_text, replacing, sweep
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
+_WRITTEN = (
+    "run.json", "metrics.jsonl", "curve.png", "footprint.json", "eval.json", "MODEL_CARD.md", "report.html",
+    "checkpoints", "adapter", "examples", "tensorboard",
+)  # fmt: skip
+"""What capivara writes into a run folder."""
 _KEEP = 2
 """Number of checkpoints in the folder, without the best one."""
+ANOTHER_RUN = "choose another name with --name, or train again with --overwrite, which replaces that run"
 
 
 class RunDir:
@@ -33,6 +41,11 @@ class RunDir:
         self.path = path
         self.writes = True
         """False in all but the first of several processes that train together."""
+        self.contents: dict[str, str] = {}
+        """A digest of the files that each option of this command names."""
+        self.outdated = False
+        """Whether the folder holds another run, which will be replaced (``--overwrite``)."""
+        self._asked: tuple[dict[str, Any], Mapping[str, str], bool] | None = None
         self.adapter = path / "adapter"
         self.checkpoints = path / "checkpoints"
         self.best = self.checkpoints / "best.pt"
@@ -65,39 +78,64 @@ class RunDir:
         if self.writes:
             replace_text(self.path / "run.json", run_document.to_json(self.document))
 
-    def check_request(self, request: dict[str, Any]) -> None:
+    def reload(self) -> None:
+        """Read ``run.json`` and check the request again, because another process may have written the file."""
+        self.document = self._read()
+        if self.document and self._asked is not None:
+            self.check_request(*self._asked)
+
+    def clear(self) -> None:
+        """Remove what capivara wrote into the folder, and nothing else."""
+        for path in (self.path / name for name in _WRITTEN):
+            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+        self.document, self.outdated = {}, False
+
+    def required(self, key: Literal["base", "data"]) -> Any:
+        """A key of ``run.json`` that every begun run has. Raises ``CapivaraError`` if it is missing."""
+        if key not in self.document:
+            raise CapivaraError(
+                f"{self.path / 'run.json'}: damaged: {key!r} of the run is missing", "delete the folder and train again"
+            )
+        return self.document[key]
+
+    def check_request(self, request: dict[str, Any], contents: Mapping[str, str], overwrite: bool = False) -> None:
         """Raise ``CapivaraError`` if the folder holds a run with other options, or other files.
 
-        A run without a saved step is replaced instead.
+        ``contents``: a digest of the files that each option names. A run without a saved step is replaced instead, and
+        with ``overwrite`` any other run: it is ``outdated``.
         """
-        before = self.document.get("request")
-        if before is None:
+        self._asked, self.contents = (request, contents, overwrite), dict(contents)
+        if not self.document:
             if self.path.is_dir() and any(self.path.iterdir()):
                 raise CapivaraError(f"{self}: not empty, and not a run", "choose another name with --name")
             return
         if not self.begun:
             self.document = {}
             return
+        different = self._difference(request)
+        if different and not overwrite:
+            raise CapivaraError(f"{self}: {different}", ANOTHER_RUN)
+        if different:
+            self.document, self.outdated = {}, True
+
+    def _difference(self, request: dict[str, Any]) -> str:
+        """How the request of the folder differs from another one and from the files that now belong to it."""
+        before, known = self.document["request"], self.document.get("contents", {})
         for key in [*before, *(key for key in request if key not in before)]:
             if before.get(key) != request.get(key):
                 flag = flag_of(key)
-                raise CapivaraError(
-                    f"{self}: holds a run with {flag} {before.get(key)}, now it is {flag} {request.get(key)}",
-                    "choose another name with --name, or delete the folder to train again",
-                )
+                return f"holds a run with {flag} {before.get(key)}, now it is {flag} {request.get(key)}"
+        for key in [*known, *(key for key in self.contents if key not in known)]:
+            if known.get(key) != self.contents.get(key):
+                return f"{flag_of(key)} {request.get(key)}: its files have changed since this run was trained"
+        return ""
 
     def check_adapter(self) -> None:
-        """Raise ``CapivaraError`` if the adapter's checksum is not the one in ``run.json``."""
-        weights = self.adapter / "adapter_model.safetensors"
-        try:
-            found = hashlib.sha256(weights.read_bytes()).hexdigest()
-        except FileNotFoundError:
-            found = "no such file"
-        if found != self.document.get("adapter_sha256", found):
-            raise CapivaraError(
-                f"{weights}: damaged or replaced: its checksum is not the one in run.json",
-                "restore it, or delete the folder and train again",
-            )
+        """Raise ``CapivaraError`` if a file of the adapter is not the one whose checksum is in ``run.json``."""
+        weights = {"adapter_model.safetensors": self.document["adapter_sha256"]}
+        files = {**weights, **self.document.get("adapter_files", {})}
+        hint = "restore it, or delete the folder and train again"
+        file_digests.check(self.adapter, files, self.path / "run.json", hint)
 
     def checkpoint_steps(self) -> list[int]:
         """The steps with a checkpoint, oldest first."""
@@ -111,7 +149,7 @@ class RunDir:
     def save_checkpoint(self, step: int, data: bytes) -> None:
         """Write a checkpoint all or nothing, then delete all but the last two."""
         with replacing(self.checkpoint(step)) as out:
-            out.write(data)
+            write_checked(out, data)
         for old in self.checkpoint_steps()[:-_KEEP]:
             self.checkpoint(old).unlink(missing_ok=True)
         sweep(self.checkpoints)
@@ -119,18 +157,37 @@ class RunDir:
     def save_best(self, data: bytes) -> None:
         """Write the weights with the best validation so far, all or nothing."""
         with replacing(self.best) as out:
-            out.write(data)
+            write_checked(out, data)
 
     def read_metrics(self) -> list[Metrics]:
-        """The lines of ``metrics.jsonl``, as ``metrics_from_json``; [] if there is no such file."""
-        if not self.metrics.is_file():
+        """The lines of ``metrics.jsonl``, as ``metrics_from_json``; [] if there is no such file.
+
+        Raises ``CapivaraError`` if the file of a finished run was changed.
+        """
+        try:
+            data = self.metrics.read_bytes()
+        except FileNotFoundError:
             return []
-        return run_document.metrics_from_json(self.metrics.read_bytes(), str(self.metrics))
+        lines = run_document.metrics_from_json(data, str(self.metrics))
+        expected = self.document.get("metrics_sha256") if self.finished else None
+        if expected and hashlib.sha256(data).hexdigest() != expected:
+            raise CapivaraError(
+                f"{self.metrics}: damaged or replaced: its checksum is not the one in run.json",
+                "restore it, or move it away: the model does not need it",
+            )
+        return lines
+
+    def metrics_of(self, steps: int) -> bytes:
+        """The first lines of ``metrics.jsonl``, one for each of ``steps`` steps; fewer if it has fewer."""
+        try:
+            lines = self.metrics.read_bytes().splitlines(keepends=True)
+        except FileNotFoundError:
+            return b""
+        return b"".join(lines[:steps])
 
     def cut_metrics(self, step: int) -> None:
         """Keep the lines of the first ``step`` steps, because the steps after the checkpoint are taken again."""
-        kept = [line for line in self.read_metrics() if line["step"] <= step]
-        replace_text(self.metrics, "".join(json.dumps(line) + "\n" for line in kept))
+        replace_text(self.metrics, self.metrics_of(step).decode())
 
 
 def open_run(path: Path) -> RunDir:

@@ -111,7 +111,7 @@ def check_not_input(folder: Path, shards: Sequence[str]) -> None:
 def _check_overwritable(chain: Chain, sources: Sequence[str], folder: Path) -> None:
     """Raise ``CapivaraError`` if the folder that ``--overwrite`` may empty is read: as an input or by an option."""
     named = [path for text in sources for path in local_paths(text)]
-    named += [path for step in chain.steps for path in named_paths(step.options)]
+    named += [path for step in chain.steps for _, path in named_paths(step.options)]
     for path in named:
         if folder.resolve() in (path.resolve(), *path.resolve().parents):
             raise CapivaraError(

@@ -107,7 +107,7 @@ def files_of_options(options: Any) -> list[list[Any]]:
     values, found = option_values(options), []
     for each in option_fields(options):
         reads, value = each.metadata.get("reads"), values[each.name]
-        for path in _paths_of(reads, value):
+        for path in _paths(reads, value) if reads not in ("", "images") and isinstance(value, str) else []:
             found += [[each.name, *entry] for entry in _contents(path)]
         if reads in registry.KINDS and (origin := registry.origin(reads, value)):
             found.append([each.name, origin])
@@ -117,12 +117,15 @@ def files_of_options(options: Any) -> list[list[Any]]:
 OTHER_VERSION = "a model or translator on this machine has another version"
 
 
-def named_paths(options: Any) -> list[Path]:
-    """The files and folders that the options of a step name and that exist."""
+def named_paths(options: Any) -> list[tuple[str, Path]]:
+    """Each option that names files or folders to be read, with those of them that exist."""
     values = option_values(options)
-    return [
-        path for each in option_fields(options) for path in _paths_of(each.metadata.get("reads"), values[each.name])
-    ]
+    found = []
+    for each in option_fields(options):
+        reads, value = each.metadata.get("reads"), values[each.name]
+        if reads and isinstance(value, str):
+            found += [(each.name, path) for path in _paths(reads, value)]
+    return found
 
 
 def difference(found: Manifest, now: History, files: Mapping[str, str]) -> str:
@@ -161,16 +164,15 @@ def _option(key: str, options: Mapping[str, Any]) -> str:
     return f"no {flag_of(key)}" if value in ("", None) else f"{flag_of(key)} {value}"
 
 
-def _paths_of(reads: str | None, value: object) -> list[Path]:
+def _paths(reads: str, value: str) -> list[Path]:
     """The files and folders that an option names, in order; those that do not exist are left out."""
-    if not reads or not isinstance(value, str):
-        return []
-    if reads != "files":
+    if reads not in ("files", "images"):
         name, _, rest = value.partition(":")
-        paths = [Path(text).expanduser() for text in (value, rest, name) if text]
-        return [path for path in paths if path.exists()][:1]
-    patterns = [str(Path(part.strip()).expanduser()) for part in value.split(",") if part.strip()]
-    return [path for pattern in patterns for path in sorted(local_paths(pattern))]
+        paths = [os.path.expanduser(text) for text in (value, rest, name) if text]  # noqa: PTH111
+        return [Path(path) for path in paths if os.path.exists(path)][:1]  # noqa: PTH110  it may be too long for a path
+    parts = dict.fromkeys([value, *value.split(",")])  # a name may contain a comma
+    patterns = [str(Path(part.strip()).expanduser()) for part in parts if part.strip()]
+    return list(dict.fromkeys(path for pattern in patterns for path in sorted(local_paths(pattern))))
 
 
 def _contents(path: Path) -> list[list[Any]]:

@@ -39,15 +39,16 @@ def opt(
     envvar: str = "",
     tuning: bool = False,
     kind: OptionKind | None = None,
-    reads: Literal["", "files", "model", "captioners", "rewriters", "translators"] = "",
+    reads: Literal["", "files", "images", "model", "captioners", "rewriters", "translators"] = "",
 ) -> Any:
     """A field of an options dataclass with its default, help and bounds; its name is the flag.
 
     ``tuning`` marks an option that changes speed or memory, but not results: it may differ when a run is resumed.
     ``kind`` parses a text that holds a list: the field has the text, and ``parsed`` returns the list. ``reads`` marks
-    an option whose value may name files, so that a run resumes only with the same contents: "files" is a
-    comma-separated list of paths, globs or brace patterns, "model" a path or NAME:PATH; a kind of plugin is NAME or
-    NAME:PATH, so that a run resumes only with the same version of a plugin of another package.
+    an option whose value may name files, so that a run resumes only with the same contents and nothing is written over
+    them: "files" is a comma-separated list of paths, globs or brace patterns, "images" the same for images whose
+    contents are looked at elsewhere, "model" a path or NAME:PATH; a kind of plugin is NAME or NAME:PATH, so that a run
+    resumes only with the same version of a plugin of another package.
     """
     metadata = {
         "help": help, "min": min, "max": max, "metavar": metavar, "envvar": envvar, "tuning": tuning, "kind": kind,

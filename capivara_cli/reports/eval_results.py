@@ -17,7 +17,8 @@ from capivara_cli.evaluation.measure import Contender, EvalData
 from capivara_cli.evaluation.results import EvalResults
 from capivara_cli.models.run_folder import RunDir
 from capivara_cli.shards.sample import Sample
-from capivara_cli.storage.files import replace_text
+from capivara_cli.storage import checksums
+from capivara_cli.storage.files import replace_text, sweep
 
 FILE = "eval.json"
 
@@ -28,9 +29,12 @@ def read(folder: Path) -> EvalResults:
     if not path.is_file():
         return EvalResults()
     try:
-        return EvalResults.from_json(json.loads(path.read_bytes()))
+        document = json.loads(path.read_bytes())
+        results = EvalResults.from_json(document)
+        checksums.without_checksum(document)
     except ValueError as error:
         raise CapivaraError(f"{path}: damaged: {error}", "move it away and evaluate again") from error
+    return results
 
 
 def merge(folder: Path, results: EvalResults) -> None:
@@ -40,7 +44,8 @@ def merge(folder: Path, results: EvalResults) -> None:
     """
     measured = {row.identity for row in results.rows}
     merged = read(folder).where(lambda row: row.identity not in measured) + results
-    replace_text(folder / FILE, json.dumps(merged.to_json(), ensure_ascii=False, indent=1) + "\n")
+    document = checksums.with_checksum(merged.to_json())
+    replace_text(folder / FILE, json.dumps(document, ensure_ascii=False, indent=1) + "\n")
 
 
 class Rereadable(Protocol):
@@ -78,6 +83,7 @@ class ResultsWriter:
         """Write rows and examples; ``source`` has the images of the examples."""
         for run in self._runs:
             folder = Path(run.folder)
+            sweep(folder)
             merge(folder, results)
             if (picked := self._examples[run.name]) and (again := source.samples()) is not None:
                 examples.save(folder / "examples", picked, functools.partial(iter, again))

@@ -1,6 +1,7 @@
 """A folder of flat arrays: written once, then memory-mapped.
 
-Each array is a file with the name of the array. A JSON document in the folder has the size and CRC-32 of every file.
+Each array is a file with the name of the array. A JSON document in the folder has the size and CRC-32 of every file,
+and a checksum of its own.
 """
 
 from __future__ import annotations
@@ -9,12 +10,13 @@ import contextlib
 import hashlib
 import json
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 
+from capivara_cli.storage.checksums import KEY, with_checksum, without_checksum
 from capivara_cli.storage.files import replace_text
 
 Dtypes = Mapping[str, str]
@@ -87,33 +89,35 @@ def string_at(data: np.ndarray, bounds: np.ndarray, index: int) -> str:
 
 
 def write_document(path: Path, document: Mapping[str, object]) -> None:
-    """Write the JSON document of a folder atomically."""
-    replace_text(path, json.dumps(document, ensure_ascii=False, indent=2) + "\n")
+    """Write the JSON document of a folder, with its checksum, atomically."""
+    replace_text(path, json.dumps(with_checksum(document), ensure_ascii=False, indent=2) + "\n")
 
 
 def read_document(path: Path) -> dict[str, Any]:
-    """The JSON document of a folder. Raises ``DamagedArrays`` if there is none."""
+    """The JSON document of a folder. Raises ``DamagedArrays`` if there is none, or another than was written."""
     try:
         document = json.loads(path.read_bytes())
+        if not isinstance(document, dict) or KEY not in document:
+            raise DamagedArrays(path.name)
+        return without_checksum(document)
     except (FileNotFoundError, NotADirectoryError, ValueError) as error:
         raise DamagedArrays(path.name) from error
-    if not isinstance(document, dict):
-        raise DamagedArrays(path.name)
-    return document
 
 
-def map_arrays(folder: Path, dtypes: Dtypes, files: Any, *, verify: bool) -> dict[str, np.ndarray]:
-    """The arrays of a folder, one-dimensional and memory-mapped.
+def map_arrays(folder: Path, dtypes: Dtypes, files: Any, *, unverified: Collection[str] = ()) -> dict[str, np.ndarray]:
+    """The arrays of a folder, one-dimensional and memory-mapped, after a comparison of sizes and checksums.
 
-    ``files`` is ``ArrayWriter.files`` as stored in the document. ``verify`` also compares checksums, which reads every
-    file. Raises ``DamagedArrays`` if a file does not match.
+    ``files`` is ``ArrayWriter.files`` as stored in the document. Of the arrays ``unverified`` only the size is
+    compared, because a checksum reads the whole file. Raises ``DamagedArrays`` if a file does not match.
     """
     arrays = {}
     for name, dtype in dtypes.items():
         path = folder / name
         try:
-            size, _ = expected = files[name]
-            found = checksum(path) if verify else [path.stat().st_size, expected[1]]
+            size, value = expected = files[name]
+            found = [path.stat().st_size, value]
+            if found == expected and name not in unverified:
+                found = checksum(path)
         except (FileNotFoundError, KeyError, TypeError, ValueError) as error:
             raise DamagedArrays(name) from error
         if found != expected:

@@ -1,4 +1,7 @@
-"""Convert dataclasses to JSON and back. A field is a key; a value of the wrong type is an error that names the key."""
+"""Convert dataclasses to JSON and back, and check typed dicts.
+
+A field is a key; a value of the wrong type is an error that names the key.
+"""
 
 from __future__ import annotations
 
@@ -18,11 +21,11 @@ _KINDS: dict[type, tuple[type, ...]] = {float: (int, float)}
 
 
 def from_json(kind: type[T], value: object, what: str) -> T:
-    """Convert a value of ``json.loads`` to ``kind``: a dataclass, or a type that its fields may have.
+    """Convert a value of ``json.loads`` to ``kind``: a dataclass, a ``TypedDict``, or a type that its fields may have.
 
-    A missing or null key takes the default of its field. Unknown keys are ignored. Numbers are not converted: an
-    integer is a valid float. Raises ``ValueError``, whose message starts with the wrong key; ``what`` names the whole
-    value in the message ("a retrieval row").
+    A missing or null key takes the default of its field. Unknown keys are ignored, and kept in a ``TypedDict``, whose
+    required keys must be there. Numbers are not converted: an integer is a valid float. Raises ``ValueError``, whose
+    message starts with the wrong key; ``what`` names the whole value in the message ("a retrieval row").
     """
     return cast(T, _read(kind, value, what))
 
@@ -41,12 +44,18 @@ def to_json(value: object) -> Any:
 
 
 def _read(kind: Any, value: object, what: str) -> Any:
+    if kind is Any:
+        return value
+    if typing.is_typeddict(kind):
+        return _typed_dict(kind, _checked(dict, value, what), what)
     if dataclasses.is_dataclass(kind):
         return _object(kind, _checked(dict, value, what), what)
     origin, inner = typing.get_origin(kind), typing.get_args(kind)
     if origin in (Union, types.UnionType):
         (some,) = (each for each in inner if each is not types.NoneType)
         return None if value is None else _read(some, value, what)
+    if origin is list:
+        return [_read(inner[0], each, f"an entry of {what}") for each in _checked(list, value, what)]
     if origin is dict:
         return {key: _read(inner[1], each, f"{key!r} of {what}") for key, each in _checked(dict, value, what).items()}
     if origin is tuple:
@@ -74,10 +83,23 @@ def _object(kind: Any, value: Mapping[str, object], what: str) -> Any:
     return kind(**found)
 
 
+def _typed_dict(kind: Any, value: dict[str, Any], what: str) -> dict[str, Any]:
+    hints = _hints(kind)
+    missing = sorted(kind.__required_keys__ - value.keys())
+    if missing:
+        raise ValueError(f"{missing[0]!r} of {what} is missing")
+    return {key: _read(hints.get(key, Any), each, f"{key!r} of {what}") for key, each in value.items()}
+
+
 def _checked(kind: type, value: object, what: str) -> Any:
     if not isinstance(value, _KINDS.get(kind, (kind,))) or (isinstance(value, bool) and kind is not bool):
         raise ValueError(f"{what} is {value!r}")
     return value
+
+
+@functools.lru_cache
+def _hints(kind: Any) -> dict[str, Any]:
+    return typing.get_type_hints(kind)
 
 
 @functools.lru_cache

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 
 import numpy as np
@@ -11,6 +10,7 @@ import torch
 from capivara_cli import __version__, console
 from capivara_cli.models.adapters import methods
 from capivara_cli.models.clip import Clip
+from capivara_cli.models.file_digests import sha256_of
 from capivara_cli.models.run_document import Data, Metrics, Result
 from capivara_cli.models.run_folder import RunDir
 from capivara_cli.storage.files import replacing_folder
@@ -58,12 +58,14 @@ def finish(run: RunDir, clip: Clip, best: BestValidation, pairs_per_second: floa
     with replacing_folder(run.adapter) as folder:
         methods.save(clip.model.text, folder, run.document["base"], clip.model.visual if images else None)
     metrics = run.read_metrics()
-    weights = (run.adapter / methods.WEIGHTS).read_bytes()
+    files = {path.name: sha256_of(path) for path in sorted(run.adapter.iterdir())}
     bias = getattr(clip.model, "logit_bias", None)
     run.save(
         logit_scale=clip.model.logit_scale.item(),
         logit_bias=None if bias is None else bias.item(),
-        adapter_sha256=hashlib.sha256(weights).hexdigest(),
+        adapter_sha256=files[methods.WEIGHTS],
+        adapter_files=files,
+        metrics_sha256=sha256_of(run.metrics),
         result=_result(metrics, best, pairs_per_second),
         step=len(metrics),
     )

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import io
 import json
 import math
 import signal
 import threading
 import time
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,6 +22,7 @@ from capivara_cli.models.adapters import methods
 from capivara_cli.models.clip import Clip
 from capivara_cli.models.run_document import Metrics
 from capivara_cli.models.run_folder import RunDir
+from capivara_cli.training.checkpoints import Checkpoints
 from capivara_cli.training.data import Batch, Batches
 from capivara_cli.training.encoder import Encoded, Encoder, ImageEncoder
 from capivara_cli.training.memory import peak_bytes
@@ -88,6 +87,7 @@ class Trainer:
         self.optimizer = optimizer(self.schedule.optimizer, self.parameters, self.schedule.weight_decay)
         self.average = Average(self.parameters, self.schedule.ema) if self.schedule.ema else None
         self.best = BestValidation()
+        self.checkpoints = Checkpoints(run, clip.device)
 
     def train(self) -> float:
         """Take the remaining steps from the last checkpoint on; returns pairs per second.
@@ -252,15 +252,15 @@ class Trainer:
             if scores["mean"] > self.best.score:
                 self.best = BestValidation(scores["mean"], step + 1)
                 if self._writes:
-                    self.run.save_best(_bytes(self._weights()))
+                    self.checkpoints.save_best(step + 1, self._weights())
             else:
                 self.best.since += 1
         self.text.train()
         return scores
 
     def _choose_weights(self) -> None:
-        if self.best.step and self.run.best.is_file():
-            self._load_weights(self._loaded(self.run.best))
+        if self.best.step:
+            self._load_weights(self.checkpoints.best())
         elif self.average is not None:
             self.average.apply()
 
@@ -283,38 +283,26 @@ class Trainer:
             raise self._diverged(step - 1, "a weight is not finite")
         if self._writes:
             state = {
-                "step": step,
                 **self._weights(),
                 "optimizer": self.optimizer.state_dict(),
                 "average": self.average.values if self.average else [],
                 "best": [self.best.score, self.best.step, self.best.since],
             }
-            self.run.save_checkpoint(step, _bytes(state))
-            self.run.save(step=step)
+            self.checkpoints.save(step, state)
         self.devices.wait()
 
     def _restore(self) -> int:
         """Load the last checkpoint, if any; returns the number of finished steps."""
-        steps = self.run.checkpoint_steps()
-        if not steps:
+        state = self.checkpoints.last(self.devices)
+        if state is None:
             return 0
-        path = self.run.checkpoint(steps[-1])
-        try:
-            state = self._loaded(path)
-            self._load_weights(state)
-            self.optimizer.load_state_dict(state["optimizer"])
-            if self.average is not None:
-                self.average.values = state["average"]
-            self.best = BestValidation(*state["best"])
-        except (OSError, RuntimeError, ValueError, KeyError, EOFError) as error:
-            raise CapivaraError(
-                f"{path}: damaged: {error}", "delete it: the run resumes from the checkpoint before it"
-            ) from error
+        self._load_weights(state)
+        self.optimizer.load_state_dict(state["optimizer"])
+        if self.average is not None:
+            self.average.values = state["average"]
+        self.best = BestValidation(*state["best"])
         console.say(f"{self.run}: resumed at step {state['step'] + 1:,} of {self.schedule.steps:,}")
         return state["step"]
-
-    def _loaded(self, path: Path) -> dict[str, Any]:
-        return torch.load(path, map_location=self.clip.device, weights_only=True)
 
     def _diverged(self, step: int, what: str, batch: Batch | None = None) -> CapivaraError:
         saved = self.run.checkpoint_steps()
@@ -331,12 +319,6 @@ class Trainer:
 
 def _real(ids: np.ndarray) -> np.ndarray:
     return ids[ids >= 0]
-
-
-def _bytes(state: dict[str, Any]) -> bytes:
-    buffer = io.BytesIO()
-    torch.save(state, buffer)
-    return buffer.getvalue()
 
 
 class _Interrupts:

@@ -5,6 +5,8 @@ This file must not import torch, because ``capivara train --help`` reads it.
 
 from __future__ import annotations
 
+import hashlib
+import json
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -24,7 +26,9 @@ class Loss:
     """The terms of the loss: between captions and images, between aligned texts, and to a teacher."""
 
     objective: str = opt("auto", "clip, siglip, distill, or a sum such as clip+distill:0.5 [default: the model's own]")
-    teacher: str = opt("", "for distill: model whose text tower is the teacher [default: the model itself, untuned]")
+    teacher: str = opt(
+        "", "for distill: model whose text tower is the teacher [default: the model itself, untuned]", reads="model"
+    )
     distill_loss: Literal["mse", "cosine"] = opt("mse", "distance to the teacher")
     align: Literal["none", "native", "mt-source", "mt-pivot"] = opt(
         "none", "alignment routine of arXiv 2305.03510: native (1), mt-source (2) or mt-pivot (3)"
@@ -94,7 +98,9 @@ class CaptionChoice:
 class ModelSelection:
     """Validation data, how often to validate, and when to stop early."""
 
-    val: str = opt("", "validation data: a share or number of the images to hold out, or shards, or an eval set")
+    val: str = opt(
+        "", "validation data: a share or number of the images to hold out, or shards, or an eval set", reads="files"
+    )
     val_every: int = opt(100, "steps between validations", min=1)
     patience: int = opt(0, "stop after this many validations without an improvement; 0: never", min=0)
 
@@ -153,10 +159,15 @@ class Options:
 
     lang: str = opt("", "language to learn, or several, such as hi or hi,xh", kind=Languages(unlisted=True))
     separately: bool = opt(False, "one run per language, instead of one for all")
-    model: str = opt(DEFAULT_MODEL, "open_clip model, hf-hub:ORG/NAME, local-dir:PATH, mclip:NAME, a run, or toy")
-    pretrained: str = opt("", "weights of an open_clip model: a tag or a file [default: laion5b_s13b_b90k]")
+    model: str = opt(DEFAULT_MODEL, "open_clip model, hf-hub:ORG/NAME, local-dir:PATH, mclip:NAME, a run, or toy",
+                     reads="model")  # fmt: skip
+    pretrained: str = opt(
+        "", "weights of an open_clip model: a tag or a file [default: laion5b_s13b_b90k]", reads="model"
+    )
     continue_from: str = opt(
-        "", "run or peft adapter (folder, hf-hub:ORG/NAME) to start from; it determines the model and the method"
+        "",
+        "run or peft adapter (folder, hf-hub:ORG/NAME) to start from; it determines the model and the method",
+        reads="model",
     )
     name: str = opt("", "name of the run [default: the language]")
     runs: str = opt("runs", "folder of all runs; --out names the run folder itself")
@@ -211,6 +222,16 @@ class Options:
         excluded = {"name", "runs", "seeds", "separately"}
         excluded |= {each.name for each in option_fields(self) if each.metadata.get("tuning")}
         return {key: value for key, value in option_values(self).items() if key not in excluded}
+
+
+def contents(options: Options) -> dict[str, str]:
+    """A digest of the files that each option of a run names, by the name of the option."""
+    from capivara_cli.pipeline.fingerprint import files_of_options  # a long import
+
+    found: dict[str, list[Any]] = {}
+    for name, *entry in files_of_options(options):
+        found.setdefault(name, []).append(entry)
+    return {name: hashlib.sha256(json.dumps(entries).encode()).hexdigest() for name, entries in found.items()}
 
 
 def _number(text: str) -> float | None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,13 +23,14 @@ from capivara_cli.languages import code_of
 from capivara_cli.models.adapters import methods
 from capivara_cli.models.clip import Clip, find_adapter, load_base, load_clip
 from capivara_cli.models.run_document import BatchSettings
-from capivara_cli.models.run_folder import RunDir
+from capivara_cli.models.run_folder import ANOTHER_RUN, RunDir
 from capivara_cli.pipeline.env import Env
 from capivara_cli.pipeline.source import Source
 from capivara_cli.shards.archive import Stream
 from capivara_cli.shards.history import History
 from capivara_cli.shards.sample import Sample
 from capivara_cli.storage.files import sweep
+from capivara_cli.storage.shared_folders import waiting_turn
 from capivara_cli.training import finish, towers
 from capivara_cli.training.data import Batches, CaptionPool, TrainingData, select
 from capivara_cli.training.devices import Devices, join
@@ -97,22 +98,51 @@ class Session:
             shrink_onednn_cache()
         self.devices = join(self.env.device)
         run.writes = self.devices.first
-        if run.writes:
-            sweep(run.path)
-        else:
+        if not run.writes:
             console.be_quiet(True)
-        with self.timed("load"):
-            clip, start = self._load()
-        with self.timed("features"):
-            store = self._store(clip)
-        if run.begun:
-            self._check_data(store)
-        if run.finished:
-            console.say(f"{run}: already finished")
-        else:
-            with self.timed("train"):
-                self._train(clip, start, store)
+        with self._alone():
+            if run.writes:
+                sweep(run.path)
+            with self.timed("load"):
+                clip, start = self._load()
+            with self.timed("features"):
+                store = self._store(clip)
+            if run.begun:
+                self._check_unchanged(clip, store)
+            if run.finished:
+                console.say(f"{run}: already finished")
+            else:
+                with self.timed("train"):
+                    self._train(clip, start, store)
         return self._summary() if self.devices.first else None
+
+    @contextlib.contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Wait for another command that trains this run, then read again how far it is."""
+        run = self.run_dir
+        if run.finished:
+            yield
+            return
+        with waiting_turn(run.path) if run.writes else contextlib.nullcontext():
+            if run.outdated and run.writes:
+                run.clear()
+            self.devices.wait()
+            run.reload()
+            yield
+
+    def _check_unchanged(self, clip: Clip, store: FeatureStore) -> None:
+        """Raise ``CapivaraError`` if the run was begun on another model or other data; ``--overwrite`` clears it."""
+        try:
+            self._check_base(clip)
+            self._check_data(store)
+        except CapivaraError:
+            if not self.env.settings.overwrite:
+                raise
+            self.devices.wait()
+            if self.run_dir.writes:
+                self.run_dir.clear()
+            self.run_dir.document = {}
+            self.devices.wait()
 
     def _train(self, clip: Clip, start: Path | None, store: FeatureStore) -> None:
         options, run = self.options, self.run_dir
@@ -154,6 +184,7 @@ class Session:
         run.save(
             name=run.path.name,
             request={**self.options.request, "seed": self.env.seed},
+            contents=run.contents,
             base={
                 "source": clip.source,
                 "identity": clip.identity.to_json(),
@@ -209,11 +240,24 @@ class Session:
         options.check_method(self.method)
         return clip, adapter.folder
 
+    def _check_base(self, clip: Clip) -> None:
+        """Raise ``CapivaraError`` if the base model is not the one on which the run was begun."""
+        known = self.run_dir.required("base")
+        now = {"image tower": clip.identity.weights, "text tower": clip.text_digest,
+               "preprocessing": clip.identity.preprocess}  # fmt: skip
+        before = (known["image"], known["text"], known["identity"].get("preprocess"))
+        for (part, value), old in zip(now.items(), before, strict=True):
+            if value != old:
+                raise CapivaraError(
+                    f"{self.run_dir}: was trained on {known['source'].get('model')}, whose {part} has changed",
+                    ANOTHER_RUN,
+                )
+
     def _check_data(self, store: FeatureStore) -> None:
-        if self.run_dir.document["data"]["fingerprint"] != store.fingerprint:
+        if self.run_dir.required("data")["fingerprint"] != store.fingerprint:
             raise CapivaraError(
                 f"{self.run_dir}: was trained on other data",
-                "choose another name with --name, or delete the folder to train again",
+                ANOTHER_RUN,
             )
 
     def _validation(self, clip: Clip, data: TrainingData) -> Callable[[ImageEncoder | None], Validation] | None:

@@ -8,9 +8,12 @@ parts that a batch reads are in memory. It can be deleted at any time, because i
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import shutil
+import zlib
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -38,23 +41,52 @@ from capivara_cli.storage.arrays import (
     write_document,
 )
 from capivara_cli.storage.files import move_folder, partial_folder, sweep
+from capivara_cli.storage.shared_folders import opened_or_made
 from capivara_cli.training.translation_sources import sources
 from capivara_cli.training.views import Views
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-FORMAT = 2
+FORMAT = 3
 FOLDER = ".features"
 _DOCUMENT = "store.json"
 _ARRAYS = {
     "images": "<f2", "present": "?", "first": "<i8", "tokens": "<i4", "bounds": "<i8", "lang": "<u2", "by": "<u2",
-    "source": "<i8", "pixels": "u1", "texts": "u1", "text_bounds": "<i8", "keys": "u1", "key_bounds": "<i8",
+    "source": "<i8", "pixels": "u1", "pixel_sums": "<u4", "texts": "u1", "text_bounds": "<i8", "keys": "u1",
+    "key_bounds": "<i8",
 }  # fmt: skip
 _IMAGE_BATCH = 64
 _TOKENIZE_BATCH = 8192
 UNLISTED = ""
 """The language of a source text that is no longer a caption of its image."""
+
+
+class CheckedPixels:
+    """The pixels of a store by the number of the image, each compared with its checksum when it is first read."""
+
+    def __init__(self, folder: Path, rows: np.ndarray, sums: np.ndarray) -> None:
+        self._folder, self._rows, self._sums = folder, rows, sums
+        self._verified = np.zeros(len(sums), bool)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """[n, 3, height, width]."""
+        return self._rows.shape
+
+    def __getitem__(self, image: int) -> np.ndarray:
+        """The pixels of an image. Raises ``CapivaraError`` for damaged ones; the next run makes the store again."""
+        row: np.ndarray = self._rows[image]
+        if not self._verified[image]:
+            if zlib.crc32(row.tobytes()) != self._sums[image]:
+                with contextlib.suppress(OSError):
+                    (self._folder / _DOCUMENT).unlink()
+                raise CapivaraError(
+                    f"{self._folder / 'pixels'}: damaged: image {image} is not that of its checksum",
+                    "run the same command again: it makes the pixels again, and resumes",
+                )
+            self._verified[image] = True
+        return row
 
 
 @dataclass(frozen=True)
@@ -66,6 +98,9 @@ class FeatureStore:
     ``authors[by[c]]``, and is a translation of caption ``source[c]`` of the same image (-1 for none). ``present[i]``:
     whether sample i has an image; without one, its embedding is zero, but distillation uses its captions. ``pixels``:
     uint8 [n, 3, height, width], preprocessed, empty unless the image tower is trained too.
+
+    Checksums are compared when the store is opened; those of the pixels, which may be hundreds of gigabytes, when an
+    image is read for the first time.
     """
 
     folder: Path
@@ -78,7 +113,7 @@ class FeatureStore:
     lang: np.ndarray
     by: np.ndarray
     source: np.ndarray
-    pixels: np.ndarray
+    pixels: CheckedPixels
     texts: np.ndarray
     text_bounds: np.ndarray
     keys: np.ndarray
@@ -138,35 +173,44 @@ def features(
     kind = [tower, augmented.identity if augmented else None, pixels]
     marks = file_states(source.shards)
     made_from = [FORMAT, marks, kind] if marks is not None else []
-    known = parent / digest_of(made_from) if made_from else None
-    if known is not None and (store := open_store(known)) is not None:
-        _add_counts(store.document, source, env)
-        return store
-    with partial_folder(known or parent / "stream") as partial:
-        with ArrayWriter(partial, _ARRAYS) as arrays:
+    built = False
+
+    def build(folder: Path) -> None:
+        nonlocal built
+        built = True
+        with ArrayWriter(folder, _ARRAYS) as arrays:
             document = _StoreBuilder(arrays, clip, augmented, pixels, env).build(console.track(source, "read"))
-        write_document(partial / _DOCUMENT, document | {"history": source.history, "made_from": made_from})
-        final = known or parent / digest_of([document["fingerprint"], kind])
-        move_folder(partial, final)
-    store = open_store(final)
-    if store is None:
-        raise CapivaraError(f"{final}: was deleted while it was opened", "run the same command again")
+        write_document(folder / _DOCUMENT, document | {"history": source.history, "made_from": made_from})
+
+    if not made_from:
+        return _of_stream(parent, kind, build)
+    store = opened_or_made(parent / digest_of(made_from), open_store, build)
+    if not built:
+        _add_counts(store.document, source, env)
     return store
 
 
-def open_store(folder: Path) -> FeatureStore | None:
-    """A finished store, memory-mapped; None if it does not exist, is incomplete, or has another version."""
+def _of_stream(parent: Path, kind: Any, build: Callable[[Path], None]) -> FeatureStore:
+    """The store of samples that can be read only once. If there is one with the same content, that is used."""
+    with partial_folder(parent / "stream") as partial:
+        build(partial)
+        final = parent / digest_of([FORMAT, read_document(partial / _DOCUMENT)["fingerprint"], kind])
+        store = opened_or_made(final, open_store, lambda folder: move_folder(partial, folder))
+        shutil.rmtree(partial, ignore_errors=True)
+    return store
+
+
+def open_store(folder: Path) -> FeatureStore:
+    """A finished store, memory-mapped. Raises ``DamagedArrays`` if it is missing, incomplete or damaged."""
+    document = read_document(folder / _DOCUMENT)
+    arrays: dict[str, Any] = map_arrays(folder, _ARRAYS, document.get("files"), unverified=("pixels",))
     try:
-        document = read_document(folder / _DOCUMENT)
-        if document.get("format") != FORMAT:
-            return None
-        arrays = map_arrays(folder, _ARRAYS, document.get("files"), verify=False)  # they may have many gigabytes
         arrays["images"] = arrays["images"].reshape(-1, max(1, document["views"]), document["dim"])
-        if document["pixels"]:
-            arrays["pixels"] = arrays["pixels"].reshape(-1, *document["pixels"])
-    except (DamagedArrays, ValueError, KeyError, TypeError):
-        return None
-    return FeatureStore(folder, document, **arrays)
+        pixels, sums = arrays["pixels"], arrays.pop("pixel_sums")
+        pixels = pixels.reshape(-1, *document["pixels"]) if document["pixels"] else pixels
+    except (ValueError, KeyError, TypeError) as error:
+        raise DamagedArrays(_DOCUMENT) from error
+    return FeatureStore(folder, document, **{**arrays, "pixels": CheckedPixels(folder, pixels, sums)})
 
 
 def _add_counts(document: dict[str, Any], source: Source, env: Env) -> None:
@@ -290,6 +334,7 @@ class _StoreBuilder:
                     f"{sample.key}: no image", "--peft full trains the image tower, so all samples need one"
                 )
             self._arrays.put("pixels", vectors)
+            self._arrays.put("pixel_sums", [zlib.crc32(vectors.tobytes())])
         views = self._views.count if self._views else 1
         absent = vectors is None or self._keep_pixels
         self._arrays.put("images", np.zeros((views, self._clip.dim)) if absent else vectors)

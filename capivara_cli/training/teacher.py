@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -11,10 +12,13 @@ from torch import Tensor
 from capivara_cli import console
 from capivara_cli.errors import CapivaraError
 from capivara_cli.models.clip import Clip
-from capivara_cli.storage.files import replacing
+from capivara_cli.storage.arrays import ArrayWriter, map_arrays, read_document, write_document
+from capivara_cli.storage.shared_folders import opened_or_made
 from capivara_cli.training.data import Batch, TrainingData
 
 _CHUNK = 1024
+_ARRAYS = {"features": "<f2"}
+_DOCUMENT = "teacher.json"
 
 
 class Teacher:
@@ -34,23 +38,29 @@ class Teacher:
                 "captions of capivara translate have one; captions that people wrote have none",
             )
         name = hashlib.sha256(model.text_digest.encode() + self._ids.tobytes()).hexdigest()[:24]
-        path = data.store.folder / f"teacher-{name}.npy"
-        if not path.is_file():
-            with replacing(path) as out:
-                np.save(out, self._embed(model, data))
-        self._features = np.load(path, mmap_mode="r")
+        self._features = opened_or_made(
+            data.store.folder / f"teacher-{name}",
+            lambda folder: self._opened(folder, model.dim),
+            lambda folder: self._write(folder, model, data),
+        )
 
-    def _embed(self, model: Clip, data: TrainingData) -> np.ndarray:
-        blocks = [np.zeros((0, model.dim), np.float16)]
+    def _opened(self, folder: Path, dim: int) -> np.ndarray:
+        """The embeddings [n, dim] in a folder, memory-mapped. Raises ``DamagedArrays``."""
+        document = read_document(folder / _DOCUMENT)
+        return map_arrays(folder, _ARRAYS, document.get("files"))["features"].reshape(-1, dim)
+
+    def _write(self, folder: Path, model: Clip, data: TrainingData) -> None:
+        """Embed the source texts, and write their embeddings into a folder."""
         progress = console.Progress("teacher", len(self._ids))
-        for start in range(0, len(self._ids), _CHUNK):
-            chosen = self._ids[start : start + _CHUNK]
-            texts = [data.store.text(caption) for caption in chosen]
-            codes = [data.store.languages[lang] for lang in data.store.lang[chosen]]
-            blocks.append(model.embed_texts(texts, codes, normalize=False).astype(np.float16))
-            progress.advance(len(texts))
+        with ArrayWriter(folder, _ARRAYS) as arrays:
+            for start in range(0, len(self._ids), _CHUNK):
+                chosen = self._ids[start : start + _CHUNK]
+                texts = [data.store.text(caption) for caption in chosen]
+                codes = [data.store.languages[lang] for lang in data.store.lang[chosen]]
+                arrays.put("features", model.embed_texts(texts, codes, normalize=False))
+                progress.advance(len(texts))
         progress.close()
-        return np.concatenate(blocks)
+        write_document(folder / _DOCUMENT, {"files": arrays.files})
 
     def sources(self, batch: Batch) -> np.ndarray:
         """int64 [versions, n]: the ids of the texts that are the targets of the batch's captions, -1 for none."""

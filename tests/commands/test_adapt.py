@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 import tarfile
 from pathlib import Path
 from typing import Any
 
 import pytest
-from support.made import jpeg, toy_like
+from support.made import jpeg, shard_bytes, toy_like
 
 from capivara_cli.cli.perform import Performer
 from capivara_cli.commands.adapt import Options, adapt
@@ -129,3 +130,90 @@ def test_what_a_recipe_says_of_its_images(photos: Path, tmp_path: Path, monkeypa
     found = adapt.run([], options, Performer().env(Settings(energy=False, out=str(tmp_path / "runs")), "adapt"))
     assert found["run"] == str(tmp_path / "runs" / "mine-pt")
     assert len(samples(tmp_path / "runs/mine-pt-data/train")) == 24
+
+
+def without_captions(folder: Path, count: int = 24) -> Path:
+    """A folder of photos, and nothing else."""
+    folder.mkdir()
+    for number, sample in enumerate(toy_like(count)):
+        (folder / f"{number:02d}.jpg").write_bytes(sample.image)
+    return folder
+
+
+def test_held_out_photos_without_captions_are_captioned_and_marked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    without_captions(tmp_path / "photos")
+    found = run(["photos"], Path("runs"), eval="heldout", fraction=0.4)
+    said = capsys.readouterr().err
+    assert "warning: the held-out images have no captions, so toy writes some" in said
+    plan = "split --part heldout --fraction 0.4 | caption --captioner toy --n 1 | translate --lang pt --translator toy"
+    assert f"run '{plan}' runs/pt-data/packed --out runs/pt-data/heldout" in shown(said)
+    assert "(synthetic): captions by a captioner, not by people" in said
+    assert [(row["lang"], row["synthetic"]) for row in found["before_and_after"]] == [("en", True), ("pt", True)]
+    rows = json.loads(Path("runs/pt/eval.json").read_text())["retrieval"]
+    assert rows and all(row["synthetic"] for row in rows)
+    assert [row["machine_translated"] for row in rows if row["lang"] == "pt"] == [True, True]
+    card = Path("runs/pt/MODEL_CARD.md").read_text("utf-8")
+    assert "(synthetic: captions by a captioner, not by people)" in card and "captions by a captioner" in card
+
+
+def test_captions_of_people_are_not_marked_and_not_replaced(photos: Path, tmp_path: Path) -> None:
+    run([str(photos / "captions.csv")], tmp_path / "runs", eval="heldout", fraction=0.4)
+    rows = json.loads((tmp_path / "runs/pt/eval.json").read_text())["retrieval"]
+    assert rows and not any(row["synthetic"] for row in rows)
+    heldout = [each.by for sample in samples(tmp_path / "runs/pt-data/heldout") for each in sample.captions]
+    assert not any(name == "toy" or name.startswith("toy-") for name in heldout)
+
+
+def test_without_captions_and_without_a_captioner_an_eval_set_is_asked_for(tmp_path: Path) -> None:
+    without_captions(tmp_path / "photos", 8)
+    mine = tmp_path / "mine.toml"
+    mine.write_text('[[plan]]\nstep = "translate"\nlang = "pt"\n')
+    options = Options(recipe=str(mine), lang="pt", model="toy", translator="toy", steps=1, fraction=0.5,
+                      runs=str(tmp_path / "runs"))  # fmt: skip
+    with pytest.raises(
+        CapivaraError, match="the held-out images have no captions, and recipe mine writes none"
+    ) as caught:
+        adapt.run([str(tmp_path / "photos")], options, Performer().env(Settings(energy=False), "adapt"))
+    assert "--eval SET" in caught.value.hint
+    assert not (tmp_path / "runs/mine-pt-data/heldout").exists()
+
+
+@pytest.mark.parametrize("change", ["removed", "replaced"])
+def test_photos_that_changed_are_gone_from_everything_after_them(change: str, tmp_path: Path) -> None:
+    photos, runs = without_captions(tmp_path / "photos", 12), tmp_path / "runs"
+    run([str(photos)], runs)
+    before = {sample.key for sample in samples(runs / "pt-data/train")}
+    if change == "removed":
+        (photos / "03.jpg").unlink()
+    else:
+        (photos / "03.jpg").write_bytes(jpeg((1, 2, 3), (80, 60)))
+    with pytest.raises(CapivaraError, match=r"runs/pt: was trained on .*photos before files were added, removed"):
+        run([str(photos)], runs)
+    assert {sample.key for sample in samples(runs / "pt-data/train")} == before
+    shutil.rmtree(runs / "pt")
+    run([str(photos)], runs)
+    clean = tmp_path / "clean"
+    run([str(photos)], clean)
+    for part in ("packed", "train"):
+        kept, expected = (
+            [(each.key, each.image) for each in samples(each / f"pt-data/{part}")] for each in (runs, clean)
+        )
+        assert kept == expected
+    documents = [json.loads((each / "pt/run.json").read_text()) for each in (runs, clean)]
+    assert documents[0]["data"] == documents[1]["data"]
+    assert documents[0]["adapter_sha256"] == documents[1]["adapter_sha256"]
+
+
+def test_shards_that_were_removed_are_gone_from_everything_after_them(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    for number in range(2):
+        (tmp_path / "in" / f"{number:05d}.tar").write_bytes(shard_bytes(toy_like(8, 8 * number)))
+    run([str(tmp_path / "in")], tmp_path / "runs")
+    (tmp_path / "in" / "00001.tar").unlink()
+    shutil.rmtree(tmp_path / "runs" / "pt")
+    run([str(tmp_path / "in")], tmp_path / "runs")
+    assert {sample.key for sample in samples(tmp_path / "runs/pt-data/train")} == {f"{n:05d}" for n in range(8)}
+    assert json.loads((tmp_path / "runs/pt/run.json").read_text())["data"]["samples"] == 8

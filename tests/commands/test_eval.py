@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -160,6 +162,32 @@ def test_translated_captions_are_labelled(shards, capsys):
     err = capsys.readouterr().err
     assert "pt (MT)" in err
     assert "(MT) captions machine-translated (argos:en-pt)" in err
+
+
+@pytest.mark.parametrize(
+    ("captions", "synthetic"),
+    [
+        ([Caption("en {}", "en", "human")], [False]),
+        ([Caption("en {}", "en", "blip2", prefix="")], [True]),
+        (
+            [Caption("en {}", "en", "blip2", prefix="a photo of"), Caption("pt {}", "pt", "argos", of="en {}")],
+            [True] * 2,
+        ),
+        ([Caption("en {}", "en", "human"), Caption("pt {}", "pt", "argos", of="en {}")], [False, False]),
+        ([Caption("en {}", "en", "human"), Caption("pt {}", "pt", "blip2", prefix="")], [False, True]),
+        ([Caption("en {}", "en", "x", of="en {}")], [False]),  # a source that is the text itself
+    ],
+)
+def test_captions_of_a_captioner_are_marked_as_synthetic(
+    captions: list[Caption], synthetic: list[bool], shards: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    samples = []
+    for number in range(3):
+        own = [replace(each, text=each.text.format(number), of=each.of and each.of.format(number)) for each in captions]
+        samples.append(sample(number).with_captions(own))
+    found = evaluate.run([str(shards(samples))], Options(model="fake", k="1"), environment(fake=Fake()))
+    assert [row["synthetic"] for row in found["retrieval"]] == synthetic
+    assert ("(synthetic): captions by a captioner, not by people" in capsys.readouterr().err) == any(synthetic)
 
 
 def test_languages_are_found_however_they_are_written(shards):

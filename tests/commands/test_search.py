@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import pytest
 from support.made import a_sample, jpeg, shard_bytes
+from support.reported import a_run
 
 from capivara_cli import console
 from capivara_cli.commands.search import Options, search
@@ -162,6 +163,26 @@ def test_a_damaged_index_is_made_again_never_used(
     assert (kept / name).read_bytes() == data
     (kept / name).unlink()
     assert run(clip, "a red ball", folder, k=8)["computed"] == 8
+
+
+@pytest.mark.parametrize(("key", "value"), [("computed", 3), ("dropped", {"x": 1}), ("images", "8")])
+def test_an_index_with_an_altered_document_is_made_again(
+    key: str,
+    value: Any,
+    clip: Clip,
+    scenes: list[Sample],
+    shards: Callable[..., Path],
+    own_cache: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    folder = shards(scenes[:8])
+    before = run(clip, "a red ball", folder, k=8)
+    (kept,) = own_cache.iterdir()
+    document = json.loads((kept / "index.json").read_text())
+    (kept / "index.json").write_text(json.dumps({**document, key: value}))
+    after = run(clip, "a red ball", folder, k=8)
+    assert f"warning: {kept}: damaged (index.json), so it is made again" in capsys.readouterr().err
+    assert after["results"] == before["results"] and after["dropped"] == before["dropped"]
 
 
 def test_a_failure_leaves_no_index(
@@ -365,12 +386,10 @@ def test_wrong_use_is_said(clip: Clip, scenes: list[Sample], shards: Callable[..
 def test_the_language_of_a_run_is_that_of_its_queries(tmp_path: Path) -> None:
     from capivara_cli.commands.search import _language
 
-    (tmp_path / "adapter").mkdir()
-    (tmp_path / "run.json").write_text(json.dumps({"request": {"lang": "pt"}, "finished": True}))
-    assert _language(Options(model=str(tmp_path))) == "pt"
-    assert _language(Options(model=str(tmp_path), lang="Hindi")) == "hi"
-    (tmp_path / "run.json").write_text(json.dumps({"request": {"lang": "pt,hi"}, "finished": True}))
-    assert _language(Options(model=str(tmp_path))) == ""
+    one, two = a_run(tmp_path / "one", lang="pt"), a_run(tmp_path / "two", lang="pt,hi")
+    assert _language(Options(model=str(one))) == "pt"
+    assert _language(Options(model=str(one), lang="Hindi")) == "hi"
+    assert _language(Options(model=str(two))) == ""
     assert _language(Options(model="toy")) == ""
 
 

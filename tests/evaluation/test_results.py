@@ -11,6 +11,7 @@ import pytest
 from capivara_cli.errors import CapivaraError
 from capivara_cli.evaluation.results import ClassificationRow, EvalResults, RetrievalRow
 from capivara_cli.reports import eval_results
+from capivara_cli.storage.checksums import with_checksum
 
 RECALLS = {"R@1": 10.0, "mean": 10.0}
 RETRIEVAL: dict[str, Any] = {
@@ -20,7 +21,7 @@ RETRIEVAL: dict[str, Any] = {
     "versus": {"model": "b", "difference": 1.0, "interval": [0.5, 1.5], "p": 0.01, "p_holm": 0.02},
     "variants": {"without junk": {"n_captions": 3, "text_to_image": RECALLS, "image_to_text": RECALLS,
                                   "mean_recall": 10.0}},
-    "machine_translated": False, "queries_by": "", "prompt": "",
+    "machine_translated": False, "synthetic": False, "queries_by": "", "prompt": "",
     "provenance": {"source": "here", "licence": "MIT", "split": "test", "machine_translated": False, "by": "us",
                    "obtained": "drawn", "checksums": {"a": "sha256:1"}, "captions_by": {"us": 4}},
 }  # fmt: skip
@@ -91,7 +92,7 @@ def test_a_damaged_file_is_an_error_and_is_not_overwritten(tmp_path: Path, docum
 def test_new_rows_replace_those_that_measure_the_same(tmp_path: Path) -> None:
     assert eval_results.read(tmp_path) == EvalResults()
     eval_results.merge(tmp_path, EvalResults.from_json(ALL))
-    assert (tmp_path / eval_results.FILE).read_text() == json.dumps(ALL, indent=1) + "\n"
+    assert (tmp_path / eval_results.FILE).read_text() == json.dumps(with_checksum(ALL), indent=1) + "\n"
     again = {"retrieval": [{**RETRIEVAL, "mean_recall": 11.0}, {**RETRIEVAL, "prompt": "a photo of {}"}],
              "classification": [{**PROBE, "score": 60.0}],
              "disparity": [{**DISPARITY, "score": "accuracy"}]}  # fmt: skip

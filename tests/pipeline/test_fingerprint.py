@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,11 +14,13 @@ from support.made import jpeg
 
 from capivara_cli import registry
 from capivara_cli.cli.parameters import parse_plan
+from capivara_cli.errors import CapivaraError
+from capivara_cli.models.run_folder import RunDir
 from capivara_cli.pipeline.chain import Chain
 from capivara_cli.pipeline.fingerprint import difference, fingerprint
-from capivara_cli.pipeline.options import Settings, option_fields, option_types
-from capivara_cli.pipeline.stage import Stage
+from capivara_cli.pipeline.options import Settings, build, option_fields, option_types
 from capivara_cli.shards.manifest import Manifest
+from capivara_cli.training.options import Options, contents
 
 
 @pytest.mark.parametrize("name", ["b.jpg", "README", "list.csv", "x/0001.json"])
@@ -175,17 +178,71 @@ def test_an_option_without_a_value_is_called_none() -> None:
     assert difference(Manifest(now, "", 1), before, {}) == "dedupe: --lang en, now it is no --lang"
 
 
-NO_PATHS = {"format", "split", "only", "base_url", "images"}
-"""Options of stages that hold a free text and name no file. ``images`` of pack is a folder of images: see pack."""
+NO_PATHS = {
+    "format", "split", "only", "base_url", "name", "labels", "prompt", "repo", "objective", "memory", "lora_init",
+    "time", "partition", "account", "setup",
+}  # fmt: skip
+"""Options that hold a free text and name no file."""
+WRITTEN = {"runs", "to", "hf"}
+"""Options that name a folder to write."""
 
 
-def test_every_option_of_a_stage_that_may_name_a_file_says_so() -> None:
-    stages = [each for each in map(registry.load_command, registry.command_names()) if isinstance(each, Stage)]
-    assert len(stages) >= 7
+def test_every_option_that_may_name_a_file_says_so() -> None:
+    commands = list(map(registry.load_command, registry.command_names()))
+    assert len(commands) >= 15
     open_ends = {
         f"{each.name} --{field.name}": field.name
-        for each in stages
+        for each in commands
         for field in option_fields(each.options)
-        if option_types(each.options)[field.name] is str and not field.metadata["reads"] and not field.metadata["kind"]
+        if option_types(each.options)[field.name] is str
+        and not (field.metadata["reads"] or field.metadata["kind"] or field.metadata.get("output"))
     }
-    assert set(open_ends.values()) <= NO_PATHS, open_ends
+    assert set(open_ends.values()) <= NO_PATHS | WRITTEN, open_ends
+
+
+OF_RUNS = {
+    "--model of a folder": ("model", "local-dir:clip", "clip/open_clip_config.json"),
+    "--model of a run": ("model", "run", "run/adapter/adapter_model.safetensors"),
+    "--pretrained": ("pretrained", "weights.pt", "weights.pt"),
+    "--teacher": ("teacher", "local-dir:clip", "clip/tokenizer/vocab.json"),
+    "--val": ("val", "heldout", "heldout/00000.tar"),
+    "--val of a pattern": ("val", "held*/0000{0..1}.tar", "heldout/00001.tar"),
+    "--continue-from": ("continue_from", "adapter", "adapter/adapter_config.json"),
+}
+
+
+@pytest.mark.parametrize("case", OF_RUNS)
+def test_a_run_is_bound_to_the_contents_of_the_files_that_its_options_name(
+    case: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    option, value, name = OF_RUNS[case]
+    path = tmp_path / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(b"one")
+    options = build(Options, lang="pt", **{option: value})
+    before, info = contents(options), path.stat()
+    assert set(before) == {option}
+    run = RunDir(tmp_path / "runs" / "pt")
+    run.save(request=options.request, contents=before, finished=False)
+    (run.path / "checkpoints").mkdir()
+    (run.path / "checkpoints" / "step-000001.pt").touch()  # begun
+    run.check_request(options.request, contents(options))
+    path.write_bytes(b"two")
+    os.utime(path, ns=(info.st_atime_ns, info.st_mtime_ns))
+    flag = f"--{option.replace('_', '-')}"
+    says = f"{flag} {re.escape(value)}: its files have changed since this run was trained"
+    with pytest.raises(CapivaraError, match=says):
+        run.check_request(options.request, contents(options))
+    run.check_request(options.request, contents(options), overwrite=True)
+    assert run.outdated
+
+
+def test_a_file_with_a_comma_in_its_name_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a,b.txt").write_text("x")
+    (tmp_path / "b.txt").write_text("y")
+    chain = Chain(parse_plan("caption --captioner toy --prefixes a,b.txt"), Settings())
+    first = fingerprint(chain)
+    (tmp_path / "a,b.txt").write_text("z")
+    assert fingerprint(chain) != first

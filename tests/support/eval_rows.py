@@ -15,7 +15,8 @@ def recalled(model: str, lang: str, mean: float, **more: Any) -> Row:
         "set": "flickr", "split": "test", "lang": lang, "model": model, "n_images": 1000, "n_captions": 5000,
         "n_uncaptioned": 0, "text_to_image": recalls, "image_to_text": recalls, "mean_recall": mean,
         "median_rank": {"text_to_image": 2.0, "image_to_text": 1.5}, "interval": [mean - 2, mean + 2.25],
-        "versus": None, "variants": {}, "machine_translated": False, "queries_by": "", "prompt": "",
+        "versus": None, "variants": {}, "machine_translated": False, "synthetic": False,
+        "queries_by": "", "prompt": "",
         "provenance": {"source": "Flickr", "licence": "own", "captions_by": {"people": 5000}},
     } | more  # fmt: skip
 

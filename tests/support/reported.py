@@ -40,20 +40,49 @@ def a_run(folder: Path, seed: int = 0, **request: Any) -> Path:
             "samples": 4,
             "captions": {"en": 8, "pt": 4},
             "authors": [["pt", "toy:en-pt", 4]],
+            "embedded_here": 0,
             "fingerprint": "sha256:3",
         },
-        "batch": {"size": 4},
+        "batch": {"size": 4, "kept": 0, "warmup": 0, "precision": "fp32"},
+        "objective": {"clip": 1.0},
+        "logit_scale": 4.6,
         "history": HISTORY,
         "versions": {"capivara": "0.1.0"},
-        "parameters": {"method": "lora", "trainable": 10, "total": 1000, "percent": 1.0},
-        "result": {"pairs_per_second": 100.0, "peak_bytes": 2e9},
+        "parameters": {
+            "method": "lora",
+            "targets": [],
+            "trainable": 10,
+            "total": 1000,
+            "percent": 1.0,
+            "parts": {},
+        },
+        "result": {
+            "loss_first": 2.0,
+            "loss_last": 0.7,
+            "seconds": 1.0,
+            "pairs_per_second": 100.0,
+            "tokens": 9,
+            "padded": 9,
+            "peak_bytes": 2_000_000_000,
+            "best_step": None,
+            "val": None,
+        },
         "adapter_sha256": "4",
         "step": 3,
         "finished": True,
     }
     (folder / "run.json").write_text(json.dumps(document))
     steps = [
-        {"step": step, "loss": 2 / step + seed, "terms": {"clip": 1 / step, "drift": 0.1}, "lr": 0.01 / step}
+        {
+            "step": step,
+            "loss": 2 / step + seed,
+            "terms": {"clip": 1 / step, "drift": 0.1},
+            "lr": 0.01 / step,
+            "logit_scale": 4.6,
+            "tokens": 3,
+            "padded": 3,
+            "timing": {"seconds": 0.1},
+        }
         | ({"val": {"pt": 10.0 * step, "mean": 10.0 * step}} if step > 1 else {})
         for step in (1, 2, 3)
     ]

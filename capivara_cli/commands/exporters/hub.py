@@ -12,11 +12,14 @@ from capivara_cli.commands.exporters import hf, open_clip
 from capivara_cli.commands.exporters._merged import merged
 from capivara_cli.costs import ledger
 from capivara_cli.errors import CapivaraError
+from capivara_cli.models.adapters import methods
 from capivara_cli.models.clip import Clip
+from capivara_cli.models.clip_files import ADAPTER_BASE, CONFIG
 from capivara_cli.models.run_folder import RunDir
 from capivara_cli.reports import card, eval_results
 from capivara_cli.reports.card.how_to_load import PEFT_METHODS, ExportedForms
 from capivara_cli.reports.card.public import public
+from capivara_cli.storage import checksums
 
 _LARGE = ("*.safetensors", "*.model", "*.png", "tokenizer.json")
 _PLACES = ("_name_or_path", "name_or_path", "tokenizer_file", "vocab_file")
@@ -84,12 +87,17 @@ def _write_results(run: RunDir, folder: Path) -> None:
 def _clean(folder: Path) -> None:
     """Remove the paths of this machine from the configurations."""
     for path in [*folder.rglob("*config*.json"), *folder.rglob("base.json")]:
-        content = json.loads(path.read_bytes())
+        content = {key: value for key, value in json.loads(path.read_bytes()).items() if key != checksums.KEY}
         if path.parent.name == "adapter":
             content = public(content)
         for key in _PLACES:
             content.pop(key, None)
         _json(path, content)
+    adapter = folder / "adapter"
+    if adapter.is_dir():  # the digests of the files as they are now
+        methods.write_base(adapter, json.loads((adapter / ADAPTER_BASE).read_bytes()))
+    if (folder / CONFIG).is_file():
+        open_clip.seal(folder)
 
 
 def _json(path: Path, content: Any) -> None:

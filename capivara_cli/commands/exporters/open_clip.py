@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from capivara_cli.commands.exporters._merged import merged
 from capivara_cli.errors import CapivaraError
 from capivara_cli.models.clip import Clip
-from capivara_cli.models.clip_files import LOCAL
+from capivara_cli.models.clip_files import CONFIG, EXPORTED, LOCAL
+from capivara_cli.models.file_digests import FILES, digests
 from capivara_cli.models.mclip import MultilingualText
 from capivara_cli.models.run_folder import RunDir
 
@@ -50,12 +52,20 @@ def save(clip: Clip, folder: Path, named_by: str) -> None:
         clip.tokenizer.save_pretrained(folder)
     if hasattr(clip.model.text, "config"):
         clip.model.text.config.save_pretrained(folder)
-    config_path = folder / "open_clip_config.json"
-    save_config_for_hf(clip.model, config_path, _model_config(clip, named_by))
-    config = json.loads(config_path.read_bytes())
+    save_config_for_hf(clip.model, folder / CONFIG, _model_config(clip, named_by))
     # The image tower is that of the base, so embeddings stored under its name stay valid for the exported model.
-    config["capivara"] = {"base": clip.identity.model}
-    config_path.write_text(json.dumps(config, indent=2) + "\n", "utf-8")
+    seal(folder, {"base": clip.identity.model})
+
+
+def seal(folder: Path, own: Mapping[str, Any] | None = None) -> None:
+    """Write the digests of the files of an exported model, beside ``own`` values of capivara, into its configuration.
+
+    ``load_clip`` compares them. Without ``own``, its values stay.
+    """
+    path = folder / CONFIG
+    config = json.loads(path.read_bytes())
+    config["capivara"] = {**(own or config["capivara"]), FILES: digests(folder, EXPORTED)}
+    path.write_text(json.dumps(config, indent=2) + "\n", "utf-8")
 
 
 def _model_config(clip: Clip, named_by: str) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -16,6 +17,8 @@ from capivara_cli.models.clip_files import DEFAULT_MODEL, architecture_files, ch
 from capivara_cli.models.generation import Setup
 from capivara_cli.models.run_folder import RunDir
 from capivara_cli.pipeline.stage import Step
+from capivara_cli.stages.split import position
+from capivara_cli.training.options import contents
 
 _FORMS = ("toy", "hf-hub:", "local-dir:", "mclip:")
 """Prefixes of models that are not architectures of open_clip."""
@@ -23,13 +26,17 @@ _FORMS = ("toy", "hf-hub:", "local-dir:", "mclip:")
 
 @dataclass(frozen=True)
 class Script:
-    """A recipe for given inputs. ``name``: the name of the run; ``runs``: the folder of all runs."""
+    """A recipe for given inputs. ``name``: the name of the run; ``runs``: the folder of all runs.
+
+    ``captioned``: whether held-out images have captions. If not, the recipe's captioner writes them.
+    """
 
     recipe: Recipe
     inputs: Sequence[str]
     name: str
     runs: str
     seed: int
+    captioned: bool = True
 
     @property
     def lang(self) -> str:
@@ -53,10 +60,8 @@ class Script:
         First pack, unless the inputs are shards already. Then the plan, for the held-out images and for the rest; the
         training, once per seed; and the evaluation.
         """
-        shards = list(self.inputs)
-        if not all(_is_packed(text) for text in self.inputs):
-            shards = [self._data("packed")]
-            yield ["pack", *self.inputs, "--out", *shards]
+        yield from self.packing()
+        shards = self.shards
         plan = [step.words(self._values) for step in self.recipe.plan]
         if self.holds_out:
             fraction = ["--fraction", str(self.recipe.head.fraction)]
@@ -70,6 +75,23 @@ class Script:
         yield from self._training(shards)
         yield self._evaluation()
 
+    def packing(self) -> list[list[str]]:
+        """The command line that packs the inputs; [] if they are shards already."""
+        return [] if self._packed else [["pack", *self.inputs, "--out", self._data("packed")]]
+
+    @property
+    def shards(self) -> list[str]:
+        """The shards with all images: the inputs, or what they are packed into."""
+        return list(self.inputs) if self._packed else [self._data("packed")]
+
+    @functools.cached_property
+    def _packed(self) -> bool:
+        return all(_is_packed(text) for text in self.inputs)
+
+    def is_held_out(self, key: str) -> bool:
+        """Whether the image with this key is held out."""
+        return position(key, self.seed) < self.recipe.head.fraction
+
     @property
     def _values(self) -> dict[str, str]:
         head = self.recipe.head
@@ -79,7 +101,12 @@ class Script:
         return str(Path(self.runs) / f"{self.name}-data" / folder)
 
     def _makes_queries(self, step: RecipeStep) -> bool:
-        """Whether a step translates into the language of the run: then the held-out captions need this step too."""
+        """Whether the held-out captions need a step too.
+
+        They need the translation into the language of the run and, if there are no captions, the captioner.
+        """
+        if step.command == "caption":
+            return not self.captioned
         if step.command != "translate":
             return False
         return self.lang in parse(step.words(self._values), "translate").targets
@@ -101,7 +128,7 @@ class Script:
         langs = [] if "--lang" in options else ["--lang", ",".join(dict.fromkeys(["en", self.lang]))]
         return [command, *self.run_folders, *sets, *self._model, *options, *langs]
 
-    def check(self) -> None:
+    def check(self, overwrite: bool = False) -> None:
         """Raise ``CapivaraError`` for every problem that can be found before the work begins."""
         languages.get(self.recipe.head.lang)
         for words in self.lines():
@@ -111,16 +138,16 @@ class Script:
                 step.stage.check(step.options)
             if hasattr(options, "check"):
                 options.check()
-        self._check_runs()
+        self._check_runs(overwrite)
         self._check_model()
         self._check_targets()
         self._check_translators()
 
-    def _check_runs(self) -> None:
+    def _check_runs(self, overwrite: bool) -> None:
         for number, words in enumerate(self._training(())):
             options = parse(words, "adapt: train")
             run = RunDir(Path(self.runs) / options.name)
-            run.check_request({**options.request, "seed": self.seed + number})
+            run.check_request({**options.request, "seed": self.seed + number}, contents(options), overwrite)
 
     def _check_model(self) -> None:
         head = self.recipe.head

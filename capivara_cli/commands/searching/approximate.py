@@ -16,7 +16,7 @@ from capivara_cli import console
 from capivara_cli.commands.searching.exact import Floats, SearchHits, check_sizes, products
 from capivara_cli.errors import CapivaraError
 from capivara_cli.storage.arrays import checksum
-from capivara_cli.storage.files import replace_text, replacing
+from capivara_cli.storage.files import replace_text, replacing, sweep
 
 if TYPE_CHECKING:
     from capivara_cli.commands.searching.index import Index
@@ -74,6 +74,7 @@ def inverted_file(features: Floats, folder: Path) -> Any:
         if _sound(path, document):
             return _probing(faiss.read_index(str(path), faiss.IO_FLAG_MMAP | faiss.IO_FLAG_READ_ONLY))
         console.warn(f"{path}: damaged, so it is rebuilt")
+    sweep(folder)
     inverted = _build(faiss, features)
     with replacing(path) as out:
         faiss.write_index(inverted, faiss.PyCallbackIOWriter(out.write))

@@ -38,7 +38,8 @@ from capivara_cli.storage.arrays import (
     string_at,
     write_document,
 )
-from capivara_cli.storage.files import replacing_folder, sweep
+from capivara_cli.storage.files import sweep
+from capivara_cli.storage.shared_folders import opened_or_made
 from capivara_cli.urls import public_url
 
 if TYPE_CHECKING:
@@ -103,16 +104,16 @@ def open_index(shards: Sequence[str], clip: Clip, env: Env) -> Iterator[Index]:
             parent = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="capivara-search-")))
         folder = parent / (digest_of(made_from) if cached else "index")
         paths = [str(parent / "stream.tar") if shard == _STREAM else shard for shard in shards]
-        index = _opened(folder, shards, paths, reused=True) if folder.is_dir() else None
-        if index is None:
-            with replacing_folder(folder) as new:
-                with ArrayWriter(new, _ARRAYS) as arrays:
-                    document = _Builder(arrays, clip, env).build(shards, paths)
-                write_document(new / DOCUMENT, {**document, "made_from": made_from})
-            index = _opened(folder, shards, paths, reused=False)
-        if index is None:
-            raise CapivaraError(f"{folder}: damaged while it was written", "check the disk and try again")
-        yield index
+        built = False
+
+        def build(new: Path) -> None:
+            nonlocal built
+            built = True
+            with ArrayWriter(new, _ARRAYS) as arrays:
+                document = _Builder(arrays, clip, env).build(shards, paths)
+            write_document(new / DOCUMENT, {**document, "made_from": made_from})
+
+        yield opened_or_made(folder, lambda made: _opened(made, shards, paths, reused=not built), build)
 
 
 def _cache_folder() -> Path | None:
@@ -127,16 +128,15 @@ def _cache_folder() -> Path | None:
     return parent
 
 
-def _opened(folder: Path, shards: Sequence[str], paths: Sequence[str], *, reused: bool) -> Index | None:
-    """A finished index, memory-mapped; None, with a warning, if it is damaged."""
+def _opened(folder: Path, shards: Sequence[str], paths: Sequence[str], *, reused: bool) -> Index:
+    """A finished index, memory-mapped. Raises ``DamagedArrays`` if it is damaged."""
+    document = read_document(folder / DOCUMENT)
+    arrays = map_arrays(folder, _ARRAYS, document.get("files"))
     try:
-        document = read_document(folder / DOCUMENT)
-        arrays = map_arrays(folder, _ARRAYS, document.get("files"), verify=True)
         arrays["features"] = arrays["features"].reshape(-1, document["dim"])
         arrays["span"] = arrays["span"].reshape(-1, 2)
-    except (DamagedArrays, ValueError, KeyError, TypeError) as error:
-        console.warn(f"{folder}: damaged ({error}), so it is rebuilt")
-        return None
+    except (ValueError, KeyError, TypeError) as error:
+        raise DamagedArrays(DOCUMENT) from error
     return Index(folder, document, shards, paths, reused, **arrays)
 
 

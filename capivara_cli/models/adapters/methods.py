@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,11 +14,13 @@ from torch import Tensor, nn
 
 from capivara_cli import console
 from capivara_cli.errors import CapivaraError, UsageError
-from capivara_cli.models.adapters import peft_backed
+from capivara_cli.models import file_digests
+from capivara_cli.models.adapters import configuration, peft_backed
 from capivara_cli.models.adapters.layers import Adapter, Compacter, CorrectedLinear, PromptedTower, PromptEmbedding
-from capivara_cli.models.adapters.tuning import Tuning, lora_extras
+from capivara_cli.models.adapters.tuning import Tuning
 from capivara_cli.models.clip_files import ADAPTER_BASE
 from capivara_cli.models.run_document import Base
+from capivara_cli.storage.checksums import with_checksum
 
 WEIGHTS, CONFIG, IMAGES = "adapter_model.safetensors", "adapter_config.json", "image_tower.safetensors"
 
@@ -206,17 +208,24 @@ def save(tower: Any, folder: Path, base: Base, images: nn.Module | None = None) 
     """Write ``adapter_config.json`` and ``adapter_model.safetensors``, which peft can read if it has the method.
 
     ``base`` (source, and the digests of both towers) is written to ``base.json``, because an adapter fits no other
-    model. ``images``: the image tower, if it was trained too.
+    model, with the digests of the files. ``images``: the image tower, if it was trained too.
     """
     folder.mkdir(parents=True, exist_ok=True)
     if hasattr(tower, "peft_config"):
         peft_backed.save_config(tower, folder)
     else:
-        (folder / CONFIG).write_text(json.dumps({"capivara": tower.tuning.to_json()}, indent=2) + "\n", "utf-8")
-    (folder / ADAPTER_BASE).write_text(json.dumps(base, indent=2) + "\n", "utf-8")
+        (folder / CONFIG).write_text(json.dumps({configuration.OWN: tower.tuning.to_json()}, indent=2) + "\n", "utf-8")
     peft_backed.save_tensors(state(tower), folder / WEIGHTS)
     if images is not None:
         peft_backed.save_tensors({name: value.cpu() for name, value in images.state_dict().items()}, folder / IMAGES)
+    write_base(folder, base)
+
+
+def write_base(folder: Path, base: Mapping[str, Any]) -> None:
+    """Write ``base.json``: how to load the base of an adapter, and the digests of the other files of its folder."""
+    files = file_digests.digests(folder, (CONFIG, WEIGHTS, IMAGES))
+    document = with_checksum({**base, file_digests.FILES: files})
+    (folder / ADAPTER_BASE).write_text(json.dumps(document, indent=2) + "\n", "utf-8")
 
 
 def load_image_tower(images: nn.Module, folder: Path) -> bool:
@@ -232,26 +241,9 @@ def load_image_tower(images: nn.Module, folder: Path) -> bool:
 def tuning_of(folder: Path) -> Tuning:
     """The tuning of the adapter in a folder, to start another one from it.
 
-    Raises ``CapivaraError`` for a method of peft that capivara does not have.
+    Raises ``CapivaraError`` for a method of peft that capivara does not have, and for a damaged configuration.
     """
-    config = json.loads((folder / CONFIG).read_bytes())
-    if "capivara" in config:
-        return Tuning.from_json(config["capivara"])
-    whole = config.get("modules_to_save") or []
-    if config.get("peft_type") == "LN_TUNING":
-        return Tuning("layernorm", projection="proj" in whole)
-    if config.get("peft_type") != "LORA":
-        raise CapivaraError(f"{folder}: {config.get('peft_type')}: only adapters of LoRA and LN tuning can be resumed")
-    targets = config["target_modules"]
-    return Tuning(
-        lora_r=config["r"],
-        lora_alpha=config["lora_alpha"],
-        lora_dropout=config["lora_dropout"],
-        lora_targets=targets if isinstance(targets, str) else ",".join(sorted(targets)),
-        projection="proj" in whole,
-        layernorm=_NORMS in whole,
-        **lora_extras(config),
-    )
+    return configuration.tuning_of(folder, _NORMS)
 
 
 def read_state(folder: Path) -> dict[str, Tensor]:
@@ -265,14 +257,13 @@ def read_state(folder: Path) -> dict[str, Tensor]:
 
 def can_merge(folder: Path) -> bool:
     """Whether the adapter in a folder can be merged into the tower's own weights."""
-    config = json.loads((folder / CONFIG).read_bytes())
-    return config.get("capivara", {"method": "lora"})["method"] in ("lora", "layernorm", "lit", "full")
+    own = configuration.read(folder).get(configuration.OWN, {"method": "lora"})
+    return own.get("method") in ("lora", "layernorm", "lit", "full")
 
 
 def load(text: nn.Module, folder: Path, device: str) -> Any:
     """The tower with a saved adapter, ready to encode; an adapter in peft's format is merged into its weights."""
-    config = json.loads((folder / CONFIG).read_bytes())
-    if "capivara" not in config:
+    if configuration.OWN not in configuration.read(folder):
         from peft import PeftModel
 
         with peft_backed.quiet_peft():

@@ -49,7 +49,7 @@ def data(own: EvalResults) -> str:
 
 def _set(name: str, source: str, licence: str, rows: Sequence[ScoredRow]) -> str:
     images = {row.n_images for row in rows if row.n_images is not None}
-    langs = dict.fromkeys(row.lang + " (machine-translated)" * row.machine_translated for row in rows if row.lang)
+    langs = dict.fromkeys(_lang(row) for row in rows if row.lang)
     by = dict.fromkeys(who for row in rows for who in _authors(row))
     facts = [
         f"{max(images):,} images" if images else "",
@@ -59,6 +59,15 @@ def _set(name: str, source: str, licence: str, rows: Sequence[ScoredRow]) -> str
         f"licence: {licence or 'not known'}",
     ]
     return f"- **{markdown.escaped(name)}**: {markdown.escaped('; '.join(filter(None, facts)))}"
+
+
+def _lang(row: ScoredRow) -> str:
+    """The language of a row, and that its captions are no people's."""
+    return (
+        row.lang
+        + " (machine-translated)" * row.machine_translated
+        + " (synthetic: captions by a captioner, not by people)" * row.synthetic
+    )
 
 
 def _authors(row: ScoredRow) -> Iterable[str]:

@@ -98,6 +98,7 @@ def _result(task: str, name: str, row: ScoredRow, metrics: list[dict[str, Any]])
     prompt = row.prompt if isinstance(row, RetrievalRow) else ""
     remarks = [
         "machine-translated" if row.machine_translated else "",
+        "captions by a captioner" if row.synthetic else "",
         "queries translated first" if row.queries_by else "",
         f"with the prompt “{prompt}”" if prompt else "",
     ]

@@ -13,7 +13,17 @@ from capivara_cli.evaluation.results import ClassificationRow, RecallVariant, Re
 from capivara_cli.reports.page.findings import Findings, Outcome
 from capivara_cli.reports.page.formats import language, points, score, significance
 from capivara_cli.reports.page.section import Section
-from capivara_cli.reports.tables.table import NONE, Cell, Column, Group, Table, cells, columns, queries_translated_by
+from capivara_cli.reports.tables.table import (
+    NONE,
+    Cell,
+    Column,
+    Group,
+    Table,
+    cells,
+    columns,
+    queries_translated_by,
+    synthetic_note,
+)
 
 _OPEN = 2  # with more sets, the tables are closed and a summary stands above them
 _Row = tuple[tuple[Cell, ...], str]
@@ -138,7 +148,7 @@ def _lines(outcomes: Sequence[Outcome]) -> list[_Line]:
         named += [(row, "after") for row in outcome.after] + [(row, "other") for row in others]
         own = []
         for number, (row, role) in enumerate(named):
-            marks = "*" * row.machine_translated + "†" * bool(row.queries_by)
+            marks = "*" * row.machine_translated + "†" * bool(row.queries_by) + " (synthetic)" * row.synthetic
             names_language = number == 0 or marks != "*" * outcome.is_translated
             lang = language(outcome.lang) + marks if names_language else ""
             model = Cell(row.model, notes=(Cell("base"),) if role == "before" else ())
@@ -164,7 +174,8 @@ def _mean(rows: Sequence[ScoredRow]) -> ScoredRow:
             means[field.name] = statistics.fmean(values)
         elif values[0] is None or isinstance(values[0], int | float):
             means[field.name] = None
-    return replace(rows[0], **{**means, "machine_translated": False})
+    marks = {name: False for name in ("machine_translated", "synthetic") if name in means}
+    return replace(rows[0], **{**means, **marks})
 
 
 def _are_numbers(values: Sequence[Any]) -> bool:
@@ -186,6 +197,7 @@ def _footnotes(outcomes: Sequence[Outcome]) -> list[str]:
     if any(row.machine_translated for row in rows):
         translators = f" ({', '.join(by)})" if by else ""
         lines.append(f"* machine-translated{translators}, not written by speakers")
+    lines += filter(None, [synthetic_note(rows)])
     if translator := queries_translated_by(rows):
         lines.append(
             f"† queries machine-translated first ({translator}), because this model was trained on translated queries"

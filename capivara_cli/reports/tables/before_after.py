@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from capivara_cli.evaluation.results import MEAN_RECALL, EvalResults
 from capivara_cli.reports.tables import terminal
-from capivara_cli.reports.tables.table import Group, Table, cells, columns
+from capivara_cli.reports.tables.table import Group, Table, cells, columns, synthetic_note
 
 
 @dataclass(frozen=True)
@@ -16,6 +16,7 @@ class Change:
     """Mean recall on one language of a set, in percent: of the first model, and averaged over the other models.
 
     The others are runs that differ in their seed. ``std``: the sample standard deviation, None for one run.
+    ``synthetic``: a captioner wrote captions of the set.
     """
 
     set: str
@@ -24,6 +25,7 @@ class Change:
     adapted: float
     std: float | None
     gain: float
+    synthetic: bool = False
 
 
 @dataclass(frozen=True)
@@ -42,11 +44,13 @@ def changes(results: EvalResults) -> list[Change]:
     """The change for each set and language that was measured for several models."""
     found = []
     for name, lang in dict.fromkeys((row.set, row.lang) for row in results.retrieval):
-        before, *after = [row.mean_recall for row in results.retrieval if (row.set, row.lang) == (name, lang)]
+        rows = [row for row in results.retrieval if (row.set, row.lang) == (name, lang)]
+        before, *after = [row.mean_recall for row in rows]
         if after:
             mean = statistics.fmean(after)
             std = statistics.stdev(after) if len(after) > 1 else None
-            found.append(Change(name, lang, before, mean, std, mean - before))
+            synthetic = any(row.synthetic for row in rows)
+            found.append(Change(name, lang, before, mean, std, mean - before, synthetic))
     return found
 
 
@@ -69,7 +73,8 @@ def text(results: EvalResults, target: str) -> str:
         f"std {each.std[0]:.1f} → {each.std[1]:.1f} points"
         for each in spread_changes(results)
     ]
-    return "\n\n".join([terminal.text(_table(changes(results), target)), *lines])
+    notes = filter(None, [synthetic_note(results.retrieval)])
+    return "\n\n".join([terminal.text(_table(changes(results), target)), *lines, *notes])
 
 
 def _table(rows: Sequence[Change], target: str) -> Table:
@@ -78,7 +83,7 @@ def _table(rows: Sequence[Change], target: str) -> Table:
         cells(
             [
                 f"{row.lang} ←" if row.lang == target else row.lang,
-                row.set,
+                row.set + " (synthetic)" * row.synthetic,
                 f"{row.baseline:.1f}",
                 f"{row.adapted:.1f}" + (f" ± {row.std:.1f}" if several else ""),
                 f"{row.gain:+.1f}",

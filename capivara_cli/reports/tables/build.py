@@ -28,6 +28,7 @@ from capivara_cli.reports.tables.table import (
     number,
     queries_translated_by,
     set_label,
+    synthetic_note,
 )
 
 _Row = TypeVar("_Row")
@@ -134,7 +135,7 @@ def _language(row: ScoredRow) -> str:
     if not row.lang:
         return ""
     name = f"{languages.get(row.lang).name} ({row.lang})" if languages.knows(row.lang) else row.lang
-    return name + " (MT)" * row.machine_translated
+    return name + " (MT)" * row.machine_translated + " (synthetic)" * row.synthetic
 
 
 def _best(group: Sequence[ScoredRow]) -> ScoredRow | None:
@@ -185,6 +186,7 @@ def _marks(rows: Sequence[ScoredRow], what: str, by: str) -> list[str]:
     notes = []
     if any(row.machine_translated for row in rows):
         notes.append(f"(MT): {what} machine-translated" + (f" ({by})" if by else ""))
+    notes += filter(None, [synthetic_note(rows)])
     if translators := queries_translated_by(rows):
         notes.append(f"†: queries machine-translated first ({translators})")
     return notes

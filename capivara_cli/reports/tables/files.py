@@ -27,8 +27,8 @@ CsvLine = Mapping[str, object]
 """A line of the CSV file by column."""
 _NUMBER = ("task", "set", "split", "lang", "model", "mode", "metric", "variant", "value", "low", "high")
 _VERSUS = ("versus", "difference", "difference_low", "difference_high", "p", "p_holm")
-_ABOUT = ("n_images", "n_captions", "n_uncaptioned", "n_classes", "n_templates", "machine_translated", "queries_by",
-          "prompt", "names_by", "templates_by")  # fmt: skip
+_ABOUT = ("n_images", "n_captions", "n_uncaptioned", "n_classes", "n_templates", "machine_translated", "synthetic",
+          "queries_by", "prompt", "names_by", "templates_by")  # fmt: skip
 _ORIGIN = ("source", "licence", "by")
 _CLASSIFIED = ("top1", "top5", "mean_per_class", "map_11_point", "average_precision", "roc_auc")
 

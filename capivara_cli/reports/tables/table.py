@@ -115,6 +115,14 @@ def first_model(rows: Iterable[ScoredRow]) -> str:
     return next((row.versus.model for row in rows if row.versus), "")
 
 
+def synthetic_note(rows: Iterable[ScoredRow]) -> str:
+    """A note on captions that a captioner wrote, "" if people wrote all captions of these rows."""
+    synthetic = [row for row in rows if row.synthetic]
+    origins = [row.provenance for row in synthetic if row.provenance]
+    by = ", ".join(dict.fromkeys(who for each in origins for who in each.captions_by or ()))
+    return f"(synthetic): captions by a captioner, not by people{f' ({by})' if by else ''}" if synthetic else ""
+
+
 def queries_translated_by(rows: Iterable[ScoredRow]) -> str:
     """The translators of the queries of these rows; "" if the queries were not translated."""
     return ", ".join(dict.fromkeys(row.queries_by for row in rows if row.queries_by))

@@ -25,6 +25,7 @@ from capivara_cli.reports.tables.table import (
     interval,
     number,
     queries_translated_by,
+    synthetic_note,
 )
 
 _Scored = TypeVar("_Scored", bound=ScoredRow)
@@ -107,7 +108,8 @@ def _scored(
     several, compared = len(sets) > 1, any(row.versus for row in rows)
     body: list[tuple[Cell, ...]] = []
     for row in sorted(rows, key=lambda row: sets.index(row.set)):
-        lang = (row.lang or "—") + " (MT)" * row.machine_translated + "†" * bool(row.queries_by)
+        lang = (row.lang or "—") + " (MT)" * row.machine_translated + " (synthetic)" * row.synthetic
+        lang += "†" * bool(row.queries_by)
         line = [*[row.set] * several, lang, row.model, *shown(row), interval(row.interval)]
         body.append(cells([*line, *[difference(row.versus, none="")] * compared]))
     legend = f"vs first: difference from {rows[0].model} in points; * p < 0.05, ** p < 0.01 (paired, Holm-adjusted)"
@@ -134,6 +136,7 @@ def _footnotes(rows: Sequence[RetrievalRow]) -> list[str]:
     translated = [row.provenance for row in rows if row.machine_translated and row.provenance]
     if by := dict.fromkeys(who for each in translated for who in each.captions_by or ()):
         lines.append(f"(MT) captions machine-translated ({', '.join(by)})")
+    lines += filter(None, [synthetic_note(rows)])
     lines += _translated_queries(rows)
     for row in rows:
         if row.n_uncaptioned and row.model == rows[0].model:

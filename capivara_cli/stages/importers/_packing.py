@@ -37,7 +37,9 @@ class PackOptions:
         "en", "language of captions for which the source gives none", kind=Languages(one=True, unlisted=True)
     )
     format: str = opt("auto", "importer to use, see: capivara list importers; auto: the one that recognises the source")
-    images: str = opt("", "folder of the image files that a table or JSON file names [default: its own folder]")
+    images: str = opt(
+        "", "folder of the image files that a table or JSON file names [default: its own folder]", reads="images"
+    )
     split: str = opt("", "only these splits of a data set, comma-separated [default: all]", kind=Names())
     shard_size: int = opt(1000, "samples per shard", min=1)
     verify: bool = opt(True, "decode every image once and drop those that cannot be decoded")

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,6 +21,7 @@ from peft import PeftModel
 from support import variants
 from support.families import FAMILIES, taught
 from support.tiny import pairs, tiny_clip
+from support.warm import CAPIVARA
 
 from capivara_cli.commands.export import Options, export
 from capivara_cli.commands.exporters import onnx
@@ -119,6 +124,106 @@ def test_nothing_is_overwritten_and_nothing_is_left_half_done(
         write(a_run, target)
     assert ".exported.partial-" in (target.parent / "seen").read_text()
     assert [path.name for path in target.parent.iterdir()] == ["seen"]
+
+
+KILLED = """
+import sys, time
+from capivara_cli.__main__ import main
+from capivara_cli.commands.exporters import {form}
+write = {form}.write
+def killed(run, folder, *given, **more):
+    result = write(run, folder, *given, **more)
+    print("written", file=sys.stderr, flush=True)
+    time.sleep(600)
+    return result
+{form}.write = killed
+main()
+"""
+
+
+@pytest.mark.parametrize("form", ["open-clip", "peft", "hf"])
+def test_what_a_killed_export_left_is_removed_by_the_next_one(form: str, a_run: Path, tmp_path: Path) -> None:
+    words = ["export", str(a_run), "--format", form, "--out", str(tmp_path / "out" / "clip")]
+    code = KILLED.format(form=form.replace("-", "_"))
+    process = subprocess.Popen([*CAPIVARA, "-c", code, *words], stderr=subprocess.PIPE, text=True)
+    assert process.stderr is not None
+    assert any("written" in line for line in process.stderr)
+    process.kill()
+    process.communicate()
+    (left,) = (tmp_path / "out").iterdir()
+    assert left.name.startswith(".clip.partial-") and any(left.iterdir())
+    number = left.name.rsplit("-", 2)[1]
+    while Path(f"/proc/{number}").exists():  # the server that started it has not taken note of its end
+        time.sleep(0.01)
+    (tmp_path / "out" / ".clip.partial-elsewhere-1-abcdef").mkdir()  # of another machine, where it may be at work
+    write(a_run, tmp_path / "out" / "clip", form)
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"clip", ".clip.partial-elsewhere-1-abcdef"}
+    write(a_run, tmp_path / "clean" / "clip", form)
+    assert contents(tmp_path / "out" / "clip") == contents(tmp_path / "clean" / "clip")
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """The files of an export by name; open_clip's configuration without the absolute path of the folder."""
+    files = {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    return {name: data.replace(str(folder).encode(), b"") for name, data in files.items()}
+
+
+def test_overwrite_replaces_an_export_and_no_foreign_file(a_run: Path, tmp_path: Path) -> None:
+    target = tmp_path / "clip"
+    write(a_run, target, "peft")
+    clean = contents(target)
+    (target / "adapter_config.json").write_text("{}")
+    env = Env(Settings(out=str(target), overwrite=True), "export")
+    export.run([str(a_run)], Options(format="peft"), env)
+    assert contents(target) == clean
+    (target / "notes.txt").write_text("mine")
+    with pytest.raises(CapivaraError, match=r"--overwrite does not delete notes\.txt"):
+        export.run([str(a_run)], Options(format="peft"), env)
+    assert contents(target) == {**clean, "notes.txt": b"mine"}
+    assert [path.name for path in tmp_path.iterdir() if "partial" in path.name] == []
+
+
+ONE_AFTER_THE_OTHER = """
+import json, sys
+from capivara_cli.__main__ import main
+for line in json.loads(sys.argv[1]):
+    sys.argv = ["capivara", *line]
+    try:
+        main()
+    except SystemExit as leaving:
+        assert not leaving.code
+"""
+
+
+def test_the_same_request_writes_the_same_bytes_under_any_hash_seed(
+    tiny: Path, shards: Callable[..., Path], tmp_path: Path
+) -> None:
+    shards(pairs(8))
+    found = []
+    for seed in ("1", "77"):
+        place = tmp_path / f"hash-{seed}"
+        words = [
+            "train", "../shards", "--lang", "pt", "--model", f"local-dir:{tiny}", "--steps", "1", "--batch-size", "4",
+            "--warmup", "0", "--layernorm", "--lora-targets", "value,query,dense", "--no-energy", "--device", "cpu",
+        ]  # fmt: skip
+        place.mkdir()
+        environment = {**os.environ, "PYTHONHASHSEED": seed}
+        lines = [words, ["export", "runs/pt", "--hf", "hub", "--repo", "me/clip"]]
+        subprocess.run(
+            [sys.executable, "-c", ONE_AFTER_THE_OTHER, json.dumps(lines)],
+            cwd=place, env=environment, check=True, capture_output=True, timeout=600,
+        )  # fmt: skip
+        run = json.loads((place / "runs" / "pt" / "run.json").read_text())
+        timed = {"seconds", "pairs_per_second", "peak_bytes"}
+        document = {**run, "result": {key: value for key, value in run["result"].items() if key not in timed}}
+        files = {
+            **contents(place / "runs" / "pt" / "adapter"),
+            **{f"hub/{name}": data for name, data in contents(place / "hub").items()},
+        }
+        left_out = {"hub/README.md", "hub/curve.png"}  # the card has the seconds
+        found.append(({key: document[key] for key in document.keys() - {"checksum", "metrics_sha256"}},
+                      {name: data for name, data in files.items() if name not in left_out}))  # fmt: skip
+    assert found[0] == found[1]
 
 
 def test_the_older_to_names_the_folder_too(a_run: Path, tmp_path: Path) -> None:

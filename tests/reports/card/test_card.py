@@ -31,9 +31,11 @@ RUN: dict[str, Any] = {
     "base": {
         "source": {"model": "xlm-roberta-base-ViT-B-32", "pretrained": "laion5b_s13b_b90k"},
         "identity": {"model": "xlm-roberta-base-ViT-B-32", "weights": "sha256:aa", "preprocess": "224 px"},
+        "image": "sha256:aa",
+        "text": "sha256:ab",
     },
     "data": {"samples": 40, "captions": {"en": 60, "pt": 60}, "authors": [["pt", "opus:en-pt", 60]],
-             "fingerprint": "sha256:bb"},
+             "embedded_here": 0, "fingerprint": "sha256:bb"},
     "batch": {"size": 16, "kept": 3, "warmup": 10, "precision": "fp32"},
     "objective": {"clip": 1.0},
     "history": [{"step": "pack", "options": {"images": "/home/alice/photos"}}, {"step": "translate", "options": {}}],
@@ -42,7 +44,8 @@ RUN: dict[str, Any] = {
     "parameters": {"method": "lora", "targets": ["query"], "total": 1000, "trainable": 10, "percent": 1.0,
                    "parts": {"in lora": 10}},
     "logit_scale": 2.5,
-    "result": {"loss_first": 2.0, "loss_last": 1.0, "val": None},
+    "result": {"loss_first": 2.0, "loss_last": 1.0, "seconds": 9.0, "pairs_per_second": 100.0, "tokens": 900,
+               "padded": 900, "peak_bytes": 1, "best_step": None, "val": None},
 }  # fmt: skip
 
 
@@ -261,7 +264,7 @@ def test_a_damaged_file_or_an_unfinished_run_leaves_the_card_as_it_was(tmp_path:
 
 def test_the_base_on_the_hub_is_known_or_left_out(tmp_path: Path) -> None:
     (tmp_path / "run.json").write_text(
-        json.dumps({**RUN, "base": {"source": {"model": "hf-hub:a/b", "pretrained": ""}}})
+        json.dumps({**RUN, "base": {**RUN["base"], "source": {"model": "hf-hub:a/b", "pretrained": ""}}})
     )
     known = {
         ("hf-hub:org/name", ""): "org/name",
