@@ -7,7 +7,10 @@ from types import SimpleNamespace
 
 import pytest
 
+from capivara_cli.costs import process_tree, sampler
+from capivara_cli.costs.costs import Costs
 from capivara_cli.costs.gpu_energy import Gpu, Gpus
+from capivara_cli.costs.sampler import Usage
 
 US, OTHERS = os.getpid(), os.getppid()
 
@@ -77,3 +80,57 @@ def test_in_a_container_open_files_tell(
 
 def test_without_a_driver_there_are_none() -> None:
     assert Gpus(None).all == []
+
+
+def test_each_sample_adds_what_was_drawn_since_the_one_before() -> None:
+    driver = Driver([US])
+    gpus = Gpus(driver)
+    for joules, users in ((100, [US]), (200, [US, OTHERS]), (400, [OTHERS]), (800, [US])):
+        driver.users = users
+        driver.millijoules += joules * 1000
+        gpus.sample([US], 2.0)
+    (gpu,) = gpus.all
+    assert (gpu.joules, gpu.whole, gpu.seconds) == (100 + 100 + 800, 100 + 200 + 800, 6.0)
+
+
+def test_several_processes_of_ours_have_a_share_each_and_never_more_than_all() -> None:
+    driver = Driver([US, OTHERS, 7, 8])
+    gpus = Gpus(driver)
+    driver.millijoules += 1_000_000
+    gpus.sample([US, 7], 1.0)
+    assert gpus.all[0].joules == 500.0
+    driver.users = [7, 7]  # one process with two contexts
+    driver.millijoules += 1_000_000
+    gpus.sample([US, 7], 1.0)
+    assert gpus.all[0].joules == 1000.0
+
+
+def test_a_counter_that_fails_for_a_moment_loses_nothing() -> None:
+    driver = Driver([US], counts=False)
+    gpus = Gpus(driver)
+    driver.milliwatts = 100_000
+    gpus.sample([US], 3.0)
+    gpus.sample([US], 2.0)
+    assert gpus.all[0].joules == 500.0
+
+
+def test_a_command_on_a_gpu_costs_its_joules(monkeypatch: pytest.MonkeyPatch) -> None:
+    """From the driver to the record: 3,600 J of our share are a thousandth of a kilowatt-hour."""
+    driver = Driver([US, OTHERS])
+    monkeypatch.setattr(process_tree, "processes", lambda: [US])
+    monkeypatch.setattr(sampler.Gpus, "of_this_machine", classmethod(lambda cls: cls(driver)))
+    costs = Costs()
+    with costs.meter("train", now=True, modelled=True) as measuring:
+        driver.millijoules += 7_200_000
+        costs.account.sampler._gpus.all[0].seconds = 0.0  # type: ignore[union-attr]
+        monkeypatch.setattr(sampler, "time", type("Clock", (), {"monotonic": lambda: costs.account.sampler._at + 60.0}))
+        cost = measuring.footprint()
+    assert cost.kwh_gpu == pytest.approx(0.001)
+    assert (cost.source, cost.device) == ("GPU measured, CPU modelled", "cuda")
+    assert cost.hardware.startswith("A card + ")
+    assert cost.watts["A card"] == pytest.approx(120.0)  # of the whole card, 7,200 J in 60 s
+    assert cost.power["gpu"] == "measured: NVML, shared equally among the processes on it"
+
+
+def test_usage_between_two_moments() -> None:
+    assert Usage(1.0, 20.0, [1]).until(Usage(4.0, 50.0, [1, 2])) == Usage(3.0, 30.0, [1, 2])

@@ -123,6 +123,38 @@ def test_results_are_those_of_the_seed_and_of_nothing_else(monkeypatch):
     assert interval(given) == pytest.approx(whole, rel=1e-12)
 
 
+def test_every_random_number_is_of_the_seed():
+    """Intervals and permutations, of means and of other scores: alike for the same seed, others for another one."""
+    given, other = ratios(3, 40), ratios(3, 40, gain=0.02)
+    first, second = np.random.default_rng(0).random((2, 25))
+
+    def mean(rows):
+        return float(first[rows].mean())
+
+    def median(outputs, rows):
+        return float(np.median(outputs[rows]))
+
+    def found(seed):
+        pair = paired(given, other, permutations=400, seed=seed)
+        others = paired_of(median, first, second, resamples=50, permutations=400, seed=seed)
+        means = [interval(given, seed=seed), interval_of(mean, 25, resamples=50, seed=seed)]
+        return [*means, (pair.low, pair.high), pair.p, (others.low, others.high), others.p]
+
+    zero, one = found(0), found(1)
+    assert found(0) == zero
+    assert [a == b for a, b in zip(zero, one, strict=True)] == [False] * 6
+    default = paired(given, other, permutations=400)
+    assert (default.low, default.high, default.p) == (*zero[2], zero[3])
+
+
+def test_resamples_and_permutations_are_as_many_as_asked_for(monkeypatch):
+    monkeypatch.setattr(significance, "_CELLS", 30)  # three rows of ten images at a time, the last block incomplete
+    drawn = [block.shape for block in significance._drawn(10, 7, 0)]
+    swapped = [block.shape for block in significance._swaps(10, 8, 0)]
+    assert (drawn, swapped) == ([(3, 10), (3, 10), (1, 10)], [(3, 10), (3, 10), (2, 10)])
+    assert [block.sum() for block in significance._times_drawn(10, 2, 0)] == [20.0]
+
+
 def test_any_score_has_the_interval_of_its_mean():
     values = np.random.default_rng(0).random(50)
     found = interval_of(lambda rows: float(values[rows].mean()), 50)
@@ -177,6 +209,18 @@ def test_models_that_do_not_differ_have_p_1():
     assert paired(mean_of([0, 0, 0.3]), mean_of([0.1, 0.2, 0])).p == 1.0
     scores = np.random.default_rng(0).random(30)
     assert paired_of(lambda outputs, rows: float(np.median(outputs[rows])), scores, scores.copy()).p == 1.0
+
+
+@pytest.mark.parametrize("changes", [[0.1, 0.2, 0.3], [0.3, 0.1, 0.2, 0.7, 0.6], [1 / 3, 1 / 7, 1 / 11]])
+def test_sums_that_differ_by_rounding_are_equally_far_from_0(changes):
+    """All signs alike is the farthest, in whichever order the numbers are added: 2 of 2 to the n."""
+    expected = 2 / 2 ** len(changes)
+    for order in (changes, changes[::-1]):
+        p = paired(mean_of([0.0] * len(changes)), mean_of(order)).p
+        assert p == pytest.approx(expected, abs=0.03)
+        scores = np.array(order)
+        other = paired_of(lambda outputs, rows: float(outputs[rows].sum()), np.zeros(len(scores)), scores)
+        assert other.p == pytest.approx(expected, abs=0.05)
 
 
 def test_the_difference_changes_its_sign_with_the_order_and_p_does_not():
