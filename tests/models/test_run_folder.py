@@ -66,8 +66,10 @@ def test_only_the_first_process_writes(run: RunDir) -> None:
 
 
 def test_a_run_is_open_with_its_last_file_and_its_adapter_alone(run: RunDir) -> None:
-    with pytest.raises(CapivaraError, match="unfinished: step 0 of"):
-        open_run(run.path)
+    for steps, shown in ((1500, "1,500"), (None, r"\?"), ("many", r"\?")):
+        run.save(request={"lang": "pt", "steps": steps})
+        with pytest.raises(CapivaraError, match=f"unfinished: step 0 of {shown}$"):
+            open_run(run.path)
     run.save(finished=True)
     with pytest.raises(CapivaraError, match="unfinished"):
         open_run(run.path)
