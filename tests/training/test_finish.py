@@ -18,12 +18,13 @@ def line(step: int, **more: Any) -> Any:
 
 
 def test_numbers_are_of_the_right_steps() -> None:
-    lines = [line(1), line(2, val={"pt": 5.0, "mean": 5.0}), line(3), line(4, val={"pt": 4.0, "mean": 4.0})]
+    vals = {step: {"val": {"pt": mean, "mean": mean}} for step, mean in ((1, 4.0), (2, 5.0), (4, 3.0))}
+    lines = [line(step, **vals.get(step, {})) for step in (1, 2, 3, 4)]
     assert _result(lines, BestValidation(5.0, 2, 1), 12.34) == {
         "loss_first": 8.0, "loss_last": 5.0, "seconds": 2.5, "pairs_per_second": 12.3, "tokens": 100, "padded": 120,
         "peak_bytes": 101, "best_step": 2, "val": {"pt": 5.0, "mean": 5.0},
     }  # fmt: skip
-    without = _result(lines[:1], BestValidation(), 1.0)
+    without = _result([line(1)], BestValidation(), 1.0)
     assert (without["best_step"], without["val"], without["loss_last"]) == (None, None, 8.0)
 
 
