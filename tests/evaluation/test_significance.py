@@ -270,6 +270,19 @@ def test_any_score_is_tested_as_its_mean_is():
     assert found.p == pytest.approx(mean.p, abs=4 * (mean.p / 1000) ** 0.5)
 
 
+def test_the_level_is_that_of_the_interval_of_a_difference_too():
+    first, second = np.random.default_rng(0).random((2, 30))
+    one, other = mean_of(first.tolist()), mean_of(second.tolist())
+    for level in (0.5, 0.95):
+        found = paired(one, other, level=level, permutations=1)
+        expected = interval(mean_of((second - first).tolist()), level=level)
+        assert (found.low, found.high) == pytest.approx(expected)
+        by_score = paired_of(
+            lambda outputs, rows: float(outputs[rows].mean()), first, second, level=level, permutations=1
+        )
+        assert (by_score.low, by_score.high) == pytest.approx(expected)
+
+
 def test_p_of_an_area_equals_that_of_scipy():
     stats = pytest.importorskip("scipy.stats")
     rng = np.random.default_rng(3)

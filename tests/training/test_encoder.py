@@ -191,3 +191,30 @@ def test_the_length_of_an_image_is_its_patches_and_the_class_token() -> None:
                                 preprocess=None)  # fmt: skip
     encoder = ImageEncoder(clip, torch.float32, Budget("cpu"), Devices())
     assert encoder.length(np.zeros((3, 32, 16), np.uint8)) == 4 * 2 + 1
+
+
+def test_memory_is_measured_on_the_longest_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a chunk of 1,024 tokens; the least of all processes' sizes is taken."""
+    encoder = of_words(0.0, tokens=64)
+    seen: list[tuple[int, int]] = []
+    run = encoder.run
+    monkeypatch.setattr(encoder, "run", lambda rows: (seen.append((len(rows), max(map(len, rows)))), run(rows))[1])
+
+    def saved(forward: Any, model: nn.Module) -> int:
+        assert model is encoder.tower
+        forward()
+        return 5000
+
+    fitted: list[float] = []
+    monkeypatch.setattr("capivara_cli.training.encoder.saved_bytes", saved)
+    monkeypatch.setattr(encoder.budget, "fit", lambda each, model: fitted.append(each))
+    monkeypatch.setattr(Devices, "least", lambda self, number: number // 2)
+    encoder.measure_memory([np.ones(2, np.int64)] * 300 + [np.ones(8, np.int64)] * 300)
+    assert seen == [(128, 8)]
+    assert fitted == [5000 / 1024] and encoder.budget.chunk_tokens == 32
+
+
+def test_features_that_the_loss_does_not_use_are_an_error() -> None:
+    encoded = of_words(0.0, tokens=64)([np.array([1, 2])], (0,))
+    with pytest.raises(RuntimeError, match="the loss does not depend on these features"):
+        encoded.backward()

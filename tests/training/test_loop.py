@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from support.stores import store_of
+from support.stores import store_of, strings
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
@@ -48,6 +48,7 @@ class Encoder:
     def __init__(self, tower: Tower) -> None:
         self.tower, self.untuned, self.devices = tower, copy.deepcopy(tower), Devices()
         self.seeds: list[tuple[int, ...]] = []
+        self.asked_untuned = 0
 
     def __call__(self, rows: Sequence[np.ndarray], seed: Sequence[int]) -> Any:
         self.seeds.append(tuple(seed))
@@ -57,6 +58,7 @@ class Encoder:
                                backward=lambda: made.backward(leaf.grad))  # fmt: skip
 
     def untuned_features(self, rows: Sequence[np.ndarray]) -> Tensor:
+        self.asked_untuned += 1
         return self.untuned(torch.tensor(np.array(rows, np.int64))).detach()
 
 
@@ -87,6 +89,8 @@ def made(tmp_path: Path) -> Callable[..., Made]:
             **{"lang": "pt", "steps": 6, "lr": 0.1, "min_lr": 0.01, "warmup": 2, "checkpoint_every": 2, **given},
         )
         store = store_of([[2, 1]] * 8)
+        keys, key_bounds = strings([f"key{number}" for number in range(8)])
+        store = replace(store, keys=keys, key_bounds=key_bounds)
         vectors = np.random.default_rng(0).normal(size=(8, 2, DIM)).astype(np.float16)
         data = select(replace(store, images=vectors), ["pt"], ["en"])
         anchors = Anchors(CaptionPool.of(store, store.lang == 1)) if objective.needs("anchors") else None
@@ -139,6 +143,14 @@ def test_images_are_the_drawn_views(made: Callable[..., Made]) -> None:
     expected = [store.images[image, view] for image, view in zip(batch.images, batch.views, strict=True)]
     assert features.images is not None
     torch.testing.assert_close(features.images, F.normalize(torch.tensor(np.array(expected, np.float32)), dim=-1))
+
+
+def test_the_base_is_asked_only_where_a_term_needs_it(made: Callable[..., Made]) -> None:
+    for objective, anchor, times in ((IMAGES, "frozen", 0), (ALL, "frozen", 1), (ALL, "live", 1),
+                                     (Objective((ImageText(), Align())), "live", 0)):  # fmt: skip
+        found = made(objective, align_anchor=anchor)
+        found.trainer._features(found.batches.draw(0), 0)
+        assert found.encoder.asked_untuned == times
 
 
 def test_a_caption_learns_from_its_own_source(made: Callable[..., Made]) -> None:
@@ -286,6 +298,22 @@ def test_weights_that_are_no_numbers_are_not_saved(made: Callable[..., Made]) ->
     with pytest.raises(CapivaraError, match="diverged at step 4: a weight is not finite; the checkpoint of step 2"):
         found.trainer.train()
     assert found.run.checkpoint_steps() == [2]
+
+
+def test_a_loss_that_is_no_number_without_a_checkpoint_is_said_too(made: Callable[..., Made]) -> None:
+    found = made()
+    found.trainer.clip.model.logit_scale.data.fill_(float("nan"))
+    with pytest.raises(CapivaraError, match=r"diverged at step 1: the loss is nan, on the batch of .* …$"):
+        found.trainer.train()
+
+
+def test_a_step_is_in_the_metrics_when_it_is_over(made: Callable[..., Made]) -> None:
+    """A kill loses no step that was taken."""
+    found = made(steps=4)
+    lines: list[int] = []
+    found.trainer._log = lambda line: lines.append(len(found.run.read_metrics()))
+    found.trainer.train()
+    assert lines == [1, 2, 3, 4]
 
 
 def test_the_remaining_time_is_that_of_the_remaining_steps(made: Callable[..., Made]) -> None:

@@ -156,3 +156,30 @@ def test_the_image_tower_of_an_adapter_is_read_where_there_is_one(tmp_path: Path
     other = nn.Linear(2, 2)
     assert methods.load_image_tower(other, tmp_path) is True
     assert torch.equal(other.weight, images.weight)
+
+
+def test_only_tuned_weights_are_kept_twice() -> None:
+    for name in ("weights moved into the adapter", "with LayerNorms", "adapter", "whole tower"):
+        tower = methods.tune(Tower(), SETTINGS[name], "made")
+        assert not any(hasattr(each, "before") for each in tower.parameters() if not each.requires_grad), name
+
+
+def test_a_prompt_cuts_texts_of_towers_with_a_longest_one_alone() -> None:
+    assert methods.tune(Tower(), SETTINGS["soft prompt"], "made").longest == 0
+    native = Tower()
+    native.context_length = 77  # type: ignore[assignment]
+    assert methods.tune(native, SETTINGS["soft prompt"], "made").longest == 77
+    native = Tower()
+    native.context_length, native.config = 77, {}  # type: ignore[assignment]
+    assert methods.tune(native, SETTINGS["soft prompt"], "made").longest == 0
+
+
+def test_weights_in_the_older_file_are_read(tmp_path: Path) -> None:
+    tower = changed(methods.tune(Tower(), SETTINGS["adapter"], "made"))
+    methods.save(tower, tmp_path, {})  # type: ignore[typeddict-item]
+    (tmp_path / methods.WEIGHTS).unlink()
+    torch.save(methods.state(tower), tmp_path / "adapter_model.bin")
+    found = methods.read_state(tmp_path)
+    assert found.keys() == methods.state(tower).keys()
+    loaded = methods.load(Tower(), tmp_path, "cpu").eval()
+    torch.testing.assert_close(loaded(TOKENS), tower(TOKENS))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -116,3 +118,37 @@ def test_a_caption_without_a_source_gets_an_anchor_of_its_own_image_or_none() ->
     assert found[0] == 7 and found[1] in (20, 21) and found[2] == -1
     assert Anchors(anchors.pool).of(np.array([0]), np.array([0]), np.random.default_rng(0)).tolist() == [-1]
     assert anchors.sources is not None and anchors.sources.tolist() == [7, -1, -1]  # as they were
+
+
+def test_a_caption_of_the_first_text_has_it_as_its_anchor() -> None:
+    """Number 0 is a caption, not "none"."""
+    anchors = Anchors(CaptionPool(np.array([5]), np.array([0, 1])), np.array([-1, 0]))
+    assert anchors.of(np.array([1]), np.array([0]), np.random.default_rng(0)).tolist() == [0]
+
+
+def test_a_draw_that_is_rounded_up_stays_in_its_image() -> None:
+    """1000 + 3 (1 - 2⁻⁵³) is 1003 in floating point: where the weights of the next image begin."""
+    pool = CaptionPool(np.arange(5), np.array([0, 1, 4, 5]), np.array([1000.0, 1.0, 1.0, 1.0, 1.0]))
+    highest: Any = SimpleNamespace(random=lambda count: np.full(count, 1 - 2.0**-53))
+    assert 1000 + 3 * (1 - 2.0**-53) == 1003.0
+    assert pool.pick(np.array([0, 1, 2]), highest).tolist() == [0, 3, 4]
+    assert replace(pool, weights=None).pick(np.array([0, 1, 2]), highest).tolist() == [0, 3, 4]
+
+
+def test_authors_that_are_offered_have_a_name() -> None:
+    """A source text that is no caption any more has no author."""
+    with pytest.raises(CapivaraError) as raised:
+        select(store_of([[2, 0]] * 3, ["", "human"] * 3), ["pt"], choice=CaptionChoice(text_weights="bard=1"))
+    assert raised.value.hint == "there are captions by human"
+
+
+SPLIT = ([4, 7, 11], [6, 8, 9])
+DRAWN = [([2, 7, 9, 4], [6, 21, 27, 14]), ([3, 11, 0, 5], [9, 34, 1, 17])]
+
+
+def test_draws_are_those_of_earlier_versions() -> None:
+    """A split and batches that a seed has chosen are the same in every version: runs are resumed and compared."""
+    few = select(store_of([[1, 0]] * 12), ["pt"], choice=CaptionChoice(shots=3), heldout=3)
+    assert (few.target.images.tolist(), few.heldout["pt"].images.tolist()) == SPLIT
+    batches = Batches(data_of([2] * 12, [1] * 12), 4, 0.25, seed=3)
+    assert [(batch.images.tolist(), batch.captions[0].tolist()) for batch in map(batches.draw, (0, 7))] == DRAWN
