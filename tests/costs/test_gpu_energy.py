@@ -105,7 +105,16 @@ def test_several_processes_of_ours_have_a_share_each_and_never_more_than_all() -
     assert gpus.all[0].joules == 1000.0
 
 
-def test_a_counter_that_fails_for_a_moment_loses_nothing() -> None:
+def test_two_of_our_processes_that_hold_a_card_use_no_more_than_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("capivara_cli.costs.gpu_energy._holds", lambda process, index: True)
+    driver = Driver([])  # the driver of a container names nobody
+    gpus = Gpus(driver)
+    driver.millijoules += 1_000_000
+    gpus.sample([US, OTHERS], 1.0)
+    assert gpus.all[0].joules == 1000.0
+
+
+def test_without_a_counter_each_sample_adds_to_those_before() -> None:
     driver = Driver([US], counts=False)
     gpus = Gpus(driver)
     driver.milliwatts = 100_000

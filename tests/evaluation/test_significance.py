@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import numpy as np
@@ -211,16 +212,18 @@ def test_models_that_do_not_differ_have_p_1():
     assert paired_of(lambda outputs, rows: float(np.median(outputs[rows])), scores, scores.copy()).p == 1.0
 
 
-@pytest.mark.parametrize("changes", [[0.1, 0.2, 0.3], [0.3, 0.1, 0.2, 0.7, 0.6], [1 / 3, 1 / 7, 1 / 11]])
-def test_sums_that_differ_by_rounding_are_equally_far_from_0(changes):
-    """All signs alike is the farthest, in whichever order the numbers are added: 2 of 2 to the n."""
-    expected = 2 / 2 ** len(changes)
-    for order in (changes, changes[::-1]):
-        p = paired(mean_of([0.0] * len(changes)), mean_of(order)).p
-        assert p == pytest.approx(expected, abs=0.03)
-        scores = np.array(order)
-        other = paired_of(lambda outputs, rows: float(outputs[rows].sum()), np.zeros(len(scores)), scores)
-        assert other.p == pytest.approx(expected, abs=0.05)
+@pytest.mark.parametrize("tenths", [[1, 2, -3, 5], [1, 2, -3, 1], [2, 4, -6, 3, 1]])
+def test_sign_patterns_that_reach_the_difference_exactly_are_counted_whatever_rounding_makes_of_them(tenths):
+    """-0.1 - 0.2 + 0.3 + 0.5 is less than 0.5 in floating point only."""
+    signs = np.array(list(itertools.product([1, -1], repeat=len(tenths))))
+    expected = np.mean(np.abs(signs @ tenths) >= abs(sum(tenths)))
+    changes = np.array(tenths) / 10
+    found = paired(mean_of([0.0] * len(changes)), mean_of(changes.tolist()))
+    assert found.p == pytest.approx(expected, abs=4 * (expected / 10000) ** 0.5)
+    other = paired_of(
+        lambda outputs, rows: float(outputs[rows].sum()), np.zeros(len(changes)), changes, permutations=9999
+    )
+    assert other.p == pytest.approx(expected, abs=4 * (expected / 10000) ** 0.5)
 
 
 def test_the_difference_changes_its_sign_with_the_order_and_p_does_not():
