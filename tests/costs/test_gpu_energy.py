@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import sys
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -76,6 +78,31 @@ def test_in_a_container_open_files_tell(
 ) -> None:
     monkeypatch.setattr("capivara_cli.costs.gpu_energy._holds", lambda process, index: holds and process == US)
     assert drawn(Driver(users)).joules == ours
+
+
+@pytest.mark.parametrize(
+    ("devices", "error", "found"),
+    [(["/dev/nvidia0"], None, ["A card"]), ([], None, []), (["/dev/nvidia0"], OSError(), [])],
+    ids=["a card", "no device file", "a driver that does not start"],
+)
+def test_cards_are_looked_for_where_there_is_a_device_and_a_driver(
+    devices: list[str], error: OSError | None, found: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    driver: Any = Driver([US])
+    started: list[int] = []
+
+    def start() -> None:
+        started.append(1)
+        if error:
+            raise error
+
+    driver.nvmlInit = start
+    monkeypatch.setitem(sys.modules, "pynvml", driver)
+    monkeypatch.setattr("capivara_cli.costs.gpu_energy.Path", lambda path: SimpleNamespace(glob=lambda name: devices))
+    assert [gpu.name for gpu in Gpus.of_this_machine().all] == found
+    assert len(started) == len(devices)
+    monkeypatch.setitem(sys.modules, "pynvml", None)  # not installed
+    assert Gpus.of_this_machine().all == []
 
 
 def test_without_a_driver_there_are_none() -> None:

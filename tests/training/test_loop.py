@@ -300,11 +300,26 @@ def test_weights_that_are_no_numbers_are_not_saved(made: Callable[..., Made]) ->
     assert found.run.checkpoint_steps() == [2]
 
 
-def test_a_loss_that_is_no_number_without_a_checkpoint_is_said_too(made: Callable[..., Made]) -> None:
+@pytest.mark.parametrize(("at", "kept"), [(1, ""), (4, "; the checkpoint of step 2 is kept")])
+def test_a_loss_that_is_no_number_ends_the_run_and_names_its_batch(
+    made: Callable[..., Made], at: int, kept: str
+) -> None:
     found = made()
-    found.trainer.clip.model.logit_scale.data.fill_(float("nan"))
-    with pytest.raises(CapivaraError, match=r"diverged at step 1: the loss is nan, on the batch of .* …$"):
+    objective, calls = found.trainer.objective, []
+
+    def diverging(features: Any) -> Any:
+        calls.append(1)
+        total, terms = objective(features)
+        return total * (float("nan") if len(calls) == at else 1), terms
+
+    diverging.needs = objective.needs  # type: ignore[attr-defined]
+    found.trainer.objective = diverging  # type: ignore[assignment]
+    with pytest.raises(CapivaraError) as raised:
         found.trainer.train()
+    images = ", ".join(f"'key{image}'" for image in found.batches.draw(at - 1).images[:5])
+    says = f"training diverged at step {at}: the loss is nan, on the batch of {images} …{kept}"
+    assert raised.value.message == f"{found.run}: {says}"
+    assert len(found.lines()) == at - 1 and not found.run.finished
 
 
 def test_a_step_is_in_the_metrics_when_it_is_over(made: Callable[..., Made]) -> None:
