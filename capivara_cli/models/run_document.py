@@ -171,7 +171,7 @@ def from_json(text: bytes, name: str) -> RunDocument:
     except ValueError as error:
         hint = f"{_AGAIN}; if you changed it yourself, remove {checksums.KEY!r} from it"
         raise CapivaraError(f"{name}: damaged: {error}", hint) from error
-    found.pop(checksums.KEY, None)  # type: ignore[typeddict-item]
+    found.pop(checksums.KEY, None)  # type: ignore[misc]
     return found
 
 

@@ -196,9 +196,10 @@ def open_run(path: Path) -> RunDir:
     if not run.document:
         raise CapivaraError(f"{path}: no run.json: not a run folder", "create a run with capivara train")
     if not run.finished or not run.adapter.is_dir():
-        done, total = run.document.get("step", 0), run.document["request"].get("steps", "?")
+        done, total = run.document.get("step", 0), run.document["request"].get("steps")
+        steps = f"{total:,}" if isinstance(total, int) else "?"
         raise CapivaraError(
-            f"{path}: unfinished: step {done:,} of {total:,}",
+            f"{path}: unfinished: step {done:,} of {steps}",
             "run the same capivara train command again to resume it",
         )
     return run

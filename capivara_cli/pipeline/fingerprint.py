@@ -107,7 +107,7 @@ def files_of_options(options: Any) -> list[list[Any]]:
     values, found = option_values(options), []
     for each in option_fields(options):
         reads, value = each.metadata.get("reads"), values[each.name]
-        for path in _paths(reads, value) if reads not in ("", "images") and isinstance(value, str) else []:
+        for path in _paths(reads, value) if reads and reads != "images" and isinstance(value, str) else []:
             found += [[each.name, *entry] for entry in _contents(path)]
         if reads in registry.KINDS and (origin := registry.origin(reads, value)):
             found.append([each.name, origin])

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from capivara_cli.errors import CapivaraError
 from capivara_cli.shards.manifest import MANIFEST, InputIdentity, Manifest, ShardEntry
 from capivara_cli.shards.names import SHARD_SUFFIXES, is_shard_name
+from capivara_cli.storage.network import NetworkLimits, Pace, TooSlow
 from capivara_cli.storage.network_errors import network_errors, retry_for
 from capivara_cli.storage.remote.filesystems import check_scheme, filesystem, is_http
 from capivara_cli.storage.remote.read import Version, WebFile, contents, version_in, version_of
@@ -130,9 +131,9 @@ def manifest_beside(folder: str) -> Manifest | None:
     try:
         if is_http(folder):
             file = WebFile(place)
-            return Manifest.parse(b"".join(file.blocks(0, Version())))
+            return Manifest.parse(b"".join(file.blocks(0, Version(), Pace(NetworkLimits.from_environment()))))
         return Manifest.parse(read_bytes(place) or b"")
-    except (ValueError, CapivaraError):
+    except (ValueError, CapivaraError, TooSlow):
         return None
     except network_errors():
         return None

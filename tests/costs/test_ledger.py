@@ -104,6 +104,44 @@ def test_sums_are_per_stage_and_of_all() -> None:
     assert ledger.sums([entry("pack", "1", samples=None)])[1]["kwh_per_1000"] is None
 
 
+def test_the_samples_of_a_chain_are_those_of_its_first_stage_that_counts_any() -> None:
+    records = [entry("pack", "1", samples=None), entry("caption", "2", samples=40), entry("caption", "3", samples=10),
+               entry("train", "4", samples=7)]  # fmt: skip
+    stages, total = ledger.sums(records)
+    assert [row["samples"] for row in (*stages, total)] == [0, 50, 7, 50]
+    assert [row["kwh_per_1000"] for row in (*stages, total)] == [None, 40.0, 1000 / 7, 80.0]
+
+
+def test_of_records_with_one_name_the_last_counts_in_the_place_of_the_first() -> None:
+    records = [entry("a", "1", kwh=1.0), entry("b", "2"), entry("a", "1", kwh=3.0), entry("c", "3", plan="2")]
+    assert [(each["id"], each["kwh"]) for each in ledger.unique(records)] == [("1", 3.0), ("3", 1.0)]
+
+
+@pytest.mark.parametrize("key", ["id", "stage", "source", "seconds", "cpu_seconds", "kwh_cpu", "kwh_gpu", "kwh_ram",
+                                 "kwh", "co2e_g"])  # fmt: skip
+def test_a_record_without_a_key_or_with_a_text_for_a_number_is_named(key: str, tmp_path: Path) -> None:
+    path = tmp_path / "footprint.jsonl"
+    whole = dict(entry("train", "1"))
+    path.write_text(json.dumps({**whole, key: ["x"]}) + "\n")
+    with pytest.raises(CapivaraError, match=rf"{path}: not a ledger of footprints: '{key}' of a record is \['x'\]"):
+        ledger.read(path)
+
+
+def test_each_run_of_a_command_keeps_its_own_record(tmp_path: Path) -> None:
+    """The records are in the order of the runs, which is not that of their names."""
+    runs = [tmp_path / name for name in ("b", "a")]
+    for run in runs:
+        run.mkdir()
+    summary = {"runs": [{"run": str(run), "samples": samples} for run, samples in zip(runs, (7, 5), strict=True)]}
+    steps = {0: StepCost(3.0, 3.0, 0), 1: StepCost(1.0, 1.0, 0)}
+    whole = ledger.record([], summary, OwnCost("x", a_footprint("train"), steps))
+    found = [ledger.read(run) for run in runs]
+    assert [[(each["samples"], each["kwh"], each["plan"]) for each in own] for own in found] == [
+        [(7, 0.75, "x")], [(5, 0.25, "x")],
+    ]  # fmt: skip
+    assert (whole["id"], whole["kwh"], len(whole["steps"])) == ("x", 1.0, 2)
+
+
 def test_another_price_leaves_the_energy() -> None:
     found = ledger.with_intensity(entry("train", "1"), Intensity(50.0, "as given", "--intensity"))
     assert (found["kwh"], found["co2e_g"], found["country"], found["intensity"]) == (1.0, 50.0, "as given", 50.0)

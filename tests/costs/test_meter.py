@@ -342,3 +342,41 @@ def test_what_others_tell_is_added(monkeypatch: pytest.MonkeyPatch) -> None:
     assert worker_costs.added(own, ended=False).cpu_seconds == 6.0
     found = worker_costs.added(own, ended=True)
     assert (found.kwh_gpu, found.kwh_ram, found.hardware, found.seconds) == (2.2, 4.3, "A + B", own.seconds)
+
+
+def test_what_a_worker_told_is_forgotten_with_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process id that a child had is later one of another machine's: then its memory and GPUs count."""
+    monkeypatch.setattr(process_tree, "processes", lambda: [1, 7])
+    told, own = WorkerCosts(), a_footprint(kwh_gpu=0.0)
+    cost = a_footprint(kwh_gpu=2.0).to_json()
+    told.report("this", 7, True, cost)
+    assert told.added(own, ended=True).kwh_gpu == 0.0
+    told.report("this", 7, False, cost)
+    assert told.added(own, ended=True).kwh_gpu == 2.0
+    told.report("this", 8, True, cost)  # on this machine, but no child
+    assert told.added(own, ended=True).kwh_gpu == 2.0
+
+
+@pytest.mark.parametrize(
+    ("described", "watts", "per_thread"),
+    [
+        (("AMD EPYC 7763 64-Core Processor", 1, False), 280.0, 280.0 / 32),
+        (("AMD EPYC 7763 64-Core Processor", 2, False), 560.0, 560.0 / 32),
+        (("AMD EPYC 7763 64-Core Processor", 2, True), 4.0 * 32, 4.0),
+        (("a processor that nobody has made", 2, False), 4.0 * 32, 4.0),
+    ],
+    ids=["one processor", "two processors", "a virtual machine", "an unknown one"],
+)
+def test_the_power_of_a_thread(
+    described: tuple[str, int, bool], watts: float, per_thread: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cpu_power, "_described", lambda: described)
+    monkeypatch.setattr(os, "cpu_count", lambda: 32)
+    found = cpu_power.this_processor.__wrapped__()
+    assert (found.watts, found.threads, found.watts_per_thread) == (watts, 32, per_thread)
+    assert ("virtual machine" in found.source) is described[2]
+
+
+@pytest.mark.parametrize(("watts", "plausible"), [(13.0, True), (12.9, False), (286.0, True), (286.1, False)])
+def test_the_bounds_of_what_a_device_draws_are_plausible(watts: float, plausible: bool) -> None:
+    assert Power.measured("card", watts, 260.0).plausible is plausible

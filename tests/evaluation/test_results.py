@@ -108,3 +108,30 @@ def test_models_are_renamed_and_chosen_in_all_parts() -> None:
     assert {row.model for row in renamed.rows} == {"runs/m"} and len(renamed.rows) == 4
     assert renamed.where(lambda row: row.model == "m") == EvalResults()
     assert (results + results).where(lambda row: row.set == "dtd").classification == results.classification * 2
+
+
+@pytest.mark.parametrize(
+    ("part", "row", "keys"),
+    [
+        ("retrieval", RETRIEVAL, ("set", "split", "model", "lang", "prompt", "queries_by")),
+        ("classification", PROBE, ("set", "split", "model", "lang", "mode", "queries_by")),
+        ("disparity", DISPARITY, ("set", "split", "model", "score")),
+    ],
+)
+def test_a_row_that_differs_in_one_part_of_its_key_stays(
+    part: str, row: dict[str, Any], keys: tuple[str, ...], tmp_path: Path
+) -> None:
+    """A row is replaced by one with another score alone."""
+    numbers = {"retrieval": "mean_recall", "classification": "score", "disparity": "mean"}
+
+    def merge(one: dict[str, Any]) -> None:
+        document = {name: [one] if name == part else [] for name in ALL}
+        eval_results.merge(tmp_path, EvalResults.from_json(document))
+
+    rows = [row, *({**row, key: "another"} for key in keys)]
+    for each in rows:
+        merge(each)
+    assert json.loads((tmp_path / eval_results.FILE).read_text())[part] == rows
+    merge({**row, numbers[part]: 99.0})
+    found = json.loads((tmp_path / eval_results.FILE).read_text())[part]
+    assert found == [*rows[1:], {**row, numbers[part]: 99.0}]

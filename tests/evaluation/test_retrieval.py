@@ -119,7 +119,10 @@ def test_ties_count_by_expectation():
     assert found.text_to_image == {1: pytest.approx(2.5 / 3), 2: 1.0}
 
 
-@pytest.mark.parametrize(("other", "rank"), [(-(2.0**-20), 1.0), (-(2.0**-22), 1.5), (2.0**-22, 1.5), (2.0**-20, 2.0)])
+@pytest.mark.parametrize(
+    ("other", "rank"),
+    [(-(2.0**-20), 1.0), (-(2.0**-21), 1.5), (-(2.0**-22), 1.5), (2.0**-22, 1.5), (2.0**-21, 1.5), (2.0**-20, 2.0)],
+)
 def test_what_rounding_may_tell_apart_is_a_tie(other, rank):
     found = of_scores([[0.5, 0.5 + other]], [0], (1,))
     assert found.text_ranks.tolist() == [rank]
@@ -167,6 +170,17 @@ def test_broken_embeddings_are_refused():
         retrieval(images, texts[:0], [])
     with pytest.raises(ValueError, match="one of 5 images"):
         retrieval(images, texts, [0, 1, 2, 3, 5])
+
+
+@pytest.mark.parametrize("row", [0, 3, 7])
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("broken", ["image", "text"])
+def test_one_number_that_is_not_finite_is_found_in_every_tile(monkeypatch, row, value, broken):
+    monkeypatch.setattr(module, "_TILE", 3)
+    images, texts, owners = problem(0, 8, 1, 1)
+    (images if broken == "image" else texts)[row, 23] = value
+    with pytest.raises(CapivaraError, match=f"the model gives {broken} embeddings that are not finite numbers"):
+        retrieval(images, texts, owners)
 
 
 def test_the_inputs_are_not_changed():

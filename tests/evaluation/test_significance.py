@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import numpy as np
@@ -123,6 +124,38 @@ def test_results_are_those_of_the_seed_and_of_nothing_else(monkeypatch):
     assert interval(given) == pytest.approx(whole, rel=1e-12)
 
 
+def test_every_random_number_is_of_the_seed():
+    """Intervals and permutations, of means and of other scores: alike for the same seed, others for another one."""
+    given, other = ratios(3, 40), ratios(3, 40, gain=0.02)
+    first, second = np.random.default_rng(0).random((2, 25))
+
+    def mean(rows):
+        return float(first[rows].mean())
+
+    def median(outputs, rows):
+        return float(np.median(outputs[rows]))
+
+    def found(seed):
+        pair = paired(given, other, permutations=400, seed=seed)
+        others = paired_of(median, first, second, resamples=50, permutations=400, seed=seed)
+        means = [interval(given, seed=seed), interval_of(mean, 25, resamples=50, seed=seed)]
+        return [*means, (pair.low, pair.high), pair.p, (others.low, others.high), others.p]
+
+    zero, one = found(0), found(1)
+    assert found(0) == zero
+    assert [a == b for a, b in zip(zero, one, strict=True)] == [False] * 6
+    default = paired(given, other, permutations=400)
+    assert (default.low, default.high, default.p) == (*zero[2], zero[3])
+
+
+def test_resamples_and_permutations_are_as_many_as_asked_for(monkeypatch):
+    monkeypatch.setattr(significance, "_CELLS", 30)  # three rows of ten images at a time, the last block incomplete
+    drawn = [block.shape for block in significance._drawn(10, 7, 0)]
+    swapped = [block.shape for block in significance._swaps(10, 8, 0)]
+    assert (drawn, swapped) == ([(3, 10), (3, 10), (1, 10)], [(3, 10), (3, 10), (2, 10)])
+    assert [block.sum() for block in significance._times_drawn(10, 2, 0)] == [20.0]
+
+
 def test_any_score_has_the_interval_of_its_mean():
     values = np.random.default_rng(0).random(50)
     found = interval_of(lambda rows: float(values[rows].mean()), 50)
@@ -179,6 +212,20 @@ def test_models_that_do_not_differ_have_p_1():
     assert paired_of(lambda outputs, rows: float(np.median(outputs[rows])), scores, scores.copy()).p == 1.0
 
 
+@pytest.mark.parametrize("tenths", [[1, 2, -3, 5], [1, 2, -3, 1], [2, 4, -6, 3, 1]])
+def test_sign_patterns_that_reach_the_difference_exactly_are_counted_whatever_rounding_makes_of_them(tenths):
+    """-0.1 - 0.2 + 0.3 + 0.5 is less than 0.5 in floating point only."""
+    signs = np.array(list(itertools.product([1, -1], repeat=len(tenths))))
+    expected = np.mean(np.abs(signs @ tenths) >= abs(sum(tenths)))
+    changes = np.array(tenths) / 10
+    found = paired(mean_of([0.0] * len(changes)), mean_of(changes.tolist()))
+    assert found.p == pytest.approx(expected, abs=4 * (expected / 10000) ** 0.5)
+    other = paired_of(
+        lambda outputs, rows: float(outputs[rows].sum()), np.zeros(len(changes)), changes, permutations=9999
+    )
+    assert other.p == pytest.approx(expected, abs=4 * (expected / 10000) ** 0.5)
+
+
 def test_the_difference_changes_its_sign_with_the_order_and_p_does_not():
     first, second = ratios(4, 80), ratios(4, 80, gain=0.05)
     there, back = paired(first, second), paired(second, first)
@@ -224,6 +271,19 @@ def test_any_score_is_tested_as_its_mean_is():
     assert (found.difference, found.low, found.high) == pytest.approx((mean.difference, mean.low, mean.high))
     assert 0.01 < mean.p < 0.3
     assert found.p == pytest.approx(mean.p, abs=4 * (mean.p / 1000) ** 0.5)
+
+
+def test_the_level_is_that_of_the_interval_of_a_difference_too():
+    first, second = np.random.default_rng(0).random((2, 30))
+    one, other = mean_of(first.tolist()), mean_of(second.tolist())
+    for level in (0.5, 0.95):
+        found = paired(one, other, level=level, permutations=1)
+        expected = interval(mean_of((second - first).tolist()), level=level)
+        assert (found.low, found.high) == pytest.approx(expected)
+        by_score = paired_of(
+            lambda outputs, rows: float(outputs[rows].mean()), first, second, level=level, permutations=1
+        )
+        assert (by_score.low, by_score.high) == pytest.approx(expected)
 
 
 def test_p_of_an_area_equals_that_of_scipy():

@@ -196,6 +196,22 @@ def test_a_label_without_a_name_is_an_error():
         classify(vectors * np.float32("nan"), [0] * 5, vectors)
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
+@pytest.mark.parametrize("broken", ["an image", "a class"])
+def test_one_number_that_is_not_finite_is_an_error(value, broken):
+    images, classes = np.eye(5, dtype=np.float32), np.eye(5, dtype=np.float32)
+    (images if broken == "an image" else classes)[4, 2] = value  # the last row: of no earlier block
+    with pytest.raises(CapivaraError, match="the model gives embeddings that are not finite numbers"):
+        classify(images, [0, 1, 2, 3, 4], classes)
+
+
+@pytest.mark.parametrize(("n_classes", "top5"), [(4, None), (5, 1.0), (6, 5 / 6)])
+def test_top5_needs_five_classes(n_classes, top5):
+    """The class of each image is its worst one: among five of five, but not of six; the last two classes tie."""
+    images, classes = np.ones((n_classes, 1), np.float32), np.ones((n_classes, 1), np.float32)
+    assert classify(images, list(range(n_classes)), classes).top5 == (top5 if top5 is None else pytest.approx(top5))
+
+
 # --- several classes for each image, and two to tell apart ---
 def test_images_with_several_classes_score_as_in_vision_evaluation_and_clip_benchmark(monkeypatch):
     evaluators = pytest.importorskip("vision_evaluation.evaluators")

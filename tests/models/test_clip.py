@@ -13,9 +13,12 @@ import torch
 from support.tiny import own_tower
 
 from capivara_cli.errors import CapivaraError
+from capivara_cli.models import clip as module
 from capivara_cli.models import hub
-from capivara_cli.models.clip import load_clip
+from capivara_cli.models.clip import load_clip, load_once
 from capivara_cli.models.clip_files import DEFAULT_MODEL, DEFAULT_PRETRAINED, DEFAULT_REPO
+from capivara_cli.pipeline.env import Env
+from capivara_cli.pipeline.options import Settings
 
 TEXTS = ["a red dog", "um gato", "", "a the red blue " * 60, "the house"]
 
@@ -244,3 +247,24 @@ def test_a_tokenizer_that_marks_the_language_is_told_it(tiny: Path, tmp_path: Pa
     assert own.convert_ids_to_tokens(codes) == ["por_Latn", "eng_Latn", "hin_Deva"]
     assert own.src_lang == "eng_Latn"
     assert own.convert_ids_to_tokens(int(clip.tokenize(["um gato"])[0][0])) == "eng_Latn"
+
+
+def test_a_model_is_loaded_once_for_each_name_weights_and_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "load_clip", lambda *given: given)
+    models: dict[Any, Any] = {}
+    cpu, other = (Env(Settings(device=device), "eval", models) for device in ("cpu", "meta"))
+    monkeypatch.setattr("capivara_cli.pipeline.env.resolved", lambda device: device)
+    asked = [("a", ""), ("a", "w"), ("b", "")]
+    found: list[Any] = [load_once(env, *each) for env in (cpu, other) for each in asked]
+    assert found == [(*each, device) for device in ("cpu", "meta") for each in asked]
+    assert load_once(cpu, "a", "w") is found[1]
+
+
+def test_the_digest_of_a_tokenizer_has_its_length_and_its_words(tiny: Path) -> None:
+    clip, other = load_clip(f"local-dir:{tiny}"), load_clip(f"local-dir:{tiny}")
+    assert other.tokenizer_digest == clip.tokenizer_digest
+    other.tokenizer.context_length = 76
+    assert other.tokenizer_digest != clip.tokenizer_digest
+    other.tokenizer.context_length = 77
+    other.tokenizer.tokenizer.add_tokens(["capivara"])
+    assert other.tokenizer_digest != clip.tokenizer_digest

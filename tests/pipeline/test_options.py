@@ -54,6 +54,44 @@ def test_bounds_hold_inside_groups() -> None:
         check_options(build(Options, steps=0))
 
 
+@dataclass(frozen=True)
+class Bounded:
+    share: float = opt(0.5, "share", min=0, max=0.9)
+    rank: int = opt(8, "rank", min=1)
+    free: float = opt(0.0, "free")
+    on: bool = opt(False, "on", min=1)
+
+
+@pytest.mark.parametrize("given", [{"share": 0}, {"share": 0.9}, {"rank": 1}, {"free": -1e9}, {"on": False}])
+def test_a_number_equal_to_its_bound_is_allowed(given: dict[str, float]) -> None:
+    check_options(build(Bounded, **given))
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ({"share": -0.001}, "--share -0.001: must be at least 0 and at most 0.9"),
+        ({"share": 0.901}, "--share 0.901: must be at least 0 and at most 0.9"),
+        ({"rank": 0}, "--rank 0: must be at least 1"),
+        ({"share": float("nan")}, "--share nan: must be at least 0 and at most 0.9"),
+        ({"free": float("nan")}, "--free nan: must be a number"),
+    ],
+)
+def test_a_number_beyond_its_bound_is_named(given: dict[str, float], says: str) -> None:
+    with pytest.raises(UsageError) as raised:
+        check_options(build(Bounded, **given))
+    assert raised.value.message == says
+
+
+def test_least_values_of_training_are_allowed() -> None:
+    least = {"steps": 1, "batch_size": 2, "lora_r": 1, "warmup": 0, "lora_dropout": 1, "ema": 1, "keep_share": 0.9,
+             "seeds": 1, "val_every": 1, "shots": 0, "temperature": 1}  # fmt: skip
+    check_options(build(TrainOptions, lang="pt", **least))
+    for name, value in (("steps", 0), ("batch_size", 1), ("lora_r", 0), ("val_every", 0), ("keep_share", 0.91)):
+        with pytest.raises(UsageError, match=f"--{name.replace('_', '-')} {value}: must be at"):
+            check_options(build(TrainOptions, lang="pt", **{name: value}))
+
+
 def test_flags_of_groups_are_parsed_into_them_and_recorded_flat() -> None:
     words = ["train", "shards", "--lang", "hi", "--steps", "7", "--lora-r", "2", "--no-projection", "--val", "0.1"]
     options = parse_command(words, Settings()).options

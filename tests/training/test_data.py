@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 from scipy.stats import chisquare
+from support.stores import data_of, store_of
 from support.tiny import pairs
 
 from capivara_cli.errors import CapivaraError
@@ -232,26 +233,6 @@ def test_the_fingerprint_is_of_keys_captions_and_pixels() -> None:
     ]
     assert fingerprint(samples) == fingerprint(pairs(3))
     assert len({fingerprint(each) for each in [samples, *changed]}) == 6
-
-
-def store_of(counts: list[list[int]], by: list[str] | None = None) -> FeatureStore:
-    """``counts[i][l]`` captions of image i in language l (0: pt, 1: en); the image's vector is its number."""
-    lang = [place for image in counts for place, count in enumerate(image) for _ in range(count)]
-    first = np.cumsum([0, *(sum(image) for image in counts)])
-    images = np.arange(len(counts), dtype=np.float16).reshape(-1, 1, 1)
-    authors = sorted(set(by or ["alt"]))
-    written = np.array([authors.index(name) for name in by] if by else np.zeros(len(lang)), np.uint16)
-    none = np.zeros(0, np.int64)
-    return FeatureStore(
-        Path(), {"languages": ["pt", "en"], "authors": authors}, images, np.ones(len(counts), bool), first,
-        np.arange(len(lang), dtype=np.int32), np.arange(len(lang) + 1), np.array(lang, np.uint16), written,
-        np.full(len(lang), -1), none, none, none, none, none,
-    )  # fmt: skip
-
-
-def data_of(target: list[int], kept: list[int]) -> TrainingData:
-    store = store_of([[a, b] for a, b in zip(target, kept, strict=True)])
-    return select(store, ["pt"], ["en"])
 
 
 def test_a_batch_has_its_share_and_no_image_twice() -> None:

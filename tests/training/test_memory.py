@@ -50,7 +50,12 @@ def used(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize(
     ("limit", "tokens"),
-    [(4_000_000_000, 2048), (1_300_000_000, 1920), (1_030_000_000, 128)],  # 1.5 chunks of 100 kB a token must fit
+    [
+        (4_000_000_000, 2048),
+        (1_300_000_000, 1920),
+        (1_030_000_000, 128),
+        (1_019_200_000, 128),
+    ],  # 1.5 chunks of 100 kB a token must fit
 )
 def test_chunks_are_as_large_as_fits(used: None, limit: int, tokens: int) -> None:
     budget = Budget("cpu", limit)
@@ -66,6 +71,9 @@ def test_gradients_and_moments_are_counted_before_they_are_there(used: None) -> 
 
 
 def test_too_little_says_how_much_is_needed(used: None) -> None:
+    frozen = nn.Linear(1, 1).requires_grad_(False)
+    with pytest.raises(CapivaraError, match=r"--memory 1.02GB is not enough"):
+        Budget("cpu", 1_019_199_000).fit(100_000, frozen)  # a kilobyte less than the smallest chunk takes
     with pytest.raises(CapivaraError, match=r"--memory 1.01GB is not enough\. The model takes 1.00 GB") as raised:
         Budget("cpu", 1_010_000_000).fit(100_000, nn.Linear(1, 1))
     assert raised.value.hint == "give it --memory 1.1GB or more"
@@ -75,8 +83,9 @@ def test_graphs_are_kept_while_they_fit_beside_the_one_in_work() -> None:
     import numpy as np
 
     chunks = [Chunk(number, np.arange(10), 10) for number in range(5)]
-    budget = Budget("cpu", chunk_tokens=100, bytes_per_token=1.0, room=400.0)
-    assert budget.kept(chunks) == {0, 1}  # 400 - 1.5 · 100 leaves room for two of 100
+    for room, kept in ((400.0, {0, 1}), (350.0, {0, 1}), (349.0, {0}), (249.0, set()), (1e9, {0, 1, 2, 3, 4})):
+        budget = Budget("cpu", chunk_tokens=100, bytes_per_token=1.0, room=room)
+        assert budget.kept(chunks) == kept  # room - 1.5 · 100 is for chunks of 100
 
 
 def test_freed_memory_goes_back_only_where_a_chunk_might_not_fit(monkeypatch: pytest.MonkeyPatch) -> None:

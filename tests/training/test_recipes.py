@@ -178,30 +178,12 @@ def test_queries_of_a_pivot_run_are_translated(options: Options, data: Path) -> 
         evaluate.run([summary["run"], str(data)], EvalOptions(lang="pt"), Env(Settings(), "eval"))
 
 
-def test_the_best_of_what_was_held_out_is_kept_and_patience_ends(options: Options, data: Path) -> None:
-    """A learning rate that destroys the model: the first validation stays the best, and patience stops the run."""
-    summary = run(options, data, val="10", val_every=2, patience=2, steps=40, lr=1.0, min_lr=1.0, checkpoint_every=5)
-    metrics = lines(summary)
-    scores = {line["step"]: line["val"]["mean"] for line in metrics if "val" in line}
-    best = max(scores, key=lambda step: (scores[step], -step))
-    document = RunDir(Path(summary["run"])).document
-    assert document["result"]["best_step"] == best
-    assert document["result"]["val"]["mean"] == scores[best]
-    assert summary["steps"] == len(metrics) < 40
-    assert len([step for step in scores if step > best]) == 2
-    from capivara_cli.models.adapters.methods import read_state
-
-    saved = torch.load(Path(summary["run"]) / "checkpoints" / "best.pt", weights_only=True)["adapter"]
-    kept = read_state(Path(summary["run"]) / "adapter")
-    assert saved.keys() == kept.keys()
-    assert all(torch.equal(saved[name], kept[name]) for name in saved)
-
-
 def test_validation_on_shards_of_its_own(options: Options, data: Path, shards: Callable[..., Path]) -> None:
     other = shards(pairs(12, "pt", seed=9), name="validation")
     summary = run(options, data, val=str(other), val_every=3)
     assert [line["step"] for line in lines(summary) if "val" in line] == [3, 6]
     assert set(summary["val"]) == {"pt", "mean"}
+    assert summary["val"]["mean"] == max(line["val"]["mean"] for line in lines(summary) if "val" in line)
     with pytest.raises(CapivaraError, match="no captions in en; there are pt"):
         run(options, data, lang="en", val=str(other))
 

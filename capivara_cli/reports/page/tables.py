@@ -174,8 +174,8 @@ def _mean(rows: Sequence[ScoredRow]) -> ScoredRow:
             means[field.name] = statistics.fmean(values)
         elif values[0] is None or isinstance(values[0], int | float):
             means[field.name] = None
-    marks = {name: False for name in ("machine_translated", "synthetic") if name in means}
-    return replace(rows[0], **{**means, **marks})
+    means.update({name: False for name in ("machine_translated", "synthetic") if name in means})
+    return replace(rows[0], **means)
 
 
 def _are_numbers(values: Sequence[Any]) -> bool:

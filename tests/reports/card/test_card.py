@@ -183,6 +183,47 @@ def test_sections_are_the_papers_and_filled() -> None:
     assert "carbon intensity: BRA, 98.3 g CO2e/kWh" in impact
 
 
+def test_the_procedure_and_the_details_are_those_of_this_run() -> None:
+    run = copy.deepcopy(RUN)
+    run["objective"] = {"clip": 1.0, "drift": 4.0}
+    run["result"] |= {"val": {"pt": 12.34, "mean": 56.78}, "best_step": 20}
+    card = model_card(run)
+    assert part(card, "Training procedure").splitlines() == [
+        "- 60 steps of 16 pairs, 3 of them in en",
+        "- 1 · symmetric InfoNCE between images and captions (arXiv 2103.00020)",
+        "- 4 · distance of kept captions to the base model's embeddings",
+        "- adamw, learning rate 0.01 to 1e-06 (cosine), 10 steps of warm-up, weight decay 0.2",
+        "- precision of frozen weights: fp32",
+        "- seed 3",
+        "- loss: 2.0000 at the first step, 1.0000 at the last",
+        "- best validation: step 20, mean recall 56.8",
+    ]
+    assert part(card, "Model details").splitlines() == [
+        "- languages: Portuguese (pt)",
+        "- base: xlm-roberta-base-ViT-B-32 laion5b\\_s13b\\_b90k",
+        "- image tower: sha256:aa, 224 px",
+        "- lora: rank 8, alpha 8, dropout 0, on query",
+        "- trained: 10 of 1,000 parameters (1.00 %): 10 in lora",
+        "- temperature: logit scale 2.5000",
+        "- licence: not chosen yet; it has to agree with the licences of the base model and of the data",
+        "- made with: capivara 0.1.0",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("method", "says", "valid"),
+    [("lora", "the image tower is frozen", True), ("lit", "the image tower is frozen", True),
+     ("full", "both towers are trained", False)],
+)  # fmt: skip
+def test_whether_image_embeddings_of_the_base_fit_is_said(method: str, says: str, valid: bool) -> None:
+    run = copy.deepcopy(RUN)
+    run["parameters"]["method"] = method
+    card = model_card(run)
+    assert says in card
+    assert ("Image embeddings of the base model stay valid" in part(card, "Caveats and recommendations")) is valid
+    assert ("Image embeddings of the base model do not fit" in part(card, "Caveats and recommendations")) is not valid
+
+
 def test_before_evaluation_it_says_how_to_get_the_numbers() -> None:
     card = model_card(RUN)
     assert "model-index" not in front(card) and "co2_eq_emissions" not in front(card)
