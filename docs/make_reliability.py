@@ -1,4 +1,5 @@
-"""Write docs/reliability.md from the bad inputs of tests/reliability and the messages that they cause:
+"""Write docs/reliability.md from the bad inputs of tests/reliability and the messages that they cause, and from what
+happens there between two runs:
 
 python docs/make_reliability.py. Tests compare the page with every run.
 """
@@ -9,7 +10,7 @@ import os
 import re
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,15 +41,71 @@ message.
 _TABLE = (
     "| what is wrong | command | message | exit | read / written | dropped |\n| --- | --- | --- | ---: | ---: | --- |"
 )
+BETWEEN = """## Between two runs
+
+A command runs, something happens, and the same command runs again: {count} cases, each of them a test. In none of them
+is a wrong result used: the result equals that of a clean run on the present inputs, byte for byte, but for times and costs.
+
+- *made again*: files that the event concerns are written again. *kept*: nothing had to be written.
+- *refused*: an error with exit code 1. After its advice is followed, the result equals a clean run's. Where the inputs
+  cannot be used, a clean run says the same.
+- *next refuses*: the next command of the chain, which reads the damaged result, refuses it. Then the same command makes
+  it again.
+- –: the command has no such file.
+
+The commands are:
+
+{commands}
+
+A number stands for what is said; the summary line of a command is left out.
+"""
 _LONGEST = 220
 FOLDER = "case"  # in which a command runs; messages are shown without the path to it
 
 
-def page(rows: dict[str, list[str]]) -> str:
-    """The whole page; ``rows`` by topic."""
+def page(rows: dict[str, list[str]], between_runs: str) -> str:
+    """The whole page; ``rows`` by topic, and the section of what happens between two runs."""
     parts = [HEAD.format(count=sum(map(len, rows.values())))]
     parts += [f"## {topic}\n\n{_TABLE}\n" + "\n".join(lines) + "\n" for topic, lines in rows.items()]
-    return "\n".join(parts)
+    return "\n".join([*parts, between_runs])
+
+
+def between(played: Mapping[tuple[Any, Any], Any], rows: Sequence[Any], commands: Sequence[Any]) -> str:
+    """The section with the cells that were ``played``, by row and command."""
+    messages: dict[str, int] = {}
+    head = "| | " + " | ".join(command.name for command in commands) + " |\n| --- |" + " --- |" * len(commands)
+    parts, tables = [], dict.fromkeys(each.table for each in rows)
+    for table in tables:
+        lines = []
+        for each in rows:
+            if each.table == table:
+                found = [played.get((each, command)) for command in commands]
+                cells = ["–" if cell is None else _short(cell, messages) for cell in found]
+                lines.append(f"| {each.title} | {' | '.join(cells)} |")
+        parts.append(f"### {table}\n\n{head}\n" + "\n".join(lines) + "\n")
+    listed = "\n".join(f"- {command.name}: {markdown.code(_with_pipe(command))}" for command in commands)
+    said = [f"{number}. {_message(text)}" for text, number in messages.items()]
+    return "\n".join(
+        [BETWEEN.format(count=len(played), commands=listed), *parts, "### What is said\n", "\n".join(said), ""]
+    )
+
+
+def _with_pipe(command: Any) -> str:
+    line = f"capivara {command.line}".replace("{here}", "…")
+    return f"capivara {command.before} | {line}" if command.before else line
+
+
+def _short(cell: Any, messages: dict[str, int]) -> str:
+    """A cell with the number of each message, in which a new message gets the next number."""
+    steps = []
+    for what, said in cell.steps:
+        number = messages.setdefault(said, len(messages) + 1) if said else 0
+        steps.append(f"{what} ({number})" if number else what)
+    return ", then ".join(steps)
+
+
+def _message(text: str) -> str:
+    return "<br>".join(markdown.code(line) for line in text.splitlines())
 
 
 def row(case: Any, ran: Any) -> str:
@@ -118,7 +175,18 @@ def main() -> None:
                 case.make(folder)
                 ran = (run_script if cases is PIPES else run_case)(case, folder)
             rows.setdefault(topic, []).append(row(case, ran))
-    (Path(__file__).parent / "reliability.md").write_text(page(rows), "utf-8")
+    (Path(__file__).parent / "reliability.md").write_text(page(rows, _between()), "utf-8")
+
+
+def _between() -> str:
+    from reliability.recovery import CELLS, Lab
+    from reliability.recovery_commands import COMMANDS
+    from reliability.recovery_events import ROWS
+
+    with tempfile.TemporaryDirectory(prefix="capivara-recovery-") as place:
+        lab = Lab(Path(place))
+        played = {cell: lab.play(*cell) for cell in CELLS}
+    return between(played, ROWS, COMMANDS)
 
 
 if __name__ == "__main__":
