@@ -89,19 +89,20 @@ def main() -> None:
             given.parts or list(PARTS), given.before.resolve(), given.after.resolve(), given.rounds, folder
         )
     rows = [[name, f"{before:.4g}", f"{after:.4g}", f"{after / before:.3f}"] for name, (before, after) in found.items()]
-    print("\n".join(markdown.table(["", "before", "after", "after / before"], [False, True, True, True], rows)))
+    print(markdown.table(["", "before", "after", "after / before"], [False, True, True, True], rows))
 
 
 def compared(parts: list[str], before: Path, after: Path, rounds: int, folder: str) -> dict[str, tuple[float, float]]:
-    """The medians of all measures of both checkouts."""
+    """The medians of all measures of both checkouts. A round before the first one compiles and caches what it reads."""
     found: dict[str, tuple[list[float], list[float]]] = {}
     for part in parts:
-        for _ in range(rounds):
+        for number in range(rounds + 1):
             for side, checkout in enumerate((before, after)):
                 place = Path(folder, str(side))
                 place.mkdir(exist_ok=True)
                 for name, value in PARTS[part](checkout, place, folder).items():
-                    found.setdefault(name, ([], []))[side].append(value)
+                    if number:
+                        found.setdefault(name, ([], []))[side].append(value)
     return {name: (statistics.median(one), statistics.median(other)) for name, (one, other) in found.items()}
 
 
