@@ -130,9 +130,9 @@ def test_a_record_without_a_key_or_with_a_text_for_a_number_is_named(key: str, t
 def test_each_run_of_a_command_keeps_its_own_record(tmp_path: Path) -> None:
     """The records are in the order of the runs, which is not that of their names."""
     runs = [tmp_path / name for name in ("b", "a")]
-    for run in runs:
-        run.mkdir()
-    summary = {"runs": [{"run": str(run), "samples": samples} for run, samples in zip(runs, (7, 5), strict=True)]}
+    for each in runs:
+        each.mkdir()
+    summary = {"runs": [{"run": str(each), "samples": count} for each, count in zip(runs, (7, 5), strict=True)]}
     steps = {0: StepCost(3.0, 3.0, 0), 1: StepCost(1.0, 1.0, 0)}
     whole = ledger.record([], summary, OwnCost("x", a_footprint("train"), steps))
     found = [ledger.read(run) for run in runs]
