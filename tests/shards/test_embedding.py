@@ -64,3 +64,12 @@ def test_an_invalid_vector_is_not_used(data: bytes) -> None:
 
 def test_unit_length() -> None:
     assert np.allclose(unit(np.array([3.0, 4.0], np.float16)), [0.6, 0.8])
+
+
+@pytest.mark.parametrize("field", ["model", "weights", "preprocess"])
+def test_an_embedding_whose_identity_differs_in_one_field_is_not_used(field: str) -> None:
+    one = TowerIdentity("a", "b", "c")
+    other = TowerIdentity(**{**one.to_json(), field: "other"})
+    sample = with_embedding(a_sample("k"), np.array([0.6, 0.8], np.float16), one)
+    assert stored_embedding(sample, one, 2) is not None
+    assert stored_embedding(sample, other, 2) is None

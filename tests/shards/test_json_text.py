@@ -155,3 +155,14 @@ def test_an_object_of_values_and_texts() -> None:
     values: dict[str, Any] = {"a": 1, "é": JsonText("1e400"), "c": "\ud800", "d": [None, 0.5]}
     assert object_text(values) == '{"a": 1, "é": 1e400, "c": "\\ud800", "d": [null, 0.5]}'
     assert encode_json({"a": 1, "d": [None, 0.5]}).decode() == '{"a": 1, "d": [null, 0.5]}'
+
+
+def test_the_text_of_a_repeated_key_is_that_of_its_last_value() -> None:
+    read = read_object('{"a": 1.0, "b": 2, "a": 3.50}')
+    assert (read.text_of("a"), read["a"], read.repeated) == ("3.50", 3.5, {"a"})
+
+
+@pytest.mark.parametrize("score", ["-Infinity", "Infinity", "NaN", "1e400", "-1e301", "true", '"1"'])
+def test_a_score_that_is_no_finite_number_is_refused(score: str) -> None:
+    with pytest.raises(BadSample, match='"score" that is not a number'):
+        _ = sample(f'{{"captions": [{{"text": "a", "score": {score}}}]}}').captions
