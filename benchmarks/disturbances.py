@@ -4,8 +4,8 @@ python -m benchmarks.disturbances stops    [KILLS] [SHARDS] [SAMPLES]   Ctrl-Z a
 python -m benchmarks.disturbances clocks   [KILLS] [SHARDS] [SAMPLES]   kills; clocks and file times hours off
 python -m benchmarks.disturbances machines [KILLS] [SHARDS] [SAMPLES]   two machines and one folder; one dies or sleeps
 
-Without numbers: 200 disturbances, 40 shards, 250 samples in each. The checks are those of ``benchmarks/kills.py``. The
-folder of a run is complete before the last disturbance? Then another folder is begun.
+Without numbers: 200 disturbances, 40 shards, 250 samples in each. The checks are those of ``benchmarks/kills.py``. If
+the folder is complete before the last disturbance, another one is begun.
 
 A machine is a run with a host name and a clock of its own: a ``sitecustomize`` that Python imports at its start changes
 ``os.uname`` and ``time.time``. What a dead machine has claimed would be free after ``STALE`` seconds: its claims are
@@ -48,7 +48,7 @@ time.time = lambda: now() + shift
 
 
 def main() -> None:
-    mode, *words = sys.argv[1:]
+    mode, *words = sys.argv[1:] or ["stops"]
     given = [int(word) for word in words]
     count, shards, samples = (*given, *DEFAULTS[len(given) :])
     with tempfile.TemporaryDirectory() as folder:

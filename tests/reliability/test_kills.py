@@ -44,9 +44,12 @@ def test_workers_killed_many_times(kills: ModuleType) -> None:
 
 
 @pytest.mark.parametrize("mode", ["stops", "clocks", "machines"])
-def test_runs_that_are_stopped_or_on_wrong_clocks_or_on_two_machines(kills: ModuleType, mode: str) -> None:
+@pytest.mark.usefixtures("kills")
+def test_runs_that_are_stopped_or_on_wrong_clocks_or_on_two_machines(
+    mode: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Final bytes are those of a clean run, whoever was stopped, killed, hours off or taken for dead."""
-    disturbances.WORKERS = 2  # type: ignore[misc]
+    monkeypatch.setattr(disturbances, "WORKERS", 2)
     disturbance = type(disturbances.MODES[mode])()
     seen = disturbances.disturbed(disturbance, KILLS or 4, PLAN, wait=0.3)
     assert disturbance.seen.total() >= (KILLS or 4)
