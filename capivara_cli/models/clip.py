@@ -36,6 +36,7 @@ from capivara_cli.models.clip_files import (
 from capivara_cli.models.fixed_batches import by_width, fixed_batches
 from capivara_cli.models.run_folder import open_run
 from capivara_cli.shards.embedding import TowerIdentity
+from capivara_cli.storage.checksums import KEY as CHECKSUM
 from capivara_cli.storage.checksums import without_checksum
 
 __all__ = [
@@ -59,6 +60,7 @@ A single image or text takes as long as a full batch. On a CPU larger batches ar
 """
 _TOKENIZE_BATCH = 8192
 _RESTORE = "restore the folder: export it again, or copy it again"
+_EDITED = f"if you changed it yourself, remove {CHECKSUM!r} from it"
 
 
 @dataclass
@@ -309,7 +311,7 @@ def find_adapter(name: str) -> AdapterFolder:
         base = without_checksum(json.loads((folder / ADAPTER_BASE).read_bytes()))
         files = dict(base.get(file_digests.FILES, {}))
     except (ValueError, TypeError, AttributeError) as error:
-        raise CapivaraError(f"{folder / ADAPTER_BASE}: damaged: {error}", _RESTORE) from error
+        raise CapivaraError(f"{folder / ADAPTER_BASE}: damaged: {error}", f"{_RESTORE}; {_EDITED}") from error
     file_digests.check(folder, files, folder / ADAPTER_BASE, _RESTORE)
     return _adapter(folder, base, folder / ADAPTER_BASE)
 

@@ -232,6 +232,11 @@ def test_an_adapter_is_a_model_and_fits_its_base_only(options: Options, data: Pa
     base = json.loads((adapter / "base.json").read_text())
     base["source"]["model"] = f"local-dir:{other}"
     (adapter / "base.json").write_text(json.dumps(base))
+    with pytest.raises(CapivaraError, match=r"base\.json: damaged: its 'checksum' is not that") as caught:
+        load_clip(str(adapter))
+    assert "remove 'checksum' from it" in caught.value.hint
+    del base["checksum"]
+    (adapter / "base.json").write_text(json.dumps(base))
     with pytest.raises(CapivaraError, match="whose image tower has changed"):
         load_clip(str(adapter))
     with pytest.raises(CapivaraError, match="not an adapter"):
