@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -116,3 +117,4 @@ def test_parameters_are_those_of_the_options_and_the_shared_ones(capsys: pytest.
     for text in ("number [default: 3]", "switch [default: on]", "--place PLACE place", "switch [default: by the model]",
                  "own part", "--intensity G_PER_KWH", "[env var: CAPIVARA_LEDGER]"):  # fmt: skip
         assert text in page, page
+    assert re.search(r"--n \S+ number", page)  # the type, where there is no other word for the value

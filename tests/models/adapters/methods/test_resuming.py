@@ -183,3 +183,10 @@ def test_weights_in_the_older_file_are_read(tmp_path: Path) -> None:
     assert found.keys() == methods.state(tower).keys()
     loaded = methods.load(Tower(), tmp_path, "cpu").eval()
     torch.testing.assert_close(loaded(TOKENS), tower(TOKENS))
+
+
+def test_only_linear_layers_get_an_adapter() -> None:
+    tower = Tower()
+    tower.block.output["fc2"] = nn.Identity()  # the name of a linear layer in other towers
+    methods.tune(tower, SETTINGS["adapter"], "made")
+    assert [name for name, each in tower.named_modules() if isinstance(each, CorrectedLinear)] == ["block.output.dense"]
