@@ -188,7 +188,9 @@ def check(world: World, ended: Ended) -> None:
         found_by_reader(world, wrong)
         again = forked.run(world.line, world.folder)
         world.told.append(f"run again: {again.code}")
-        if again.code == 0 and not compared(world):
+        if again.code == 0 and (wrong := compared(world)):
+            raise Fault(f"refused by the next command, and not made again: {wrong}\n{again.said}")
+        if again.code == 0:
             return
         ended = again
     if ended.code != 1 or not any(re.search(cause, ended.said) for cause in CAUSES):
