@@ -63,11 +63,11 @@ _LONGEST = 220
 FOLDER = "case"  # in which a command runs; messages are shown without the path to it
 
 
-def page(rows: dict[str, list[str]], between_runs: str) -> str:
-    """The whole page; ``rows`` by topic, and the section of what happens between two runs."""
+def page(rows: dict[str, list[str]]) -> str:
+    """The page without its last section; ``rows`` by topic."""
     parts = [HEAD.format(count=sum(map(len, rows.values())))]
     parts += [f"## {topic}\n\n{_TABLE}\n" + "\n".join(lines) + "\n" for topic, lines in rows.items()]
-    return "\n".join([*parts, between_runs])
+    return "\n".join([*parts, ""])
 
 
 def between(played: Mapping[tuple[Any, Any], Any], rows: Sequence[Any], commands: Sequence[Any]) -> str:
@@ -154,14 +154,24 @@ def _code(line: str) -> str:
 
 
 def main() -> None:
-    """Run every case in a folder of its own, and write the page."""
+    """Run every case in a folder of its own, and write the page; with the argument "between" only its last section."""
     from reliability.running import ENVIRONMENT, UNSET
 
     os.environ.update(ENVIRONMENT)
     os.environ["CAPIVARA_CACHE"] = tempfile.mkdtemp(prefix="capivara-reliability-")
     for name in UNSET:
         os.environ.pop(name, None)
+    path = Path(__file__).parent / "reliability.md"
+    if sys.argv[1:] == ["between"]:
+        text = path.read_text("utf-8").partition(BETWEEN.partition("\n")[0])[0].rstrip("\n") + "\n\n"
+    else:
+        text = page(_rows())
+    section, wrong = _between()
+    path.write_text(text + section, "utf-8")
+    sys.exit("\n".join(wrong))
 
+
+def _rows() -> dict[str, list[str]]:
     from reliability.bad_pipes import PIPES
     from reliability.cases import TOPICS
     from reliability.running import run_case, run_script
@@ -175,18 +185,25 @@ def main() -> None:
                 case.make(folder)
                 ran = (run_script if cases is PIPES else run_case)(case, folder)
             rows.setdefault(topic, []).append(row(case, ran))
-    (Path(__file__).parent / "reliability.md").write_text(page(rows, _between()), "utf-8")
+    return rows
 
 
-def _between() -> str:
-    from reliability.recovery import CELLS, Lab
+def _between() -> tuple[str, list[str]]:
+    """The section about two runs, and what is wrong, a text for each cell."""
+    from reliability.recovery import CELLS, WRONG, Cell, Fault, Lab
     from reliability.recovery_commands import COMMANDS
     from reliability.recovery_events import ROWS
 
+    played, wrong = {}, []
     with tempfile.TemporaryDirectory(prefix="capivara-recovery-") as place:
         lab = Lab(Path(place))
-        played = {cell: lab.play(*cell) for cell in CELLS}
-    return between(played, ROWS, COMMANDS)
+        for line, command in CELLS:
+            try:
+                played[line, command] = lab.play(line, command)
+            except (Fault, TimeoutError) as fault:
+                played[line, command] = Cell([(WRONG, "")])
+                wrong.append(f"{line.title}: {command.name}: {fault}")
+    return between(played, ROWS, COMMANDS), wrong
 
 
 if __name__ == "__main__":

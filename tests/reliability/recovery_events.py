@@ -123,7 +123,7 @@ def _at(command: Command, place: str, damage: Callable[[Path], None], read: bool
             raise LookupError(f"{command.name}: there is no {pattern}")
         for path in found:
             damage(path)
-        if place == "store" or (place == "manifest" and "runs" in command.inputs):
+        if place == "store" or (place in ("manifest", "ledger") and "runs" in command.inputs):
             for name in command.results if command.name != "adapt" else ["runs/pt"]:
                 trees.removed(folder / name)
 

@@ -38,6 +38,7 @@ CAUSES = (
     r"out(/\S+)?: (damaged|incomplete|unfinished)",
     r"out: holds shards but no manifest\.jsonl",
     r"photos/list\.csv: ",
+    r"out/footprint\.jsonl: not a ledger of footprints",
 )
 """What a command may say instead of doing its work."""
 _RESULTS = ("out", "rejects")
@@ -187,7 +188,9 @@ def check(world: World, ended: Ended) -> None:
         found_by_reader(world, wrong)
         again = forked.run(world.line, world.folder)
         world.told.append(f"run again: {again.code}")
-        if again.code == 0 and not compared(world):
+        if again.code == 0 and (wrong := compared(world)):
+            raise Fault(f"refused by the next command, and not made again: {wrong}\n{again.said}")
+        if again.code == 0:
             return
         ended = again
     if ended.code != 1 or not any(re.search(cause, ended.said) for cause in CAUSES):
@@ -196,7 +199,7 @@ def check(world: World, ended: Ended) -> None:
         return
     if not re.search(r"delete|--overwrite", ended.said):
         raise Fault(f"the message does not say what to do:\n{ended.said}")
-    shutil.rmtree(world.folder / "out")
+    trees.removed(world.folder / ("out/footprint.jsonl" if "not a ledger" in ended.said else "out"))
     last = forked.run(world.line, world.folder)
     world.told.append(f"run without the folder: {last.code}")
     if last.code or (wrong := compared(world)):
