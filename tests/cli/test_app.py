@@ -158,7 +158,7 @@ def test_a_full_disk_is_said_and_nothing_is_left(shards: Callable[..., Path], tm
     limited = capivara("split", "shards", "--fraction", "0", "--out", "out", cwd=tmp_path, preexec_fn=small_files)
     assert limited.returncode == 1
     assert "File too large" in limited.stderr
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["manifest.jsonl"]
+    assert not (tmp_path / "out").exists()
     again = capivara("split", "shards", "--fraction", "0", "--out", "out", cwd=tmp_path)
     assert again.returncode == 0
     assert "wrote 200" in again.stderr
@@ -192,7 +192,7 @@ def test_signals_leave_nothing_behind(number: int, code: int, shards: Callable[.
     assert process.wait(60) == code
     assert b"Traceback" not in process.stderr.read()
     process.stdin.close()
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["manifest.jsonl"]
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_bug_is_shown_whole_with_its_own_exit_code(tmp_path: Path) -> None:

@@ -20,8 +20,6 @@ ANSWER = json.dumps({"answer": 42}).encode()
 
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("CAPIVARA_SERVICE_SECONDS", "0.3")
-    monkeypatch.setenv("CAPIVARA_NETWORK_SECONDS", "0.3")
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
 
 
@@ -49,7 +47,10 @@ def refused(server: BadWeb) -> str:
 
 
 @pytest.mark.parametrize("reply", [bad_web.slow_body, bad_web.slow_headers, bad_web.silence, bad_web.silent_body])
-def test_an_answer_that_is_not_complete_in_time(server: BadWeb, reply: bad_web.Reply) -> None:
+def test_an_answer_that_is_not_complete_in_time(
+    server: BadWeb, reply: bad_web.Reply, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CAPIVARA_SERVICE_SECONDS", "0.3")
     server.reply = reply
     assert refused(server) == "gave up after 3 tries: no complete answer in 0.3 s (CAPIVARA_SERVICE_SECONDS)"
 

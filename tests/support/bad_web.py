@@ -6,6 +6,7 @@ import contextlib
 import socket
 import struct
 import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
@@ -72,6 +73,13 @@ class BadWeb:
     asked: list[Request] = field(default_factory=list)
     closing: threading.Event = field(default_factory=threading.Event)
     _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def wait_until_asked(self, count: int) -> None:
+        """Wait until ``count`` requests have arrived: the thread that counts them may be late. No more may come."""
+        deadline = time.monotonic() + 60
+        while len(self.asked) < count and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert len(self.asked) == count
 
     def serve(self, taken: socket.socket) -> None:
         with taken, contextlib.suppress(OSError):

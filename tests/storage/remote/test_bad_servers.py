@@ -27,9 +27,14 @@ DATA = random.Random(0).randbytes(100_000)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(retry, "FIRST_WAIT", 0.001)
     monkeypatch.setattr(retry, "LONGEST_WAIT", 0.002)
-    monkeypatch.setenv("CAPIVARA_NETWORK_SECONDS", "0.3")
     monkeypatch.setenv("CAPIVARA_NETWORK_BYTES", "1000")
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+
+
+@pytest.fixture
+def short_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For servers that are slow: others may take long on a busy machine."""
+    monkeypatch.setenv("CAPIVARA_NETWORK_SECONDS", "0.3")
 
 
 @pytest.fixture
@@ -57,13 +62,15 @@ def after_version(reply: bad_web.Reply) -> bad_web.Reply:
     return replies
 
 
+@pytest.mark.usefixtures("short_limit")
 @pytest.mark.parametrize("reply", [bad_web.slow_headers, bad_web.silence])
 def test_a_server_that_does_not_answer_in_time(server: BadWeb, reply: bad_web.Reply) -> None:
     server.reply = reply
     assert refused(server) == "gave up after 3 tries: no answer in 0.3 s (CAPIVARA_NETWORK_SECONDS)"
-    assert len(server.asked) == 3
+    server.wait_until_asked(3)
 
 
+@pytest.mark.usefixtures("short_limit")
 @pytest.mark.parametrize("reply", [bad_web.slow_body, bad_web.silent_body])
 def test_a_server_that_sends_too_little_in_time(server: BadWeb, reply: bad_web.Reply) -> None:
     server.reply = after_version(reply)
@@ -72,7 +79,9 @@ def test_a_server_that_sends_too_little_in_time(server: BadWeb, reply: bad_web.R
     assert message.endswith(" s: too slow (the least is 1,000 in 0.3 s: CAPIVARA_NETWORK_BYTES)")
 
 
-def test_a_slow_server_that_becomes_fast_is_read(server: BadWeb) -> None:
+def test_a_slow_server_that_becomes_fast_is_read(server: BadWeb, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CAPIVARA_NETWORK_SECONDS", "1")
+
     def reply(connection: Connection, request: Request) -> None:
         start = int(request.head.lower().partition("range: bytes=")[2].partition("-")[0] or 0)
         if request.number == 1:
@@ -195,6 +204,7 @@ def slow_store(most: int, monkeypatch: pytest.MonkeyPatch) -> tuple[_SlowStore, 
     return store, StoredFile("s3://bucket/a.tar")
 
 
+@pytest.mark.usefixtures("short_limit")
 def test_an_object_store_that_is_slow_is_asked_for_less(monkeypatch: pytest.MonkeyPatch) -> None:
     store, file = slow_store(8000, monkeypatch)
     monkeypatch.setattr(remote_reading, "_RANGE", 64_000)
@@ -204,6 +214,7 @@ def test_an_object_store_that_is_slow_is_asked_for_less(monkeypatch: pytest.Monk
     store.waiting.set()
 
 
+@pytest.mark.usefixtures("short_limit")
 def test_an_object_store_that_sends_nothing_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     store, file = slow_store(0, monkeypatch)
     with pytest.raises(CapivaraError, match="0 of 100,000 bytes read, gave up after 3 tries: fewer than 1,000 byte"):

@@ -9,6 +9,7 @@ import httpx
 import pytest
 
 from capivara_cli.errors import CapivaraError
+from capivara_cli.storage.network import NetworkLimits, Pace
 from capivara_cli.storage.remote import upload
 from capivara_cli.storage.remote.read import Version, WebFile
 from capivara_cli.storage.retry import Interrupted
@@ -33,6 +34,9 @@ MONDAY, TUESDAY = "Mon, 01 Jan 2024 00:00:00 GMT", "Tue, 02 Jan 2024 00:00:00 GM
 )
 def test_versions_that_differ(one: Version, other: Version, differs: bool) -> None:
     assert one.differs(other) is other.differs(one) is differs
+
+
+PACE = Pace(NetworkLimits.from_environment())
 
 
 def web_file(answer: httpx.Response) -> tuple[WebFile, list[httpx.Request]]:
@@ -61,10 +65,10 @@ def test_the_rest_is_asked_for_on_a_condition_that_servers_take(known: Version, 
     """A weak tag is no condition for a range: servers send the whole file, or refuse (RFC 9110, 13.1.5)."""
     headers = {"Content-Range": "bytes 4-9/10", "ETag": known.etag, "Last-Modified": known.modified}
     file, asked = web_file(httpx.Response(206, headers=headers, stream=httpx.ByteStream(b"456789")))
-    assert b"".join(file.blocks(4, known)) == b"456789"
+    assert b"".join(file.blocks(4, known, PACE)) == b"456789"
     assert (asked[0].headers["Range"], asked[0].headers.get("If-Range")) == ("bytes=4-", condition)
     start, asked = web_file(httpx.Response(200, headers={"ETag": known.etag}, stream=httpx.ByteStream(b"0123456789")))
-    assert b"".join(start.blocks(0, known)) == b"0123456789"
+    assert b"".join(start.blocks(0, known, PACE)) == b"0123456789"
     assert "If-Range" not in asked[0].headers
 
 
@@ -73,11 +77,11 @@ def test_a_file_of_another_size_is_another_file(found: str) -> None:
     headers = {"Content-Range": "bytes 4-10/11", "ETag": found}
     file, _ = web_file(httpx.Response(206, headers=headers, stream=httpx.ByteStream(b"4567890")))
     with pytest.raises(CapivaraError, match="changed"):
-        list(file.blocks(4, Version(10, '"a"' if found else "")))
+        list(file.blocks(4, Version(10, '"a"' if found else ""), PACE))
     headers = {"Content-Range": "bytes 4-10/11", "ETag": '"a"'}
     file, _ = web_file(httpx.Response(206, headers=headers, stream=httpx.ByteStream(b"4567890")))
     with pytest.raises(Interrupted, match="10 bytes first and 11 later"):
-        list(file.blocks(4, Version(10, '"a"')))
+        list(file.blocks(4, Version(10, '"a"'), PACE))
 
 
 class Bucket:
