@@ -197,7 +197,7 @@ def check(world: World, ended: Ended) -> None:
         raise Fault(f"exit {ended.code}, and no cause is named:\n{ended.said}")
     if "photos/list.csv" in ended.said:
         return
-    if not re.search(r"delete|--overwrite", ended.said):
+    if not re.search(r"delete|--overwrite|choose another folder with --out", ended.said):
         raise Fault(f"the message does not say what to do:\n{ended.said}")
     trees.removed(world.folder / ("out/footprint.jsonl" if "not a ledger" in ended.said else "out"))
     last = forked.run(world.line, world.folder)
