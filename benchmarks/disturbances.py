@@ -32,7 +32,7 @@ from typing import Protocol
 import psutil
 
 from benchmarks.kills import SHARED, call, check, clean_run, kill_all, kill_one, paced, start, workers_of
-from capivara_cli.storage.claims import STALE
+from capivara_cli.storage.found_claims import STALE
 
 WORKERS = 4
 DEFAULTS = (200, 40, 250)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
 
 import pytest
+from support.reported import a_run
 
 from capivara_cli.errors import CapivaraError
 from capivara_cli.models.run_folder import RunDir, open_run
+from capivara_cli.storage.checksums import read_checked
 
 
 @pytest.fixture
@@ -23,7 +26,7 @@ def test_the_last_two_checkpoints_stay_and_the_best(run: RunDir) -> None:
     run.save_best(b"best")
     for step in (5, 10, 1000, 999_999, 1_000_000):
         run.save_checkpoint(step, str(step).encode())
-        assert run.checkpoint(step).read_bytes() == str(step).encode()
+        assert read_checked(run.checkpoint(step)) == str(step).encode()
     assert run.checkpoint_steps() == [999_999, 1_000_000]
     assert sorted(path.name for path in run.checkpoints.iterdir()) == [
         "best.pt", "step-1000000.pt", "step-999999.pt",
@@ -31,7 +34,8 @@ def test_the_last_two_checkpoints_stay_and_the_best(run: RunDir) -> None:
 
 
 def test_lines_up_to_the_checkpoint_stay(run: RunDir) -> None:
-    lines = [{"step": step, "loss": 1.0, "terms": {}} for step in range(1, 6)]
+    numbers = {"loss": 1.0, "terms": {}, "lr": 0.1, "logit_scale": 4.6, "tokens": 3, "padded": 3, "timing": {}}
+    lines = [{"step": step, **numbers} for step in range(1, 6)]
     run.metrics.write_text("".join(json.dumps(line) + "\n" for line in lines))
     run.cut_metrics(3)
     assert run.read_metrics() == lines[:3]
@@ -49,13 +53,13 @@ def test_lines_up_to_the_checkpoint_stay(run: RunDir) -> None:
     ],
 )
 def test_a_run_with_a_saved_step_accepts_only_its_own_request(run: RunDir, request_: Any, says: str) -> None:
-    RunDir(run.path).check_request({"lang": "hi"})  # without a saved step it is replaced
+    RunDir(run.path).check_request({"lang": "hi"}, {})  # without a saved step it is replaced
     run.save_checkpoint(1, b"x")
     if not says:
-        RunDir(run.path).check_request(request_)
+        RunDir(run.path).check_request(request_, {})
         return
     with pytest.raises(CapivaraError) as raised:
-        RunDir(run.path).check_request(request_)
+        RunDir(run.path).check_request(request_, {})
     assert raised.value.message == f"{run.path}: {says}"
 
 
@@ -70,13 +74,16 @@ def test_a_run_is_open_with_its_last_file_and_its_adapter_alone(run: RunDir) -> 
         run.save(request={"lang": "pt", "steps": steps})
         with pytest.raises(CapivaraError, match=f"unfinished: step 0 of {shown}$"):
             open_run(run.path)
-    run.save(finished=True)
-    with pytest.raises(CapivaraError, match="unfinished"):
-        open_run(run.path)
-    run.adapter.mkdir()
+
+
+def test_the_adapter_of_a_finished_run_is_the_one_that_it_names(tmp_path: Path) -> None:
+    run = RunDir(a_run(tmp_path / "pt"))
     assert open_run(run.path).finished
     (run.adapter / "adapter_model.safetensors").write_bytes(b"x")
-    run.check_adapter()  # an older run has no checksum
-    run.save(adapter_sha256="0" * 64)
     with pytest.raises(CapivaraError, match="damaged or replaced"):
         run.check_adapter()
+    run.save(adapter_sha256=hashlib.sha256(b"x").hexdigest())
+    run.check_adapter()
+    run.adapter.rename(tmp_path / "elsewhere")
+    with pytest.raises(CapivaraError, match="unfinished"):
+        open_run(run.path)

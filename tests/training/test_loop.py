@@ -103,11 +103,17 @@ def made(tmp_path: Path) -> Callable[..., Made]:
         parts = TrainerInputs(clip, encoder, batches, objective, None, validation, teacher)  # type: ignore[arg-type]
         weights: list[Tensor] = []
         run = RunDir(tmp_path / name)
-        run.save(request={})
+        run.save(request={}, **BASE)
         trainer = Trainer(parts, options, 5, run, lambda line: weights.append(tower.words.weight.detach().clone()))
         return Made(trainer, tower, encoder, batches, run, weights)
 
     return make
+
+
+BASE: Any = {
+    "base": {"source": {}, "identity": {}, "image": "1", "text": "2"},
+    "data": {"samples": 8, "captions": {}, "authors": [], "embedded_here": 0, "fingerprint": "3"},
+}
 
 
 def rows_of(tower: Tower, ids: np.ndarray) -> Tensor:

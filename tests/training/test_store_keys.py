@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -20,7 +19,7 @@ from capivara_cli.pipeline.source import Source
 from capivara_cli.shards.embedding import TowerIdentity
 from capivara_cli.shards.sample import Sample
 from capivara_cli.training import store as module
-from capivara_cli.training.store import FeatureStore, features, open_store
+from capivara_cli.training.store import FeatureStore, features
 from capivara_cli.training.views import Views
 
 
@@ -103,14 +102,6 @@ def test_a_store_of_other_samples_from_a_stream_is_another(tmp_path: Path) -> No
     assert len({store.folder for store in stores}) == 3
 
 
-def test_a_store_of_another_format_is_made_again(tmp_path: Path) -> None:
-    made = features(Listed(pairs(2)), MODEL, tmp_path, Env(Settings(), "train"))  # type: ignore[arg-type]
-    assert open_store(made.folder) is not None
-    path = made.folder / "store.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), "format": module.FORMAT - 1}))
-    assert open_store(made.folder) is None
-
-
 @pytest.mark.parametrize("kind", [{}, {"views": 3}, {"pixels": True}], ids=["images", "views", "pixels"])
 def test_batches_decide_nothing_about_what_is_stored(
     kind: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -125,8 +116,11 @@ def test_batches_decide_nothing_about_what_is_stored(
     monkeypatch.setattr(module, "_IMAGE_BATCH", 2)
     monkeypatch.setattr(module, "_TOKENIZE_BATCH", 2)
     cut = made("cut")
-    for name in module._ARRAYS:
-        np.testing.assert_array_equal(getattr(cut, name), getattr(whole, name), err_msg=name)
+    for name in [each for each in module._ARRAYS if each != "pixel_sums"]:
+        one, other = getattr(cut, name), getattr(whole, name)
+        if name == "pixels":  # compared with their checksums when they are read
+            one, other = ([each[image] for image in range(each.shape[0])] for each in (one, other))
+        np.testing.assert_array_equal(one, other, err_msg=name)
     captions = [caption for sample in pairs(5) for caption in sample.captions]
     for row, caption in zip(cut.rows(np.arange(len(captions))), captions, strict=True):
         assert row.tolist() == MODEL.tokenize([caption.text], [caption.lang])[0].tolist()
