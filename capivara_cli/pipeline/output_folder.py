@@ -82,7 +82,10 @@ class OutputFolder:
         return self._final
 
     def _clear(self) -> None:
-        """Delete the result of another plan if that is allowed."""
+        """Delete the result of another plan, or what it left unfinished, if that is allowed.
+
+        Raises ``CapivaraError`` if it is not.
+        """
         if self.contents.scratch:
             try:
                 found = self.store.load(self._inputs)
@@ -90,11 +93,9 @@ class OutputFolder:
                 found = None
             if found is None or not is_same(found.fingerprint, self.contents.fingerprint):
                 self.store.forget()
-        elif self.contents.overwrite:
-            found = self.store.load(self._inputs)
-            if found is not None and not is_same(found.fingerprint, self.contents.fingerprint):
-                self.store.remove_result(found)
-                self.replaced = found
+        elif (found := self.store.load(self._inputs)) is not None and self._own(found) is None:
+            self.store.remove_result(found)
+            self.replaced = found if found.done else None
 
     def _is_whole(self, entry: ShardEntry) -> bool:
         """Whether a file is whole, and those of the other folders that exist are not cut off: they have no digest."""

@@ -102,11 +102,8 @@ def finished_report(chain: Chain, folder: Path, identity: PlanIdentity) -> Repor
 def write_shards(chain: Chain, history: History, samples: Stream, folder: Path, identity: PlanIdentity) -> Report:
     """Write a stream to a folder of shards of equal size. A killed run starts again: a stream cannot be read twice.
 
-    If the first stage begins the stream (``pack``), the folder is complete and undamaged, and its sources are the same,
-    nothing is written.
+    ``finished_report`` says whether that is needed.
     """
-    if (finished := finished_report(chain, folder, identity)) is not None:
-        return finished
     size = getattr(chain.steps[0].options, "shard_size", SHARD_SIZE)
     report = new_report(chain, str(folder))
     manifest = _own_manifest(chain, folder, identity)
@@ -151,14 +148,14 @@ def removed_if_empty(folder: Path) -> Iterator[None]:
             shards = list(found.done.values()) if found else []
             if not any(each.written for each in shards):
                 with contextlib.suppress(OSError):  # what another program put there stays
-                    for name in (MANIFEST, *(each.shard for each in shards)):
-                        (folder / name).unlink(missing_ok=True)
+                    for path in (folder / MANIFEST, *_shards_in(folder, found)):
+                        path.unlink(missing_ok=True)
                     folder.rmdir()
         raise
 
 
 def _own_manifest(chain: Chain, folder: Path, identity: PlanIdentity) -> Manifest:
-    """The manifest of a folder, or a new one. With ``--overwrite`` the result of another plan is deleted.
+    """The manifest of a folder, or a new one. The result of another plan that is to be replaced is deleted.
 
     Raises ``CapivaraError`` if the folder has other content.
     """
@@ -168,22 +165,29 @@ def _own_manifest(chain: Chain, folder: Path, identity: PlanIdentity) -> Manifes
     new = Manifest(chain.described, identity.fingerprint, None, files=dict(identity.files))
     if (found := OutputFolder(store, contents).check()) is not None:
         new.done = found.done
-    elif overwrite and (other := store.load({})) is not None:
+    elif (other := store.load({})) is not None:
         store.remove_result(other)
-        console.say(f"{folder}: the result of {other.steps} is replaced")
+        if other.done:
+            console.say(f"{folder}: the result of {other.steps} is replaced")
     return new
 
 
 def _restart(manifest: Manifest, folder: Path) -> None:
-    """Mark the folder as incomplete, then delete the shards of an earlier run, also one that no manifest line names:
-    a kill between the renaming and the line leaves it."""
+    """Mark the folder as incomplete, then delete the shards of an earlier run."""
     manifest.shards = None
     _save(manifest, folder)
-    for path in {*folder.glob("[0-9][0-9][0-9][0-9][0-9].tar"), *(folder / name for name in manifest.done)}:
+    for path in _shards_in(folder, manifest):
         path.unlink(missing_ok=True)
     if manifest.done:
         manifest.done.clear()
         _save(manifest, folder)
+
+
+def _shards_in(folder: Path, manifest: Manifest | None) -> set[Path]:
+    """The shards of a manifest, and those that no line names: a kill or a full disk between the renaming and the line
+    leaves one."""
+    named = () if manifest is None else (folder / name for name in manifest.done)
+    return {*folder.glob("[0-9][0-9][0-9][0-9][0-9].tar"), *named}
 
 
 def _save(manifest: Manifest, folder: Path) -> None:
@@ -206,11 +210,14 @@ def write_remote_shards(chain: Chain, history: History, samples: Stream, out: st
     local = store.work_folder / "stream"
     with exclusive(Claims(local), store.display_name):
         before = OutputFolder(store, contents([])).check()
-        if begins and before and before.complete and all(map(store.is_complete, before.done.values())):
+        if begins and before and before.complete and all(map(store.is_whole, before.done.values())):
+            store.sweep()
+            store.confirm()
             report = new_report(chain, store.display_name)
             report.resumed = len(before.done)
             return report
-        report = write_shards(chain, history, samples, local, identity)
+        uploading = finished_report(chain, local, identity)
+        report = uploading or write_shards(chain, history, samples, local, identity)
         report.out = store.display_name
         found = Manifest.load(local)
         if found is None:

@@ -17,12 +17,12 @@ from reliability import sequences
 from capivara_cli.pipeline import fingerprint
 from capivara_cli.pipeline.local_store import LocalStore
 from capivara_cli.shards.manifest import Manifest, ShardEntry
-from capivara_cli.storage import claims
+from capivara_cli.storage import found_claims
 
 
 @pytest.fixture(autouse=True)
 def _empty_claims_are_soon_taken_over(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(claims, "_UNREADABLE", 0.05, raising=False)  # s
+    monkeypatch.setattr(found_claims, "_UNREADABLE", 0.05)  # s
 
 
 COUNT = int(os.environ.get("CAPIVARA_TEST_SEQUENCES", "0"))
