@@ -10,7 +10,7 @@ from shutil import copyfile
 from typing import BinaryIO, cast
 
 from capivara_cli import console
-from capivara_cli.pipeline.books import Report, new_report, reject_folders, storing_rejects
+from capivara_cli.pipeline.books import Report, new_report
 from capivara_cli.pipeline.chain import Chain
 from capivara_cli.pipeline.corpus_stages import corpus_of, one_per_shard, parts_of, survey_env
 from capivara_cli.pipeline.env import Env
@@ -18,9 +18,10 @@ from capivara_cli.pipeline.fingerprint import PlanIdentity, identity_of, is_same
 from capivara_cli.pipeline.folder_store import Contents, FinishedFile
 from capivara_cli.pipeline.local_store import LocalStore
 from capivara_cli.pipeline.output_folder import OutputFolder, exclusive
+from capivara_cli.pipeline.rejects import is_whole, reject_folders, storing_rejects
 from capivara_cli.pipeline.source import counted
 from capivara_cli.pipeline.stage import SurveyedShard
-from capivara_cli.shards.archive import ShardReader, ShardWriter, Stream, has_end_marker
+from capivara_cli.shards.archive import ShardReader, ShardWriter, Stream
 from capivara_cli.shards.history import History
 from capivara_cli.shards.manifest import MANIFEST, Manifest, ShardEntry, append
 from capivara_cli.storage.claims import Claim, Claims
@@ -88,7 +89,7 @@ def finished_report(chain: Chain, folder: Path, identity: PlanIdentity) -> Repor
     before = store.load({}) if chain.steps[0].stage.begins and folder.is_dir() else None
     if before is None or not before.complete or not is_same(before.fingerprint, identity.fingerprint):
         return None
-    if not all(has_end_marker(each / "stream.tar") for each in reject_folders(chain)):
+    if not all(is_whole(each / "stream.tar") for each in reject_folders(chain)):
         return None
     if damaged := [name for name, entry in before.done.items() if not store.is_whole(entry)]:
         console.say(f"{folder}: {damaged[0]} missing, or damaged since it was finished: all shards are made again")

@@ -8,9 +8,9 @@ import pytest
 from support.made import toy_like
 
 from capivara_cli.cli.parameters import parse_plan
-from capivara_cli.pipeline.books import reject_folders, storing_rejects
 from capivara_cli.pipeline.chain import Chain
 from capivara_cli.pipeline.options import Settings
+from capivara_cli.pipeline.rejects import reject_folders, storing_rejects
 from capivara_cli.shards.archive import open_shard
 
 PLAN = "split --fraction 0.5 | dedupe --images exact | split --part heldout | dedupe"
