@@ -227,6 +227,8 @@ def write_remote_shards(chain: Chain, history: History, samples: Stream, out: st
         entries = list(found.done.values())
         folder = OutputFolder(store, contents(names))
         folder.open(restart=not begins)
+        if damaged := folder.damaged:
+            console.say(f"{store.display_name}: {damaged[0]} missing, or damaged since it was finished: made again")
 
         def write(index: int, claim: Claim) -> FinishedFile:
             copyfile(local / names[index], store.work_folder / names[index])

@@ -27,16 +27,9 @@ def _empty_claims_are_soon_taken_over(monkeypatch: pytest.MonkeyPatch) -> None:
 
 COUNT = int(os.environ.get("CAPIVARA_TEST_SEQUENCES", "0"))
 SEEDS = range(COUNT) if COUNT else (0, 2, 9, 10, 16)
-EXPECTED_FAILURES = {5, 6, 18}  # what an unfinished corpus stage, and a killed upload to file://, leave behind
 
 
-@pytest.mark.parametrize(
-    "seed",
-    [
-        pytest.param(seed, marks=pytest.mark.xfail(strict=False)) if seed in EXPECTED_FAILURES else seed
-        for seed in SEEDS
-    ],
-)
+@pytest.mark.parametrize("seed", SEEDS)
 def test_a_random_sequence_ends_with_the_result_of_a_clean_run(seed: int, tmp_path: Path) -> None:
     sequences.play(seed, tmp_path / "case")
 
