@@ -117,7 +117,7 @@ class RemoteStore:
             remove(self.location(name))
         for number in range(len(manifest.plan)):
             self.remove_folder(f".corpus-{number + 1}")
-        self.sweep()
+        self.sweep(final=True)
         self.forget()  # last, so that a killed run can begin here again
 
     def holds_shards(self) -> bool:
@@ -171,11 +171,11 @@ class RemoteStore:
                     remove(self.location(name))
         self._remove_entries(self._entries.keys() - {f"{name}.json" for name in finished})
 
-    def sweep(self) -> None:
-        """Remove the temporary files that killed processes left; a server keeps those of an upload to itself."""
+    def sweep(self, final: bool = False) -> None:
+        """Remove what killed processes left in a folder on this machine (``file://``); see ``leftovers.remove``."""
         for url in (self.display_name, entries_url(self.display_name, self._file)):
             if scheme_of(url) == "file":
-                leftovers.remove(Path(filesystem(url)[1]), lambda name: False, final=False)
+                leftovers.remove(Path(filesystem(url)[1]), lambda name: False, final)
 
     def put(self, name: str) -> None:
         path = self.work_folder / name
@@ -213,6 +213,7 @@ class RemoteStore:
         if complete:
             self._save(manifest)
             self._remove_entries(set(self._entries))
+            self.sweep(final=True)
 
     def _save(self, manifest: Manifest) -> None:
         url, text = self.location(self._file), manifest.text()

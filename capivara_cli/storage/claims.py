@@ -225,7 +225,8 @@ def _create(path: Path, content: bytes) -> bool:
         path.parent.mkdir(parents=True, exist_ok=True)
         return _create(path, content)
     try:
-        os.write(descriptor, content)
+        while content:  # a disk that becomes full takes a part first
+            content = content[os.write(descriptor, content) :]
     except OSError as error:
         path.unlink(missing_ok=True)
         error.filename = str(path)
