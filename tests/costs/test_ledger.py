@@ -284,3 +284,14 @@ def test_a_damaged_ledger_is_known_before_the_work(text: str, shards: Callable[.
         assert ran.code == 0 or not list((tmp_path / "out").glob("*.tar"))
         ledger_file.unlink()
         shutil.rmtree(tmp_path / "out")
+
+
+@pytest.mark.parametrize("name", ["footprint.json", "footprint.jsonl"])
+@pytest.mark.parametrize("data", [b"\x00garbage\xff\n" * 20, b"\xff\xfe{", "{}".encode("utf-16"), b"\xed\xa0\x80"])
+def test_a_ledger_that_is_no_text_is_one_error(data: bytes, name: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_bytes(data)
+    with pytest.raises(CapivaraError, match=f"{name}: not a ledger of footprints"):
+        ledger.check([tmp_path])
+    if name == "footprint.jsonl":
+        with pytest.raises(CapivaraError, match=f"{name}: not a ledger of footprints"):
+            ledger.check([f"file://{tmp_path}"])
