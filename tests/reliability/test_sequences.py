@@ -26,7 +26,7 @@ def _empty_claims_are_soon_taken_over(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 COUNT = int(os.environ.get("CAPIVARA_TEST_SEQUENCES", "0"))
-SEEDS = range(COUNT) if COUNT else (0, 2, 9, 10, 16)
+SEEDS = range(COUNT) if COUNT else (0, 2, 9, 16, 34)
 
 
 @pytest.mark.parametrize("seed", SEEDS)
@@ -67,7 +67,7 @@ PLANTED = {
     _damage_is_not_looked_for: 16,
     _files_of_options_are_ignored: 9,
     _outputs_without_an_input_stay: 2,
-    _times_of_inputs_are_ignored: 10,
+    _times_of_inputs_are_ignored: 34,
 }
 
 
