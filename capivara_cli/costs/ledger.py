@@ -102,7 +102,7 @@ def record(
     that a chain with common ancestors counts nothing twice. The steps of a plan and the runs of one training have a
     record each; these are the ``steps`` of the record that is returned.
     """
-    before = _records(pipe_relay.take_from_writers(inputs), "the pipe")
+    before = _records(pipe_relay.take_from_writers(inputs).encode(), "the pipe")
     records = _own(own, summary)
     if pipe_relay.reads_pipe() and not before:
         records[0]["unknown_before"] = True
@@ -116,10 +116,10 @@ def record(
     return cast(LedgerRecord, whole)
 
 
-def check(folders: Iterable[Path]) -> None:
-    """Raise ``CapivaraError`` if a folder has a damaged ledger, to be called before the work."""
+def check(folders: Iterable[Path | str]) -> None:
+    """Raise ``CapivaraError`` if a folder, a path or URL, has a damaged ledger, to be called before the work."""
     for folder in dict.fromkeys(folders):
-        read(folder)
+        _read_remote(folder) if isinstance(folder, str) and is_url(folder) else read(Path(folder))
 
 
 def note(
@@ -176,11 +176,9 @@ def _keep(summary: dict[str, Any], before: list[LedgerRecord], own: list[LedgerR
     """Write records beside the result: into a folder, a run folder, or for the reader of the pipe."""
     out = summary.get("out", "-")
     if is_url(out):
-        from capivara_cli.shards import remote_inputs
         from capivara_cli.storage.remote import upload
 
-        place = remote_inputs.child(out, FOLDER_LEDGER)
-        there = _records(remote_inputs.read_text(place), place)
+        place, there = _read_remote(out)
         upload.put_bytes(place, "".join(map(_line, unique([*before, *there, *own]))).encode())
     elif out == "-" and data is not None:
         pipe_relay.store_for_reader("".join(map(_line, unique([*before, *own]))), data.fileno())
@@ -231,11 +229,20 @@ def read(path: Path) -> list[LedgerRecord]:
     found: list[LedgerRecord] = []
     for candidate in candidates:
         if candidate.is_file() and candidate.suffix in {".jsonl", ".json"}:
-            found += _records(candidate.read_bytes().decode("utf-8", "replace"), str(candidate))
+            found += _records(candidate.read_bytes(), str(candidate))
     return found
 
 
-def _records(text: str, name: str) -> list[LedgerRecord]:
+def _read_remote(folder: str) -> tuple[str, list[LedgerRecord]]:
+    """The URL of the ledger of a remote folder of shards, and its records."""
+    from capivara_cli.shards import remote_inputs  # imports network libraries
+
+    place = remote_inputs.child(folder, FOLDER_LEDGER)
+    return place, _records(remote_inputs.read_bytes(place) or b"", place)
+
+
+def _records(data: bytes, name: str) -> list[LedgerRecord]:
+    text = data.decode("utf-8", "replace")
     try:
         if name.endswith(".json"):
             document = json.loads(text)

@@ -45,7 +45,7 @@ def take_from_writers(inputs: Iterable[str]) -> str:
     found = ""
     for path in dict.fromkeys(filter(None, map(_path, _pipes(inputs)))):
         with contextlib.suppress(OSError):
-            found += path.read_text("utf-8")
+            found += path.read_text("utf-8", "replace")
             path.unlink()
     return found
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -13,10 +12,7 @@ from capivara_cli import console
 from capivara_cli.errors import CapivaraError
 from capivara_cli.pipeline.chain import Chain
 from capivara_cli.pipeline.env import Tally
-from capivara_cli.shards.archive import ShardWriter
 from capivara_cli.shards.manifest import StepCounts
-from capivara_cli.shards.sample import Sample, encode_json
-from capivara_cli.storage.files import replacing
 
 
 @dataclass
@@ -81,44 +77,6 @@ def new_report(chain: Chain, out: str) -> Report:
     """An empty report; its ``inputs`` are those that exist as files, whose cost records are copied."""
     inputs = [source for source in chain.envs[0].inputs if Path(source).exists()]
     return Report(chain.name, out, [step.name for step in chain.steps], [Tally() for _ in chain.steps], inputs)
-
-
-def reject_folders(chain: Chain) -> list[Path]:
-    """The folders in which ``storing_rejects`` writes a file for each shard, one for each step; none without
-    ``--rejects``."""
-    folder = chain.settings.rejects
-    numbered = zip(chain.steps, chain.envs, strict=True) if folder else ()
-    return [Path(folder) / f"{env.number + 1}-{step.name}" for step, env in numbered]
-
-
-@contextlib.contextmanager
-def storing_rejects(chain: Chain, name: str) -> Iterator[None]:
-    """With ``--rejects DIR``, store dropped samples in DIR/<number>-<step>/<name>, with the reason as ``dropped.json``.
-
-    ``name`` is the name of the shard.
-    """
-    folders = reject_folders(chain)
-    if not folders:
-        yield
-        return
-    with contextlib.ExitStack() as stack:
-        writers: list[ShardWriter] = []
-        history = chain.before + chain.described
-        for folder, step, env in zip(folders, chain.steps, chain.envs, strict=True):
-            out = stack.enter_context(replacing(folder / name))
-            writers.append(ShardWriter(out, history[: env.number + 1]))
-            env.reject = _rejecting(writers[-1], step.name)
-        yield
-        for writer, env in zip(writers, chain.envs, strict=True):
-            writer.finish()
-            env.reject = None
-
-
-def _rejecting(writer: ShardWriter, step: str) -> Callable[[Sample, str], None]:
-    def reject(sample: Sample, reason: str) -> None:
-        writer.write(sample.with_members(**{"dropped.json": encode_json({"step": step, "reason": reason})}))
-
-    return reject
 
 
 class Books(Protocol):

@@ -68,6 +68,8 @@ def run(
     remote = is_url(place)
     place = place if remote else str(Path(place))
     _check_remote(chain, shards, place) if remote else check_not_input(Path(place), shards)
+    if settings.energy and remote:
+        ledger.check([place])
     if settings.overwrite and not remote:
         _check_overwritable(chain, sources, Path(place))
     if not begins and shards != ["-"]:

@@ -73,7 +73,7 @@ class FolderStore(Protocol):
         """Whether the file of an entry existed at the last ``load``, with the size of the entry if that is known."""
 
     def is_whole(self, entry: ShardEntry) -> bool:
-        """Whether a file is complete and, if it was altered after it was recorded on this machine, has its digest."""
+        """Whether a file is complete and, if it was written after it was recorded, has its digest."""
 
     def is_final(self, manifest: Manifest) -> bool:
         """Whether the folder has this manifest and nothing that is left of the work: nothing need be written."""
@@ -88,9 +88,9 @@ class FolderStore(Protocol):
         """Delete the manifest and the records of all processes; the files stay."""
 
     def remove_result(self, manifest: Manifest) -> None:
-        """Delete the files that a manifest names, the cost records, and last the manifest itself.
+        """Delete the files that a manifest names and their cost records, what an unfinished run left, and the manifest.
 
-        Raises ``CapivaraError``, before that, if the folder has other shards.
+        The manifest is deleted last. Raises ``CapivaraError``, before that, if the folder has other shards.
         """
 
     def holds_shards(self) -> bool:

@@ -16,18 +16,20 @@ def remove(folder: Path, is_done: Callable[[str], bool], final: bool, other_fold
     """Remove stale claims and journals of finished files, and temporary files of dead processes.
 
     ``is_done`` returns whether a file name is finished. Temporary files in ``other_folders`` are removed too.
-    ``final``: all work is finished, so temporary files of other machines are removed without waiting.
+    ``final``: all work is finished. Then stale claims and journals of files that nobody will finish, because their
+    inputs are gone, are removed too, and temporary files of other machines without waiting.
     """
     for place in (folder, *other_folders):
         for path in list(place.glob(".*")) if place.is_dir() else []:
             target, dot, kind = path.name[1:].rpartition(".")
             if ".partial-" in path.name:
                 _remove_partial(path, claim_path(folder / path.name[1:].rpartition(".partial-")[0]), final)
-            elif place is folder and dot and kind == "claim" and is_done(target):
-                if (seen := read_claim(path)) is not None and seen.stale:
+            elif place is folder and dot and kind in ("claim", "journal") and (is_done(target) or final):
+                seen = read_claim(claim_path(folder / target))
+                if seen is not None and seen.stale:
                     remove_stale(seen)
-            elif place is folder and dot and kind == "journal" and is_done(target):
-                path.unlink(missing_ok=True)
+                if kind == "journal" and (seen is None or seen.stale or is_done(target)):
+                    path.unlink(missing_ok=True)
 
 
 def _remove_partial(partial: Path, claim: Path, final: bool) -> None:

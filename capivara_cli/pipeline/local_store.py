@@ -14,6 +14,7 @@ from typing import BinaryIO
 
 from capivara_cli.costs.ledger import FOLDER_LEDGER
 from capivara_cli.errors import CapivaraError
+from capivara_cli.pipeline import leftovers
 from capivara_cli.shards.manifest import MANIFEST, InputIdentity, Manifest, ShardEntry, append, logs_of
 from capivara_cli.storage.claims import THIS_PROCESS, Claim, Claimant, Claims
 from capivara_cli.storage.digests import digest_of_file
@@ -105,7 +106,9 @@ class LocalStore:
             (self.work_folder / name).unlink(missing_ok=True)
         for folder in self.work_folder.glob(".corpus-*"):
             shutil.rmtree(folder, ignore_errors=True)
-        (self.work_folder / FOLDER_LEDGER).unlink(missing_ok=True)
+        leftovers.remove(self.work_folder, lambda name: True, final=True)
+        if manifest.done:  # the costs of work without a result stay
+            (self.work_folder / FOLDER_LEDGER).unlink(missing_ok=True)
         self.forget()  # last, so that a killed run can begin here again
 
     def holds_shards(self) -> bool:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from capivara_cli.pipeline.books import Books, storing_rejects
+from capivara_cli.pipeline.books import Books
 from capivara_cli.pipeline.chain import Chain
 from capivara_cli.pipeline.env import Tally
+from capivara_cli.pipeline.rejects import storing_rejects
 from capivara_cli.pipeline.source import counted
 from capivara_cli.pipeline.stage import SurveyedShard
 from capivara_cli.shards.archive import ShardWriter, open_shard
@@ -19,10 +20,14 @@ from capivara_cli.storage.files import replacing
 
 @dataclass(frozen=True)
 class ShardContent:
-    """A shard to read, by path or URL. ``expected``: what is recorded of it; by default the manifest beside it says."""
+    """A shard to read, by path or URL. ``expected``: what is recorded of it; by default the manifest beside it says.
+
+    ``made_from``: the input of which an earlier pass made it, if one did.
+    """
 
     source: str
     expected: Recorded | None = None
+    made_from: str = ""
 
 
 @dataclass(frozen=True)
@@ -44,7 +49,7 @@ def one_shard(
     digest = new_hash()
     with (
         open_shard(shard.source, expected=shard.expected) as reader,
-        storing_rejects(chain, target.name),
+        storing_rejects(chain, target.name, shard.made_from or shard.source),
         replacing(target) as out,
     ):
         writer = ShardWriter(out, reader.history + chain.described, digest)

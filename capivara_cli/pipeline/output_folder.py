@@ -10,10 +10,9 @@ from functools import partial
 from pathlib import Path
 
 from capivara_cli.errors import CapivaraError
-from capivara_cli.pipeline import journal, leftovers
+from capivara_cli.pipeline import journal, leftovers, rejects
 from capivara_cli.pipeline.fingerprint import OTHER_VERSION, difference, is_same
 from capivara_cli.pipeline.folder_store import Contents, FinishedFile, FolderStore, WriteFile
-from capivara_cli.shards.archive import has_end_marker
 from capivara_cli.shards.manifest import MANIFEST, Manifest, ShardEntry
 from capivara_cli.shards.names import plain_name
 from capivara_cli.storage.claims import Claims, LostClaim
@@ -82,7 +81,10 @@ class OutputFolder:
         return self._final
 
     def _clear(self) -> None:
-        """Delete the result of another plan if that is allowed."""
+        """Delete the result of another plan, or what it left unfinished, if that is allowed.
+
+        Raises ``CapivaraError`` if it is not.
+        """
         if self.contents.scratch:
             try:
                 found = self.store.load(self._inputs)
@@ -90,16 +92,14 @@ class OutputFolder:
                 found = None
             if found is None or not is_same(found.fingerprint, self.contents.fingerprint):
                 self.store.forget()
-        elif self.contents.overwrite:
-            found = self.store.load(self._inputs)
-            if found is not None and not is_same(found.fingerprint, self.contents.fingerprint):
-                self.store.remove_result(found)
-                self.replaced = found
+        elif (found := self.store.load(self._inputs)) is not None and self._own(found) is None:
+            self.store.remove_result(found)
+            self.replaced = found if found.done else None
 
     def _is_whole(self, entry: ShardEntry) -> bool:
-        """Whether a file is whole, and those of the other folders that exist are not cut off: they have no digest."""
+        """Whether a file is whole, and those of the other folders that exist."""
         others = [path for folder in self.contents.beside if (path := folder / entry.shard).exists()]
-        return self.store.is_whole(entry) and all(map(has_end_marker, others))
+        return self.store.is_whole(entry) and all(map(rejects.is_whole, others))
 
     def _drop_damaged(self, manifest: Manifest) -> list[str]:
         """Drop the entries of files that are missing or altered, and delete these; return their names.

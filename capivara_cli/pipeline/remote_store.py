@@ -15,11 +15,14 @@ from typing import BinaryIO
 
 from capivara_cli.costs.ledger import FOLDER_LEDGER
 from capivara_cli.errors import CapivaraError
+from capivara_cli.pipeline import leftovers
 from capivara_cli.shards.manifest import MANIFEST, InputIdentity, Manifest, ShardEntry
 from capivara_cli.shards.remote_inputs import child, entries_url, exists, listing, load_manifest, read_bytes
 from capivara_cli.storage import cache
 from capivara_cli.storage.claims import THIS_PROCESS, Claim, Claimant, Claims
-from capivara_cli.storage.remote.read import Version
+from capivara_cli.storage.digests import digest_of_stream
+from capivara_cli.storage.remote.filesystems import filesystem, scheme_of
+from capivara_cli.storage.remote.read import Version, open_remote
 from capivara_cli.storage.remote.upload import put_bytes, put_file, remove, remove_folder
 
 _THREADS = 16
@@ -45,6 +48,7 @@ class RemoteStore:
         self._files: dict[str, Version] = {}
         self._entries: dict[str, tuple[Version, ShardEntry | None]] = {}
         self._upload: Future[None] | None = None
+        self._verified = False
 
     def child(self, name: str, file: str = MANIFEST) -> RemoteStore:
         return RemoteStore(self.location(name), self._fingerprint, self.claims.claimant, file, self.work_folder / name)
@@ -66,13 +70,30 @@ class RemoteStore:
         return found is not None and (entry.size is None or entry.size == found.size)
 
     def is_whole(self, entry: ShardEntry) -> bool:
-        return self.is_complete(entry)
+        if not self.is_complete(entry):
+            return False
+        written, recorded = self._files[entry.shard].time, self._recorded_at(entry)
+        if entry.digest is None or written is None or written <= recorded:
+            return True
+        self._verified = True
+        with open_remote(self.location(entry.shard)) as file:
+            return digest_of_stream(file) == entry.digest
+
+    def _recorded_at(self, entry: ShardEntry) -> float:
+        """The time of the youngest record of a file, by the clock of the server, which also gave the file its time."""
+        own = self._entries.get(f"{entry.shard}.json")
+        found = [self._files.get(self._file), None if own is None else own[0]]
+        return max((each.time for each in found if each is not None and each.time is not None), default=float("inf"))
 
     def is_final(self, manifest: Manifest) -> bool:
         return False  # another machine may still have to remove its entries
 
     def confirm(self) -> None:
-        """Nothing to do: remote files are verified by their readers."""
+        """Write the manifest once more if files were verified: it is younger than they are then."""
+        if self._verified and (text := read_bytes(self.location(self._file))) is not None:
+            with contextlib.suppress(OSError, CapivaraError):  # no permission to write
+                put_bytes(self.location(self._file), text)
+        self._verified = False
 
     def discard(self, name: str) -> None:
         remove(self.location(name))
@@ -92,8 +113,11 @@ class RemoteStore:
                 f"{self.display_name}: {min(foreign)} is not in its {MANIFEST}: --overwrite does not delete it",
                 "move it elsewhere, or choose another folder with --out",
             )
-        for name in [*manifest.done, FOLDER_LEDGER]:
+        for name in [*manifest.done, *([FOLDER_LEDGER] if manifest.done else [])]:
             remove(self.location(name))
+        for number in range(len(manifest.plan)):
+            self.remove_folder(f".corpus-{number + 1}")
+        self.sweep(final=True)
         self.forget()  # last, so that a killed run can begin here again
 
     def holds_shards(self) -> bool:
@@ -136,8 +160,9 @@ class RemoteStore:
     def begin(self, manifest: Manifest, names: Sequence[str], finished: Sequence[str]) -> None:
         """Write the manifest with the entries of finished files only, so that no reader takes the folder for complete.
 
-        Shards that are not in ``names`` are removed.
+        Shards that are not in ``names`` are removed, and what killed uploads left.
         """
+        self.sweep()
         manifest.done = {name: manifest.done[name] for name in finished}
         self._save(manifest)
         if self._file == MANIFEST:
@@ -145,6 +170,12 @@ class RemoteStore:
                 if name.endswith(".tar"):
                     remove(self.location(name))
         self._remove_entries(self._entries.keys() - {f"{name}.json" for name in finished})
+
+    def sweep(self, final: bool = False) -> None:
+        """Remove what killed processes left in a folder on this machine (``file://``); see ``leftovers.remove``."""
+        for url in (self.display_name, entries_url(self.display_name, self._file)):
+            if scheme_of(url) == "file":
+                leftovers.remove(Path(filesystem(url)[1]), lambda name: False, final)
 
     def put(self, name: str) -> None:
         path = self.work_folder / name
@@ -182,6 +213,7 @@ class RemoteStore:
         if complete:
             self._save(manifest)
             self._remove_entries(set(self._entries))
+            self.sweep(final=True)
 
     def _save(self, manifest: Manifest) -> None:
         url, text = self.location(self._file), manifest.text()

@@ -15,7 +15,8 @@ from functools import partial
 from pathlib import Path
 
 from capivara_cli import console
-from capivara_cli.pipeline.books import Books, counts_of, reject_folders, tally_of
+from capivara_cli.pipeline import rejects
+from capivara_cli.pipeline.books import Books, counts_of, tally_of
 from capivara_cli.pipeline.chain import Chain
 from capivara_cli.pipeline.corpus_files import (
     DECIDED,
@@ -34,6 +35,7 @@ from capivara_cli.pipeline.folder_store import Contents, FinishedFile, FolderSto
 from capivara_cli.pipeline.journal import Journal
 from capivara_cli.pipeline.one_shard import ShardContent, one_shard
 from capivara_cli.pipeline.output_folder import OutputFolder
+from capivara_cli.pipeline.rejects import reject_folders
 from capivara_cli.shards.archive import ShardReader, open_shard
 from capivara_cli.shards.manifest import MANIFEST, InputIdentity, ShardEntry
 from capivara_cli.shards.recorded import Recorded
@@ -100,7 +102,8 @@ class ShardedPlan:
             if first.steps or number > 1:
                 mapped = self._map(first, contents, self._store.child(folder), inputs, before, surveyed)
                 yield mapped
-                contents, before = [partial(self._made, mapped.folder, name) for name in self.names], mapped.folder
+                made = zip(self.names, self.shards, strict=True)
+                contents, before = [partial(self._made, mapped.folder, *each) for each in made], mapped.folder
             surveys = self._survey(part, contents, self._store.child(folder, "surveys.jsonl"), inputs, before)
             yield surveys
             decision = self._decision(part, self._store.child(folder, "decisions.jsonl"), surveys.folder)
@@ -111,10 +114,10 @@ class ShardedPlan:
         yield self._map(first, contents, self._store, inputs, before, surveyed, last=True)
 
     @staticmethod
-    def _made(folder: OutputFolder, name: str) -> ShardContent:
-        """A shard that an earlier pass made, to be read."""
+    def _made(folder: OutputFolder, name: str, shard: str) -> ShardContent:
+        """A shard that an earlier pass made of an input, to be read."""
         digest = folder.entry(name).digest
-        return ShardContent(folder.store.location(name), Recorded(digest) if digest else None)
+        return ShardContent(folder.store.location(name), Recorded(digest) if digest else None, shard)
 
     def _folder(
         self, store: FolderStore, names: Sequence[str], inputs: Sequence[InputIdentity], file: str,
@@ -217,10 +220,10 @@ class ShardedPlan:
             console.say(f"{place}: {_listed(gone)} removed: no input leads to it any more")
         if damaged := self.out.damaged:
             console.say(f"{place}: {_listed(damaged)} missing, or damaged since it was finished: made again")
-        rejects = self.chain.settings.rejects
-        for folder in Path(rejects).glob("*-*") if rejects else ():
-            for name in [*gone, *(replaced.done if replaced is not None else ())]:
-                (folder / name).unlink(missing_ok=True)
+        if self.chain.settings.rejects:
+            folder = Path(self.chain.settings.rejects)
+            rejects.remove(folder, [*gone, *(replaced.done if replaced is not None else ())])
+            rejects.remove_gone(folder, self._input_folders)
         return self.out.done
 
     def run(self, share: range) -> None:

@@ -10,7 +10,7 @@ from shutil import copyfile
 from typing import BinaryIO, cast
 
 from capivara_cli import console
-from capivara_cli.pipeline.books import Report, new_report, reject_folders, storing_rejects
+from capivara_cli.pipeline.books import Report, new_report
 from capivara_cli.pipeline.chain import Chain
 from capivara_cli.pipeline.corpus_stages import corpus_of, one_per_shard, parts_of, survey_env
 from capivara_cli.pipeline.env import Env
@@ -18,9 +18,10 @@ from capivara_cli.pipeline.fingerprint import PlanIdentity, identity_of, is_same
 from capivara_cli.pipeline.folder_store import Contents, FinishedFile
 from capivara_cli.pipeline.local_store import LocalStore
 from capivara_cli.pipeline.output_folder import OutputFolder, exclusive
+from capivara_cli.pipeline.rejects import is_whole, reject_folders, storing_rejects
 from capivara_cli.pipeline.source import counted
 from capivara_cli.pipeline.stage import SurveyedShard
-from capivara_cli.shards.archive import ShardReader, ShardWriter, Stream, has_end_marker
+from capivara_cli.shards.archive import ShardReader, ShardWriter, Stream
 from capivara_cli.shards.history import History
 from capivara_cli.shards.manifest import MANIFEST, Manifest, ShardEntry, append
 from capivara_cli.storage.claims import Claim, Claims
@@ -88,7 +89,7 @@ def finished_report(chain: Chain, folder: Path, identity: PlanIdentity) -> Repor
     before = store.load({}) if chain.steps[0].stage.begins and folder.is_dir() else None
     if before is None or not before.complete or not is_same(before.fingerprint, identity.fingerprint):
         return None
-    if not all(has_end_marker(each / "stream.tar") for each in reject_folders(chain)):
+    if not all(is_whole(each / "stream.tar") for each in reject_folders(chain)):
         return None
     if damaged := [name for name, entry in before.done.items() if not store.is_whole(entry)]:
         console.say(f"{folder}: {damaged[0]} missing, or damaged since it was finished: all shards are made again")
@@ -102,11 +103,8 @@ def finished_report(chain: Chain, folder: Path, identity: PlanIdentity) -> Repor
 def write_shards(chain: Chain, history: History, samples: Stream, folder: Path, identity: PlanIdentity) -> Report:
     """Write a stream to a folder of shards of equal size. A killed run starts again: a stream cannot be read twice.
 
-    If the first stage begins the stream (``pack``), the folder is complete and undamaged, and its sources are the same,
-    nothing is written.
+    ``finished_report`` says whether that is needed.
     """
-    if (finished := finished_report(chain, folder, identity)) is not None:
-        return finished
     size = getattr(chain.steps[0].options, "shard_size", SHARD_SIZE)
     report = new_report(chain, str(folder))
     manifest = _own_manifest(chain, folder, identity)
@@ -151,14 +149,14 @@ def removed_if_empty(folder: Path) -> Iterator[None]:
             shards = list(found.done.values()) if found else []
             if not any(each.written for each in shards):
                 with contextlib.suppress(OSError):  # what another program put there stays
-                    for name in (MANIFEST, *(each.shard for each in shards)):
-                        (folder / name).unlink(missing_ok=True)
+                    for path in (folder / MANIFEST, *_shards_in(folder, found)):
+                        path.unlink(missing_ok=True)
                     folder.rmdir()
         raise
 
 
 def _own_manifest(chain: Chain, folder: Path, identity: PlanIdentity) -> Manifest:
-    """The manifest of a folder, or a new one. With ``--overwrite`` the result of another plan is deleted.
+    """The manifest of a folder, or a new one. The result of another plan that is to be replaced is deleted.
 
     Raises ``CapivaraError`` if the folder has other content.
     """
@@ -168,22 +166,29 @@ def _own_manifest(chain: Chain, folder: Path, identity: PlanIdentity) -> Manifes
     new = Manifest(chain.described, identity.fingerprint, None, files=dict(identity.files))
     if (found := OutputFolder(store, contents).check()) is not None:
         new.done = found.done
-    elif overwrite and (other := store.load({})) is not None:
+    elif (other := store.load({})) is not None:
         store.remove_result(other)
-        console.say(f"{folder}: the result of {other.steps} is replaced")
+        if other.done:
+            console.say(f"{folder}: the result of {other.steps} is replaced")
     return new
 
 
 def _restart(manifest: Manifest, folder: Path) -> None:
-    """Mark the folder as incomplete, then delete the shards of an earlier run, also one that no manifest line names:
-    a kill between the renaming and the line leaves it."""
+    """Mark the folder as incomplete, then delete the shards of an earlier run."""
     manifest.shards = None
     _save(manifest, folder)
-    for path in {*folder.glob("[0-9][0-9][0-9][0-9][0-9].tar"), *(folder / name for name in manifest.done)}:
+    for path in _shards_in(folder, manifest):
         path.unlink(missing_ok=True)
     if manifest.done:
         manifest.done.clear()
         _save(manifest, folder)
+
+
+def _shards_in(folder: Path, manifest: Manifest | None) -> set[Path]:
+    """The shards of a manifest, and those that no line names: a kill or a full disk between the renaming and the line
+    leaves one."""
+    named = () if manifest is None else (folder / name for name in manifest.done)
+    return {*folder.glob("[0-9][0-9][0-9][0-9][0-9].tar"), *named}
 
 
 def _save(manifest: Manifest, folder: Path) -> None:
@@ -206,11 +211,14 @@ def write_remote_shards(chain: Chain, history: History, samples: Stream, out: st
     local = store.work_folder / "stream"
     with exclusive(Claims(local), store.display_name):
         before = OutputFolder(store, contents([])).check()
-        if begins and before and before.complete and all(map(store.is_complete, before.done.values())):
+        if begins and before and before.complete and all(map(store.is_whole, before.done.values())):
+            store.sweep()
+            store.confirm()
             report = new_report(chain, store.display_name)
             report.resumed = len(before.done)
             return report
-        report = write_shards(chain, history, samples, local, identity)
+        uploading = finished_report(chain, local, identity)
+        report = uploading or write_shards(chain, history, samples, local, identity)
         report.out = store.display_name
         found = Manifest.load(local)
         if found is None:
@@ -219,6 +227,8 @@ def write_remote_shards(chain: Chain, history: History, samples: Stream, out: st
         entries = list(found.done.values())
         folder = OutputFolder(store, contents(names))
         folder.open(restart=not begins)
+        if damaged := folder.damaged:
+            console.say(f"{store.display_name}: {damaged[0]} missing, or damaged since it was finished: made again")
 
         def write(index: int, claim: Claim) -> FinishedFile:
             copyfile(local / names[index], store.work_folder / names[index])

@@ -10,7 +10,6 @@ import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator
 from io import BufferedReader
-from pathlib import Path
 from typing import BinaryIO, cast
 
 from capivara_cli import console
@@ -20,7 +19,7 @@ from capivara_cli.shards.history import History, decode_history, encode_history
 from capivara_cli.shards.names import SYSTEM_FOLDER, SYSTEM_SUFFIXES, is_system_file
 from capivara_cli.shards.recorded import ContentCheck, Recorded, recorded
 from capivara_cli.shards.sample import Sample
-from capivara_cli.shards.tar import BLOCK, END, TarReader, TarWriter, shown
+from capivara_cli.shards.tar import END, TarReader, TarWriter, shown
 from capivara_cli.storage.digests import Hash, HashedStream
 from capivara_cli.storage.files import PIPE, special_kind
 from capivara_cli.urls import is_url, public_url
@@ -160,17 +159,6 @@ def open_shard(source: str, copy: BinaryIO | None = None, expected: Recorded | N
     with _open_checked(source, check.digest) as stream, check.explaining(stream):
         content = stream if copy is None else cast(BinaryIO, _CopiedStream(stream, copy))
         yield ShardReader(content, name, check.at_end)
-
-
-def has_end_marker(path: Path) -> bool:
-    """Whether a tar file that capivara wrote ends with its end marker: it is neither empty nor cut off."""
-    try:
-        with open(path, "rb") as file:
-            size = file.seek(0, io.SEEK_END)
-            file.seek(max(0, size - len(END)))
-            return size % BLOCK == 0 and file.read() == END
-    except OSError:
-        return False
 
 
 def read_sample(source: str, start: int, end: int, key: str) -> Sample:

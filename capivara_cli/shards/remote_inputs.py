@@ -166,8 +166,3 @@ def exists(url: str) -> bool:
         return True
 
     return retry_for(url).call(found)
-
-
-def read_text(url: str) -> str:
-    """The text of a small remote file; "" if there is none."""
-    return (read_bytes(url) or b"").decode()

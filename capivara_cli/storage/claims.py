@@ -174,8 +174,8 @@ class Claims:
         return found.holder.described() if found is not None and found.holder is not None else ""
 
     def held_by_others(self) -> bool:
-        """Whether another process, which is alive, holds a claim in the folder."""
-        found = [read_claim(path) for path in self.folder.glob(".*.claim")]
+        """Whether another process, which is alive, holds a claim in the folder or in a hidden folder in it."""
+        found = [read_claim(path) for pattern in (".*.claim", ".*/.*.claim") for path in self.folder.glob(pattern)]
         return any(not (each.stale or each.of_this_process) for each in found if each is not None)
 
     def close(self) -> None:
@@ -225,7 +225,8 @@ def _create(path: Path, content: bytes) -> bool:
         path.parent.mkdir(parents=True, exist_ok=True)
         return _create(path, content)
     try:
-        os.write(descriptor, content)
+        while content:  # a disk that becomes full takes a part first
+            content = content[os.write(descriptor, content) :]
     except OSError as error:
         path.unlink(missing_ok=True)
         error.filename = str(path)

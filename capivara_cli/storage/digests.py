@@ -45,10 +45,15 @@ def digest_of_bytes(data: bytes) -> str:
 
 def digest_of_file(path: Path) -> str:
     """The ``digest_text`` of the content of a file. Raises ``OSError`` if it cannot be read."""
-    digest = new_hash()
     with open(path, "rb", buffering=0) as file:
-        while chunk := file.read(_CHUNK):
-            digest.update(chunk)
+        return digest_of_stream(file)
+
+
+def digest_of_stream(stream: io.RawIOBase | BinaryIO) -> str:
+    """The ``digest_text`` of the rest of a stream. Raises ``OSError`` if it cannot be read."""
+    digest = new_hash()
+    while chunk := stream.read(_CHUNK):
+        digest.update(chunk)
     return digest_text(digest)
 
 

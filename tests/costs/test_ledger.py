@@ -274,13 +274,24 @@ def test_a_record_of_other_types_is_an_error_or_no_matter(key: str, tmp_path: Pa
 @pytest.mark.parametrize("text", ["[" * 99_999, "{", "1\n", '{"id": 5}\n', '{"id": "a"}\n', "\udcff"])
 def test_a_damaged_ledger_is_known_before_the_work(text: str, shards: Callable[..., Path], tmp_path: Path) -> None:
     folder = shards(toy_like(3))
-    for place in ("shards", "out"):
+    for place, out in (("shards", "out"), ("out", "out"), ("out", f"file://{tmp_path}/out")):
         (tmp_path / "out").mkdir(exist_ok=True)
         ledger_file = tmp_path / place / "footprint.jsonl"
         ledger_file.write_bytes(text.encode("utf-8", "surrogateescape"))
-        ran = run(["split", str(folder), "--out", "out"], tmp_path)
+        ran = run(["split", str(folder), "--out", out], tmp_path)
         assert (ran.code, ran.said.count("not a ledger of footprints")) in ((1, 1), (0, 0))
         assert (text == "1\n") == (ran.code == 0), ran.said
         assert ran.code == 0 or not list((tmp_path / "out").glob("*.tar"))
         ledger_file.unlink()
         shutil.rmtree(tmp_path / "out")
+
+
+@pytest.mark.parametrize("name", ["footprint.json", "footprint.jsonl"])
+@pytest.mark.parametrize("data", [b"\x00garbage\xff\n" * 20, b"\xff\xfe{", "{}".encode("utf-16"), b"\xed\xa0\x80"])
+def test_a_ledger_that_is_no_text_is_one_error(data: bytes, name: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_bytes(data)
+    with pytest.raises(CapivaraError, match=f"{name}: not a ledger of footprints"):
+        ledger.check([tmp_path])
+    if name == "footprint.jsonl":
+        with pytest.raises(CapivaraError, match=f"{name}: not a ledger of footprints"):
+            ledger.check([f"file://{tmp_path}"])

@@ -68,7 +68,7 @@ def test_a_damaged_output_of_pack_is_made_again(damage: str, tmp_path: Path) -> 
     clean = content(tmp_path / "out")
     DAMAGES[damage](tmp_path / "out" / "00001.tar")
     said = run(words, tmp_path).said
-    assert "out: 00001.tar missing, or damaged since it was finished: all shards are made again" in said
+    assert said.count("out: 00001.tar missing, or damaged since it was finished: all shards are made again") == 1
     assert content(tmp_path / "out") == clean
     assert "up to date" in run(words, tmp_path).said
 
@@ -166,19 +166,19 @@ def test_an_unfinished_folder_on_a_read_only_disk_is_an_error(
     assert (ran.code, "Read-only file system" in ran.said) == (1, True)
 
 
-@pytest.mark.parametrize("damage", ["cut", "emptied", "longer", "deleted"])
-def test_damaged_rejects_are_made_again(damage: str, three: Path, tmp_path: Path) -> None:
-    """They have no digest: what shows is that a file is gone or has no end marker."""
+@pytest.mark.parametrize("name", ["00000.tar", ".00000.tar.record"])
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_damaged_rejects_are_made_again(damage: str, name: str, three: Path, tmp_path: Path) -> None:
     rejects = tmp_path / "rejects"
     fill([WORK], three, tmp_path / "out", rejects=str(rejects))
     clean = content(tmp_path / "out"), content(rejects)
-    DAMAGES[damage](rejects / "1-work" / "00000.tar")
+    DAMAGES[damage](rejects / "1-work" / name)
     assert fill([WORK], three, tmp_path / "out", rejects=str(rejects)).resumed == 2
     assert (content(tmp_path / "out"), content(rejects)) == clean
     assert fill([WORK], three, tmp_path / "out", rejects=str(rejects)).resumed == 3
 
 
-@pytest.mark.parametrize("damage", ["cut", "emptied", "deleted"])
+@pytest.mark.parametrize("damage", DAMAGES)
 def test_damaged_rejects_of_pack_are_made_again(damage: str, tmp_path: Path) -> None:
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "a.jpg").write_bytes(jpeg())

@@ -462,6 +462,72 @@ def test_overwrite_spares_what_is_read(read: str, six: Path, tmp_path: Path) -> 
     assert content(tmp_path / "out") == before
 
 
+DEAD = {"host": os.uname().nodename, "pid": 999999999, "started": "1"}
+
+
+def unfinished(folder: Path, work_folder: Path) -> None:
+    """What a killed plan with a corpus stage leaves that has finished no shard."""
+    corpus = folder / ".corpus-1"
+    corpus.mkdir(parents=True)
+    manifest = Manifest([{"step": "dedupe", "options": {}, "seed": 0}], "x", 6)
+    (folder / "manifest.jsonl").write_bytes(manifest.text())
+    for place in (corpus, work_folder):
+        leave(place, "00001.tar", holder(**DEAD))
+    for path in (
+        corpus / "00000.tar.survey.npz", corpus / ".surveys.jsonl.log-here-1-abcdef",
+        work_folder / ".00000.tar.journal", folder / f".00002.tar.partial-{os.uname().nodename}-999999999-abcdef",
+    ):  # fmt: skip
+        path.write_bytes(b"left")
+
+
+@pytest.mark.parametrize("plan", ["split --fraction 0", "dedupe --images exact", "pack"])
+@pytest.mark.parametrize("remote", [False, True])
+def test_nothing_stays_of_another_plan_that_finished_nothing(
+    plan: str, remote: bool, six: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CAPIVARA_CACHE", str(tmp_path / "cache"))
+    out, clean = tmp_path / "out", tmp_path / "clean"
+    unfinished(out, out)
+    source = "toy:3" if plan == "pack" else str(six)
+    for place in (out, clean):
+        url = f"file://{place}" if remote else str(place)
+        engine.run(parse_plan(plan), [source], Settings(out=url, quiet=True, energy=False), None)
+    assert content(out) == content(clean)
+
+
+def test_another_plan_at_work_in_its_corpus_folder_is_left_alone(six: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    unfinished(out, out)
+    leave(out / ".corpus-1", "00001.tar", holder(machine="another"))
+    before = content(out)
+    with pytest.raises(CapivaraError, match="holds the result of another plan"):
+        other_plan(six, out)
+    assert content(out) == before
+
+
+@pytest.mark.parametrize("name", [".00009.tar.claim", ".00009.tar.journal"])
+@pytest.mark.parametrize("finished", [True, False])
+def test_claims_and_journals_of_inputs_that_are_gone_do_not_stay(
+    name: str, finished: bool, six: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    fill([WORK], six, out)
+    clean = content(out)
+    if not finished:
+        (out / "00003.tar").unlink()
+    (out / name).write_bytes(holder(**DEAD))
+    fill([WORK], six, out)
+    assert content(out) == clean
+
+
+def test_the_journal_of_a_process_that_works_on_other_inputs_stays(six: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    leave(out, "00009.tar", holder(machine="another"))
+    (out / ".00009.tar.journal").write_bytes(b"its batches")
+    fill([WORK], six, out)
+    assert {".00009.tar.claim", ".00009.tar.journal"} <= content(out).keys()
+
+
 def test_overwrite_waits_for_no_process_that_is_at_work(six: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     fill([WORK], six, out)

@@ -6,18 +6,21 @@ import json
 import os
 import subprocess
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 from support import s3
+from support.damage import flipped
 from support.made import shard_bytes, toy_like
-from support.made_stages import UniqueOptions, WorkOptions, unique, work
+from support.made_stages import UniqueOptions, WorkOptions, content, unique, work
 from support.warm import CAPIVARA
 
 from capivara_cli.cli.parameters import parse_plan
 from capivara_cli.errors import CapivaraError
-from capivara_cli.pipeline import engine, stream
+from capivara_cli.pipeline import engine, remote_store, stream
 from capivara_cli.pipeline.books import Report
 from capivara_cli.pipeline.options import Settings
 from capivara_cli.pipeline.remote_store import RemoteStore
@@ -322,3 +325,64 @@ def test_the_program_says_nothing_secret(bucket: s3.Bucket, tmp_path: Path) -> N
     )
     assert (wrong.returncode, secret in wrong.stderr) == (1, False)
     assert wrong.stderr == "capivara: s3://nowhere-at-all/out/manifest.jsonl: The specified bucket does not exist\n"
+
+
+# Damage: the store tells when a file was written
+
+
+def other_shard(data: bytes) -> bytes:
+    return shard_bytes(toy_like(2, 900)).ljust(len(data), b"\0")[: len(data)]
+
+
+@pytest.mark.parametrize("plan", ["split --fraction 0", "dedupe --images exact", "pack --shard-size 2"])
+@pytest.mark.parametrize("change", [flipped, other_shard])
+def test_an_altered_shard_of_the_same_size_is_made_again(
+    change: Callable[[bytes], bytes], plan: str, tmp_path: Path, capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setenv("CAPIVARA_CACHE", str(tmp_path / "cache"))
+    out, shards = tmp_path / "out", tmp_path / "in"
+    shards.mkdir()
+    for number in range(3):
+        (shards / f"0000{number}.tar").write_bytes(shard_bytes(toy_like(6, 6 * number)))
+    source = "toy:5" if "pack" in plan else str(shards)
+    settings = Settings(out=f"file://{out}", energy=False)
+    run = partial(engine.run, parse_plan(plan), [source], settings, None)
+    run()
+    clean, altered = content(out), out / "00001.tar"
+    altered.write_bytes(change(altered.read_bytes()))
+    os.utime(altered, (1, 1))
+    capsys.readouterr()
+    run()
+    assert "/out: 00001.tar missing, or damaged since it was finished: made again" in capsys.readouterr().err
+    assert content(out) == clean
+    assert run().resumed == 3
+
+
+def test_an_altered_object_in_a_bucket_is_made_again(bucket: s3.Bucket) -> None:
+    run = partial(engine.run, KEEP_ALL, [f"{bucket.url}/in/"], settings_for(f"{bucket.url}/out"), None)
+    run()
+    clean = bucket.files("out/")
+    time.sleep(1.1)  # a bucket tells whole seconds
+    bucket.put("out/1.tar", flipped(clean["1.tar"]))
+    bucket.put("out/2.tar", clean["2.tar"])
+    assert run().resumed == 3
+    assert bucket.files("out/") == clean
+    assert run().resumed == 4
+
+
+def test_shards_of_a_remote_folder_are_read_again_only_if_they_were_written_again(
+    bucket: s3.Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[str] = []
+    opened = remote_store.open_remote
+    monkeypatch.setattr(remote_store, "open_remote", lambda url: read.append(url) or opened(url))  # type: ignore[func-returns-value]
+    run = partial(engine.run, KEEP_ALL, [f"{bucket.url}/in/"], settings_for(f"{bucket.url}/out"), None)
+    run()
+    run()
+    assert read == []
+    time.sleep(1.1)
+    bucket.put("out/1.tar", bucket.files("out/")["1.tar"])
+    time.sleep(1.1)  # then the manifest is younger
+    assert (run().resumed, run().resumed) == (4, 4)
+    assert read == [f"{bucket.url}/out/1.tar"]

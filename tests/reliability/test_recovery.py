@@ -18,7 +18,7 @@ from reliability.recovery_events import ROWS, Row
 from support.made import ROOT
 
 from capivara_cli.reports import markdown
-from capivara_cli.storage import claims
+from capivara_cli.storage import found_claims
 
 ALL = os.environ.get("CAPIVARA_TEST_MATRIX") == "all"
 _SECTION = (ROOT / "docs" / "reliability.md").read_text("utf-8").partition("## Between two runs")[2]
@@ -27,7 +27,7 @@ _SECTION = (ROOT / "docs" / "reliability.md").read_text("utf-8").partition("## B
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(claims, "_UNREADABLE", 0.05, raising=False)  # s
+        patch.setattr(found_claims, "_UNREADABLE", 0.05)  # s
         yield Lab(tmp_path_factory.mktemp("recovery"))
 
 

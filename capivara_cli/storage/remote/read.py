@@ -8,7 +8,8 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, Protocol, TypedDict, cast
 
 from capivara_cli.errors import CapivaraError
@@ -41,11 +42,15 @@ class VersionFields(TypedDict, total=False):
 
 @dataclass(frozen=True)
 class Version:
-    """The version of a remote file: its size in bytes, and the tag or modification time from the server."""
+    """The version of a remote file: its size in bytes, and the tag or modification time from the server.
+
+    ``time`` is when it was last written, in seconds of the server's clock; None if a listing does not say.
+    """
 
     size: int | None = None
     etag: str = ""
     modified: str = ""
+    time: float | None = field(default=None, compare=False)
 
     def differs(self, other: Version) -> bool:
         """Whether the contents must differ. If both have a tag, times are not compared."""
@@ -191,7 +196,18 @@ def version_in(info: Mapping[str, object]) -> Version:
     """The version of a file in an fsspec listing."""
     tag = next((str(info[key]).strip('"') for key in _TAGS if info.get(key)), "")
     time = next((str(info[key]) for key in _TIMES if info.get(key)), "")
-    return Version(cast("int | None", info.get("size")), tag, time)
+    times = [seconds for key in _TIMES if (seconds := _seconds(info.get(key))) is not None]
+    return Version(cast("int | None", info.get("size")), tag, time, max(times, default=None))
+
+
+def _seconds(time: object) -> float | None:
+    """A time in a listing in seconds; None if it is not known."""
+    if isinstance(time, str):
+        with contextlib.suppress(ValueError):
+            time = datetime.fromisoformat(time.replace("Z", "+00:00"))
+    if isinstance(time, datetime):
+        return time.timestamp()
+    return float(time) if isinstance(time, int | float) else None
 
 
 def changed_error(url: str) -> CapivaraError:
