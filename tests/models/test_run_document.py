@@ -47,8 +47,9 @@ def places(value: Any, *at: Any) -> Iterator[tuple[Any, ...]]:
             yield from places(value[key], *at, key)
 
 
-OPTIONAL = {("request", "steps"), ("finished",), ("objective", "clip"), ("versions", "capivara"), ("data", "captions", "pt"),
-            ("data", "authors", 0), ("parameters", "targets", 0), ("result", "val", "pt")}  # fmt: skip
+OPTIONAL = {("request", "steps"), ("finished",), ("objective", "clip"), ("versions", "capivara"),
+            ("data", "captions", "pt"), ("data", "authors", 0), ("parameters", "targets", 0),
+            ("result", "val", "pt")}  # fmt: skip
 """What a document may be without."""
 
 

@@ -32,7 +32,9 @@ def finished_document(weights: bytes = b"weights") -> RunDocument:
         "versions": {"capivara": "0.1.0"},
         "step": 3,
         "finished": True,
-        "parameters": {"method": "lora", "targets": ["query"], "total": 9, "trainable": 3, "percent": 33.3, "parts": {}},
+        "parameters": {
+            "method": "lora", "targets": ["query"], "total": 9, "trainable": 3, "percent": 33.3, "parts": {},
+        },
         "logit_scale": 2.0,
         "adapter_sha256": hashlib.sha256(weights).hexdigest(),
         "result": {
