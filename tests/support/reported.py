@@ -30,15 +30,6 @@ def a_run(folder: Path, seed: int = 0, **request: Any) -> Path:
     (folder / "adapter").mkdir(parents=True)
     defaults = build(Options, lang="pt").request
     asked = {**defaults, "model": "toy", "steps": 3, "lr": 0.01, "keep_lang": "en", **request, "seed": seed}
-        **defaults,
-        "lang": "pt",
-        "model": "toy",
-        "steps": 3,
-        "lr": 0.01,
-        "keep_lang": "en",
-        **request,
-        "seed": seed,
-    }
     document = {
         "name": folder.name,
         "request": asked,
