@@ -322,7 +322,7 @@ def _adapter(folder: Path, base: Any, file: Path) -> AdapterFolder:
         source = {key: str(base["source"][key]) for key in ("model", "pretrained")}
         return AdapterFolder(folder, source, {tower: str(base[tower]) for tower in ("image", "text")})
     except (KeyError, TypeError) as error:
-        raise CapivaraError(f"{file}: damaged: its base model is missing or incomplete") from error
+        raise CapivaraError(f"{file}: damaged: its base model is missing or incomplete", _RESTORE) from error
 
 
 def load_base(adapter: AdapterFolder, device: str) -> Clip:

@@ -110,6 +110,38 @@ class RunDocument(TypedDict, total=False):
     result: Result
 
 
+class _Source(TypedDict):
+    model: str
+    pretrained: str
+
+
+class _Identity(TypedDict):
+    model: str
+    weights: str
+    preprocess: str
+
+
+class _Request(TypedDict):
+    """What readers of a finished run use of its request."""
+
+    lang: str
+    seed: int
+    peft: str
+    continue_from: str
+    keep_lang: str
+    lora_r: int
+    lora_alpha: float
+    lora_dropout: float
+    adapter_dim: int
+    compacter_reduction: int
+    phm_dim: int
+    prompt_tokens: int
+    optimizer: str
+    lr: float
+    min_lr: float
+    weight_decay: float
+
+
 class Timing(TypedDict, total=False):
     """Seconds of a step, pairs per second, chunks computed twice, peak memory, and remaining seconds of the run."""
 
@@ -151,7 +183,9 @@ _OF_FINISHED = (
     "adapter_sha256", "result",
 )  # fmt: skip
 """The keys that readers of a finished run use."""
-_AGAIN = "delete the folder and train again"
+_AGAIN = "restore it, or delete the folder and train again"
+_OWN = {"request", "base", checksums.KEY}
+"""Keys that tell a damaged document of capivara from that of another program."""
 
 
 def from_json(text: bytes, name: str) -> RunDocument:
@@ -161,27 +195,38 @@ def from_json(text: bytes, name: str) -> RunDocument:
         document = json.loads(text)
     except ValueError as error:
         raise CapivaraError(f"{name}: damaged: {error}", _AGAIN) from error
-    if not isinstance(document, dict) or not isinstance(document.get("request"), dict):
-        raise CapivaraError(f"{name}: not written by capivara train", "choose another folder with --name")
+    if not isinstance(document, dict) or _OWN.isdisjoint(document):
+        raise CapivaraError(f"{name}: not written by capivara train", "name another folder, or delete this one")
+    hint = _AGAIN
     try:
+        if "request" not in document:
+            raise ValueError("'request' of the run is missing")
         found = checked(RunDocument, document, "the run")
         if found.get("finished"):
             _check_finished(found)
+        hint = f"{_AGAIN}; if you changed it yourself, remove {checksums.KEY!r} from it"
         checksums.without_checksum(document)
     except ValueError as error:
-        hint = f"{_AGAIN}; if you changed it yourself, remove {checksums.KEY!r} from it"
         raise CapivaraError(f"{name}: damaged: {error}", hint) from error
     found.pop(checksums.KEY, None)  # type: ignore[misc]
     return found
 
 
 def _check_finished(document: RunDocument) -> None:
-    """Raise ``ValueError`` for a key that is missing in the document of a finished run."""
+    """Raise ``ValueError`` for what readers of a finished run need and the document does not have."""
     missing = [key for key in _OF_FINISHED if key not in document]
     if missing:
         raise ValueError(f"{missing[0]!r} of the run is missing")
     if "precision" not in document["batch"]:
         raise ValueError("'precision' of 'batch' of the run is missing")
+    checked(_Request, document["request"], "'request' of the run")
+    checked(_Source, document["base"]["source"], "'source' of 'base' of the run")
+    checked(_Identity, document["base"]["identity"], "'identity' of 'base' of the run")
+    for author in document["data"]["authors"]:
+        checked(tuple[str, str, int], author, "an entry of 'authors' of 'data' of the run")
+    val = document["result"]["val"]
+    if val is not None and "mean" not in val:
+        raise ValueError("'mean' of 'val' of 'result' of the run is missing")
 
 
 def to_json(document: RunDocument) -> str:

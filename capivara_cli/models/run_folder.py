@@ -9,6 +9,7 @@ last, and nothing loads an unfinished run.
 from __future__ import annotations
 
 import hashlib
+import re
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -31,6 +32,8 @@ _WRITTEN = (
 """What capivara writes into a run folder."""
 _KEEP = 2
 """Number of checkpoints in the folder, without the best one."""
+_PARTIAL = re.compile(r"\..+\.partial-")
+"""The names of temporary files, which a killed process leaves."""
 ANOTHER_RUN = "choose another name with --name, or train again with --overwrite, which replaces that run"
 
 
@@ -106,8 +109,7 @@ class RunDir:
         """
         self._asked, self.contents = (request, contents, overwrite), dict(contents)
         if not self.document:
-            if self.path.is_dir() and any(self.path.iterdir()):
-                raise CapivaraError(f"{self}: not empty, and not a run", "choose another name with --name")
+            self._check_without_document(overwrite)
             return
         if not self.begun:
             self.document = {}
@@ -117,6 +119,19 @@ class RunDir:
             raise CapivaraError(f"{self}: {different}", ANOTHER_RUN)
         if different:
             self.document, self.outdated = {}, True
+
+    def _check_without_document(self, overwrite: bool) -> None:
+        """Raise ``CapivaraError`` for a folder with files but no ``run.json``; what is left of a run is overwritten."""
+        names = {path.name for path in self.path.iterdir()} if self.path.is_dir() else set()
+        names = {name for name in names if not _PARTIAL.match(name)}
+        if names and names.isdisjoint(_WRITTEN):
+            raise CapivaraError(f"{self}: not empty, and not a run", "choose another name with --name")
+        if names and not overwrite:
+            raise CapivaraError(
+                f"{self}: its run.json is missing",
+                "restore it; or delete the folder and train again, or train again with --overwrite",
+            )
+        self.outdated = bool(names)
 
     def _difference(self, request: dict[str, Any]) -> str:
         """How the request of the folder differs from another one and from the files that now belong to it."""
@@ -134,8 +149,16 @@ class RunDir:
         """Raise ``CapivaraError`` if a file of the adapter is not the one whose checksum is in ``run.json``."""
         weights = {"adapter_model.safetensors": self.document["adapter_sha256"]}
         files = {**weights, **self.document.get("adapter_files", {})}
-        hint = "restore it, or delete the folder and train again"
+        hint = "restore it, or run the same capivara train command again, which makes it again"
         file_digests.check(self.adapter, files, self.path / "run.json", hint)
+
+    def damage(self) -> str:
+        """What ``check_adapter`` finds in a finished run; "" if nothing is damaged."""
+        try:
+            self.check_adapter()
+        except CapivaraError as error:
+            return error.message
+        return ""
 
     def checkpoint_steps(self) -> list[int]:
         """The steps with a checkpoint, oldest first."""

@@ -144,7 +144,7 @@ class Settings:
     device: str = opt("auto", "auto, cpu, cuda, cuda:1, mps …")
     seed: int = opt(0, "seed of everything random", min=0)
     overwrite: bool = opt(
-        False, "replace the result of another plan in --out: the shards, manifest and cost records that capivara wrote"
+        False, "replace another result in the folder to be written; files that capivara did not write are never deleted"
     )
     rejects: str = opt("", "folder for every dropped sample, with the reason as dropped.json")
     workers: int = opt(1, "processes on this machine that share the shards", min=1)

@@ -58,6 +58,7 @@ def finish(run: RunDir, clip: Clip, best: BestValidation, pairs_per_second: floa
     with replacing_folder(run.adapter) as folder:
         methods.save(clip.model.text, folder, run.document["base"], clip.model.visual if images else None)
     metrics = run.read_metrics()
+    before = run.document.get("adapter_sha256")
     files = {path.name: sha256_of(path) for path in sorted(run.adapter.iterdir())}
     bias = getattr(clip.model, "logit_bias", None)
     run.save(
@@ -71,10 +72,14 @@ def finish(run: RunDir, clip: Clip, best: BestValidation, pairs_per_second: floa
     )
     curve.save(metrics, run.path / "curve.png", run.path.name)
     run.save(finished=True)
+    if before not in (None, files[methods.WEIGHTS]) and (run.path / "eval.json").exists():
+        console.warn(f"{run}: the new weights are not those that {run.path / 'eval.json'} is about: evaluate again")
     _say(run, metrics)
 
 
 def _result(metrics: Sequence[Metrics], best: BestValidation, pairs_per_second: float) -> Result:
+    """The result. ``pairs_per_second``: 0 if this session took no step; then that of the last step counts."""
+    pairs_per_second = pairs_per_second or metrics[-1]["timing"]["pairs_per_second"]
     return {
         "loss_first": metrics[0]["loss"],
         "loss_last": metrics[-1]["loss"],

@@ -301,8 +301,11 @@ class Trainer:
         if self.average is not None:
             self.average.values = state["average"]
         self.best = BestValidation(*state["best"])
-        console.say(f"{self.run}: resumed at step {state['step'] + 1:,} of {self.schedule.steps:,}")
-        return state["step"]
+        step: int = state["step"]
+        steps = self.schedule.steps
+        where = f"at step {step + 1:,} of {steps:,}" if step < steps else f"after the last step, {steps:,}"
+        console.say(f"{self.run}: resumed {where}")
+        return step
 
     def _diverged(self, step: int, what: str, batch: Batch | None = None) -> CapivaraError:
         saved = self.run.checkpoint_steps()

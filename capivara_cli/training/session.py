@@ -109,18 +109,24 @@ class Session:
                 store = self._store(clip)
             if run.begun:
                 self._check_unchanged(clip, store)
-            if run.finished:
+            damage = run.damage() if run.finished else ""
+            if run.finished and not damage:
                 console.say(f"{run}: already finished")
             else:
+                if damage:
+                    console.warn(f"{damage}: the adapter is made again")
                 with self.timed("train"):
                     self._train(clip, start, store)
         return self._summary() if self.devices.first else None
 
     @contextlib.contextmanager
     def _alone(self) -> Iterator[None]:
-        """Wait for another command that trains this run, then read again how far it is."""
+        """Wait for another command that trains this run, then read again how far it is.
+
+        A finished run without damage is only read.
+        """
         run = self.run_dir
-        if run.finished:
+        if not self.devices.any(not run.finished or bool(run.damage())):
             yield
             return
         with waiting_turn(run.path) if run.writes else contextlib.nullcontext():

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from pathlib import Path
 from typing import Any
 
 import pytest
-from support.reported import a_run
+from support.finished import finished_document
 
 from capivara_cli.errors import CapivaraError
 from capivara_cli.models.run_folder import RunDir, open_run
 from capivara_cli.storage.checksums import read_checked
+from capivara_cli.storage.files import partial_path
 
 
 @pytest.fixture
@@ -34,8 +34,8 @@ def test_the_last_two_checkpoints_stay_and_the_best(run: RunDir) -> None:
 
 
 def test_lines_up_to_the_checkpoint_stay(run: RunDir) -> None:
-    numbers = {"loss": 1.0, "terms": {}, "lr": 0.1, "logit_scale": 4.6, "tokens": 3, "padded": 3, "timing": {}}
-    lines = [{"step": step, **numbers} for step in range(1, 6)]
+    rest = {"loss": 1.0, "terms": {}, "lr": 0.1, "logit_scale": 2.0, "tokens": 3, "padded": 3, "timing": {}}
+    lines = [{"step": step, **rest} for step in range(1, 6)]
     run.metrics.write_text("".join(json.dumps(line) + "\n" for line in lines))
     run.cut_metrics(3)
     assert run.read_metrics() == lines[:3]
@@ -74,16 +74,35 @@ def test_a_run_is_open_with_its_last_file_and_its_adapter_alone(run: RunDir) -> 
         run.save(request={"lang": "pt", "steps": steps})
         with pytest.raises(CapivaraError, match=f"unfinished: step 0 of {shown}$"):
             open_run(run.path)
-
-
-def test_the_adapter_of_a_finished_run_is_the_one_that_it_names(tmp_path: Path) -> None:
-    run = RunDir(a_run(tmp_path / "pt"))
-    assert open_run(run.path).finished
-    (run.adapter / "adapter_model.safetensors").write_bytes(b"x")
-    with pytest.raises(CapivaraError, match="damaged or replaced"):
-        run.check_adapter()
-    run.save(adapter_sha256=hashlib.sha256(b"x").hexdigest())
-    run.check_adapter()
-    run.adapter.rename(tmp_path / "elsewhere")
+    run.save(**finished_document())
     with pytest.raises(CapivaraError, match="unfinished"):
         open_run(run.path)
+    run.adapter.mkdir()
+    assert open_run(run.path).finished
+    assert "adapter_model.safetensors: damaged or replaced" in run.damage()
+    (run.adapter / "adapter_model.safetensors").write_bytes(b"weights")
+    assert run.damage() == ""
+
+
+@pytest.mark.parametrize("left", ["adapter", "metrics.jsonl", "checkpoints"])
+def test_what_is_left_of_a_run_without_its_document_is_refused_or_overwritten(run: RunDir, left: str) -> None:
+    path = run.path / left
+    path.write_text("x") if path.suffix else path.mkdir()
+    (run.path / "notes.txt").write_text("mine")
+    (run.path / "run.json").unlink()
+    with pytest.raises(CapivaraError, match=r"pt: its run\.json is missing") as caught:
+        RunDir(run.path).check_request({"lang": "pt"}, {})
+    assert "delete the folder" in caught.value.hint and "--overwrite" in caught.value.hint
+    again = RunDir(run.path)
+    again.check_request({"lang": "pt"}, {}, overwrite=True)
+    assert again.outdated
+    again.clear()
+    assert [each.name for each in run.path.iterdir()] == ["notes.txt"]
+    with pytest.raises(CapivaraError, match="not empty, and not a run"):
+        RunDir(run.path).check_request({"lang": "pt"}, {}, overwrite=True)
+
+
+def test_a_temporary_file_that_a_kill_left_is_no_content(tmp_path: Path) -> None:
+    (tmp_path / "pt").mkdir()
+    partial_path(tmp_path / "pt" / "run.json").write_text("{")
+    RunDir(tmp_path / "pt").check_request({"lang": "pt"}, {})

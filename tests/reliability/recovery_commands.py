@@ -34,6 +34,7 @@ translator = "toy"
 steps = 2
 batch-size = 4
 warmup = 0
+checkpoint-every = 1
 
 [eval]
 targets = ["heldout"]

@@ -13,8 +13,10 @@ from support.made import a_sample, jpeg
 
 from capivara_cli.evaluation import examples
 from capivara_cli.evaluation.retrieval import retrieval
+from capivara_cli.pipeline.options import build
 from capivara_cli.shards.archive import ShardWriter
 from capivara_cli.shards.sample import Caption, Sample
+from capivara_cli.training.options import Options
 
 EVIL = '<script>alert("1")</script>$x_1$\x07'
 PACK = {"step": "pack", "options": {"lang": "en", "format": "auto"}, "seed": 0, "version": "0.1.0"}
@@ -26,13 +28,14 @@ COLORS = [(220, 40, 40), (40, 180, 60), (50, 80, 220), (240, 220, 60)]
 def a_run(folder: Path, seed: int = 0, **request: Any) -> Path:
     """A run without results: ``request`` are options of train that are not the defaults."""
     (folder / "adapter").mkdir(parents=True)
-    asked = {"lang": "pt", "model": "toy", "steps": 3, "lr": 0.01, "keep_lang": "en", **request, "seed": seed}
+    defaults = build(Options, lang="pt").request
+    asked = {**defaults, "model": "toy", "steps": 3, "lr": 0.01, "keep_lang": "en", **request, "seed": seed}
     document = {
         "name": folder.name,
         "request": asked,
         "base": {
             "source": {"model": "toy", "pretrained": ""},
-            "identity": {"preprocess": "64 px"},
+            "identity": {"model": "toy", "weights": "sha256:1", "preprocess": "64 px"},
             "image": "sha256:1",
             "text": "sha256:2",
         },

@@ -274,6 +274,87 @@ def test_a_damaged_adapter_is_refused_wherever_it_is_read(
         trained(place, changed(options, runs=str(tmp_path / "more"), continue_from=str(run)))
 
 
+@pytest.mark.parametrize("damage", DAMAGES)
+@pytest.mark.parametrize("name", ["adapter_model.safetensors", "adapter_config.json", "base.json"])
+def test_a_damaged_adapter_is_made_again_from_the_last_checkpoint(
+    name: str, damage: str, stopped: tuple[Path, Options], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    place, options = stopped
+    clean = place / "runs" / "clean"
+    runs = shutil.copytree(place / "runs", tmp_path / "runs")
+    DAMAGES[damage](runs / "clean" / "adapter" / name)
+    trained(place, changed(options, runs=str(runs), name="clean"))
+    said = capsys.readouterr().err
+    assert (
+        f"warning: {runs}/clean/adapter/{name}: damaged or replaced: its checksum is not the one in run.json: " in said
+    )
+    assert f"resumed after the last step, {STEPS}" in said
+    assert "evaluate again" not in said and "(0 pairs/s)" not in said
+    assert contents(runs / "clean" / "adapter") == contents(clean / "adapter")
+    assert results(runs / "clean") == results(clean)
+    trained(place, changed(options, runs=str(runs), name="clean"))
+    assert f"{runs}/clean: already finished" in capsys.readouterr().err
+
+
+def without_checkpoints(run: Path) -> None:
+    shutil.rmtree(run / "checkpoints")
+
+
+def without_the_last_checkpoint(run: Path) -> None:
+    (run / "checkpoints" / f"step-{STEPS:06d}.pt").unlink()
+
+
+FALLBACKS: dict[str, tuple[Damage, str]] = {
+    "no checkpoint": (without_checkpoints, ""),
+    "the last but one": (without_the_last_checkpoint, "resumed at step 9 of 12"),
+    "checkpoints that do not fit the metrics": (only("metrics.jsonl", emptied), "starting over"),
+    "no adapter at all": (lambda run: shutil.rmtree(run / "adapter"), "resumed after the last step"),
+}
+
+
+@pytest.mark.parametrize("case", FALLBACKS)
+def test_a_damaged_adapter_is_trained_again_from_what_there_is(
+    case: str, stopped: tuple[Path, Options], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    place, options = stopped
+    runs = shutil.copytree(place / "runs", tmp_path / "runs")
+    run, (damage, says) = runs / "clean", FALLBACKS[case]
+    cut(run / "adapter" / "adapter_model.safetensors")
+    damage(run)
+    trained(place, changed(options, runs=str(runs), name="clean"))
+    assert says in capsys.readouterr().err
+    assert contents(run / "adapter") == contents(place / "runs" / "clean" / "adapter")
+    assert results(run) == results(place / "runs" / "clean")
+
+
+def test_a_damaged_adapter_of_a_run_on_other_data_is_refused_and_can_still_be_restored(
+    stopped: tuple[Path, Options], tmp_path: Path, shards: Callable[..., Path]
+) -> None:
+    place, options = stopped
+    runs = shutil.copytree(place / "runs", tmp_path / "runs")
+    weights = runs / "clean" / "adapter" / "adapter_model.safetensors"
+    whole = weights.read_bytes()
+    cut(weights)
+    with pytest.raises(CapivaraError, match="was trained on other data"):
+        train.run([str(shards(pairs(20)))], changed(options, runs=str(runs), name="clean"), Env(Settings(), "train"))
+    weights.write_bytes(whole)
+    load_clip(str(runs / "clean"))
+
+
+def test_other_weights_in_place_of_damaged_ones_ask_for_another_evaluation(
+    stopped: tuple[Path, Options], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    place, options = stopped
+    runs = shutil.copytree(place / "runs", tmp_path / "runs")
+    run = RunDir(runs / "clean")
+    run.save(adapter_sha256="0" * 64, adapter_files={})  # as if another processor had trained it
+    (run.path / "eval.json").write_text("{}")
+    trained(place, changed(options, runs=str(runs), name="clean"))
+    assert (
+        f"the new weights are not those that {run.path}/eval.json is about: evaluate again" in capsys.readouterr().err
+    )
+
+
 @pytest.mark.parametrize("form", ["open-clip", "peft"])
 def test_damaged_files_of_an_exported_model_are_refused(
     form: str, stopped: tuple[Path, Options], tmp_path: Path

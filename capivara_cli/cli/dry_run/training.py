@@ -66,7 +66,8 @@ def rehearse(planned: Sequence[PlannedRun], inputs: Sequence[str], env: Env, reh
 def _size(planned: PlannedRun, census: Census) -> RunSize:
     options, run = planned.options, planned.run
     steps, batch = options.schedule.steps, options.schedule.batch_size
-    done = 0 if run.outdated else steps if run.finished else max(run.checkpoint_steps(), default=0)
+    ended = run.finished and not run.damage()
+    done = 0 if run.outdated else steps if ended else max(run.checkpoint_steps(), default=0)
     if census.known:  # a batch has at most one pair per training image
         images = census.samples * min(1.0, sum(census.captions_in(lang) for lang in options.languages))
         heldout = options.selection.heldout
