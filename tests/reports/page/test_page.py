@@ -426,7 +426,7 @@ def test_runs_of_other_options_are_compared(run: Path) -> None:
     evaluate([run, other])
     text = written(run, other).sections["ablation"]
     assert "run --lr --lora-r pt: toy (mean recall) pt: pets (mean per class) en: toy (mean recall)" in text
-    assert "pt 0.01 — 60.0 +20.0 55.5 +5.5" in text and "strong 0.1 16 64.0 +24.0" in text
+    assert "pt 0.01 8 60.0 +20.0 55.5 +5.5" in text and "strong 0.1 16 64.0 +24.0" in text
     assert "+20.0 points" in written(run, other).sections["top"]  # the page is about the first
 
 
