@@ -217,7 +217,7 @@ def lines(said: str) -> list[str]:
     for line in said.splitlines():
         line = re.sub(r"\d[\d.,]*(?:e-\d+)? ?(ms|kB|MB|GB|Wh|g CO2e|s)\b", r"… \1", line)
         line = re.sub(r"\b[0-9a-f]{10,}\b", "…", re.sub(r"\b[\w.-]+:\d{4,}\b", "…", line))
-        line = re.sub(r"partial-\S+", "partial-…", line)
+        line = re.sub(r"partial-\S+", "partial-…", re.sub(r"column \d+ \(char \d+\)", "column … (char …)", line))
         if line.strip() and not re.match(r"capivara [\w |]+: (read|writing)|\$ capivara", line):
             found.append(line)
     return found

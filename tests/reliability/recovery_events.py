@@ -191,8 +191,8 @@ def _of_another_type(document: dict[str, Any]) -> None:
         document[key] = [{"a": 1}] if isinstance(document[key], (str, int, float)) else 7
 
 
-def _claim(content: Callable[[Path], bytes], later: float = 0) -> Callable[[Command], Event | None]:
-    """A claim that a process left on a file that is not there yet."""
+def _claim(content: Callable[[Path], bytes], later: float = -60) -> Callable[[Command], Event | None]:
+    """A claim that a process left, a minute ago, on a file that is not there yet. ``later``: seconds from now."""
 
     def event(command: Command) -> Event | None:
         place = command.places.get("claim")
@@ -202,8 +202,7 @@ def _claim(content: Callable[[Path], bytes], later: float = 0) -> Callable[[Comm
         def apply(folder: Path) -> None:
             path = folder / place
             path.write_bytes(content(path))
-            if later:
-                os.utime(path, (path.stat().st_atime + later, path.stat().st_mtime + later))
+            os.utime(path, (path.stat().st_atime + later, path.stat().st_mtime + later))
 
         return Event(apply, command.killed.get("claim", ""))
 
