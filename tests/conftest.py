@@ -61,6 +61,14 @@ def shards(tmp_path: Path) -> Callable[..., Path]:
     return write
 
 
+@pytest.fixture
+def never_waits() -> Iterator[None]:
+    """Reading a pipe that nobody writes to would wait for ever: an alarm ends the test."""
+    signal.alarm(100)
+    yield
+    signal.alarm(0)
+
+
 @pytest.fixture(scope="session")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An open_clip folder: a ViT and an XLM-RoBERTa text tower with random weights; see ``support/tiny.py``."""

@@ -175,7 +175,8 @@ def parse_step(words: list[str], plan: str) -> Step:
 def parse_command(words: Sequence[str], settings: Settings) -> Invocation:
     """``["train", "shards", "--lang", "hi"]`` -> command, inputs, options and shared settings.
 
-    Shared flags that the words do not set come from ``settings``. Raises ``UsageError`` for a wrong command line.
+    Shared flags that the words do not set, or set to their defaults, come from ``settings``. Raises ``UsageError`` for
+    a wrong command line.
     """
     loaded = load_command(words[0])
     inputs, options, own = _parse(list(words), loaded.options, (Settings,), argument="INPUT")

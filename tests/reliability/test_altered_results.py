@@ -6,7 +6,6 @@ import hashlib
 import json
 import shlex
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from reliability.made_bad import a_run
 from reliability.running import run
+from support.altered import MISSING, altered, places
 
 FILES = ("run.json", "eval.json", "metrics.jsonl", "footprint.json", "adapter/adapter_config.json", "adapter/base.json")
 COMMANDS = {
@@ -30,28 +30,6 @@ OTHERS: dict[type, tuple[Any, ...]] = {
     dict: ([1], "x", None), type(None): ("x", 3),
 }  # fmt: skip
 """Values of other types, by the type of the value that they replace."""
-Place = tuple[Any, ...]
-
-
-def places(value: Any, at: Place = ()) -> Iterator[Place]:
-    """The path of every value inside a JSON value."""
-    inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
-    for key, each in inner:
-        yield (*at, key)
-        yield from places(each, (*at, key))
-
-
-def altered(document: Any, at: Place, value: Any, missing: bool) -> Any:
-    """The document with the value at a place replaced, or missing."""
-    copy = json.loads(json.dumps(document))
-    inside = copy
-    for key in at[:-1]:
-        inside = inside[key]
-    if missing:
-        del inside[at[-1]]
-    else:
-        inside[at[-1]] = value
-    return copy
 
 
 @pytest.fixture(scope="module")
@@ -93,7 +71,9 @@ def test_any_altered_field_is_an_error_or_changes_nothing(
     for key in at:
         value = value[key]
     other = data.draw(st.sampled_from(OTHERS[type(value)]))
-    lines[number] = json.dumps(altered(document, at, other, missing=data.draw(st.booleans())), ensure_ascii=False)
+    lines[number] = json.dumps(
+        altered(document, at, MISSING if data.draw(st.booleans()) else other), ensure_ascii=False
+    )
     path.write_text("\n".join(lines) + "\n", "utf-8")
     command = data.draw(st.sampled_from(sorted(COMMANDS)))
     for old in (folder / "page.html", folder / "exported"):

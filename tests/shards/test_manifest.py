@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from reliability.running import run
+from support.altered import MISSING, altered, places
 from support.made import toy_like
 from support.made_stages import content
 
@@ -21,29 +22,7 @@ VALUES = [
     None, True, 0, -1, 7, 10**30, 1.5, float("nan"), "", "7", "../../x", "a\0b", [], [1], {}, {"a": 1}, [{"step": []}],
 ]  # fmt: skip
 """What a field is replaced by."""
-MISSING = object()
 COMMAND = ["split", "shards", "--fraction", "0.4", "--out", "out", "--no-energy"]
-
-
-def places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
-    """The path of every field, at any depth."""
-    inside = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
-    for key, each in inside:
-        yield (*path, key)
-        yield from places(each, (*path, key))
-
-
-def mutated(line: Any, place: tuple[Any, ...], value: Any) -> Any:
-    """A copy of a line with another value at a place, or without it."""
-    copy = json.loads(json.dumps(line))
-    inner = copy
-    for key in place[:-1]:
-        inner = inner[key]
-    if value is MISSING:
-        del inner[place[-1]]
-    else:
-        inner[place[-1]] = value
-    return copy
 
 
 @pytest.fixture(scope="module")
@@ -105,7 +84,7 @@ def test_any_field_may_be_missing_or_of_another_type(finished: Path, data: st.Da
     number = data.draw(st.integers(0, len(lines) - 1))
     place = data.draw(st.sampled_from(list(places(lines[number]))))
     value = data.draw(st.sampled_from([MISSING, *VALUES]))
-    lines[number] = mutated(lines[number], place, value)
+    lines[number] = altered(lines[number], place, value)
     check(finished, lines, data.draw(st.sampled_from(FORMS)))
 
 
@@ -119,7 +98,7 @@ def test_of_a_line_without_a_checksum_every_type_is_checked(key: str, finished: 
         out = finished / "out"
         shutil.rmtree(out)
         shutil.copytree(finished / "clean", out)
-        in_place(out, [head, mutated(line, (key,), value), other])
+        in_place(out, [head, altered(line, (key,), value), other])
         ran = run(COMMAND, finished)
         assert ran.code == 0, (value, ran.said)
         assert {name: data for name, data in content(out).items() if name != MANIFEST} == {

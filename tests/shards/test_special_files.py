@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import io
 import os
-import signal
 import socket
 import threading
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -25,12 +23,7 @@ from capivara_cli.shards.manifest import is_output_folder
 DATA = shard_bytes(toy_like(3))
 
 
-@pytest.fixture(autouse=True)
-def never_waits() -> Iterator[None]:
-    """Reading a pipe that nobody writes to would wait for ever: an alarm ends the test."""
-    signal.alarm(100)
-    yield
-    signal.alarm(0)
+pytestmark = pytest.mark.usefixtures("never_waits")
 
 
 @pytest.fixture

@@ -56,7 +56,7 @@ def test_a_fault_is_noticed_by_a_failing_test_and_taken_out_again(tmp_path: Path
 def test_a_fault_that_does_not_fit_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "module.py").write_text("a = 1\nb = 1\n")
     with pytest.raises(SystemExit, match=r"module\.py: '1' occurs 2 times"):
-        mutate._noticed(mutate.Fault("module.py", "1", "2"), tmp_path, 60)
+        mutate._check_fits(mutate.Fault("module.py", "1", "2"), tmp_path)
 
 
 def test_the_tests_of_a_module() -> None:

@@ -56,6 +56,8 @@ def main(argv: list[str] | None = None) -> int:
     faults = [fault for fault in faults if asked.only in fault.file]
     if not faults:
         parser.error("name a module or --faults")
+    for fault in faults:
+        _check_fits(fault, ROOT)
     missed = [fault for fault, noticed in _checked(faults, asked.jobs, asked.timeout) if not noticed]
     unexplained = [fault for fault in missed if not fault.why]
     sys.stdout.write(f"{len(faults) - len(missed)} of {len(faults)} faults noticed; "
@@ -139,11 +141,16 @@ def _copy(place: Path) -> Path:
     return place
 
 
+def _check_fits(fault: Fault, root: Path) -> None:
+    """Raise ``SystemExit`` for a fault that does not fit the present text of its file."""
+    count = (root / fault.file).read_text("utf-8").count(fault.old)
+    if count != 1:
+        raise SystemExit(f"{fault.file}: {fault.old!r} occurs {count} times: mend the list of faults")
+
+
 def _noticed(fault: Fault, copy: Path, timeout: float) -> str:
     path = copy / fault.file
     before = path.read_text("utf-8")
-    if before.count(fault.old) != 1:
-        raise SystemExit(f"{fault.file}: {fault.old!r} occurs {before.count(fault.old)} times: mend the list of faults")
     path.write_text(before.replace(fault.old, fault.new), "utf-8")
     words = [sys.executable, "-m", "pytest", "-n", "0", "-x", "-q", "--tb=no", "-p", "no:cacheprovider"]
     tests = fault.tests or own_tests(fault.file)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,12 +14,7 @@ from capivara_cli.errors import CapivaraError
 RED = jpeg((255, 0, 0))
 
 
-@pytest.fixture(autouse=True)
-def never_waits() -> Iterator[None]:
-    """Reading a pipe that nobody writes to would wait for ever: an alarm ends the test."""
-    signal.alarm(100)
-    yield
-    signal.alarm(0)
+pytestmark = pytest.mark.usefixtures("never_waits")
 
 
 @pytest.fixture
