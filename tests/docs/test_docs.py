@@ -51,22 +51,36 @@ def test_ci_runs_the_readmes_test_command() -> None:
     assert command in (ROOT / ".ci" / "run").read_text("utf-8")
 
 
-def test_the_readmes_pipe_runs(tmp_path: Path) -> None:
-    copy_photos(tmp_path / "photos", count=30)
-    block = next(each for each in blocks(README) if "capivara pack photos/captions.csv --out shards" in each)
-    assert block.count("--steps 20 --batch-size 64") == 1
-    block = block.replace("--steps 20 --batch-size 64", "--steps 4 --batch-size 16").replace(
-        " toy --lang", " toy:30 --lang"
-    )
-    script = shell_function() + "set -e\n" + block
-    result = subprocess.run(
-        ["bash", "-c", script], cwd=tmp_path, capture_output=True, text=True, stdin=subprocess.DEVNULL
-    )
-    assert result.returncode == 0, result.stderr
-    assert "Warning" not in result.stderr
-    assert "capivara dedupe: read 30, wrote 30, dropped 0" in result.stderr
-    assert (tmp_path / "runs" / "first" / "eval.json").is_file()
-    assert re.search(r"^pt +runs/first ", result.stderr, re.MULTILINE)
+SMALLER = (
+    ("capivara demo --lang pt", "capivara demo --lang pt --dry-run"),
+    ("toy:600", "toy:40"),
+    ("--steps 120 --batch-size 96", "--steps 4 --batch-size 16"),
+    ("runs/first toy --model toy", "runs/first toy:30 --model toy"),
+)
+
+
+def test_the_readmes_commands_run_in_order(tmp_path: Path) -> None:
+    """All of its commands but those that install, download or test; smaller, in one folder."""
+    copy_photos(tmp_path / "photos", count=12)
+    found = re.findall(r"(<!-- not run: [^>]*-->\n)?```sh\n(.*?)```", README, re.DOTALL)
+    script = "\n".join(block for mark, block in found if not mark and " install " not in block)
+    for large, small in SMALLER:
+        assert script.count(large) == 1, large
+        script = script.replace(large, small)
+    done = subprocess.run(
+        ["bash", "-c", shell_function() + "set -e\n" + script],
+        cwd=tmp_path, capture_output=True, text=True, stdin=subprocess.DEVNULL,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "Warning" not in done.stderr
+    assert "capivara dedupe: read 40, wrote 40, dropped 0" in done.stderr
+    assert re.search(r"^pt +runs/first ", done.stderr, re.MULTILINE)
+    assert (tmp_path / "runs" / "first" / "report.html").is_file()
+
+
+def test_the_readme_fits_two_screens() -> None:
+    assert len(README.splitlines()) <= 130
+    assert max(map(len, README.splitlines())) <= 130
 
 
 def test_the_stage_in_the_docs_works() -> None:

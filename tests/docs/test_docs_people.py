@@ -21,7 +21,22 @@ from capivara_cli.evaluation import catalogue
 from capivara_cli.pipeline.options import Settings, flag_of, option_fields
 from capivara_cli.registry import command_names, load_command
 
-PAGES = ["tutorial", "translation-quality", "ethics", "troubleshooting", "faq", "recipes"]
+PAGES = [
+    "index",
+    "install",
+    "captions",
+    "training",
+    "models",
+    "scale",
+    "evaluation",
+    "footprint",
+    "tutorial",
+    "translation-quality",
+    "ethics",
+    "troubleshooting",
+    "faq",
+    "recipes",
+]
 _BLOCK = re.compile(r"(<!-- not run: [^>]*-->\n)?```sh\n(.*?)```", re.DOTALL)
 
 
