@@ -21,6 +21,12 @@ def blocks(text: str) -> list[str]:
     return re.findall(r"```sh\n(.*?)```", text, re.DOTALL)
 
 
+def blocks_to_run(text: str) -> list[str]:
+    """The blocks of a page, without those that install, and those that a comment marks as not run by tests."""
+    found = re.findall(r"(<!-- not run: [^>]*-->\n)?```sh\n(.*?)```", text, re.DOTALL)
+    return [block for mark, block in found if not mark and " install " not in block]
+
+
 @pytest.mark.parametrize("name", ["cli", "data"])
 def test_the_generated_pages_are_up_to_date(name: str) -> None:
     spec = importlib.util.spec_from_file_location(f"make_{name}", ROOT / "docs" / f"make_{name}.py")
@@ -62,8 +68,7 @@ SMALLER = (
 def test_the_readmes_commands_run_in_order(tmp_path: Path) -> None:
     """All of its commands but those that install, download or test; smaller, in one folder."""
     copy_photos(tmp_path / "photos", count=12)
-    found = re.findall(r"(<!-- not run: [^>]*-->\n)?```sh\n(.*?)```", README, re.DOTALL)
-    script = "\n".join(block for mark, block in found if not mark and " install " not in block)
+    script = "\n".join(blocks_to_run(README))
     for large, small in SMALLER:
         assert script.count(large) == 1, large
         script = script.replace(large, small)
