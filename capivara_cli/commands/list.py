@@ -1,6 +1,15 @@
 """List what you can choose from: languages, captioners, translators, rewriters, models, eval sets, recipes …
 
-capivara list translators prints one table; without an argument, all tables; long ones only as a count.
+Without an argument, all tables; long ones only as a count. Words after the kind choose rows: by code, name or text.
+
+Arguments:
+    KIND: languages, captioners, translators, rewriters, models, evalsets, importers, exporters, engines, recipes
+    WORD: only the rows with this word, or with a word that begins so
+
+Examples:
+    capivara list translators
+    capivara list languages pt
+    capivara list evalsets flickr
 """
 
 from __future__ import annotations
@@ -15,6 +24,7 @@ from capivara_cli import console, languages, plugins, registry
 from capivara_cli.errors import CapivaraError, UsageError, unknown
 from capivara_cli.pipeline.command import command
 from capivara_cli.pipeline.env import Env
+from capivara_cli.pipeline.options import COSTS
 from capivara_cli.plugins import PluginError
 
 if sys.version_info >= (3, 11):
@@ -177,4 +187,4 @@ KINDS: dict[str, Callable[[], Sequence[Row]]] = {
     "recipes": _recipes,
 }
 
-list = command("list", Options, "KIND")(run)  # noqa: A001  a command is found under its own name
+list = command("list", Options, "KIND", settings=COSTS)(run)  # noqa: A001  a command is found under its own name

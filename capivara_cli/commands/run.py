@@ -1,6 +1,14 @@
-"""Run several stages in one process: capivara run 'caption --n 3 | translate --lang pt' shards/
+"""Run several stages in one process.
 
 It writes the same bytes as the stages in a pipe, and loads each model once. With --out it can be stopped and resumed.
+
+Arguments:
+    PLAN: stages with their options, as in a pipe, in quotation marks
+    INPUT: shards: folders, .tar files, patterns, URLs; -: standard input; without any, shards/ or the pipe
+
+Examples:
+    capivara run 'caption --captioner toy | translate --translator toy --lang pt' shards --out done
+    capivara run 'split --part heldout | dedupe' shards --out heldout --workers 2
 """
 
 from __future__ import annotations
