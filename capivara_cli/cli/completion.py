@@ -139,7 +139,7 @@ def of_option(each: Field[Any]) -> Callable[[Any, Any, str], list[Any]] | None:
 def of_argument(argument: str) -> Callable[[Any, Any, str], list[Any]] | None:
     """The completion of the positional arguments that a command calls ``argument``."""
     propose = {
-        "KIND": _kinds,
+        "KIND [WORD]": _kinds,
         "TARGET": lambda: {**_evalsets(), **_runs()},
         "RUN": _runs,
         "RUN_OR_FOLDER | -- CMD": _runs,
