@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from capivara_cli import __version__
-from capivara_cli.cli import completion
+from capivara_cli.cli import proposals
 from capivara_cli.cli.command_help import OTHER_NAMES
 from capivara_cli.errors import UsageError
 from capivara_cli.pipeline.command import Invocation
@@ -51,7 +51,7 @@ def typer_function(
     names = {each.name for each in itertools.chain.from_iterable(chosen.values())}
     parameters = [parameter for cls in classes for parameter in _parameters(cls, chosen[cls], names)]
     if argument:
-        completes = completion.of_argument(argument)
+        completes = proposals.of_argument(argument)
         positional = Annotated[list[str] | None, typer.Argument(metavar=argument, shell_complete=completes)]
         parameters.insert(0, _parameter("inputs", positional, None))
 
@@ -130,7 +130,7 @@ def _annotation(each: Field[Any], kind: Any, names: set[str]) -> Any:
         declarations.append(f"-{short}")
     envvar, help_text = each.metadata["envvar"] or None, each.metadata["help"]
     return Annotated[
-        kind, typer.Option(*declarations, help=help_text, envvar=envvar, shell_complete=completion.of_option(each))
+        kind, typer.Option(*declarations, help=help_text, envvar=envvar, shell_complete=proposals.of_option(each))
     ]
 
 

@@ -24,7 +24,6 @@ from typing import TYPE_CHECKING, Any
 from capivara_cli import console, languages
 from capivara_cli.commands.recipes import recipe as recipes
 from capivara_cli.commands.recipes.recipe import DEFAULT, Recipe
-from capivara_cli.commands.recipes.script import Script
 from capivara_cli.costs import ledger
 from capivara_cli.errors import CapivaraError, UsageError
 from capivara_cli.pipeline.command import command
@@ -34,6 +33,7 @@ from capivara_cli.pipeline.options import COSTS, MODEL, RESULTS, SHARDING, Setti
 
 if TYPE_CHECKING:
     from capivara_cli.cli.dry_run.rehearsal import Rehearsal
+    from capivara_cli.commands.recipes.script import Script
 
 _DATA, _TRAINING, _EVALUATION = "Captions", "Training", "Evaluation"
 _HEAD = ("lang", "model", "pretrained", "fraction", "seeds")
@@ -104,6 +104,8 @@ class Options:
 
 def _script(inputs: list[str], options: Options, env: Env) -> Script:
     """The command lines for these images. Raises ``UsageError`` when no language or no images are named."""
+    from capivara_cli.commands.recipes.script import Script  # imports Typer, which --help does without
+
     recipe = chosen_recipe(options)
     if not recipe.head.lang:
         raise UsageError("adapt: which language? --lang pt", "capivara list languages shows all")

@@ -16,7 +16,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from capivara_cli.cli.parameters import parse_plan
 from capivara_cli.errors import UsageError
 from capivara_cli.pipeline import engine
 from capivara_cli.pipeline.command import command
@@ -35,6 +34,8 @@ class Options:
 def _plan(inputs: list[str]) -> list[Step]:
     if not inputs:
         raise UsageError("run: which plan?", "capivara run 'caption --n 3 | translate --lang pt' shards/ --out done")
+    from capivara_cli.cli.parameters import parse_plan  # imports Typer, which --help does without
+
     return parse_plan(inputs[0])
 
 

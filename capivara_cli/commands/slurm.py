@@ -23,7 +23,6 @@ from pathlib import Path
 from typing import Any
 
 from capivara_cli import console
-from capivara_cli.cli.parameters import parse_plan
 from capivara_cli.errors import UsageError
 from capivara_cli.pipeline.command import command
 from capivara_cli.pipeline.engine import check_not_input
@@ -62,6 +61,8 @@ _SHARED = tuple(each.name for each in fields(Settings) if each.name not in {*_NO
 @command("slurm", Options, "PLAN INPUT", settings=_SHARED)
 def slurm(inputs: list[str], options: Options, env: Env) -> dict[str, Any]:
     """Check the plan and the shards on this machine, then print the script."""
+    from capivara_cli.cli.parameters import parse_plan  # imports Typer, which --help does without
+
     if not inputs:
         raise UsageError("slurm: which plan?", "capivara slurm 'caption --n 3' shards --out done --array 8")
     if not env.settings.out:
