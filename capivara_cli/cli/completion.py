@@ -8,10 +8,15 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import Annotated, Any
 
-from capivara_cli import registry
-from capivara_cli.cli.proposals import items
+import typer
+from typer import completion
+
+from capivara_cli import console, registry
+from capivara_cli.cli.app import guarded
+from capivara_cli.cli.application import application
+from capivara_cli.cli.proposals import of_argument
 from capivara_cli.errors import UsageError
 
 PROGRAM = "capivara"
@@ -21,8 +26,6 @@ SHELLS = ("bash", "zsh", "fish", "powershell", "pwsh")
 
 def main(arguments: list[str]) -> None:
     """Answer the shell, or perform ``--install-completion [SHELL]`` or ``--show-completion [SHELL]``; then exit."""
-    from capivara_cli.cli.app import guarded
-
     instruction = os.environ.get(VARIABLE)
     sys.exit(guarded((lambda: _set_up(arguments)) if instruction is None else (lambda: answer(instruction))))
 
@@ -34,17 +37,11 @@ def answer(instruction: str) -> None:
     ``_TYPER_COMPLETE_ARGS``.
     """
     sys.modules.setdefault("rich", None)  # type: ignore[arg-type]  Typer would take all of it to read plain texts
-    from typer import completion
-
     completion.completion_init()
     sys.exit(completion.shell_complete(_group(), {}, PROGRAM, VARIABLE, instruction))
 
 
 def _set_up(arguments: Sequence[str]) -> None:
-    from typer import completion
-
-    from capivara_cli import console
-
     flag, _, shell = arguments[0].partition("=")
     shell = _shell(flag, shell or "".join(arguments[1:2]))
     if flag == "--show-completion":
@@ -70,46 +67,45 @@ def _shell(flag: str, name: str) -> str:
 
 
 def _group() -> Any:
-    """A Typer group of all commands, each of which is imported when the line names it."""
-    from typer.core import TyperGroup
+    """A Typer group of all commands. They are listed without being imported, except for the one that the line names."""
+    from typer.core import TyperCommand, TyperGroup
+
+    texts = {name: registry.first_line(folder, name) for name, folder in registry.command_names().items()}
+    texts["help"] = "Show the help of a command."
 
     class Commands(TyperGroup):
         def list_commands(self, ctx: Any) -> list[str]:
-            return [*registry.command_names()]
+            return [*texts]
 
         def get_command(self, ctx: Any, name: str) -> Any:
-            if name == "help":
-                return _help_command()
-            return _command(name) if name in registry.command_names() else None
+            return TyperCommand(name, short_help=texts[name]) if name in texts else None
 
-        def shell_complete(self, ctx: Any, incomplete: str) -> list[Any]:
-            if incomplete.startswith("-"):
-                return items(["--help", "--version", "--install-completion", "--show-completion"], incomplete)
-            texts = {name: registry.first_line(folder, name) for name, folder in registry.command_names().items()}
-            return items({**texts, "help": "Show the help of a command."}, incomplete)
+        def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+            name = args[0]
+            return (name, _command(name), args[1:]) if name in texts else (None, None, args[1:])
 
-    return Commands(name=PROGRAM, commands={}, add_help_option=False)
+    app = typer.Typer(add_completion=False)
+    app.callback(invoke_without_command=True)(_first_words)
+    options = typer.main.get_command(app).params
+    return Commands(name=PROGRAM, commands={}, params=options)
+
+
+def _first_words(
+    version: bool = typer.Option(False, "--version", "-V", help="show the version"),
+    install_completion: bool = typer.Option(False, "--install-completion", help="complete in this shell"),
+    show_completion: bool = typer.Option(False, "--show-completion", help="print the script that does so"),
+) -> None:
+    """The options of ``capivara`` itself."""
 
 
 def _command(name: str) -> Any:
-    import typer
+    """The Typer command with this name, from its file."""
+    if name != "help":
+        return typer.main.get_command(application(name, registry.load_command(name), lambda *given: None))
 
-    from capivara_cli.cli.application import application
-
-    return typer.main.get_command(application(name, registry.load_command(name), lambda *given: None))
-
-
-def _help_command() -> Any:
-    """The command ``help``, whose argument is the name of a command."""
-    import typer
+    def show(command: Annotated[str, typer.Argument(autocompletion=of_argument("COMMAND"))]) -> None:
+        """The argument of ``capivara help``."""
 
     app = typer.Typer(add_completion=False)
-
-    def complete(ctx: Any, param: Any, incomplete: str) -> list[Any]:
-        return items(registry.command_names(), incomplete)
-
-    def show(name: str = typer.Argument(shell_complete=complete)) -> None: ...
-
-    show.__annotations__ = {"name": str, "return": None}
     app.command("help")(show)
     return typer.main.get_command(app)

@@ -52,7 +52,7 @@ def typer_function(
     parameters = [parameter for cls in classes for parameter in _parameters(cls, chosen[cls], names)]
     if argument:
         completes = proposals.of_argument(argument)
-        positional = Annotated[list[str] | None, typer.Argument(metavar=argument, shell_complete=completes)]
+        positional = Annotated[list[str] | None, typer.Argument(metavar=argument, autocompletion=completes)]
         parameters.insert(0, _parameter("inputs", positional, None))
 
     def function(**values: Any) -> None:
@@ -130,7 +130,7 @@ def _annotation(each: Field[Any], kind: Any, names: set[str]) -> Any:
         declarations.append(f"-{short}")
     envvar, help_text = each.metadata["envvar"] or None, each.metadata["help"]
     return Annotated[
-        kind, typer.Option(*declarations, help=help_text, envvar=envvar, shell_complete=proposals.of_option(each))
+        kind, typer.Option(*declarations, help=help_text, envvar=envvar, autocompletion=proposals.of_option(each))
     ]
 
 

@@ -17,43 +17,46 @@ Proposals = Mapping[str, str]
 """What may be written in a place -> what it is, "" if that is not said."""
 
 
-def items(words: Iterable[str], incomplete: str) -> list[Any]:
-    """The words that begin with ``incomplete``, for Typer; of a mapping, with their explanations."""
-    from typer._click.shell_completion import CompletionItem
-
-    texts = words if isinstance(words, Mapping) else dict.fromkeys(words, "")
-    return [CompletionItem(word, help=text or None) for word, text in texts.items() if word.startswith(incomplete)]
+Complete = Callable[[str], list[tuple[str, str]]]
+"""What may complete the beginning of a word, with explanations: the form of ``typer.Option(autocompletion=…)``."""
 
 
-def of_option(each: Field[Any]) -> Callable[[Any, Any, str], list[Any]] | None:
-    """The completion of an option's value, for Typer; None if there is nothing to propose."""
+def of_option(each: Field[Any]) -> Complete | None:
+    """The completion of an option's value; None if there is nothing to propose."""
     propose = _proposer(each)
-    if propose is None:
-        return None
     separator = getattr(each.metadata["kind"], "separator", "")
-    return functools.partial(_complete, propose, separator if separator == "," else "")
+    return None if propose is None else _complete(propose, in_lists=separator == ",")
 
 
-def of_argument(argument: str) -> Callable[[Any, Any, str], list[Any]] | None:
+def of_argument(argument: str) -> Complete | None:
     """The completion of the positional arguments that a command calls ``argument``."""
     propose = {
         "KIND [WORD]": _kinds,
         "TARGET": lambda: {**_evalsets(), **_runs()},
         "RUN": _runs,
         "RUN_OR_FOLDER | -- CMD": _runs,
+        "COMMAND": _commands,
     }.get(argument)
-    return None if propose is None else functools.partial(_complete, propose, "")
+    return None if propose is None else _complete(propose)
 
 
-def _complete(propose: Callable[[], Proposals], separator: str, ctx: Any, param: Any, incomplete: str) -> list[Any]:
-    try:
-        proposals = propose()
-    except (CapivaraError, OSError):  # a broken plugin, or a folder that cannot be read: no proposals
-        return []
-    given, comma, _ = incomplete.rpartition(separator) if separator else ("", "", "")
-    earlier = given.split(",")
-    words = {f"{given}{comma}{word}": text for word, text in proposals.items() if word not in earlier}
-    return items(words, incomplete)
+def _complete(propose: Callable[[], Proposals], *, in_lists: bool = False) -> Complete:
+    """A completion by the proposals; ``in_lists``: of the last item of a list with commas."""
+
+    def complete(incomplete: str) -> list[tuple[str, str]]:
+        try:
+            proposals = propose()
+        except (CapivaraError, OSError):  # a broken plugin, or a folder that cannot be read: no proposals
+            return []
+        given, comma, _ = incomplete.rpartition(",") if in_lists else ("", "", "")
+        words = {f"{given}{comma}{word}": text for word, text in proposals.items() if word not in given.split(",")}
+        return [(word, text) for word, text in words.items() if word.startswith(incomplete)]
+
+    return complete
+
+
+def _commands() -> Proposals:
+    return {name: registry.first_line(folder, name) for name, folder in registry.command_names().items()}
 
 
 def _proposer(each: Field[Any]) -> Callable[[], Proposals] | None:
