@@ -106,7 +106,7 @@ def _plugins(kind: str) -> Callable[[], Sequence[Row]]:
     return lambda: [{"name": name, "what it is": registry.describe(kind, name)} for name in registry.names(kind)]
 
 
-def _answer(kind: str, name: str, question: Callable[[], Answer], default: Answer) -> Answer:
+def answer(kind: str, name: str, question: Callable[[], Answer], default: Answer) -> Answer:
     """What a plugin answers; ``default``, with a warning, for a broken plugin: it must not hide the others."""
     try:
         return question()
@@ -124,7 +124,7 @@ def _evalsets() -> Sequence[Row]:
     sets: Sequence[Row] = [
         {
             "name": name,
-            "languages": _some(_answer("evalsets", name, functools.partial(catalogue.languages, name), ())),
+            "languages": _some(answer("evalsets", name, functools.partial(catalogue.languages, name), ())),
             "what it is": catalogue.describe(name),
         }
         for name in catalogue.names()
@@ -145,7 +145,7 @@ def _languages() -> Sequence[Row]:
     into: dict[str, dict[str, None]] = {}
     none: Sequence[tuple[str, str]] = ()
     for translator in registry.names("translators"):
-        for source, target in _answer("translators", translator, functools.partial(_installed_pairs, translator), none):
+        for source, target in answer("translators", translator, functools.partial(installed_pairs, translator), none):
             into.setdefault(target, {})[f"{translator} from {source}"] = None
     known = (languages.get(code) for code in languages.all_codes())
     return [
@@ -162,7 +162,7 @@ def _languages() -> Sequence[Row]:
     ]
 
 
-def _installed_pairs(translator: str) -> Sequence[tuple[str, str]]:
+def installed_pairs(translator: str) -> Sequence[tuple[str, str]]:
     """(source, target) codes of each installed language pair; none for a translator that installs no pairs."""
     plugin = registry.module("translators", translator)
     if not hasattr(plugin, "installed"):
