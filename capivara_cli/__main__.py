@@ -8,6 +8,10 @@ from collections.abc import Iterator, Sequence
 
 from capivara_cli import __version__
 
+COMPLETING = "_CAPIVARA_COMPLETE"
+"""The variable by which the shell asks for completions."""
+_COMPLETION = {"--install-completion", "--show-completion"}
+
 
 def main() -> None:
     """Show the overview or the version, or hand over to the Typer app."""
@@ -16,11 +20,17 @@ def main() -> None:
 
         console.open_closed_streams()
     arguments = sys.argv[1:]
-    if not arguments or arguments[0] in {"-h", "--help"}:
+    if arguments[:1] == ["help"]:
+        arguments = [*arguments[1:2], "--help"]  # ``capivara help train`` is ``capivara train --help``
+    if COMPLETING in os.environ or (arguments and arguments[0].partition("=")[0] in _COMPLETION):
+        from capivara_cli.cli.completion import main as complete
+
+        complete(arguments)
+    elif not arguments or arguments[0] in {"-h", "--help"}:
         from capivara_cli.cli.overview import help_page
 
         _print(help_page())
-    elif arguments[0] == "--version":
+    elif arguments[0] in {"-V", "--version"}:
         _print(f"capivara {__version__}\n")
     else:
         if sys.flags.optimize and sys.executable and arguments[0] != "footprint":  # which hands its variables on

@@ -1,4 +1,4 @@
-"""The Typer app: one command per file in ``stages/`` and ``commands/``. Errors are printed here only.
+"""A command line: its help, or its command performed. Errors are printed here only.
 
 Only the file of the command that was typed is imported.
 """
@@ -13,40 +13,28 @@ import signal
 import stat
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
 from types import FrameType
-from typing import Any, BinaryIO
-
-import typer
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from capivara_cli import __version__, console
-from capivara_cli.cli.parameters import plain_help, typer_function, with_lists_joined, with_version
 from capivara_cli.errors import CapivaraError, UsageError
-from capivara_cli.pipeline.command import Command, Invocation
-from capivara_cli.pipeline.options import Settings, opt
-from capivara_cli.pipeline.stage import Stage
-from capivara_cli.registry import command_names, docstring, load_command
+from capivara_cli.registry import command_names, load_command
 from capivara_cli.storage.files import DISK_FULL
 from capivara_cli.urls import without_secrets
+
+if TYPE_CHECKING:
+    from capivara_cli.pipeline.command import Invocation
 
 BUG = 70
 INTERRUPTED = 130
 CLOSED_PIPE = 141
 TERMINATED = 143
-_CONTEXT: dict[str, Any] = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
 _OUT_OF_SPACE = "free some space and run the same command again: finished work is kept"
 _HINTS: dict[type[BaseException], str] = {
     NotADirectoryError: "there is a file where a folder is needed: name another one",
     IsADirectoryError: "there is a folder where a file is needed: name another one",
     PermissionError: "you may not read or write there: name another place, or change its permissions",
 }
-
-
-@dataclass(frozen=True)
-class JsonOption:
-    """The option of commands that write no tar to standard output."""
-
-    json: bool = opt(False, "print a machine-readable summary to standard output")
 
 
 class Terminated(BaseException):
@@ -61,36 +49,20 @@ def main(arguments: list[str]) -> None:
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")  # torch's large tensors in huge pages: 5 % of a training step
     atexit.register(_end)  # registered first, so it runs last
-    sys.exit(guarded(lambda: _typer(arguments)))
+    sys.exit(guarded(lambda: _answer(arguments)))
 
 
-def _typer(arguments: list[str]) -> None:
-    """Let Typer parse a command line and call its command.
+def _answer(arguments: list[str]) -> None:
+    """Perform a command line. A bare ``COMMAND --help`` is answered without Typer, which takes half of the time."""
+    name = arguments[0]
+    if arguments[1:] in (["--help"], ["-h"]):
+        from capivara_cli.cli import command_help
 
-    A bare ``COMMAND --help`` is answered without parsing: Typer would import pydantic, which takes half of the time.
-    """
-    app = application(arguments[0])
-    if arguments[1:] in (["--help"], ["-h"]) and arguments[0] in command_names():
-        group: Any = typer.main.get_command(app)
-        parent = typer.Context(group, info_name="capivara", **_CONTEXT)
-        command = group.get_command(parent, arguments[0])
-        console.print_result(command.get_help(typer.Context(command, info_name=arguments[0], parent=parent)) + "\n")
+        console.print_result(command_help.page(name, load_command(name)))
     else:
-        with console.writing_to_stdout():  # the help and the version; errors of a command do not come this far
-            app(_for_typer(arguments), prog_name="capivara")
+        from capivara_cli.cli.application import call
 
-
-def _for_typer(arguments: list[str]) -> list[str]:
-    """The arguments with each option once, see ``with_lists_joined``.
-
-    ``--`` is doubled for a command that wraps another one: Typer drops the first ``--``.
-    """
-    command = load_command(arguments[0])
-    arguments = [arguments[0], *with_lists_joined(arguments[1:], command.options, Settings, JsonOption)]
-    if not (isinstance(command, Command) and command.wraps and "--" in arguments):
-        return arguments
-    place = arguments.index("--")
-    return [*arguments[:place], "--", *arguments[place:]]
+        call(name, load_command(name), arguments[1:], _run)
 
 
 def _end() -> None:
@@ -112,47 +84,7 @@ def _in_a_pipe(name: str) -> bool:
     return False
 
 
-def application(name: str) -> typer.Typer:
-    """The Typer app with the one command that was typed."""
-    app = typer.Typer(
-        add_completion=False,
-        rich_markup_mode=None,
-        pretty_exceptions_enable=False,
-        context_settings=_CONTEXT,
-    )
-    app.callback()(lambda: None)
-    app.command(name, help=_help(name))(with_version(_function(load_command(name))))
-    return app
-
-
-def _help(name: str) -> str:
-    """The docstring of a command's file, read without importing it; "" for an unknown name.
-
-    The example at the end of its first line gets a line of its own, which Typer does not wrap.
-    """
-    first, _, rest = plain_help(docstring(command_names().get(name, ""), name)).partition("\n")
-    summary, mark, example = first.partition(": capivara ")
-    return f"{summary}:\n\n\b\n  capivara {example}\n{rest}" if mark else f"{first}\n{rest}"
-
-
-def _function(loaded: Stage | Command) -> Callable[..., None]:
-    if isinstance(loaded, Stage):
-
-        def call_stage(inputs: list[str], options: Any, settings: Settings) -> None:
-            sys.exit(guarded(lambda: _run(Invocation(loaded, inputs, options, settings), streams=True)))
-
-        return typer_function(loaded.options, call_stage, (Settings,))
-
-    def call_command(inputs: list[str], options: Any, settings: Settings, programs: JsonOption | None = None) -> None:
-        as_json = bool(programs and programs.json)
-        invocation = Invocation(loaded, inputs, options, settings)
-        sys.exit(guarded(lambda: _run(invocation, streams=loaded.streams, as_json=as_json)))
-
-    shared = (Settings,) if loaded.streams else (Settings, JsonOption)
-    return typer_function(loaded.options, call_command, shared, loaded.argument)
-
-
-def _run(invocation: Invocation, *, streams: bool, as_json: bool = False) -> None:
+def _run(invocation: Invocation, streams: bool, as_json: bool) -> None:
     """Perform a command line, with standard output reserved for data."""
     from capivara_cli.cli.perform import perform  # imports the engine and the meters, which --help saves
 

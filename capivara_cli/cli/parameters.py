@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import inspect
 import itertools
-import re
 import shlex
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import Field, replace
 from typing import Annotated, Any
 
 import typer
 
 from capivara_cli import __version__
+from capivara_cli.cli import proposals
+from capivara_cli.cli.command_help import OTHER_NAMES
 from capivara_cli.errors import UsageError
 from capivara_cli.pipeline.command import Invocation
 from capivara_cli.pipeline.options import (
@@ -28,34 +29,34 @@ from capivara_cli.pipeline.options import (
 from capivara_cli.pipeline.stage import Stage, Step
 from capivara_cli.registry import load_command
 
-_OTHER_NAMES = {"share": "part"}
-"""Second names of shared options. A command with an option of that name, such as ``split --part``, keeps its own."""
-
-
 TYPER_ERROR: Any = typer.BadParameter.__bases__[0].__bases__[0]
 """The class that Typer raises for a wrong command line. Typer vendors Click, so the class has no public name."""
 
 
 def typer_function(
-    options: type, call: Callable[..., None], shared: tuple[type, ...] = (), argument: str | None = "INPUT"
-) -> Callable[..., None]:
+    options: type, call: Callable[..., None], shared: tuple[type, ...] = (), argument: str | None = "INPUT",
+    offered: Collection[str] | None = None,
+) -> Callable[..., None]:  # fmt: skip
     """A function for Typer with one parameter per option. It builds the dataclasses and passes them to ``call``.
 
     ``call`` gets the list of positional arguments (unless ``argument`` is None), an instance of ``options``, then one
-    of each class in ``shared``. ``argument`` names the positional arguments in ``--help``; "" allows none.
+    of each class in ``shared``. ``argument`` is the word for the positional arguments; "" allows none. ``offered``: the
+    names of the fields of ``shared`` that are options, None for all; the others have their defaults.
     """
     classes = (options, *shared)
-    names = {each.name for cls in classes for each in option_fields(cls)}
-    parameters = [parameter for cls in classes for parameter in _parameters(cls, names)]
+    chosen = {
+        cls: [each for each in option_fields(cls) if cls is options or offered is None or each.name in offered]
+        for cls in classes
+    }
+    names = {each.name for each in itertools.chain.from_iterable(chosen.values())}
+    parameters = [parameter for cls in classes for parameter in _parameters(cls, chosen[cls], names)]
     if argument:
-        # Hidden: the usage names it, and Typer's own section would add only "<list[str]>".
-        positional = Annotated[list[str] | None, typer.Argument(metavar=argument, show_default=False, hidden=True)]
+        completes = proposals.of_argument(argument)
+        positional = Annotated[list[str] | None, typer.Argument(metavar=argument, autocompletion=completes)]
         parameters.insert(0, _parameter("inputs", positional, None))
 
     def function(**values: Any) -> None:
-        built: list[Any] = [
-            build(cls, **{each.name: values[each.name] for each in option_fields(cls)}) for cls in classes
-        ]
+        built: list[Any] = [build(cls, **{each.name: values[each.name] for each in chosen[cls]}) for cls in classes]
         for each in built:
             check_options(each)
         call(*([values.get("inputs") or []] if argument is not None else []), *built)
@@ -103,17 +104,15 @@ def _flags(cls: type) -> Iterator[tuple[str, Field[Any], Any]]:
     types = option_types(cls)
     for each in option_fields(cls):
         flag, kind = flag_of(each.name), types[each.name]
-        for name in (flag, flag_of(_OTHER_NAMES.get(each.name, each.name)), flag.replace("--", "--no-", 1)):
+        short = f"-{each.metadata['short']}" if each.metadata["short"] else flag
+        for name in (flag, short, flag_of(OTHER_NAMES.get(each.name, each.name)), flag.replace("--", "--no-", 1)):
             if not name.startswith("--no-") or name == flag or kind in _SWITCHES:
                 yield name, each, kind
 
 
-def _parameters(cls: type, names: set[str]) -> list[inspect.Parameter]:
+def _parameters(cls: type, chosen: Iterable[Field[Any]], names: set[str]) -> list[inspect.Parameter]:
     types = option_types(cls)
-    return [
-        _parameter(each.name, _annotation(each, types[each.name], names), default_of(each))
-        for each in option_fields(cls)
-    ]
+    return [_parameter(each.name, _annotation(each, types[each.name], names), default_of(each)) for each in chosen]
 
 
 def _parameter(name: str, annotation: Any, default: Any) -> inspect.Parameter:
@@ -121,16 +120,17 @@ def _parameter(name: str, annotation: Any, default: Any) -> inspect.Parameter:
 
 
 def _annotation(each: Field[Any], kind: Any, names: set[str]) -> Any:
-    help_text = each.metadata.get("help", "")
-    shown = each.default not in ("", None) and each.default is not False and "[default" not in help_text
     declaration = flag_of(each.name)
     if (kind is bool and each.default) or kind == (bool | None):
         declaration += declaration.replace("--", "/--no-")
-    other = _OTHER_NAMES.get(each.name)
-    declarations = [declaration] if other is None or other in names else [declaration, flag_of(other)]
-    metavar, envvar = each.metadata.get("metavar") or None, each.metadata.get("envvar") or None
+    declarations = [declaration]
+    if (other := OTHER_NAMES.get(each.name)) and other not in names:
+        declarations.append(flag_of(other))
+    if short := each.metadata["short"]:
+        declarations.append(f"-{short}")
+    envvar, help_text = each.metadata["envvar"] or None, each.metadata["help"]
     return Annotated[
-        kind, typer.Option(*declarations, help=help_text, show_default=shown, metavar=metavar, envvar=envvar)
+        kind, typer.Option(*declarations, help=help_text, envvar=envvar, autocompletion=proposals.of_option(each))
     ]
 
 
@@ -168,7 +168,7 @@ def parse_step(words: list[str], plan: str) -> Step:
         raise UsageError(
             f"plan {plan!r}: {words[0]} is no stage: it does not write shards", "put it after the plan, in a pipe"
         )
-    parsed = _parse(words, stage.options, (), argument=None)
+    parsed = _parse(words, stage.options, (), None)
     return Step(stage, parsed[0])
 
 
@@ -179,16 +179,19 @@ def parse_command(words: Sequence[str], settings: Settings) -> Invocation:
     a wrong command line.
     """
     loaded = load_command(words[0])
-    inputs, options, own = _parse(list(words), loaded.options, (Settings,), argument="INPUT")
+    inputs, options, own = _parse(list(words), loaded.options, (Settings,), "INPUT", loaded.shared)
     changed = {name: value for name, value in option_values(own).items() if value != getattr(Settings(), name)}
     return Invocation(loaded, inputs, options, replace(settings, **changed))
 
 
-def _parse(words: list[str], options: type, shared: tuple[type, ...], argument: str | None) -> tuple[Any, ...]:
+def _parse(
+    words: list[str], options: type, shared: tuple[type, ...], argument: str | None,
+    offered: Collection[str] | None = None,
+) -> tuple[Any, ...]:  # fmt: skip
     """Let Typer parse a command line, and return what it would pass to the command."""
     app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
     parsed: list[Any] = []
-    collect = typer_function(options, lambda *built: parsed.extend(built), shared, argument)
+    collect = typer_function(options, lambda *built: parsed.extend(built), shared, argument, offered)
     app.command(context_settings={"help_option_names": []})(collect)
     try:
         words = [words[0], *with_lists_joined(words[1:], options, *shared)]
@@ -209,7 +212,7 @@ def version_option() -> inspect.Parameter:
             typer.echo(f"capivara {__version__}")
             raise typer.Exit
 
-    option = typer.Option("--version", help="show the version and exit", is_eager=True, callback=show)
+    option = typer.Option("--version", "-V", is_eager=True, callback=show)
     return _parameter("version", Annotated[bool, option], False)
 
 
@@ -224,8 +227,3 @@ def with_version(function: Callable[..., None]) -> Callable[..., None]:
         parameters=[*signature.parameters.values(), version_option()]
     )
     return versioned
-
-
-def plain_help(text: str) -> str:
-    """A docstring as help text, without its double backquotes."""
-    return re.sub(r"``(.+?)``", r"\1", text)

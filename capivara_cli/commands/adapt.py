@@ -1,8 +1,16 @@
-"""Run the whole method, from photos or shards to a tuned and evaluated model: capivara adapt photos/ --lang pt
+"""Run the whole method, from photos or shards to a tuned and evaluated model.
 
 It runs pack, caption, translate, filter, dedupe, train and eval, and adds up their footprints. It prints each command
 first, so that you can continue by hand from any of them. If it is stopped, run it again: it resumes. --recipe names
 another method (capivara list recipes) or a file of yours. The other options override those of the recipe.
+
+Arguments:
+    PHOTOS_OR_SHARDS: photos in any form that pack reads, shards, or toy:N for scenes of the toy world
+
+Examples:
+    capivara adapt photos --lang pt
+    capivara adapt photos --recipe capivara-opt-hi --dry-run
+    capivara adapt toy:600 --lang hi --captioner toy --translator toy --model toy --eval toy --steps 50
 """
 
 from __future__ import annotations
@@ -16,17 +24,18 @@ from typing import TYPE_CHECKING, Any
 from capivara_cli import console, languages
 from capivara_cli.commands.recipes import recipe as recipes
 from capivara_cli.commands.recipes.recipe import DEFAULT, Recipe
-from capivara_cli.commands.recipes.script import Script
 from capivara_cli.costs import ledger
 from capivara_cli.errors import CapivaraError, UsageError
 from capivara_cli.pipeline.command import command
 from capivara_cli.pipeline.env import Env
 from capivara_cli.pipeline.option_kinds import Languages, Names, Words
-from capivara_cli.pipeline.options import Settings, flag_of, opt, parsed
+from capivara_cli.pipeline.options import COSTS, MODEL, RESULTS, SHARDING, Settings, flag_of, opt, parsed
 
 if TYPE_CHECKING:
     from capivara_cli.cli.dry_run.rehearsal import Rehearsal
+    from capivara_cli.commands.recipes.script import Script
 
+_DATA, _TRAINING, _EVALUATION = "Captions", "Training", "Evaluation"
 _HEAD = ("lang", "model", "pretrained", "fraction", "seeds")
 _OF_STEPS = {
     "captioner": ("caption", "captioner"),
@@ -47,58 +56,56 @@ _OF_STEPS = {
 
 @dataclass(frozen=True)
 class Options:
-    recipe: str = opt(DEFAULT, "the method: a name (capivara list recipes) or a .toml file", reads="files")
+    recipe: str = opt(DEFAULT, "the method: a name or a .toml file", reads="files", metavar="NAME", completes="recipes")
     lang: str = opt("", "language to train for: pt, hi, xh … [default: the recipe's]", kind=Languages(one=True))
-    name: str = opt("", "name of the run [default: the language, after the name of the recipe if there is one]")
-    runs: str = opt("runs", "folder of all runs")
-    model: str = opt("", "CLIP model to adapt, as in capivara train --model [default: the recipe's]", reads="model")
-    pretrained: str = opt(
-        "", "weights of --model, if it is an open_clip architecture [default: the recipe's]", reads="model"
-    )
+    name: str = opt("", "name of the run [default: the language, after the recipe's name]", panel=RESULTS)
+    runs: str = opt("runs", "folder of all runs", panel=RESULTS, metavar="DIR")
+    model: str = opt("", "CLIP model to adapt [default: the recipe's]", reads="model", panel=MODEL)
+    pretrained: str = opt("", "open_clip weights of --model [default: the recipe's]", reads="model", panel=MODEL)
     captioner: str = opt(
-        "", "captioner, see: capivara list captioners [default: the recipe's: blip2]", reads="captioners"
+        "", "captioner [default: the recipe's: blip2]", reads="captioners", panel=MODEL, metavar="NAME"
     )
-    n: int | None = opt(None, "captions per image [default: the recipe's: 10]", min=1)
-    rewriter: str = opt("", "rewriter, for recipes that rewrite captions [default: the recipe's]", reads="rewriters")
+    n: int | None = opt(None, "captions per image [default: the recipe's: 10]", min=1, panel=_DATA)
+    rewriter: str = opt(
+        "", "for recipes that rewrite captions [default: the recipe's]", reads="rewriters", panel=MODEL, metavar="NAME"
+    )
     translator: str = opt(
-        "", "translator, see: capivara list translators [default: the recipe's: argos]", reads="translators"
+        "", "translator [default: the recipe's: argos]", reads="translators", panel=MODEL, metavar="NAME"
     )
     top_k: int | None = opt(
-        None,
-        "captions kept per image and language, those with the best image-text score; 0: all [default: the recipe's: 5]",
-        min=0,
+        None, "keep the N best captions of an image; 0: all [default: the recipe's: 5]", min=0, panel=_DATA
     )
     min_score: float | None = opt(
-        None, "drop captions below this image-text score [default: the recipe's: none]", min=-1.0, max=1.0
+        None, "drop captions with a lower score [default: the recipe's: none]", min=-1.0, max=1.0, panel=_DATA
     )
-    steps: int | None = opt(None, "optimiser steps [default: the recipe's: 1500]", min=1)
-    batch_size: int | None = opt(None, "image-text pairs per step [default: the recipe's: 1000]", min=2)
-    lr: float | None = opt(None, "highest learning rate [default: the recipe's: 1e-5]", min=0.0)
-    warmup: int | None = opt(None, "steps until the highest learning rate [default: the recipe's: 250]", min=0)
+    steps: int | None = opt(None, "training steps [default: the recipe's: 1500]", min=1, panel=_TRAINING)
+    batch_size: int | None = opt(
+        None, "image-text pairs per step [default: the recipe's: 1000]", min=2, panel=_TRAINING
+    )
+    lr: float | None = opt(None, "highest learning rate [default: the recipe's: 1e-5]", min=0.0, panel=_TRAINING)
+    warmup: int | None = opt(
+        None, "steps until the highest learning rate [default: the recipe's: 250]", min=0, panel=_TRAINING
+    )
     seeds: int | None = opt(
-        None, "number of runs that differ in the seed only; results are mean ± std [default: the recipe's: 1]", min=1
+        None, "runs that differ in the seed only [default: the recipe's: 1]", min=1, panel=_TRAINING
     )
     eval: str = opt(
-        "",
-        "eval sets, comma-separated; heldout: a part of your own images that is not trained on [default: the recipe's]",
-        kind=Names(),
-        reads="files",
-    )
+        "", "eval sets; heldout: a part of your own images [default: the recipe's]", kind=Names(), reads="files",
+        panel=_EVALUATION, metavar="SETS", completes="evalsets",
+    )  # fmt: skip
     eval_lang: str = opt(
-        "",
-        "languages to evaluate, comma-separated [default: the recipe's, or en and the language of --lang]",
-        kind=Languages("all"),
+        "", "languages to evaluate [default: the recipe's, or en and --lang]", kind=Languages("all"), panel=_EVALUATION
     )
     fraction: float | None = opt(
-        None, "share of your images that is held out for --eval heldout [default: the recipe's: 0.1]", min=0.0, max=0.9
+        None, "share of the images that is held out [default: the recipe's: 0.1]", min=0.0, max=0.9, panel=_EVALUATION
     )
-    set: str = opt(
-        "", "any other options of a step: 'train.peft=lit caption.beams=4'", metavar="STEP.OPTION=VALUE", kind=Words()
-    )
+    set: str = opt("", "other options: 'train.peft=lit caption.beams=4'", metavar="STEP.OPTION=VALUE", kind=Words())
 
 
 def _script(inputs: list[str], options: Options, env: Env) -> Script:
     """The command lines for these images. Raises ``UsageError`` when no language or no images are named."""
+    from capivara_cli.commands.recipes.script import Script  # imports Typer, which --help does without
+
     recipe = chosen_recipe(options)
     if not recipe.head.lang:
         raise UsageError("adapt: which language? --lang pt", "capivara list languages shows all")
@@ -118,7 +125,11 @@ def _estimate(inputs: list[str], options: Options, env: Env, rehearsal: Rehearsa
     return {"run": script.run_folders[0], "runs": script.run_folders}
 
 
-@command("adapt", Options, "PHOTOS_OR_SHARDS", composed=True, estimate=_estimate)
+_SHARED = ("out", "device", "seed", "overwrite", *(name for name in SHARDING if name != "share"), *COSTS)
+"""The shared options: most are handed to the commands. The steps need all shards, so there is no ``--share``."""
+
+
+@command("adapt", Options, "PHOTOS_OR_SHARDS", composed=True, estimate=_estimate, settings=_SHARED)
 def adapt(inputs: list[str], options: Options, env: Env) -> dict[str, Any]:
     """Run all commands of the recipe; return the run folders, the results, and the footprint of the whole chain."""
     script, settings = _script(inputs, options, env), replace(env.settings, out="")

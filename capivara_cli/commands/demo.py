@@ -1,7 +1,11 @@
-"""See the whole method at work in the toy world, in minutes and without a download: capivara demo --lang pt
+"""See the whole method at work in the toy world, in minutes and without a download.
 
 The toy world is a miniature for tests and demonstrations: drawn scenes, and small models that were trained on them. It
 says nothing about real photos.
+
+Examples:
+    capivara demo
+    capivara demo --lang hi --scenes 400 --seeds 1
 """
 
 from __future__ import annotations
@@ -14,7 +18,7 @@ from capivara_cli import console
 from capivara_cli.pipeline.command import command
 from capivara_cli.pipeline.env import Env
 from capivara_cli.pipeline.option_kinds import Languages
-from capivara_cli.pipeline.options import opt, parsed
+from capivara_cli.pipeline.options import COSTS, RESULTS, opt, parsed
 
 if TYPE_CHECKING:
     from capivara_cli.cli.dry_run.rehearsal import Rehearsal
@@ -29,10 +33,10 @@ WORLD = (
 @dataclass(frozen=True)
 class Options:
     lang: str = opt("pt", "language to train for: pt, hi or xh", kind=Languages(one=True, known=("pt", "hi", "xh")))
-    scenes: int = opt(1600, "number of drawn scenes to train on", min=100)
-    seeds: int = opt(3, "number of runs that differ in the seed only", min=1)
-    name: str = opt("", "name of the run [default: demo-<lang>]")
-    runs: str = opt("runs", "folder of all runs")
+    scenes: int = opt(1600, "drawn scenes to train on", min=100)
+    seeds: int = opt(3, "runs that differ in the seed only", min=1)
+    name: str = opt("", "name of the run [default: demo-<lang>]", panel=RESULTS)
+    runs: str = opt("runs", "folder of all runs", panel=RESULTS, metavar="DIR")
 
 
 def _line(options: Options) -> list[str]:
@@ -46,7 +50,14 @@ def _estimate(inputs: list[str], options: Options, env: Env, rehearsal: Rehearsa
     return env.perform(_line(options), env.settings)
 
 
-@command("demo", Options, "", composed=True, estimate=_estimate)
+@command(
+    "demo",
+    Options,
+    "",
+    composed=True,
+    estimate=_estimate,
+    settings=("out", "device", "seed", "overwrite", "workers", *COSTS),
+)
 def demo(inputs: list[str], options: Options, env: Env) -> dict[str, Any]:
     """Run ``adapt`` on drawn scenes with noisy English captions; evaluate on held-out scenes."""
     console.say("The toy world: drawn scenes and small models, a miniature that says nothing about real photos.\n")

@@ -1,8 +1,15 @@
-"""Measure retrieval and zero-shot classification per language: capivara eval toy --model toy --lang pt,hi
+"""Measure retrieval and zero-shot classification per language.
 
-A TARGET is what to evaluate on: an eval set (capivara list evalsets), shards with captions, a folder in
-clip_benchmark's form, or a folder with a folder per class. A TARGET may also be a run folder, whose model is evaluated
-beside that of --model. Each model is compared with the first.
+Each model is compared with the first.
+
+Arguments:
+    TARGET: eval sets (capivara list evalsets), shards with captions, folders in clip_benchmark's form or with a
+        folder per class; and run folders, whose models are evaluated beside that of --model
+
+Examples:
+    capivara eval toy --model toy --lang pt,hi
+    capivara eval runs/pt heldout/ --k 1,5
+    capivara eval runs/pt xm3600 --lang pt,en --table results.csv
 """
 
 from __future__ import annotations
@@ -18,7 +25,7 @@ from capivara_cli.models.clip_files import DEFAULT_MODEL
 from capivara_cli.pipeline.command import command
 from capivara_cli.pipeline.env import Env
 from capivara_cli.pipeline.option_kinds import Languages, Names, Ranks
-from capivara_cli.pipeline.options import opt, output, parsed
+from capivara_cli.pipeline.options import COSTS, MODEL, SPEED, opt, output, parsed
 from capivara_cli.pipeline.source import DEFAULT_INPUT, default_inputs
 from capivara_cli.shards.names import is_shard_name
 
@@ -27,49 +34,47 @@ if TYPE_CHECKING:
     from capivara_cli.evaluation.measure import Contender, EvalData
     from capivara_cli.evaluation.targets import NamedSet, ShardSet
 
+_CLASSES, _QUERIES = "Classification", "Captions as queries"
+
 
 @dataclass(frozen=True)
 class Options:
-    model: str = opt("", "model to evaluate [default: xlm-roberta-base-ViT-B-32, or the run folders among the targets]",
-                     reads="model")  # fmt: skip
-    pretrained: str = opt("", "weights of that model, if it is an open_clip architecture", reads="model")
-    lang: str = opt(
-        "all", "languages, comma-separated; all: those that have captions", kind=Languages("all", unlisted=True)
+    model: str = opt(
+        "", "model to evaluate [default: xlm-roberta-base-ViT-B-32, or the runs]", reads="model", panel=MODEL
     )
-    data: str = opt("", "folder with your copy of an eval set", reads="files")
+    pretrained: str = opt("", "open_clip weights of --model", reads="model", panel=MODEL)
+    lang: str = opt("all", "languages; all: those that have captions", kind=Languages("all", unlisted=True))
+    data: str = opt("", "folder with your copy of an eval set", reads="files", metavar="DIR")
     split: str = opt("test", "split of an eval set")
-    k: str = opt("1,5,10", "ranks k of recall at k, comma-separated", kind=Ranks())
+    k: str = opt("1,5,10", "ranks k of recall at k", kind=Ranks())
     mode: str = opt(
         "zero-shot",
-        "kinds of classification, comma-separated: zero-shot, linear-probe, few-shot (5 classes, 5 images of each)",
+        "zero-shot, linear-probe, few-shot (5 classes × 5 images)",
         kind=Names(("zero-shot", "linear-probe", "few-shot"), "mode"),
+        panel=_CLASSES,
     )
     train: str = opt(
-        "",
-        "shards with classes to fit the linear probe on, comma-separated [default: the train split of the eval set]",
-        kind=Names(),
-        reads="files",
-    )
-    classes: str = opt("", "file of class names: one per line, or JSON {lang: [names]}", reads="files")
+        "", "shards to fit the linear probe on [default: the set's train split]", kind=Names(), reads="files",
+        panel=_CLASSES, metavar="SHARDS",
+    )  # fmt: skip
+    classes: str = opt("", "class names: a line each, or JSON {lang: [names]}", reads="files", panel=_CLASSES,
+                       metavar="FILE")  # fmt: skip
     templates: str = opt(
-        "",
-        "file of prompts, with {} or {c} in place of the name: one per line, or JSON {lang: [prompts]}",
-        reads="files",
-    )
+        "", "prompts with {} or {c}: a line each, or JSON {lang: [prompts]}", reads="files", panel=_CLASSES,
+        metavar="FILE",
+    )  # fmt: skip
     labels: str = opt(
-        "",
-        "paper: the Portuguese class names and prompts of the CAPIVARA paper, with their mistakes "
-        "[default: corrected ones]",
-    )
-    prompt: str = opt("", "text around each caption, with {} in its place, such as 'a photo of {}'")
-    translate_queries: bool = opt(False, "translate captions and prompts into English before they are embedded")
+        "", "paper: the Portuguese labels of the paper [default: corrected ones]", panel=_CLASSES,
+        completes="paper",
+    )  # fmt: skip
+    prompt: str = opt("", "text around each caption, such as 'a photo of {}'", panel=_QUERIES)
+    translate_queries: bool = opt(False, "translate captions and prompts into English first", panel=_QUERIES)
     translator: str = opt(
-        "auto",
-        "translator of queries, and of captions and names that a set lacks in a language; auto: Argos",
-        reads="translators",
-    )
-    table: str = output("", "also write the results to these files, comma-separated: .csv, .md or .tex", kind=Names())
-    batch_size: int = opt(64, "images embedded at a time", min=1)
+        "auto", "of queries, and of what a set lacks; auto: Argos", reads="translators", panel=_QUERIES,
+        metavar="NAME",
+    )  # fmt: skip
+    table: str = output("", "also write the results to .csv, .md or .tex files", kind=Names())
+    batch_size: int = opt(64, "images embedded at a time", min=1, panel=SPEED)
 
     def check(self) -> None:
         """Raise ``UsageError`` for wrong options, before a model is loaded."""
@@ -175,7 +180,8 @@ def _estimate(inputs: list[str], options: Options, env: Env, rehearsal: Rehearsa
     return {}
 
 
-eval = command("eval", Options, "TARGET", estimate=_estimate)(_eval)  # noqa: A001  a subcommand's object has the subcommand's name
+_command = command("eval", Options, "TARGET", estimate=_estimate, settings=("device", "seed", "max_failures", *COSTS))
+eval = _command(_eval)  # noqa: A001  a subcommand's object has the subcommand's name
 
 
 def _check_named(inputs: Sequence[str]) -> None:

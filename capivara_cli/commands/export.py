@@ -1,7 +1,17 @@
-"""Write a finished run in a form that other programs load: capivara export runs/pt --out clip-pt
+"""Write a finished run in a form that other programs load.
 
---format names the form: open-clip, peft, hf (sentence-transformers and transformers) or onnx. --hf DIR, in place of
---out, writes a repository that is ready to push to the Hugging Face hub.
+--format names the form: open-clip has the merged weights, peft the adapter alone, hf the text tower for
+sentence-transformers and the image tower for transformers, onnx both towers. --hf DIR, in place of --out, writes a
+repository that is ready to push to the Hugging Face hub: the model card, and the model in every form that can express
+it.
+
+Arguments:
+    RUN: the folder of one run, such as runs/pt
+
+Examples:
+    capivara export runs/pt --out clip-pt
+    capivara export runs/pt --format peft --out adapter
+    capivara export runs/pt --hf clip-pt --repo my-name/clip-pt
 """
 
 from __future__ import annotations
@@ -16,7 +26,7 @@ from capivara_cli.errors import CapivaraError, UsageError
 from capivara_cli.models.run_folder import open_run
 from capivara_cli.pipeline.command import command
 from capivara_cli.pipeline.env import Env
-from capivara_cli.pipeline.options import opt
+from capivara_cli.pipeline.options import COSTS, RESULTS, opt
 from capivara_cli.storage.files import move_folder, partial_folder, sweep
 
 _EXAMPLE = "capivara export runs/hi --out clip-hi"
@@ -24,18 +34,12 @@ _EXAMPLE = "capivara export runs/hi --out clip-hi"
 
 @dataclass(frozen=True)
 class Options:
-    to: str = opt("", "old name of --out")
+    to: str = opt("", "old name of --out", panel=RESULTS, metavar="DIR")
     format: str = opt(
-        "open-clip",
-        "open-clip: merged weights; peft: the adapter alone; hf: text tower for sentence-transformers, image tower for "
-        "transformers; onnx: both towers as ONNX; hub: the same as --hf",
+        "open-clip", "open-clip, peft (adapter alone), hf, onnx, hub (--hf)", metavar="NAME", completes="exporters"
     )
-    hf: str = opt(
-        "",
-        "write a repository for the Hugging Face hub to this folder: the model card with results and footprint, and "
-        "the model in every form that can express it",
-    )
-    repo: str = opt("", "name of that repository on the hub, ORG/NAME (only with --hf)")
+    hf: str = opt("", "write a whole repository for the Hugging Face hub here", panel=RESULTS, metavar="DIR")
+    repo: str = opt("", "with --hf: name of the repository, ORG/NAME", panel=RESULTS)
 
     @property
     def form(self) -> str:
@@ -60,7 +64,7 @@ class Options:
             raise UsageError(f"--repo {self.repo}: a name on the hub is ORG/NAME")
 
 
-@command("export", Options, "RUN")
+@command("export", Options, "RUN", settings=("out", "overwrite", *COSTS))
 def export(inputs: list[str], options: Options, env: Env) -> dict[str, Any]:
     """Write one run to a new folder; if anything fails, no folder is left."""
     if len(inputs) != 1:

@@ -1,8 +1,16 @@
-"""Add up the time, energy and CO2e of results, or measure a command: capivara footprint runs/pt
+"""Add up the time, energy and CO2e of results, or measure a command.
 
 Every folder of shards and every run has the records of all commands that led to it. A record that several folders have
 is counted once. For chains with a training, the table of the CAPIVARA paper is printed below, with its errors marked.
-To measure any command: capivara footprint -- COMMAND
+
+Arguments:
+    RUN_OR_FOLDER: run folders, folders of shards, or ledgers; without any, all in runs/
+    -- CMD: a command to run and to measure, of any program
+
+Examples:
+    capivara footprint runs/pt
+    capivara footprint runs/pt --country BRA --format md
+    capivara footprint -- sleep 1
 """
 
 from __future__ import annotations
@@ -26,10 +34,17 @@ from capivara_cli.reports import footprint as pages
 class Options:
     """``--country``, ``--region`` and ``--intensity`` compute the CO2e of all records anew from their energy."""
 
-    format: Literal["text", "md", "csv"] = opt("text", "format of the table: text, Markdown, or CSV without notes")
+    format: Literal["text", "md", "csv"] = opt("text", "form of the table; csv has no notes")
 
 
-@command("footprint", Options, "RUN_OR_FOLDER | -- CMD", composed=True, wraps=True)
+@command(
+    "footprint",
+    Options,
+    "RUN_OR_FOLDER | -- CMD",
+    composed=True,
+    wraps=True,
+    settings=("country", "region", "intensity"),
+)
 def footprint(inputs: list[str], options: Options, env: Env) -> dict[str, Any]:
     """Print seconds, kWh and g CO2e per stage of the named results [default: ``runs/*``], or measure a command."""
     if "--" in inputs:

@@ -1,11 +1,23 @@
 """List what you can choose from: languages, captioners, translators, rewriters, models, eval sets, recipes …
 
-capivara list translators prints one table; without an argument, all tables; long ones only as a count.
+Without an argument, all tables; long ones only as a count. Words after the kind choose rows: by code, name or text.
+
+Arguments:
+    KIND: languages, captioners, translators, rewriters, models, evalsets, importers, exporters, engines, recipes
+    WORD: only the rows with this word, or with a word that begins so
+
+Examples:
+    capivara list translators
+    capivara list languages pt
+    capivara list evalsets flickr
 """
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import itertools
+import re
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -15,7 +27,9 @@ from capivara_cli import console, languages, plugins, registry
 from capivara_cli.errors import CapivaraError, UsageError, unknown
 from capivara_cli.pipeline.command import command
 from capivara_cli.pipeline.env import Env
+from capivara_cli.pipeline.options import COSTS
 from capivara_cli.plugins import PluginError
+from capivara_cli.reports.tables.fitted import table
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -37,35 +51,62 @@ _MULTILINGUAL = ("xlm", "mt5", "nllb", "siglip2", "i18n")  # in the name of a te
 
 @dataclass(frozen=True)
 class Options:
-    """No options: the argument names the kind to list."""
+    """No options: the arguments name the kind to list, and words that choose rows."""
 
 
 def run(inputs: Sequence[str], options: Options, env: Env) -> dict[str, Any]:
-    """Print one table for each kind named; without a name, a table for every kind."""
-    for kind in inputs:
-        if kind not in KINDS:
-            error = unknown("kind", kind, KINDS)
-            raise UsageError(error.message, "capivara list languages")
-    listed = {kind: KINDS[kind]() for kind in inputs or KINDS}
+    """Print one table for each kind named, without a name for every kind; of the rows that the other words choose."""
+    kinds = [*itertools.takewhile(KINDS.__contains__, inputs)]
+    words = inputs[len(kinds) :]
+    if words and not kinds:
+        error = unknown("kind", words[0], KINDS)
+        raise UsageError(error.message, f"such as: capivara list languages {words[0]}")
+    listed = {kind: _chosen(kind, KINDS[kind](), words) for kind in kinds or KINDS}
+    if words and not any(listed.values()):
+        every = " or ".join(f"capivara list {kind}" for kind in kinds)
+        raise CapivaraError(f"no {' or '.join(kinds)} with {' or '.join(map(repr, words))}", f"all of them: {every}")
     if not env.json:
         console.print_result("".join(_printed(kind, rows, brief=not inputs) for kind, rows in listed.items()))
     return {kind: [*rows] for kind, rows in listed.items()}
+
+
+def _chosen(kind: str, rows: Sequence[Row], words: Sequence[str]) -> Sequence[Row]:
+    """The rows with one of the words at the start of a word, or, if there are none, anywhere; all without words."""
+    texts = [_searched(kind, row) for row in rows]
+    for start in (r"(?<!\w)", ""):
+        patterns = [re.compile(start + re.escape(each)) for word in words for each in _forms(kind, word)]
+        if found := [row for row, text in zip(rows, texts, strict=True) if any(each.search(text) for each in patterns)]:
+            return found
+    return [] if words else rows
+
+
+def _searched(kind: str, row: Row) -> str:
+    """The cells of a row for ``_chosen``; those of a language without its translators, which name other languages."""
+    return "\n".join(str(cell) for name, cell in row.items() if (kind, name) != ("languages", "installed")).casefold()
+
+
+def _forms(kind: str, word: str) -> list[str]:
+    """A word to look for; of a language also its code: ``por`` and ``português`` are ``pt``."""
+    forms = [word.casefold()]
+    if kind == "languages":
+        with contextlib.suppress(CapivaraError):
+            forms.append(languages.get(word).code.casefold())
+    return forms
 
 
 def _printed(kind: str, rows: Sequence[Row], *, brief: bool) -> str:
     """The table of a kind; ``brief`` gives it a title, or replaces a long table by its number of rows."""
     if brief and len(rows) > 12:
         return f"{kind}: {len(rows)}, see capivara list {kind}\n\n"
-    cells = [[console.printable(str(cell)) for cell in row.values()] for row in rows]
     title = f"{kind}\n" if brief else ""
-    return f"{title}{console.table(cells, rows[0]) if rows else 'none'}\n" + ("\n" if brief else "")
+    return f"{title}{table((row.values() for row in rows), rows[0]) if rows else 'none'}\n" + ("\n" if brief else "")
 
 
 def _plugins(kind: str) -> Callable[[], Sequence[Row]]:
     return lambda: [{"name": name, "what it is": registry.describe(kind, name)} for name in registry.names(kind)]
 
 
-def _answer(kind: str, name: str, question: Callable[[], Answer], default: Answer) -> Answer:
+def answer(kind: str, name: str, question: Callable[[], Answer], default: Answer) -> Answer:
     """What a plugin answers; ``default``, with a warning, for a broken plugin: it must not hide the others."""
     try:
         return question()
@@ -83,7 +124,7 @@ def _evalsets() -> Sequence[Row]:
     sets: Sequence[Row] = [
         {
             "name": name,
-            "languages": _some(_answer("evalsets", name, functools.partial(catalogue.languages, name), ())),
+            "languages": _some(answer("evalsets", name, functools.partial(catalogue.languages, name), ())),
             "what it is": catalogue.describe(name),
         }
         for name in catalogue.names()
@@ -104,7 +145,7 @@ def _languages() -> Sequence[Row]:
     into: dict[str, dict[str, None]] = {}
     none: Sequence[tuple[str, str]] = ()
     for translator in registry.names("translators"):
-        for source, target in _answer("translators", translator, functools.partial(_installed_pairs, translator), none):
+        for source, target in answer("translators", translator, functools.partial(installed_pairs, translator), none):
             into.setdefault(target, {})[f"{translator} from {source}"] = None
     known = (languages.get(code) for code in languages.all_codes())
     return [
@@ -121,7 +162,7 @@ def _languages() -> Sequence[Row]:
     ]
 
 
-def _installed_pairs(translator: str) -> Sequence[tuple[str, str]]:
+def installed_pairs(translator: str) -> Sequence[tuple[str, str]]:
     """(source, target) codes of each installed language pair; none for a translator that installs no pairs."""
     plugin = registry.module("translators", translator)
     if not hasattr(plugin, "installed"):
@@ -177,4 +218,4 @@ KINDS: dict[str, Callable[[], Sequence[Row]]] = {
     "recipes": _recipes,
 }
 
-list = command("list", Options, "KIND")(run)  # noqa: A001  a command is found under its own name
+list = command("list", Options, "KIND [WORD]", settings=COSTS)(run)  # noqa: A001  a command is found under its own name

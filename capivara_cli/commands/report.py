@@ -1,8 +1,15 @@
-"""Write one HTML page about a run, or about several: capivara report runs/pt   ·   capivara report runs/*
+"""Write one HTML page about a run, or about several.
 
 It has results with intervals, examples with images, captions kept and dropped, curves, costs and commands. Runs that
-differ in their seed only are averaged; others are compared. --out FILE.html names the file [default: report.html in
-the folder of the run; for several runs, in the current folder].
+differ in their seed only are averaged; others are compared. --out FILE.html names the file; without it, it is
+report.html in the folder of the run, for several runs in the current folder.
+
+Arguments:
+    RUN: run folders, or a pattern: 'runs/*'
+
+Examples:
+    capivara report runs/pt
+    capivara report runs/pt runs/hi --out both.html
 """
 
 from __future__ import annotations
@@ -18,7 +25,7 @@ from capivara_cli.errors import UsageError
 from capivara_cli.pipeline.command import command
 from capivara_cli.pipeline.env import Env
 from capivara_cli.pipeline.option_kinds import Names
-from capivara_cli.pipeline.options import opt, parsed
+from capivara_cli.pipeline.options import COSTS, opt, parsed
 from capivara_cli.shards.inputs import local_paths
 from capivara_cli.storage.files import replace_text, sweep
 
@@ -28,15 +35,12 @@ NAME = "report.html"
 @dataclass(frozen=True)
 class Options:
     shards: str = opt(
-        "",
-        "folders of shards that led to the run, comma-separated, also those of --rejects [default: found beside the "
-        "run]",
-        kind=Names(),
-        reads="files",
-    )
+        "", "shards that led to the run, also of --rejects [default: beside the run]", kind=Names(), reads="files",
+        metavar="FOLDERS",
+    )  # fmt: skip
 
 
-@command("report", Options, "RUN")
+@command("report", Options, "RUN", settings=("out", *COSTS))
 def report(inputs: list[str], options: Options, env: Env) -> dict[str, Any]:
     """Write one self-contained page about the runs to ``--out FILE.html``, or to ``report.html`` in the run or here.
 

@@ -1,6 +1,14 @@
-"""Run several stages in one process: capivara run 'caption --n 3 | translate --lang pt' shards/
+"""Run several stages in one process.
 
 It writes the same bytes as the stages in a pipe, and loads each model once. With --out it can be stopped and resumed.
+
+Arguments:
+    PLAN: stages with their options, as in a pipe, in quotation marks
+    INPUT: shards: folders, .tar files, patterns, URLs; -: standard input; without any, shards/ or the pipe
+
+Examples:
+    capivara run 'caption --captioner toy | translate --translator toy --lang pt' shards --out done
+    capivara run 'split --part heldout | dedupe' shards --out heldout --workers 2
 """
 
 from __future__ import annotations
@@ -8,7 +16,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from capivara_cli.cli.parameters import parse_plan
 from capivara_cli.errors import UsageError
 from capivara_cli.pipeline import engine
 from capivara_cli.pipeline.command import command
@@ -27,6 +34,8 @@ class Options:
 def _plan(inputs: list[str]) -> list[Step]:
     if not inputs:
         raise UsageError("run: which plan?", "capivara run 'caption --n 3 | translate --lang pt' shards/ --out done")
+    from capivara_cli.cli.parameters import parse_plan  # imports Typer, which --help does without
+
     return parse_plan(inputs[0])
 
 

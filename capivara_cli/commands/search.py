@@ -1,8 +1,16 @@
-"""Find images by a sentence in your language: capivara search "um cachorro na praia" shards/ --model runs/pt
+"""Find images by a sentence in your language.
 
 The first search embeds the images, or takes the embeddings that filter stored, and keeps an index on this machine.
-Results are text with captions; kitty, iTerm2 and WezTerm show the images too, and --html writes a page. To search with
-an image instead of a sentence: --image FILE.
+Results are text with captions; kitty, iTerm2 and WezTerm show the images too, and --html writes a page.
+
+Arguments:
+    QUERY: a sentence; none with --image or --queries
+    SHARDS: where to search: folders, .tar files, patterns, URLs; without any, shards/
+
+Examples:
+    capivara search "um cachorro na praia" shards --model runs/pt
+    capivara search "a red circle" shards --model toy --k 5
+    capivara search --image photo.jpg shards --html similar.html
 """
 
 from __future__ import annotations
@@ -21,7 +29,7 @@ from capivara_cli.errors import CapivaraError, UsageError
 from capivara_cli.pipeline.command import command
 from capivara_cli.pipeline.env import Env
 from capivara_cli.pipeline.option_kinds import Languages
-from capivara_cli.pipeline.options import opt, output, parsed
+from capivara_cli.pipeline.options import COSTS, MODEL, RESULTS, SPEED, opt, output, parsed
 from capivara_cli.pipeline.source import packed_shards
 from capivara_cli.shards.names import is_shard_name
 from capivara_cli.storage.files import replace_text
@@ -41,28 +49,27 @@ _STREAM = "-"
 
 @dataclass(frozen=True)
 class Options:
-    model: str = opt("", "model, or run folder [default: xlm-roberta-base-ViT-B-32]", reads="model")
-    pretrained: str = opt("", "weights of --model, if it is an open_clip architecture", reads="model")
+    model: str = opt("", "model, or run folder [default: xlm-roberta-base-ViT-B-32]", reads="model", panel=MODEL)
+    pretrained: str = opt("", "open_clip weights of --model", reads="model", panel=MODEL)
     lang: str = opt(
         "auto",
-        "language of the query; auto: the language of the run, or none for other models",
+        "language of the query; auto: that of the run",
         kind=Languages("auto", one=True, unlisted=True),
     )
-    k: int = opt(10, "number of images to show for each query", min=1)
-    image: str = opt("", "image file to search with, instead of a sentence", reads="files")
-    queries: str = opt("", "file with one query per line; -: standard input", reads="files")
+    k: int = opt(10, "images to show for each query", min=1)
+    image: str = opt("", "search with this image, instead of a sentence", reads="files", metavar="FILE")
+    queries: str = opt("", "file with a query per line; -: standard input", reads="files", metavar="FILE")
     index: Literal["auto", "exact", "faiss"] = opt(
-        "auto",
-        "exact: compare the query with every image; faiss: only with the most likely ones; auto: faiss beyond a "
-        "million images",
+        "auto", "exact, faiss (approximate); auto: faiss beyond a million", panel=SPEED
     )
-    html: str = output("", "write one HTML page with thumbnails to this file")
+    html: str = output("", "write a page with thumbnails")
     inline: Literal["auto", "on", "off"] = opt(
-        "auto", "show images in the terminal; auto: if the terminal is known to support it"
+        "auto", "images in the terminal: on, off; auto: if it can", panel=RESULTS
     )
     translator: str = opt(
-        "auto", "translator of the query, for a model trained on translated queries; auto: Argos", reads="translators"
-    )
+        "auto", "for models trained on translated queries; auto: Argos", reads="translators", panel=MODEL,
+        metavar="NAME",
+    )  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -74,7 +81,7 @@ class _SearchRequest:
     inputs: list[str]
 
 
-@command("search", Options, "QUERY [SHARDS]")
+@command("search", Options, "QUERY [SHARDS]", settings=("device", "max_failures", *COSTS))
 def search(inputs: list[str], options: Options, env: Env) -> dict[str, Any]:
     """Show the ``k`` best images for each query, in the terminal or as an HTML page."""
     request = _request(inputs, options)

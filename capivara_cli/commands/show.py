@@ -1,6 +1,11 @@
 """Look at samples: their captions in every language, who wrote them, their scores, and how the shards were made.
 
-Prints plain text to the terminal or into a pipe (capivara show shards | less). --html writes a page with thumbnails.
+It prints plain text to the terminal or into a pipe. --html writes a page with thumbnails.
+
+Examples:
+    capivara show shards
+    capivara show shards --n 20 --lang pt,en
+    capivara show shards --html samples.html
 """
 
 from __future__ import annotations
@@ -18,7 +23,7 @@ from capivara_cli.pipeline.command import command
 from capivara_cli.pipeline.command_text import step_texts
 from capivara_cli.pipeline.env import Env
 from capivara_cli.pipeline.option_kinds import Languages
-from capivara_cli.pipeline.options import opt, output, parsed
+from capivara_cli.pipeline.options import COSTS, opt, output, parsed
 from capivara_cli.reports.samples_page import THUMBNAIL, PageSection, View, by_language, html_page
 from capivara_cli.shards.sample import Caption, Sample
 from capivara_cli.storage.files import replace_text
@@ -32,20 +37,16 @@ LONGEST = 400
 class Options:
     """What to show of which samples."""
 
-    n: int = opt(5, "number of samples to show, from the start", min=1)
-    lang: str = opt(
-        "",
-        "show only captions in these languages, comma-separated [default: all]",
-        kind=Languages("all", unlisted=True),
-    )
-    html: str = output("", "write one HTML page with thumbnails to this file")
+    n: int = opt(5, "samples to show, from the start", min=1)
+    lang: str = opt("", "captions in these languages only [default: all]", kind=Languages("all", unlisted=True))
+    html: str = output("", "write a page with thumbnails")
 
     @property
     def codes(self) -> set[str]:
         return set(parsed(self, "lang"))
 
 
-@command("show", Options)
+@command("show", Options, settings=COSTS)
 def show(inputs: list[str], options: Options, env: Env) -> dict[str, Any]:
     """Show the first samples of the inputs. A damaged sample is shown with its problem."""
     from capivara_cli.pipeline.source import Source

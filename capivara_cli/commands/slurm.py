@@ -1,7 +1,15 @@
-"""Print a Slurm array script for a plan: capivara slurm 'caption | translate --lang pt' shards --out done --array 8
+"""Print a Slurm array script for a plan.
 
 Each task of the array processes its share of the shards. Submit the script with sbatch. To repeat one
 task, such as number 3: sbatch --array=3 SCRIPT. capivara status DIR shows the progress of all tasks.
+
+Arguments:
+    PLAN: stages with their options, as in a pipe, in quotation marks
+    INPUT: shards that all nodes see: folders, .tar files, patterns, URLs; without any, shards/
+
+Examples:
+    capivara slurm 'caption | translate --lang pt' shards --out done --array 8
+    capivara slurm 'filter --top-k 5' shards --out best --array 4 --gpus 1 --time 12:00:00
 """
 
 from __future__ import annotations
@@ -15,7 +23,6 @@ from pathlib import Path
 from typing import Any
 
 from capivara_cli import console
-from capivara_cli.cli.parameters import parse_plan
 from capivara_cli.errors import UsageError
 from capivara_cli.pipeline.command import command
 from capivara_cli.pipeline.engine import check_not_input
@@ -28,7 +35,7 @@ from capivara_cli.urls import is_url
 _NOT_FOR_TASKS = {"share", "summary", "engine", "address", "gpus_per_worker"}
 """Shared options that the script leaves out: they make no sense for a task, or the script sets them."""
 
-
+_TASK = "Each task"
 _DIRECTIVES = ("memory", "time", "partition", "account")
 """The options that become #SBATCH lines as they are. Slurm splits such a line into words."""
 _NO_PART_OF_A_LINE = ("Cc", "Zl", "Zp")
@@ -37,20 +44,25 @@ _NO_PART_OF_A_LINE = ("Cc", "Zl", "Zp")
 
 @dataclass(frozen=True)
 class Options:
-    array: int = opt(1, "number of tasks that share the shards", min=1)
-    at_once: int = opt(0, "number of tasks that run at the same time; 0: all", min=0)
-    gpus: int = opt(0, "GPUs for each task; for more than one, also give --workers", min=0)
-    cpus: int = opt(4, "processor cores for each task", min=1)
-    memory: str = opt("", "memory for each task, as Slurm writes it, such as 32G [default: the partition's]")
-    time: str = opt("", "time limit, as Slurm writes it, such as 12:00:00 [default: the partition's]")
+    array: int = opt(1, "tasks that share the shards", min=1)
+    at_once: int = opt(0, "tasks that run at the same time; 0: all", min=0)
+    gpus: int = opt(0, "GPUs for each task; for several, also give --workers", min=0, panel=_TASK)
+    cpus: int = opt(4, "processor cores for each task", min=1, panel=_TASK)
+    memory: str = opt("", "memory for each task, such as 32G [default: the partition's]", panel=_TASK)
+    time: str = opt("", "time limit, such as 12:00:00 [default: the partition's]", panel=_TASK)
     partition: str = opt("", "partition to submit to [default: the cluster's]")
     account: str = opt("", "account that is charged [default: yours]")
-    setup: str = opt("", "a line of shell to run first, such as 'module load cuda; source venv/bin/activate'")
+    setup: str = opt("", "shell line to run first: 'module load cuda'", metavar="LINE", panel=_TASK)
 
 
-@command("slurm", Options, "PLAN INPUT")
+_SHARED = tuple(each.name for each in fields(Settings) if each.name not in {*_NOT_FOR_TASKS, "dry_run"})
+
+
+@command("slurm", Options, "PLAN INPUT", settings=_SHARED)
 def slurm(inputs: list[str], options: Options, env: Env) -> dict[str, Any]:
     """Check the plan and the shards on this machine, then print the script."""
+    from capivara_cli.cli.parameters import parse_plan  # imports Typer, which --help does without
+
     if not inputs:
         raise UsageError("slurm: which plan?", "capivara slurm 'caption --n 3' shards --out done --array 8")
     if not env.settings.out:

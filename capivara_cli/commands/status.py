@@ -1,6 +1,13 @@
-"""Show the progress of a folder of shards: shards done, processes at work, time left: capivara status shards-caption
+"""Show the progress of a folder of shards: shards done, processes at work, time left.
 
 The processes may run on this or on other machines. It only reads, from any machine that sees the folder.
+
+Arguments:
+    FOLDER: folders that a stage or run writes, or has written, with --out
+
+Examples:
+    capivara status shards-caption
+    capivara status captioned translated
 """
 
 from __future__ import annotations
@@ -16,6 +23,7 @@ from capivara_cli import console
 from capivara_cli.errors import CapivaraError, UsageError
 from capivara_cli.pipeline.command import command
 from capivara_cli.pipeline.env import Env
+from capivara_cli.pipeline.options import COSTS
 from capivara_cli.shards.manifest import MANIFEST, Manifest, ShardEntry
 from capivara_cli.storage.found_claims import FoundClaim, clock, read_claim
 
@@ -61,7 +69,7 @@ class Options:
     """No options: the argument names the folder."""
 
 
-@command("status", Options, "FOLDER")
+@command("status", Options, "FOLDER", settings=COSTS)
 def status(inputs: list[str], options: Options, env: Env) -> dict[str, Any]:
     """Report the progress of each folder, from its manifest, logs and claims."""
     if not inputs:

@@ -1,6 +1,11 @@
 """Train CLIP for a language: tune the text tower, with LoRA or another method, on image features computed once.
 
 Give the same command again to resume a run. On several devices: torchrun --nproc-per-node 4 -m capivara_cli train …
+
+Examples:
+    capivara train shards --lang pt --name my-run
+    capivara train shards --lang hi,xh --separately --steps 500 --lr 1e-4
+    capivara train shards --lang pt --model toy --steps 20 --batch-size 64
 """
 
 from __future__ import annotations
@@ -17,7 +22,7 @@ from capivara_cli.models.clip_files import DEFAULT_MODEL, check_model
 from capivara_cli.models.run_folder import RunDir
 from capivara_cli.pipeline.command import command
 from capivara_cli.pipeline.env import Env
-from capivara_cli.pipeline.options import Settings
+from capivara_cli.pipeline.options import COSTS, Settings
 from capivara_cli.pipeline.source import Source
 from capivara_cli.training.options import Options, contents
 
@@ -54,7 +59,7 @@ def _estimate(inputs: list[str], options: Options, env: Env, rehearsal: Rehearsa
     return training.planned_run(runs)
 
 
-@command("train", Options, estimate=_estimate)
+@command("train", Options, estimate=_estimate, settings=("out", "device", "seed", "overwrite", "max_failures", *COSTS))
 def train(inputs: list[str], options: Options, env: Env) -> dict[str, Any]:
     """Train on the shards or the stream; write a run folder, or one for each language and seed."""
     runs = _runs(options, env)

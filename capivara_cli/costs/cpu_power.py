@@ -36,7 +36,7 @@ def this_processor() -> Processor:
 
     A virtual machine has only a part of a processor, so the TDP of the processor does not apply to it.
     """
-    name, sockets, virtual = _described()
+    name, sockets, virtual = described()
     threads = os.cpu_count() or 1
     found = None if virtual else table_entry(name)
     if found is None:
@@ -49,7 +49,7 @@ def this_processor() -> Processor:
     return Processor(name, watts * sockets, threads, source)
 
 
-def _described() -> tuple[str, int, bool]:
+def described() -> tuple[str, int, bool]:
     """Model name, number of processors, and whether this is a virtual machine."""
     try:
         text = Path("/proc/cpuinfo").read_text("utf-8", "replace")

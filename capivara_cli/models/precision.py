@@ -19,7 +19,7 @@ def precision(name: str, device: str, tower: nn.Module) -> torch.dtype:
     """
     if name == "fp32":
         return torch.float32
-    supported = _supports_bf16(device)
+    supported = supports_bf16(device)
     if name == "bf16":
         if not supported and device.startswith("cuda"):
             raise UsageError(
@@ -31,7 +31,8 @@ def precision(name: str, device: str, tower: nn.Module) -> torch.dtype:
     return torch.bfloat16 if supported and width >= _SMALL else torch.float32
 
 
-def _supports_bf16(device: str) -> bool:
+def supports_bf16(device: str) -> bool:
+    """Whether a device multiplies bfloat16 faster than float32: a GPU, or a CPU with AVX512-BF16 or AMX."""
     if device.startswith("cuda"):
         return torch.cuda.is_bf16_supported(including_emulation=False)
     return device == "cpu" and any(

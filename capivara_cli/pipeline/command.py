@@ -9,11 +9,11 @@ A command file is an options dataclass and one function::
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 from capivara_cli.pipeline.env import Env
-from capivara_cli.pipeline.options import Settings
+from capivara_cli.pipeline.options import Settings, offered
 from capivara_cli.pipeline.stage import Stage
 
 Run = Callable[[list[str], Any, Env], dict[str, Any]]
@@ -28,7 +28,7 @@ class Command:
     ``composed``: it runs other commands (``env.perform``), and the cost of each of them is recorded by itself.
     ``wraps``: it takes another command line after ``--``; the ``--`` stays in its inputs.
     ``estimate``: the function that ``--dry-run`` calls instead. It makes the same checks and adds rows to a
-    ``cli.dry_run.rehearsal.Rehearsal``.
+    ``cli.dry_run.rehearsal.Rehearsal``. ``settings``: the shared options that it reads; None for all of them.
     """
 
     name: str
@@ -39,11 +39,19 @@ class Command:
     composed: bool = False
     wraps: bool = False
     estimate: Estimate | None = None
+    settings: tuple[str, ...] | None = None
+
+    @property
+    def shared(self) -> frozenset[str]:
+        """The names of the shared options that the command has."""
+        every = (each.name for each in fields(Settings) if each.name != "dry_run")
+        return offered(every if self.settings is None else self.settings, rehearses=self.estimate is not None)
 
 
 def command(
     name: str, options: type, argument: str = "INPUT", *,
     streams: bool = False, composed: bool = False, wraps: bool = False, estimate: Estimate | None = None,
+    settings: tuple[str, ...] | None = None,
 ) -> Callable[[Run], Command]:  # fmt: skip
     """Return a decorator that turns a function into the command ``name``.
 
@@ -52,7 +60,7 @@ def command(
     ``run`` (a run folder) get the cost record of the command. ``inputs`` are folders whose cost records are copied
     beside it. ``cards`` are further run folders whose model card changes.
     """
-    return lambda run: Command(name, options, run, argument, streams, composed, wraps, estimate)
+    return lambda run: Command(name, options, run, argument, streams, composed, wraps, estimate, settings)
 
 
 @dataclass(frozen=True)

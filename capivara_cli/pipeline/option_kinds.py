@@ -8,6 +8,8 @@ then joins the parts, "" for an option that holds one value.
 
 from __future__ import annotations
 
+import contextlib
+import re
 import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,6 +17,9 @@ from typing import ClassVar
 
 from capivara_cli import languages
 from capivara_cli.errors import CapivaraError, unknown
+
+_SEPARATORS = re.compile(r"[\s,;|/]+")
+"""What people write between the items of a list; only the comma is right."""
 
 
 @dataclass(frozen=True)
@@ -71,8 +76,19 @@ class Languages:
         if self.any and text.strip() == self.any:
             return ()
         if self.one:
-            return (self._code(text),)
+            return (self._only(text),)
         return _items(text, self._code)
+
+    def _only(self, name: str) -> str:
+        """The code of the one language. Raises ``CapivaraError`` that says so if there are several."""
+        try:
+            return self._code(name)
+        except CapivaraError as error:
+            clearer = error
+            with contextlib.suppress(CapivaraError):
+                if len([self._code(part) for part in _SEPARATORS.split(name.strip())]) > 1:
+                    clearer = CapivaraError(f"{name!r}: one language only", "run the command once for each")
+            raise clearer from None
 
     def _code(self, name: str) -> str:
         if not name.strip():
@@ -113,5 +129,43 @@ class Words:
             raise CapivaraError(f"{text!r}: {error}") from error
 
 
+_GPU = "cuda"
+_DEVICES = ("auto", "cpu", _GPU, "mps", "xpu", "hpu", "npu", "xla", "mtia", "vulkan", "meta")
+_OTHER_DEVICE_NAMES = {
+    "gpu": _GPU, "nvidia": _GPU, "rocm": _GPU, "hip": _GPU, "amd": _GPU, "metal": "mps", "apple": "mps", "mac": "mps",
+    "intel": "xpu", "tpu": "xla", "any": "auto", "default": "auto",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Devices:
+    """A device as torch names it, or "auto". Whether the machine has it is found out when it is used."""
+
+    separator: ClassVar[str] = ""
+
+    def parse(self, text: str) -> tuple[str, ...]:
+        """``"cuda:1"`` -> ("cuda:1",). Raises ``CapivaraError`` for another name, with the name that torch uses."""
+        name, colon, index = text.partition(":")
+        if name in _DEVICES and (not colon or index.isdecimal()):
+            return (text,)
+        word = name.strip().rstrip("0123456789- ").lower()
+        right = _OTHER_DEVICE_NAMES.get(word, word)
+        if right not in _DEVICES:
+            raise unknown("device", text, ("auto", "cpu", "cuda", "cuda:1", "mps"))
+        number = index.strip() or text.strip()[len(word) :].strip(" -:")
+        right += f":{number}" * number.isdecimal() * (right not in ("auto", "cpu"))
+        raise CapivaraError(f"there is no device {text!r}", f"write it as torch does: --device {right}")
+
+
 def _items(text: str, parse: Callable[[str], str]) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(parse(item.strip()) for item in text.split(",")))
+    """The items between commas. Raises ``CapivaraError`` that asks for commas if there are other separators."""
+    try:
+        return tuple(dict.fromkeys(parse(item.strip()) for item in text.split(",")))
+    except CapivaraError as error:
+        clearer = error
+        parts = _SEPARATORS.split(text.strip())
+        with contextlib.suppress(CapivaraError):
+            if len(parts) > len(text.split(",")):
+                right = ",".join(map(parse, parts))
+                clearer = CapivaraError(f"{text!r}: a list has commas between its items", f"write it so: {right}")
+        raise clearer from None

@@ -7,11 +7,12 @@ dataclass. The command line, histories and ``run.json`` have the options of all 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import MISSING, Field, dataclass, field, fields, replace
 from typing import Any, Literal, Protocol, TypeVar, get_type_hints
 
 from capivara_cli.errors import CapivaraError, UsageError
+from capivara_cli.pipeline.option_kinds import Devices
 
 
 class OptionKind(Protocol):
@@ -28,6 +29,18 @@ class OptionKind(Protocol):
 
 T = TypeVar("T")
 
+WORK = "What it does"
+MODEL = "Model"
+SELECTION = "Selection"
+RESULTS = "Where results go"
+SPEED = "Speed and memory"
+SERVICES = "Services and large models"
+MACHINES = "Several processes and machines"
+COST = "Energy and carbon"
+GENERAL = "General"
+LAST_PANELS = (SPEED, SERVICES, RESULTS, MACHINES, COST, GENERAL)
+"""The panels that ``--help`` shows last, in this order."""
+
 
 def opt(
     default: Any,
@@ -40,6 +53,9 @@ def opt(
     tuning: bool = False,
     kind: OptionKind | None = None,
     reads: Literal["", "files", "images", "model", "captioners", "rewriters", "translators"] = "",
+    panel: str = "",
+    short: str = "",
+    completes: str = "",
 ) -> Any:
     """A field of an options dataclass with its default, help and bounds; its name is the flag.
 
@@ -49,22 +65,32 @@ def opt(
     them: "files" is a comma-separated list of paths, globs or brace patterns, "images" the same for images whose
     contents are looked at elsewhere, "model" a path or NAME:PATH; a kind of plugin is NAME or NAME:PATH, so that a run
     resumes only with the same version of a plugin of another package.
+
+    ``panel`` is the title under which ``--help`` shows it; "" for the panel of its group, or ``WORK``. ``short`` is a
+    letter for a short flag. ``completes`` says what the shell completes, see ``cli.completion``; "" for what ``reads``
+    and ``kind`` say.
     """
     metadata = {
         "help": help, "min": min, "max": max, "metavar": metavar, "envvar": envvar, "tuning": tuning, "kind": kind,
-        "reads": reads,
+        "reads": reads, "panel": panel, "short": short, "completes": completes,
     }  # fmt: skip
     return field(default=default, metadata=metadata)
 
 
-def output(default: str, help: str, *, envvar: str = "", kind: OptionKind | None = None) -> Any:
+def output(
+    default: str, help: str, *, envvar: str = "", kind: OptionKind | None = None, panel: str = RESULTS
+) -> Any:  # fmt: skip
     """A field of an options dataclass that names files which the command writes, see ``cli.outputs``."""
-    return field(default=default, metadata={**opt(default, help, envvar=envvar, kind=kind).metadata, "output": True})
+    option = opt(default, help, envvar=envvar, kind=kind, metavar="FILE", panel=panel)
+    return field(default=default, metadata={**option.metadata, "output": True})
 
 
-def group(kind: type) -> Any:
-    """A field for a group of options, an instance of the dataclass ``kind``; each field of that is a flag."""
-    return field(default_factory=kind, metadata={"group": kind})
+def group(kind: type, title: str = "") -> Any:
+    """A field for a group of options, an instance of the dataclass ``kind``; each field of that is a flag.
+
+    ``title`` is the panel of ``--help`` for those that name no other.
+    """
+    return field(default_factory=kind, metadata={"group": kind, "panel": title})
 
 
 def option_fields(options: Any) -> Iterator[Field[Any]]:
@@ -83,6 +109,16 @@ def option_types(options: type) -> dict[str, Any]:
     for each in fields(options):
         kind = each.metadata.get("group")
         found |= option_types(kind) if kind else {each.name: hints[each.name]}
+    return found
+
+
+def option_panels(options: type, title: str = WORK) -> dict[str, str]:
+    """The panel of ``--help`` of each option by its field's name; ``title`` for those that name none."""
+    found: dict[str, str] = {}
+    for each in fields(options):
+        panel = each.metadata.get("panel") or title
+        kind = each.metadata.get("group")
+        found |= option_panels(kind, panel) if kind else {each.name: panel}
     return found
 
 
@@ -136,35 +172,65 @@ def parsed(options: Any, name: str) -> tuple[str, ...]:
         raise UsageError(f"{flag_of(name)}: {error.message}", error.hint) from error
 
 
+COSTS = ("energy", "country", "region", "intensity", "ledger")
+"""The shared options of a command whose cost is recorded."""
+SHARDING = ("rejects", "max_failures", "workers", "share", "engine", "address", "gpus_per_worker")
+"""The shared options of a command that works on shards one by one."""
+_ALWAYS = ("quiet", "summary")
+
+
 @dataclass(frozen=True)
 class Settings:
-    """The options that every stage and command has. Of these only the seed is meant to change samples."""
+    """The options that commands share; each command declares which of them it has. Only the seed changes samples."""
 
-    out: str = opt("", "folder for the result [default: standard output, or <input>-<stage>/ on a terminal]")
-    device: str = opt("auto", "auto, cpu, cuda, cuda:1, mps …")
-    seed: int = opt(0, "seed of everything random", min=0)
-    overwrite: bool = opt(
-        False, "replace another result in the folder to be written; files that capivara did not write are never deleted"
+    out: str = opt(
+        "", "folder for the result [default: <input>-<stage>/, a stream in a pipe]",
+        short="o", metavar="DIR", panel=RESULTS,
+    )  # fmt: skip
+    device: str = opt(
+        "auto", "auto, cpu, cuda, cuda:1, mps …", kind=Devices(), panel=MODEL, metavar="DEVICE", completes="devices"
     )
-    rejects: str = opt("", "folder for every dropped sample, with the reason as dropped.json")
-    workers: int = opt(1, "processes on this machine that share the shards", min=1)
+    seed: int = opt(0, "seed of everything random", min=0, panel=WORK)
+    overwrite: bool = opt(False, "replace another result there; files of others are never deleted", panel=RESULTS)
+    rejects: str = opt("", "folder for dropped samples, with the reason", metavar="DIR", panel=RESULTS)
+    workers: int = opt(1, "processes on this machine that share the shards", min=1, panel=MACHINES)
     share: str = opt(
-        "", "I/N: only every Nth shard, from the Ith [default: RANK of WORLD_SIZE, or what Slurm says, if they are set]"
+        "", "every Nth shard, from the Ith [default: RANK/WORLD_SIZE, or Slurm's]", metavar="I/N", panel=MACHINES
     )
-    engine: str = opt("local", "what starts the workers: local, ray")
-    address: str = opt("", "the Ray cluster to join [default: one on this machine]")
-    gpus_per_worker: float = opt(1.0, "share of a GPU that a worker gets from Ray, where there are GPUs", min=0)
-    max_failures: int = opt(-1, "stop after more than this many unusable samples; -1: never", min=-1)
-    energy: bool = opt(True, "measure the energy used")
-    country: str = opt("", "ISO country code (BRA, IND, ZAF …) for the carbon intensity [default: world average]")
-    region: str = opt("", "state, province or zone of --country, for USA, CAN, CHN, SWE, NOR and FIN")
+    engine: str = opt("local", "what starts the workers: local, ray", panel=MACHINES, completes="engines")
+    address: str = opt("", "the Ray cluster to join [default: one on this machine]", metavar="URL", panel=MACHINES)
+    gpus_per_worker: float = opt(1.0, "share of a GPU that a Ray worker gets", min=0, panel=MACHINES)
+    max_failures: int = opt(
+        -1, "stop after more unusable samples than this; -1: never", min=-1, panel=WORK
+    )  # fmt: skip
+    energy: bool = opt(True, "measure the energy used", panel=COST)
+    country: str = opt("", "for the carbon intensity: BRA, IND, ZAF … [default: the world]", metavar="ISO", panel=COST)
+    region: str = opt("", "part of --country, for USA, CAN, CHN, SWE, NOR and FIN", panel=COST)
     intensity: str = opt(
-        "", "carbon intensity of your electricity in g CO2e per kWh, instead of a country's", metavar="G_PER_KWH"
+        "", "g CO2e per kWh of your electricity, instead of a country's", metavar="G_PER_KWH", panel=COST
     )
-    ledger: str = output("", "file to append the cost of this command to", envvar="CAPIVARA_LEDGER")
-    quiet: bool = opt(False, "print nothing but errors")
-    dry_run: bool = opt(False, "only estimate the time, memory, disk and energy; write nothing")
-    summary: str = output("", "write the summary as JSON to this file")
+    ledger: str = output("", "file to append the cost of this command to", envvar="CAPIVARA_LEDGER", panel=COST)
+    quiet: bool = opt(False, "print nothing but errors", short="q", panel=GENERAL)
+    dry_run: bool = opt(False, "only estimate time, memory, disk and energy; write nothing", panel=GENERAL)
+    summary: str = output("", "write the summary as JSON to this file", panel=GENERAL)
+
+
+@dataclass(frozen=True)
+class JsonOption:
+    """The option of commands that write no tar to standard output."""
+
+    json: bool = opt(False, "print the summary as JSON to standard output", panel=GENERAL)
+
+
+def offered(names: Iterable[str], *, rehearses: bool) -> frozenset[str]:
+    """The names of the shared options that a command has: ``names``, and those of every command.
+
+    ``rehearses``: it has ``--dry-run``, too. Raises ``ValueError`` for a name that is no shared option.
+    """
+    found = frozenset({*names, *_ALWAYS} | ({"dry_run"} if rehearses else set()))
+    if unknown := found - {each.name for each in fields(Settings)}:
+        raise ValueError(f"no shared options: {', '.join(sorted(unknown))}")
+    return found
 
 
 def check_options(options: Any) -> None:

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from capivara_cli.pipeline.env import Env
-from capivara_cli.pipeline.options import check_options, option_fields, option_values
+from capivara_cli.pipeline.options import COSTS, SHARDING, check_options, offered, option_fields, option_values
 from capivara_cli.urls import public_url
 
 if TYPE_CHECKING:
@@ -58,7 +58,8 @@ class Stage:
 
     A stage that ``begins`` a stream reads the files in ``env.inputs``, not shards. ``keeps(options)`` is the share of
     the samples that a stage keeps, if its options determine it. ``--dry-run`` uses it, because 32 samples estimate it
-    badly. A stage that ``reads_captions`` refuses shards whose captions only ``pack`` reads.
+    badly. A stage that ``reads_captions`` refuses shards whose captions only ``pack`` reads. ``settings``: the shared
+    options that it reads beside those that the engine reads for every stage.
     """
 
     name: str
@@ -68,6 +69,12 @@ class Stage:
     corpus: CorpusFunctions | None = None
     keeps: Callable[[Any], float] | None = None
     reads_captions: bool = True
+    settings: tuple[str, ...] = ("device", "seed")
+
+    @property
+    def shared(self) -> frozenset[str]:
+        """The names of the shared options that the stage has as a command."""
+        return offered(("out", "overwrite", *SHARDING, *COSTS, *self.settings), rehearses=True)
 
     def check(self, options: Any) -> None:
         """Raise ``CapivaraError`` for wrong options, before any sample is read."""
@@ -80,9 +87,10 @@ class Stage:
 def stage(
     name: str, options: type, *, begins: bool = False, corpus: CorpusFunctions | None = None,
     keeps: Callable[[Any], float] | None = None, reads_captions: bool = True,
+    settings: tuple[str, ...] = ("device", "seed"),
 ) -> Callable[[Callable[[Stream, Any, Env], Stream]], Stage]:  # fmt: skip
     """Return a decorator that turns a generator function into the stage ``name``."""
-    return lambda run: Stage(name, options, run, begins, corpus, keeps, reads_captions)
+    return lambda run: Stage(name, options, run, begins, corpus, keeps, reads_captions, settings)
 
 
 @dataclass(frozen=True)

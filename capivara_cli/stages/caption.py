@@ -1,4 +1,10 @@
-"""Write N captions per image: one for each of the paper's ten prefixes, and further ones by sampling."""
+"""Write N captions per image: one for each of the paper's ten prefixes, and further ones by sampling.
+
+Examples:
+    capivara caption shards --captioner toy --n 2 --out captioned
+    capivara caption shards --captioner hf:HuggingFaceTB/SmolVLM-256M-Instruct --out captioned
+    capivara pack toy:4 | capivara caption --captioner toy | capivara show
+"""
 
 from __future__ import annotations
 
@@ -17,7 +23,7 @@ from capivara_cli.models.generation import Decoding, Draw, Setup, seed_of
 from capivara_cli.pipeline.batches import map_batched
 from capivara_cli.pipeline.env import Env
 from capivara_cli.pipeline.option_kinds import Languages
-from capivara_cli.pipeline.options import opt
+from capivara_cli.pipeline.options import MODEL, SERVICES, SPEED, opt
 from capivara_cli.pipeline.stage import stage
 from capivara_cli.shards.archive import Stream
 from capivara_cli.shards.images import decode_image
@@ -26,6 +32,7 @@ from capivara_cli.shards.sample import Caption, Sample
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+_DECODING = "How it writes"
 ROUNDS = 8
 """The most rounds of sampling with ``--distinct``: for some images a model has few different captions."""
 
@@ -52,29 +59,31 @@ class Captioner(Protocol):
 
 @dataclass(frozen=True)
 class Options:
-    n: int = opt(10, "captions per image: one per prefix, and further ones by sampling", min=1)
+    n: int = opt(10, "captions per image: one per prefix, more by sampling", min=1)
     captioner: str = opt(
-        "blip2", "blip2, blip2:MODEL, hf:MODEL, openai:MODEL or toy; MODEL is ORG/NAME or a folder", reads="captioners"
+        "blip2",
+        "blip2[:MODEL], hf:MODEL, openai:MODEL or toy; MODEL: ORG/NAME or folder",
+        reads="captioners",
+        panel=MODEL,
+        metavar="NAME",
     )
-    lang: str = opt("en", "language of the captions, if the captioner can write it", kind=Languages(one=True))
+    lang: str = opt("en", "language, if the captioner can write it", kind=Languages(one=True))
     prefixes: str = opt(
-        "", "file with one prefix (or request) per line, instead of the captioner's own", metavar="FILE", reads="files"
+        "", "file with a prefix (or request) per line [default: the captioner's]", metavar="FILE", reads="files"
     )
-    temperature: float = opt(0.0, "sampling temperature; 0 takes the likeliest words, as in the paper", min=0)
-    top_p: float = opt(0.9, "sample from the likeliest words that together have this probability", min=0.01, max=1)
-    beams: int = opt(1, "beams of beam search", min=1)
-    max_tokens: int = opt(50, "the most tokens of a caption after its prefix", min=1)
-    repetition_penalty: float = opt(1.0, "above 1, words that occurred before become less likely", min=1)
-    no_repeat_ngram: int = opt(0, "forbid repeating a sequence of this many tokens in a caption; 0: allowed", min=0)
-    distinct: bool = opt(False, "continue sampling until an image has N different captions after cleaning")
-    clean: bool = opt(
-        True, "remove stock-photo tails, doubled words and echoes of the prompt; drop empty and repetitive captions"
-    )
-    batch_size: int = opt(0, "images captioned together; 0: the captioner's default", min=0, tuning=True)
-    base_url: str = opt("", "URL of the service, for openai:MODEL", metavar="URL", tuning=True)
-    concurrency: int = opt(16, "simultaneous requests to the service", min=1, tuning=True)
-    bits: int = opt(0, "load the weights in 8 or 4 bits (bitsandbytes, CUDA); 0: as they are", min=0, max=8)
-    compile: bool = opt(False, "torch.compile the model: slower to start, faster for many images", tuning=True)
+    temperature: float = opt(0.0, "0 takes the likeliest words, as in the paper", min=0, panel=_DECODING)
+    top_p: float = opt(0.9, "sample from the likeliest words that add up to this", min=0.01, max=1, panel=_DECODING)
+    beams: int = opt(1, "beams of beam search", min=1, panel=_DECODING)
+    max_tokens: int = opt(50, "the most tokens of a caption after its prefix", min=1, panel=_DECODING)
+    repetition_penalty: float = opt(1.0, "above 1, earlier words become less likely", min=1, panel=_DECODING)
+    no_repeat_ngram: int = opt(0, "never repeat a sequence of N tokens; 0: allowed", min=0, panel=_DECODING)
+    distinct: bool = opt(False, "sample until an image has N different captions after cleaning")
+    clean: bool = opt(True, "remove stock-photo tails, doubled words and echoes of the prompt")
+    batch_size: int = opt(0, "images captioned together; 0: the captioner's default", min=0, tuning=True, panel=SPEED)
+    base_url: str = opt("", "URL of the service, for openai:MODEL", metavar="URL", tuning=True, panel=SERVICES)
+    concurrency: int = opt(16, "simultaneous requests to the service", min=1, tuning=True, panel=SERVICES)
+    bits: int = opt(0, "weights in 8 or 4 bits (bitsandbytes, CUDA); 0: as they are", min=0, max=8, panel=SPEED)
+    compile: bool = opt(False, "torch.compile: slower to start, faster for many images", tuning=True, panel=SPEED)
 
     def check(self) -> None:
         registry.check("captioners", self.captioner)

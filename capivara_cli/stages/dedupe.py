@@ -1,4 +1,10 @@
-"""Remove duplicate captions of an image, duplicate images, and images that are in eval sets or other shards."""
+"""Remove duplicate captions of an image, duplicate images, and images that are in eval sets or other shards.
+
+Examples:
+    capivara dedupe shards --out thinned
+    capivara dedupe shards --images phash --out unique
+    capivara dedupe shards --captions keep --against heldout --out clean
+"""
 
 from __future__ import annotations
 
@@ -9,7 +15,7 @@ from typing import TYPE_CHECKING, Literal
 from capivara_cli.models.clip_files import DEFAULT_MODEL, check_model
 from capivara_cli.pipeline.env import Env
 from capivara_cli.pipeline.option_kinds import Languages, Names
-from capivara_cli.pipeline.options import opt, parsed
+from capivara_cli.pipeline.options import MODEL, SPEED, opt, parsed
 from capivara_cli.pipeline.stage import Arrays, CorpusFunctions, stage
 from capivara_cli.shards.archive import Stream
 from capivara_cli.stages.deduplication.captions import CaptionSettings, with_fewer_captions
@@ -21,53 +27,44 @@ if TYPE_CHECKING:
     from capivara_cli.stages.deduplication.images import ImageSettings
     from capivara_cli.stages.deduplication.other_sets import OtherSets
 
+_CAPTIONS, _IMAGES, _OTHERS = "Captions of an image", "Duplicate images", "Images of other sets"
+
 
 @dataclass(frozen=True)
 class Options:
-    threshold: float = opt(0.3, "captions more similar than this are near-duplicates", min=0, max=1)
-    k_min: int = opt(3, "keep at least this many captions of a language", min=1)
+    threshold: float = opt(0.3, "captions more similar than this are near-duplicates", min=0, max=1, panel=_CAPTIONS)
+    k_min: int = opt(3, "keep at least N captions of a language", min=1, panel=_CAPTIONS)
     lang: str = opt(
-        "", "only captions in these languages, comma-separated [default: all]", kind=Languages("all", unlisted=True)
+        "", "only captions in these languages [default: all]", kind=Languages("all", unlisted=True), panel=_CAPTIONS
     )
-    paper: bool = opt(
-        False, "Algorithm 1 as published: compares words, may keep fewer than --k-min, removes unusual captions"
-    )
+    paper: bool = opt(False, "Algorithm 1 as published, by words; it may keep fewer than --k-min", panel=_CAPTIONS)
     captions: Literal["thin", "keep"] = opt(
-        "thin", "thin: remove exact and near-duplicate captions; keep: keep all captions, compare images only"
+        "thin", "thin: remove near-duplicate captions; keep: keep all", panel=_CAPTIONS
     )
     images: Literal["keep", "exact", "phash", "embedding"] = opt(
-        "keep",
-        "remove duplicate images over all shards, found by bytes (exact), perceptual hash or CLIP embedding; "
-        "keep: remove none",
+        "keep", "remove by exact bytes, phash or embedding; keep: none", panel=_IMAGES
     )
     keep: Literal["first", "best"] = opt(
-        "first", "the image to keep; best: the best caption score, then the most pixels"
+        "first", "the first image, or the best by caption score, then pixels", panel=_IMAGES
     )
-    radius: int = opt(4, "phash: number of the 64 bits that may differ", min=0, max=10)
-    similarity: float = opt(0.96, "embedding: images with a cosine above this are near-duplicates", min=0, max=1)
-    clusters: int = opt(
-        0, "embedding: compare within this many clusters; 0: compare all pairs, up to 10 million images", min=0
-    )
-    model: str = opt(
-        DEFAULT_MODEL, "embedding: the model, as for filter, whose stored embeddings are used", reads="model"
-    )
-    pretrained: str = opt(
-        "", "open_clip weights [default: the paper's, laion5b_s13b_b90k, for its model]", reads="model"
-    )
+    radius: int = opt(4, "phash: number of the 64 bits that may differ", min=0, max=10, panel=_IMAGES)
+    similarity: float = opt(0.96, "embedding: duplicates have a higher cosine", min=0, max=1, panel=_IMAGES)
+    clusters: int = opt(0, "embedding: compare within N clusters only; 0: all pairs", min=0, panel=_IMAGES)
+    model: str = opt(DEFAULT_MODEL, "embedding: as for filter, whose embeddings are used", reads="model", panel=MODEL)
+    pretrained: str = opt("", "open_clip weights [default: laion5b_s13b_b90k, the paper's]", reads="model", panel=MODEL)
     against: str = opt(
-        "",
-        "remove images that are in these eval sets or shards, comma-separated: xtd,flickr30k,heldout/",
-        kind=Names(),
-        reads="files",
-    )
+        "", "remove images that are in these too: xtd,flickr30k,heldout/", kind=Names(), reads="files",
+        panel=_OTHERS, metavar="SETS", completes="evalsets",
+    )  # fmt: skip
     against_by: str = opt(
         "id,bytes,phash",
-        "what makes an image the same as one of --against: id, bytes, phash, embedding",
+        f"the same in {', '.join(MATCHES)}",
         kind=Names(tuple(MATCHES), "kind of match"),
+        panel=_OTHERS,
     )
-    data: str = opt("", "folder with your copy of an eval set, as for eval", reads="files")
-    split: str = opt("test", "split of the eval sets")
-    batch_size: int = opt(64, "images examined at once", min=1, tuning=True)
+    data: str = opt("", "folder with your copy of an eval set", reads="files", panel=_OTHERS, metavar="DIR")
+    split: str = opt("test", "split of the eval sets", panel=_OTHERS)
+    batch_size: int = opt(64, "images examined at once", min=1, tuning=True, panel=SPEED)
 
     def check(self) -> None:
         """Raise ``CapivaraError`` for an unknown set or a model that cannot be loaded, before any shard is read."""
@@ -139,7 +136,7 @@ def _apply(samples: Stream, survey: Arrays, decision: Arrays, options: Options, 
 CORPUS = CorpusFunctions(needed=lambda options: options.images != "keep", survey=_survey, decide=_decide, apply=_apply)
 
 
-@stage("dedupe", Options, corpus=CORPUS)
+@stage("dedupe", Options, corpus=CORPUS, settings=("device",))
 def dedupe(samples: Stream, options: Options, env: Env) -> Stream:
     """Remove exact duplicates, then near-duplicates, among the captions of each image and language; keep the order.
 

@@ -1,4 +1,10 @@
-"""Remove captions and images by CLIP score (threshold, rank, share), by diversity, and by text and image rules."""
+"""Remove captions and images by CLIP score (threshold, rank, share), by diversity, and by text and image rules.
+
+Examples:
+    capivara filter shards --model toy --top-k 2 --out best
+    capivara filter shards --select threshold-diversity --out good
+    capivara filter shards --no-score --rules all --min-side 64 --out clean
+"""
 
 from __future__ import annotations
 
@@ -10,7 +16,7 @@ from capivara_cli.errors import CapivaraError
 from capivara_cli.models.clip_files import DEFAULT_MODEL, check_model
 from capivara_cli.pipeline.env import Env
 from capivara_cli.pipeline.option_kinds import Languages, Names
-from capivara_cli.pipeline.options import opt, parsed
+from capivara_cli.pipeline.options import MODEL, SELECTION, SPEED, opt, parsed
 from capivara_cli.pipeline.stage import Arrays, CorpusFunctions, stage
 from capivara_cli.shards.archive import Stream
 from capivara_cli.shards.embedding import with_embedding
@@ -33,64 +39,54 @@ from capivara_cli.stages.filtering.text_rules import BOILERPLATE, TextRules
 if TYPE_CHECKING:
     from capivara_cli.stages.filtering.corpus import CorpusRules
 
+_RULES = "Rules for texts and images"
+
 
 @dataclass(frozen=True)
 class Options:
     model: str = opt(
-        DEFAULT_MODEL, "open_clip model, hf-hub:ORG/NAME, local-dir:PATH, a run folder or toy", reads="model"
+        DEFAULT_MODEL, "open_clip, hf-hub:ORG/NAME, local-dir:PATH, run or toy", reads="model", panel=MODEL
     )
-    pretrained: str = opt(
-        "", "open_clip weights [default: the paper's, laion5b_s13b_b90k, for its model]", reads="model"
-    )
-    score: bool = opt(True, "compute scores with the model; --no-score: select by the scores stored in the captions")
+    pretrained: str = opt("", "open_clip weights [default: laion5b_s13b_b90k, the paper's]", reads="model", panel=MODEL)
+    score: bool = opt(True, "compute scores; --no-score: take those in the captions", panel=MODEL)
     precision: Literal["auto", "fp32", "bf16"] = opt(
-        "auto",
-        "precision of the text tower (images: fp32); auto: bf16 where it is fast (changes scores by 0.005 at most)",
+        "auto", "fp32, bf16; auto: bf16 for texts if fast (scores ± 0.005)", panel=MODEL
     )
     select: Literal["none", "rank", "threshold", "threshold-diversity"] = opt(
-        "none", "selection method of the paper; --top-k and --min-score replace its constants"
+        "none", "method of the paper", panel=SELECTION
     )
     min_score: float = opt(
-        -1.0, "remove captions that score below this [default: none; threshold: 0.15, images 0.2]", min=-1, max=1
+        -1.0, "remove captions below this [default: none; threshold: 0.15, images 0.2]", min=-1, max=1, panel=SELECTION
     )
-    top_k: int = opt(0, "keep only the best captions of an image, this many per language; 0: all [rank: 5]", min=0)
-    k_min: int = opt(3, "threshold-diversity: keep at least this many captions of a language", min=1)
-    max_alike: float = opt(
-        0.3, "threshold-diversity: captions more similar than this are near-duplicates", min=0, max=1
-    )
-    per_lang: bool = opt(True, "select within each language; --no-per-lang: among all captions of an image")
+    top_k: int = opt(0, "the N best captions of an image per language; 0: all [rank: 5]", min=0, panel=SELECTION)
+    k_min: int = opt(3, "threshold-diversity: keep at least N captions of a language", min=1, panel=SELECTION)
+    max_alike: float = opt(0.3, "threshold-diversity: more similar ones are duplicates", min=0, max=1, panel=SELECTION)
+    per_lang: bool = opt(True, "select within each language, not among all captions", panel=SELECTION)
     lang: str = opt(
-        "",
-        "score and select only captions in these languages, comma-separated [default: all]",
-        kind=Languages("all", unlisted=True),
+        "", "only captions in these languages [default: all]", kind=Languages("all", unlisted=True), panel=SELECTION
     )
-    level: Literal["caption", "image"] = opt("caption", "what a threshold or share removes: captions, or whole samples")
-    on: Literal["best", "first", "mean"] = opt("best", "with --level image: the caption score that decides")
+    level: Literal["caption", "image"] = opt("caption", "what a threshold or share removes", panel=SELECTION)
+    on: Literal["best", "first", "mean"] = opt("best", "--level image: by best, first or mean score", panel=SELECTION)
     score_by: Literal["text", "original", "best"] = opt(
-        "original",
-        "what a translation is judged by; original: the score of the text it comes from, in the language of the "
-        "original, because the model knows other languages less; text: its own score; best: the better of the two",
+        "original", "judge a translation by its text, its original, or the best", panel=SELECTION
     )
-    top_fraction: float = opt(1.0, "keep this share of the corpus, with the best scores", min=0, max=1)
-    quantile: float = opt(0.0, "remove scores below this quantile of the corpus", min=0, max=1)
+    top_fraction: float = opt(1.0, "keep this share of the corpus, by score", min=0, max=1, panel=SELECTION)
+    quantile: float = opt(0.0, "remove scores below this quantile of the corpus", min=0, max=1, panel=SELECTION)
     rules: str = opt(
         "",
-        "rules for captions: all, or some of length, script, junk, language, boilerplate",
+        f"all, or some of {', '.join(text_rules.NAMES)}",
         kind=Names(text_rules.NAMES, "rule", all=True),
+        panel=_RULES,
     )
-    min_words: int = opt(2, "length: fewest words (estimated in scripts without spaces between words)", min=0)
-    max_words: int = opt(80, "length: most words; 0: no limit", min=0)
-    min_chars: int = opt(6, "length: fewest characters (wide ones, as in Chinese, count twice)", min=0)
-    max_chars: int = opt(1000, "length: most characters; 0: no limit", min=0)
-    max_images: int = opt(10, "boilerplate: remove captions that more than this many images of the corpus have", min=1)
-    min_side: int = opt(0, "remove images with a side of fewer pixels; 0: none", min=0)
-    max_aspect: float = opt(
-        0.0, "remove images whose longer side is more than this many times the shorter one; 0: none", min=0
-    )
-    min_entropy: float = opt(
-        0.0, "remove images whose grey levels have an entropy of fewer bits than this; 0: none", min=0, max=8
-    )
-    batch_size: int = opt(64, "images scored together with their captions", min=1, tuning=True)
+    min_words: int = opt(2, "length: fewest words (estimated in scripts without spaces)", min=0, panel=_RULES)
+    max_words: int = opt(80, "length: most words; 0: no limit", min=0, panel=_RULES)
+    min_chars: int = opt(6, "length: fewest characters (wide ones count twice)", min=0, panel=_RULES)
+    max_chars: int = opt(1000, "length: most characters; 0: no limit", min=0, panel=_RULES)
+    max_images: int = opt(10, "boilerplate: remove captions of more than N images", min=1, panel=_RULES)
+    min_side: int = opt(0, "remove images with a side of fewer pixels; 0: none", min=0, panel=_RULES)
+    max_aspect: float = opt(0.0, "remove images longer than X times their width; 0: none", min=0, panel=_RULES)
+    min_entropy: float = opt(0.0, "remove images of fewer bits of grey levels; 0: none", min=0, max=8, panel=_RULES)
+    batch_size: int = opt(64, "images scored together with their captions", min=1, tuning=True, panel=SPEED)
 
     def check(self) -> None:
         """Raise ``CapivaraError`` for a model that cannot be loaded, before any shard is read."""
@@ -171,7 +167,7 @@ CORPUS = CorpusFunctions(needed=lambda options: options.needs_corpus, survey=_su
 
 
 # `filter` is also a builtin; the stage has to have the name of its file.
-@stage("filter", Options, corpus=CORPUS)
+@stage("filter", Options, corpus=CORPUS, settings=("device",))
 def filter(samples: Stream, options: Options, env: Env) -> Stream:  # noqa: A001
     """Score every caption by its image-text cosine; remove captions and images with low scores or bad texts.
 

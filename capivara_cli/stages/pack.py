@@ -1,8 +1,14 @@
 """Turn images and captions into shards: from folders, CSV, TSV, JSONL, COCO, Karpathy, img2dataset or parquet.
 
-capivara pack photos/captions.csv --out shards
-
 The format is detected, unless --format names it.
+
+Arguments:
+    SOURCE: folders, tables, lists, tar or parquet files, images; toy:N draws N scenes of the toy world
+
+Examples:
+    capivara pack photos/captions.csv --out shards
+    capivara pack photos --lang pt --out shards
+    capivara pack toy:600 --out shards
 """
 
 from __future__ import annotations
@@ -19,7 +25,7 @@ from capivara_cli.shards.archive import Stream
 from capivara_cli.stages.importers import _packing, _sources
 
 
-@stage("pack", _packing.PackOptions, begins=True)
+@stage("pack", _packing.PackOptions, begins=True, settings=("seed",))
 def pack(samples: Stream, options: _packing.PackOptions, env: Env) -> Stream:
     """Yield one sample for each image of the sources, with the file's own bytes; bad rows and images are counted."""
     yield from _packing.samples_of_sources(env.inputs, options, env)

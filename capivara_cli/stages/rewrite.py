@@ -1,4 +1,10 @@
-"""Rewrite captions: with a language model as in LaCLIP, by small edits (EDA), or by back-translation."""
+"""Rewrite captions: with a language model as in LaCLIP, by small edits (EDA), or by back-translation.
+
+Examples:
+    capivara rewrite shards --rewriter toy --out rewritten
+    capivara rewrite shards --rewriter eda --n 2 --out rewritten
+    capivara rewrite shards --rewriter back-translation --via de,fr --out rewritten
+"""
 
 from __future__ import annotations
 
@@ -14,13 +20,14 @@ from capivara_cli.models.generation import Decoding, RewriteRequest, Setup, seed
 from capivara_cli.pipeline.batches import map_texts
 from capivara_cli.pipeline.env import Env
 from capivara_cli.pipeline.option_kinds import Languages, Names
-from capivara_cli.pipeline.options import opt, parsed
+from capivara_cli.pipeline.options import MODEL, SERVICES, SPEED, opt, parsed
 from capivara_cli.pipeline.stage import stage
 from capivara_cli.shards.archive import Stream
 from capivara_cli.shards.sample import Caption, Sample, captions_in
 from capivara_cli.stages.rewriters._exemplars import exemplars
 from capivara_cli.stages.rewriters._synonyms import synonyms
 
+_LLM, _OTHERS = "Language models", "Back-translation and EDA"
 LENGTH_RATIO = 3.0
 """A rewrite this many times longer or shorter than its source has invented or omitted something."""
 LENGTH_SLACK = 3
@@ -44,37 +51,40 @@ class Rewriter(Protocol):
 @dataclass(frozen=True)
 class Options:
     n: int = opt(1, "rewrites per caption (LaCLIP: 4)", min=1)
-    rewriter: str = opt("llm", "llm, llm:MODEL, openai:MODEL, eda, back-translation or toy", reads="rewriters")
+    rewriter: str = opt(
+        "llm",
+        "llm[:MODEL], openai:MODEL, eda, back-translation or toy",
+        reads="rewriters",
+        panel=MODEL,
+        metavar="NAME",
+    )
     lang: str = opt("en", "language of the captions to rewrite", kind=Languages(one=True))
-    tries: int = opt(3, "attempts per rewrite; after the last one the caption gets no rewrite", min=1)
+    tries: int = opt(3, "attempts; after the last one the caption gets no rewrite", min=1)
     exemplars: str = opt(
         "",
-        "example pairs for the model: a JSON, JSON-lines or TSV file, or names of built-in sets, which take turns "
-        "[default: all]",
+        "example pairs: JSON, JSON-lines or TSV, or built-in sets [default: all]",
         metavar="FILE|SETS",
         kind=Names(),
         reads="files",
+        panel=_LLM,
     )
-    shots: int = opt(3, "pairs shown for each rewrite, chosen at random", min=0)
-    temperature: float = opt(0.9, "sampling temperature (LaCLIP's)", min=0.01)
-    top_p: float = opt(
-        0.95, "sample from the likeliest words that together have this probability (LaCLIP's)", min=0.01, max=1
+    shots: int = opt(3, "random pairs shown for each rewrite", min=0, panel=_LLM)
+    temperature: float = opt(0.9, "sampling temperature (LaCLIP's)", min=0.01, panel=_LLM)
+    top_p: float = opt(0.95, "sample from the likeliest words that add up to this", min=0.01, max=1, panel=_LLM)
+    max_tokens: int = opt(77, "the most tokens of a rewrite (LaCLIP's)", min=1, panel=_LLM)
+    via: str = opt("de,fr,es,it", "pivot languages, one per rewrite, in turn", kind=Languages(), panel=_OTHERS)
+    translator: str = opt(
+        "argos", "back-translation: the translator", reads="translators", panel=_OTHERS, metavar="NAME"
     )
-    max_tokens: int = opt(77, "the most tokens of a rewrite (LaCLIP's)", min=1)
-    via: str = opt("de,fr,es,it", "back-translation: the pivot languages, one per rewrite, in turn", kind=Languages())
-    translator: str = opt("argos", "back-translation: the translator", reads="translators")
     synonyms: str = opt(
-        "",
-        "eda: a file with lines WORD<tab>SYNONYM,SYNONYM [default: WordNet, if found]",
-        metavar="FILE",
-        reads="files",
+        "", "eda: lines of WORD<tab>SYNONYM,SYNONYM [default: WordNet]", metavar="FILE", reads="files", panel=_OTHERS
     )
-    batch_size: int = opt(64, "samples rewritten together", min=1, tuning=True)
-    base_url: str = opt("", "URL of the service, for openai:MODEL", metavar="URL", tuning=True)
-    concurrency: int = opt(16, "simultaneous requests to the service", min=1, tuning=True)
-    bits: int = opt(0, "load the weights in 8 or 4 bits (bitsandbytes, CUDA); 0: as they are", min=0, max=8)
-    compile: bool = opt(False, "torch.compile the model: slower to start, faster for many captions", tuning=True)
-    cache: bool = opt(True, "back-translation: cache translations on this machine, across runs", tuning=True)
+    batch_size: int = opt(64, "samples rewritten together", min=1, tuning=True, panel=SPEED)
+    base_url: str = opt("", "URL of the service, for openai:MODEL", metavar="URL", tuning=True, panel=SERVICES)
+    concurrency: int = opt(16, "simultaneous requests to the service", min=1, tuning=True, panel=SERVICES)
+    bits: int = opt(0, "weights in 8 or 4 bits (bitsandbytes, CUDA); 0: as they are", min=0, max=8, panel=SPEED)
+    compile: bool = opt(False, "torch.compile: slower to start, faster for many captions", tuning=True, panel=SPEED)
+    cache: bool = opt(True, "back-translation: cache on this machine, across runs", tuning=True, panel=_OTHERS)
 
     def check(self) -> None:
         registry.check("rewriters", self.rewriter)

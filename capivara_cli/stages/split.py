@@ -1,6 +1,10 @@
 """Keep a fixed share of the samples, chosen by key: to train on one part and evaluate on the other.
 
 The same key is always in the same part, whatever the shard, the order or the machine.
+
+Examples:
+    capivara split shards --part train --out train
+    capivara split shards --part heldout --fraction 0.2 --out heldout
 """
 
 from __future__ import annotations
@@ -25,7 +29,7 @@ def _fraction_kept(options: Options) -> float:
     return options.fraction if options.part == "heldout" else 1 - options.fraction
 
 
-@stage("split", Options, keeps=_fraction_kept, reads_captions=False)
+@stage("split", Options, keeps=_fraction_kept, reads_captions=False, settings=("seed",))
 def split(samples: Stream, options: Options, env: Env) -> Stream:
     """Yield the samples of one part; those of the other part are dropped and counted."""
     for sample in samples:

@@ -1,4 +1,10 @@
-"""Translate captions into other languages and keep the originals, unless --replace is given."""
+"""Translate captions into other languages and keep the originals, unless --replace is given.
+
+Examples:
+    capivara translate shards --lang pt --out translated
+    capivara translate shards --lang pt,hi,xh --translator toy --out translated
+    capivara translate shards --from auto --lang en --translator nllb --out english
+"""
 
 from __future__ import annotations
 
@@ -14,7 +20,7 @@ from capivara_cli.models.generation import Decoding, Setup
 from capivara_cli.pipeline.batches import map_texts
 from capivara_cli.pipeline.env import Env
 from capivara_cli.pipeline.option_kinds import Languages, Names
-from capivara_cli.pipeline.options import opt, parsed
+from capivara_cli.pipeline.options import MODEL, SELECTION, SERVICES, SPEED, opt, parsed
 from capivara_cli.pipeline.stage import stage
 from capivara_cli.plugins import PluginError
 from capivara_cli.shards.archive import Stream
@@ -46,37 +52,39 @@ class TranslationResult(NamedTuple):
 
 @dataclass(frozen=True)
 class Options:
-    lang: str = opt("pt", "target languages, comma-separated: pt,hi,xh", kind=Languages())
-    from_: str = opt(
-        "en",
-        "language of the captions to translate; auto: the language of each caption, identified where unknown",
-        kind=Languages(AUTO, one=True),
-    )
+    lang: str = opt("pt", "languages to translate into: pt,hi,xh", kind=Languages())
+    from_: str = opt("en", "language to translate from; auto: that of each caption", kind=Languages(AUTO, one=True))
     translator: str = opt(
         "argos",
-        "auto, argos, nllb, opus, apertium … or NAME:VARIANT; see: capivara list translators",
+        "auto, argos, nllb, opus, apertium … or NAME:VARIANT",
         reads="translators",
+        panel=MODEL,
+        metavar="NAME",
     )
     package: str = opt(
-        "",
-        "Argos packages instead of the installed ones: files or folders, comma-separated",
-        kind=Names(),
-        reads="files",
+        "", "Argos packages, files or folders [default: the installed ones]", kind=Names(), reads="files",
+        panel=MODEL, metavar="FILES",
+    )  # fmt: skip
+    only: str = opt(
+        "all",
+        "all, original or synthetic (captioner, rewriter) captions",
+        panel=SELECTION,
+        completes="all,original,synthetic",
     )
-    only: str = opt("all", "which captions to translate: all, original, synthetic (by a captioner or rewriter)")
-    back_translate: bool = opt(
-        False, "also translate each translation back, as one more caption in its source language"
-    )
+    back_translate: bool = opt(False, "also translate each translation back, as one more caption")
     guards: str = opt(
         "all",
-        f"drop translations that fail these checks: all, none, or some of {', '.join(translation_checks.NAMES)}",
+        f"drop translations by all, none, or some of: {', '.join(translation_checks.NAMES)}",
         kind=Names(translation_checks.NAMES, "guard", all=True, none=True),
+        panel=SELECTION,
     )
-    beams: int = opt(0, "beams of beam search; 0: the translator's default", min=0)
-    cache: bool = opt(True, "cache translations on this machine, across runs", tuning=True)
-    batch_size: int = opt(256, "samples translated together", min=1, tuning=True)
-    base_url: str = opt("", "URL of the service, for libretranslate and deepl", metavar="URL", tuning=True)
-    concurrency: int = opt(16, "simultaneous requests to the service", min=1, tuning=True)
+    beams: int = opt(0, "beams of beam search; 0: the translator's default", min=0, panel=MODEL)
+    cache: bool = opt(True, "cache translations on this machine, across runs", tuning=True, panel=SPEED)
+    batch_size: int = opt(256, "samples translated together", min=1, tuning=True, panel=SPEED)
+    base_url: str = opt(
+        "", "URL of the service, for libretranslate and deepl", metavar="URL", tuning=True, panel=SERVICES
+    )
+    concurrency: int = opt(16, "simultaneous requests to the service", min=1, tuning=True, panel=SERVICES)
     replace: bool = opt(False, "drop the captions that were translated")
 
     def check(self) -> None:
@@ -110,7 +118,7 @@ class Options:
         ]
 
 
-@stage("translate", Options)
+@stage("translate", Options, settings=("device",))
 def translate(samples: Stream, options: Options, env: Env) -> Stream:
     """Append a translation of every caption in ``--from`` to every language of ``--lang``.
 

@@ -14,7 +14,7 @@ from capivara_cli.errors import UsageError
 from capivara_cli.models.adapters.tuning import Tuning
 from capivara_cli.models.clip_files import DEFAULT_MODEL
 from capivara_cli.pipeline.option_kinds import Languages, Names
-from capivara_cli.pipeline.options import group, opt, option_fields, option_values, parsed
+from capivara_cli.pipeline.options import MODEL, RESULTS, SPEED, group, opt, option_fields, option_values, parsed
 from capivara_cli.training.schedule import Schedule
 
 _TERMS = ("clip", "siglip", "distill")
@@ -25,19 +25,13 @@ _TRACKERS = ("tensorboard", "wandb")
 class Loss:
     """The terms of the loss: between captions and images, between aligned texts, and to a teacher."""
 
-    objective: str = opt("auto", "clip, siglip, distill, or a sum such as clip+distill:0.5 [default: the model's own]")
-    teacher: str = opt(
-        "", "for distill: model whose text tower is the teacher [default: the model itself, untuned]", reads="model"
-    )
+    objective: str = opt("auto", "clip, siglip, distill, or clip+distill:0.5 [default: the model's]")
+    teacher: str = opt("", "for distill: a model [default: the model itself, untuned]", reads="model")
     distill_loss: Literal["mse", "cosine"] = opt("mse", "distance to the teacher")
-    align: Literal["none", "native", "mt-source", "mt-pivot"] = opt(
-        "none", "alignment routine of arXiv 2305.03510: native (1), mt-source (2) or mt-pivot (3)"
-    )
-    align_loss: Literal["mse", "cosine", "contrastive"] = opt("mse", "distance between aligned texts")
+    align: Literal["none", "native", "mt-source", "mt-pivot"] = opt("none", "routine of arXiv 2305.03510")
+    align_loss: Literal["mse", "cosine", "contrastive"] = opt("mse", "their distance")
     align_weight: float = opt(0.1, "weight of the alignment", min=0)
-    align_anchor: Literal["frozen", "live"] = opt(
-        "frozen", "model that embeds the text to align with: frozen, the base model; live, the tuned one"
-    )
+    align_anchor: Literal["frozen", "live"] = opt("frozen", "the other text is embedded by the frozen or live model")
 
     @property
     def terms(self) -> dict[str, float]:
@@ -72,14 +66,12 @@ class CaptionChoice:
     """
 
     text_sampling: Literal["uniform", "weighted", "all"] = opt(
-        "uniform", "captions of an image per step: one at random, one at random by --text-weights, or all"
+        "uniform", "captions per step: one (uniform, weighted), or all"
     )
-    text_weights: str = opt(
-        "", "for weighted: weights by author, such as human=2,argos=1,*blip2*=0.5 [default: 1]", kind=Names()
-    )
-    views: int = opt(0, "augmented views of each image, computed once; 0: the unchanged image", min=0)
-    shots: int = opt(0, "few-shot: number of images to train on; 0: all", min=0)
-    split_seed: int = opt(42, "seed that chooses the held-out images and the shots", min=0)
+    text_weights: str = opt("", "by author: human=2,argos=1,*blip2*=0.5 [default: 1]", kind=Names())
+    views: int = opt(0, "augmented views of each image; 0: the image itself", min=0)
+    shots: int = opt(0, "few-shot: images to train on; 0: all", min=0)
+    split_seed: int = opt(42, "chooses the held-out images and the shots", min=0)
 
     @property
     def weights(self) -> dict[str, float]:
@@ -98,11 +90,9 @@ class CaptionChoice:
 class ModelSelection:
     """Validation data, how often to validate, and when to stop early."""
 
-    val: str = opt(
-        "", "validation data: a share or number of the images to hold out, or shards, or an eval set", reads="files"
-    )
+    val: str = opt("", "a share or number of images to hold out, or shards, or an eval set", reads="files")
     val_every: int = opt(100, "steps between validations", min=1)
-    patience: int = opt(0, "stop after this many validations without an improvement; 0: never", min=0)
+    patience: int = opt(0, "stop after N validations without an improvement; 0: never", min=0)
 
     @property
     def heldout(self) -> float:
@@ -115,30 +105,26 @@ class KeptLanguages:
     """Captions in languages that the model already knows and should not forget."""
 
     keep_lang: str = opt("en", "languages that the model should not forget", kind=Languages(unlisted=True))
-    keep_share: float = opt(0.15, "share of each batch in those languages; 0: none, as in the paper", min=0, max=0.9)
-    keep_weight: float = opt(
-        4.0, "weight of the term that keeps the embeddings of those captions near the base model's", min=0
-    )
+    keep_share: float = opt(0.15, "their share of each batch; 0: none, as in the paper", min=0, max=0.9)
+    keep_weight: float = opt(4.0, "how strongly their embeddings stay near the base model's", min=0)
 
 
 @dataclass(frozen=True)
 class Resources:
     """Precision, memory, checkpoints and trackers."""
 
-    precision: Literal["auto", "fp32", "bf16"] = opt(
-        "auto", "precision of frozen weights and activations; auto: bf16 if the device supports it"
-    )
-    memory: str = opt("", "limit of the memory, such as 2GB [default: most of the free memory]", tuning=True)
+    precision: Literal["auto", "fp32", "bf16"] = opt("auto", "fp32, bf16; auto: bf16 where the device supports it")
+    memory: str = opt("", "limit, such as 2GB [default: most of the free memory]", tuning=True)
     grad_checkpointing: bool = opt(False, "recompute activations: less memory, a third more computation", tuning=True)
     compile: bool = opt(
         False,
-        "compile the layers with torch.compile; training starts later, and on a CPU its steps are slower",
+        "torch.compile: training starts later; slower on a CPU",
         tuning=True,
     )
     checkpoint_every: int = opt(100, "steps between checkpoints; 0: never", min=0, tuning=True)
     log: str = opt(
         "",
-        "trackers to send the metrics to: tensorboard, wandb, or both",
+        "also send the metrics to tensorboard, wandb, or both",
         tuning=True,
         kind=Names(_TRACKERS, "tracker"),
     )
@@ -159,28 +145,29 @@ class Options:
 
     lang: str = opt("", "language to learn, or several, such as hi or hi,xh", kind=Languages(unlisted=True))
     separately: bool = opt(False, "one run per language, instead of one for all")
-    model: str = opt(DEFAULT_MODEL, "open_clip model, hf-hub:ORG/NAME, local-dir:PATH, mclip:NAME, a run, or toy",
-                     reads="model")  # fmt: skip
+    model: str = opt(DEFAULT_MODEL, "open_clip, hf-hub:ORG/NAME, local-dir:PATH, mclip:NAME, run or toy",
+                     reads="model", panel=MODEL)  # fmt: skip
     pretrained: str = opt(
-        "", "weights of an open_clip model: a tag or a file [default: laion5b_s13b_b90k]", reads="model"
+        "", "open_clip weights: a tag or a file [default: laion5b_s13b_b90k]", reads="model", panel=MODEL
     )
     continue_from: str = opt(
         "",
-        "run or peft adapter (folder, hf-hub:ORG/NAME) to start from; it determines the model and the method",
+        "run or peft adapter to start from; it has the model and the method",
         reads="model",
+        panel=MODEL,
     )
-    name: str = opt("", "name of the run [default: the language]")
-    runs: str = opt("runs", "folder of all runs; --out names the run folder itself")
-    seeds: int = opt(1, "number of runs that differ only in the seed; results are mean ± std", min=1)
-    schedule: Schedule = group(Schedule)
-    loss: Loss = group(Loss)
-    captions: CaptionChoice = group(CaptionChoice)
-    selection: ModelSelection = group(ModelSelection)
-    tuning: Tuning = group(Tuning)
-    keep: KeptLanguages = group(KeptLanguages)
-    temperature: float = opt(0.0, "initial temperature; 0: the model's own", min=0, max=1)
-    learn_temperature: bool = opt(True, "train the temperature; its inverse stays at or below 100")
-    resources: Resources = group(Resources)
+    name: str = opt("", "name of the run [default: the language]", panel=RESULTS)
+    runs: str = opt("runs", "folder of all runs; --out names the run folder itself", panel=RESULTS, metavar="DIR")
+    seeds: int = opt(1, "runs that differ only in the seed; results are mean ± std", min=1)
+    schedule: Schedule = group(Schedule, "Schedule")
+    loss: Loss = group(Loss, "Loss")
+    captions: CaptionChoice = group(CaptionChoice, "Captions and images")
+    selection: ModelSelection = group(ModelSelection, "Validation")
+    tuning: Tuning = group(Tuning, "What is tuned")
+    keep: KeptLanguages = group(KeptLanguages, "Languages not to forget")
+    temperature: float = opt(0.0, "initial temperature; 0: the model's own", min=0, max=1, panel="Loss")
+    learn_temperature: bool = opt(True, "train it; its inverse stays at or below 100", panel="Loss")
+    resources: Resources = group(Resources, SPEED)
 
     def check(self) -> None:
         """Raise ``UsageError`` for options that are wrong or contradict each other, before anything is read."""

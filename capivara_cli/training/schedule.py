@@ -16,11 +16,11 @@ class Schedule:
     steps: int = opt(1500, "training steps", min=1)
     batch_size: int = opt(1000, "pairs per step; all pairs if there are fewer", min=2)
     lr: float = opt(1e-5, "highest learning rate", min=0)
-    min_lr: float = opt(1e-6, "learning rate at the start of the warm-up and at the end", min=0)
+    min_lr: float = opt(1e-6, "learning rate at the start and at the end", min=0)
     warmup: int = opt(250, "steps of warm-up", min=0)
     weight_decay: float = opt(0.2, "weight decay", min=0)
-    optimizer: Literal["adamw", "adam-l2"] = opt("adamw", "adamw (decay on matrices only), adam-l2 (as in the paper)")
-    ema: float = opt(0.0, "decay of the moving average of the weights, such as 0.999; 0: no average", min=0, max=1)
+    optimizer: Literal["adamw", "adam-l2"] = opt("adamw", "adamw: decay on matrices; adam-l2: as in the paper")
+    ema: float = opt(0.0, "moving average of the weights, such as 0.999; 0: none", min=0, max=1)
 
     @property
     def warmup_steps(self) -> int:

@@ -370,7 +370,7 @@ def test_what_a_worker_told_is_forgotten_with_the_command(monkeypatch: pytest.Mo
 def test_the_power_of_a_thread(
     described: tuple[str, int, bool], watts: float, per_thread: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cpu_power, "_described", lambda: described)
+    monkeypatch.setattr(cpu_power, "described", lambda: described)
     monkeypatch.setattr(os, "cpu_count", lambda: 32)
     found = cpu_power.this_processor.__wrapped__()
     assert (found.watts, found.threads, found.watts_per_thread) == (watts, 32, per_thread)

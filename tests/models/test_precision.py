@@ -31,12 +31,12 @@ def tower(*widths: int) -> nn.Module:
 def test_the_dtype_of_a_tower(
     name: str, supported: bool, widths: tuple[int, ...], expected: torch.dtype, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "_supports_bf16", lambda device: supported)
+    monkeypatch.setattr(module, "supports_bf16", lambda device: supported)
     assert precision(name, "cpu", tower(*widths)) == expected
 
 
 def test_a_gpu_without_bfloat16_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_supports_bf16", lambda device: False)
+    monkeypatch.setattr(module, "supports_bf16", lambda device: False)
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: f"the card {device}")
     with pytest.raises(UsageError, match="--precision bf16: the card cuda:1 does not support bfloat16"):
         precision("bf16", "cuda:1", tower(8))
@@ -47,5 +47,5 @@ def test_a_gpu_without_bfloat16_is_named(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_a_processor_needs_either_instruction_set(avx: bool, amx: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: avx, raising=False)
     monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: amx, raising=False)
-    assert module._supports_bf16("cpu") is (avx or amx)
-    assert module._supports_bf16("mps") is False
+    assert module.supports_bf16("cpu") is (avx or amx)
+    assert module.supports_bf16("mps") is False

@@ -14,7 +14,6 @@ from dataclasses import Field, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, NoReturn, get_type_hints
 
-from capivara_cli.cli.parameters import parse_command
 from capivara_cli.errors import CapivaraError, UsageError, unknown
 from capivara_cli.models.clip_files import DEFAULT_MODEL
 from capivara_cli.pipeline.option_kinds import Names
@@ -157,6 +156,8 @@ def _read(path: Path, shown: str) -> Recipe:
 def parse(words: Sequence[str], where: str) -> Any:
     """The options of a command line, checked. Errors begin with ``where``."""
     try:
+        from capivara_cli.cli.parameters import parse_command  # imports Typer, which --help does without
+
         return parse_command(words, Settings()).options
     except CapivaraError as error:
         problem = error.message.removeprefix(f"{words[0]}: ")

@@ -26,20 +26,18 @@ class Tuning:
     """
 
     peft: Literal["lora", "adapter", "compacter", "soft-prompt", "layernorm", "lit", "full"] = opt(
-        "lora", "tuning method; lit: the whole text tower, full: both towers"
+        "lora", "lit: the whole text tower; full: both towers"
     )
     lora_r: int = opt(8, "rank of LoRA", min=1)
     lora_alpha: float = opt(8.0, "alpha of LoRA: its output is scaled by alpha / rank", min=0)
     lora_dropout: float = opt(0.0, "dropout before LoRA", min=0, max=1)
-    lora_targets: str = opt(
-        "", "linear modules with LoRA [default: query,value, or their names in the tower]", kind=Names()
-    )
-    lora_init: str = opt("", "initial values of LoRA, by peft's name: pissa, olora, loftq, … [default: peft's own]")
-    lora_use: str = opt("", "variants of LoRA, by peft's names: dora, rslora, or several", kind=Names())
+    lora_targets: str = opt("", "linear modules with LoRA [default: query,value]", kind=Names())
+    lora_init: str = opt("", "initial values: pissa, olora, loftq … [default: peft's own]")
+    lora_use: str = opt("", "variants of LoRA: dora, rslora, or several", kind=Names())
     projection: bool | None = opt(None, "train the projection of the text tower too [default: with lora]")
     layernorm: bool | None = opt(None, "train the layers' LayerNorms too [default: with adapter and compacter]")
     adapter_dim: int = opt(24, "width of the adapters' bottleneck", min=1)
-    compacter_reduction: int = opt(16, "the tower's width divided by the width of a compacter's bottleneck", min=1)
+    compacter_reduction: int = opt(16, "tower's width / width of a compacter's bottleneck", min=1)
     phm_dim: int = opt(4, "Kronecker products in a compacter's layer", min=1)
     prompt_tokens: int = opt(4, "learned vectors of a soft prompt", min=1)
 

@@ -13,7 +13,7 @@ from capivara_cli.errors import BadSample, CapivaraError
 from capivara_cli.pipeline.batches import map_batched
 from capivara_cli.pipeline.env import Env
 from capivara_cli.pipeline.option_kinds import Languages, Names
-from capivara_cli.pipeline.options import Settings, opt, parsed
+from capivara_cli.pipeline.options import RESULTS, Settings, opt, parsed
 from capivara_cli.plugins import Checked, Guarded
 from capivara_cli.shards.archive import Stream
 from capivara_cli.shards.images import decode_image
@@ -36,13 +36,15 @@ class PackOptions:
     lang: str = opt(
         "en", "language of captions for which the source gives none", kind=Languages(one=True, unlisted=True)
     )
-    format: str = opt("auto", "importer to use, see: capivara list importers; auto: the one that recognises the source")
-    images: str = opt(
-        "", "folder of the image files that a table or JSON file names [default: its own folder]", reads="images"
+    format: str = opt(
+        "auto", "importer; auto: the one that recognises the source", metavar="NAME", completes="importers"
     )
-    split: str = opt("", "only these splits of a data set, comma-separated [default: all]", kind=Names())
-    shard_size: int = opt(1000, "samples per shard", min=1)
-    verify: bool = opt(True, "decode every image once and drop those that cannot be decoded")
+    images: str = opt(
+        "", "folder of the images that a table or list names [default: its own]", reads="images", metavar="DIR"
+    )
+    split: str = opt("", "only these splits of a data set [default: all]", kind=Names())
+    shard_size: int = opt(1000, "samples per shard", min=1, panel=RESULTS)
+    verify: bool = opt(True, "decode every image once and drop those that are damaged")
 
     def check(self) -> None:
         """Raise ``CapivaraError`` for an unknown format, or an image folder that does not exist."""

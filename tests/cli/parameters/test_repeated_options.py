@@ -10,10 +10,17 @@ import pytest
 from support.made import a_sample
 from support.warm import CAPIVARA
 
-from capivara_cli.cli.app import JsonOption
 from capivara_cli.cli.parameters import parse_command, parse_plan, with_lists_joined
 from capivara_cli.errors import UsageError
-from capivara_cli.pipeline.options import Settings, flag_of, option_fields, option_types, option_values, parsed
+from capivara_cli.pipeline.options import (
+    JsonOption,
+    Settings,
+    flag_of,
+    option_fields,
+    option_types,
+    option_values,
+    parsed,
+)
 from capivara_cli.registry import command_names, load_command
 from capivara_cli.shards.sample import Caption
 

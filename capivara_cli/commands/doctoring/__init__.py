@@ -1,0 +1,1 @@
+"""The parts of ``capivara doctor``: the machine, the caches, what is ready without a network, and optional extras."""
