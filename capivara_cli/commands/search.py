@@ -93,7 +93,11 @@ def search(inputs: list[str], options: Options, env: Env) -> dict[str, Any]:
         started = time.monotonic()
         found, kind = _best(index, vectors, options)
         seconds = time.monotonic() - started
-        results = _show(answers(index, queries, found, lang), options, draw, env)
+        every = answers(index, queries, found, lang)
+        if options.html:
+            results = _write_page(every, request, lang, len(index), options)
+        else:
+            results = _show(every, draw, env)
         _say(index, len(queries), kind, seconds)
         return {
             "results": results,
@@ -202,23 +206,34 @@ def _image_drawer(options: Options, env: Env) -> Callable[[Image], str] | None:
     return None
 
 
-def _show(
-    answers: Iterable[Answer], options: Options, draw: Callable[[Image], str] | None, env: Env
-) -> list[dict[str, Any]]:
+def _show(answers: Iterable[Answer], draw: Callable[[Image], str] | None, env: Env) -> list[dict[str, Any]]:
     """Show one answer after the other, so that only one answer's images are in memory. Return all of them as JSON."""
     from capivara_cli.commands.searching import results
-    from capivara_cli.reports.samples_page import html_page
 
+    shown = []
+    for answer in answers:
+        shown.append(answer.to_json())
+        if not env.json:
+            console.print_result("".join(f"{line}\n" for line in results.lines(answer, draw)))
+    return shown
+
+
+def _write_page(
+    answers: Iterable[Answer], request: _SearchRequest, lang: str, searched: int, options: Options
+) -> list[dict[str, Any]]:
+    """Write the page of ``--html`` with all answers. Return them as JSON."""
+    from capivara_cli.commands.searching import results
+    from capivara_cli.models.clip_files import DEFAULT_MODEL
+    from capivara_cli.reports.search_page import search_page
+
+    asked = results.query_picture(request.image) if request.image is not None else None
     shown, sections = [], []
     for answer in answers:
         shown.append(answer.to_json())
-        if options.html:
-            sections.append(results.page_section(answer, _command_line(answer, options)))
-        elif not env.json:
-            console.print_result("".join(f"{line}\n" for line in results.lines(answer, draw)))
-    if options.html:
-        replace_text(Path(options.html), html_page(sections))
-        console.say(f"capivara search: {_count(len(shown), 'query', 'queries')} in {options.html}")
+        sections.append(results.page_section(answer, _command_line(answer, options), lang, asked))
+    page = search_page(sections, searched=searched, model=options.model or DEFAULT_MODEL)
+    replace_text(Path(options.html), page)
+    console.say(f"capivara search: {_count(len(shown), 'query', 'queries')} in {options.html}")
     return shown
 
 
