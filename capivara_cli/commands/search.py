@@ -25,6 +25,7 @@ from capivara_cli.pipeline.options import opt, output, parsed
 from capivara_cli.pipeline.source import packed_shards
 from capivara_cli.shards.names import is_shard_name
 from capivara_cli.storage.files import replace_text
+from capivara_cli.urls import public_url
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -230,19 +231,25 @@ def _write_page(
     shown, sections = [], []
     for answer in answers:
         shown.append(answer.to_json())
-        sections.append(results.page_section(answer, _command_line(answer, options), lang, asked))
+        sections.append(results.page_section(answer, _command_line(answer, request, options), lang, asked))
     page = search_page(sections, searched=searched, model=options.model or DEFAULT_MODEL)
     replace_text(Path(options.html), page)
     console.say(f"capivara search: {_count(len(shown), 'query', 'queries')} in {options.html}")
     return shown
 
 
-def _command_line(answer: Answer, options: Options) -> str:
+def _command_line(answer: Answer, request: _SearchRequest, options: Options) -> str:
     """The command that gives this answer alone."""
     what = ["--image", options.image] if options.image else [answer.query.typed]
-    given = [("--model", options.model), ("--pretrained", options.pretrained), ("--k", str(options.k))]
+    lang = "" if options.lang == "auto" else options.lang
+    given = [
+        ("--model", options.model),
+        ("--pretrained", options.pretrained),
+        ("--lang", lang),
+        ("--k", str(options.k)),
+    ]
     flags = [word for flag, value in given if value for word in (flag, value)]
-    return shlex.join(["capivara", "search", *what, *flags])
+    return shlex.join(["capivara", "search", *what, *map(public_url, request.inputs), *flags])
 
 
 def _say(index: Index, queries: int, kind: str, seconds: float) -> None:

@@ -39,6 +39,11 @@ class PageSection:
     steps: Sequence[str]
     views: Sequence[View]
 
+    @property
+    def is_scored(self) -> bool:
+        """Whether a caption has a score."""
+        return any(each.score is not None for view in self.views for each in view.captions)
+
 
 def by_language(captions: Iterable[Caption]) -> list[tuple[str, list[Caption]]]:
     """Group captions by language. Languages come in the order of their first caption, captions in their own order."""

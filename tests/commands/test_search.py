@@ -315,7 +315,8 @@ def test_html_is_one_page_with_nothing_from_elsewhere(
     (tmp_path / "q.txt").write_text("a <b>red</b> ball\ntwo blue boats\n", "utf-8")
     evil = a_sample("evil", Caption("<script>alert(1)</script>", "en", "alt"))
     target = tmp_path / "deep" / "found.html"
-    run(clip, shards([*scenes[:4], evil]), queries=str(tmp_path / "q.txt"), k=5, html=str(target))
+    folder = shards([*scenes[:4], evil])
+    run(clip, folder, queries=str(tmp_path / "q.txt"), k=5, html=str(target))
     page = target.read_text("utf-8")
     sources = re.findall(r'(?:src|href)="([^"]*)"', page)
     images = [source for source in sources if source.startswith("data:image/jpeg;base64,")]
@@ -324,7 +325,7 @@ def test_html_is_one_page_with_nothing_from_elsewhere(
     assert page.count("<body>") == page.count("</html>") == page.count("<style>") == 1
     assert '<h1 lang="" dir="auto">a &lt;b&gt;red&lt;/b&gt; ball</h1>' in page
     assert '<h1 lang="" dir="auto">two blue boats</h1>' in page and "5 of 5 images by toy" in page
-    assert "<code>capivara search &#39;two blue boats&#39; --model toy --k 5</code>" in page
+    assert f"<code>capivara search &#39;two blue boats&#39; {folder} --model toy --k 5</code>" in page
     captured = capsys.readouterr()
     assert captured.out == "" and f"2 queries in {target}" in captured.err
 

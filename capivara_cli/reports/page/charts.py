@@ -98,7 +98,7 @@ def _write_gain(axes: Any, place: int, gain: float, significant: bool | None) ->
     """Write a gain at the right of its row: in grey and not bold unless it is significant."""
     color = (LOSS if gain < 0 else INK) if significant else SOFT
     axes.text(
-        1.02, place, signed(gain) + mark(significant), transform=axes.get_yaxis_transform(), va="center",
+        1.02, place, signed(gain) + mark(significant), transform=axes.get_yaxis_transform(), va="center_baseline",
         color=color, weight="bold" if significant else "normal",
     )  # fmt: skip
 

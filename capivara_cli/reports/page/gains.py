@@ -140,7 +140,7 @@ def _other_tiles(found: Findings) -> Iterable[Tile]:
 
 def _data_tile(found: Findings) -> Iterable[Tile]:
     data = found.variant.first.document.get("data", {})
-    captions = ", ".join(f"{count:,} in {lang}" for lang, count in data.get("captions", {}).items())
+    captions = ", ".join(f"{count:,} in {language(lang)}" for lang, count in data.get("captions", {}).items())
     if data:
         yield Tile("Trained on", Cell(f"{data.get('samples', 0):,} images"), f"captions: {captions}")
 
@@ -252,7 +252,7 @@ def per_set(found: Findings) -> Section:
         "of a bar is the 95 % interval of the difference. *: significant; n.s.: not significant, in grey."
     )
     if rest:
-        intro += f" Other languages ({', '.join(rest)}) are in the tables."
+        intro += f" Other languages ({', '.join(map(language, rest))}) are in the tables."
     return Section("sets", title, intro, {"panels": panels})
 
 

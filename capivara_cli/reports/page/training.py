@@ -11,7 +11,7 @@ from capivara_cli.models.run_document import RunDocument
 from capivara_cli.pipeline.options import flag_of
 from capivara_cli.reports.page import charts
 from capivara_cli.reports.page.findings import Findings, Outcome, Variant, ordered, outcomes, settings
-from capivara_cli.reports.page.formats import points, score
+from capivara_cli.reports.page.formats import language, points, score
 from capivara_cli.reports.page.gains import set_name
 from capivara_cli.reports.page.read_run import Run
 from capivara_cli.reports.page.section import Missing, Panel, Section
@@ -31,7 +31,7 @@ def curves(found: Findings) -> Section:
     if len(terms) > 1:
         panels.append(_panel("Loss terms", {name: _series(run, "terms", name) for name in terms}, "unweighted", last))
     if validated := [line for line in run.metrics if line.get("val")]:
-        series = {name: _series(run, "val", name) for name in validated[0]["val"]}
+        series = {language(name): _series(run, "val", name) for name in validated[0]["val"]}
         panels.append(_panel("Mean recall on held-out images", series, "%", last))
     panels.append(_panel("Learning rate", {"learning rate": _series(run, "lr")}, "", last))
     result = run.document.get("result", {})

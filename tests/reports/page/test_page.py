@@ -77,7 +77,7 @@ def test_the_headline_says_what_was_gained_how_surely_and_at_what_cost(page: Pag
     assert "+20.0 points vs toy 40.0 → 60.0 mean recall" in text
     assert "95 % interval +18.0 to +22.0; p < 0.001; one seed" in text
     assert "English No significant difference −1.0 80.0 → 79.0 mean recall, toy (test)" in text
-    assert "Trained on 4 images captions: 8 in en, 4 in pt" in text
+    assert "Trained on 4 images captions: 8 in English, 4 in Portuguese" in text
     assert "Cost 1.5 kWh 750 g CO₂e, 2 min 00 s of computation" in text
 
 
@@ -273,7 +273,7 @@ def test_each_language_and_the_disparity_before_and_after(page: Page) -> None:
 def test_each_set_has_a_bar_named_without_its_collection(page: Page) -> None:
     text = page.sections["sets"]
     assert "toy (mean recall)" in text and "pets (mean per class)" in text and "+5.5" in text
-    assert "Other languages (xh) are in the tables." in text
+    assert "Other languages (Xhosa) are in the tables." in text
 
 
 def test_the_tables_hold_every_row_with_interval_difference_and_marks(page: Page) -> None:
