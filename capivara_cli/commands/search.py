@@ -33,6 +33,7 @@ from capivara_cli.pipeline.options import COSTS, MODEL, RESULTS, SPEED, opt, out
 from capivara_cli.pipeline.source import packed_shards
 from capivara_cli.shards.names import is_shard_name
 from capivara_cli.storage.files import replace_text
+from capivara_cli.urls import public_url
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -100,7 +101,11 @@ def search(inputs: list[str], options: Options, env: Env) -> dict[str, Any]:
         started = time.monotonic()
         found, kind = _best(index, vectors, options)
         seconds = time.monotonic() - started
-        results = _show(answers(index, queries, found, lang), options, draw, env)
+        every = answers(index, queries, found, lang)
+        if options.html:
+            results = _write_page(every, request, lang, len(index), options)
+        else:
+            results = _show(every, draw, env)
         _say(index, len(queries), kind, seconds)
         return {
             "results": results,
@@ -209,32 +214,49 @@ def _image_drawer(options: Options, env: Env) -> Callable[[Image], str] | None:
     return None
 
 
-def _show(
-    answers: Iterable[Answer], options: Options, draw: Callable[[Image], str] | None, env: Env
-) -> list[dict[str, Any]]:
+def _show(answers: Iterable[Answer], draw: Callable[[Image], str] | None, env: Env) -> list[dict[str, Any]]:
     """Show one answer after the other, so that only one answer's images are in memory. Return all of them as JSON."""
     from capivara_cli.commands.searching import results
-    from capivara_cli.reports.samples_page import html_page
 
-    shown, sections = [], []
+    shown = []
     for answer in answers:
         shown.append(answer.to_json())
-        if options.html:
-            sections.append(results.page_section(answer, _command_line(answer, options)))
-        elif not env.json:
+        if not env.json:
             console.print_result("".join(f"{line}\n" for line in results.lines(answer, draw)))
-    if options.html:
-        replace_text(Path(options.html), html_page(sections))
-        console.say(f"capivara search: {_count(len(shown), 'query', 'queries')} in {options.html}")
     return shown
 
 
-def _command_line(answer: Answer, options: Options) -> str:
+def _write_page(
+    answers: Iterable[Answer], request: _SearchRequest, lang: str, searched: int, options: Options
+) -> list[dict[str, Any]]:
+    """Write the page of ``--html`` with all answers. Return them as JSON."""
+    from capivara_cli.commands.searching import results
+    from capivara_cli.models.clip_files import DEFAULT_MODEL
+    from capivara_cli.reports.search_page import search_page
+
+    asked = results.query_picture(request.image) if request.image is not None else None
+    shown, sections = [], []
+    for answer in answers:
+        shown.append(answer.to_json())
+        sections.append(results.page_section(answer, _command_line(answer, request, options), lang, asked))
+    page = search_page(sections, searched=searched, model=options.model or DEFAULT_MODEL)
+    replace_text(Path(options.html), page)
+    console.say(f"capivara search: {_count(len(shown), 'query', 'queries')} in {options.html}")
+    return shown
+
+
+def _command_line(answer: Answer, request: _SearchRequest, options: Options) -> str:
     """The command that gives this answer alone."""
     what = ["--image", options.image] if options.image else [answer.query.typed]
-    given = [("--model", options.model), ("--pretrained", options.pretrained), ("--k", str(options.k))]
+    lang = "" if options.lang == "auto" else options.lang
+    given = [
+        ("--model", options.model),
+        ("--pretrained", options.pretrained),
+        ("--lang", lang),
+        ("--k", str(options.k)),
+    ]
     flags = [word for flag, value in given if value for word in (flag, value)]
-    return shlex.join(["capivara", "search", *what, *flags])
+    return shlex.join(["capivara", "search", *what, *map(public_url, request.inputs), *flags])
 
 
 def _say(index: Index, queries: int, kind: str, seconds: float) -> None:

@@ -24,7 +24,7 @@ from capivara_cli.pipeline.command_text import step_texts
 from capivara_cli.pipeline.env import Env
 from capivara_cli.pipeline.option_kinds import Languages
 from capivara_cli.pipeline.options import COSTS, opt, output, parsed
-from capivara_cli.reports.samples_page import THUMBNAIL, PageSection, View, by_language, html_page
+from capivara_cli.reports.samples_page import PageSection, View, by_language, html_page
 from capivara_cli.shards.sample import Caption, Sample
 from capivara_cli.storage.files import replace_text
 from capivara_cli.urls import public_url
@@ -80,15 +80,17 @@ def _title(shards: Sequence[str]) -> str:
 
 
 def _view(sample: Sample, codes: set[str], *, pixels: bool) -> View:
-    from capivara_cli.reports.pictures import picture
+    from capivara_cli.reports.pictures import THUMBNAIL, picture
     from capivara_cli.shards.images import decode_image, image_size
 
     problems = []
     captions: list[Caption] = []
+    spoken: dict[str, str] = {}
     image = None
     facts = ", ".join(f"{suffix or 'no suffix'} {console.size(len(data))}" for suffix, data in sample.members.items())
     try:
         captions = [each for each in sample.captions if not codes or code_of(each.lang) in codes]
+        spoken = {each.text: each.lang for each in sample.captions}
     except BadSample as error:
         problems.append(error.reason)
     try:
@@ -97,7 +99,7 @@ def _view(sample: Sample, codes: set[str], *, pixels: bool) -> View:
         image = picture(decode_image(sample), THUMBNAIL) if pixels else None
     except BadSample as error:
         problems.append(error.reason)
-    return View(sample.key, facts, captions, image, "; ".join(problems))
+    return View(sample.key, facts, captions, image, "; ".join(problems), spoken)
 
 
 def _lines(steps: Sequence[str], views: Sequence[View]) -> Iterator[str]:

@@ -7,6 +7,9 @@ import io
 from dataclasses import dataclass
 from typing import Any
 
+THUMBNAIL = 256
+"""Pixels of the longer side of an image on a page of samples or search results."""
+
 
 @dataclass(frozen=True)
 class Picture:

@@ -2,26 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import groupby
 
+from capivara_cli.reports.page.formats import language
 from capivara_cli.reports.pictures import Picture
 from capivara_cli.reports.templates import render
 from capivara_cli.shards.sample import Caption
 
-THUMBNAIL = 160  # pixels of the longer side
-
 
 @dataclass(frozen=True)
 class View:
-    """What a page shows of one sample. ``problem`` says why the thumbnail or the captions are missing."""
+    """What a page shows of one sample. ``problem`` says why the thumbnail or the captions are missing.
+
+    ``languages``: the language of each text of the sample, also of captions that are not shown.
+    """
 
     key: str
     facts: str
     captions: Sequence[Caption]
     thumbnail: Picture | None = None
     problem: str = ""
+    languages: Mapping[str, str] = field(default_factory=dict)
+
+    def language_of(self, text: str) -> str:
+        """The language of a text that a caption was made from; "" if it is not known."""
+        return self.languages.get(text, "")
 
 
 @dataclass(frozen=True)
@@ -31,6 +38,11 @@ class PageSection:
     title: str
     steps: Sequence[str]
     views: Sequence[View]
+
+    @property
+    def is_scored(self) -> bool:
+        """Whether a caption has a score."""
+        return any(each.score is not None for view in self.views for each in view.captions)
 
 
 def by_language(captions: Iterable[Caption]) -> list[tuple[str, list[Caption]]]:
@@ -43,4 +55,6 @@ def by_language(captions: Iterable[Caption]) -> list[tuple[str, list[Caption]]]:
 
 def html_page(sections: Sequence[PageSection]) -> str:
     """The page with these sections, one below the other; the first one's title is the page's."""
-    return render("samples.html", title=sections[0].title, sections=sections, by_language=by_language)
+    return render(
+        "samples.html", title=sections[0].title, sections=sections, by_language=by_language, language=language
+    )

@@ -315,17 +315,65 @@ def test_html_is_one_page_with_nothing_from_elsewhere(
     (tmp_path / "q.txt").write_text("a <b>red</b> ball\ntwo blue boats\n", "utf-8")
     evil = a_sample("evil", Caption("<script>alert(1)</script>", "en", "alt"))
     target = tmp_path / "deep" / "found.html"
-    run(clip, shards([*scenes[:4], evil]), queries=str(tmp_path / "q.txt"), k=5, html=str(target))
+    folder = shards([*scenes[:4], evil])
+    run(clip, folder, queries=str(tmp_path / "q.txt"), k=5, html=str(target))
     page = target.read_text("utf-8")
     sources = re.findall(r'(?:src|href)="([^"]*)"', page)
-    assert len(sources) == 10 and all(source.startswith("data:image/jpeg;base64,") for source in sources)
+    images = [source for source in sources if source.startswith("data:image/jpeg;base64,")]
+    assert len(images) == 10 and {*sources} - {*images} == {"data:,", "#query-1", "#query-2"}
     assert "http" not in page and "<script" not in page and "url(" not in page
     assert page.count("<body>") == page.count("</html>") == page.count("<style>") == 1
-    assert "<h1>a &lt;b&gt;red&lt;/b&gt; ball</h1>" in page and "<h1>two blue boats</h1>" in page
-    assert "<code>capivara search &#39;two blue boats&#39; --model toy --k 5</code>" in page
-    assert "<b>1. " in page and "score 0." in page
+    assert '<h1 lang="" dir="auto">a &lt;b&gt;red&lt;/b&gt; ball</h1>' in page
+    assert '<h1 lang="" dir="auto">two blue boats</h1>' in page and "5 of 5 images by toy" in page
+    assert f"<code>capivara search &#39;two blue boats&#39; {folder} --model toy --k 5</code>" in page
     captured = capsys.readouterr()
     assert captured.out == "" and f"2 queries in {target}" in captured.err
+
+
+def test_html_is_a_grid_of_images_with_rank_score_and_captions(
+    clip: Clip, scenes: list[Sample], shards: Callable[..., Path], tmp_path: Path
+) -> None:
+    captions = [*scenes[0].captions, Caption("लाल गेंद", "hi", "who"), Caption("كرة حمراء", "ar", "who")]
+    bad = Sample("bad", {"jpg": jpeg(), "json": b"["})
+    folder = shards([scenes[0].with_captions(captions), *scenes[1:], bad])
+    target = tmp_path / "found.html"
+    found = run(clip, "a red ball", folder, k=41, html=str(target), lang="en")
+    page = target.read_text("utf-8")
+    every = page.split('<li class="card">')[1:]
+    assert len(every) == 41 and page.count('<ol class="grid">') == 1
+    for rank, (card, hit) in enumerate(zip(every, found["results"][0]["hits"], strict=True), start=1):
+        score = f"{hit['score']:.3f}"
+        assert card.startswith("<img src=") and f"<b>{rank}.</b> <data" in card and f">{score}</data>" in card
+        assert f"<bdi>{hit['key']}</bdi>" in card
+    (mixed,) = [card for card in every if "كرة" in card]
+    assert "<summary>2 more</summary>" in mixed
+    assert (
+        '<span lang="hi" dir="auto">लाल गेंद</span>' in mixed and '<span lang="ar" dir="auto">كرة حمراء</span>' in mixed
+    )
+    (damaged,) = [card for card in every if "<bdi>bad</bdi>" in card]
+    assert '<p class="problem">json cannot be parsed</p>' in damaged
+    assert '<h1 lang="en" dir="auto">a red ball</h1>' in page
+
+
+def test_html_of_a_search_by_image_shows_the_image(
+    clip: Clip, scenes: list[Sample], shards: Callable[..., Path], tmp_path: Path
+) -> None:
+    asked, target = tmp_path / "asked.png", tmp_path / "found.html"
+    decode_image(scenes[3]).save(asked)
+    run(clip, shards(scenes[:5]), image=str(asked), k=2, html=str(target))
+    page = target.read_text("utf-8")
+    assert page.count("<img") == 3 and 'alt="the image searched for"' in page
+
+
+def test_html_of_a_translated_query_says_by_whom_in_which_language(tmp_path: Path) -> None:
+    from capivara_cli.commands.searching.query import Query
+    from capivara_cli.commands.searching.results import Answer, page_section
+    from capivara_cli.reports.search_page import search_page
+
+    answer = Answer(Query("um cão", "a dog", "argos:pt-en", "en"), [])
+    page = search_page([page_section(answer, "capivara search", "pt")], searched=1_000, model="runs/pt")
+    assert '<h1 lang="pt" dir="auto">um cão</h1>' in page and "0 of 1,000 images by runs/pt" in page
+    assert '<span lang="en" dir="auto">a dog</span> (argos:pt-en)' in page
 
 
 def test_json_prints_no_text_and_holds_everything(

@@ -13,8 +13,8 @@ from capivara_cli.commands.show import Options, show
 from capivara_cli.errors import CapivaraError
 from capivara_cli.pipeline.env import Env
 from capivara_cli.pipeline.options import Settings
-from capivara_cli.reports.pictures import picture
-from capivara_cli.reports.samples_page import THUMBNAIL, PageSection, View, by_language, html_page
+from capivara_cli.reports.pictures import THUMBNAIL, picture
+from capivara_cli.reports.samples_page import PageSection, View, by_language, html_page
 from capivara_cli.shards.archive import ShardWriter
 from capivara_cli.shards.sample import Caption, Sample
 
@@ -143,7 +143,7 @@ def test_html_is_one_page_without_scripts_or_anything_from_elsewhere(
     assert page.captions["pt"] == "um quadrado vermelho"
     assert page.captions["xh"] == "\ufffd[31m\u202e<script>alert(1)</script>\ufffd\nnext"
     assert "script" not in page.tags and page.tags.count("article") == 4 and page.tags.count("img") == 3
-    assert [source[:23] for source in page.sources] == ["data:image/jpeg;base64,"] * 3
+    assert [source[:23] for source in page.sources] == ["data:,", *["data:image/jpeg;base64,"] * 3]
     assert "http" not in text and "prefers-color-scheme: dark" in text
     assert re.search(r"json cannot be parsed; image cannot be decoded: not an image", text)
     assert capsys.readouterr().out == ""
@@ -161,7 +161,17 @@ def test_thumbnails_are_small_and_keep_their_shape() -> None:
 
     thumbnail = picture(Image.new("RGB", (800, 400), "red"), THUMBNAIL)
     page = html_page([PageSection("t", [], [View("k", "f", [], thumbnail)])])
-    assert 'width="160" height="80"' in page
+    assert 'width="256" height="128"' in page
+
+
+def test_the_page_names_languages_and_marks_every_text_with_its_own(shard: str, tmp_path: Path) -> None:
+    target = tmp_path / "page.html"
+    run(shard, html=str(target), lang="pt")  # the English source is not shown itself
+    text = target.read_text("utf-8")
+    assert "<h2>Portuguese</h2>" in text and "<h2>English</h2>" not in text
+    assert '<p lang="pt" dir="auto">um quadrado vermelho</p>' in text
+    assert 'from <q lang="en" dir="auto">a red square</q>' in text
+    assert View("k", "f", []).language_of("unknown") == ""
 
 
 def test_grouping_keeps_the_order_of_first_appearance() -> None:

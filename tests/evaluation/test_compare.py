@@ -54,7 +54,7 @@ def test_a_difference_has_an_interval_and_a_p_value(shards, here, capsys):
     assert (same["difference"], same["p"], same["p_holm"]) == (0.0, 1.0, 1.0)
     err = capsys.readouterr().err
     assert "+87.5*" in err
-    assert "vs first: difference from base in points; * p < 0.05, ** p < 0.01 (paired, Holm-adjusted)" in err
+    assert "vs base: difference from base in points; * p < 0.05, ** p < 0.01 (paired, Holm-adjusted)" in err
 
 
 def test_intervals_are_those_of_the_embeddings(shards):

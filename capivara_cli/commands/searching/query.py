@@ -16,11 +16,15 @@ from capivara_cli.models.clip import Clip
 
 @dataclass(frozen=True)
 class Query:
-    """A query as it was typed, and the ``text`` that the model embeds: its translation if ``translator`` is not ""."""
+    """A query as it was typed, and the ``text`` that the model embeds: its translation if ``translator`` is not "".
+
+    ``lang``: the language of ``text``, "" if it is not known.
+    """
 
     typed: str
     text: str
     translator: str = ""
+    lang: str = ""
 
 
 def read_queries(name: str) -> list[str]:
@@ -66,5 +70,7 @@ def embed_queries(texts: Sequence[str], lang: str, clip: Clip, translate: Transl
     if len(found.captions.texts) < len(texts):
         lost = next(each for place, each in enumerate(texts) if place not in set(found.captions.owners))
         raise CapivaraError(f"{lost!r}: its translation into {found.lang} is empty", "say it in other words")
-    queries = [Query(typed, text, found.by) for typed, text in zip(texts, found.captions.texts, strict=True)]
+    queries = [
+        Query(typed, text, found.by, found.lang) for typed, text in zip(texts, found.captions.texts, strict=True)
+    ]
     return queries, embed_texts(clip, found.captions.texts, found.lang, "search: queries")

@@ -10,8 +10,8 @@ from capivara_cli import console
 from capivara_cli.commands.searching.query import Query
 from capivara_cli.errors import BadSample
 from capivara_cli.languages import code_of
-from capivara_cli.reports.pictures import picture
-from capivara_cli.reports.samples_page import THUMBNAIL, PageSection, View
+from capivara_cli.reports.pictures import THUMBNAIL, Picture, picture
+from capivara_cli.reports.search_page import FoundImage, SearchSection
 from capivara_cli.shards.images import decode_image
 from capivara_cli.shards.sample import Caption, Sample
 from capivara_cli.urls import public_url
@@ -101,17 +101,23 @@ def _plain(text: str) -> str:
     return console.one_line(text, LONGEST)
 
 
-def page_section(answer: Answer, command: str) -> PageSection:
-    """Show one answer on an HTML page: a grid of thumbnails under the query and the command."""
+def query_picture(image: bytes) -> Picture:
+    """The image of a search by image, for its page."""
+    return picture(decode_image(image), THUMBNAIL, "the image searched for")
+
+
+def page_section(answer: Answer, command: str, lang: str, asked: Picture | None = None) -> SearchSection:
+    """Show one answer on an HTML page, under the query in ``lang`` or the image ``asked``, and the command."""
     query = answer.query
-    steps = [command, *([f"translated to: {query.text} ({query.translator})"] if query.translator else [])]
-    return PageSection(query.typed, steps, [_view(hit) for hit in answer.hits])
+    translation = (query.text, query.lang, query.translator) if query.translator else ()
+    images = [_found(hit) for hit in answer.hits]
+    return SearchSection(query.typed, lang, command, images, *translation, picture=asked)
 
 
-def _view(hit: Hit) -> View:
+def _found(hit: Hit) -> FoundImage:
     image, problem = None, hit.problem
     try:
-        image = picture(decode_image(hit.sample), THUMBNAIL)
+        image = picture(decode_image(hit.sample), THUMBNAIL, f"image {hit.rank}")
     except BadSample as error:
         problem = "; ".join(filter(None, [problem, error.reason]))
-    return View(f"{hit.rank}. {hit.key}", f"score {hit.score:.3f}, {hit.shard}", hit.captions, image, problem)
+    return FoundImage(hit.rank, hit.score, hit.key, hit.shard, hit.captions, image, problem)

@@ -58,14 +58,14 @@ def _pair(outcome: Outcome, *, opened: bool) -> dict[str, Any]:
     about = language(outcome.lang) + ("" if mode == "zero-shot" else f", {mode}")
     rows = [("before", outcome.before), ("after", outcome.after[0] if outcome.after else None)]
     sides = [_side(when, row, outcome) for when, row in rows if isinstance(row, ClassificationRow)]
-    return {"title": outcome.set_label, "about": about, "opened": opened, "sides": sides}
+    return {"title": outcome.set_label, "about": about, "lang": outcome.lang, "opened": opened, "sides": sides}
 
 
 def _side(when: str, row: ClassificationRow, outcome: Outcome) -> dict[str, Any]:
     chart = None
     if matrix := _matrix(row):
         alt = f"{outcome.set_label} {when}: confusion matrix of {len(matrix.names)} classes"
-        chart = charts.confusion(_without_faint(matrix.counts), matrix.names, alt)
+        chart = charts.confusion(_without_faint(matrix.counts), matrix.names, alt, outcome.lang)
     title = f"{when}: {score(row.score)} {outcome.metric}"
     return {"title": title, "model": row.model, "chart": chart, "confused": row.confused[:_PAIRS]}
 

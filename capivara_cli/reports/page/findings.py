@@ -7,12 +7,12 @@ import statistics
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from capivara_cli.evaluation.metric_names import of_metric
 from capivara_cli.evaluation.results import DisparityRow, ScoredRow
 from capivara_cli.reports.page.read_run import Run
-from capivara_cli.reports.tables.table import set_label
+from capivara_cli.reports.tables.table import LEVEL, set_label
 
 Interval = tuple[float, float]
 Row = TypeVar("Row", ScoredRow, DisparityRow)
@@ -44,13 +44,28 @@ class Variant:
 
 
 def variants(runs: Sequence[Run]) -> list[Variant]:
-    """Group the runs by their options and data, in the given order."""
+    """Group the runs by everything that determines their result but the seed, in the given order."""
     groups: dict[str, list[Run]] = {}
     for run in runs:
-        options = {key: value for key, value in run.request.items() if key != "seed"}
-        options["data"] = run.document.get("data", {}).get("fingerprint")
-        groups.setdefault(repr(sorted(options.items())), []).append(run)
+        groups.setdefault(repr(sorted(settings(run).items())), []).append(run)
     return [_variant(group) for group in groups.values()]
+
+
+def settings(run: Run) -> dict[str, Any]:
+    """What determines the result of a run beside its seed: its options, and the digests of what they name.
+
+    ``data``: the fingerprint of the training data. ``base model``: the digests of its towers. ``files``: those of other
+    files. ``batch``: sizes and precision, which an option may leave to the machine.
+    """
+    document = run.document
+    base, batch = document.get("base", {}), document.get("batch", {})
+    return {
+        **{name: value for name, value in run.request.items() if name != "seed"},
+        "data": document.get("data", {}).get("fingerprint"),
+        "base model": (base.get("image"), base.get("text")),
+        "files": sorted(document.get("contents", {}).items()),
+        "batch": [batch.get(name) for name in ("size", "kept", "precision")],
+    }
 
 
 def _variant(runs: Sequence[Run]) -> Variant:
@@ -132,8 +147,26 @@ class Outcome:
         return max(known) if known and len(known) == len(found) else None
 
     @property
+    def n_significant(self) -> int:
+        """The number of runs that differ significantly from the base model, in the direction of their mean."""
+        gained = self.gain > 0
+        found = [row for row in self.after if row.versus and (row.versus.difference > 0) == gained]
+        return sum(1 for row in found if is_significant(row))
+
+    @property
+    def significant(self) -> bool | None:
+        """Whether every run differs significantly, in the direction of their mean; None if a run was not tested."""
+        return None if self.p is None else self.n_significant == len(self.after)
+
+    @property
     def is_translated(self) -> bool:
         return any(row.machine_translated for row in self.rows)
+
+
+def is_significant(row: ScoredRow) -> bool | None:
+    """Whether a row differs significantly from the one it is compared with; None if that was not tested."""
+    p = row.versus.probability if row.versus else None
+    return None if p is None else p < LEVEL
 
 
 def _hull(intervals: Iterable[Sequence[float] | None]) -> Interval | None:

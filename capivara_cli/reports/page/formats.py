@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from capivara_cli import languages
-from capivara_cli.reports.tables.table import LEVEL, Cell, number
+from capivara_cli.reports.tables.table import Cell, number
 
 MINUS = "\N{MINUS SIGN}"
 
@@ -21,23 +21,16 @@ def signed(value: float, digits: int = 1) -> str:
     return text.replace("-", MINUS) if float(text) else text[1:]
 
 
-def points(value: float, mark: str = "") -> Cell:
-    """A difference in points, coloured by its sign."""
-    return Cell(signed(value) + mark, tone=_tone(value))
+def points(value: float, significant: bool | None) -> Cell:
+    """A difference in points with its mark: coloured by its sign if it is significant, grey if not or not tested."""
+    tone = ("up" if round(value, 1) > 0 else "down" if round(value, 1) < 0 else "same") if significant else "same"
+    title = {True: "significant", False: "not significant", None: "not tested for significance"}[significant]
+    return Cell(signed(value) + mark(significant), tone=tone, title=title)
 
 
-def compared(before: float, after: float) -> Cell:
-    """A spread after adaptation, coloured by whether it became smaller."""
-    return Cell(score(after), tone=_tone(round(before, 1) - round(after, 1)))
-
-
-def _tone(gain: float) -> str:
-    return "up" if round(gain, 1) > 0 else "down" if round(gain, 1) < 0 else "same"
-
-
-def significance(p: float | None) -> str:
-    """The mark after a difference: an asterisk if it is significant, "n.s." if not, nothing if p is unknown."""
-    return "" if p is None else "*" if p < LEVEL else " n.s."
+def mark(significant: bool | None) -> str:
+    """The mark after a difference: an asterisk if it is significant, "n.s." if not, nothing if that was not tested."""
+    return {True: "*", False: " n.s.", None: ""}[significant]
 
 
 def significant(value: float, digits: int) -> str:

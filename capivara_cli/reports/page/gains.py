@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from capivara_cli import console
 from capivara_cli.costs import ledger
@@ -13,7 +13,6 @@ from capivara_cli.reports.page import charts
 from capivara_cli.reports.page.command_lines import eval_command
 from capivara_cli.reports.page.findings import Findings, Outcome, Spread, Variant
 from capivara_cli.reports.page.formats import (
-    compared,
     energy,
     language,
     mass,
@@ -23,7 +22,7 @@ from capivara_cli.reports.page.formats import (
     signed,
 )
 from capivara_cli.reports.page.section import Missing, Panel, Section
-from capivara_cli.reports.tables.table import LEVEL, Cell, Column, Table, cells, columns
+from capivara_cli.reports.tables.table import Cell, Column, Table, cells, columns
 
 _METHODS = {
     "lora": "LoRA on the text tower",
@@ -38,13 +37,17 @@ _METHODS = {
 
 @dataclass(frozen=True)
 class Tile:
-    """A box of the headline; ``change`` is the score before and after, for the main result."""
+    """A box of the headline.
+
+    ``verdict``: words that stand before the value; ``change``: the score before and after, for the main result.
+    """
 
     title: str
     value: Cell
     note: str
     change: str = ""
     kind: str = ""
+    verdict: str = ""
 
 
 @dataclass(frozen=True)
@@ -74,28 +77,48 @@ def _gain_tile(found: Findings) -> Tile:
     if main is None:
         note = "evaluate the run together with its base model, see below"
         return Tile("Gain", Cell("not measured yet"), note, kind="wide")
-    unit = Cell("points" if main.std is None else f"± {main.std:.1f} points")
+    unit = "points" if main.std is None else f"± {main.std:.1f} points"
+    versus = f" vs {main.before.model}" if main.before else ""
     return Tile(
         f"{language(main.lang)}, {main.set_label}",
-        replace(points(main.gain), notes=(unit,)),
-        "; ".join([certainty(main), *_repeated(found.variant)]),
+        Cell(signed(main.gain), tone=points(main.gain, main.significant).tone, notes=(Cell(f"{unit}{versus}"),)),
+        "; ".join([certainty(main), *_captions(main), *_repeated(found.variant)]),
         f"{score(main.baseline)} → {score(main.baseline + main.gain)} {main.metric}",
-        "wide hero",
+        "wide hero" if main.significant else "wide hero unsure",
+        verdict(main),
     )
 
 
+def verdict(outcome: Outcome) -> str:
+    """In words, whether the difference is a gain, a loss, or not significant; with several seeds, for how many."""
+    seeds = len(outcome.after)
+    if outcome.significant is None:
+        return "Not tested for significance"
+    if outcome.significant:
+        return "Significant gain" if outcome.gain > 0 else "Significant loss"
+    return f"Significant for {outcome.n_significant} of {seeds} seeds only" if outcome.n_significant else _UNSURE
+
+
+_UNSURE = "No significant difference"
+
+
 def certainty(outcome: Outcome) -> str:
-    """The interval of a gain, its significance, and the number of seeds."""
+    """The interval of a gain, its p-value, and the number of seeds."""
     seeds = len(outcome.after)
     parts = []
     if interval := outcome.gain_interval:
         every = " (all seeds)" if seeds > 1 else ""
         parts.append(f"95 % interval {signed(interval[0])} to {signed(interval[1])}{every}")
     if outcome.p is not None:
-        word = "significant" if outcome.p < LEVEL else "not significant"
-        parts.append(f"{word}, {probability(outcome.p)}")
+        parts.append(probability(outcome.p))
     parts.append(f"mean ± std of {seeds} seeds" if seeds > 1 else "one seed")
     return "; ".join(parts)
+
+
+def _captions(outcome: Outcome) -> list[str]:
+    """That no people wrote the captions of a result; [] if they did."""
+    remarks = ["captions machine-translated"] if outcome.is_translated else []
+    return remarks + ["captions by a captioner, not by people"] * any(row.synthetic for row in outcome.rows)
 
 
 def _repeated(variant: Variant) -> list[str]:
@@ -111,14 +134,13 @@ def _other_tiles(found: Findings) -> Iterable[Tile]:
     others = [each for each in complete if each.lang in found.trained]
     for each in (*kept[:1], *others[: 2 - len(kept[:1])]):
         note = f"{score(each.baseline)} → {score(each.baseline + each.gain)} {each.metric}, {each.set_label}"
-        if each.p is not None:
-            note += "" if each.p < LEVEL else "; not significant"
-        yield Tile(language(each.lang), points(each.gain), note)
+        tone = points(each.gain, each.significant).tone
+        yield Tile(language(each.lang), Cell(signed(each.gain), tone=tone), note, verdict=verdict(each))
 
 
 def _data_tile(found: Findings) -> Iterable[Tile]:
     data = found.variant.first.document.get("data", {})
-    captions = ", ".join(f"{count:,} in {lang}" for lang, count in data.get("captions", {}).items())
+    captions = ", ".join(f"{count:,} in {language(lang)}" for lang, count in data.get("captions", {}).items())
     if data:
         yield Tile("Trained on", Cell(f"{data.get('samples', 0):,} images"), f"captions: {captions}")
 
@@ -140,8 +162,9 @@ def per_language(found: Findings) -> Section:
     labels = list(dict.fromkeys(each.set_label for each in complete))
     panels = [_panel(label, [each for each in complete if each.set_label == label], found.trained) for label in labels]
     intro = (
-        "Mean recall (R@1, R@5 and R@10 in both directions) of the base model (grey) and after adaptation (brown). "
-        "The line through a point is its 95 % interval over images. The trained language is bold."
+        "Mean recall (R@1, R@5 and R@10 in both directions) of the base model (ring) and after adaptation (disc). "
+        "The line through it is its 95 % interval over images. The number is the gain in points. *: significant; "
+        "n.s.: not significant. The trained language is bold."
     )
     seeds = max(len(each.after) for each in complete)
     if seeds > 1:
@@ -155,18 +178,26 @@ def per_language(found: Findings) -> Section:
 def _panel(label: str, rows: Sequence[Outcome], trained: Sequence[str]) -> Panel:
     changes = [
         charts.BeforeAfter(
-            language(each.lang) + "*" * each.is_translated,
+            language(each.lang) + " (MT)" * each.is_translated,
             each.baseline,
             each.baseline + each.gain,
             _pair(each.before.interval if each.before else None),
             each.interval,
             each.lang in trained,
+            each.significant,
         )
         for each in rows
     ]
-    alt = f"{label}: " + ", ".join(f"{row.label} {row.before:.1f} to {row.after:.1f}" for row in changes)
-    note = "* captions machine-translated" if any(each.is_translated for each in rows) else ""
+    alt = f"{label}: " + ", ".join(
+        f"{row.label} {row.before:.1f} to {row.after:.1f}{_spoken(row.significant)}" for row in changes
+    )
+    note = "(MT): captions machine-translated" if any(each.is_translated for each in rows) else ""
     return Panel(label, charts.changes(changes, "mean recall, %", alt), note=note)
+
+
+def _spoken(significant: bool | None) -> str:
+    """What a text alternative says of a difference that is not significant."""
+    return " (not significant)" if significant is False else ""
 
 
 def _pair(interval: Sequence[float] | None) -> tuple[float, float] | None:
@@ -183,7 +214,7 @@ def _disparity(spread: Spread) -> Panel:
         for lang, gap in spread.gaps[0].items()
         if lang in spread.gaps[1]
     ]
-    rows = [cells([name, score(old), compared(old, new)]) for name, old, new in measures]
+    rows = [cells([name, score(old), score(new)]) for name, old, new in measures]
     if all(spread.worst):
         rows.append(cells(["worst language", *map(language, spread.worst)]))
     title = f"Disparity on {spread.set_label}"
@@ -201,7 +232,7 @@ def _disparities(spreads: Sequence[Spread]) -> Table | None:
     for each in spreads:
         before, after = each.before, each.after
         spread = [(before.range, after["range"]), (before.std, after["std"])]
-        numbers = [cell for old, new in spread for cell in (score(old), compared(old, new))]
+        numbers = [score(number) for pair in spread for number in pair]
         rows.append(cells([each.set_label, each.metric, *numbers, *map(language, each.worst)]))
     return Table.of_rows("Disparity of classification", headings, rows) if rows else None
 
@@ -218,18 +249,23 @@ def per_set(found: Findings) -> Section:
     rest = sorted({each.lang for each in complete} - {*langs})
     intro = (
         "Score after adaptation minus score of the base model, in points of each set's own metric. The line at the end "
-        "of a bar is the 95 % interval of the difference."
+        "of a bar is the 95 % interval of the difference. *: significant; n.s.: not significant, in grey."
     )
     if rest:
-        intro += f" Other languages ({', '.join(rest)}) are in the tables."
+        intro += f" Other languages ({', '.join(map(language, rest))}) are in the tables."
     return Section("sets", title, intro, {"panels": panels})
 
 
 def _bars(lang: str, rows: Sequence[Outcome]) -> Panel:
     ranked = sorted(rows, key=lambda each: -each.gain)
     modes = {each.head.mode for each in rows} - {"", ZERO_SHOT}
-    bars = [charts.Gain(set_name(each, modes=bool(modes)), each.gain, each.gain_interval) for each in ranked]
-    alt = f"{language(lang)}: " + ", ".join(f"{row.label} {row.value:+.1f}" for row in bars)
+    bars = [
+        charts.Gain(set_name(each, modes=bool(modes)), each.gain, each.gain_interval, each.significant)
+        for each in ranked
+    ]
+    alt = f"{language(lang)}: " + ", ".join(
+        f"{row.label} {signed(row.value)}{_spoken(row.significant)}" for row in bars
+    )
     return Panel(language(lang), charts.gains(bars, "gain, points", alt))
 
 

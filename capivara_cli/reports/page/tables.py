@@ -10,8 +10,8 @@ from typing import Any
 from capivara_cli.evaluation.evalset import Provenance
 from capivara_cli.evaluation.metric_names import DIRECTIONS, of_metric
 from capivara_cli.evaluation.results import ClassificationRow, RecallVariant, RetrievalRow, ScoredRow
-from capivara_cli.reports.page.findings import Findings, Outcome
-from capivara_cli.reports.page.formats import language, points, score, significance
+from capivara_cli.reports.page.findings import Findings, Outcome, is_significant
+from capivara_cli.reports.page.formats import language, points, score
 from capivara_cli.reports.page.section import Section
 from capivara_cli.reports.tables.table import (
     NONE,
@@ -23,6 +23,7 @@ from capivara_cli.reports.tables.table import (
     columns,
     queries_translated_by,
     synthetic_note,
+    versus_heading,
 )
 
 _OPEN = 2  # with more sets, the tables are closed and a summary stands above them
@@ -31,12 +32,20 @@ _Row = tuple[tuple[Cell, ...], str]
 
 
 @dataclass(frozen=True)
+class _SetTable:
+    """The table of a set, and the (language, prompt) into which its captions were inserted."""
+
+    table: Table
+    prompts: list[tuple[str, str]]
+
+
+@dataclass(frozen=True)
 class _Task:
     """Retrieval or classification: a table for each set, and a summary if there are many sets."""
 
     title: str
     summary: Table | None
-    tables: list[Table]
+    tables: list[_SetTable]
 
 
 def tables(found: Findings) -> Section | None:
@@ -48,8 +57,8 @@ def tables(found: Findings) -> Section | None:
         _task("Classification", found.classification, found, _classification),
     ]
     intro = (
-        "All scores are in percent. Differences from the base model are in points; * marks those that are significant "
-        "(p < 0.05, adjusted for the number of comparisons). T→I: text to image, I→T: image to text."
+        "All scores are in percent. Differences are in points; * marks those that are significant (p < 0.05, adjusted "
+        "for the number of comparisons), n.s. and grey those that are not. T→I: text to image, I→T: image to text."
     )
     return Section("tables", "Results in full", intro, {"tasks": [task for task in tasks if task.tables]})
 
@@ -63,7 +72,8 @@ def _task(
         head = own[0].head
         size = f"{head.n_images:,} images" if head.n_images else ""
         size += f", {head.n_classes:,} classes" if isinstance(head, ClassificationRow) and head.n_classes else ""
-        tables.append(replace(table(own), title=label, caption=size, notes=tuple(_footnotes(own))))
+        made = replace(table(own), title=label, caption=size, notes=tuple(_footnotes(own)))
+        tables.append(_SetTable(made, _prompts(own)))
     return _Task(title, _summary(outcomes, found) if len(tables) > _OPEN else None, tables)
 
 
@@ -78,10 +88,17 @@ def _summary(outcomes: Sequence[Outcome], found: Findings) -> Table:
             std = () if each.std is None else (Cell(f"± {each.std:.1f}"),)
             adapted = Cell(score(statistics.fmean(each.scores)), strong=True, notes=std)
         base = score(each.baseline) if each.before else NONE
-        gain = points(each.gain, significance(each.p)) if each.is_complete else ""
-        about = [each.set_label, language(each.lang) + "*" * each.is_translated, each.metric]
+        gain = points(each.gain, each.significant) if each.is_complete else ""
+        about = [each.set_label, language(each.lang) + " (MT)" * each.is_translated, each.metric]
         rows.append(cells([*about, f"{each.head.n_images or 0:,}", base, adapted, gain]))
-    return Table.of_rows("", columns([*texts, "images", "base model", "adapted", "difference"], texts), rows)
+    return Table.of_rows("", columns([*texts, "images", "base model", "adapted", _versus(shown)], texts), rows)
+
+
+def _versus(outcomes: Sequence[Outcome]) -> str:
+    """The heading of the differences: ``vs toy``, or ``difference`` if nothing is compared."""
+    models = [row.versus.model for outcome in outcomes for row in outcome.after if row.versus]
+    models += [outcome.before.model for outcome in outcomes if outcome.before]
+    return versus_heading(models[0]) if models else "difference"
 
 
 def _table(headings: Sequence[Column], rows: Sequence[_Row]) -> Table:
@@ -95,7 +112,7 @@ def _retrieval(outcomes: Sequence[Outcome]) -> Table:
     headings = [Column("language", numeric=False), Column("model", numeric=False)]
     headings += [Column(key, over=over) for over in ("text to image", "image to text") for key in ks]
     headings += [Column(way, over="median rank") for way in ("T→I", "I→T")]
-    headings += [Column(name) for name in ("mean recall", "95 % interval", "difference")]
+    headings += [Column(name) for name in ("mean recall", "95 % interval", _versus(outcomes))]
     rows = []
     for each in shown:
         row = each.row
@@ -126,7 +143,7 @@ def _classification(outcomes: Sequence[Outcome]) -> Table:
         row = each.row
         found = [row.mode, of_metric(row.metric).name, Cell(score(row.score), strong=True), *each.compared]
         rows.append((cells([*each.label, *found, *(score(getattr(row, key)) for key in extra.values())]), each.role))
-    return _table(columns([*texts, "score", "95 % interval", "difference", *extra], texts), rows)
+    return _table(columns([*texts, "score", "95 % interval", _versus(outcomes), *extra], texts), rows)
 
 
 @dataclass(frozen=True)
@@ -148,13 +165,13 @@ def _lines(outcomes: Sequence[Outcome]) -> list[_Line]:
         named += [(row, "after") for row in outcome.after] + [(row, "other") for row in others]
         own = []
         for number, (row, role) in enumerate(named):
-            marks = "*" * row.machine_translated + "†" * bool(row.queries_by) + " (synthetic)" * row.synthetic
-            names_language = number == 0 or marks != "*" * outcome.is_translated
+            marks = "†" * bool(row.queries_by) + " (MT)" * row.machine_translated + " (synthetic)" * row.synthetic
+            names_language = number == 0 or marks != " (MT)" * outcome.is_translated
             lang = language(outcome.lang) + marks if names_language else ""
             model = Cell(row.model, notes=(Cell("base"),) if role == "before" else ())
             own.append(_Line([lang, model], row, _compared(row), f"{role} first" if number == 0 else role))
         if len(outcome.after) > 1:
-            spread = [f"± {outcome.std:.1f}", points(outcome.gain) if outcome.before else ""]
+            spread = [f"± {outcome.std:.1f}", points(outcome.gain, outcome.significant) if outcome.before else ""]
             mean = _Line(["", "mean ± std"], _mean(outcome.after), spread, "after mean")
             own.insert(len(outcome.after) + bool(outcome.before), mean)
         lines += own
@@ -187,7 +204,7 @@ def _compared(row: ScoredRow) -> list[str | Cell]:
     interval = NONE if row.interval is None else "–".join(score(bound) for bound in row.interval)
     if row.versus is None:
         return [interval, ""]
-    return [interval, points(row.versus.difference, significance(row.versus.probability))]
+    return [interval, points(row.versus.difference, is_significant(row))]
 
 
 def _footnotes(outcomes: Sequence[Outcome]) -> list[str]:
@@ -196,21 +213,23 @@ def _footnotes(outcomes: Sequence[Outcome]) -> list[str]:
     by = dict.fromkeys(name for row in rows if row.machine_translated for name in _translators(row))
     if any(row.machine_translated for row in rows):
         translators = f" ({', '.join(by)})" if by else ""
-        lines.append(f"* machine-translated{translators}, not written by speakers")
+        lines.append(f"(MT): machine-translated{translators}, not written by speakers")
     lines += filter(None, [synthetic_note(rows)])
     if translator := queries_translated_by(rows):
         lines.append(
             f"† queries machine-translated first ({translator}), because this model was trained on translated queries"
         )
-    retrieved = [row for row in rows if isinstance(row, RetrievalRow)]
-    if prompts := dict.fromkeys(row.prompt for row in retrieved if row.prompt):
-        lines.append(f"captions were inserted into a prompt: {', '.join(prompts)}")
     heads = [each.head for each in outcomes if isinstance(each.head, RetrievalRow)]
     return lines + [
         f"{language(row.lang)}: {row.n_uncaptioned} images have no caption and count as misses, image to text"
         for row in heads
         if row.n_uncaptioned
     ]
+
+
+def _prompts(outcomes: Sequence[Outcome]) -> list[tuple[str, str]]:
+    rows = [row for outcome in outcomes for row in outcome.rows if isinstance(row, RetrievalRow)]
+    return list(dict.fromkeys((row.lang, row.prompt) for row in rows if row.prompt))
 
 
 def _translators(row: ScoredRow) -> list[str]:

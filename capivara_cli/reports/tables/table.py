@@ -115,6 +115,12 @@ def first_model(rows: Iterable[ScoredRow]) -> str:
     return next((row.versus.model for row in rows if row.versus), "")
 
 
+def versus_heading(model: str, longest: int = 16) -> str:
+    """``vs toy``: the heading of differences from a model. Of a folder it has the last part; a long name is cut."""
+    name = model if len(model) <= longest else model.rstrip("/").rpartition("/")[2]
+    return f"vs {name if len(name) <= longest else name[: longest - 1] + '…'}"
+
+
 def synthetic_note(rows: Iterable[ScoredRow]) -> str:
     """A note on captions that a captioner wrote, "" if people wrote all captions of these rows."""
     synthetic = [row for row in rows if row.synthetic]

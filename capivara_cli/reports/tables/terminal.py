@@ -22,10 +22,12 @@ from capivara_cli.reports.tables.table import (
     cells,
     columns,
     difference,
+    first_model,
     interval,
     number,
     queries_translated_by,
     synthetic_note,
+    versus_heading,
 )
 
 _Scored = TypeVar("_Scored", bound=ScoredRow)
@@ -105,16 +107,18 @@ def _scored(
 ) -> Table:
     """A table with a row per set, language and model, with the interval of its score and its difference."""
     sets = list(dict.fromkeys(row.set for row in rows))
-    several, compared = len(sets) > 1, any(row.versus for row in rows)
+    several, compared = len(sets) > 1, first_model(rows)
+    versus = [versus_heading(compared)] if compared else []
     body: list[tuple[Cell, ...]] = []
     for row in sorted(rows, key=lambda row: sets.index(row.set)):
         lang = (row.lang or "—") + " (MT)" * row.machine_translated + " (synthetic)" * row.synthetic
         lang += "†" * bool(row.queries_by)
         line = [*[row.set] * several, lang, row.model, *shown(row), interval(row.interval)]
-        body.append(cells([*line, *[difference(row.versus, none="")] * compared]))
-    legend = f"vs first: difference from {rows[0].model} in points; * p < 0.05, ** p < 0.01 (paired, Holm-adjusted)"
-    named = [*["set"] * several, "lang", "model", *headings, "95 %", *["vs first"] * compared]
-    return Table(title, columns(named), (Group("", tuple(body)),), notes=(*[legend] * compared, *notes))
+        body.append(cells([*line, *[difference(row.versus, none="")] * len(versus)]))
+    legend = f"difference from {compared} in points; * p < 0.05, ** p < 0.01 (paired, Holm-adjusted)"
+    named = [*["set"] * several, "lang", "model", *headings, "95 %", *versus]
+    explained = [f"{heading}: {legend}" for heading in versus]
+    return Table(title, columns(named), (Group("", tuple(body)),), notes=(*explained, *notes))
 
 
 def _few(names: Sequence[str], most: int = 12) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from markupsafe import escape
 from support.made import a_sample
 from support.reported import (
     EVIL,
@@ -73,10 +74,10 @@ def written(*runs: Path, settings: Settings | None = None, **options: Any) -> Pa
 def test_the_headline_says_what_was_gained_how_surely_and_at_what_cost(page: Page) -> None:
     text = page.sections["top"]
     assert "Portuguese for toy : LoRA on the text tower, 3 steps of 4 pairs" in text
-    assert "+20.0 points 40.0 → 60.0 mean recall" in text
-    assert "95 % interval +18.0 to +22.0; significant, p < 0.001; one seed" in text
-    assert "English −1.0 80.0 → 79.0 mean recall, toy (test); not significant" in text
-    assert "Trained on 4 images captions: 8 in en, 4 in pt" in text
+    assert "+20.0 points vs toy 40.0 → 60.0 mean recall" in text
+    assert "95 % interval +18.0 to +22.0; p < 0.001; one seed" in text
+    assert "English No significant difference −1.0 80.0 → 79.0 mean recall, toy (test)" in text
+    assert "Trained on 4 images captions: 8 in English, 4 in Portuguese" in text
     assert "Cost 1.5 kWh 750 g CO₂e, 2 min 00 s of computation" in text
 
 
@@ -84,13 +85,10 @@ def test_seeds_are_averaged_and_their_intervals_joined(run: Path) -> None:
     other = a_run(Path("runs/pt-seed1"), seed=1)
     evaluate([run, other])
     page = written(run, other)
-    assert "+22.0 ± 2.8 points 40.0 → 62.0 mean recall" in page.sections["top"]
+    assert "+22.0 ± 2.8 points vs toy 40.0 → 62.0 mean recall" in page.sections["top"]
+    assert "95 % interval +18.0 to +26.0 (all seeds); p = 0.020; mean ± std of 2 seeds" in (page.sections["top"])
     assert (
-        "95 % interval +18.0 to +26.0 (all seeds); significant, p = 0.020; mean ± std of 2 seeds"
-        in (page.sections["top"])
-    )
-    assert (
-        "61.0–67.0 +24.0* mean ± std 52.0 62.0 72.0 52.0 62.0 72.0 1 2.5 62.0 ± 2.8 +22.0 English"
+        "61.0–67.0 +24.0* mean ± std 52.0 62.0 72.0 52.0 62.0 72.0 1 2.5 62.0 ± 2.8 +22.0* English"
         in (page.sections["tables"])
     )
     assert "Cost 2.5 kWh" in page.sections["top"]  # what both runs come from is counted once
@@ -103,7 +101,7 @@ def test_the_same_seed_again_is_one_run(name: str, run: Path, capsys: pytest.Cap
     evaluate([run, again])
     page = written(run, again)
     head = page.sections["top"]
-    assert "+20.0 points 40.0 → 60.0 mean recall" in head
+    assert "+20.0 points vs toy 40.0 → 60.0 mean recall" in head
     assert f"one seed; {again.name} has the options and the seed of pt: one run" in head
     assert "seeds" not in " ".join(page.sections.values())
     assert "mean ± std" not in page.sections["tables"]
@@ -116,14 +114,14 @@ def test_the_same_seed_again_beside_another_seed_counts_once(run: Path) -> None:
     evaluate([run, other, again], (60.0, 64.0, 70.0))
     head = written(run, other, again).sections["top"]
     assert "mean ± std of 2 seeds; pt-again has the options and the seed of pt-seed1: one run" in head
-    assert "+22.0 ± 2.8 points 40.0 → 62.0 mean recall" in head
+    assert "+22.0 ± 2.8 points vs toy 40.0 → 62.0 mean recall" in head
 
 
 def test_of_runs_with_one_seed_the_one_with_results_counts() -> None:
     first, again = a_run(Path("runs/pt")), a_run(Path("runs/again"))
     evaluate([again])
     head = written(first, again).sections["top"]
-    assert "+20.0 points 40.0 → 60.0 mean recall" in head
+    assert "+20.0 points vs toy 40.0 → 60.0 mean recall" in head
     assert "one seed; pt has the options and the seed of again: one run" in head
 
 
@@ -161,7 +159,7 @@ def test_seeds_in_folders_of_one_name_are_told_apart(run: Path) -> None:
             rows[part] = [row if row["model"] == "toy" else {**row, "model": next(names)} for row in rows[part]]
         (folder / "eval.json").write_text(json.dumps(rows))
     head = written(run, other).sections["top"]
-    assert "+22.0 ± 2.8 points 40.0 → 62.0 mean recall" in head
+    assert "+22.0 ± 2.8 points vs toy 40.0 → 62.0 mean recall" in head
     assert "mean ± std of 2 seeds" in head
 
 
@@ -169,7 +167,7 @@ def test_seeds_that_were_measured_apart_under_one_name_are_two(run: Path) -> Non
     other = a_run(Path("more/pt"), seed=1)
     evaluate([other], (64.0,))
     head = written(run, other).sections["top"]
-    assert "+22.0 ± 2.8 points 40.0 → 62.0 mean recall" in head
+    assert "+22.0 ± 2.8 points vs toy 40.0 → 62.0 mean recall" in head
     assert "mean ± std of 2 seeds" in head
 
 
@@ -264,7 +262,7 @@ def test_the_same_run_gives_the_same_page(run: Path) -> None:
 
 def test_each_language_and_the_disparity_before_and_after(page: Page) -> None:
     text = page.sections["languages"]
-    assert re.search(r"Portuguese .*English .*Xhosa\*", text)
+    assert re.search(r"Portuguese .*English .*Xhosa \(MT\)", text)
     assert "+20.0" in text and "−1.0" in text and "−2.0" in text
     assert "best minus worst language 60.0 61.0" in text
     assert "Portuguese behind English 40.0 20.0" in text
@@ -275,7 +273,7 @@ def test_each_language_and_the_disparity_before_and_after(page: Page) -> None:
 def test_each_set_has_a_bar_named_without_its_collection(page: Page) -> None:
     text = page.sections["sets"]
     assert "toy (mean recall)" in text and "pets (mean per class)" in text and "+5.5" in text
-    assert "Other languages (xh) are in the tables." in text
+    assert "Other languages (Xhosa) are in the tables." in text
 
 
 def test_the_tables_hold_every_row_with_interval_difference_and_marks(page: Page) -> None:
@@ -283,7 +281,7 @@ def test_the_tables_hold_every_row_with_interval_difference_and_marks(page: Page
     assert "Portuguese toy base 30.0 40.0 50.0 30.0 40.0 50.0 1 2.5 40.0 37.0–43.0" in text
     assert "runs/pt 50.0 60.0 70.0 50.0 60.0 70.0 1 2.5 60.0 57.0–63.0 +20.0*" in text
     assert "79.0 76.0–82.0 −1.0 n.s." in text
-    assert "Xhosa* toy base" in text and "* machine-translated (nllb), not written by speakers" in text
+    assert "Xhosa (MT) toy base" in text and "(MT): machine-translated (nllb), not written by speakers" in text
     assert "runs/pt zero-shot mean per class 55.5 53.5–57.5 +5.5* 56.5 55.5" in text
 
 
@@ -418,7 +416,7 @@ def test_languages_by_name_and_a_run_called_like_its_base_model() -> None:
     run = a_run(Path("runs/toy"), lang="Portuguese")
     evaluate([run])
     text = written(run).sections["top"]
-    assert "Portuguese for toy" in text and "+20.0 points 40.0 → 60.0 mean recall" in text
+    assert "Portuguese for toy" in text and "+20.0 points vs toy 40.0 → 60.0 mean recall" in text
 
 
 def test_runs_of_other_options_are_compared(run: Path) -> None:
@@ -426,7 +424,7 @@ def test_runs_of_other_options_are_compared(run: Path) -> None:
     evaluate([run, other])
     text = written(run, other).sections["ablation"]
     assert "run --lr --lora-r pt: toy (mean recall) pt: pets (mean per class) en: toy (mean recall)" in text
-    assert "pt 0.01 8 60.0 +20.0 55.5 +5.5" in text and "strong 0.1 16 64.0 +24.0" in text
+    assert "pt 0.01 8 60.0 +20.0* 55.5 +5.5*" in text and "strong 0.1 16 64.0 +24.0*" in text
     assert "+20.0 points" in written(run, other).sections["top"]  # the page is about the first
 
 
@@ -485,7 +483,117 @@ def test_a_gain_that_may_be_chance_is_called_so(run: Path) -> None:
     document = json.loads((run / "eval.json").read_text())
     document["retrieval"][1]["versus"] = versus(20.0, 0.061)
     (run / "eval.json").write_text(json.dumps(document))
-    assert "not significant, p = 0.061" in written(run).sections["top"]
+    page = written(run)
+    assert "No significant difference +20.0 points vs toy" in page.sections["top"]
+    assert "p = 0.061" in page.sections["top"]
+    hero = page.html.partition('class="tile wide hero unsure"')[2].partition("</div>")[0]
+    assert hero.index("No significant difference") < hero.index("+20.0") and 'class="same">+20.0' in hero
+
+
+@pytest.mark.parametrize(
+    ("ps", "says"),
+    [((0.2, 0.3), "No significant difference"), ((0.01, 0.3), "Significant for 1 of 2 seeds only")],
+)
+def test_of_seeds_it_is_said_for_how_many_the_gain_is_significant(ps: tuple[float, float], says: str) -> None:
+    runs = [a_run(Path(f"runs/pt-seed{seed}"), seed=seed) for seed in (0, 1)]
+    evaluate(runs)
+    for run in runs:
+        document = json.loads((run / "eval.json").read_text())
+        for row, p in zip(document["retrieval"][1:3], ps, strict=True):
+            row["versus"] = versus(row["versus"]["difference"], p)
+        (run / "eval.json").write_text(json.dumps(document))
+    page = written(*runs)
+    assert f"{says} +22.0 ± 2.8 points vs toy" in page.sections["top"]
+    assert "tile wide hero unsure" in page.html and "+22.0 n.s." in page.sections["tables"]
+
+
+def test_a_gain_that_was_not_tested_is_called_so(run: Path) -> None:
+    document = json.loads((run / "eval.json").read_text())
+    document["retrieval"][1]["versus"] = None
+    (run / "eval.json").write_text(json.dumps(document))
+    page = written(run)
+    assert "Not tested for significance +20.0 points vs toy" in page.sections["top"]
+    assert "tile wide hero unsure" in page.html
+
+
+def test_a_significant_loss_is_no_gain(run: Path) -> None:
+    document = json.loads((run / "eval.json").read_text())
+    document["retrieval"][1] |= {"mean_recall": 30.0, "versus": versus(-10.0)}
+    (run / "eval.json").write_text(json.dumps(document))
+    page = written(run)
+    assert "Significant loss −10.0 points vs toy 40.0 → 30.0" in page.sections["top"]
+    assert "tile wide hero unsure" not in page.html
+
+
+def test_differences_that_are_not_significant_are_grey_and_marked(page: Page) -> None:
+    assert '<span class="up" title="significant">+20.0*</span>' in page.html
+    assert '<span class="same" title="not significant">−1.0 n.s.</span>' in page.html
+    assert not re.search(r'class="(?:up|down)"[^>]*>[^<]*n\.s\.', page.html)
+    languages = page.html.partition('id="languages"')[2].partition("</section>")[0]
+    for gain in ("−1.0 n.s.", "−2.0 n.s."):
+        style = re.search(rf'<text style="([^"]*)"[^>]*>{gain}</text>', languages)
+        assert style and "var(--soft)" in style[1] and "700" not in style[1], gain
+    assert "English 80.0 to 79.0 (not significant)" in languages
+
+
+def test_differences_are_headed_by_the_model_compared_with(page: Page) -> None:
+    assert page.html.count('<th class="n">vs toy</th>') == 2  # retrieval and classification
+    assert ">difference</th>" not in page.html
+
+
+def test_captions_that_no_people_wrote_are_told_in_the_headline(run: Path) -> None:
+    document = json.loads((run / "eval.json").read_text())
+    for row in document["retrieval"][:2]:
+        row |= {"synthetic": True, "machine_translated": True}
+    (run / "eval.json").write_text(json.dumps(document))
+    head = written(run).sections["top"]
+    assert "one seed; captions machine-translated; captions by a captioner, not by people" in head
+
+
+@pytest.mark.parametrize(
+    ("key", "change", "column"),
+    [
+        ("base", {"text": "sha256:other"}, "base model"),
+        ("contents", {"val": "0123456789"}, "files"),
+        ("batch", {"precision": "bf16"}, "batch"),
+        ("data", {"fingerprint": "sha256:4"}, "data"),
+    ],
+)
+def test_runs_that_differ_in_more_than_the_seed_are_no_seeds(
+    key: str, change: dict[str, Any], column: str, run: Path
+) -> None:
+    other = a_run(Path("runs/pt-seed1"), seed=1)
+    evaluate([run, other])
+    document = json.loads((other / "run.json").read_text())
+    document[key] = document.get(key, {}) | change
+    (other / "run.json").write_text(json.dumps(document))
+    page = written(run, other)
+    assert "; one seed" in page.sections["top"] and "+20.0 points" in page.sections["top"]
+    assert "seeds" not in " ".join(page.sections.values()) and "mean ± std" not in page.html
+    assert f"run {column} pt: toy (mean recall)" in page.sections["ablation"]
+
+
+def test_every_foreign_text_has_its_language(run: Path) -> None:
+    document = json.loads((run / "eval.json").read_text())
+    document["retrieval"][1]["prompt"] = "uma foto de {}"
+    (run / "eval.json").write_text(json.dumps(document))
+    html = written(run).html
+    texts = ["uma foto de {}", "gato", f"texto {EVIL} 0".replace("\x07", "\ufffd"), "ruim"]
+    for text in texts:
+        shown = re.findall(rf"<(\w+)([^>]*)>{re.escape(str(escape(text)))}[ <]", html)
+        assert shown, text
+        assert all('lang="pt" dir="auto"' in attributes for tag, attributes in shown if tag != "text"), text
+    assert html.count('<g lang="pt">') == 2  # the names in the confusion matrices
+
+
+def test_curves_have_whole_steps_and_plain_numbers(page: Page) -> None:
+    training = page.html.partition('id="training"')[2].partition("</section>")[0]
+    charts = training.split("<figure")[1:]
+    assert len(charts) == 4
+    for chart in charts:
+        labels = re.findall("<text[^>]*>([^<]*)</text>", chart)
+        assert labels[: labels.index("step")] == ["0", "1", "2", "3"]
+        assert not any(re.search(r"\de[+−-]?\d", label) for label in labels)
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from capivara_cli.evaluation.results import Versus
-from capivara_cli.reports.tables.table import Column, Table, difference, interval, number, stars
+from capivara_cli.reports.tables.table import Column, Table, difference, interval, number, stars, versus_heading
 
 
 @pytest.mark.parametrize(
@@ -25,6 +25,20 @@ def test_the_adjusted_p_value_decides_where_there_is_one() -> None:
 def test_numbers_have_one_decimal() -> None:
     assert [number(value) for value in (None, 0.0, 99.95, 100.0, -1.06)] == ["—", "0.0", "100.0", "100.0", "-1.1"]
     assert (interval(None), interval((1.26, 33.34))) == ("—", "1.3–33.3")
+
+
+@pytest.mark.parametrize(
+    ("model", "heading"),
+    [
+        ("toy", "vs toy"),
+        ("runs/pt", "vs runs/pt"),
+        ("somewhere/else/runs/pt-seed0/", "vs pt-seed0"),
+        ("xlm-roberta-base-ViT-B-32", "vs xlm-roberta-bas…"),
+        ("hf-hub:imageomics/bioclip", "vs bioclip"),
+    ],
+)
+def test_the_heading_of_differences_names_the_model(model: str, heading: str) -> None:
+    assert versus_heading(model) == heading
 
 
 def test_headings_that_columns_share() -> None:

@@ -10,13 +10,13 @@ from capivara_cli.reports.tables.before_after import Change, SpreadChange
 
 TABLES = """\
 retrieval, recall in percent (T→I: text to image)
-lang     model      T→I R@1  I→T R@1  mean recall       95 %  vs first
-───────  ─────────  ───────  ───────  ───────────  ─────────  ────────
+lang     model      T→I R@1  I→T R@1  mean recall       95 %  vs base
+───────  ─────────  ───────  ───────  ───────────  ─────────  ───────
 pt       base          23.3     23.3         33.3  31.3–35.6
-pt       runs/pt_1     40.0     40.0         50.0  48.0–52.2   +16.7**
+pt       runs/pt_1     40.0     40.0         50.0  48.0–52.2  +16.7**
 hi (MT)  base          10.0     10.0         20.0  18.0–22.2
-hi (MT)  runs/pt_1     11.0     11.0         21.0  19.0–23.2      +1.0
-vs first: difference from base in points; * p < 0.05, ** p < 0.01 (paired, Holm-adjusted)
+hi (MT)  runs/pt_1     11.0     11.0         21.0  19.0–23.2     +1.0
+vs base: difference from base in points; * p < 0.05, ** p < 0.01 (paired, Holm-adjusted)
 flickr: 1,000 images, 5,000 captions
 (MT) captions machine-translated (nllb:eng-hin)
 
@@ -52,7 +52,7 @@ def test_several_sets_are_one_table_with_a_column_for_them() -> None:
     other += [recalled("new", "pt", 61.0, versus=against("base", 1.0, 0.04))]
     lines = terminal.tables(typed(retrieval=other)).splitlines()
     assert [line.split() for line in lines[1:2] + lines[3:6]] == [
-        ["set", "lang", "model", "T→I", "R@1", "I→T", "R@1", "mean", "recall", "95", "%", "vs", "first"],
+        ["set", "lang", "model", "T→I", "R@1", "I→T", "R@1", "mean", "recall", "95", "%", "vs", "base"],
         ["coco", "pt", "base", "0.0", "0.0", "10.0", "8.0–12.2"],
         ["flickr", "pt†", "base", "50.0", "50.0", "60.0", "58.0–62.2"],
         ["flickr", "pt", "new", "51.0", "51.0", "61.0", "59.0–63.2", "+1.0*"],

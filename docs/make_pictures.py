@@ -1,0 +1,138 @@
+"""Make the pictures in docs/pictures from a real demo: uv run --with pyte python docs/make_pictures.py
+
+It runs ``capivara demo`` in a terminal of its own, writes the pages about it, and photographs them with chromium. All
+images are drawn scenes of the toy world. It takes some minutes. Look at the pictures before you commit them.
+"""
+
+from __future__ import annotations
+
+import codecs
+import os
+import pty
+import shlex
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from capivara_cli import console
+
+if TYPE_CHECKING:
+    from rich.text import Text
+
+PICTURES = Path(__file__).with_name("pictures")
+CAPIVARA = [sys.executable, "-m", "capivara_cli"]
+COLUMNS, LINES = 100, 400
+MOST_BYTES = 150_000  # of one picture
+DEMO = ["demo", "--lang", "pt", "--scenes", "600", "--seeds", "2"]
+RUNS = ["runs/demo-pt-seed0", "runs/demo-pt-seed1"]
+DATA = "runs/demo-pt-data/train"
+QUERY = "uma bola vermelha grande"
+PAGES = {
+    "report": (["report", *RUNS, "--out", "report.html"], (1280, 720)),
+    "samples": (["show", DATA, "--n", "6", "--html", "samples.html"], (1280, 900)),
+    "search": (["search", QUERY, DATA, "--model", RUNS[0], "--k", "12", "--html", "search.html"], (1280, 900)),
+}
+"""The command that writes each page, and the size of its picture in pixels."""
+
+
+def in_terminal(words: Sequence[str], folder: Path) -> bytes:
+    """Run a command of capivara in a terminal of ``COLUMNS`` columns; return all that it wrote there."""
+    console.say(f"$ capivara {shlex.join(words)}")
+    process, terminal = pty.fork()
+    if process == 0:
+        os.chdir(folder)
+        os.environ.update(COLUMNS=str(COLUMNS), LINES=str(LINES), TERM="xterm-256color")
+        os.execv(CAPIVARA[0], [*CAPIVARA, *words])
+    written = b""
+    while True:
+        try:
+            piece = os.read(terminal, 1 << 16)
+        except OSError:  # how a terminal says on Linux that its last writer has gone
+            piece = b""
+        if not piece:
+            break
+        written += piece
+    _, status = os.waitpid(process, 0)
+    if status:
+        sys.exit(f"{written.decode(errors='replace')}\ncapivara {words[0]} failed")
+    return written
+
+
+def screen(written: bytes) -> Text:
+    """What a terminal shows at the end, with colours: live lines are there in their last state only."""
+    import pyte
+    from rich.style import Style
+    from rich.text import Text
+
+    shown: Any = pyte.Screen(COLUMNS, LINES)
+    pyte.Stream(shown).feed(codecs.decode(written, "utf-8"))
+    rows = []
+    for number, _ in enumerate(shown.display):
+        row = Text()
+        for column in range(COLUMNS):
+            cell = shown.buffer[number][column]
+            color = None if cell.fg == "default" else f"#{cell.fg}" if len(cell.fg) == 6 else cell.fg
+            row.append(cell.data, Style(color=_NAMES.get(str(color), color), bold=cell.bold))
+        row.rstrip()
+        rows.append(row)
+    while rows and not rows[-1].plain:
+        rows.pop()
+    return Text("\n").join(rows)
+
+
+_NAMES = {"brown": "yellow", "brightbrown": "bright_yellow"} | {
+    f"bright{name}": f"bright_{name}" for name in ("black", "red", "green", "blue", "magenta", "cyan", "white")
+}
+"""The colours of pyte that rich calls differently."""
+
+
+def draw_terminal(command: str, text: Text, target: Path) -> None:
+    """Write an SVG of a terminal with a command and what it printed."""
+    import io
+
+    from rich.console import Console
+    from rich.text import Text
+
+    console = Console(record=True, width=COLUMNS, file=io.StringIO(), force_terminal=True, color_system="truecolor")
+    console.print(Text(f"$ {command}", style="bold"))
+    console.print(text)
+    target.write_text(console.export_svg(title="capivara demo"), "utf-8")
+
+
+def photograph(page: Path, size: tuple[int, int], target: Path) -> None:
+    """Write a PNG of the upper part of a page."""
+    from PIL import Image
+
+    browser = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if browser is None:
+        sys.exit("chromium is not installed (Debian: apt-get install chromium)")
+    raw = page.with_suffix(".png")
+    flags = ["--headless=new", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", f"--user-data-dir={page.parent}/b"]
+    flags += [f"--window-size={size[0]},{size[1] + 200}", f"--screenshot={raw}"]  # headless Chromium shows fewer lines
+    subprocess.run([browser, *flags, page.resolve().as_uri()], check=True, capture_output=True)
+    with Image.open(raw) as image:
+        picture = image.convert("RGB").crop((0, 0, *size)).quantize(128, dither=Image.Dither.NONE)
+    picture.save(target, optimize=True)
+
+
+def main() -> None:
+    PICTURES.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        os.environ["CAPIVARA_CACHE"] = str(folder / "cache")
+        written = in_terminal(DEMO, folder)
+        draw_terminal(" ".join(["capivara", *DEMO]), screen(written), PICTURES / "demo.svg")
+        for page, (words, size) in PAGES.items():
+            in_terminal(words, folder)
+            photograph(folder / f"{page}.html", size, PICTURES / f"{page}.png")
+    for picture in sorted(PICTURES.iterdir()):
+        size = picture.stat().st_size
+        console.say(f"{picture.name}: {size:,} bytes" + (", too large" if size > MOST_BYTES else ""))
+
+
+if __name__ == "__main__":
+    main()
