@@ -21,7 +21,7 @@ import typer
 
 from capivara_cli import __version__, console
 from capivara_cli.cli.parameters import plain_help, typer_function, with_lists_joined, with_version
-from capivara_cli.errors import CapivaraError, UsageError
+from capivara_cli.errors import CapivaraError, Terminated, UsageError, stored_before
 from capivara_cli.pipeline.command import Command, Invocation
 from capivara_cli.pipeline.options import Settings, opt
 from capivara_cli.pipeline.stage import Stage
@@ -34,7 +34,7 @@ INTERRUPTED = 130
 CLOSED_PIPE = 141
 TERMINATED = 143
 _CONTEXT: dict[str, Any] = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
-_OUT_OF_SPACE = "free some space and run the same command again: finished work is kept"
+_OUT_OF_SPACE = "free some space and run the same command again"
 _HINTS: dict[type[BaseException], str] = {
     NotADirectoryError: "there is a file where a folder is needed: name another one",
     IsADirectoryError: "there is a folder where a file is needed: name another one",
@@ -47,10 +47,6 @@ class JsonOption:
     """The option of commands that write no tar to standard output."""
 
     json: bool = opt(False, "print a machine-readable summary to standard output")
-
-
-class Terminated(BaseException):
-    """SIGTERM, as an exception, so that unfinished files are removed on the way out."""
 
 
 def main(arguments: list[str]) -> None:
@@ -186,17 +182,18 @@ def guarded(work: Callable[[], Any]) -> int:
     except CapivaraError as error:
         console.error(error.message, error.hint or ("see: capivara --help" if isinstance(error, UsageError) else ""))
         return error.exit_code
-    except KeyboardInterrupt:
-        console.error("interrupted", "run the same command again to resume")
+    except KeyboardInterrupt as stop:
+        console.error("interrupted", stored_before(stop))
         return INTERRUPTED
-    except Terminated:
-        console.error("terminated")
+    except Terminated as stop:
+        console.error("terminated", stored_before(stop))
         return TERMINATED
     except BrokenPipeError:
         return CLOSED_PIPE  # the reader of our output has stopped reading
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
-        hint = _OUT_OF_SPACE if error.errno in DISK_FULL else _HINTS.get(type(error), "")
+        full = f"{_OUT_OF_SPACE}\n{stored_before(error)}".rstrip() if error.errno in DISK_FULL else ""
+        hint = full or _HINTS.get(type(error), "")
         console.error(f"{where}{error.strerror or error}", hint)
         return 1
     except Exception:  # noqa: BLE001  a bug: its traceback is shown, and it has its own exit code

@@ -1,8 +1,7 @@
 """Add up the time, energy and CO2e of results, or measure a command: capivara footprint runs/pt
 
 Every folder of shards and every run has the records of all commands that led to it. A record that several folders have
-is counted once. For chains with a training, the table of the CAPIVARA paper is printed below, with its errors marked.
-To measure any command: capivara footprint -- COMMAND
+is counted once. To measure any command: capivara footprint -- COMMAND
 """
 
 from __future__ import annotations
@@ -27,11 +26,18 @@ class Options:
     """``--country``, ``--region`` and ``--intensity`` compute the CO2e of all records anew from their energy."""
 
     format: Literal["text", "md", "csv"] = opt("text", "format of the table: text, Markdown, or CSV without notes")
+    paper: bool = opt(False, "also print Table 5 of the CAPIVARA paper, with its errors marked, beside your training")
+
+    def check(self) -> None:
+        """Raise ``UsageError`` for ``--paper`` in a CSV file, which has one table."""
+        if self.paper and self.format == "csv":
+            raise UsageError("--paper: a CSV file has one table", "--format md or text")
 
 
 @command("footprint", Options, "RUN_OR_FOLDER | -- CMD", composed=True, wraps=True)
 def footprint(inputs: list[str], options: Options, env: Env) -> dict[str, Any]:
     """Print seconds, kWh and g CO2e per stage of the named results [default: ``runs/*``], or measure a command."""
+    options.check()
     if "--" in inputs:
         return _measure(inputs, env)
     paths = [Path(text) for text in inputs] or sorted(Path("runs").glob("*"))
@@ -45,7 +51,7 @@ def footprint(inputs: list[str], options: Options, env: Env) -> dict[str, Any]:
         records = [ledger.with_intensity(each, carbon_intensity.of(settings)) for each in records]
     stages, total = ledger.sums(records)
     if not env.json:
-        console.print_result(pages.page([*stages, total], records, options.format))
+        console.print_result(pages.page([*stages, total], records, options.format, paper=options.paper))
     return {"stages": stages, "total": total, "records": records}
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from capivara_cli import console, languages, registry
@@ -85,6 +86,10 @@ class Options:
             raise UsageError(f"--lang {self.from_}: this is the source language; see --from")
         if self.package and self.translator != "argos":
             raise UsageError("--package is for --translator argos")
+        packages = self.package or self.translator.removeprefix("argos")[1:] * self.translator.startswith("argos:")
+        for name in Names().parse(packages) if packages else ():
+            if not Path(name).expanduser().exists():
+                raise CapivaraError(f"argos: no such package: {name}", "name a file .argosmodel, or its folder")
         if self.only not in ONLY:
             raise UsageError(f"--only {self.only}: one of {', '.join(ONLY)}")
 
