@@ -184,7 +184,7 @@ def _check_named(inputs: Sequence[str]) -> None:
     if default_inputs(inputs) == [DEFAULT_INPUT] and not Path(DEFAULT_INPUT).exists():
         raise UsageError(
             "eval: no target is named",
-            "name an eval set, shards or a run: capivara eval runs/my-run xm3600 --lang pt (capivara list evalsets)",
+            "name a set (capivara list evalsets), shards or a run: capivara eval toy --model toy --lang en,pt",
         )
 
 

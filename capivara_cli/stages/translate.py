@@ -86,7 +86,8 @@ class Options:
             raise UsageError(f"--lang {self.from_}: this is the source language; see --from")
         if self.package and self.translator != "argos":
             raise UsageError("--package is for --translator argos")
-        packages = self.package or self.translator.removeprefix("argos")[1:] * self.translator.startswith("argos:")
+        name, _, variant = self.translator.partition(":")
+        packages = self.package or (variant if name == "argos" else "")
         for name in Names().parse(packages) if packages else ():
             if not Path(name).expanduser().exists():
                 raise CapivaraError(f"argos: no such package: {name}", "name a file .argosmodel, or its folder")

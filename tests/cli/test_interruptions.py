@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import io
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -102,12 +103,12 @@ def test_the_passes_of_a_corpus_stage_are_stored(
     three: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     steps, out = [stopping("00004", CTRL_C), Step(unique, UniqueOptions())], tmp_path / "out"
-    assert message(lambda: run(steps, three, out=out), capsys)[1:] == [f"  {out}: finished batches are stored; {RESUME}"]
+    assert message(lambda: run(steps, three, out=out), capsys)[1:] == [
+        f"  {out}: finished batches are stored; {RESUME}"
+    ]
 
 
-def test_a_stream_promises_nothing(
-    three: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_stream_promises_nothing(three: Path, capsys: pytest.CaptureFixture[str]) -> None:
     step = stopping("00006", CTRL_C)
     assert message(lambda: run([step], three, data=io.BytesIO()), capsys) == ["capivara: interrupted"]
 
@@ -119,9 +120,12 @@ def test_a_stream_into_a_folder_starts_over(
 
     monkeypatch.setattr(stream, "SHARD_SIZE", 2)
     (tmp_path / "pipe.tar").write_bytes(shard_bytes(small(8)))
+    before = os.dup(0)
     with open(tmp_path / "pipe.tar", "rb") as file:
-        monkeypatch.setattr("sys.stdin", io.TextIOWrapper(file))
+        os.dup2(file.fileno(), 0)
         said = message(lambda: run([stopping("00006", CTRL_C)], "-", out=tmp_path / "out"), capsys)
+    os.dup2(before, 0)
+    os.close(before)
     assert said == ["capivara: interrupted"]
     with pytest.raises(CapivaraError, match="unfinished: 2 of an unknown number") as unfinished:
         find_shards([str(tmp_path / "out")])
