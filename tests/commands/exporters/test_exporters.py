@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -288,13 +289,18 @@ def test_sentence_transformers_and_transformers_load_the_towers(
 ) -> None:
     from PIL import Image
     from sentence_transformers import SentenceTransformer
-    from transformers import CLIPImageProcessor, CLIPVisionModelWithProjection
+    from transformers import AutoModel, CLIPImageProcessor, CLIPVisionModelWithProjection
 
     write(a_run, tmp_path / "exported", "hf")
     assert "Writing" not in capfd.readouterr().err
     moved = (tmp_path / "exported").rename(tmp_path / "moved")
     adapted = load_clip(str(a_run))
+    capfd.readouterr()
     texts = SentenceTransformer(str(moved / "text"), device="cpu").encode(TEXTS)
+    assert not re.search("missing|unexpected|newly", "".join(capfd.readouterr()), re.IGNORECASE)
+    for kind, part in ((AutoModel, "text"), (CLIPVisionModelWithProjection, "image")):
+        _, told = kind.from_pretrained(moved / part, output_loading_info=True)
+        assert not any(told.values()), (part, told)
     np.testing.assert_allclose(texts, adapted.embed_texts(TEXTS), atol=1e-5)
     image = Image.fromarray(np.random.default_rng(0).integers(0, 255, (60, 45, 3), np.uint8))
     pixels = CLIPImageProcessor.from_pretrained(moved / "image")(image, return_tensors="pt")
