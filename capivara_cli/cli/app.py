@@ -17,7 +17,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from capivara_cli import __version__, console
-from capivara_cli.errors import CapivaraError, UsageError
+from capivara_cli.errors import CapivaraError, Terminated, UsageError, stored_before
 from capivara_cli.registry import command_names, load_command
 from capivara_cli.storage.files import DISK_FULL
 from capivara_cli.urls import without_secrets
@@ -29,7 +29,7 @@ BUG = 70
 INTERRUPTED = 130
 CLOSED_PIPE = 141
 TERMINATED = 143
-_OUT_OF_SPACE = "free some space and run the same command again: finished work is kept"
+_OUT_OF_SPACE = "free some space and run the same command again"
 _HINTS: dict[type[BaseException], str] = {
     NotADirectoryError: "there is a file where a folder is needed: name another one",
     IsADirectoryError: "there is a folder where a file is needed: name another one",
@@ -37,8 +37,6 @@ _HINTS: dict[type[BaseException], str] = {
 }
 
 
-class Terminated(BaseException):
-    """SIGTERM, as an exception, so that unfinished files are removed on the way out."""
 
 
 def main(arguments: list[str]) -> None:
@@ -118,17 +116,18 @@ def guarded(work: Callable[[], Any]) -> int:
     except CapivaraError as error:
         console.error(error.message, error.hint or ("see: capivara --help" if isinstance(error, UsageError) else ""))
         return error.exit_code
-    except KeyboardInterrupt:
-        console.error("interrupted", "run the same command again to resume")
+    except KeyboardInterrupt as stop:
+        console.error("interrupted", stored_before(stop))
         return INTERRUPTED
-    except Terminated:
-        console.error("terminated")
+    except Terminated as stop:
+        console.error("terminated", stored_before(stop))
         return TERMINATED
     except BrokenPipeError:
         return CLOSED_PIPE  # the reader of our output has stopped reading
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
-        hint = _OUT_OF_SPACE if error.errno in DISK_FULL else _HINTS.get(type(error), "")
+        full = f"{_OUT_OF_SPACE}\n{stored_before(error)}".rstrip() if error.errno in DISK_FULL else ""
+        hint = full or _HINTS.get(type(error), "")
         console.error(f"{where}{error.strerror or error}", hint)
         return 1
     except Exception:  # noqa: BLE001  a bug: its traceback is shown, and it has its own exit code

@@ -14,7 +14,7 @@ from capivara_cli.cli.parameters import parse_command
 from capivara_cli.cli.summary import summary_line, write_summary
 from capivara_cli.costs import carbon_intensity, ledger
 from capivara_cli.costs.costs import Costs
-from capivara_cli.errors import CapivaraError
+from capivara_cli.errors import CapivaraError, resumable
 from capivara_cli.pipeline import engine
 from capivara_cli.pipeline.command import Command, Invocation
 from capivara_cli.pipeline.env import Env
@@ -62,6 +62,7 @@ class Performer:
 
     def __init__(self) -> None:
         self.costs = Costs()
+        self._last = ""  # the last command that ``line`` has performed
 
     def perform(self, invocation: Invocation, *, data: BinaryIO | None = None, as_json: bool = False) -> dict[str, Any]:
         """Run a stage or command, print its summary line, record its cost, and return its summary.
@@ -113,4 +114,7 @@ class Performer:
     def line(self, words: Sequence[str], settings: Settings) -> dict[str, Any]:
         """Print one command line, and perform it with the shared settings, as if the user had typed it."""
         console.say(f"$ capivara {shlex.join(words)}")
-        return self.perform(parse_command(words, settings))
+        with resumable(lambda: f"the commands up to {self._last!r} are finished" if self._last else ""):
+            found = self.perform(parse_command(words, settings))
+        self._last = words[0]
+        return found

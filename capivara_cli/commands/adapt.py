@@ -134,6 +134,7 @@ def adapt(inputs: list[str], options: Options, env: Env) -> dict[str, Any]:
     """Run all commands of the recipe; return the run folders, the results, and the footprint of the whole chain."""
     script, settings = _script(inputs, options, env), replace(env.settings, out="")
     script.check(settings.overwrite)
+    script.check_data()
 
     from capivara_cli.evaluation.results import EvalResults
     from capivara_cli.reports.tables import before_after

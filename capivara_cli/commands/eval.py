@@ -121,6 +121,7 @@ def _eval(inputs: list[str], options: Options, env: Env) -> dict[str, Any]:
 
     for run in [*targets.runs, *filter(None, [options.model])]:
         eval_results.read(Path(run))  # a damaged file is an error now, not after hours of evaluation
+    _check_models(targets.runs, options, env)
     opened = _opened(targets, options, langs, modes, env)
     contenders = _contenders(targets.runs, options, env)
     # The cost of the evaluation is recorded in the first run folder.
@@ -189,7 +190,7 @@ def _check_named(inputs: Sequence[str]) -> None:
     if default_inputs(inputs) == [DEFAULT_INPUT] and not Path(DEFAULT_INPUT).exists():
         raise UsageError(
             "eval: no target is named",
-            "name an eval set, shards or a run: capivara eval runs/my-run xm3600 --lang pt (capivara list evalsets)",
+            "name a set (capivara list evalsets), shards or a run: capivara eval toy --model toy --lang en,pt",
         )
 
 
@@ -218,6 +219,13 @@ def _opened(
     return opened
 
 
+def open_targets(inputs: Sequence[str], options: Options, env: Env) -> None:
+    """Open what a later command line evaluates on. Raises ``CapivaraError`` if data or a translator is missing."""
+    targets = sort_targets(inputs, options.labels)
+    if targets.sets or targets.shards:
+        _opened(targets, options, _languages(options, targets), parsed(options, "mode"), env)
+
+
 def sort_targets(inputs: Sequence[str], labels: str = "") -> _Targets:
     """Sort the targets into eval sets, shards and run folders. Raises ``CapivaraError`` for an unknown name."""
     from capivara_cli.evaluation import catalogue
@@ -239,18 +247,31 @@ def sort_targets(inputs: Sequence[str], labels: str = "") -> _Targets:
     return targets
 
 
+def _models(runs: Sequence[str], options: Options) -> dict[str, str]:
+    """The name of each model -> its ``--pretrained``. The first is that of ``--model``, if it is given."""
+    named = options.model or ("" if runs else DEFAULT_MODEL)
+    return {**({named: options.pretrained} if named else {}), **{run: "" for run in runs if run != named}}
+
+
+def _check_models(runs: Sequence[str], options: Options, env: Env) -> None:
+    """Raise ``CapivaraError`` for a model that cannot be loaded, before the data is read."""
+    from capivara_cli.models.clip_files import check_name
+
+    for name, pretrained in _models(runs, options).items():
+        if not any(key[:3] == ("clip", name, pretrained) for key in env.models):
+            check_name(name, pretrained)
+
+
 def _contenders(runs: Sequence[str], options: Options, env: Env) -> list[Contender]:
-    """The models. The first is that of ``--model``, if it is given; the others are compared with the first."""
+    """The models; the others are compared with the first."""
     from capivara_cli.evaluation.measure import Contender
     from capivara_cli.models.clip import load_once
-    from capivara_cli.models.clip_files import DEFAULT_MODEL, check_model
+    from capivara_cli.models.clip_files import check_model
 
-    named = [options.model] if options.model else [] if runs else [DEFAULT_MODEL]
-    contenders = []
-    for name in named:
-        check_model(name, options.pretrained)
-    for name in dict.fromkeys([*named, *runs]):
-        pretrained = options.pretrained if name in named else ""
+    models, contenders = _models(runs, options), []
+    for name, pretrained in models.items():
+        check_model(name, pretrained)
+    for name, pretrained in models.items():
         clip = load_once(env, name, pretrained)
         folder = name if (Path(name) / "run.json").is_file() else ""
         contenders.append(Contender(f"{name}/{pretrained}" if pretrained else name, clip, folder))

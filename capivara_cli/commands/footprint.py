@@ -1,7 +1,7 @@
 """Add up the time, energy and CO2e of results, or measure a command.
 
 Every folder of shards and every run has the records of all commands that led to it. A record that several folders have
-is counted once. For chains with a training, the table of the CAPIVARA paper is printed below, with its errors marked.
+is counted once.
 
 Arguments:
     RUN_OR_FOLDER: run folders, folders of shards, or ledgers; without any, all in runs/
@@ -35,6 +35,12 @@ class Options:
     """``--country``, ``--region`` and ``--intensity`` compute the CO2e of all records anew from their energy."""
 
     format: Literal["text", "md", "csv"] = opt("text", "form of the table; csv has no notes")
+    paper: bool = opt(False, "also print the CAPIVARA paper's table, with its errors marked")
+
+    def check(self) -> None:
+        """Raise ``UsageError`` for ``--paper`` in a CSV file, which has one table."""
+        if self.paper and self.format == "csv":
+            raise UsageError("--paper: a CSV file has one table", "--format md or text")
 
 
 @command(
@@ -47,6 +53,7 @@ class Options:
 )
 def footprint(inputs: list[str], options: Options, env: Env) -> dict[str, Any]:
     """Print seconds, kWh and g CO2e per stage of the named results [default: ``runs/*``], or measure a command."""
+    options.check()
     if "--" in inputs:
         return _measure(inputs, env)
     paths = [Path(text) for text in inputs] or sorted(Path("runs").glob("*"))
@@ -60,7 +67,7 @@ def footprint(inputs: list[str], options: Options, env: Env) -> dict[str, Any]:
         records = [ledger.with_intensity(each, carbon_intensity.of(settings)) for each in records]
     stages, total = ledger.sums(records)
     if not env.json:
-        console.print_result(pages.page([*stages, total], records, options.format))
+        console.print_result(pages.page([*stages, total], records, options.format, paper=options.paper))
     return {"stages": stages, "total": total, "records": records}
 
 

@@ -177,7 +177,7 @@ def _page(found: FolderStatus) -> str:
         if found["seconds_left"] is not None:
             lines.append(f"  {found['rate']:,.1f} samples/s; {console.duration(found['seconds_left'])} left")
         if not alive:
-            lines.append("  no process is at work: run the command that writes this folder again, it resumes")
+            lines.append(f"  no process is at work: run the command that writes this folder again{_resumes(found)}")
     rows = [
         [
             claim["shard"],
@@ -191,6 +191,11 @@ def _page(found: FolderStatus) -> str:
     if rows:
         lines.append(console.table(rows, ["shard", "process", "for", "seen", "command"]))
     return console.printable("\n".join(lines)) + "\n"
+
+
+def _resumes(found: FolderStatus) -> str:
+    begun = found["done"] or any(each["done"] for each in found["passes"])
+    return ", it resumes" if found["shards"] is not None and begun else ""
 
 
 def _total(shards: int | None) -> str:

@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from capivara_cli import console
-from capivara_cli.errors import CapivaraError
-from capivara_cli.models.clip_files import DEFAULT_MODEL, check_model
+from capivara_cli.errors import CapivaraError, resumable
+from capivara_cli.models.clip_files import DEFAULT_MODEL, check_model, check_name
 from capivara_cli.models.run_folder import RunDir
 from capivara_cli.pipeline.command import command
 from capivara_cli.pipeline.env import Env
@@ -37,6 +37,8 @@ def _runs(options: Options, env: Env) -> list[tuple[Options, RunDir, Settings]]:
     Raises ``CapivaraError`` when a folder contains anything but this run.
     """
     options.check()
+    if options.idle_patience:
+        console.warn(options.idle_patience)
     variants = [replace(options, lang=lang) for lang in options.languages] if options.separately else [options]
     runs = [
         (each, RunDir(_folder(each, env.settings.out, seed if options.seeds > 1 else None, len(variants) > 1)),
@@ -54,7 +56,7 @@ def _estimate(inputs: list[str], options: Options, env: Env, rehearsal: Rehearsa
     from capivara_cli.cli.dry_run import training
 
     runs = [training.PlannedRun(*each) for each in _runs(options, env)]
-    rehearsal.check(lambda: _check_models(options))
+    rehearsal.check(lambda: _check_read(options, env))
     training.rehearse(runs, inputs, env, rehearsal)
     return training.planned_run(runs)
 
@@ -63,24 +65,29 @@ def _estimate(inputs: list[str], options: Options, env: Env, rehearsal: Rehearsa
 def train(inputs: list[str], options: Options, env: Env) -> dict[str, Any]:
     """Train on the shards or the stream; write a run folder, or one for each language and seed."""
     runs = _runs(options, env)
+    source = Source(inputs, env)
     if not all(run.finished for _, run, _ in runs):
-        _check_models(options)
+        _check_read(options, env)
 
     from capivara_cli.training.session import Session
 
-    source = Source(inputs, env)
     stores: dict[str, FeatureStore] = {}  # shared by all runs, because a stream can be read only once
     summaries: list[dict[str, Any]] = []
     for number, (each, run, settings) in enumerate(runs):
-        with env.costs.steps.at(number):
+        with env.costs.steps.at(number), resumable(lambda: _finished(len(summaries), len(runs))):
             summary = Session(each, run, source, _env(settings, env), stores).run()
-            summaries += [summary] if summary is not None else []
+            if summary is not None:
+                summaries.append(summary)
     if not summaries:
         sys.exit(0)  # of several processes, only the first reports
     if len(runs) == 1:
         return summaries[0]
     console.say(_over_runs(summaries))
     return {**summaries[0], "runs": summaries}
+
+
+def _finished(done: int, runs: int) -> str:
+    return f"{done} of {runs} runs are finished" if done else ""
 
 
 def _folder(options: Options, out: str, seed: int | None, several: bool) -> Path:
@@ -94,7 +101,15 @@ def _folder(options: Options, out: str, seed: int | None, several: bool) -> Path
     return Path(options.runs) / name
 
 
-def _check_models(options: Options) -> None:
+def _check_read(options: Options, env: Env) -> None:
+    """Raise ``CapivaraError`` for a model or validation data that cannot be read. Missing files are downloaded."""
+    if options.selection.val and not options.selection.heldout:
+        from capivara_cli.training.validation_source import validation_source
+
+        for lang in options.languages:
+            validation_source(options.selection.val, lang, Env(env.settings, "train --val"))
+    if options.loss.teacher:
+        check_name(options.loss.teacher)
     if options.continue_from:
         from capivara_cli.models.clip import find_adapter
 
@@ -105,6 +120,7 @@ def _check_models(options: Options) -> None:
             )
         check_model(base["model"], base["pretrained"])
     else:
+        check_name(options.model, options.pretrained)
         check_model(options.model, options.pretrained)
     if options.loss.teacher:
         check_model(options.loss.teacher)

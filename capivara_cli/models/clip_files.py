@@ -14,6 +14,7 @@ from typing import Any
 
 from capivara_cli.errors import CapivaraError, unknown
 from capivara_cli.models import file_digests, hub
+from capivara_cli.models.run_folder import open_run
 
 DEFAULT_MODEL = "xlm-roberta-base-ViT-B-32"
 DEFAULT_PRETRAINED = "laion5b_s13b_b90k"
@@ -35,6 +36,7 @@ _WEIGHTS = (
     "model.safetensors",
     "pytorch_model.bin",
 )
+_WEIGHT_SUFFIXES = (".safetensors", ".bin", ".pth", ".pt")
 EXPORTED = (*_WEIGHTS, "config.json", *hub.TOKENIZER_FILES)
 """The files of an exported model whose digests are in its ``open_clip_config.json``."""
 _LARGEST = {
@@ -84,6 +86,31 @@ def check_model(model: str, pretrained: str = "") -> None:
         _weights_in(DEFAULT_REPO, "", DEFAULT_PRETRAINED, "1.5 GB")
 
 
+def check_name(model: str, pretrained: str = "") -> None:
+    """Raise ``CapivaraError`` for a model that cannot be loaded: an unknown name, a missing or unfinished folder.
+
+    Nothing is downloaded or built, so a command that needs several models calls this for all of them first.
+    """
+    path = Path(model.removeprefix(LOCAL))
+    if (path / "run.json").is_file():
+        open_run(path).check_adapter()
+    elif path.is_dir() and not (path / ADAPTER).is_file() and not (path / CONFIG).is_file():
+        raise _no_open_clip_folder(path)
+    elif model.startswith(LOCAL) and not path.is_dir():
+        raise CapivaraError(f"{path}: no such folder", "\n".join(HINTS))
+    elif not path.is_dir() and model != "toy" and not model.startswith((HUB, MCLIP)):
+        if model not in (each.stem for each in architecture_files()):
+            raise unknown_model(model)
+        if pretrained.endswith(_WEIGHT_SUFFIXES) and not Path(pretrained).is_file():
+            raise CapivaraError(f"--pretrained {pretrained}: no such file", "a tag or a file: capivara list models")
+        if model != DEFAULT_MODEL and not pretrained:
+            raise CapivaraError(f"--model {model} needs --pretrained", "capivara list models")
+
+
+def _no_open_clip_folder(path: Path) -> CapivaraError:
+    return CapivaraError(f"{path}: no {CONFIG}: not an open_clip folder", "\n".join(HINTS))
+
+
 def files_in_folder(path: Path, label: str) -> ClipFiles:
     """The files of an open_clip folder: ``open_clip_config.json``, weights, and those of a Hugging Face text tower.
 
@@ -98,7 +125,7 @@ def files_in_folder(path: Path, label: str) -> ClipFiles:
         config = document["model_cfg"]
         text = config["text_cfg"]
     except FileNotFoundError:
-        raise CapivaraError(f"{path}: no {CONFIG}: not an open_clip folder", "\n".join(HINTS)) from None
+        raise _no_open_clip_folder(path) from None
     except (ValueError, KeyError, TypeError) as error:
         raise CapivaraError(f"{config_path}: damaged, or not a configuration of open_clip: {error!r}") from error
     _check_sizes(config, config_path)

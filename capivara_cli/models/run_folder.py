@@ -223,6 +223,6 @@ def open_run(path: Path) -> RunDir:
         steps = f"{total:,}" if isinstance(total, int) else "?"
         raise CapivaraError(
             f"{path}: unfinished: step {done:,} of {steps}",
-            "run the same capivara train command again to resume it",
+            f"run the same capivara train command again{' to resume it' if run.checkpoint_steps() else ''}",
         )
     return run

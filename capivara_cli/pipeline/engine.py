@@ -13,7 +13,7 @@ from typing import BinaryIO
 from capivara_cli import console, registry
 from capivara_cli.costs import ledger
 from capivara_cli.costs.costs import Costs
-from capivara_cli.errors import CapivaraError, UsageError
+from capivara_cli.errors import CapivaraError, UsageError, resumable
 from capivara_cli.pipeline import partition
 from capivara_cli.pipeline.books import Report, RunBooks, new_report
 from capivara_cli.pipeline.chain import Chain
@@ -48,11 +48,11 @@ def run(
     Raises ``CapivaraError`` for inputs or outputs that cannot be used.
     """
     chain = Chain(steps, settings, costs or Costs())
-    chain.check()
-    registry.check("engines", settings.engine)
     sources = sources_of(chain, inputs)
     begins = steps[0].stage.begins
     shards = [] if begins else find_shards(sources)
+    chain.check()  # it may download a model, so the inputs come first
+    registry.check("engines", settings.engine)
     if chain.reads_captions:
         check_packed(shards)
     chain.envs[0].inputs = sources
@@ -164,9 +164,19 @@ def run_folder(chain: Chain, shards: Sequence[str], out: str) -> Report:
     books = RunBooks(report, console.Progress(chain.name))
     plan = ShardedPlan(chain, shards, output_names(shards), store, books, identity)
     share = partition.share_of(settings.share, len(shards))
-    report.resumed = plan.open()
-    if not is_url(out):
-        chain.costs.record_result_at(lambda: report.tallies[0].read, out=out)
+    with resumable(plan.stored):
+        report.resumed = plan.open()
+        if not is_url(out):
+            chain.costs.record_result_at(lambda: report.tallies[0].read, out=out)
+        complete = _filled(plan, share, books, settings)
+    if not complete:
+        console.say(share.remark(plan.out.done))
+    report.raise_if_all_failed()
+    return report
+
+
+def _filled(plan: ShardedPlan, share: partition.Share, books: RunBooks, settings: Settings) -> bool:
+    """Write the shards of this process and its workers; return whether the folder is complete."""
     complete = False
     try:
         if settings.workers > 1 or settings.engine != "local":
@@ -180,7 +190,4 @@ def run_folder(chain: Chain, shards: Sequence[str], out: str) -> Report:
                 plan.settle(patience=_PATIENCE)
         plan.close()
         books.progress.close()
-    if not complete:
-        console.say(share.remark(plan.out.done))
-    report.raise_if_all_failed()
-    return report
+    return complete

@@ -276,6 +276,17 @@ class ShardedPlan:
         self._store.close(complete)
         return complete
 
+    def stored(self) -> str:
+        """What a stopped run has stored for the next one, in words; "" for nothing."""
+        place, done = self.out.store.display_name, self.out.done
+        if done:
+            return f"{place}: {done:,} of {len(self.names):,} shards are finished"
+        folders = {each.folder.store.work_folder for each in self.passes}
+        part = any(each.folder.done for each in self.passes) or any(
+            path for folder in folders for path in folder.glob(".*.journal")
+        )
+        return f"{place}: finished batches are stored" if part else ""
+
     def close(self) -> None:
         """Release the claims that an interrupted pass still holds."""
         for each in self.passes:

@@ -1,4 +1,4 @@
-"""Footprints as a table in text, Markdown or CSV, with Table 5 of the CAPIVARA paper (arXiv 2310.13683) below."""
+"""Footprints as a table in text, Markdown or CSV; on request with Table 5 of the CAPIVARA paper (arXiv 2310.13683)."""
 
 from __future__ import annotations
 
@@ -75,8 +75,11 @@ _BESIDE = "For comparison, Table 5 of the paper (training only)"
 _HEADER_BESIDE = ("training", "kWh", "hours", "mean W", "g CO2e", "remark")
 
 
-def page(rows: Sequence[CostSum], records: Sequence[LedgerRecord], form: str) -> str:
-    """The whole page. ``rows``: one per stage, then the total. ``form``: "text", "md", or "csv" (without notes)."""
+def page(rows: Sequence[CostSum], records: Sequence[LedgerRecord], form: str, paper: bool = False) -> str:
+    """The whole page. ``rows``: one per stage, then the total. ``form``: "text", "md", or "csv" (without notes).
+
+    ``paper`` adds the paper's table, with the training of ``rows`` at its end.
+    """
     if form == "csv":
         return _csv(rows)
     total, train = rows[-1], [row for row in rows if row["stage"] == "train"]
@@ -84,11 +87,11 @@ def page(rows: Sequence[CostSum], records: Sequence[LedgerRecord], form: str) ->
     notes = [note for note in found if note]
     if form == "md":
         parts = [_markdown(_HEADER, list(map(_cells, rows))), markdown.bullet_list(notes)]
-        if train:
+        if paper:
             parts += [f"{_BESIDE}:", _markdown(_HEADER_BESIDE, _beside(train)), markdown.bullet_list(REMARKS)]
         return "\n\n".join(parts) + "\n"
     lines = [console.table(map(_cells, rows), _HEADER), "", *notes]
-    if train:
+    if paper:
         lines += ["", f"{_BESIDE}:", console.table(_beside(train), _HEADER_BESIDE)]
         lines += [textwrap.fill(remark, 100) for remark in REMARKS]
     return "\n".join(lines) + "\n"

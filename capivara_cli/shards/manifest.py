@@ -196,9 +196,11 @@ class Manifest:
         """
         if not self.complete:
             total = "an unknown number of" if self.shards is None else self.shards
+            done = max(finished, len(self.done))
+            resumes = ": it resumes" if done and self.shards is not None else ""  # a stream starts over
             raise CapivaraError(
-                f"{shown}: unfinished: {max(finished, len(self.done))} of {total} shards are finished",
-                f"run the command that makes it again: it resumes ({self.steps})",
+                f"{shown}: unfinished: {done} of {total} shards are finished",
+                f"run the command that makes it again{resumes} ({self.steps})",
             )
 
 

@@ -18,6 +18,7 @@ from capivara_cli.pipeline.option_kinds import Languages, Names
 from capivara_cli.pipeline.options import MODEL, SPEED, opt, parsed
 from capivara_cli.pipeline.stage import Arrays, CorpusFunctions, stage
 from capivara_cli.shards.archive import Stream
+from capivara_cli.shards.inputs import find_shards
 from capivara_cli.stages.deduplication.captions import CaptionSettings, with_fewer_captions
 from capivara_cli.stages.deduplication.other_set_names import MATCHES, MatchSettings, expand_sets, reasons
 
@@ -67,9 +68,9 @@ class Options:
     batch_size: int = opt(64, "images examined at once", min=1, tuning=True, panel=SPEED)
 
     def check(self) -> None:
-        """Raise ``CapivaraError`` for an unknown set or a model that cannot be loaded, before any shard is read."""
+        """Raise ``CapivaraError`` for a set or model that is unknown or missing, before any shard is read."""
         if self.against:
-            expand_sets(self.against_names)
+            find_shards([other.name for other in expand_sets(self.against_names) if other.is_shards])
         if self.embeds:
             check_model(self.model, self.pretrained)
 

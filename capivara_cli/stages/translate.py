@@ -9,6 +9,7 @@ Examples:
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from capivara_cli import console, languages, registry
@@ -93,6 +94,11 @@ class Options:
             raise UsageError(f"--lang {self.from_}: this is the source language; see --from")
         if self.package and self.translator != "argos":
             raise UsageError("--package is for --translator argos")
+        name, _, variant = self.translator.partition(":")
+        packages = self.package or (variant if name == "argos" else "")
+        for name in Names().parse(packages) if packages else ():
+            if not Path(name).expanduser().exists():
+                raise CapivaraError(f"argos: no such package: {name}", "name a file .argosmodel, or its folder")
         if self.only not in ONLY:
             raise UsageError(f"--only {self.only}: one of {', '.join(ONLY)}")
 

@@ -92,7 +92,7 @@ class Retry:
             after = f"{so_far}, " if so_far else ""
             raise GivenUp(
                 f"{self._shown}: {after}gave up after {self._failed} tries: {self._why(error)}",
-                "run the same command again when the server can be reached: finished work is kept",
+                "run the same command again when the server can be reached",
             ) from error
         wait = min(self._longest, FIRST_WAIT * 2 ** (self._failed - 1))
         asked = min(self._longest, getattr(error, "wait", 0.0))

@@ -127,9 +127,6 @@ class Trainer:
                     self._save(step + 1)
                 if pending:
                     bar.close()
-                    console.say(
-                        f"interrupted: {self.run} is saved at step {step + 1:,}; run the same command again to resume"
-                    )
                     raise KeyboardInterrupt
                 if self._out_of_patience:
                     break

@@ -179,13 +179,35 @@ class Options:
                 "--text-sampling weighted and --text-weights need each other",
                 "for example --text-sampling weighted --text-weights human=2,argos=1",
             )
+        share = _number(self.selection.val)
+        if share is not None and not 0 < share < float("inf"):
+            raise UsageError(f"--val {self.selection.val}: must be more than 0", "for example --val 0.05")
         if self.selection.patience and not self.selection.val:
             raise UsageError("--patience needs --val", "for example --val 0.05 --patience 5")
         self.check_method(self.tuning.peft)
+        if self.loss.teacher and "distill" not in terms:
+            raise UsageError("--teacher needs --objective distill", "for example --objective clip+distill:0.5")
         if self.loss.align_weight and self.loss.align != "none" and set(terms) == {"distill"}:
             raise UsageError(
                 "--align needs a term with images, not only distill", "for example --objective clip+distill"
             )
+
+    @property
+    def idle_patience(self) -> str:
+        """Why ``--patience`` cannot stop this run, with the numbers; "" if it can, or is not given.
+
+        The first validation is always the best so far, so the run ends early at validation ``patience`` + 1 or later.
+        """
+        patience, every, steps = self.selection.patience, self.selection.val_every, self.schedule.steps
+        before_last = (steps - 1) // every
+        if not patience or before_last > patience:
+            return ""
+        fitting = (steps - 1) // (patience + 1)
+        advice = f"--val-every {fitting} or less" if fitting else "a smaller --patience, or more --steps"
+        return (
+            f"--patience {patience} cannot end this run early: it needs {patience + 1} validations before the last "
+            f"step, and with --val-every {every} and --steps {steps} there are {before_last}; try {advice}"
+        )
 
     def check_method(self, method: str) -> None:
         """Raise ``UsageError`` for options that the method excludes; ``--continue-from`` may determine the method."""

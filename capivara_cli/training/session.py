@@ -7,18 +7,16 @@ from __future__ import annotations
 
 import contextlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
 from torch import nn
 
-from capivara_cli import console, registry
-from capivara_cli.errors import CapivaraError
-from capivara_cli.evaluation import catalogue
+from capivara_cli import console
+from capivara_cli.errors import CapivaraError, resumable
 from capivara_cli.languages import code_of
 from capivara_cli.models.adapters import methods
 from capivara_cli.models.clip import Clip, find_adapter, load_base, load_clip
@@ -26,9 +24,6 @@ from capivara_cli.models.run_document import BatchSettings
 from capivara_cli.models.run_folder import ANOTHER_RUN, RunDir
 from capivara_cli.pipeline.env import Env
 from capivara_cli.pipeline.source import Source
-from capivara_cli.shards.archive import Stream
-from capivara_cli.shards.history import History
-from capivara_cli.shards.sample import Sample
 from capivara_cli.storage.files import sweep
 from capivara_cli.storage.shared_folders import waiting_turn
 from capivara_cli.training import finish, towers
@@ -43,21 +38,10 @@ from capivara_cli.training.store import FOLDER, FeatureStore, features
 from capivara_cli.training.teacher import Teacher
 from capivara_cli.training.trackers import Trackers
 from capivara_cli.training.validation import Validation
+from capivara_cli.training.validation_source import validation_source
 from capivara_cli.urls import public_url
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class _EvalSource:
-    """The samples of an eval set as a ``Source`` without files, like standard input."""
-
-    samples: Iterable[Sample]
-    shards: tuple[str, ...] = ("-",)
-    history: History = ()  # type: ignore[assignment]
-
-    def __iter__(self) -> Stream:
-        return iter(self.samples)
 
 
 Timed = Callable[[str], AbstractContextManager[object]]
@@ -100,7 +84,7 @@ class Session:
         run.writes = self.devices.first
         if not run.writes:
             console.be_quiet(True)
-        with self._alone():
+        with resumable(self._saved), self._alone():
             if run.writes:
                 sweep(run.path)
             with self.timed("load"):
@@ -118,6 +102,11 @@ class Session:
                 with self.timed("train"):
                     self._train(clip, start, store)
         return self._summary() if self.devices.first else None
+
+    def _saved(self) -> str:
+        """What a stopped run has stored, in words; "" without a checkpoint."""
+        steps = self.run_dir.checkpoint_steps()
+        return f"{self.run_dir} is saved at step {steps[-1]:,}" if steps else ""
 
     @contextlib.contextmanager
     def _alone(self) -> Iterator[None]:
@@ -284,13 +273,8 @@ class Session:
 
     def _val_part(self, clip: Clip, lang: str) -> tuple[FeatureStore, CaptionPool]:
         """The features and captions of the shards or the eval set that ``--val`` names."""
-        name = self.options.selection.val
         env = Env(self.env.settings, "train --val")
-        if name.partition(":")[0] in registry.names("evalsets") and not Path(name).exists():
-            found = catalogue.load(name, lang=lang, data="", split="val", env=env)
-            source: Any = _EvalSource(found.samples)
-        else:
-            source = Source([name], env)
+        source: Any = validation_source(self.options.selection.val, lang, env)
         store = self._first_process_first(lambda: features(source, clip, self._features, env, pixels=self._pixels))
         return store, select(store, [lang]).target
 

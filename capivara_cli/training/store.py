@@ -83,7 +83,7 @@ class CheckedPixels:
                     (self._folder / _DOCUMENT).unlink()
                 raise CapivaraError(
                     f"{self._folder / 'pixels'}: damaged: image {image} is not that of its checksum",
-                    "run the same command again: it makes the pixels again, and resumes",
+                    "run the same command again: it makes the pixels again",
                 )
             self._verified[image] = True
         return row

@@ -90,7 +90,7 @@ def test_the_table_says_what_it_rests_on(runs: Path) -> None:
 
 
 def test_the_papers_figures_stand_beside_it_with_their_errors(runs: Path) -> None:
-    lines = [" ".join(line.split()) for line in capivara("footprint", "runs/a", cwd=runs).splitlines()]
+    lines = [" ".join(line.split()) for line in capivara("footprint", "runs/a", "--paper", cwd=runs).splitlines()]
     assert "paper: CAPIVARA + Opt, the table 0.22 2 110 17 printed as kW; the text says 1.8" in lines
     opt = "1.8 2 900 (!) 139 the table says 0.22; the power of three cards: impossible"
     assert f"paper: CAPIVARA + Opt, the text {opt}" in lines
@@ -146,9 +146,26 @@ def test_what_measures_itself_is_not_entered_twice(tmp_path: Path) -> None:
     assert costs == ["dedupe"]
 
 
-def test_without_training_there_is_nothing_to_compare(runs: Path) -> None:
-    assert "Table 5" not in capivara("footprint", "runs/pt-data", cwd=runs)
-    assert "Table 5" not in capivara("footprint", "runs/pt-data", "--format", "md", cwd=runs)
+@pytest.mark.parametrize("form", ["text", "md"])
+def test_the_papers_table_is_printed_on_request_only(form: str, runs: Path) -> None:
+    words = ("footprint", "runs/a", "runs/b", "--format", form)
+    short = capivara(*words, cwd=runs)
+    assert "paper" not in short
+    long = capivara(*words, "--paper", cwd=runs)
+    assert long.startswith(short.rstrip("\n")) and "Table 5" in long and len(long.splitlines()) > 10
+
+
+def test_without_training_the_papers_table_has_no_row_of_ours(runs: Path) -> None:
+    told = capivara("footprint", "runs/pt-data", "--paper", cwd=runs)
+    assert "Table 5" in told and "yours" not in told
+
+
+def test_a_csv_file_has_no_second_table(runs: Path) -> None:
+    ran = subprocess.run(
+        [*CAPIVARA, "footprint", "runs/a", "--paper", "--format", "csv"], cwd=runs, capture_output=True, text=True
+    )
+    assert (ran.returncode, ran.stdout) == (2, "")
+    assert ran.stderr == "capivara: --paper: a CSV file has one table\n  --format md or text\n"
 
 
 def test_the_whole_method_adds_up_to_what_is_measured_from_outside(tmp_path: Path) -> None:

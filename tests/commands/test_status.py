@@ -19,6 +19,7 @@ from capivara_cli.errors import CapivaraError, UsageError
 from capivara_cli.pipeline.env import Env
 from capivara_cli.pipeline.options import Settings
 from capivara_cli.pipeline.stage import Step
+from capivara_cli.shards.manifest import MANIFEST, Manifest, ShardEntry
 from capivara_cli.storage.found_claims import claim_path
 from capivara_cli.storage.holders import Holder
 
@@ -77,8 +78,18 @@ def test_a_folder_that_nobody_works_on_and_one_that_is_done(
     env = Env(Settings(), "status")
     status.status.run([str(tmp_path / "out"), str(tmp_path / "done")], status.Options(), env)
     shown = capsys.readouterr().out
-    assert shown.count("no process is at work") == 1
+    assert shown.count("no process is at work: run the command that writes this folder again, it resumes\n") == 1
     assert "6 of 6 shards done; read 60, wrote 59, dropped 1 (thirteen: 1)" in shown
+
+
+@pytest.mark.parametrize(("shards", "done"), [(3, 0), (None, 2)])
+def test_of_a_folder_that_starts_over_it_is_not_said_that_it_resumes(
+    shards: int | None, done: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    entries = {name: ShardEntry(name, None) for name in ("a.tar", "b.tar")[:done]}
+    (tmp_path / MANIFEST).write_bytes(Manifest([{"step": "split"}], "x", shards, entries).text())
+    status.status.run([str(tmp_path)], status.Options(), Env(Settings(), "status"))
+    assert "no process is at work: run the command that writes this folder again\n" in capsys.readouterr().out
 
 
 def test_passes_are_shown(six: Path, tmp_path: Path) -> None:

@@ -17,11 +17,10 @@ import pytest
 from support.made import a_footprint, shard_bytes, toy_like
 from support.warm import CAPIVARA
 
-from capivara_cli.cli.app import Terminated
 from capivara_cli.costs import ledger, live_record
 from capivara_cli.costs.costs import Costs
 from capivara_cli.costs.ledger import OwnCost
-from capivara_cli.errors import CapivaraError, UsageError
+from capivara_cli.errors import CapivaraError, Terminated, UsageError
 
 OFTEN = """
 import sys

@@ -56,6 +56,20 @@ def test_an_image_file_is_one_for_each_format_that_reads_it(photos: Path) -> Non
         pack(photos / "a.jpg", format="table")
 
 
+@pytest.mark.parametrize("link", ["dangling.jpg", "loop.jpg", "closed/a.PNG"])
+def test_a_broken_link_among_image_files_costs_its_own_image(photos: Path, link: str) -> None:
+    """As ``pack photos/*.jpg`` names it, which the shell has expanded."""
+    (photos / link).parent.mkdir(exist_ok=True)
+    (photos / link).symlink_to("loop.jpg" if "loop" in link else "nowhere/x.jpg")
+    ran = capivara("pack", "a.jpg", link, "b.png", "--out", "out", cwd=photos)
+    assert (ran.returncode, "read 3, wrote 2, dropped 1 (no such image file: 1)" in ran.stderr) == (0, True), ran.stderr
+    assert capivara("pack", "a.jpg", link, "b.png", "--out", "out", cwd=photos).returncode == 0
+    alone = capivara("pack", link, "--out", "alone", cwd=photos)
+    assert (alone.returncode, alone.stderr.splitlines()[0]) == (
+        1, f"capivara: {link}: a link that leads to no file or folder",
+    )  # fmt: skip
+
+
 @pytest.mark.parametrize("missing", ["gone.csv", "dangling", "loop", "gone/", "notes.md", "empty"])
 def test_a_source_that_cannot_be_read_is_refused_before_any_work(photos: Path, missing: str) -> None:
     (photos / "dangling").symlink_to("nowhere")
@@ -79,7 +93,12 @@ def test_a_source_that_cannot_be_read_is_refused_before_any_work(photos: Path, m
         ("show a.jpg", "a.jpg: not a shard\n  make shards of it first: capivara pack . --out", 1),
         ("split sub/a.jpg --out x", "capivara pack sub --out shards", 1),
         ("eval list.csv --model toy", "list.csv: not a shard\n  make shards of it first: capivara pack list.csv", 1),
-        ("eval", "eval: no target is named\n  name an eval set, shards or a run: capivara eval", 2),
+        (
+            "eval",
+            "eval: no target is named\n  name a set (capivara list evalsets), shards or a run: capivara eval toy "
+            "--model toy --lang en,pt\n",
+            2,
+        ),
         ("pack empty --out x", "empty: an empty folder\n  put images into it: capivara pack FOLDER --out shards", 1),
         ("pack notes --out x", "notes: no images, table or tar files in this folder; it has 1 .md", 1),
         ("pack a.txt --out x", "captions beside images are found in their folder: capivara pack . --out shards", 1),

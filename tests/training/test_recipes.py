@@ -264,6 +264,7 @@ def test_seeds_and_languages_apart(options: Options, data: Path, capsys: pytest.
         ({"text_weights": "human=2"}, "need each other"),
         ({"text_sampling": "weighted", "text_weights": "human"}, "not AUTHOR=WEIGHT"),
         ({"patience": 3}, "needs --val"),
+        ({"teacher": "toy"}, "--teacher needs --objective distill"),
         ({"log": "tensorbored"}, "--log: there is no tracker 'tensorbored'; .* did you mean tensorboard"),
         ({"peft": "full", "views": 2}, "--peft full"),
         ({"objective": "distill", "align": "native"}, "needs a term with images"),

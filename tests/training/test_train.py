@@ -179,14 +179,38 @@ def test_ctrl_c_saves_a_checkpoint_and_is_raised(
 
     monkeypatch.setattr(Trainer, "_step", interrupted)
     handler = signal.getsignal(signal.SIGINT)
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(KeyboardInterrupt) as stop:
         run(options, data)
+    assert stored_before(stop.value) == f"{folder} is saved at step 8; run the same command again to resume"
     assert signal.getsignal(signal.SIGINT) is handler
     assert RunDir(folder).checkpoint_steps() == [5, 8]  # step 8 was finished first
     monkeypatch.setattr(Trainer, "_step", step)
     run(options, data)
     assert losses(folder) == losses(tmp_path / "runs" / "clean")
     assert adapter(folder) == adapter(tmp_path / "runs" / "clean")
+
+
+@pytest.mark.parametrize(("at", "said"), [(3, ""), (7, "is saved at step 5; run the same command again to resume")])
+def test_a_terminated_run_says_which_checkpoint_it_has(
+    at: int, said: str, options: Options, shards: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from capivara_cli.training.loop import Trainer
+
+    step = Trainer._step
+
+    def terminated(self: Trainer, number: int) -> dict[str, Any]:
+        if number == at:
+            raise Terminated
+        return step(self, number)
+
+    monkeypatch.setattr(Trainer, "_step", terminated)
+    with pytest.raises(Terminated) as stop:
+        run(options, shards(pairs(20)))
+    folder = tmp_path / "runs" / "pt"
+    assert stored_before(stop.value) == (f"{folder} {said}" if said else "")
+    with pytest.raises(CapivaraError, match="unfinished: step") as unfinished:
+        open_run(folder)
+    assert unfinished.value.hint.endswith("again to resume it") == bool(said)
 
 
 def test_outside_the_main_thread_training_works_too(options: Options, shards: Callable[..., Path]) -> None:

@@ -71,7 +71,7 @@ def _write_text(text: Any, tokenizer: Any, folder: Path) -> None:
     automatic = hasattr(text, "config") and type(encoder) is AutoModel._model_mapping.get(type(text.config), None)  # type: ignore[attr-defined]
     if not automatic or pooler not in _POOLINGS:
         raise CapivaraError("sentence-transformers cannot express this text tower", _OTHER_WAYS)
-    encoder.save_pretrained(folder)
+    encoder.save_pretrained(folder, state_dict={**encoder.state_dict(), **_unused(encoder)})
     tokenizer.tokenizer.save_pretrained(folder)
     width = text.config.hidden_size
     modules = ["Transformer", "Pooling"]
@@ -95,6 +95,19 @@ def _write_text(text: Any, tokenizer: Any, folder: Path) -> None:
     _json(folder / "modules.json", described)
     _json(folder / "sentence_bert_config.json", {"max_seq_length": tokenizer.context_length, "do_lower_case": False})
     _json(folder / "config_sentence_transformers.json", {"similarity_fn_name": "cosine"})
+
+
+def _unused(encoder: Any) -> dict[str, Tensor]:
+    """Zeros for the parameters that ``AutoModel`` has and open_clip leaves out: a pooler whose result is not used.
+
+    Without them, everybody who loads the folder is told that weights are missing.
+    """
+    from transformers import AutoModel
+
+    with torch.device("meta"):
+        expected = AutoModel.from_config(encoder.config).state_dict()
+    own = encoder.state_dict()
+    return {name: torch.zeros(value.shape, dtype=encoder.dtype) for name, value in expected.items() if name not in own}
 
 
 def _linears(projection: nn.Module) -> list[tuple[nn.Linear, nn.Module]]:

@@ -12,16 +12,15 @@ from typing import Any
 from capivara_cli import languages, registry
 from capivara_cli.cli.parameters import parse_plan
 from capivara_cli.commands.recipes.recipe import HELDOUT, Recipe, RecipeStep, parse
-from capivara_cli.errors import CapivaraError
-from capivara_cli.models.clip_files import DEFAULT_MODEL, architecture_files, check_model, unknown_model
+from capivara_cli.models.clip_files import check_model, check_name
 from capivara_cli.models.generation import Setup
 from capivara_cli.models.run_folder import RunDir
+from capivara_cli.pipeline.env import Env
+from capivara_cli.pipeline.options import Settings
 from capivara_cli.pipeline.stage import Step
+from capivara_cli.shards.inputs import find_shards
 from capivara_cli.stages.split import position
 from capivara_cli.training.options import contents
-
-_FORMS = ("toy", "hf-hub:", "local-dir:", "mclip:")
-"""Prefixes of models that are not architectures of open_clip."""
 
 
 @dataclass(frozen=True)
@@ -151,20 +150,24 @@ class Script:
 
     def _check_model(self) -> None:
         head = self.recipe.head
+        check_name(head.model, head.pretrained)
         check_model(head.model, head.pretrained)
-        if head.model.startswith(_FORMS) or Path(head.model).is_dir():
-            return
-        if head.model not in (path.stem for path in architecture_files()):
-            raise unknown_model(head.model)
-        if head.model != DEFAULT_MODEL and not head.pretrained:
-            raise CapivaraError(f"--model {head.model} needs --pretrained", "capivara list models")
+
+    def check_data(self) -> None:
+        """Open the eval sets, which come last; raise ``CapivaraError`` for missing ones. Some are downloaded."""
+        from capivara_cli.commands.eval import open_targets
+
+        open_targets(self._targets, parse(self._evaluation(), "adapt: eval"), Env(Settings(quiet=True), "adapt"))
+
+    @property
+    def _targets(self) -> list[str]:
+        """What is evaluated on, without the held-out images."""
+        return [target for target in self.recipe.targets if target != HELDOUT]
 
     def _check_targets(self) -> None:
-        from capivara_cli.evaluation import catalogue
+        from capivara_cli.commands.eval import sort_targets
 
-        for target in self.recipe.targets:
-            if target != HELDOUT and not Path(target).exists() and not any(mark in target for mark in "/\\*?[{"):
-                catalogue.expand(target, str(self.recipe.eval.given.get("labels", "")))
+        find_shards(sort_targets(self._targets, str(self.recipe.eval.given.get("labels", ""))).shards)
 
     def _check_translators(self) -> None:
         """Load the translators, which come late in a plan, to see whether they know the languages."""

@@ -6,7 +6,7 @@ to 250 for its hash, and 2 dim for its embedding: 0.5 MB for COCO's 5,000 test i
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
@@ -25,7 +25,9 @@ class OtherSets:
 
     def __init__(self, settings: MatchSettings, examiner: ImageExaminer, env: Env) -> None:
         self.reasons = reasons(settings.against)
-        self._sets = [_SetIndex(other, settings, examiner, env) for other in expand_sets(settings.against)]
+        private = Env(env.settings, env.step)  # counts apart: bad images of another set are not failures of this step
+        opened = [(other, _samples(other, settings, private)) for other in expand_sets(settings.against)]
+        self._sets = [_SetIndex(other, samples, settings, examiner, private) for other, samples in opened]
 
     def codes(self, images: Sequence[ImageFacts]) -> np.ndarray:
         """uint16 [n]: 0 for an image that is in none of the sets, otherwise the index of its reason in ``reasons``.
@@ -42,12 +44,13 @@ class OtherSets:
 class _SetIndex:
     """The ids, digests, hashes and embeddings of the images of one set."""
 
-    def __init__(self, other: OtherSet, settings: MatchSettings, examiner: ImageExaminer, env: Env) -> None:
-        private = Env(env.settings, env.step)  # counts apart: bad images of another set are not failures of this step
+    def __init__(
+        self, other: OtherSet, samples: Iterable[Sample], settings: MatchSettings, examiner: ImageExaminer, env: Env
+    ) -> None:
         total, bad = 0, 0
         ids: list[int] = []
         digests, hashes, looks, vectors = [], [], [], []
-        for _, facts in examiner.examine(_samples(other, settings, private), private):
+        for _, facts in examiner.examine(iter(samples), env):
             total += 1
             if not isinstance(facts, ImageFacts):
                 bad += 1
@@ -109,16 +112,20 @@ def _any_among(ordered: np.ndarray, queries: list[list[int]]) -> np.ndarray:
     return np.bincount(owners[hits], minlength=len(queries)) > 0
 
 
-def _samples(other: OtherSet, settings: MatchSettings, env: Env) -> Iterator[Sample]:
+def _samples(other: OtherSet, settings: MatchSettings, env: Env) -> Iterable[Sample]:
+    """The samples of a set. Raises ``CapivaraError`` for missing data at once, before another set is examined."""
     from capivara_cli.evaluation import catalogue
-    from capivara_cli.shards.archive import open_shard
     from capivara_cli.shards.inputs import find_shards
 
     if not other.is_shards:
         lang = catalogue.languages(other.name)[0]
-        found = catalogue.load(other.name, lang=lang, data=settings.data, split=settings.split, env=env)
-        yield from found.samples
-        return
-    for shard in find_shards([other.name]):
+        return catalogue.load(other.name, lang=lang, data=settings.data, split=settings.split, env=env).samples
+    return _samples_in(find_shards([other.name]))
+
+
+def _samples_in(shards: Sequence[str]) -> Iterator[Sample]:
+    from capivara_cli.shards.archive import open_shard
+
+    for shard in shards:
         with open_shard(shard) as reader:
             yield from reader

@@ -54,9 +54,12 @@ class PackOptions:
             raise CapivaraError(f"--images {self.images}: no such folder")
 
     def check_sources(self, sources: Sequence[str]) -> None:
-        """Raise ``CapivaraError`` if a source is missing or has an unknown format, before any of them is read."""
+        """Raise ``CapivaraError`` if a source is missing or has an unknown format, before any of them is read.
+
+        A broken link among several image files, as ``photos/*.jpg`` names it, is one image that cannot be used.
+        """
         for source in sources:
-            if not _is_image_file(Path(source), self.format):  # there may be thousands
+            if len(sources) == 1 or not _is_image_file(Path(source), self.format):  # there may be thousands
                 importer_of(source, self.format)
 
     def named_files(self, source: str) -> list[Path]:
@@ -64,6 +67,8 @@ class PackOptions:
 
         Raises the errors of the importer.
         """
+        if _is_image_file(Path(source), self.format):
+            return []
         importer = registry.module("importers", importer_of(source, self.format))
         photos = getattr(importer, "photos", None)
         if photos is None:
@@ -96,7 +101,7 @@ def samples_of_sources(sources: Sequence[str], options: PackOptions, env: Env) -
 
 
 def _is_image_file(path: Path, wanted: str) -> bool:
-    return wanted in ("auto", _FOLDER) and has_image_suffix(path) and path.is_file()
+    return wanted in ("auto", _FOLDER) and has_image_suffix(path) and (path.is_file() or path.is_symlink())
 
 
 def samples(source: str, options: PackOptions, env: Env) -> Stream:

@@ -92,7 +92,7 @@ def report_passed_over(source: Path, paths: Sequence[Path], captioned: int, unca
         elif not path.name.startswith("."):
             extension = path.suffix.lower()
             env.note(f"{extension if _EXTENSION.fullmatch(extension) else 'other'} files passed over")
-            if _may_hold_captions(path) and not is_metadata_of_img2dataset(path):
+            if path.exists() and _may_hold_captions(path) and not is_metadata_of_img2dataset(path):
                 named.append(path)
     named.sort(key=lambda path: ".lemma." in path.name.lower())  # Flickr8k's lemmas are no captions
     if named and uncaptioned:

@@ -1,4 +1,4 @@
-"""COCO captions: a JSON file with "images" and "annotations", or a folder with annotations/captions_*.json.
+"""COCO captions: a JSON file with "images" and "annotations", or a folder that has some, as in annotations/.
 
 The image files are in a folder beside it, called after it (val2017) or images, or in --images. Of several caption files
 ``--split val2017`` takes one. ``captions_val2017_pt.json`` has captions in Portuguese of the images of val2017.
@@ -19,10 +19,14 @@ from capivara_cli.shards.sample import Sample
 from capivara_cli.stages.importers._captions import captions_of, is_language, language_code
 from capivara_cli.stages.importers._packing import PackOptions
 from capivara_cli.stages.importers._photos import Photo, any_exists, check_image_folder, report_bad, samples_of
-from capivara_cli.stages.importers._sources import image_roots, load_json, starts_with_any
+from capivara_cli.stages.importers._sources import image_roots, json_lists, load_json, starts_with_any
 
 _IN_LANGUAGE = re.compile(r"(.+)[_-]([a-z]{2,3}(?:-[A-Z]{2})?)")
 _WORDS = (b'"images"', b'"annotations"')
+_KEYS = (b'"image_id"', b'"caption"')
+_EXPORTED = "_annotations.coco.json"
+"""The file in the folder of each split, as Roboflow and others export COCO."""
+_PART = 1 << 20  # bytes
 
 
 class _CaptionFile(NamedTuple):
@@ -69,11 +73,25 @@ def _files_in(source: Path) -> list[Path]:
     if not source.is_dir():
         return []
     paths = sorted(source.glob("annotations/captions_*.json")) or sorted(source.glob("captions_*.json"))
-    return [path for path in paths if starts_with_any(path, ".json", _WORDS)]
+    if paths:
+        return [path for path in paths if starts_with_any(path, ".json", _WORDS)]
+    others = [*sorted(source.glob("annotations/*.json")), *json_lists(source), *sorted(source.glob(f"*/{_EXPORTED}"))]
+    return [path for path in others if starts_with_any(path, ".json", _WORDS) and _has_captions(path)]
+
+
+def _has_captions(path: Path) -> bool:
+    """Whether a file, which may be of half a gigabyte, has annotations with captions somewhere."""
+    left = set(_KEYS)
+    end = b""
+    with open(path, "rb") as file:
+        while left and (part := file.read(_PART)):
+            left -= {key for key in left if key in end + part}
+            end = part[-max(map(len, _KEYS)) :]
+    return not left
 
 
 def _caption_file(path: Path) -> _CaptionFile:
-    split = path.stem.removeprefix("captions_")
+    split = path.parent.name if path.name == _EXPORTED else path.stem.removeprefix("captions_")
     match = _IN_LANGUAGE.fullmatch(split)
     if match and is_language(match[2]):
         return _CaptionFile(path, match[1], language_code(match[2]))

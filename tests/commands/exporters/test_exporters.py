@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -66,11 +67,21 @@ def plain_texts(model: torch.nn.Module, tokenizer: Callable) -> np.ndarray:
         return model.eval().encode_text(tokenizer(TEXTS), normalize=True).numpy()
 
 
+def loaded_as_its_page_says(folder: Path) -> tuple[torch.nn.Module, Any, Callable]:
+    """The model and preprocessing of an exported folder, by the lines of its README with the path of the folder."""
+    page = (folder / "README.md").read_text()
+    code = page.split("## With open_clip")[1].split("```python\n")[1].split("```")[0]
+    found: dict[str, Any] = {}
+    first = next(line for line in code.splitlines() if line.startswith("folder = "))
+    exec(code.replace(first, f"folder = {str(folder)!r}"), found)
+    return found["model"], None, found["preprocess"]
+
+
 def test_plain_open_clip_loads_the_folder(a_run: Path, tiny: Path, tmp_path: Path) -> None:
     summary = write(a_run, tmp_path / "exported")
     assert summary["bytes"] > 200_000 and summary["format"] == "open-clip"
     name = f"local-dir:{tmp_path / 'exported'}"
-    model, _, preprocess = open_clip.create_model_and_transforms(name)
+    model, _, preprocess = loaded_as_its_page_says(tmp_path / "exported")
     adapted, base = load_clip(str(a_run)), load_clip(str(tiny))
     embedded = plain_texts(model, open_clip.get_tokenizer(name))
     np.testing.assert_allclose(embedded, adapted.embed_texts(TEXTS), atol=1e-5)
@@ -88,9 +99,20 @@ def test_plain_open_clip_loads_the_folder(a_run: Path, tiny: Path, tmp_path: Pat
 def test_the_folder_can_be_moved_and_keeps_the_identity_of_its_base(a_run: Path, tiny: Path, tmp_path: Path) -> None:
     write(a_run, tmp_path / "exported")
     moved = (tmp_path / "exported").rename(tmp_path / "moved")
-    clip = load_clip(f"local-dir:{moved}")
-    np.testing.assert_allclose(clip.embed_texts(TEXTS), load_clip(str(a_run)).embed_texts(TEXTS), atol=1e-6)
+    clip, adapted = load_clip(f"local-dir:{moved}"), load_clip(str(a_run)).embed_texts(TEXTS)
+    np.testing.assert_allclose(clip.embed_texts(TEXTS), adapted, atol=1e-6)
     assert clip.identity == load_clip(str(tiny)).identity
+    model = loaded_as_its_page_says(moved)[0]
+    np.testing.assert_allclose(plain_texts(model, open_clip.get_tokenizer(f"local-dir:{moved}")), adapted, atol=1e-5)
+
+
+@pytest.mark.parametrize("form", ["open-clip", "hf", "peft"])
+def test_no_exported_file_names_the_folder_where_it_was_written(form: str, a_run: Path, tmp_path: Path) -> None:
+    out = tmp_path / "exported"
+    write(a_run, out, form)
+    files = [path for path in out.rglob("*") if path.is_file()]
+    assert [path.name for path in files if str(out).encode() in path.read_bytes()] == []
+    assert [path.name for path in files if b".partial-" in path.read_bytes()] == []
 
 
 def test_plain_peft_loads_the_adapter(a_run: Path, tiny: Path, tmp_path: Path) -> None:
@@ -267,13 +289,18 @@ def test_sentence_transformers_and_transformers_load_the_towers(
 ) -> None:
     from PIL import Image
     from sentence_transformers import SentenceTransformer
-    from transformers import CLIPImageProcessor, CLIPVisionModelWithProjection
+    from transformers import AutoModel, CLIPImageProcessor, CLIPVisionModelWithProjection
 
     write(a_run, tmp_path / "exported", "hf")
     assert "Writing" not in capfd.readouterr().err
     moved = (tmp_path / "exported").rename(tmp_path / "moved")
     adapted = load_clip(str(a_run))
+    capfd.readouterr()
     texts = SentenceTransformer(str(moved / "text"), device="cpu").encode(TEXTS)
+    assert not re.search("missing|unexpected|newly", "".join(capfd.readouterr()), re.IGNORECASE)
+    for kind, part in ((AutoModel, "text"), (CLIPVisionModelWithProjection, "image")):
+        _, told = kind.from_pretrained(moved / part, output_loading_info=True)
+        assert not any(told.values()), (part, told)
     np.testing.assert_allclose(texts, adapted.embed_texts(TEXTS), atol=1e-5)
     image = Image.fromarray(np.random.default_rng(0).integers(0, 255, (60, 45, 3), np.uint8))
     pixels = CLIPImageProcessor.from_pretrained(moved / "image")(image, return_tensors="pt")

@@ -99,6 +99,14 @@ def test_an_unreadable_file_is_counted(tmp_path: Path) -> None:
     assert tally.dropped == {"no such image file": 1}
 
 
+def test_a_broken_link_to_a_table_is_not_recommended(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (write(tmp_path, {"a.jpg": RED}) / "metadata.csv").symlink_to("nowhere.csv")
+    found, tally = pack(tmp_path)
+    assert [sample.key for sample in found] == ["a"]
+    assert tally.notes == {".csv files passed over": 1}
+    assert "reads it" not in capsys.readouterr().err
+
+
 def test_links_to_folders_are_read_once_and_loops_end(tmp_path: Path) -> None:
     write(tmp_path / "elsewhere", {"c.jpg": RED, "c.txt": b"red"})
     photos = write(tmp_path / "photos", {"a.jpg": RED, "b/b.jpg": RED})

@@ -157,6 +157,27 @@ def test_the_folder_of_coco_with_several_caption_files(tmp_path: Path) -> None:
         pack(folder, split="test")
 
 
+@pytest.mark.parametrize(
+    ("listed", "image"),
+    [
+        ("annotations/captions.json", "images/1.jpg"),
+        ("annotations/train.json", "train/1.jpg"),
+        ("dataset.json", "images/1.jpg"),
+        ("train/_annotations.coco.json", "train/1.jpg"),
+    ],
+)
+def test_the_folder_of_coco_whose_caption_file_has_another_name(listed: str, image: str, tmp_path: Path) -> None:
+    captions = [{"image_id": 1, "caption": "red"}]
+    document = {"images": [{"id": 1, "file_name": "1.jpg"}], "annotations": captions}
+    for path in (tmp_path / listed, tmp_path / image):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    write(tmp_path / listed, document)
+    write((tmp_path / listed).with_name("instances.json"), {**document, "annotations": [{"image_id": 1, "bbox": []}]})
+    (tmp_path / image).write_bytes(RED)
+    found, _ = pack(tmp_path)
+    assert [(sample.key, said(sample)) for sample in found] == [("1", [("en", "red")])]
+
+
 def test_caption_files_of_coco_by_language_are_captions_of_the_same_images(tmp_path: Path) -> None:
     files = {"captions_val2017": ("1.jpg", "red"), "captions_val2017_pt": ("1.jpg", "vermelho")}
     found, _ = pack(coco_root(tmp_path, files))
