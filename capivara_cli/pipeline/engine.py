@@ -61,7 +61,7 @@ def run(
     if out is not None:
         check_single_process(chain)
         with joined(shards, chain.envs[0], chain.reads_captions) as (history, samples):
-            return run_stream(chain, history, samples, out)
+            return run_stream(chain, history, samples, out, shards)
     place = settings.out or default_folder(sources, chain.steps)
     if not settings.out:
         console.say(f"capivara {chain.name}: writing to {place}/")
@@ -165,6 +165,7 @@ def run_folder(chain: Chain, shards: Sequence[str], out: str) -> Report:
     plan = ShardedPlan(chain, shards, output_names(shards), store, books, identity)
     share = partition.share_of(settings.share, len(shards))
     report.resumed = plan.open()
+    books.expect([shards[index] for index in share.indices if not plan.out.is_done(index)], plan.readings)
     if not is_url(out):
         chain.costs.record_result_at(lambda: report.tallies[0].read, out=out)
     complete = False
@@ -180,6 +181,7 @@ def run_folder(chain: Chain, shards: Sequence[str], out: str) -> Report:
                 plan.settle(patience=_PATIENCE)
         plan.close()
         books.progress.close()
+    report.complete = complete
     if not complete:
         console.say(share.remark(plan.out.done))
     report.raise_if_all_failed()

@@ -163,6 +163,7 @@ class Settings:
     )
     ledger: str = output("", "file to append the cost of this command to", envvar="CAPIVARA_LEDGER")
     quiet: bool = opt(False, "print nothing but errors")
+    verbose: bool = opt(False, "also print every reason and note, the speed and the energy")
     dry_run: bool = opt(False, "only estimate the time, memory, disk and energy; write nothing")
     summary: str = output("", "write the summary as JSON to this file")
 

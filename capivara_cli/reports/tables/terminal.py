@@ -26,9 +26,11 @@ from capivara_cli.reports.tables.table import (
     number,
     queries_translated_by,
     synthetic_note,
+    translated_note,
 )
 
 _Scored = TypeVar("_Scored", bound=ScoredRow)
+_LONGEST = 16  # characters of a model's name in the heading of a column
 
 
 def text(table: Table) -> str:
@@ -112,8 +114,9 @@ def _scored(
         lang += "†" * bool(row.queries_by)
         line = [*[row.set] * several, lang, row.model, *shown(row), interval(row.interval)]
         body.append(cells([*line, *[difference(row.versus, none="")] * compared]))
-    legend = f"vs first: difference from {rows[0].model} in points; * p < 0.05, ** p < 0.01 (paired, Holm-adjusted)"
-    named = [*["set"] * several, "lang", "model", *headings, "95 %", *["vs first"] * compared]
+    versus = f"vs {rows[0].model}" if len(rows[0].model) <= _LONGEST else "vs first"
+    legend = f"{versus}: difference from {rows[0].model} in points; * p < 0.05, ** p < 0.01 (paired, Holm-adjusted)"
+    named = [*["set"] * several, "lang", "model", *headings, "95 %", *[versus] * compared]
     return Table(title, columns(named), (Group("", tuple(body)),), notes=(*[legend] * compared, *notes))
 
 
@@ -132,18 +135,15 @@ def _averages(rows: Sequence[ClassificationRow]) -> list[str]:
 
 
 def _footnotes(rows: Sequence[RetrievalRow]) -> list[str]:
-    lines = []
-    translated = [row.provenance for row in rows if row.machine_translated and row.provenance]
-    if by := dict.fromkeys(who for each in translated for who in each.captions_by or ()):
-        lines.append(f"(MT) captions machine-translated ({', '.join(by)})")
-    lines += filter(None, [synthetic_note(rows)])
+    lines = list(filter(None, [translated_note(rows), synthetic_note(rows)]))
     lines += _translated_queries(rows)
     for row in rows:
         if row.n_uncaptioned and row.model == rows[0].model:
             lines.append(f"{row.lang}: {row.n_uncaptioned} images have no caption; each is a miss in I→T")
     for row in rows:
         for name, other in row.variants.items():
-            lines.append(f"{row.set} {row.lang} {row.model}, {name}: mean recall {other.mean_recall:.2f} "
+            certain = f" (95 %: {interval(other.interval)})" if other.interval else ""
+            lines.append(f"{row.set} {row.lang} {row.model}, {name}: mean recall {other.mean_recall:.2f}{certain} "
                          f"of {other.n_captions:,} captions")  # fmt: skip
     return lines
 
