@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import errno
-import functools
 import os
 import sys
+import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar
 
+from capivara_cli import terminal
 from capivara_cli.errors import CapivaraError
+from capivara_cli.terminal import Board, Count, StyledText
 from capivara_cli.urls import without_secrets
 
 Item = TypeVar("Item")
 
 _PLAIN_SECONDS = 10.0
-_BAR_SECONDS = 0.1
+_LIVE_SECONDS = 0.2
 _BARS = "▁▂▃▄▅▆▇█"
+_WARNING, _INDENT = "warning: ", "  "
 
 
 class Streams:
@@ -88,6 +92,8 @@ def print_result(text: str) -> None:
     Bytes of file names that are not UTF-8 are written as they are. Raises ``CapivaraError`` if it cannot be written,
     and ``BrokenPipeError`` if nobody reads it.
     """
+    if is_terminal():
+        terminal.write("")
     with writing_to_stdout():
         if STREAMS.data is None:
             sys.stdout.write(text)
@@ -116,34 +122,46 @@ def is_terminal() -> bool:
     return sys.stdout.isatty() if STREAMS.data is None else os.isatty(STREAMS.data)
 
 
-def say(text: str) -> None:
-    """Print one line, unless ``--quiet``."""
-    if not STREAMS.quiet:
-        _write(printable(text) + "\n")
+def say(text: str, style: str = "") -> None:
+    """Print a message, unless ``--quiet``; ``style`` in rich's words is for terminals with colours."""
+    if STREAMS.quiet:
+        return
+    mark = _WARNING if text.startswith(_WARNING) else ""  # from ``warn``, here or in a worker
+    parts = StyledText(mark, "bold yellow"), StyledText(printable(text[len(mark) :]), "yellow" if mark else style)
+    terminal.write(terminal.styled(*parts) + "\n")
 
 
-def warn(text: str) -> None:
-    """Print a warning, unless ``--quiet``. The command continues."""
-    say(f"warning: {text}")
+def warn(text: str, advice: str = "") -> None:
+    """Print a warning, and what to do in the next lines, unless ``--quiet``. The command continues."""
+    say(f"{_WARNING}{text}")
+    hint(advice)
 
 
-@functools.cache
-def warn_once(text: str) -> None:
-    """Print a warning the first time that this process has it."""
-    warn(text)
+_WARNED: set[str] = set()
+_WARNING_ONCE = threading.Lock()
+
+
+def warn_once(text: str, advice: str = "") -> None:
+    """Print a warning the first time that this process has it, in whichever thread."""
+    with _WARNING_ONCE:
+        known = text in _WARNED
+        _WARNED.add(text)
+    if not known:
+        warn(text, advice)
+
+
+def hint(text: str) -> None:
+    """Print what the user may do next, unless ``--quiet``: indented lines, like the second line of an error."""
+    for line in text.splitlines():
+        say(f"{_INDENT}{line}", "dim")
 
 
 def error(message: str, hint: str = "") -> None:
     """Print an error, also with ``--quiet``. Only ``cli.app`` calls this."""
-    _write(f"capivara: {printable(without_secrets(message))}\n")
-    for line in hint.splitlines():
-        _write(f"  {printable(without_secrets(line))}\n")
-
-
-def _write(text: str) -> None:
-    with contextlib.suppress(OSError, ValueError):  # a closed terminal must not turn success into failure
-        sys.stderr.write(text)
-        sys.stderr.flush()
+    end_progress()
+    head, text = StyledText("capivara: ", "bold red"), StyledText(printable(without_secrets(message)), "red")
+    advice = [StyledText(f"{_INDENT}{printable(without_secrets(line))}", "dim") for line in hint.splitlines()]
+    terminal.write("\n".join([terminal.styled(head, text), *map(terminal.styled, advice)]) + "\n")
 
 
 def printable(text: str) -> str:
@@ -160,7 +178,11 @@ def one_line(text: str, longest: int) -> str:
     return line if len(line) <= longest else f"{line[:longest]}… ({len(line):,} characters)"
 
 
-def track(items: Iterable[Item], what: str, total: int | None = None) -> Iterator[Item]:
+Total = int | Callable[[], int | None] | None
+"""The count at the end; a function, which is called when the progress is shown, if it takes time to find; or None."""
+
+
+def track(items: Iterable[Item], what: str, total: Total = None) -> Iterator[Item]:
     """Yield the items and show count, rate and time left: in a live line on a terminal, else a line every 10 s."""
     bar = Progress(what, total)
     try:
@@ -172,46 +194,127 @@ def track(items: Iterable[Item], what: str, total: int | None = None) -> Iterato
 
 
 class Progress:
-    """Shows the progress of a count. ``advance`` may be called often: it prints at most ten times per second."""
+    """Shows the progress of a count: the last one that was made, until it is closed. ``advance`` may be called often.
 
-    def __init__(self, what: str, total: int | None = None) -> None:
+    On a terminal a thread draws it five times per second, as ``terminal`` explains; elsewhere there is a line every
+    ten seconds.
+    """
+
+    def __init__(self, what: str, total: Total = None) -> None:
         self.what = what
-        self.total = total
+        self._total = total
+        self._estimated = False
         self.done = 0
         self.suffix = ""
+        output = 1 if STREAMS.data is None else STREAMS.data
+        shown = not STREAMS.quiet and terminal.moves_cursor()
+        piped = shown and (terminal.is_pipe(0) or terminal.is_pipe(output))
+        self._live = shown and terminal.draws(output)
+        self._board = Board() if piped else None
         self._started = time.monotonic()
-        # Commands of a pipe share the terminal, and their live lines would overwrite each other.
-        self._live = sys.stderr.isatty() and sys.stdin is not None and sys.stdin.isatty() and not STREAMS.quiet
-        self._next = self._started + (_BAR_SECONDS if self._live else _PLAIN_SECONDS)
-        self._drawn = False
+        self._first = (self._started, 0)  # when the work had begun, as its models were loaded, and the count then
+        self._next = self._started + _PLAIN_SECONDS
+        if self._live or self._board:
+            _LIVE.add(self)
 
     def advance(self, count: int = 1, suffix: str = "") -> None:
         """Add ``count``; ``suffix`` (for instance a loss) is shown after the rate."""
         self.done += count
         self.suffix = suffix or self.suffix
         now = time.monotonic()
-        if now >= self._next and not STREAMS.quiet:
-            self._next = now + (_BAR_SECONDS if self._live else _PLAIN_SECONDS)
-            self._draw(now)
+        if self._first[0] == self._started:
+            self._first = now, self.done
+        if now >= self._next and not self._live and not STREAMS.quiet:
+            self._next = now + _PLAIN_SECONDS
+            if not (self._board and any(each.draws for each in self._board.others())):
+                say(f"{self.what}: {self._numbers(self.total, now)}")
+
+    @property
+    def total(self) -> int | None:
+        """The count at the end, if it is known."""
+        if callable(self._total):
+            self._total = self._total()
+        return self._total
+
+    def expect(self, total: Total) -> None:
+        """Set the count at the end, which was not known at the beginning."""
+        self._total, self._estimated = total, False
+
+    def estimate(self, parts: int, of: int) -> None:
+        """Estimate an unknown total: so many parts of equal size are done."""
+        if self._estimated or not self.total:
+            self._total, self._estimated = round(self.done * of / parts), True
 
     def close(self) -> None:
         """Clear the live line; the summary follows."""
-        if self._live and self._drawn:
-            _write("\r\x1b[2K")
+        _LIVE.remove(self)
 
-    def _draw(self, now: float) -> None:
-        rate = self.done / max(now - self._started, 1e-9)
-        parts = [f"{self.done:,}" + (f"/{self.total:,}" if self.total else ""), f"{rate:,.1f}/s"]
-        if self.total:
-            parts.append(f"{duration((self.total - self.done) / max(rate, 1e-9))} left")
-        if self.suffix:
-            parts.append(self.suffix)
-        line = f"{self.what}: {', '.join(parts)}"
-        if self._live and self.total:
-            filled = min(20, 20 * self.done // self.total)
-            line = f"{self.what} {'█' * filled}{'░' * (20 - filled)} {', '.join(parts)}"
-        _write(f"\r\x1b[2K{line}" if self._live else line + "\n")
-        self._drawn = True
+    def show(self) -> None:
+        """Draw the live line, or tell the command that draws it how far this one is."""
+        others = self._board.others() if self._board else []
+        total = self.total or max((each.total for each in others), default=0)
+        own = Count(self.what, self.done, total, self._live)
+        if self._board:
+            self._board.put(own)
+        if self._live and not STREAMS.quiet:
+            terminal.draw(others, own, self._numbers(total, time.monotonic()))
+
+    def clear(self) -> None:
+        if self._board:
+            self._board.remove()
+        if self._live:
+            terminal.write("")
+
+    def _numbers(self, total: int | None, now: float) -> str:
+        begun, before = self._first
+        rate = (self.done - before) / max(now - begun, 1e-9)
+        parts = [f"{self.done:,}" + (f"/{'~' * self._estimated}{total:,}" if total else "")]
+        parts.append(f"{rate:,.1f}/s" if rate else duration(now - self._started))
+        if total and rate:
+            parts.append(f"{duration(max(0, total - self.done) / rate)} left")
+        return ", ".join([*parts, *[self.suffix] * bool(self.suffix)])
+
+
+class _LiveProgress:
+    """The progress that is open on a terminal, and the thread that draws the last of it."""
+
+    def __init__(self) -> None:
+        self._open: list[Progress] = []
+        self._lock = threading.Lock()
+        self._thread: threading.Thread | None = None
+
+    def add(self, progress: Progress) -> None:
+        with self._lock:
+            self._open.append(progress)
+            if self._thread is None:
+                atexit.register(end_progress)
+                self._thread = threading.Thread(target=self._draw, name="capivara-progress", daemon=True)
+                self._thread.start()
+
+    def remove(self, progress: Progress) -> None:
+        with self._lock:
+            if progress in self._open:
+                self._open.remove(progress)
+                progress.clear()
+
+    def end(self) -> None:
+        for progress in list(self._open):
+            self.remove(progress)
+
+    def _draw(self) -> None:
+        while True:
+            time.sleep(_LIVE_SECONDS)
+            with self._lock:
+                if self._open:
+                    self._open[-1].show()
+
+
+_LIVE = _LiveProgress()
+
+
+def end_progress() -> None:
+    """Clear the live line for good: an error or the end of the program follows."""
+    _LIVE.end()
 
 
 def duration(seconds: float) -> str:
@@ -243,33 +346,12 @@ def sparkline(heights: Iterable[float | None]) -> str:
     return "".join(" " if height is None else _BARS[round(height * (len(_BARS) - 1))] for height in heights)
 
 
-def table(rows: Iterable[Iterable[object]], header: Iterable[str]) -> str:
-    """An aligned table, safe for a terminal: numbers to the right, text to the left, wide characters as two columns."""
+def table(rows: Iterable[Iterable[object]], header: Iterable[str], *, result: bool = False) -> str:
+    """An aligned table: numbers to the right, text to the left, wide characters as two columns.
+
+    It goes to standard error, or is a ``result`` for standard output. On a terminal that is too narrow, texts take
+    several lines. The text has no colours, and untrusted cells are safe for a terminal.
+    """
+    output = 1 if STREAMS.data is None else STREAMS.data
     cells = [[printable(str(cell)).replace("\n", " ") for cell in row] for row in (header, *rows)]
-    widths = [max(_width(row[column]) for row in cells) for column in range(len(cells[0]))]
-    right = [all(_numeric(row[column]) for row in cells[1:]) for column in range(len(cells[0]))]
-    lines = []
-    for row in cells:
-        padded = [
-            " " * (width - _width(cell)) + cell if aligned else cell + " " * (width - _width(cell))
-            for cell, width, aligned in zip(row, widths, right, strict=True)
-        ]
-        lines.append("  ".join(padded).rstrip())
-    return "\n".join([lines[0], "  ".join("─" * width for width in widths), *lines[1:]])
-
-
-def _numeric(cell: str) -> bool:
-    return not cell or cell[0] in "0123456789+-−–." or cell in {"—", "n/a"}
-
-
-def _width(text: str) -> int:
-    import unicodedata
-
-    return sum(
-        0
-        if unicodedata.combining(char) or unicodedata.category(char) in {"Mn", "Cf"}
-        else 2
-        if unicodedata.east_asian_width(char) in "WF"
-        else 1
-        for char in text
-    )
+    return terminal.table(cells, terminal.columns(output if result else 2))

@@ -10,7 +10,6 @@ import contextlib
 import gc
 import os
 import signal
-import stat
 import sys
 from collections.abc import Callable
 from types import FrameType
@@ -18,7 +17,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from capivara_cli import __version__, console
 from capivara_cli.errors import CapivaraError, Terminated, UsageError, stored_before
-from capivara_cli.registry import command_names, load_command
+from capivara_cli.registry import load_command
 from capivara_cli.storage.files import DISK_FULL
 from capivara_cli.urls import without_secrets
 
@@ -41,10 +40,10 @@ _HINTS: dict[type[BaseException], str] = {
 
 def main(arguments: list[str]) -> None:
     """Run one command line and exit."""
-    if _in_a_pipe(arguments[0]):
-        # OpenMP threads that spin while they wait take processor time from the other commands of a pipe: on two busy
-        # cores a training step took 4 to 13 times as long. On an idle machine, spinning is a fifth faster.
-        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    # OpenMP threads that spin while they wait take processor time from other programs and from the threads that they
+    # wait for: on two busy cores a training step took 4 to 15 times as long. benchmarks/waiting_threads.py measures it.
+    # Libraries read this when they are loaded; programs that we start inherit it.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")  # torch's large tensors in huge pages: 5 % of a training step
     atexit.register(_end)  # registered first, so it runs last
     sys.exit(guarded(lambda: _answer(arguments)))
@@ -71,15 +70,6 @@ def _end() -> None:
     gc.freeze()
     if "triton" in sys.modules:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
-
-
-def _in_a_pipe(name: str) -> bool:
-    """Whether the command is part of a shell pipe, whose other commands work at the same time."""
-    with contextlib.suppress(OSError):  # standard input is closed
-        return stat.S_ISFIFO(os.fstat(0).st_mode) or (
-            command_names().get(name) == "stages" and stat.S_ISFIFO(os.fstat(1).st_mode)
-        )
-    return False
 
 
 def _run(invocation: Invocation, streams: bool, as_json: bool) -> None:

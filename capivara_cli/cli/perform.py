@@ -11,7 +11,7 @@ from typing import Any, BinaryIO
 from capivara_cli import console
 from capivara_cli.cli.outputs import check_outputs
 from capivara_cli.cli.parameters import parse_command
-from capivara_cli.cli.summary import summary_line, write_summary
+from capivara_cli.cli.summary import steps_table, summary_line, write_summary
 from capivara_cli.costs import carbon_intensity, ledger
 from capivara_cli.costs.costs import Costs
 from capivara_cli.errors import CapivaraError, resumable
@@ -87,13 +87,26 @@ class Performer:
                 from capivara_cli.reports import card  # last, because the card contains the cost of its run
 
                 card.write(folder)
-        histogram = scores.take(summary)
-        if "read" in summary:
-            console.say(summary_line(name, summary))
-        if histogram:
-            console.say(scores.sparkline(histogram))
+        self._say(name, summary, settings.verbose)
         write_summary({"command": name, **summary}, settings.summary, as_json)
         return summary
+
+    def _say(self, name: str, summary: dict[str, Any], verbose: bool) -> None:
+        """Print the summary for people. What is meant only for it is removed from the summary."""
+        histogram, up_to_date = scores.take(summary), summary.pop("up_to_date", False)
+        if "read" in summary:
+            console.say(summary_line(name, summary, verbose=verbose, up_to_date=up_to_date))
+        if not up_to_date and (steps := steps_table(summary, self._seconds_of_steps(summary))):
+            console.say(steps)
+        if histogram:
+            console.say(scores.sparkline(histogram))
+
+    def _seconds_of_steps(self, summary: dict[str, Any]) -> list[float]:
+        """The seconds of each step of a plan: from its cost record, or as they were measured without one."""
+        if recorded := summary.get("footprint", {}).get("steps"):
+            return [each["seconds"] for each in recorded]
+        spent = self.costs.steps.take()
+        return [spent[number].seconds for number in sorted(spent)]
 
     def _work(self, invocation: Invocation, data: BinaryIO | None, as_json: bool) -> dict[str, Any]:
         command, settings = invocation.command, invocation.settings

@@ -138,6 +138,7 @@ def adapt(inputs: list[str], options: Options, env: Env) -> dict[str, Any]:
 
     from capivara_cli.evaluation.results import EvalResults
     from capivara_cli.reports.tables import before_after
+    from capivara_cli.reports.tables.table import doubtful_sets
     from capivara_cli.storage.typed_json import to_json
 
     script = _packed(script, settings, env)
@@ -148,7 +149,10 @@ def adapt(inputs: list[str], options: Options, env: Env) -> dict[str, Any]:
     with console.quiet():  # the table below is shorter than one table per run
         results = EvalResults.from_json(env.perform(evaluation, settings))
     stages, total = ledger.sums(ledger.unique(each for run in script.run_folders for each in ledger.read(Path(run))))
-    console.say("\n" + before_after.text(results, script.lang) + "\n\n" + cost_line(stages, total))
+    console.say("\n" + before_after.text(results, script.lang) + "\n")
+    for warning in doubtful_sets(results.retrieval):
+        console.warn(warning)
+    console.say(cost_line(stages, total))
     return {
         "run": script.run_folders[0],
         "runs": script.run_folders,
@@ -182,7 +186,8 @@ def _packed(script: Script, settings: Settings, env: Env) -> Script:
     captioner = captioning[0].given.get("captioner", "the captioner")
     console.warn(
         f"the held-out images have no captions, so {captioner} writes some: the results say how well a model agrees "
-        "with it, not with people; --eval SET evaluates on captions of people"
+        "with it, not with people",
+        "--eval SET evaluates on captions of people",
     )
     return replace(script, captioned=False)
 

@@ -62,8 +62,7 @@ def demo(inputs: list[str], options: Options, env: Env) -> dict[str, Any]:
     """Run ``adapt`` on drawn scenes with noisy English captions; evaluate on held-out scenes."""
     console.say("The toy world: drawn scenes and small models, a miniature that says nothing about real photos.\n")
     found = env.perform(_line(options), env.settings)
-    console.say(
-        f"\nnext: capivara report {shlex.join(found['runs'])} writes a page about the runs"
-        f"   ·   your own images: capivara adapt PHOTOS --lang …"
-    )
+    console.say("")
+    console.hint(f"a page about the runs: capivara report {shlex.join(found['runs'])}")
+    console.hint("your own images: capivara adapt PHOTOS --lang …")
     return found

@@ -118,6 +118,7 @@ def _eval(inputs: list[str], options: Options, env: Env) -> dict[str, Any]:
     from capivara_cli.reports import eval_results
     from capivara_cli.reports.tables import files as table_files
     from capivara_cli.reports.tables import terminal
+    from capivara_cli.reports.tables.table import doubtful_sets
 
     for run in [*targets.runs, *filter(None, [options.model])]:
         eval_results.read(Path(run))  # a damaged file is an error now, not after hours of evaluation
@@ -145,6 +146,8 @@ def _eval(inputs: list[str], options: Options, env: Env) -> dict[str, Any]:
     for path in options.table_files:
         table_files.write(path, results)
     console.say(terminal.tables(results))
+    for warning in doubtful_sets(results.scored):
+        console.warn(warning)
     tally = env.tally
     owner["cards"] = [each.folder for each in contenders if each.folder]
     return {

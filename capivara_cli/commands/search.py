@@ -189,7 +189,7 @@ def _best(index: Index, vectors: Floats, options: Options) -> tuple[SearchHits, 
 
     large = len(index) > approximate.LARGE
     if options.index == "auto" and large and not approximate.installed():
-        console.warn(f"comparing with {len(index):,} images one by one; faiss is faster: {approximate.INSTALL}")
+        console.warn(f"comparing with {len(index):,} images one by one", f"faiss is faster: {approximate.INSTALL}")
         large = False
     if options.index == "faiss" or (options.index == "auto" and large):
         return approximate.best(index, vectors, options.k), "faiss"

@@ -83,7 +83,8 @@ def train(inputs: list[str], options: Options, env: Env) -> dict[str, Any]:
     if len(runs) == 1:
         return summaries[0]
     console.say(_over_runs(summaries))
-    return {**summaries[0], "runs": summaries}
+    up_to_date = [each.pop("up_to_date", False) for each in summaries]
+    return {**summaries[0], "runs": summaries, **({"up_to_date": True} if all(up_to_date) else {})}
 
 
 def _finished(done: int, runs: int) -> str:

@@ -18,8 +18,10 @@ from capivara_cli.evaluation.measure import (
     measure_probe,
     measure_retrieval,
 )
+from capivara_cli.evaluation.outputs import Outputs
 from capivara_cli.evaluation.queries import Queries
 from capivara_cli.evaluation.results import (
+    PEOPLE,
     ZERO_SHOT,
     DisparityRow,
     EvalResults,
@@ -95,13 +97,21 @@ def _compared(groups: Iterable[Sequence[Measurement[Scored]]]) -> list[Scored]:
     for first, *others in groups:
         rows.append(first.row)
         for each in others:
-            test = outputs.paired(first.outputs, each.outputs)
-            interval = (100 * test.low, 100 * test.high)
-            versus = Versus(first.row.model, 100 * test.difference, interval, test.p)
-            rows.append(replace(each.row, versus=versus))
-            p_values.append(test.p)
+            versus = _versus(first.row.model, first.outputs, each.outputs)
+            row = replace(each.row, versus=versus)
+            if isinstance(row, RetrievalRow) and first.people is not None and each.people is not None:
+                people = replace(row.variants[PEOPLE], versus=_versus(first.row.model, first.people, each.people))
+                row = replace(row, variants=row.variants | {PEOPLE: people})
+            rows.append(row)
+            p_values.append(versus.p or 0.0)
     adjusted = iter(significance.holm(p_values))
     return [replace(row, versus=replace(row.versus, p_holm=next(adjusted))) if row.versus else row for row in rows]
+
+
+def _versus(first_model: str, first: Outputs, second: Outputs) -> Versus:
+    """The difference of the second outputs from the first, in points, with its interval and p-value."""
+    test = outputs.paired(first, second)
+    return Versus(first_model, 100 * test.difference, (100 * test.low, 100 * test.high), test.p)
 
 
 def _disparities(rows: Sequence[ScoredRow]) -> list[DisparityRow]:

@@ -40,7 +40,7 @@ class Captions:
 
     ``owners``: the row of the image of each caption. ``by``: the number of captions by author. ``n_translated``: the
     number of translations among them. ``n_synthetic``: the number of captions that a captioner wrote, and of their
-    translations.
+    translations. ``human``: whether a person wrote each caption in this language.
     """
 
     texts: list[str] = field(default_factory=list)
@@ -48,6 +48,7 @@ class Captions:
     by: Counter[str] = field(default_factory=Counter)
     n_translated: int = 0
     n_synthetic: int = 0
+    human: list[bool] = field(default_factory=list)
 
     def add(self, caption: Caption, owner: int, *, synthetic: bool = False) -> None:
         """Append a caption of the image in row ``owner``."""
@@ -56,6 +57,7 @@ class Captions:
         self.by[caption.by] += 1
         self.n_translated += caption.of is not None
         self.n_synthetic += synthetic
+        self.human.append(caption.of is None and not synthetic)
 
     def without(self, images: Collection[int]) -> Captions:
         """The captions of all other images, whose rows are renumbered in order."""
@@ -140,7 +142,7 @@ def collect(name: str, samples: Iterable[Sample], clips: Sequence[Clip], env: En
         env=env,
     )
     try:
-        for sample, (prepared, vectors) in console.track(found, "eval: images"):
+        for sample, (prepared, vectors) in console.track(found, "eval: images", getattr(samples, "total", None)):
             gallery.add(prepared.captions, len(gallery.keys), env)
             gallery.keys.append(sample.key)
             gallery.labels.append(prepared.labels)

@@ -20,6 +20,7 @@ from capivara_cli.evaluation.probes import Episodes, Labelled, few_shot, linear_
 from capivara_cli.evaluation.queries import Queries, embed_texts
 from capivara_cli.evaluation.results import (
     FEW_SHOT,
+    PEOPLE,
     ZERO_SHOT,
     ClassificationRow,
     ConfusionMatrix,
@@ -77,11 +78,13 @@ class Measurement(Generic[Scored]):
     """A row of results, and the outputs of the model per image, of the same kind for all models on a set.
 
     ``answers``: the embeddings and ranks of retrieval; None if the translation lost captions, which then have no rank.
+    ``people``: the outputs for the variant ``PEOPLE``, if the row has it.
     """
 
     row: Scored
     outputs: Outputs
     answers: Answers | None = None
+    people: Outputs | None = None
 
 
 # --- retrieval ---
@@ -94,6 +97,8 @@ def measure_retrieval(
     texts = embed_texts(contender.clip, own_queries.captions.texts, own_queries.lang, f"eval: {lang} captions")
     images = data.gallery.images_for(contender.clip)
     found = retrieval(images, texts, own_queries.captions.owners, ks)
+    human = None if own_queries.by else _by_people(own, images, texts, ks)
+    variants = _variants(data, own_queries.captions, images, texts, lang, ks)
     row = RetrievalRow(
         set=data.name,
         split=data.split,
@@ -107,7 +112,7 @@ def measure_retrieval(
         mean_recall=100 * found.mean_recall,
         median_rank={"text_to_image": found.median_rank_text, "image_to_text": found.median_rank_image},
         interval=_percents(RatioOutputs(found.contributions).interval()),
-        variants=_variants(data, own_queries.captions, images, texts, lang, ks),
+        variants=variants if human is None else {PEOPLE: _people_variant(human), **variants},
         machine_translated=provenance.machine_translated,
         synthetic=own.n_synthetic > 0,
         queries_by=own_queries.by,
@@ -116,7 +121,23 @@ def measure_retrieval(
     )
     complete = len(own_queries.captions.texts) == len(own.texts)
     answers = Answers(images, texts, found.text_ranks, found.image_ranks) if complete else None
-    return Measurement(row, RatioOutputs(found.contributions), answers)
+    people = None if human is None else RatioOutputs(human.contributions)
+    return Measurement(row, RatioOutputs(found.contributions), answers, people)
+
+
+def _by_people(captions: Captions, images: Floats, texts: Floats, ks: Sequence[int]) -> Retrieval | None:
+    """Retrieval with the captions that people wrote, and their images; None if these are all captions, or too few."""
+    kept = [index for index, human in enumerate(captions.human) if human]
+    rows = sorted({captions.owners[index] for index in kept})
+    if len(kept) == len(captions.texts) or len(rows) < 2:
+        return None
+    place = {row: number for number, row in enumerate(rows)}
+    return retrieval(images[rows], texts[kept], [place[captions.owners[index]] for index in kept], ks)
+
+
+def _people_variant(found: Retrieval) -> RecallVariant:
+    interval = _percents(RatioOutputs(found.contributions).interval())
+    return replace(_variant(found), n_images=found.n_images, interval=interval)
 
 
 def _variants(

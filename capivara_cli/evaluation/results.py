@@ -17,6 +17,8 @@ Interval = tuple[float, float]
 RETRIEVAL, CLASSIFICATION, DISPARITY = ("retrieval", "classification", "disparity")
 ZERO_SHOT, LINEAR_PROBE, FEW_SHOT = ("zero-shot", "linear-probe", "few-shot")
 MEAN_RECALL = "mean_recall"
+PEOPLE = "captions by people"
+"""The variant of a retrieval row with captions by people and others: only the former, and the images that have one."""
 
 
 @dataclass(frozen=True)
@@ -40,12 +42,18 @@ class Versus:
 
 @dataclass(frozen=True)
 class RecallVariant:
-    """The recalls of a row if questionable captions are scored differently; keys are as in ``RetrievalRow``."""
+    """The recalls of a row if some captions are scored differently or left out; keys are as in ``RetrievalRow``.
+
+    ``n_images``, ``interval`` and ``versus`` are for the variant ``PEOPLE``; its p-values are not adjusted.
+    """
 
     n_captions: int
     text_to_image: dict[str, float]
     image_to_text: dict[str, float]
     mean_recall: float
+    n_images: int | None = field(default=None, metadata={OPTIONAL: True})
+    interval: Interval | None = field(default=None, metadata={OPTIONAL: True})
+    versus: Versus | None = field(default=None, metadata={OPTIONAL: True})
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,15 +12,19 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from capivara_cli.models.clip_files import DEFAULT_MODEL
 from capivara_cli.shards.embedding import stored_embedding, unit
 from capivara_cli.shards.images import decode_image, is_drafted
 from capivara_cli.shards.sample import Sample
+from capivara_cli.toy import outsiders
 
 if TYPE_CHECKING:
     from PIL.Image import Image
     from torch import Tensor
 
     from capivara_cli.models.clip import Clip
+
+_INSTEAD_OF_TOY = f"use a real model: --model {DEFAULT_MODEL} (the default), or another one of capivara list models"
 
 
 def decoded(clip: Clip, source: Sample | bytes, whole: Image | None = None) -> Image:
@@ -29,6 +33,9 @@ def decoded(clip: Clip, source: Sample | bytes, whole: Image | None = None) -> I
     ``whole``: the image at its full size, if the caller has decoded it; it is used if a draft has the same pixels.
     Raises ``BadSample`` if the image cannot be decoded.
     """
+    if clip.identity.model == "toy":
+        image, document = (source.image, source.document) if isinstance(source, Sample) else (source, {})
+        outsiders.warn_of_image(image, document, "the CLIP model toy", _INSTEAD_OF_TOY)
     draft = clip.preprocess.draft
     return decode_image(source, draft) if whole is None or is_drafted(source, draft) else whole
 

@@ -12,6 +12,7 @@ from capivara_cli import console
 from capivara_cli.errors import CapivaraError
 from capivara_cli.pipeline.chain import Chain
 from capivara_cli.pipeline.env import Tally
+from capivara_cli.shards.counts import total_of
 from capivara_cli.shards.manifest import StepCounts
 
 
@@ -19,7 +20,7 @@ from capivara_cli.shards.manifest import StepCounts
 class Report:
     """The result of a run: the counts of each step over all shards, ``shards`` written, and ``resumed`` shards.
 
-    ``resumed`` shards were finished by an earlier run.
+    ``resumed`` shards were finished by an earlier run. ``complete``: no shards of the folder are left to others.
     """
 
     name: str
@@ -29,6 +30,7 @@ class Report:
     inputs: Sequence[str] = ()
     shards: int = 0
     resumed: int = 0
+    complete: bool = True
 
     def add(self, tallies: Sequence[Tally]) -> None:
         """Add the counts of each step for one shard."""
@@ -37,7 +39,10 @@ class Report:
         self.shards += 1
 
     def summary(self) -> dict[str, Any]:
-        """The report as JSON: samples read by the first step, written by the last, and dropped by all, by reason."""
+        """The report as JSON: samples read by the first step, written by the last, and dropped by all, by reason.
+
+        It has ``up_to_date``, which ``cli.perform`` takes out, if an earlier run had finished everything.
+        """
         books = [
             {"step": name, **counts_of(tally).to_json()} for name, tally in zip(self.steps, self.tallies, strict=True)
         ]
@@ -52,6 +57,7 @@ class Report:
             "shards": self.shards,
             "resumed_shards": self.resumed,
             "steps": books,
+            **({"up_to_date": True} if self.resumed and not self.shards and self.complete else {}),
         }
 
     def raise_if_all_failed(self) -> None:
@@ -91,10 +97,24 @@ class Books(Protocol):
 
 @dataclass
 class RunBooks:
-    """Adds the counts of this process and its workers to the report, and updates the progress line."""
+    """Adds the counts of this process and its workers to the report, and updates the progress line.
+
+    ``shards``: the number of shards that are to be written; 0 if the samples are read more than once.
+    """
 
     report: Report
     progress: console.Progress
+    shards: int = 0
+
+    def expect(self, shards: Sequence[str], readings: int) -> None:
+        """Let the progress know its end: these shards are read, each sample ``readings`` times."""
+
+        def total() -> int | None:
+            samples = total_of(shards)
+            return samples and samples * readings
+
+        self.progress.expect(total)
+        self.shards = len(shards) if readings == 1 else 0
 
     def started(self, name: str) -> None:
         """Nothing to do: only finished shards are in the report."""
@@ -104,3 +124,5 @@ class RunBooks:
 
     def finished(self, name: str, tallies: Sequence[Tally]) -> None:
         self.report.add(tallies)
+        if self.shards:
+            self.progress.estimate(min(self.report.shards, self.shards), self.shards)

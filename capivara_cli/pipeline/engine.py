@@ -61,7 +61,7 @@ def run(
     if out is not None:
         check_single_process(chain)
         with joined(shards, chain.envs[0], chain.reads_captions) as (history, samples):
-            return run_stream(chain, history, samples, out)
+            return run_stream(chain, history, samples, out, shards)
     place = settings.out or default_folder(sources, chain.steps)
     if not settings.out:
         console.say(f"capivara {chain.name}: writing to {place}/")
@@ -166,10 +166,11 @@ def run_folder(chain: Chain, shards: Sequence[str], out: str) -> Report:
     share = partition.share_of(settings.share, len(shards))
     with resumable(plan.stored):
         report.resumed = plan.open()
+        books.expect([shards[index] for index in share.indices if not plan.out.is_done(index)], plan.readings)
         if not is_url(out):
             chain.costs.record_result_at(lambda: report.tallies[0].read, out=out)
-        complete = _filled(plan, share, books, settings)
-    if not complete:
+        report.complete = _filled(plan, share, books, settings)
+    if not report.complete:
         console.say(share.remark(plan.out.done))
     report.raise_if_all_failed()
     return report

@@ -176,7 +176,7 @@ COSTS = ("energy", "country", "region", "intensity", "ledger")
 """The shared options of a command whose cost is recorded."""
 SHARDING = ("rejects", "max_failures", "workers", "share", "engine", "address", "gpus_per_worker")
 """The shared options of a command that works on shards one by one."""
-_ALWAYS = ("quiet", "summary")
+_ALWAYS = ("quiet", "verbose", "summary")
 
 
 @dataclass(frozen=True)
@@ -211,6 +211,7 @@ class Settings:
     )
     ledger: str = output("", "file to append the cost of this command to", envvar="CAPIVARA_LEDGER", panel=COST)
     quiet: bool = opt(False, "print nothing but errors", short="q", panel=GENERAL)
+    verbose: bool = opt(False, "also print every reason and note, the speed and the energy", panel=GENERAL)
     dry_run: bool = opt(False, "only estimate time, memory, disk and energy; write nothing", panel=GENERAL)
     summary: str = output("", "write the summary as JSON to this file", panel=GENERAL)
 

@@ -88,6 +88,7 @@ class ShardedPlan:
         digest = hashlib.sha256(json.dumps(self._identities, sort_keys=True).encode()).hexdigest()
         self._corpus_identities: list[InputIdentity] = [{**identity, "corpus": digest} for identity in self._identities]
         self._corpus_folders: list[str] = []
+        self.readings = 0  # how often the passes read each sample
         self.passes = list(self._passes())
         self.out = self.passes[-1].folder
 
@@ -146,6 +147,8 @@ class ShardedPlan:
         ``before`` is the folder of the earlier steps: the entry of a shard has their counts, too.
         """
 
+        self.readings += 1
+
         def write(index: int, claim: Claim) -> FinishedFile:
             name, identity, target = self.names[index], inputs[index], store.work_folder / self.names[index]
             self._books.started(name)
@@ -169,6 +172,7 @@ class ShardedPlan:
         """The pass that writes the survey of every shard. ``before`` is the folder of the shards, if a pass made it."""
         corpus, step = corpus_of(part), part.steps[0]
         names = [survey_name(name) for name in self.names]
+        self.readings += 1
 
         def write(index: int, claim: Claim) -> FinishedFile:
             self._books.started(self.names[index])

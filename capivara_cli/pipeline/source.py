@@ -12,6 +12,7 @@ from pathlib import Path
 
 from capivara_cli.pipeline.env import Env
 from capivara_cli.shards.archive import ShardReader, Stream, open_shard
+from capivara_cli.shards.counts import total_of
 from capivara_cli.shards.history import History
 from capivara_cli.shards.inputs import find_shards
 from capivara_cli.shards.unpacked import is_packed, not_packed, packed_only
@@ -89,6 +90,10 @@ class Source:
             check_packed(self.shards)
         self.history: History = []
         self._env = env
+
+    def total(self) -> int | None:
+        """The number of samples; None if the manifests beside the shards do not say it."""
+        return total_of(self.shards)
 
     def __iter__(self) -> Stream:
         for number, shard in enumerate(self.shards):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import tempfile
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from shutil import copyfile
 from typing import BinaryIO, cast
@@ -22,6 +23,7 @@ from capivara_cli.pipeline.rejects import is_whole, reject_folders, storing_reje
 from capivara_cli.pipeline.source import counted
 from capivara_cli.pipeline.stage import SurveyedShard
 from capivara_cli.shards.archive import ShardReader, ShardWriter, Stream
+from capivara_cli.shards.counts import total_of
 from capivara_cli.shards.history import History
 from capivara_cli.shards.manifest import MANIFEST, Manifest, ShardEntry, append
 from capivara_cli.storage.claims import Claim, Claims
@@ -51,7 +53,8 @@ def _spooled(part: Chain, samples: Stream) -> Stream:
         with env.costs.steps.at(env.number):
             survey = corpus.survey(_reread(file), step.options, env)
             ((_, decision),) = one_per_shard(corpus.decide([lambda: survey], step.options, env), ["the stream"], step)
-        yield from part.over(_reread(file, part.envs[0]), SurveyedShard(survey, decision))
+        samples = console.track(_reread(file, part.envs[0]), part.name, writer.written)
+        yield from part.over(samples, SurveyedShard(survey, decision))
 
 
 def _reread(file: BinaryIO, env: Env | None = None) -> Stream:
@@ -60,17 +63,27 @@ def _reread(file: BinaryIO, env: Env | None = None) -> Stream:
     return counted(reader, env, captions=False) if env else iter(reader)
 
 
+def _tracked(chain: Chain, samples: Stream, shards: Sequence[str] = ()) -> Stream:
+    """``streamed``, with the progress: the samples read from ``shards``, or those that a stage makes from sources."""
+    if chain.steps[0].stage.begins:
+        return console.track(streamed(chain, samples), chain.name)
+    return streamed(chain, console.track(samples, chain.name, partial(total_of, shards)))
+
+
 SHARD_SIZE = 1000
 """Samples per shard if the input has no shards: a stream written to a folder, and ``pack``."""
 
 
-def run_stream(chain: Chain, history: History, samples: Stream, out: BinaryIO) -> Report:
-    """Write the samples after all steps as one tar to a stream; the end marker is written only if no step failed."""
+def run_stream(chain: Chain, history: History, samples: Stream, out: BinaryIO, shards: Sequence[str] = ()) -> Report:
+    """Write the samples after all steps as one tar to a stream; the end marker is written only if no step failed.
+
+    ``shards``: where the samples are from, for the progress.
+    """
     report = new_report(chain, "-")
     writer = ShardWriter(out, history + chain.described)
     out.flush()  # the next command reads the history now, so both load their models at the same time
     with storing_rejects(chain, "stream.tar"):
-        for sample in console.track(streamed(chain, samples), chain.name):
+        for sample in _tracked(chain, samples, shards):
             writer.write(sample)
         report.add(chain.close_books())
         report.raise_if_all_failed()
@@ -111,7 +124,7 @@ def write_shards(chain: Chain, history: History, samples: Stream, folder: Path, 
     sweep(folder)
     _restart(manifest, folder)
     with storing_rejects(chain, "stream.tar"):
-        stream = console.track(streamed(chain, samples), chain.name)
+        stream = _tracked(chain, samples)
         sample = next(stream, None)
         number = 0
         while sample is not None or number == 0:

@@ -28,6 +28,7 @@ from capivara_cli.pipeline.stage import stage
 from capivara_cli.shards.archive import Stream
 from capivara_cli.shards.images import decode_image
 from capivara_cli.shards.sample import Caption, Sample
+from capivara_cli.toy import outsiders
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -55,6 +56,9 @@ class Captioner(Protocol):
     def prepare(self, image: Image, /) -> Any: ...
 
     def __call__(self, prepared: Sequence[Any], /) -> Callable[[Sequence[Sequence[Draw]]], list[list[str]]]: ...
+
+
+_INSTEAD_OF_TOY = "use a real one: --captioner blip2 (the default), or another one of capivara list captioners"
 
 
 @dataclass(frozen=True)
@@ -128,8 +132,12 @@ def caption(samples: Stream, options: Options, env: Env) -> Stream:
     by, prompts = plugins.attribute(captioner, "by", str), _prompts(captioner, options, language)
     batches = _BatchCaptioner(options, env.seed, captioner, prompts, Cleaner(language, options.clean))
 
+    toy = options.captioner.partition(":")[0] == "toy"
+
     def prepare(sample: Sample) -> tuple[str, Any]:
         _ = sample.captions  # malformed ones are found before the model runs
+        if toy:
+            outsiders.warn_of_image(sample.image, sample.document, "the captioner toy", _INSTEAD_OF_TOY)
         return sample.key, captioner.prepare(decode_image(sample))
 
     size = options.batch_size or max(1, plugins.attribute(captioner, "batch_size", int))

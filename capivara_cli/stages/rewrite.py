@@ -26,6 +26,7 @@ from capivara_cli.shards.archive import Stream
 from capivara_cli.shards.sample import Caption, Sample, captions_in
 from capivara_cli.stages.rewriters._exemplars import exemplars
 from capivara_cli.stages.rewriters._synonyms import synonyms
+from capivara_cli.toy import outsiders
 
 _LLM, _OTHERS = "Language models", "Back-translation and EDA"
 LENGTH_RATIO = 3.0
@@ -46,6 +47,9 @@ class Rewriter(Protocol):
     by: str
 
     def __call__(self, requests: list[RewriteRequest], /) -> list[str]: ...
+
+
+_INSTEAD_OF_TOY = "use a real one: --rewriter llm (the default), or another one of capivara list rewriters"
 
 
 @dataclass(frozen=True)
@@ -218,6 +222,9 @@ class _BatchRewriter:
         given = getattr(rewriter, "exemplars", ())
         texts_shown = plugins.texts(rewriter, [*given] if isinstance(given, Set) else given, what="exemplars")
         shown = frozenset(map(normalised, texts_shown))
+        if by == "rewrite:toy":
+            originals = [each.text for each in rewrites]
+            outsiders.warn_of_texts(originals, self.language.code, "the rewriter toy", _INSTEAD_OF_TOY)
         for attempt in range(self.options.tries):
             waiting = [each for each in rewrites if each.is_open]
             requests = [self._request(batch[each.place].key, each, attempt) for each in waiting]

@@ -26,6 +26,7 @@ from capivara_cli.pipeline.stage import stage
 from capivara_cli.plugins import PluginError
 from capivara_cli.shards.archive import Stream
 from capivara_cli.shards.sample import Caption, Sample, captions_in
+from capivara_cli.toy import outsiders
 
 AUTO = "auto"
 ONLY = ("all", "original", "synthetic")
@@ -49,6 +50,9 @@ class TranslationResult(NamedTuple):
     back_by: str
     back_translation: str
     guarded: bool
+
+
+_INSTEAD_OF_TOY = "use a real one: --translator argos (the default), or another one of capivara list translators"
 
 
 @dataclass(frozen=True)
@@ -197,6 +201,8 @@ class _TranslatorPair:
         source, target, forward = self.source, self.target, self.forward
         if forward is None:
             return [TranslationResult(source, target, "", text, "", "", "", False) for text in texts]
+        if forward.by.startswith("toy:"):
+            outsiders.warn_of_texts(texts, source, "the translator toy", _INSTEAD_OF_TOY)
         translations = forward(texts) if texts else []
         returned = self.back(translations) if self.back and texts else [""] * len(texts)
         return [

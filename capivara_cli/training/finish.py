@@ -109,4 +109,5 @@ def _say(run: RunDir, metrics: Sequence[Metrics]) -> None:
     )
     if result["val"]:
         console.say(f"best validation: step {result['best_step']:,}, mean recall {result['val']['mean']:.1f}")
-    console.say(f"the run is {run}/; measure it with: capivara eval {run} SHARDS")
+    console.say(f"the run is {run}/")
+    console.hint(f"measure it with: capivara eval {run} SHARDS")

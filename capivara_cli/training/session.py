@@ -42,6 +42,8 @@ from capivara_cli.training.validation_source import validation_source
 from capivara_cli.urls import public_url
 
 T = TypeVar("T")
+_MOST_VISITS = 30
+"""A caption that is drawn more often in a training is learned by heart."""
 
 
 Timed = Callable[[str], AbstractContextManager[object]]
@@ -71,6 +73,7 @@ class Session:
         self.timed = timed
         self.devices = Devices(device=env.device)
         self.method = options.tuning.peft
+        self._up_to_date = False
 
     def run(self) -> dict[str, Any] | None:
         """Take the remaining steps; returns the summary of the run, or None in all processes but the first.
@@ -96,6 +99,7 @@ class Session:
             damage = run.damage() if run.finished else ""
             if run.finished and not damage:
                 console.say(f"{run}: already finished")
+                self._up_to_date = True
             else:
                 if damage:
                     console.warn(f"{damage}: the adapter is made again")
@@ -322,10 +326,21 @@ class Session:
             )
         if options.kept and not batches.kept_size:
             console.say(f"no captions in {', '.join(options.kept)}, so the model may forget these languages")
+        self._warn_of_repetition(batches.size, len(data.target))
         warmup = schedule.warmup_steps
         if warmup < schedule.warmup:
             console.say(f"warm-up of {warmup} steps, not {schedule.warmup}: there are {schedule.steps:,} steps in all")
         return batches
+
+    def _warn_of_repetition(self, size: int, captions: int) -> None:
+        """Warn if ``captions`` are learned by heart: each is drawn far more often than helps."""
+        steps, enough = self.options.schedule.steps, max(1, _MOST_VISITS * captions // size)
+        if steps * size > _MOST_VISITS * captions:
+            console.warn_once(
+                f"{steps:,} steps of {size:,} pairs show each of {captions:,} captions "
+                f"{steps * size / max(1, captions):,.0f} times, so the model may learn them by heart",
+                f"{_MOST_VISITS} times are --steps {enough}; --val 0.1 keeps the best step; or use more captions",
+            )
 
     def _summary(self) -> dict[str, Any]:
         document, tally = self.run_dir.document, self.env.tally
@@ -349,6 +364,7 @@ class Session:
             "dropped": dict(tally.dropped),
             "notes": dict(tally.notes),
             "inputs": [public_url(shard) for shard in self.source.shards],
+            **({"up_to_date": True} if self._up_to_date else {}),  # which cli.perform takes out
         }
 
 

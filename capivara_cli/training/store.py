@@ -179,7 +179,9 @@ def features(
         nonlocal built
         built = True
         with ArrayWriter(folder, _ARRAYS) as arrays:
-            document = _StoreBuilder(arrays, clip, augmented, pixels, env).build(console.track(source, "read"))
+            document = _StoreBuilder(arrays, clip, augmented, pixels, env).build(
+                console.track(source, "read", source.total)
+            )
         write_document(folder / _DOCUMENT, document | {"history": source.history, "made_from": made_from})
 
     if not made_from:

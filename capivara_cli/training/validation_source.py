@@ -23,6 +23,9 @@ class EvalSource:
     shards: tuple[str, ...] = ("-",)
     history: History = ()  # type: ignore[assignment]
 
+    def total(self) -> None:
+        """The number of samples is not known."""
+
     def __iter__(self) -> Stream:
         return iter(self.samples)
 

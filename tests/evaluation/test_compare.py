@@ -57,6 +57,34 @@ def test_a_difference_has_an_interval_and_a_p_value(shards, here, capsys):
     assert "vs base: difference from base in points; * p < 0.05, ** p < 0.01 (paired, Holm-adjusted)" in err
 
 
+def with_translations(number: int, *, human: bool) -> Sample:
+    """A sample with a Portuguese caption by a translator, which is wrong, and perhaps one by a person."""
+    own = sample(number, *["en", "pt"][: 1 + human])
+    wrong = Caption(f"pt {number + 1}", "pt", "toy:en-pt", f"en {number}")
+    return own.with_captions([*own.captions, wrong])
+
+
+def test_captions_by_people_are_also_measured_on_their_own(shards, here):
+    folder = str(shards([with_translations(n, human=n < 5) for n in range(8)]))
+    found = evaluate.run(
+        [folder, "tuned"], Options(model="base", k="1", lang="pt"), models(base=Fake(), tuned=Fake(knows="en,pt"))
+    )
+    before, after = rows(found, lang="pt")
+    people = [row["variants"]["captions by people"] for row in (before, after)]
+    assert [(each["n_captions"], each["n_images"]) for each in people] == [(5, 5), (5, 5)]
+    assert [each["mean_recall"] for each in people] == pytest.approx([20.0, 100.0])
+    assert people[1]["interval"] == [100.0, 100.0] and "versus" not in people[0]
+    assert (people[1]["versus"]["model"], round(people[1]["versus"]["difference"])) == ("base", 80)
+    assert after["n_captions"] == 13 and after["mean_recall"] < 100 and after["machine_translated"]
+
+
+@pytest.mark.parametrize(("people", "machine"), [(8, 0), (0, 8), (1, 8)], ids=["all", "none", "one"])
+def test_captions_by_people_alone_or_by_hardly_any_are_no_variant(people, machine, shards, here):
+    samples = [with_translations(n, human=n < people) if n < machine else sample(n, "pt") for n in range(8)]
+    found = evaluate.run([str(shards(samples))], Options(model="base", k="1", lang="pt"), models(base=Fake()))
+    assert rows(found)[0]["variants"].keys() & {"captions by people"} == set()
+
+
 def test_intervals_are_those_of_the_embeddings(shards):
     rng = np.random.default_rng(0)
     noise = rng.normal(size=(40, 16)).astype(np.float32)

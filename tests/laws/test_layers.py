@@ -18,7 +18,7 @@ from capivara_cli.registry import command_names
 
 PACKAGE = ROOT / "capivara_cli"
 ORDER = [
-    "__init__", "errors urls", "console plugins", "registry toy", "storage", "languages", "shards", "costs", "pipeline", "models",
+    "__init__", "errors terminal urls", "console plugins", "registry toy", "storage", "languages", "shards", "costs", "pipeline", "models",
     "evaluation", "training", "stages", "reports", "cli", "commands", "__main__",
 ]  # fmt: skip
 """A package imports only those before it. ``__main__`` starts ``cli``."""

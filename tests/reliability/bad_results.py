@@ -121,7 +121,7 @@ FOLDERS = [
     Case("a finished shard was deleted: the same command again", _SPLIT, also(_MADE, without("out/00000.tar")),
          r"read 4, wrote 4, dropped 0; up to date \(1 shard\)", 0, 4, 4, changes=("out",)),
     Case("nothing is left to do: the same command again", _SPLIT, _MADE,
-         r"read 0, wrote 0, dropped 0; up to date \(2 shards\)", 0, 0, 0, changes=("out",)),
+         r"capivara split: up to date \(2 shards\); in out/", 0, 0, 0, changes=("out",)),
     Case("a ledger that is not JSON", "footprint out", also(_MADE, file("out/footprint.jsonl", "garbage")),
          r"out/footprint\.jsonl: not a ledger of footprints"),
     Case("a ledger whose records lack numbers", "footprint out", also(_MADE, file("out/footprint.jsonl", '{"id": "1"}')),

@@ -13,7 +13,7 @@ from capivara_cli.errors import BadSample, CapivaraError
 from capivara_cli.languages import code_of
 from capivara_cli.pipeline.stage import Step
 from capivara_cli.shards.archive import open_shard
-from capivara_cli.shards.manifest import Manifest
+from capivara_cli.shards.counts import counts_of
 from capivara_cli.shards.sample import Caption, Sample
 from capivara_cli.shards.tar import BLOCK
 from capivara_cli.urls import is_url
@@ -168,7 +168,7 @@ def census_of(shards: Sequence[str]) -> Census:
             sums.add_all(itertools.islice(samples, limit))
             if next(samples, None) is None:
                 whole[shard] = sums.samples - before
-    listed = _listed(shards)
+    listed = counts_of(shards)
     sizes = [0 if shard in whole or shard in listed else _size(shard) for shard in shards]
     mean = sums.bytes / max(1, sums.samples)
     counts = [
@@ -189,28 +189,3 @@ def _size(shard: str) -> int:
     from capivara_cli.storage.remote.read import version_of  # imports network libraries
 
     return version_of(shard).size or 0
-
-
-def _listed(shards: Sequence[str]) -> dict[str, int]:
-    """Samples of each shard that is in the manifest of its folder with its present size."""
-    found = {}
-    for folder in dict.fromkeys(shard.rpartition("/")[0] for shard in shards):
-        manifest = _manifest(folder)
-        for shard in (each for each in shards if each.rpartition("/")[0] == folder) if manifest else ():
-            entry = manifest.done.get(shard.partition("?")[0].rpartition("/")[2]) if manifest else None
-            if entry is None or entry.written is None:
-                continue
-            if is_url(shard) or entry.size == Path(shard).stat().st_size:
-                found[shard] = entry.written
-    return found
-
-
-def _manifest(folder: str) -> Manifest | None:
-    if not is_url(folder):
-        return Manifest.load(Path(folder))
-    from capivara_cli.shards.remote_inputs import load_manifest
-
-    try:
-        return load_manifest(folder)
-    except (CapivaraError, OSError):
-        return None  # another program made the folder

@@ -173,8 +173,8 @@ class Rehearsal:
         """The estimate as text: the inputs, a table, the basis of each rate, and what the total lacks."""
         rows = [self._cells(row) for row in self.rows]
         if len(rows) > 1:
-            rows.append(["total", "", "", "", "", *self._cells(self.total)[5:]])
-        notes = [f"{row.stage}: {SOURCES[row.source]}: {row.basis}" for row in self.rows if row.basis]
+            rows.append(["total", "", "", *self._cells(self.total)[3:]])
+        notes = [_basis(row) for row in self.rows if row.basis]
         if self.unknown and len(rows) > 1:
             notes.append(f"the total lacks {', '.join(dict.fromkeys(self.unknown))}")
         table = console.table(rows, _HEADER)
@@ -186,17 +186,41 @@ class Rehearsal:
             row.stage,
             "" if row.samples is None else f"{row.samples:,.0f}",
             f"{row.captions:,.0f}" if row.captions else "",
-            "" if row.rate is None else f"{row.rate:,.3g}" if row.rate < 1000 else f"{row.rate:,.0f}",
-            SOURCES.get(row.source, ""),
-            "" if row.seconds is None else console.duration(row.seconds),
+            "?" if row.seconds is None else _about(row.seconds),
             "" if row.memory is None else console.size(row.memory),
             "" if row.disk is None else console.size(row.disk),
-            "" if row.kwh is None else f"{row.kwh:.2g}",
-            "" if grams is None else f"{grams:.2g}",
+            "" if row.kwh is None else _in_units(row.kwh * 1000, "Wh", "kWh"),
+            "" if grams is None else _in_units(grams, "g", "kg"),
         ]
 
 
-_HEADER = ["stage", "samples", "captions then", "per s", "rate is", "time", "memory", "disk", "kWh", "g CO2e"]
+def _basis(row: EstimateRow) -> str:
+    rate = f"{row.rate:,.3g} per s" if row.rate and row.rate < 1000 else f"{row.rate:,.0f} per s" if row.rate else ""
+    return f"{row.stage}: {SOURCES[row.source]}: {row.basis}{f', {rate}' if rate else ''}"
+
+
+def _about(seconds: float) -> str:
+    """An estimated time, which is not more precise than its two largest units: ``7300`` -> "2 h 2 min"."""
+    if seconds < 1:
+        return "< 1 s" if seconds else "0 s"
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    if minutes < 60:
+        return f"{minutes} min"
+    if minutes < 48 * 60:
+        return f"{minutes // 60} h {minutes % 60} min"
+    return f"{minutes // 1440} d {minutes % 1440 // 60} h"
+
+
+def _in_units(amount: float, small: str, large: str) -> str:
+    """An estimated amount with two digits: ``1234`` Wh -> "1.2 kWh"; below a hundredth "< 0.01 Wh"."""
+    if amount >= 1000:
+        amount, small = amount / 1000, large
+    return f"< 0.01 {small}" if 0 < amount < 0.01 else f"{float(f'{amount:.2g}'):,g} {small}"
+
+
+_HEADER = ["step", "samples", "captions", "time", "memory", "disk", "energy", "CO2e"]
 _TOTALS = ("seconds", "memory_bytes", "disk_bytes", "kwh", "co2e_g")
 
 

@@ -25,6 +25,7 @@ from capivara_cli.models.image_vectors import embed_to_compare, stored_or_pixels
 from capivara_cli.pipeline.batches import map_batched
 from capivara_cli.pipeline.env import Env
 from capivara_cli.shards.archive import Stream, open_shard, read_sample
+from capivara_cli.shards.counts import total_of
 from capivara_cli.shards.sample import Sample
 from capivara_cli.shards.unpacked import packed_only
 from capivara_cli.storage import cache
@@ -151,7 +152,7 @@ class _Builder:
     def build(self, shards: Sequence[str], paths: Sequence[str]) -> dict[str, Any]:
         """Write all arrays; return the document of the index. Raises ``CapivaraError`` if there is no image."""
         self._arrays.put("key_bounds", [0])
-        samples = console.track(self._samples(shards, paths), "search: reading")
+        samples = console.track(self._samples(shards, paths), "search: reading", partial(total_of, shards))
         prepare = partial(stored_or_pixels, self._clip)
         for sample, vector in map_batched(samples, prepare, self._embed, size=_IMAGE_BATCH, env=self._env):
             self._add(sample, vector)

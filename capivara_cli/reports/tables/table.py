@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -12,6 +13,8 @@ NONE = "—"
 """The text of a cell without a value."""
 LEVEL, HIGHER_LEVEL = 0.05, 0.01
 """A difference with a smaller p-value gets one star, or two."""
+WIDE, FEW_IMAGES = 10.0, 100
+"""An interval of more points, or a set of fewer images, is worth a warning."""
 
 
 @dataclass(frozen=True)
@@ -127,6 +130,36 @@ def synthetic_note(rows: Iterable[ScoredRow]) -> str:
     origins = [row.provenance for row in synthetic if row.provenance]
     by = ", ".join(dict.fromkeys(who for each in origins for who in each.captions_by or ()))
     return f"(synthetic): captions by a captioner, not by people{f' ({by})' if by else ''}" if synthetic else ""
+
+
+def translated_note(rows: Iterable[ScoredRow]) -> str:
+    """A note on machine-translated captions of these rows with their translators, "" if there are none."""
+    translated = [row.provenance for row in rows if row.machine_translated and row.provenance]
+    by = dict.fromkeys(who for each in translated for who in each.captions_by or ())
+    return f"(MT) captions machine-translated ({', '.join(by)})" if by else ""
+
+
+def doubtful_sets(rows: Iterable[ScoredRow]) -> list[str]:
+    """A warning for each set with so few images that only large differences mean something.
+
+    The reason is the width of the interval. With a hundred images and more, the interval alone decides.
+    """
+    widest: dict[str, tuple[float, int]] = {}
+    for row in rows:
+        if row.interval is not None and row.n_images:
+            width = row.interval[1] - row.interval[0]
+            widest[row.set] = max(widest.get(row.set, (0.0, 0)), (width, row.n_images))
+    found = []
+    for name, (width, images) in widest.items():
+        if width > WIDE:
+            needed = math.ceil(images * (width / WIDE) ** 2 / 100) * 100
+            found.append(
+                f"{name}: few images ({images:,}): a score is known to ±{width / 2:.0f} points only; "
+                f"about {needed:,} images would give ±{WIDE / 2:.0f}"
+            )
+        elif images < FEW_IMAGES:
+            found.append(f"{name}: few images ({images:,}): their scores and intervals say little about others")
+    return found
 
 
 def queries_translated_by(rows: Iterable[ScoredRow]) -> str:

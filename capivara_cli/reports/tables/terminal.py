@@ -27,10 +27,12 @@ from capivara_cli.reports.tables.table import (
     number,
     queries_translated_by,
     synthetic_note,
+    translated_note,
     versus_heading,
 )
 
 _Scored = TypeVar("_Scored", bound=ScoredRow)
+_LONGEST = 16  # characters of a model's name in the heading of a column
 
 
 def text(table: Table) -> str:
@@ -136,18 +138,15 @@ def _averages(rows: Sequence[ClassificationRow]) -> list[str]:
 
 
 def _footnotes(rows: Sequence[RetrievalRow]) -> list[str]:
-    lines = []
-    translated = [row.provenance for row in rows if row.machine_translated and row.provenance]
-    if by := dict.fromkeys(who for each in translated for who in each.captions_by or ()):
-        lines.append(f"(MT) captions machine-translated ({', '.join(by)})")
-    lines += filter(None, [synthetic_note(rows)])
+    lines = list(filter(None, [translated_note(rows), synthetic_note(rows)]))
     lines += _translated_queries(rows)
     for row in rows:
         if row.n_uncaptioned and row.model == rows[0].model:
             lines.append(f"{row.lang}: {row.n_uncaptioned} images have no caption; each is a miss in I→T")
     for row in rows:
         for name, other in row.variants.items():
-            lines.append(f"{row.set} {row.lang} {row.model}, {name}: mean recall {other.mean_recall:.2f} "
+            certain = f" (95 %: {interval(other.interval)})" if other.interval else ""
+            lines.append(f"{row.set} {row.lang} {row.model}, {name}: mean recall {other.mean_recall:.2f}{certain} "
                          f"of {other.n_captions:,} captions")  # fmt: skip
     return lines
 
