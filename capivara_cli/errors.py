@@ -26,6 +26,10 @@ class TruncatedInput(CapivaraError):
     """A stream ended before its end marker, because its writer failed or was killed."""
 
 
+class Unsupported(CapivaraError):
+    """A plugin lacks what was asked of it, such as a pair of languages: the message names what it knows."""
+
+
 class BadSample(Exception):
     """A sample that cannot be used; its reader drops it with this reason and continues."""
 

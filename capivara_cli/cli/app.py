@@ -25,7 +25,7 @@ from capivara_cli.errors import CapivaraError, UsageError
 from capivara_cli.pipeline.command import Command, Invocation
 from capivara_cli.pipeline.options import Settings, opt
 from capivara_cli.pipeline.stage import Stage
-from capivara_cli.registry import command_names, docstring, load_command
+from capivara_cli.registry import command_docstring, command_kind, load_command
 from capivara_cli.storage.files import DISK_FULL
 from capivara_cli.urls import without_secrets
 
@@ -70,7 +70,7 @@ def _typer(arguments: list[str]) -> None:
     A bare ``COMMAND --help`` is answered without parsing: Typer would import pydantic, which takes half of the time.
     """
     app = application(arguments[0])
-    if arguments[1:] in (["--help"], ["-h"]) and arguments[0] in command_names():
+    if arguments[1:] in (["--help"], ["-h"]) and command_kind(arguments[0]):
         group: Any = typer.main.get_command(app)
         parent = typer.Context(group, info_name="capivara", **_CONTEXT)
         command = group.get_command(parent, arguments[0])
@@ -107,7 +107,7 @@ def _in_a_pipe(name: str) -> bool:
     """Whether the command is part of a shell pipe, whose other commands work at the same time."""
     with contextlib.suppress(OSError):  # standard input is closed
         return stat.S_ISFIFO(os.fstat(0).st_mode) or (
-            command_names().get(name) == "stages" and stat.S_ISFIFO(os.fstat(1).st_mode)
+            command_kind(name) == "stages" and stat.S_ISFIFO(os.fstat(1).st_mode)
         )
     return False
 
@@ -130,7 +130,7 @@ def _help(name: str) -> str:
 
     The example at the end of its first line gets a line of its own, which Typer does not wrap.
     """
-    first, _, rest = plain_help(docstring(command_names().get(name, ""), name)).partition("\n")
+    first, _, rest = plain_help(command_docstring(name)).partition("\n")
     summary, mark, example = first.partition(": capivara ")
     return f"{summary}:\n\n\b\n  capivara {example}\n{rest}" if mark else f"{first}\n{rest}"
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import textwrap
 
-from capivara_cli.registry import command_names, first_line
+from capivara_cli.registry import added_commands, command_names, describe, first_line
 
 _WIDTH = 80
 _HEAD = """\
@@ -32,16 +32,19 @@ A list is given with commas or in parts: --lang pt,hi or --lang pt --lang hi
 
 def help_page() -> str:
     """The whole page."""
-    names = command_names()
-    indent = max(map(len, names)) + 4
+    names, added = command_names(), added_commands()
+    indent = max(map(len, [*names, *added])) + 4
     parts = [_HEAD]
     for folder, title in _TITLES.items():
-        lines = [_entry(name, folder, indent) for name, where in names.items() if where == folder]
+        lines = [_entry(name, first_line(folder, name), indent) for name, where in names.items() if where == folder]
         parts.append("\n".join([f"{title}:", *lines]) + "\n")
+    if added:
+        lines = [_entry(name, describe(kind, name), indent) for name, kind in added.items()]
+        parts.append("\n".join(["From other packages:", *lines]) + "\n")
     return "\n".join([*parts, _TAIL])
 
 
-def _entry(name: str, folder: str, indent: int) -> str:
-    summary = first_line(folder, name).partition(": capivara ")[0].rstrip(".")  # an example may follow the summary
+def _entry(name: str, about: str, indent: int) -> str:
+    summary = about.replace("``", "").partition(": capivara ")[0].rstrip(".")  # an example may follow the summary
     text = f"  {name}".ljust(indent) + summary
     return textwrap.fill(text, _WIDTH, subsequent_indent=" " * indent, break_long_words=False, break_on_hyphens=False)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any
 
-from capivara_cli import languages, plugins, registry
+from capivara_cli import languages, plugin_errors, registry
 from capivara_cli.errors import CapivaraError, UsageError
 from capivara_cli.languages import Language
 from capivara_cli.languages.caption_cleaning import Cleaner
@@ -19,35 +19,16 @@ from capivara_cli.pipeline.env import Env
 from capivara_cli.pipeline.option_kinds import Languages
 from capivara_cli.pipeline.options import opt
 from capivara_cli.pipeline.stage import stage
+from capivara_cli.plugins import Captioner
 from capivara_cli.shards.archive import Stream
 from capivara_cli.shards.images import decode_image
 from capivara_cli.shards.sample import Caption, Sample
-
-if TYPE_CHECKING:
-    from PIL.Image import Image
 
 ROUNDS = 8
 """The most rounds of sampling with ``--distinct``: for some images a model has few different captions."""
 
 PromptedText = tuple[str, str]
 """(prompt, text): a prompt and what the captioner wrote for it."""
-
-
-class Captioner(Protocol):
-    """A plugin of ``captioners/`` once loaded. ``by`` is stored with each caption.
-
-    ``prepare`` is called in a thread with one RGB image. Calling the captioner with the prepared images of a batch
-    encodes them and returns a function from the draws of each image to their texts, which can be called several times.
-    """
-
-    by: str
-    batch_size: int
-
-    def prompts(self, language: Language, /) -> Sequence[str]: ...
-
-    def prepare(self, image: Image, /) -> Any: ...
-
-    def __call__(self, prepared: Sequence[Any], /) -> Callable[[Sequence[Sequence[Draw]]], list[list[str]]]: ...
 
 
 @dataclass(frozen=True)
@@ -116,14 +97,14 @@ def caption(samples: Stream, options: Options, env: Env) -> Stream:
         ("captioner", options.captioner, setup), lambda: registry.load("captioners", options.captioner, setup=setup)
     )
     language = languages.get(options.lang)
-    by, prompts = plugins.attribute(captioner, "by", str), _prompts(captioner, options, language)
+    by, prompts = plugin_errors.attribute(captioner, "by", str), _prompts(captioner, options, language)
     batches = _BatchCaptioner(options, env.seed, captioner, prompts, Cleaner(language, options.clean))
 
     def prepare(sample: Sample) -> tuple[str, Any]:
         _ = sample.captions  # malformed ones are found before the model runs
         return sample.key, captioner.prepare(decode_image(sample))
 
-    size = options.batch_size or max(1, plugins.attribute(captioner, "batch_size", int))
+    size = options.batch_size or max(1, plugin_errors.attribute(captioner, "batch_size", int))
     for sample, texts in map_batched(samples, prepare, batches, size=size, env=env, keep=True):
         distinct = batches.distinct([(prompt, text) for prompt, text in texts], env.note)
         if options.distinct and len(distinct) < options.n:
@@ -136,9 +117,9 @@ def _prompts(captioner: Captioner, options: Options, language: Language) -> Sequ
     """The prompts of ``--prefixes``, otherwise those of the captioner."""
     if options.prefixes:
         return read_prefixes(options.prefixes)
-    found = plugins.texts(captioner, captioner.prompts(language), what="prompts")
+    found = plugin_errors.texts(captioner, captioner.prompts(language), what="prompts")
     if not found:
-        raise plugins.fault(captioner, f"no prompts for {language.name}")
+        raise plugin_errors.fault(captioner, f"no prompts for {language.name}")
     return tuple(found)
 
 
@@ -172,7 +153,7 @@ class _BatchCaptioner:
         """(key, prepared image) of each sample -> all its texts, before cleaning."""
         texts_of = self.captioner([prepared for _, prepared in batch])
         if not callable(texts_of):
-            raise plugins.fault(self.captioner, f"returned {plugins.shown(texts_of)}, not a function")
+            raise plugin_errors.fault(self.captioner, f"returned {plugin_errors.shown(texts_of)}, not a function")
         results: list[list[PromptedText]] = [[] for _ in batch]
         missing = [self.options.n] * len(batch)
         for _ in range(ROUNDS if self.options.distinct else 1):
@@ -180,9 +161,9 @@ class _BatchCaptioner:
                 [self._draw(key, len(result) + index) for index in range(count)]
                 for (key, _), result, count in zip(batch, results, missing, strict=True)
             ]
-            answers = plugins.as_list(self.captioner, texts_of(draws), "lists of texts", len(draws), " images")
+            answers = plugin_errors.as_list(self.captioner, texts_of(draws), "lists of texts", len(draws), " images")
             for result, image_draws, answer in zip(results, draws, answers, strict=True):
-                texts = plugins.texts(self.captioner, answer, len(image_draws))
+                texts = plugin_errors.texts(self.captioner, answer, len(image_draws))
                 result += [(draw.prompt, text) for draw, text in zip(image_draws, texts, strict=True)]
             missing = [self.options.n - len(self.distinct(result)) for result in results]
             if not any(missing):

@@ -65,11 +65,11 @@ def test_a_broken_translator_of_another_package_is_named_and_breaks_nothing(
     def installed() -> None:
         raise AttributeError("pairs")
 
-    def entry_points(kind: str) -> dict[str, object]:
+    def entry_points(kind: str) -> dict[str, list[object]]:
         working = SimpleNamespace(load=lambda: SimpleNamespace(installed=installed), value="mine:other")
-        return {"broken": SimpleNamespace(load=load, value="mine:broken"), "other": working}
+        return {"broken": [SimpleNamespace(load=load, value="mine:broken")], "other": [working]}
 
-    monkeypatch.setattr(registry, "_entry_points", entry_points)
+    monkeypatch.setattr(registry, "entry_points", entry_points)
     assert len(run("languages")["languages"]) > 200
     said = capsys.readouterr().err.splitlines()
     assert said == [
@@ -90,7 +90,7 @@ def test_wrong_pairs_of_another_package_are_a_warning(
     installed: Callable[[], object], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     other = SimpleNamespace(load=lambda: SimpleNamespace(installed=installed), value="mine:other")
-    monkeypatch.setattr(registry, "_entry_points", lambda kind: {"other": other})
+    monkeypatch.setattr(registry, "entry_points", lambda kind: {"other": [other]})
     rows = run("languages")["languages"]
     assert len(rows) > 200 and not any("other" in str(row["installed"]) for row in rows)
     assert capsys.readouterr().err.startswith("warning: translator other: ")

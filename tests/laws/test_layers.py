@@ -18,8 +18,8 @@ from capivara_cli.registry import command_names
 
 PACKAGE = ROOT / "capivara_cli"
 ORDER = [
-    "__init__", "errors urls", "console plugins", "registry toy", "storage", "languages", "shards", "costs", "pipeline", "models",
-    "evaluation", "training", "stages", "reports", "cli", "commands", "__main__",
+    "__init__", "errors urls", "console", "entry_points", "plugin_errors", "registry toy", "storage", "languages", "shards", "costs", "pipeline", "models",
+    "evaluation", "training", "plugins", "stages", "reports", "cli", "commands", "__main__",
 ]  # fmt: skip
 """A package imports only those before it. ``__main__`` starts ``cli``."""
 FLOORS = {package: floor for floor, packages in enumerate(ORDER) for package in packages.split()}

@@ -1,0 +1,102 @@
+"""Try a plugin on small examples and say what is right and wrong with it: capivara check translator glossary
+
+KIND is captioner, translator, rewriter, importer, evalset, exporter, stage, command, identifier or engine. NAME is
+the name of the plugin, or NAME:VARIANT. docs/extending.md says what each kind must do. Exit code 1: something is wrong.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from capivara_cli import __version__, console, registry
+from capivara_cli.commands.checking.points import Stopped, Subject
+from capivara_cli.errors import CapivaraError, UsageError, unknown
+from capivara_cli.pipeline.command import command
+from capivara_cli.pipeline.env import Env
+from capivara_cli.pipeline.option_kinds import Languages, Words
+from capivara_cli.pipeline.options import opt, parsed
+from capivara_cli.plugin_errors import Origin
+
+_ONE = Languages(one=True)
+
+
+@dataclass(frozen=True)
+class Options:
+    lang: str = opt(
+        "", "the language to try [default: the first that the plugin declares, or en; pt to translate]", kind=_ONE
+    )
+    from_: str = opt("", "a translator: the language to translate from [default: as for --lang]", kind=_ONE)
+    example: str = opt(
+        "", "what to try it on: a source for an importer, --data for an eval set, a run for an exporter", reads="files"
+    )
+    given: str = opt("", "a stage: the options to try it with, as in '--lang pt'", kind=Words())
+
+
+@command("check", Options, "KIND NAME")
+def check(inputs: list[str], options: Options, env: Env) -> dict[str, Any]:
+    """Print one line per point. Raises ``CapivaraError`` at the end if one is wrong."""
+    from capivara_cli.cli.summary import write_summary
+
+    if len(inputs) != 2:
+        raise UsageError("check needs a kind and a name", "for example: capivara check translator glossary")
+    kind, (name, _, variant) = _kind(inputs[0]), inputs[1].partition(":")
+    registry.check(kind, name)
+    subject = Subject(
+        kind, name, variant, _origin(kind, name), next(iter(parsed(options, "from_")), ""),
+        next(iter(parsed(options, "lang")), ""), options.example, env.settings.device, shlex.split(options.given),
+    )  # fmt: skip
+    _try(subject)
+    wrong = sum(not each.right for each in subject.points)
+    if not env.json:
+        rows = [["ok" if each.right else "wrong", each.point, each.found] for each in subject.points]
+        cells = [[console.printable(cell) for cell in row] for row in rows]
+        console.print_result(f"{subject.origin}\n{console.table(cells, ('', 'point', 'found'))}\n")
+    summary = {
+        "kind": kind,
+        "name": name,
+        "package": subject.origin.package,
+        "points": subject.to_json(),
+        "wrong": wrong,
+    }
+    if wrong:
+        write_summary({"command": "check", **summary}, env.settings.summary, env.json)
+        raise CapivaraError(
+            f"{subject.origin}: {wrong} of {len(subject.points)} points are wrong",
+            "docs/extending.md says what is right",
+        )
+    console.say(f"{subject.origin}: all {len(subject.points)} points are right")
+    return summary
+
+
+def _kind(word: str) -> str:
+    """``translator``, ``translators`` -> "translators". Raises ``UsageError`` for a word that is no kind."""
+    plain = word.replace("-", "").replace(" ", "").replace("_", "").lower().removesuffix("s")
+    for kind in registry.KINDS:
+        if plain == kind.removesuffix("s"):
+            return kind
+    error = unknown("kind", word, [kind.removesuffix("s") for kind in registry.KINDS])
+    raise UsageError(error.message, error.hint)
+
+
+def _origin(kind: str, name: str) -> Origin:
+    return registry.origin_of(kind, name) or Origin(kind, name, "capivara_cli", f"capivara {__version__}")
+
+
+def _try(subject: Subject) -> None:
+    """Try all points, as far as they can be tried."""
+    from capivara_cli.commands.checking import programs, samples, texts
+    from capivara_cli.commands.checking.installed import check_installed
+
+    contracts: dict[str, Callable[[Subject, Any], None]] = {
+        "captioners": texts.check_captioner, "translators": texts.check_translator, "rewriters": texts.check_rewriter,
+        "identifiers": texts.check_identifier, "importers": samples.check_importer, "evalsets": samples.check_evalset,
+        "stages": samples.check_stage, "commands": programs.check_command, "exporters": programs.check_exporter,
+        "engines": programs.check_engine,
+    }  # fmt: skip
+    try:
+        contracts[subject.kind](subject, check_installed(subject))
+    except Stopped:
+        return
