@@ -7,6 +7,7 @@ the name of the plugin, or NAME:VARIANT. docs/extending.md says what each kind m
 from __future__ import annotations
 
 import shlex
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -49,25 +50,18 @@ def check(inputs: list[str], options: Options, env: Env) -> dict[str, Any]:
         next(iter(parsed(options, "lang")), ""), options.example, env.settings.device, shlex.split(options.given),
     )  # fmt: skip
     _try(subject)
-    wrong = sum(not each.right for each in subject.points)
+    counts = Counter(each.right for each in subject.points)
     if not env.json:
-        rows = [["ok" if each.right else "wrong", each.point, each.found] for each in subject.points]
-        cells = [[console.printable(cell) for cell in row] for row in rows]
-        console.print_result(f"{subject.origin}\n{console.table(cells, ('', 'point', 'found'))}\n")
-    summary = {
-        "kind": kind,
-        "name": name,
-        "package": subject.origin.package,
-        "points": subject.to_json(),
-        "wrong": wrong,
-    }
-    if wrong:
+        lines = [str(subject.origin), *(console.printable(str(each)) for each in subject.points)]
+        console.print_result("\n".join(lines) + "\n")
+    summary: dict[str, Any] = {"kind": kind, "name": name, "package": subject.origin.package, "wrong": counts[False]}
+    summary["points"] = subject.to_json()
+    if counts[False]:
         write_summary({"command": "check", **summary}, env.settings.summary, env.json)
-        raise CapivaraError(
-            f"{subject.origin}: {wrong} of {len(subject.points)} points are wrong",
-            "docs/extending.md says what is right",
-        )
-    console.say(f"{subject.origin}: all {len(subject.points)} points are right")
+        of = f"{counts[False]} of {len(subject.points)}"
+        raise CapivaraError(f"{subject.origin}: {of} points are wrong", "docs/extending.md says what a plugin does")
+    untried = f", {counts[None]} not tried" if counts[None] else ""
+    console.say(f"{subject.origin}: {counts[True]} points are right{untried}")
     return summary
 
 

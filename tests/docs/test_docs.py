@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.util
 import re
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -67,20 +66,3 @@ def test_the_readmes_pipe_runs(tmp_path: Path) -> None:
     assert "capivara dedupe: read 30, wrote 30, dropped 0" in result.stderr
     assert (tmp_path / "runs" / "first" / "eval.json").is_file()
     assert re.search(r"^pt +runs/first ", result.stderr, re.MULTILINE)
-
-
-def test_the_stage_in_the_docs_works() -> None:
-    from support.made import a_sample
-
-    from capivara_cli.pipeline.env import Env
-    from capivara_cli.pipeline.options import Settings
-    from capivara_cli.shards.sample import Caption
-
-    text = (ROOT / "docs" / "extending.md").read_text("utf-8")
-    code = next(each for each in re.findall(r"```python\n(.*?)```", text, re.DOTALL) if "@stage" in each)
-    module = type(sys)("shout")
-    sys.modules["shout"] = module
-    exec(compile(code, "shout.py", "exec"), module.__dict__)
-    given = a_sample("a", Caption("a dog", "en", "alt"), Caption("um cão", "pt", "alt"))
-    (shouted,) = module.shout.run(iter([given]), module.Options(), Env(Settings(), "shout"))
-    assert [each.text for each in shouted.captions] == ["A DOG", "um cão"]

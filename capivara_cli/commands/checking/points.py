@@ -18,11 +18,15 @@ class Stopped(Exception):
 
 @dataclass(frozen=True)
 class Point:
-    """One point: whether it is right, and what was found, in words."""
+    """One point: whether it is right, None if it was not tried, and what was found, in words."""
 
     point: str
-    right: bool
+    right: bool | None
     found: str
+
+    def __str__(self) -> str:
+        mark = {True: "ok", False: "wrong", None: "-"}[self.right]
+        return f"{mark:5}  {self.point}" + (f": {self.found}" if self.found else "")
 
 
 @dataclass
@@ -51,6 +55,10 @@ class Subject:
     def passes(self, point: str, found: str = "") -> None:
         """Record a point that is right."""
         self.points.append(Point(point, True, found))
+
+    def skips(self, point: str, why: str) -> None:
+        """Record a point that was not tried."""
+        self.points.append(Point(point, None, f"not tried: {why}"))
 
     def fails(self, point: str, found: str) -> None:
         """Record a point that is wrong."""

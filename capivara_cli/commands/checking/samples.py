@@ -20,7 +20,6 @@ from capivara_cli.shards.sample import Sample
 
 _TOY = "toy:8"
 _MOST = 50
-_NO_EXAMPLE = "not tried: name {} with --example"
 
 
 def toy_samples() -> list[Sample]:
@@ -45,7 +44,7 @@ def check_importer(subject: Subject, plugin: Any) -> None:
         subject.holds("recognise: a folder", lambda: recognise(Path(folder)))
     subject.holds("read", lambda: _callable(subject, plugin, "read"))
     if not subject.example:
-        subject.passes("samples", _NO_EXAMPLE.format("a source"))
+        subject.skips("samples", "name a source with --example")
         return
 
     def recognised() -> str:
@@ -143,7 +142,7 @@ def check_stage(subject: Subject, plugin: Any) -> None:
     step = subject.needs("in a plan", lambda: parse_step([subject.name, *subject.words], subject.name))
     subject.holds("check of its options", lambda: stage.check(step.options))
     if stage.begins:
-        subject.passes("samples", "not tried: it begins a stream")
+        subject.skips("samples", "it begins a stream")
         return
     samples = toy_samples()
     yielded = subject.needs("8 samples", lambda: _run(step, samples), lambda found: f"{len(found)} yielded")

@@ -92,7 +92,7 @@ def _check_answers(subject: Subject, ask: Callable[[list[Any]], list[str]], item
     """The number and type of the answers to no, one and many questions, their order, and whether they repeat."""
     many = [items[number % len(items)] for number in range(_MANY)]
     subject.holds(f"no {what}", lambda: _nothing(ask([])))
-    subject.holds(f"1 of {what}", lambda: repr(ask([items[0]])[0]))
+    subject.holds(f"1 {what[:-1]}", lambda: repr(ask([items[0]])[0]))
     if not subject.holds(f"{_MANY} {what}", lambda: _nothing(ask(many))):
         return
 
