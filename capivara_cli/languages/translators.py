@@ -6,7 +6,7 @@ translates, or "any". Another pair is refused before any work; one without the f
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Set
 from typing import Any
 
 from capivara_cli import console, languages, plugin_errors, registry
@@ -54,7 +54,9 @@ def pairs_of(spec: str) -> frozenset[Pair] | str | None:
     if pairs is None:
         return None
     found = pairs() if callable(pairs) else pairs
-    return ANY if found == ANY else frozenset(_in_codes(plugin, found))
+    if found == ANY:
+        return ANY
+    return frozenset(_in_codes(plugin, list(found) if isinstance(found, Set) else found))
 
 
 def ready_pairs(name: str) -> list[Pair]:

@@ -14,6 +14,8 @@ from support.made_plugins import install
 from capivara_cli import registry
 from capivara_cli.cli.overview import help_page
 from capivara_cli.errors import CapivaraError
+from capivara_cli.languages import translators
+from capivara_cli.pipeline import rejects
 from capivara_cli.pipeline.chain import Chain
 
 HEAD = '''"""Mine: a stage."""
@@ -166,15 +168,13 @@ def test_what_its_input_raises_is_no_fault_of_a_stage(
 
 
 def test_a_full_disk_is_no_fault_of_a_stage(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from capivara_cli.pipeline.rejects import Rejects
-
-    def full(*given: object, **named: object) -> None:
+    def full(sample: object, reason: str) -> None:
         raise OSError(28, "No space left on device")
 
     install(tmp_path, monkeypatch, "stages", stage("for sample in samples: env.drop(sample, 'x')\nyield from ()"))
-    monkeypatch.setattr(Rejects, "write", full)
+    monkeypatch.setattr(rejects, "_rejecting", lambda writer, step: full)
     ran = run(["mine", "shards", "--out", "out", "--rejects", "rejects"], folder)
-    assert (ran.code, said(ran)) == (1, ["capivara: No space left on device"])
+    assert (ran.code, said(ran)) == (1, ["capivara: out/00000.tar: No space left on device"])
 
 
 def test_a_stage_may_drop_samples(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -285,8 +285,6 @@ def test_wrong_pairs_of_a_translator_are_named(
     assert ran.code == 1 and said(ran)[0].startswith(f"capivara: {line}")
     listed = run(["list", "languages"], folder)
     assert listed.code == 0 and listed.said.startswith(f"warning: {line}")
-    from capivara_cli.languages import translators
-
     assert translators.added("en", "pt") == ([], [])
 
 

@@ -16,7 +16,7 @@ HEAVY = (
 )  # fmt: skip
 ASKED_EARLY = ("stages", "commands", "translators", "importers", "evalsets")
 """Kinds that are imported before there is work for them: for ``--help``, ``list`` or to recognise a source."""
-_LONGEST = 100
+_LONGEST = 120
 _IMPORT = "import sys, importlib, capivara_cli.plugins; importlib.import_module(sys.argv[1]); print(*sys.modules)"
 
 

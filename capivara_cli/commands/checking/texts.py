@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -85,7 +85,8 @@ def check_rewriter(subject: Subject, plugin: Any) -> None:
 
 
 def _exemplars(rewriter: Any) -> str:
-    return f"{len(plugin_errors.texts(rewriter, getattr(rewriter, 'exemplars', ()), what='exemplars'))}"
+    found = getattr(rewriter, "exemplars", ())
+    return f"{len(plugin_errors.texts(rewriter, list(found) if isinstance(found, Set) else found, what='exemplars'))}"
 
 
 def _check_answers(subject: Subject, ask: Callable[[list[Any]], list[str]], items: Sequence[Any], what: str) -> None:
