@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from capivara_cli.errors import BadSample, CapivaraError, Unsupported
 
 if TYPE_CHECKING:
-    from importlib.metadata import EntryPoint
     from types import TracebackType
+
+    from capivara_cli.entry_points import EntryPoint
 
 Value = TypeVar("Value")
 
@@ -49,9 +50,7 @@ class Origin:
     @classmethod
     def of(cls, kind: str, name: str, entry: EntryPoint) -> Origin:
         """The origin of the plugin ``name`` that an entry point leads to."""
-        from capivara_cli.entry_points import package_of
-
-        return cls(kind, name, entry.value.partition(":")[0].partition(".")[0].strip(), package_of(entry))
+        return cls(kind, name, entry.module.partition(".")[0], entry.package)
 
     def __str__(self) -> str:
         kind = _SINGULAR.get(self.kind, self.kind.removesuffix("s"))

@@ -12,12 +12,10 @@ import importlib
 import os
 from typing import TYPE_CHECKING, Any
 
-from capivara_cli.entry_points import entry_points
+from capivara_cli.entry_points import EntryPoint, entry_points
 from capivara_cli.errors import CapivaraError, UsageError, unknown
 
 if TYPE_CHECKING:
-    from importlib.metadata import EntryPoint
-
     from capivara_cli.plugin_errors import Origin
 
 PACKAGE = os.path.dirname(__file__)  # noqa: PTH120  pathlib would take a tenth of the time of --help
@@ -148,7 +146,7 @@ def module(kind: str, name: str) -> Any:
     if taken := clash(kind, name):
         raise PluginError(taken, "uninstall one of them")
     origin = _origin(kind, name, entries[0])
-    if not _is_reference(entries[0].value):
+    if not entries[0].is_reference:
         raise origin.fault(f"its entry point {entries[0].value!r} is not MODULE or MODULE:OBJECT")
     with origin.blamed():
         return Guarded(origin, entries[0].load())
@@ -182,9 +180,7 @@ def clash(kind: str, name: str) -> str:
     if entries and _own(kind, name):
         return f"{first}: capivara has one of this name, which is used instead"
     if len(entries) > 1:
-        from capivara_cli.entry_points import package_of
-
-        return f"{first}: {' and '.join(package_of(each) for each in entries[1:])} has one of this name, too"
+        return f"{first}: {' and '.join(each.package for each in entries[1:])} has one of this name, too"
     return ""
 
 
@@ -228,20 +224,11 @@ def _origin(kind: str, name: str, entry: EntryPoint) -> Origin:
     return Origin.of(kind, name, entry)
 
 
-def _is_reference(value: str) -> bool:
-    """Whether an entry point is of the form MODULE or MODULE:OBJECT."""
-    module, colon, attribute = value.partition("[")[0].replace(" ", "").partition(":")
-    names = [*module.split("."), *(attribute.split(".") if colon else [])]
-    return all(each.isidentifier() for each in names)
-
-
 def _docstring(kind: str, name: str) -> str:
     if _own(kind, name):
         return docstring(KINDS[kind], name.replace("-", "_"))
-    from capivara_cli.entry_points import docstring as docstring_of
-
     entries = entry_points(kind).get(name)
-    return docstring_of(entries[0]) if entries else ""
+    return entries[0].docstring() if entries else ""
 
 
 def _files(folder: str) -> list[str]:

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from capivara_cli import entry_points as plugins
 from capivara_cli.entry_points import entry_points
 
 
@@ -37,15 +36,14 @@ def test_they_are_those_that_python_finds(site: Path) -> None:
         expected = {(each.name, each.value) for each in all_entry_points(group=f"capivara.{kind}")}
         assert {(each.name, each.value) for entries in entry_points(kind).values() for each in entries} == expected
     assert [*entry_points("translators")] == ["mine", "other"]
-    assert plugins.package_of(entry_points("stages")["a"][0]) == "my_package 1.2"
+    assert entry_points("stages")["a"][0].package == "my_package 1.2"
 
 
-def test_nothing_is_read_by_importlib_without_a_plugin(site: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    package(site, "my_package-1.2.dist-info", "[capivara.translators]\nmine = one\n")
+def test_importlib_is_not_needed(site: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    package(site, "my_package-1.2.dist-info", "[capivara.translators]\nmine = json:tool.main  # a remark\n")
     monkeypatch.setitem(sys.modules, "importlib.metadata", None)
-    assert entry_points("stages") == {}
-    with pytest.raises(ImportError):
-        entry_points("translators")
+    (entry,) = entry_points("translators")["mine"]
+    assert (entry.value, entry.package, entry.is_reference) == ("json:tool.main", "my_package 1.2", True)
 
 
 def test_of_two_copies_of_a_package_the_first_on_the_path_counts(
@@ -55,7 +53,7 @@ def test_of_two_copies_of_a_package_the_first_on_the_path_counts(
     package(tmp_path / "first", "my_package-2.0.dist-info", "[capivara.stages]\nmine = new\n")
     monkeypatch.syspath_prepend(str(tmp_path / "first"))
     (entry,) = entry_points("stages")["mine"]
-    assert (entry.value, plugins.package_of(entry)) == ("new", "my_package 2.0")
+    assert (entry.value, entry.package) == ("new", "my_package 2.0")
 
 
 def test_two_packages_with_one_name_are_both_found(site: Path) -> None:
@@ -81,7 +79,7 @@ def test_a_damaged_list_is_named_with_package_and_version(
 @pytest.mark.parametrize("folder", ["my_package-1.2.dist-info", "my_package-1.2-py3.11.egg-info"])
 def test_a_package_without_metadata_has_the_name_and_version_of_its_folder(folder: str, site: Path) -> None:
     (package(site, folder, "[capivara.stages]\nmine = a\n") / "METADATA").unlink()
-    assert plugins.package_of(entry_points("stages")["mine"][0]) == "my-package 1.2"
+    assert entry_points("stages")["mine"][0].package == "my-package 1.2"
 
 
 def test_a_docstring_is_read_without_importing_the_packages_around_it(site: Path) -> None:
@@ -91,11 +89,24 @@ def test_a_docstring_is_read_without_importing_the_packages_around_it(site: Path
     (site / "never_imported" / "__init__.py").write_text("1 / 0")
     (inner / "__init__.py").write_text("1 / 0")
     (inner / "mine.py").write_text('"""What it is.\n\nMore."""\n1 / 0')
-    assert plugins.docstring(entry_points("stages")["mine"][0]) == "What it is.\n\nMore."
+    assert entry_points("stages")["mine"][0].docstring() == "What it is.\n\nMore."
     assert not [name for name in sys.modules if name.startswith("never_imported")]
+
+
+@pytest.mark.parametrize(
+    ("code", "docstring"),
+    [
+        ("'''One.'''", "One."), ('r"""One\\d.\n"""', "One\\d."), ("#!/bin/sh\n# remark\n\n'One.'\n", "One."),
+        ('x = """no"""', ""), ("", ""),
+    ],
+)  # fmt: skip
+def test_docstrings(code: str, docstring: str, site: Path) -> None:
+    package(site, "my_package-1.2.dist-info", "[capivara.stages]\nmine = docstring_here\n")
+    (site / "docstring_here.py").write_text(code)
+    assert entry_points("stages")["mine"][0].docstring() == docstring
 
 
 @pytest.mark.parametrize("value", ["nothing_of_this_name", "never_imported.gone", "", "a b", "sys", "x..y"])
 def test_a_docstring_that_cannot_be_read_is_empty(value: str, site: Path) -> None:
     package(site, "my_package-1.2.dist-info", f"[capivara.stages]\nmine = {value}\n")
-    assert plugins.docstring(entry_points("stages")["mine"][0]) == ""
+    assert entry_points("stages")["mine"][0].docstring() == ""

@@ -23,7 +23,7 @@ ORDER = [
 ]  # fmt: skip
 """A package imports only those before it. ``__main__`` starts ``cli``."""
 FLOORS = {package: floor for floor, packages in enumerate(ORDER) for package in packages.split()}
-IMPORTLIB = {"registry.py", "pipeline/workers/job.py", "shards/images.py"}
+IMPORTLIB = {"registry.py", "entry_points.py", "pipeline/workers/job.py", "shards/images.py"}
 """The files that may import by name: commands and plugins, what a job names, and Pillow's plugins."""
 HEAVY = {
     "torch", "transformers", "open_clip", "peft", "argostranslate", "codecarbon", "numpy", "PIL", "rich", "webdataset",
