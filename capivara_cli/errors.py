@@ -34,6 +34,10 @@ class Terminated(BaseException):
     """SIGTERM, as an exception, so that unfinished files are removed on the way out."""
 
 
+class Unsupported(CapivaraError):
+    """A plugin lacks what was asked of it, such as a pair of languages: the message names what it knows."""
+
+
 class BadSample(Exception):
     """A sample that cannot be used; its reader drops it with this reason and continues."""
 

@@ -1,250 +1,243 @@
-"""Plugins of other packages: what they raise, and wrong answers, become errors that name the plugin and its package.
+"""What a plugin imports: the interface of each kind, and the types in it. ``docs/extending.md`` has an example of each.
 
-A plugin of another package is held as a ``Guarded`` object; one of capivara's own is held as it is, and its exceptions
-are bugs of capivara.
+A plugin is a module that an entry point of its package names, in the group of its kind (``capivara.translators``). The
+classes ``…Plugin`` describe such a module, the others what its ``load`` returns. They are protocols: nothing has to
+inherit from them, and a type checker compares a module with one by ``_: TranslatorPlugin = my_translator``.
+``capivara check KIND NAME`` runs an installed plugin and says what is wrong with it.
+
+Errors: raise ``CapivaraError`` for what the user can mend, with a hint, ``Unsupported`` for languages that the plugin
+lacks, and ``BadSample`` for one sample that cannot be used, where the interface says so. Everything else is reported as
+a fault of the package. Threads: only ``Captioner.prepare``, and the ``prepare`` that a stage gives to ``map_batched``,
+are called in several threads at a time. Processes: ``--workers N`` loads a plugin once in each of N processes.
 """
 
 from __future__ import annotations
 
-import contextlib
-import os
-from collections.abc import Iterable, Iterator, Mapping, Set
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
-from capivara_cli.errors import BadSample, CapivaraError
+from capivara_cli.console import print_result, say, warn
+from capivara_cli.errors import BadSample, CapivaraError, Unsupported, UsageError
+from capivara_cli.evaluation.evalset import EvalSet, Provenance
+from capivara_cli.languages import Language
+from capivara_cli.languages.identify import Identifier
+from capivara_cli.languages.translation_memory import Translator
+from capivara_cli.models.generation import Decoding, Draw, RewriteRequest, Setup, seed_of
+from capivara_cli.models.run_folder import RunDir
+from capivara_cli.pipeline.batches import map_batched, map_each, map_texts
+from capivara_cli.pipeline.command import Command, command
+from capivara_cli.pipeline.env import Env
+from capivara_cli.pipeline.options import Settings, group, opt, output, parsed
+from capivara_cli.pipeline.source import Source
+from capivara_cli.pipeline.stage import Stage, stage
+from capivara_cli.plugin_errors import PluginError
+from capivara_cli.shards.archive import Stream
+from capivara_cli.shards.images import decode_image
+from capivara_cli.shards.sample import Caption, Sample, encode_json
 
 if TYPE_CHECKING:
-    from importlib.metadata import EntryPoint
-    from types import TracebackType
+    from PIL.Image import Image
 
-Value = TypeVar("Value")
+    from capivara_cli.pipeline.books import Books
+    from capivara_cli.pipeline.sharded_plan import ShardedPlan
+    from capivara_cli.pipeline.workers.job import Job
 
-_PACKAGE = os.path.join(os.path.dirname(__file__), "")  # noqa: PTH118, PTH120  as in the registry, without pathlib
-_SINGULAR = {"evalsets": "eval set"}
-_PREPARE = "prepare"
-"""The method of a captioner that sees one image: it may raise ``BadSample``, and its answer goes back to the plugin."""
-_ENGINES = "engines"
-
-
-class PluginError(CapivaraError):
-    """A fault of a plugin of another package: an exception, an answer of the wrong form, or something missing."""
-
-
-class MissingFromPlugin(PluginError, AttributeError):
-    """An attribute that a plugin lacks. As an ``AttributeError`` it lets ``getattr`` return its default."""
+__all__ = [
+    "BadSample", "CapivaraError", "Caption", "Captioner", "CaptionerPlugin", "Command", "Decoding", "Draw",
+    "Engine", "EnginePlugin", "Env", "EvalSet", "EvalSetPlugin", "ExporterPlugin", "Identifier", "IdentifierPlugin",
+    "ImporterPlugin", "Language", "PackSettings", "PluginError", "Provenance", "RewriteRequest", "Rewriter",
+    "RewriterOptions", "RewriterPlugin", "RunDir", "Sample", "Settings", "Setup", "Source", "Stage", "Stream",
+    "Translator", "TranslatorPlugin", "Unsupported", "UsageError", "command", "decode_image", "encode_json",
+    "group", "map_batched", "map_each", "map_texts", "opt", "output", "parsed", "print_result", "say", "seed_of",
+    "stage", "warn",
+]  # fmt: skip
 
 
-@dataclass(frozen=True)
-class Origin:
-    """The kind and name of a plugin, its top-level module, and its package with the version ("" if unknown)."""
+class Captioner(Protocol):
+    """Writes captions of images. ``by`` is stored with each caption; ``batch_size`` images are captioned at a time.
 
-    kind: str
-    name: str
-    module: str
-    package: str
+    The same draw of the same image gives the same text, whatever else is in the batch.
+    """
 
-    @classmethod
-    def of(cls, kind: str, name: str, entry: EntryPoint) -> Origin:
-        """The origin of the plugin ``name`` that an entry point leads to."""
-        package, dist = "", getattr(entry, "dist", None)
-        with contextlib.suppress(Exception):  # damaged metadata of another package
-            package = f"{dist.name} {dist.version}" if dist is not None else ""
-        return cls(kind, name, entry.value.partition(":")[0].partition(".")[0].strip(), package)
+    by: str
+    batch_size: int
 
-    def __str__(self) -> str:
-        kind = _SINGULAR.get(self.kind, self.kind.removesuffix("s"))
-        return f"{kind} {self.name} ({self.package})" if self.package else f"{kind} {self.name}"
+    def prompts(self, language: Language, /) -> Sequence[str]:
+        """The prompts or questions of a language, at least one, of which each gives a caption: "a photo of".
 
-    @contextlib.contextmanager
-    def blamed(self, *, may_drop: bool = False) -> Iterator[None]:
-        """Raise every exception inside as a ``PluginError``, except ``CapivaraError``.
-
-        ``may_drop``: a ``BadSample`` passes, too. An engine calls capivara back to do the work of a plan: what that
-        raises passes.
+        Raises ``Unsupported`` for a language that the captioner cannot write.
         """
-        try:
-            yield
-        except CapivaraError:
-            raise
-        except (Exception, SystemExit) as error:
-            is_ours = self.kind == _ENGINES and _passed_capivara(error.__traceback__)
-            if is_ours or (may_drop and isinstance(error, BadSample)):
-                raise
-            raise PluginError(f"{self}: {_described(error)}", self._hint(error)) from error
+        ...
 
-    def _hint(self, error: BaseException) -> str:
-        places = [place for module, place in _places(error.__traceback__) if module == self.module]
-        return "this is a fault of the plugin, not of capivara" + (f": {places[-1]}" if places else "")
+    def prepare(self, image: Image, /) -> Any:
+        """What the model needs of one RGB image. Called in threads. A ``BadSample`` drops the sample."""
+        ...
 
-    def attribute(self, owner: Any, name: str) -> Any:
-        """An attribute of the plugin or of what it returned. Raises ``MissingFromPlugin`` if there is none."""
-        try:
-            with self.blamed():
-                return getattr(owner, name)
-        except PluginError as error:
-            if isinstance(error.__cause__, AttributeError):
-                missing = f"{self}: {error.__cause__}"
-                raise MissingFromPlugin(missing, "docs/extending.md says what a plugin has") from error.__cause__
-            raise
+    def __call__(self, prepared: Sequence[Any], /) -> Callable[[Sequence[Sequence[Draw]]], list[list[str]]]:
+        """Encode 1 to ``batch_size`` images, and return a function that can be called several times.
 
-    def iterated(self, items: Iterator[Value]) -> Iterator[Value]:
-        """Yield what the plugin yields."""
-        while True:
-            with self.blamed():
-                try:
-                    item = next(items)
-                except StopIteration:
-                    return
-            yield item
+        It takes the draws of each image and returns as many texts for each. A draw is a prompt and a seed; without a
+        seed the likeliest text is wanted. A text may begin with its prompt, and "" is no caption.
+        """
+        ...
 
 
-class Guarded:
-    """A plugin of another package, or an object or function that it returned.
+class CaptionerPlugin(Protocol):
+    """A module in ``capivara.captioners``. Its docstring's first line is its listing."""
 
-    Its attributes and calls are those of the plugin, and their exceptions become ``PluginError``s. So do those of the
-    functions and iterators that a call returns.
+    def load(self, variant: str, /, *, setup: Setup) -> Captioner:
+        """The captioner ``--captioner NAME:variant``, once per process. Raises ``CapivaraError`` if it cannot run."""
+        ...
+
+
+class TranslatorPlugin(Protocol):
+    """A module in ``capivara.translators``.
+
+    Optional functions: ``pairs()`` returns the (source, target) codes that it translates, or "any". Another pair is
+    then an error before any work, ``auto`` considers the plugin, and ``capivara list languages`` shows it.
+    ``installed()`` returns those (from, to) codes that are ready on this machine, if that is not all of ``pairs``.
     """
 
-    def __init__(self, origin: Origin, value: Any, name: str = "") -> None:
-        self.__origin, self.__value, self.__name = origin, value, name
-
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("_"):  # copying and pickling ask for such names before there is an origin
-            raise AttributeError(name)
-        value = self.__origin.attribute(self.__value, name)
-        return Guarded(self.__origin, value, name) if callable(value) else value
-
-    def __call__(self, *arguments: Any, **named: Any) -> Any:
-        prepares = self.__name == _PREPARE
-        with self.__origin.blamed(may_drop=prepares):
-            answer = self.__value(*arguments, **named)
-        if prepares:
-            return answer
-        if isinstance(answer, Iterator):
-            return self.__origin.iterated(answer)
-        return Guarded(self.__origin, answer) if callable(answer) else answer
-
-    @staticmethod
-    def origin_of(plugin: Any) -> Origin | None:
-        """The origin of a plugin of another package; None for one of capivara's own."""
-        return plugin.__origin if isinstance(plugin, Guarded) else None
-
-    @staticmethod
-    def inside(value: Any) -> Any:
-        """The object of the plugin itself."""
-        return value.__value if isinstance(value, Guarded) else value
+    def load(self, variant: str, /, *, source: str, target: str, setup: Setup) -> Translator:
+        """The translator between two BCP-47 codes, once per pair and process. Raises ``Unsupported`` for others."""
+        ...
 
 
-def guarded_like(plugin: Any, value: Any) -> Any:
-    """An object that a plugin has loaded: guarded if the plugin is. Raises an error for None."""
-    if value is None:
-        raise fault(plugin, "load returned None")
-    origin = Guarded.origin_of(plugin)
-    return value if origin is None or isinstance(value, Guarded) else Guarded(origin, value)
+class Rewriter(Protocol):
+    """Rewrites captions. ``by`` begins with ``rewrite:``.
 
-
-def fault(plugin: Any, what: str) -> Exception:
-    """The error for a wrong answer: a ``PluginError`` that names the plugin; a bug if it is one of capivara's own."""
-    origin = Guarded.origin_of(plugin)
-    if origin is None:
-        own = getattr(plugin, "__name__", f"{type(plugin).__module__}.{type(plugin).__name__}")
-        return RuntimeError(f"{own}: {what}")
-    return PluginError(f"{origin}: {what}", "docs/extending.md says what a plugin returns")
-
-
-def attribute(plugin: Any, name: str, kind: type[Value], default: Value | None = None) -> Value:
-    """An attribute that must be of a type. Raises the error of ``fault`` for another one, and for a missing one unless
-    there is a ``default``."""
-    value = getattr(plugin, name) if default is None else getattr(plugin, name, default)
-    if not isinstance(value, kind):
-        raise fault(plugin, f"{name!r} is {shown(value)}, not {_WORDS.get(kind, kind.__name__)}")
-    return value
-
-
-def as_list(plugin: Any, answer: Any, what: str, count: int | None = None, of: str = "") -> list[Any]:
-    """The answer of a plugin as a list of ``count`` things, or of any number of them.
-
-    ``what`` names them, and ``of`` what was asked about. Raises the error of ``fault`` for another number, and for an
-    answer that is no list.
+    Two attributes are optional: ``exemplars``, the texts shown to a model, none of which is accepted as a rewrite, and
+    ``is_too_long(text)``, whether a text cannot be rewritten.
     """
-    if isinstance(answer, str | bytes | Mapping | Set) or not isinstance(answer, Iterable):
-        raise fault(plugin, f"returned {shown(answer)}, not a list of {what}")
-    with _blamed(plugin):
-        found = list(answer)
-    if count is not None and len(found) != count:
-        raise fault(plugin, f"{len(found)} {what} for {count}{of}")
-    return found
+
+    by: str
+
+    def __call__(self, requests: list[RewriteRequest], /) -> list[str]:
+        """As many texts as there are requests, in their order; "" where it has none.
+
+        The same request gives the same text, whatever else is in the list.
+        """
+        ...
 
 
-def texts(plugin: Any, answer: Any, count: int | None = None, what: str = "texts", of: str = "") -> list[str]:
-    """The answer of a plugin as a list of ``count`` texts, as in ``as_list``."""
-    found = as_list(plugin, answer, what, count, of)
-    for number, text in enumerate(found, 1):
-        if not isinstance(text, str):
-            raise fault(plugin, f"number {number} of {len(found)} {what} is {shown(text)}")
-    return found
+class RewriterOptions(Protocol):
+    """The options of ``rewrite`` that a rewriter may use; the flags have these names, ``pivots`` is --via."""
+
+    @property
+    def exemplars(self) -> str: ...
+
+    @property
+    def shots(self) -> int: ...
+
+    @property
+    def synonyms(self) -> str: ...
+
+    @property
+    def translator(self) -> str: ...
+
+    @property
+    def cache(self) -> bool: ...
+
+    @property
+    def pivots(self) -> list[Language]: ...
 
 
-class Checked(Iterable[Value]):
-    """The items of a plugin, which must be of a type. Iterating raises the error of ``fault`` for another one."""
+class RewriterPlugin(Protocol):
+    """A module in ``capivara.rewriters``."""
 
-    def __init__(self, plugin: Any, items: Any, kind: type[Value]) -> None:
-        if not isinstance(items, Iterable):
-            raise fault(plugin, f"returned {shown(items)}, not {kind.__name__.lower()}s")
-        self._plugin, self._items, self._kind = plugin, items, kind
-
-    def __iter__(self) -> Iterator[Value]:
-        origin = Guarded.origin_of(self._plugin)
-        if origin is None:
-            yield from self._items
-            return
-        with origin.blamed():
-            items = iter(self._items)
-        for item in origin.iterated(items):
-            if not isinstance(item, self._kind):
-                raise fault(self._plugin, f"returned {shown(item)} among its {self._kind.__name__.lower()}s")
-            yield item
+    def load(self, variant: str, /, *, language: Language, setup: Setup, options: RewriterOptions) -> Rewriter:
+        """The rewriter ``--rewriter NAME:variant``, once per process. Raises ``Unsupported`` for another language."""
+        ...
 
 
-def _blamed(plugin: Any) -> contextlib.AbstractContextManager[None]:
-    origin = Guarded.origin_of(plugin)
-    return contextlib.nullcontext() if origin is None else origin.blamed()
+class PackSettings(Protocol):
+    """The part of the options of ``pack`` that an importer may use.
+
+    ``code`` is the language of captions for which the source gives none, ``images`` the folder of image files that a
+    table names ("" for its own), ``splits`` the only splits to read, () for all.
+    """
+
+    @property
+    def code(self) -> str: ...
+
+    @property
+    def images(self) -> str: ...
+
+    @property
+    def splits(self) -> tuple[str, ...]: ...
 
 
-_WORDS: dict[type, str] = {str: "a text", int: "a number"}
+class ImporterPlugin(Protocol):
+    """A module in ``capivara.importers``. It parses its sources itself; images are verified by ``pack``."""
+
+    def recognise(self, path: Path, /) -> bool:
+        """Whether it reads this file or folder, which may not exist. It is asked about sources of all kinds."""
+        ...
+
+    def read(self, path: Path, options: PackSettings, env: Env, /) -> Iterable[Sample]:
+        """Yield the samples, with different keys.
+
+        ``env.tally.read += 1`` counts each of them, also one that is dropped: ``env.fail(sample, reason)``. Raises
+        ``CapivaraError`` for a source that cannot be read.
+        """
+        ...
 
 
-def shown(value: Any) -> str:
-    """``None`` -> "None", ``3`` -> "a value of type int"."""
-    value = Guarded.inside(value)
-    return "None" if value is None else f"a value of type {type(value).__name__}"
+class EvalSetPlugin(Protocol):
+    """A module in ``capivara.evalsets``. All languages of a set have the same images in the same order."""
+
+    def languages(self, variant: str, /) -> Sequence[str]:
+        """The BCP-47 codes of its captions or class names."""
+        ...
+
+    def load(self, variant: str, /, *, lang: str, data: str, split: str, env: Env) -> EvalSet:
+        """One language of the set. ``data`` is the folder of ``--data``, or ""; ``split`` is that of ``--split``.
+
+        Raises ``CapivaraError`` for missing data here, not when samples are read: no model is loaded in vain.
+        """
+        ...
 
 
-def _described(error: BaseException) -> str:
-    """The type and the text of an exception in one line, also if its text cannot be made."""
-    text = ""
-    with contextlib.suppress(Exception):
-        text = str(error)
-    return " ".join(f"{type(error).__name__}: {text}".split()).removesuffix(":")
+class ExporterPlugin(Protocol):
+    """A module in ``capivara.exporters``."""
+
+    def write(self, run: RunDir, folder: Path, final: Path, /) -> str:
+        """Fill ``folder``, an empty one that becomes ``final``, and return one line that says how to load it.
+
+        Raises ``CapivaraError`` for a model that the format cannot express.
+        """
+        ...
 
 
-def _places(frames: TracebackType | None) -> Iterator[tuple[str, str]]:
-    """The top-level module and the place in the file of each call of a traceback, the outermost first."""
-    while frames is not None:
-        code = frames.tb_frame.f_code
-        module = str(frames.tb_frame.f_globals.get("__name__", "")).partition(".")[0]
-        yield module, f"{code.co_filename}, line {frames.tb_lineno}, in {code.co_name}"
-        frames = frames.tb_next
+class Engine(Protocol):
+    """Starts the workers of a plan over shards."""
+
+    def run(self, job: Job, plan: ShardedPlan, books: Books, settings: Settings, /) -> None:
+        """Write the shards ``job.indices``: ``plan.run(indices)`` in this process, or a ``Job`` sent to others.
+
+        ``job.text()`` is one line of JSON for ``python -m capivara_cli.pipeline.workers.worker``.
+        """
+        ...
 
 
-def _passed_capivara(frames: TracebackType | None) -> bool:
-    """Whether an exception came out of code of capivara that the plugin had called."""
-    seen_plugin = False
-    while frames is not None:
-        ours = frames.tb_frame.f_code.co_filename.startswith(_PACKAGE)
-        if ours and seen_plugin:
-            return True
-        seen_plugin = seen_plugin or not ours
-        frames = frames.tb_next
-    return False
+class EnginePlugin(Protocol):
+    """A module in ``capivara.engines``."""
+
+    def load(self, variant: str, /) -> Engine:
+        """The engine ``--engine NAME:variant``."""
+        ...
+
+
+class IdentifierPlugin(Protocol):
+    """A module in ``capivara.identifiers``."""
+
+    def load(self, variant: str, /) -> Identifier:
+        """The identifier ``NAME:variant``, once per process."""
+        ...
+
+
+Pairs = Iterable[tuple[str, str]] | Literal["any"]
+"""What the function ``pairs`` of a translator returns."""
+Summary = Mapping[str, Any]
+"""What a command returns: JSON, with the keys that ``command`` documents."""

@@ -1,26 +1,26 @@
 """Find commands and plugins by file name. Each file is one command or one plugin.
 
 ``load("captioners", "blip2:Salesforce/blip2-opt-2.7b", setup=setup)`` imports ``stages/captioners/blip2.py`` and calls
-its ``load(variant, *, setup)``. Other packages add plugins under the entry-point group ``capivara.captioners``.
-Names and descriptions are read without importing the file. ``capivara --help`` needs this module, so it imports
-nothing slow at the top.
+its ``load(variant, *, setup)``. Other packages add plugins under the entry-point group ``capivara.captioners``, and
+stages and commands under ``capivara.stages`` and ``capivara.commands``. Names and descriptions are read without
+importing the file. ``capivara --help`` needs this module, so it imports nothing slow at the top.
 """
 
 from __future__ import annotations
 
 import importlib
 import os
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from capivara_cli.entry_points import EntryPoint, entry_points
 from capivara_cli.errors import CapivaraError, UsageError, unknown
 
 if TYPE_CHECKING:
-    from importlib.metadata import EntryPoint
+    from capivara_cli.plugin_errors import Origin
 
 PACKAGE = os.path.dirname(__file__)  # noqa: PTH120  pathlib would take a tenth of the time of --help
 COMMANDS = ("stages", "commands")
-"""The folders with one file per subcommand."""
+"""The folders with one file per subcommand, which are also the kinds of subcommands that other packages add."""
 KINDS = {
     "captioners": "stages/captioners",
     "translators": "stages/translators",
@@ -29,22 +29,63 @@ KINDS = {
     "evalsets": "evaluation/sets",
     "exporters": "commands/exporters",
     "engines": "pipeline/launchers",
+    "identifiers": "languages/identifiers",
+    "stages": "stages",
+    "commands": "commands",
 }
 """Each kind of plugin -> its folder in the package. The kind is also the name of its entry-point group."""
 
 
 def command_names() -> dict[str, str]:
-    """Every subcommand -> the folder of its file."""
+    """Every subcommand of capivara itself -> the folder of its file."""
     return {name: folder for folder in COMMANDS for name in _files(folder)}
 
 
+def added_commands() -> dict[str, str]:
+    """Every subcommand that another package adds -> its kind, "stages" or "commands"."""
+    own = command_names()
+    return {name: kind for kind in COMMANDS for name in sorted(entry_points(kind)) if name not in own}
+
+
+def command_kind(name: str) -> str:
+    """The kind of a subcommand, "stages" or "commands"; "" if there is none of this name."""
+    return command_names().get(name) or added_commands().get(name, "")
+
+
+def command_docstring(name: str) -> str:
+    """The docstring of the file of a subcommand, read without importing it; "" for an unknown name."""
+    return _docstring(kind, name) if (kind := command_kind(name)) else ""
+
+
 def load_command(name: str) -> Any:
-    """Import the file of a subcommand and return its ``Stage`` or ``Command``. Raises ``UsageError`` if unknown."""
+    """Import the file of a subcommand and return its ``Stage`` or ``Command``.
+
+    Raises ``UsageError`` if it is unknown, ``PluginError`` for one of another package that cannot be used.
+    """
     folder = command_names().get(name)
-    if folder is None:
-        error = unknown("command", name, command_names())
+    if folder is not None:
+        return getattr(importlib.import_module(f"capivara_cli.{folder}.{name}"), name)
+    added = added_commands()
+    if name not in added:
+        error = unknown("command", name, [*command_names(), *added])
         raise UsageError(error.message, error.hint)
-    return getattr(importlib.import_module(f"capivara_cli.{folder}.{name}"), name)
+    return _added_command(added[name], name)
+
+
+def _added_command(kind: str, name: str) -> Any:
+    """The stage or command of another package: what its entry point names, or what is called as its module is."""
+    from types import ModuleType
+
+    from capivara_cli.plugin_errors import Guarded
+
+    plugin = module(kind, name)
+    found, origin = Guarded.inside(plugin), Guarded.origin_of(plugin)
+    if isinstance(found, ModuleType):
+        found = vars(found).get(name.replace("-", "_"))
+    adopted = getattr(type(found), "adopted", None)
+    if adopted is None or origin is None:
+        raise _no_command(kind, name, origin)
+    return adopted(found, origin)
 
 
 def recipes() -> dict[str, str]:
@@ -71,43 +112,76 @@ def docstring(folder: str, name: str) -> str:
 
 
 def names(kind: str) -> list[str]:
-    """The names of one kind of plugin: the files of its folder, and the plugins of other packages."""
-    own = {name.replace("_", "-") for name in _files(KINDS[kind])}
-    return sorted(own | _entry_points(kind).keys())
+    """The names of one kind of plugin: the files of its folder, and the plugins of other packages.
+
+    A plugin of another package with a name of capivara is named in a warning, and so are two with the same name.
+    """
+    own, added = _own_names(kind), entry_points(kind)
+    for name in added:
+        if taken := clash(kind, name):
+            from capivara_cli import console
+
+            console.warn_once(taken)
+    return sorted(own | added.keys())
 
 
 def describe(kind: str, name: str) -> str:
-    """The first line of a plugin's docstring."""
-    if _own(kind, name):
-        return docstring(KINDS[kind], name.replace("-", "_")).partition("\n")[0]
-    return f"from {_entry_points(kind)[name].value}"
+    """The first line of a plugin's docstring, read without importing it; for one without, where it comes from."""
+    first = _docstring(kind, name).partition("\n")[0]
+    return first if first or _own(kind, name) else f"from {entry_points(kind)[name][0].value}"
 
 
 def module(kind: str, name: str) -> Any:
     """Import one plugin and return its module, ``Guarded`` if it is part of another package.
 
-    Raises ``CapivaraError`` with the known names if there is no such plugin, ``PluginError`` if it cannot be imported.
+    Raises ``CapivaraError`` with the known names if there is no such plugin, ``PluginError`` if it cannot be imported
+    or if several packages have one of this name.
     """
     if _own(kind, name):
-        return importlib.import_module(f"capivara_cli.{KINDS[kind].replace('/', '.')}.{name.replace('-', '_')}")
-    if (entry := _entry_points(kind).get(name)) is not None:
-        from capivara_cli.plugins import Guarded, Origin  # a third of the time of --help
+        return importlib.import_module(_own_module(kind, name))
+    if not (entries := entry_points(kind).get(name)):
+        raise _unknown(kind, name)
+    from capivara_cli.plugin_errors import Guarded, PluginError  # a third of the time of --help
 
-        origin = Origin.of(kind, name, entry)
-        with origin.blamed():
-            return Guarded(origin, entry.load())
-    raise _unknown(kind, name)
+    if taken := clash(kind, name):
+        raise PluginError(taken, "uninstall one of them")
+    origin = _origin(kind, name, entries[0])
+    if not entries[0].is_reference:
+        raise origin.fault(f"its entry point {entries[0].value!r} is not MODULE or MODULE:OBJECT")
+    with origin.blamed():
+        return Guarded(origin, entries[0].load())
 
 
 def origin(kind: str, spec: str) -> str:
-    """The kind, name, package and version of the plugin ``name`` or ``name:variant`` of another package, for messages
-    and fingerprints; "" for one of capivara's own, and if there is none."""
-    name = spec.partition(":")[0]
-    if _own(kind, name) or (entry := _entry_points(kind).get(name)) is None:
-        return ""
-    from capivara_cli.plugins import Origin
+    """``origin_of`` as text, for messages and fingerprints; "" for a plugin of capivara's own, and if there is none."""
+    return str(origin_of(kind, spec) or "")
 
-    return str(Origin.of(kind, name, entry))
+
+def origin_of(kind: str, spec: str) -> Origin | None:
+    """The kind, name, package and version of the plugin ``name`` or ``name:variant`` of another package; None for one
+    of capivara's own, and if there is none."""
+    name = spec.partition(":")[0]
+    if _own(kind, name) or not (entries := entry_points(kind).get(name)):
+        return None
+    return _origin(kind, name, entries[0])
+
+
+def source_of(kind: str, name: str) -> str:
+    """The module, or MODULE:OBJECT, of a plugin."""
+    if _own(kind, name):
+        return _own_module(kind, name)
+    return entry_points(kind)[name][0].value
+
+
+def clash(kind: str, name: str) -> str:
+    """What is wrong with a name that is taken, by capivara or by two packages; "" if it is not."""
+    entries = entry_points(kind).get(name, [])
+    first = str(_origin(kind, name, entries[0])) if entries else ""
+    if entries and _own(kind, name):
+        return f"{first}: capivara has one of this name, which is used instead"
+    if len(entries) > 1:
+        return f"{first}: {' and '.join(each.package for each in entries[1:])} has one of this name, too"
+    return ""
 
 
 def identity(kind: str, spec: str, **context: Any) -> str | None:
@@ -121,7 +195,7 @@ def identity(kind: str, spec: str, **context: Any) -> str | None:
 def check(kind: str, spec: str) -> None:
     """Raise ``CapivaraError`` if ``name`` or ``name:variant`` is not a plugin. The plugin is not imported."""
     name = spec.partition(":")[0]
-    if not _own(kind, name) and name not in _entry_points(kind):
+    if not _own(kind, name) and name not in entry_points(kind):
         raise _unknown(kind, name)
 
 
@@ -129,7 +203,7 @@ def load(kind: str, spec: str, **context: Any) -> Any:
     """Load the plugin ``name`` or ``name:variant``: returns ``module.load(variant, **context)``, as in ``module``."""
     name, _, variant = spec.partition(":")
     plugin = module(kind, name)
-    from capivara_cli.plugins import guarded_like
+    from capivara_cli.plugin_errors import guarded_like
 
     return guarded_like(plugin, plugin.load(variant, **context))
 
@@ -138,9 +212,36 @@ def _unknown(kind: str, name: str) -> CapivaraError:
     return unknown(kind.removesuffix("s"), name, names(kind))
 
 
+def _no_command(kind: str, name: str, origin: Origin | None) -> Exception:
+    kind = kind.removesuffix("s")
+    what = f"has no {kind} {name.replace('-', '_')!r}: write @{kind}({name!r}, Options)"
+    return RuntimeError(f"{name}: {what}") if origin is None else origin.fault(what)
+
+
+def _origin(kind: str, name: str, entry: EntryPoint) -> Origin:
+    from capivara_cli.plugin_errors import Origin
+
+    return Origin.of(kind, name, entry)
+
+
+def _docstring(kind: str, name: str) -> str:
+    if _own(kind, name):
+        return docstring(KINDS[kind], name.replace("-", "_"))
+    entries = entry_points(kind).get(name)
+    return entries[0].docstring() if entries else ""
+
+
 def _files(folder: str) -> list[str]:
     entries = sorted(os.listdir(os.path.join(PACKAGE, folder)))  # noqa: PTH118, PTH208
     return [entry.removesuffix(".py") for entry in entries if entry.endswith(".py") and not entry.startswith("_")]
+
+
+def _own_names(kind: str) -> set[str]:
+    return {name.replace("_", "-") for name in _files(KINDS[kind])}
+
+
+def _own_module(kind: str, name: str) -> str:
+    return f"capivara_cli.{KINDS[kind].replace('/', '.')}.{name.replace('-', '_')}"
 
 
 def _own(kind: str, name: str) -> bool:
@@ -149,29 +250,3 @@ def _own(kind: str, name: str) -> bool:
 
 def _path(folder: str, name: str) -> str:
     return os.path.join(PACKAGE, folder, f"{name}.py")  # noqa: PTH118
-
-
-def _entry_points(kind: str) -> dict[str, EntryPoint]:
-    """The plugins of other packages by name. A package with a damaged list of entry points is named and left out."""
-    from importlib.metadata import entry_points  # 20 ms: only where a name is looked up
-
-    group = f"capivara.{kind}"
-    try:
-        found = list(entry_points(group=group))
-    except Exception:  # noqa: BLE001  one damaged list of any package, and there is no answer at all
-        found = list(_readable_entry_points(group))
-    return {entry.name: entry for entry in found}
-
-
-def _readable_entry_points(group: str) -> Iterator[EntryPoint]:
-    from importlib.metadata import distributions
-
-    from capivara_cli import console
-
-    for dist in distributions():
-        name = "?"
-        try:
-            name = dist.name
-            yield from dist.entry_points.select(group=group)
-        except Exception as error:  # noqa: BLE001  damaged metadata of another package may raise anything
-            console.warn_once(f"package {name}: its entry points cannot be read: {error}")

@@ -36,8 +36,6 @@ _HINTS: dict[type[BaseException], str] = {
 }
 
 
-
-
 def main(arguments: list[str]) -> None:
     """Run one command line and exit."""
     # OpenMP threads that spin while they wait take processor time from other programs and from the threads that they

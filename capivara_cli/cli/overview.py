@@ -11,7 +11,7 @@ import sys
 import textwrap
 from collections.abc import Mapping
 
-from capivara_cli.registry import command_names, first_line
+from capivara_cli.registry import added_commands, command_names, describe, first_line
 
 _HEAD = """\
 Usage: capivara COMMAND [INPUT]... [OPTIONS]
@@ -36,11 +36,15 @@ _TAIL = """\
 
 def help_page() -> str:
     """The whole page, as wide as the terminal; in colour if standard output is a terminal."""
-    commands = command_names()
+    commands, added = command_names(), added_commands()
+    widest = max(map(len, [*commands, *added]))
     parts = [_HEAD]
     for folder, title in _TITLES.items():
         rows = {name: first_line(folder, name).rstrip(".") for name, where in commands.items() if where == folder}
-        parts.append(_panel(title, rows, max(map(len, commands))))
+        parts.append(_panel(title, rows, widest))
+    if added:
+        rows = {name: describe(kind, name).rstrip(".") for name, kind in added.items()}
+        parts.append(_panel("From other packages", rows, widest))
     parts += [_panel("Options", _OPTIONS, max(map(len, _OPTIONS))), "\n", _TAIL]
     return drawable("\n".join(parts[:1]) + "".join(["\n", *parts[1:]]))
 

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from capivara_cli import console, plugins, registry
+from capivara_cli import console, plugin_errors, registry
 from capivara_cli.errors import CapivaraError, UsageError
 from capivara_cli.models.run_folder import open_run
 from capivara_cli.pipeline.command import command
@@ -85,7 +85,7 @@ def export(inputs: list[str], options: Options, env: Env) -> dict[str, Any]:
         exporter = registry.module("exporters", options.form)
         how_to_load = exporter.write(run, folder, target.absolute(), **more)
         if not isinstance(how_to_load, str):
-            raise plugins.fault(exporter, f"write returned {plugins.shown(how_to_load)}, not a text")
+            raise plugin_errors.fault(exporter, f"write returned {plugin_errors.shown(how_to_load)}, not a text")
         if not (folder / "README.md").exists():
             (folder / "README.md").write_text(card.of_folder(run.path), "utf-8")
         _check_foreign(target, folder)

@@ -23,12 +23,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from capivara_cli import console, languages, plugins, registry
+from capivara_cli import console, languages, registry
 from capivara_cli.errors import CapivaraError, UsageError, unknown
+from capivara_cli.languages.translators import ready_pairs
 from capivara_cli.pipeline.command import command
 from capivara_cli.pipeline.env import Env
 from capivara_cli.pipeline.options import COSTS
-from capivara_cli.plugins import PluginError
+from capivara_cli.plugin_errors import PluginError
 from capivara_cli.reports.tables.fitted import table
 
 if sys.version_info >= (3, 11):
@@ -145,7 +146,7 @@ def _languages() -> Sequence[Row]:
     into: dict[str, dict[str, None]] = {}
     none: Sequence[tuple[str, str]] = ()
     for translator in registry.names("translators"):
-        for source, target in answer("translators", translator, functools.partial(installed_pairs, translator), none):
+        for source, target in answer("translators", translator, functools.partial(ready_pairs, translator), none):
             into.setdefault(target, {})[f"{translator} from {source}"] = None
     known = (languages.get(code) for code in languages.all_codes())
     return [
@@ -160,15 +161,6 @@ def _languages() -> Sequence[Row]:
         }
         for each in known
     ]
-
-
-def installed_pairs(translator: str) -> Sequence[tuple[str, str]]:
-    """(source, target) codes of each installed language pair; none for a translator that installs no pairs."""
-    plugin = registry.module("translators", translator)
-    if not hasattr(plugin, "installed"):
-        return []
-    pairs = [plugins.texts(plugin, pair, 2, "codes") for pair in plugins.as_list(plugin, plugin.installed(), "pairs")]
-    return [(languages.code_of(source), languages.code_of(target)) for source, target in pairs]
 
 
 def _recipes() -> Sequence[Row]:
@@ -215,6 +207,9 @@ KINDS: dict[str, Callable[[], Sequence[Row]]] = {
     "importers": _plugins("importers"),
     "exporters": _plugins("exporters"),
     "engines": _plugins("engines"),
+    "identifiers": _plugins("identifiers"),
+    "stages": _plugins("stages"),
+    "commands": _plugins("commands"),
     "recipes": _recipes,
 }
 

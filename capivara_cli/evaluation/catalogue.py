@@ -7,12 +7,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from capivara_cli import plugins, registry
+from capivara_cli import plugin_errors, registry
 from capivara_cli.errors import CapivaraError, unknown
 from capivara_cli.evaluation.evalset import EvalSet
 from capivara_cli.evaluation.sets import _labelled
 from capivara_cli.pipeline.env import Env
-from capivara_cli.plugins import Guarded
+from capivara_cli.plugin_errors import Guarded
 from capivara_cli.shards.sample import Sample
 
 KIND = "evalsets"
@@ -69,9 +69,9 @@ def languages(spec: str) -> Sequence[str]:
     if name in _labelled.names():
         return _labelled.languages(name, variant)
     plugin = _plugin(name)
-    found = plugins.texts(plugin, plugin.languages(variant), what="languages")
+    found = plugin_errors.texts(plugin, plugin.languages(variant), what="languages")
     if not found:
-        raise plugins.fault(plugin, "no languages")
+        raise plugin_errors.fault(plugin, "no languages")
     return found
 
 
@@ -105,10 +105,10 @@ def _parts(spec: str) -> tuple[str, str]:
 def _checked(plugin: Guarded, found: Any) -> EvalSet:
     """An eval set of another package. Its samples are checked when they are read."""
     if not isinstance(found, EvalSet):
-        raise plugins.fault(plugin, f"returned {plugins.shown(found)}, not an EvalSet")
+        raise plugin_errors.fault(plugin, f"returned {plugin_errors.shown(found)}, not an EvalSet")
     for name in ("classes", "templates"):
-        plugins.texts(plugin, getattr(found, name), what=name)
-    return replace(found, samples=plugins.Checked(plugin, found.samples, Sample))
+        plugin_errors.texts(plugin, getattr(found, name), what=name)
+    return replace(found, samples=plugin_errors.Checked(plugin, found.samples, Sample))
 
 
 def _plugin(name: str) -> Any:

@@ -8,10 +8,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from capivara_cli import console, registry
+from capivara_cli import console
 from capivara_cli.errors import CapivaraError
 from capivara_cli.evaluation.evalset import Classes
 from capivara_cli.evaluation.gallery import Captions
+from capivara_cli.languages import translators
 from capivara_cli.languages.translation_memory import CachedTranslator, TranslationMemory
 from capivara_cli.models.generation import Decoding, Setup
 from capivara_cli.pipeline.env import Env
@@ -37,7 +38,7 @@ class SetTranslator:
         setup = Setup(env.settings.device, Decoding(beams=0))
 
         def loaded() -> CachedTranslator:
-            translator = registry.load("translators", spec, source=source, target=target, setup=setup)
+            translator = translators.load(spec, source=source, target=target, setup=setup)
             return CachedTranslator(translator, TranslationMemory(), target, f"{spec} {source}>{target}")
 
         self._translator: CachedTranslator = env.once(("translator", spec, source, target), loaded)

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
 
-from capivara_cli import console, plugins
+from capivara_cli import console, plugin_errors
 from capivara_cli.languages.detokenization import detokenised
 from capivara_cli.storage import cache
 
@@ -120,12 +120,12 @@ class CachedTranslator:
     """
 
     def __init__(self, translator: Translator, memory: TranslationMemory | None, target: str, asked: str = "") -> None:
-        self.by = plugins.attribute(translator, "by", str)
+        self.by = plugin_errors.attribute(translator, "by", str)
         self.guarded: bool = getattr(translator, "guarded", True)
         self._translator = translator
         self._target = target
-        version = plugins.attribute(translator, "version", str, "")
-        origin = plugins.Guarded.origin_of(translator)
+        version = plugin_errors.attribute(translator, "version", str, "")
+        origin = plugin_errors.Guarded.origin_of(translator)
         self._version = f"{origin} | {asked} | {version}" if version and origin is not None else version
         self._memory = memory if self._version else None
         self._recent: dict[str, str] = {}
@@ -145,7 +145,7 @@ class CachedTranslator:
             batch, new = new[: self._batch], new[self._batch :]
             start = time.monotonic()
             translations = dict(
-                zip(batch, plugins.texts(self._translator, self._translator(batch), len(batch)), strict=True)
+                zip(batch, plugin_errors.texts(self._translator, self._translator(batch), len(batch)), strict=True)
             )
             self._recent |= translations
             if self._memory:

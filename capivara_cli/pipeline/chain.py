@@ -8,7 +8,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from capivara_cli import __version__
 from capivara_cli.costs.costs import Costs
 from capivara_cli.pipeline.env import Env, Tally
 from capivara_cli.pipeline.journal import Journal
@@ -53,7 +52,7 @@ class Chain:
     @property
     def described(self) -> History:
         """The steps for histories and manifests: everything that determines what they write."""
-        return [{**step.describe(self.settings.seed), "version": __version__} for step in self.steps]
+        return [{**step.describe(self.settings.seed), "version": step.stage.version} for step in self.steps]
 
     def check(self) -> None:
         """Raise ``CapivaraError`` for wrong options of any step."""
@@ -85,14 +84,14 @@ class Chain:
     def close_books(self) -> list[Tally]:
         """Return the counts of each step for one shard, and start new ones.
 
-        Raises ``RuntimeError`` if a step lost a sample: that is a bug, not bad input.
+        Raises ``RuntimeError`` if a step lost a sample, which is a bug, ``PluginError`` for one of another package.
         """
         tallies = [env.next_shard() for env in self.envs]
         for step, tally in zip(self.steps, tallies, strict=True):
             if tally.read != tally.written + tally.dropped.total():
-                raise RuntimeError(
-                    f"{step.name} read {tally.read} samples, wrote {tally.written} and dropped {tally.dropped.total()}"
-                )
+                counts = f"read {tally.read} samples, wrote {tally.written} and dropped {tally.dropped.total()}"
+                origin = step.stage.origin
+                raise RuntimeError(f"{step.name} {counts}") if origin is None else origin.fault(counts)
         return tallies
 
     def forget_shard(self) -> None:

@@ -9,12 +9,15 @@ A command file is an options dataclass and one function::
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, fields
-from typing import Any
+from dataclasses import dataclass, fields, replace
+from typing import TYPE_CHECKING, Any
 
 from capivara_cli.pipeline.env import Env
 from capivara_cli.pipeline.options import Settings, offered
 from capivara_cli.pipeline.stage import Stage
+
+if TYPE_CHECKING:
+    from capivara_cli.plugin_errors import Origin
 
 Run = Callable[[list[str], Any, Env], dict[str, Any]]
 Estimate = Callable[[list[str], Any, Env, Any], dict[str, Any]]
@@ -46,6 +49,20 @@ class Command:
         """The names of the shared options that the command has."""
         every = (each.name for each in fields(Settings) if each.name != "dry_run")
         return offered(every if self.settings is None else self.settings, rehearses=self.estimate is not None)
+
+    def adopted(self, origin: Origin) -> Command:
+        """This command as that of another package, whose faults raise ``PluginError``.
+
+        Raises it here for another name than that of its entry point, and for options that cannot be options.
+        """
+        from capivara_cli.pipeline.added_stages import check_options_class, guarded_command
+
+        if (self.name, origin.kind) != (origin.name, "commands"):
+            raise origin.fault(
+                f"leads to the command {self.name!r}; its group and name must be those of its entry point"
+            )
+        check_options_class(origin, self.options)
+        return replace(self, run=guarded_command(self.run, origin))
 
 
 def command(

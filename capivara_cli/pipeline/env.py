@@ -49,7 +49,8 @@ class Env:
     ``number``: the index of the step in its plan. ``models``: loaded models, shared by all steps of the process.
     ``journal``: the journal of the shard that is being written to a folder, else None. ``inputs``: the inputs as given.
     ``data``: standard output, for a command that writes a tar to it. ``json``: the command prints its summary as JSON.
-    ``perform``: runs another command. ``reject``: stores a dropped sample for ``--rejects``.
+    ``perform``: runs another command. ``reject``: stores a dropped sample for ``--rejects``. ``on_drop``: is told of a
+    dropped sample before it is counted.
     """
 
     def __init__(
@@ -66,6 +67,7 @@ class Env:
         self.data: BinaryIO | None = None
         self.perform: Perform = _cannot_perform
         self.reject: Callable[[Sample, str], None] | None = None
+        self.on_drop: Callable[[Sample], None] | None = None
         self.models = {} if models is None else models
         self.costs = costs or _own_costs()
         self._failures_before = 0
@@ -83,6 +85,8 @@ class Env:
 
     def drop(self, sample: Sample, reason: str) -> None:
         """Count a dropped sample with its reason; ``--rejects`` stores it."""
+        if self.on_drop is not None:
+            self.on_drop(sample)
         self.tally.dropped[reason] += 1
         if self.reject is not None:
             self.reject(sample, reason)

@@ -48,14 +48,21 @@ def identity_of(chain: Chain) -> PlanIdentity:
     if chain.steps[0].stage.begins:
         also: Callable[[str], list[Path]] = getattr(chain.steps[0].options, "named_files", lambda source: [])
         for source in chain.envs[0].inputs:
-            entries = [*_input_files(Path(source)), *map(_size_and_time, also(source))]
+            with chain.steps[0].stage.asks():
+                named_files = also(source)
+            entries = [*_input_files(Path(source)), *map(_size_and_time, named_files)]
             files.append([source, *entries])
             named |= _named_inputs(source, entries)
     digest = hashlib.sha256(json.dumps([chain.described, files], sort_keys=True).encode()).hexdigest()
-    versions = [each for step in chain.steps for each in getattr(step.options, "identities", list)()]
+    versions = [each for step in chain.steps for each in _versions(step)]
     if any(versions) and None not in versions:
         digest = f"{digest}:{hashlib.sha256(json.dumps(versions).encode()).hexdigest()[:16]}"
     return PlanIdentity(digest, named)
+
+
+def _versions(step: Step) -> list[str | None]:
+    with step.stage.asks():
+        return list(getattr(step.options, "identities", list)())
 
 
 def fingerprint(chain: Chain) -> str:

@@ -12,15 +12,18 @@ A stage file is an options dataclass and one generator::
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from capivara_cli import __version__
 from capivara_cli.pipeline.env import Env
 from capivara_cli.pipeline.options import COSTS, SHARDING, check_options, offered, option_fields, option_values
 from capivara_cli.urls import public_url
 
 if TYPE_CHECKING:
+    from capivara_cli.plugin_errors import Origin
     from capivara_cli.shards.archive import Stream
     from capivara_cli.shards.history import HistoryStep
 
@@ -59,7 +62,8 @@ class Stage:
     A stage that ``begins`` a stream reads the files in ``env.inputs``, not shards. ``keeps(options)`` is the share of
     the samples that a stage keeps, if its options determine it. ``--dry-run`` uses it, because 32 samples estimate it
     badly. A stage that ``reads_captions`` refuses shards whose captions only ``pack`` reads. ``settings``: the shared
-    options that it reads beside those that the engine reads for every stage.
+    options that it reads beside those that the engine reads for every stage. ``origin``: the package that a stage comes
+    from; None for capivara's own.
     """
 
     name: str
@@ -70,18 +74,46 @@ class Stage:
     keeps: Callable[[Any], float] | None = None
     reads_captions: bool = True
     settings: tuple[str, ...] = ("device", "seed")
+    origin: Origin | None = None
 
     @property
     def shared(self) -> frozenset[str]:
         """The names of the shared options that the stage has as a command."""
         return offered(("out", "overwrite", *SHARDING, *COSTS, *self.settings), rehearses=True)
 
+    @property
+    def version(self) -> str:
+        """The version of capivara, and for a stage of another package that of the package."""
+        return __version__ if self.origin is None else f"{__version__} with {self.origin.package or self.origin.name}"
+
+    def adopted(self, origin: Origin) -> Stage:
+        """This stage as that of another package, whose faults raise ``PluginError``.
+
+        Raises it here for another name than that of its entry point, and for options that cannot be options.
+        """
+        from capivara_cli.pipeline.added_stages import check_options_class, guarded, guarded_stage
+
+        if (self.name, origin.kind) != (origin.name, "stages"):
+            raise origin.fault(f"leads to the stage {self.name!r}; its group and name must be those of its entry point")
+        check_options_class(origin, self.options)
+        corpus = self.corpus and CorpusFunctions(
+            guarded(self.corpus.needed, origin), guarded(self.corpus.survey, origin),
+            guarded(self.corpus.decide, origin), guarded_stage(self.corpus.apply, origin, begins=False),
+        )  # fmt: skip
+        run, keeps = guarded_stage(self.run, origin, begins=self.begins), self.keeps and guarded(self.keeps, origin)
+        return replace(self, run=run, corpus=corpus, keeps=keeps, origin=origin)
+
+    def asks(self) -> contextlib.AbstractContextManager[None]:
+        """A context for questions to the options of this stage, in which a stage of another package is to blame."""
+        return contextlib.nullcontext() if self.origin is None else self.origin.blamed()
+
     def check(self, options: Any) -> None:
         """Raise ``CapivaraError`` for wrong options, before any sample is read."""
         check_options(options)
         check = getattr(options, "check", None)
         if check is not None:
-            check()
+            with self.asks():
+                check()
 
 
 def stage(

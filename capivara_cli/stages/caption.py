@@ -11,9 +11,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any
 
-from capivara_cli import languages, plugins, registry
+from capivara_cli import languages, plugin_errors, registry
 from capivara_cli.errors import CapivaraError, UsageError
 from capivara_cli.languages import Language
 from capivara_cli.languages.caption_cleaning import Cleaner
@@ -25,13 +25,11 @@ from capivara_cli.pipeline.env import Env
 from capivara_cli.pipeline.option_kinds import Languages
 from capivara_cli.pipeline.options import MODEL, SERVICES, SPEED, opt
 from capivara_cli.pipeline.stage import stage
+from capivara_cli.plugins import Captioner
 from capivara_cli.shards.archive import Stream
 from capivara_cli.shards.images import decode_image
 from capivara_cli.shards.sample import Caption, Sample
 from capivara_cli.toy import outsiders
-
-if TYPE_CHECKING:
-    from PIL.Image import Image
 
 _DECODING = "How it writes"
 ROUNDS = 8
@@ -39,23 +37,6 @@ ROUNDS = 8
 
 PromptedText = tuple[str, str]
 """(prompt, text): a prompt and what the captioner wrote for it."""
-
-
-class Captioner(Protocol):
-    """A plugin of ``captioners/`` once loaded. ``by`` is stored with each caption.
-
-    ``prepare`` is called in a thread with one RGB image. Calling the captioner with the prepared images of a batch
-    encodes them and returns a function from the draws of each image to their texts, which can be called several times.
-    """
-
-    by: str
-    batch_size: int
-
-    def prompts(self, language: Language, /) -> Sequence[str]: ...
-
-    def prepare(self, image: Image, /) -> Any: ...
-
-    def __call__(self, prepared: Sequence[Any], /) -> Callable[[Sequence[Sequence[Draw]]], list[list[str]]]: ...
 
 
 _INSTEAD_OF_TOY = "use a real one: --captioner blip2 (the default), or another one of capivara list captioners"
@@ -129,7 +110,7 @@ def caption(samples: Stream, options: Options, env: Env) -> Stream:
         ("captioner", options.captioner, setup), lambda: registry.load("captioners", options.captioner, setup=setup)
     )
     language = languages.get(options.lang)
-    by, prompts = plugins.attribute(captioner, "by", str), _prompts(captioner, options, language)
+    by, prompts = plugin_errors.attribute(captioner, "by", str), _prompts(captioner, options, language)
     batches = _BatchCaptioner(options, env.seed, captioner, prompts, Cleaner(language, options.clean))
 
     toy = options.captioner.partition(":")[0] == "toy"
@@ -140,7 +121,7 @@ def caption(samples: Stream, options: Options, env: Env) -> Stream:
             outsiders.warn_of_image(sample.image, sample.document, "the captioner toy", _INSTEAD_OF_TOY)
         return sample.key, captioner.prepare(decode_image(sample))
 
-    size = options.batch_size or max(1, plugins.attribute(captioner, "batch_size", int))
+    size = options.batch_size or max(1, plugin_errors.attribute(captioner, "batch_size", int))
     for sample, texts in map_batched(samples, prepare, batches, size=size, env=env, keep=True):
         distinct = batches.distinct([(prompt, text) for prompt, text in texts], env.note)
         if options.distinct and len(distinct) < options.n:
@@ -153,9 +134,9 @@ def _prompts(captioner: Captioner, options: Options, language: Language) -> Sequ
     """The prompts of ``--prefixes``, otherwise those of the captioner."""
     if options.prefixes:
         return read_prefixes(options.prefixes)
-    found = plugins.texts(captioner, captioner.prompts(language), what="prompts")
+    found = plugin_errors.texts(captioner, captioner.prompts(language), what="prompts")
     if not found:
-        raise plugins.fault(captioner, f"no prompts for {language.name}")
+        raise plugin_errors.fault(captioner, f"no prompts for {language.name}")
     return tuple(found)
 
 
@@ -189,7 +170,7 @@ class _BatchCaptioner:
         """(key, prepared image) of each sample -> all its texts, before cleaning."""
         texts_of = self.captioner([prepared for _, prepared in batch])
         if not callable(texts_of):
-            raise plugins.fault(self.captioner, f"returned {plugins.shown(texts_of)}, not a function")
+            raise plugin_errors.fault(self.captioner, f"returned {plugin_errors.shown(texts_of)}, not a function")
         results: list[list[PromptedText]] = [[] for _ in batch]
         missing = [self.options.n] * len(batch)
         for _ in range(ROUNDS if self.options.distinct else 1):
@@ -197,9 +178,9 @@ class _BatchCaptioner:
                 [self._draw(key, len(result) + index) for index in range(count)]
                 for (key, _), result, count in zip(batch, results, missing, strict=True)
             ]
-            answers = plugins.as_list(self.captioner, texts_of(draws), "lists of texts", len(draws), " images")
+            answers = plugin_errors.as_list(self.captioner, texts_of(draws), "lists of texts", len(draws), " images")
             for result, image_draws, answer in zip(results, draws, answers, strict=True):
-                texts = plugins.texts(self.captioner, answer, len(image_draws))
+                texts = plugin_errors.texts(self.captioner, answer, len(image_draws))
                 result += [(draw.prompt, text) for draw, text in zip(image_draws, texts, strict=True)]
             missing = [self.options.n - len(self.distinct(result)) for result in results]
             if not any(missing):

@@ -10,11 +10,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Set
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
-from capivara_cli import languages, plugins, registry
+from capivara_cli import languages, plugin_errors, registry
 from capivara_cli.errors import UsageError
-from capivara_cli.languages import Language, code_of, scripts
+from capivara_cli.languages import Language, code_of, scripts, translators
 from capivara_cli.languages.folding import folded
 from capivara_cli.models.generation import Decoding, RewriteRequest, Setup, seed_of
 from capivara_cli.pipeline.batches import map_texts
@@ -22,6 +22,7 @@ from capivara_cli.pipeline.env import Env
 from capivara_cli.pipeline.option_kinds import Languages, Names
 from capivara_cli.pipeline.options import MODEL, SERVICES, SPEED, opt, parsed
 from capivara_cli.pipeline.stage import stage
+from capivara_cli.plugins import Rewriter
 from capivara_cli.shards.archive import Stream
 from capivara_cli.shards.sample import Caption, Sample, captions_in
 from capivara_cli.stages.rewriters._exemplars import exemplars
@@ -35,18 +36,6 @@ LENGTH_SLACK = 3
 """A difference of this many words (characters in scripts without spaces) is always accepted."""
 TOO_LONG = "caption too long to rewrite"
 EXEMPLARS_NEEDED = ("llm", "openai")
-
-
-class Rewriter(Protocol):
-    """A plugin of ``rewriters/`` once loaded: takes requests, returns as many texts, "" where it has none.
-
-    ``by`` begins with ``rewrite:``. Two attributes are optional: ``exemplars``, the texts shown to a model, none of
-    which is accepted as a rewrite, and ``is_too_long(text)``, whether a text cannot be rewritten.
-    """
-
-    by: str
-
-    def __call__(self, requests: list[RewriteRequest], /) -> list[str]: ...
 
 
 _INSTEAD_OF_TOY = "use a real one: --rewriter llm (the default), or another one of capivara list rewriters"
@@ -98,9 +87,9 @@ class Options:
         if self.synonyms:
             synonyms(self.synonyms, language)
         if name == "back-translation":
-            registry.check("translators", self.rewriter.partition(":")[2] or self.translator)
             if language in self.pivots:
                 raise UsageError(f"--via {self.via}: the captions are in {language.name} already; see --lang")
+            translators.check(self.rewriter.partition(":")[2] or self.translator, self.pairs)
         if self.bits not in (0, 4, 8):
             raise UsageError(f"--bits {self.bits}: 8 or 4, or 0 for the weights as they are")
 
@@ -109,18 +98,22 @@ class Options:
         """The languages of ``--via``."""
         return [languages.get(code) for code in parsed(self, "via")]
 
+    @property
+    def pairs(self) -> list[tuple[str, str]]:
+        """The pairs of languages that ``back-translation`` translates."""
+        language = languages.get(self.lang).code
+        return [pair for each in self.pivots for pair in ((language, each.code), (each.code, language))]
+
     def identities(self) -> list[str | None]:
         """The revision of the rewriter's model, or the versions of its translators, see ``fingerprint``."""
         name, _, variant = self.rewriter.partition(":")
         if name != "back-translation":
             return [registry.identity("rewriters", self.rewriter)]
-        language = languages.get(self.lang).code
-        pairs = [pair for each in self.pivots for pair in ((language, each.code), (each.code, language))]
         return [
             registry.identity(
                 "translators", variant or self.translator, source=source, target=target, base_url=self.base_url
             )
-            for source, target in pairs
+            for source, target in self.pairs
         ]
 
 
@@ -217,10 +210,10 @@ class _BatchRewriter:
         if not any(texts.texts for texts in batch):
             return results
         rewriter = self._rewriter()
-        by = plugins.attribute(rewriter, "by", str)
+        by = plugin_errors.attribute(rewriter, "by", str)
         rewrites = [each for place, texts in enumerate(batch) for each in self._pending(place, texts, rewriter)]
         given = getattr(rewriter, "exemplars", ())
-        texts_shown = plugins.texts(rewriter, [*given] if isinstance(given, Set) else given, what="exemplars")
+        texts_shown = plugin_errors.texts(rewriter, [*given] if isinstance(given, Set) else given, what="exemplars")
         shown = frozenset(map(normalised, texts_shown))
         if by == "rewrite:toy":
             originals = [each.text for each in rewrites]
@@ -228,7 +221,7 @@ class _BatchRewriter:
         for attempt in range(self.options.tries):
             waiting = [each for each in rewrites if each.is_open]
             requests = [self._request(batch[each.place].key, each, attempt) for each in waiting]
-            answers = plugins.texts(rewriter, rewriter(requests), len(requests)) if requests else []
+            answers = plugin_errors.texts(rewriter, rewriter(requests), len(requests)) if requests else []
             for pending, answer in zip(waiting, answers, strict=True):
                 self._record(pending, answer, shown)
         for each in rewrites:

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from capivara_cli import console, languages, registry
 from capivara_cli.errors import CapivaraError, UsageError
-from capivara_cli.languages import code_of, translation_checks
+from capivara_cli.languages import code_of, translation_checks, translators
 from capivara_cli.languages.folding import folded
 from capivara_cli.languages.translation_memory import CachedTranslator, TranslationMemory
 from capivara_cli.models.generation import Decoding, Setup
@@ -23,7 +23,7 @@ from capivara_cli.pipeline.env import Env
 from capivara_cli.pipeline.option_kinds import Languages, Names
 from capivara_cli.pipeline.options import MODEL, SELECTION, SERVICES, SPEED, opt, parsed
 from capivara_cli.pipeline.stage import stage
-from capivara_cli.plugins import PluginError
+from capivara_cli.plugin_errors import PluginError
 from capivara_cli.shards.archive import Stream
 from capivara_cli.shards.sample import Caption, Sample, captions_in
 from capivara_cli.toy import outsiders
@@ -93,7 +93,6 @@ class Options:
     replace: bool = opt(False, "drop the captions that were translated")
 
     def check(self) -> None:
-        registry.check("translators", self.translator)
         if self.source in self.targets:
             raise UsageError(f"--lang {self.from_}: this is the source language; see --from")
         if self.package and self.translator != "argos":
@@ -105,6 +104,7 @@ class Options:
                 raise CapivaraError(f"argos: no such package: {name}", "name a file .argosmodel, or its folder")
         if self.only not in ONLY:
             raise UsageError(f"--only {self.only}: one of {', '.join(ONLY)}")
+        translators.check(self.translator, self.pairs)
 
     @property
     def source(self) -> str | None:
@@ -116,11 +116,15 @@ class Options:
         """The codes of ``--lang``."""
         return parsed(self, "lang")
 
+    @property
+    def pairs(self) -> list[tuple[str, str]]:
+        """The pairs of languages to translate; [] for ``--from auto``, which reads them off the captions."""
+        there = [(self.source, target) for target in self.targets] if self.source else []
+        return [*there, *((target, source) for source, target in there)] if self.back_translate else there
+
     def identities(self) -> list[str | None]:
         """The versions of the translators, see ``fingerprint``."""
-        pairs = [(self.source, target) for target in self.targets]
-        if self.back_translate and self.source:
-            pairs += [(target, self.source) for target in self.targets]
+        pairs = self.pairs or [(None, target) for target in self.targets]
         spec = f"argos:{self.package}" if self.package else self.translator
         return [
             registry.identity("translators", spec, source=source, target=target, base_url=self.base_url)
@@ -302,7 +306,7 @@ class _BatchTranslator:
         return self.env.once(
             ("translator", spec, source, target, setup),
             lambda: CachedTranslator(
-                registry.load("translators", spec, source=source, target=target, setup=setup),
+                translators.load(spec, source=source, target=target, setup=setup),
                 self.memory,
                 target,
                 f"{spec} {source}>{target}",

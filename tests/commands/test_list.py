@@ -56,6 +56,10 @@ def test_installed_pairs_of_argos_and_apertium(tmp_path: Path, monkeypatch: pyte
     assert installed == {"pt": "argos from en", "ca": "apertium from en, apertium from es"}
 
 
+def _entry(load: Callable[[], object]) -> SimpleNamespace:
+    return SimpleNamespace(load=load, module="mine", package="", is_reference=True, docstring=lambda: "")
+
+
 def test_a_broken_translator_of_another_package_is_named_and_breaks_nothing(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -65,11 +69,11 @@ def test_a_broken_translator_of_another_package_is_named_and_breaks_nothing(
     def installed() -> None:
         raise AttributeError("pairs")
 
-    def entry_points(kind: str) -> dict[str, object]:
-        working = SimpleNamespace(load=lambda: SimpleNamespace(installed=installed), value="mine:other")
-        return {"broken": SimpleNamespace(load=load, value="mine:broken"), "other": working}
+    def entry_points(kind: str) -> dict[str, list[object]]:
+        working = _entry(lambda: SimpleNamespace(installed=installed))
+        return {"broken": [_entry(load)], "other": [working]}
 
-    monkeypatch.setattr(registry, "_entry_points", entry_points)
+    monkeypatch.setattr(registry, "entry_points", entry_points)
     assert len(run("languages")["languages"]) > 200
     said = capsys.readouterr().err.splitlines()
     assert said == [
@@ -89,8 +93,8 @@ def _raises_later() -> Iterator[tuple[str, str]]:
 def test_wrong_pairs_of_another_package_are_a_warning(
     installed: Callable[[], object], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    other = SimpleNamespace(load=lambda: SimpleNamespace(installed=installed), value="mine:other")
-    monkeypatch.setattr(registry, "_entry_points", lambda kind: {"other": other})
+    other = _entry(lambda: SimpleNamespace(installed=installed))
+    monkeypatch.setattr(registry, "entry_points", lambda kind: {"other": [other]})
     rows = run("languages")["languages"]
     assert len(rows) > 200 and not any("other" in str(row["installed"]) for row in rows)
     assert capsys.readouterr().err.startswith("warning: translator other: ")

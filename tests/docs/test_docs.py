@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.util
 import re
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -86,20 +85,3 @@ def test_the_readmes_commands_run_in_order(tmp_path: Path) -> None:
 def test_the_readme_fits_two_screens() -> None:
     assert len(README.splitlines()) <= 130
     assert max(map(len, README.splitlines())) <= 130
-
-
-def test_the_stage_in_the_docs_works() -> None:
-    from support.made import a_sample
-
-    from capivara_cli.pipeline.env import Env
-    from capivara_cli.pipeline.options import Settings
-    from capivara_cli.shards.sample import Caption
-
-    text = (ROOT / "docs" / "extending.md").read_text("utf-8")
-    code = next(each for each in re.findall(r"```python\n(.*?)```", text, re.DOTALL) if "@stage" in each)
-    module = type(sys)("shout")
-    sys.modules["shout"] = module
-    exec(compile(code, "shout.py", "exec"), module.__dict__)
-    given = a_sample("a", Caption("a dog", "en", "alt"), Caption("um cão", "pt", "alt"))
-    (shouted,) = module.shout.run(iter([given]), module.Options(), Env(Settings(), "shout"))
-    assert [each.text for each in shouted.captions] == ["A DOG", "um cão"]

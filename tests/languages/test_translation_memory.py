@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from capivara_cli import plugins
+from capivara_cli import plugin_errors
 from capivara_cli.languages.translation_memory import CachedTranslator, TranslationMemory
 
 
@@ -49,8 +49,8 @@ def test_what_a_plugin_was_asked_for_is_part_of_the_key(
     package: str, asked: str, remembered: bool, tmp_path: Path
 ) -> None:
     def translated(of: str, wanted: str, prefix: str) -> list[str]:
-        origin = plugins.Origin("translators", "mine", "mine", of)
-        plugin: Any = plugins.Guarded(origin, Mine(prefix))
+        origin = plugin_errors.Origin("translators", "mine", "mine", of)
+        plugin: Any = plugin_errors.Guarded(origin, Mine(prefix))
         return CachedTranslator(plugin, TranslationMemory(tmp_path / "m.sqlite"), "pt", wanted)(["a dog"])
 
     assert translated("mine 0.1", "mine en>pt", "first") == ["first a dog"]

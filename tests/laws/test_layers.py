@@ -18,12 +18,12 @@ from capivara_cli.registry import command_names
 
 PACKAGE = ROOT / "capivara_cli"
 ORDER = [
-    "__init__", "errors terminal urls", "console plugins", "registry toy", "storage", "languages", "shards", "costs", "pipeline", "models",
-    "evaluation", "training", "stages", "reports", "cli", "commands", "__main__",
+    "__init__", "errors terminal urls", "console", "entry_points", "plugin_errors", "registry toy", "storage", "languages", "shards", "costs", "pipeline", "models",
+    "evaluation", "training", "plugins", "stages", "reports", "cli", "commands", "__main__",
 ]  # fmt: skip
 """A package imports only those before it. ``__main__`` starts ``cli``."""
 FLOORS = {package: floor for floor, packages in enumerate(ORDER) for package in packages.split()}
-IMPORTLIB = {"registry.py", "pipeline/workers/job.py", "shards/images.py"}
+IMPORTLIB = {"registry.py", "entry_points.py", "pipeline/workers/job.py", "shards/images.py"}
 """The files that may import by name: commands and plugins, what a job names, and Pillow's plugins."""
 HEAVY = {
     "torch", "transformers", "open_clip", "peft", "argostranslate", "codecarbon", "numpy", "PIL", "rich", "webdataset",

@@ -133,8 +133,8 @@ def test_the_version_of_a_plugin_of_another_package_is_part_of_the_plan(
 ) -> None:
     found = set()
     for version in ("1.0", "1.1", ""):
-        entry: Any = SimpleNamespace(value="mine:load", dist=SimpleNamespace(name="mine", version=version))
-        monkeypatch.setattr(registry, "_entry_points", lambda of, e=entry: {"mine": e} if of == kind else {})
+        entry: Any = SimpleNamespace(module="mine", package=f"mine {version}")
+        monkeypatch.setattr(registry, "entry_points", lambda of, e=entry: {"mine": [e]} if of == kind else {})
         found.add(fingerprint(Chain(parse_plan(line), Settings())))
     assert len(found) == 3
 

@@ -368,7 +368,7 @@ def test_a_package_with_damaged_entry_points_does_not_hide_the_others(
     assert said(ran) == []
     assert any(line.startswith("mine ") for line in ran.shown.decode().splitlines())
     [line] = ran.said.splitlines()
-    assert line.startswith("warning: package damaged: its entry points cannot be read")
+    assert line.startswith("warning: package damaged 0.1.0: its entry points cannot be read")
 
 
 def test_an_engine_passes_on_what_the_plan_raises(

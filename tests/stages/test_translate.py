@@ -14,7 +14,7 @@ from capivara_cli.languages.translation_memory import CachedTranslator, Translat
 from capivara_cli.models.generation import Decoding, Setup
 from capivara_cli.pipeline.env import Env
 from capivara_cli.pipeline.options import Settings, check_options
-from capivara_cli.plugins import Guarded, Origin
+from capivara_cli.plugin_errors import Guarded, Origin
 from capivara_cli.shards.sample import Caption, Sample
 from capivara_cli.stages.translate import Options, translate
 from capivara_cli.stages.translators._sentences import join, split

@@ -12,7 +12,8 @@ from typing import Any
 
 from capivara_cli import console, registry
 from capivara_cli.cli.dry_run.offline import hub_offline
-from capivara_cli.commands.list import answer, installed_pairs
+from capivara_cli.commands.list import answer
+from capivara_cli.languages.translators import ready_pairs
 from capivara_cli.errors import CapivaraError
 from capivara_cli.models import hub
 from capivara_cli.models.clip_files import CONFIG, DEFAULT_MODEL, DEFAULT_REPO, HUB, MCLIP, architecture_files
@@ -78,7 +79,7 @@ def translators() -> dict[str, list[str]]:
 def _pairs(name: str, cached: set[str]) -> list[str]:
     if name == "opus":
         return sorted(repo.removeprefix(_OPUS) for repo in cached if repo.startswith(_OPUS))
-    pairs = [f"{source}-{target}" for source, target in installed_pairs(name)]
+    pairs = [f"{source}-{target}" for source, target in ready_pairs(name)]
     default = getattr(getattr(registry.module("translators", name), "FAMILY", None), "default", "")
     return [ANY] if default in cached else sorted(pairs)
 

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from capivara_cli import languages, registry
+from capivara_cli import languages
 from capivara_cli.cli.parameters import parse_plan
 from capivara_cli.commands.recipes.recipe import HELDOUT, Recipe, RecipeStep, parse
+from capivara_cli.languages import translators
 from capivara_cli.models.clip_files import check_model, check_name
 from capivara_cli.models.generation import Setup
 from capivara_cli.models.run_folder import RunDir
@@ -177,7 +178,7 @@ class Script:
             for target in options.targets if source else []:
                 spec = f"argos:{options.package}" if options.package else options.translator
                 setup = Setup("cpu", base_url=options.base_url)
-                registry.load("translators", spec, source=source, target=target, setup=setup)
+                translators.load(spec, source=source, target=target, setup=setup)
 
     def _steps(self, name: str) -> list[Step]:
         plan = _plan([step.words(self._values) for step in self.recipe.plan if step.command == name])

@@ -19,6 +19,7 @@ from capivara_cli.pipeline.partition import Share
 from capivara_cli.pipeline.sharded_plan import ShardedPlan
 from capivara_cli.pipeline.stage import Stage, Step
 from capivara_cli.pipeline.stores import store_of
+from capivara_cli.registry import load_command
 from capivara_cli.storage.claims import Claimant
 
 
@@ -83,7 +84,9 @@ class Job:
 
 
 def _name_of(stage: Stage) -> str:
-    """``module:attribute``, by which another process can import the stage."""
+    """``module:attribute``, by which another process can import the stage; ``:name`` for one of another package."""
+    if stage.origin is not None:
+        return f":{stage.name}"
     name = f"{stage.run.__module__}:{stage.run.__qualname__}"
     try:
         found = _stage(name)
@@ -96,6 +99,8 @@ def _name_of(stage: Stage) -> str:
 
 def _stage(name: str) -> Any:
     module, _, attribute = name.partition(":")
+    if not module:
+        return load_command(attribute)
     return getattr(importlib.import_module(module), attribute)
 
 

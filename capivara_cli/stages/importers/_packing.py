@@ -8,13 +8,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from capivara_cli import console, plugins, registry
+from capivara_cli import console, plugin_errors, registry
 from capivara_cli.errors import BadSample, CapivaraError
 from capivara_cli.pipeline.batches import map_batched
 from capivara_cli.pipeline.env import Env
 from capivara_cli.pipeline.option_kinds import Languages, Names
 from capivara_cli.pipeline.options import RESULTS, Settings, opt, parsed
-from capivara_cli.plugins import Checked, Guarded
+from capivara_cli.plugin_errors import Checked, Guarded
 from capivara_cli.shards.archive import Stream
 from capivara_cli.shards.images import decode_image
 from capivara_cli.shards.sample import Sample, has_image_suffix
@@ -127,7 +127,7 @@ def _accounted(importer: Guarded, stream: Stream, env: Env) -> Stream:
         yield sample
     read, dropped = env.tally.read - read, env.tally.dropped.total() - dropped
     if read != given + dropped:
-        raise plugins.fault(importer, f"counted {read} samples as read, gave {given} and dropped {dropped}")
+        raise plugin_errors.fault(importer, f"counted {read} samples as read, gave {given} and dropped {dropped}")
 
 
 def importer_of(source: str, wanted: str = "auto") -> str:

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from capivara_cli import registry
-from capivara_cli.languages import Language
+from capivara_cli.languages import Language, translators
 from capivara_cli.languages.translation_memory import CachedTranslator, TranslationMemory
 from capivara_cli.models.generation import Decoding, RewriteRequest, Setup
-from capivara_cli.stages.rewriters._options import RewriterOptions
+from capivara_cli.plugins import RewriterOptions
 
 
 class RoundTrip(NamedTuple):
@@ -51,7 +50,7 @@ def load(variant: str, *, language: Language, setup: Setup, options: RewriterOpt
 
     def translator(source: Language, target: Language) -> CachedTranslator:
         spec = variant or options.translator
-        loaded = registry.load("translators", spec, source=source.code, target=target.code, setup=own)
+        loaded = translators.load(spec, source=source.code, target=target.code, setup=own)
         return CachedTranslator(loaded, memory, target.code, f"{spec} {source.code}>{target.code}")
 
     trips = [RoundTrip(pivot, translator(language, pivot), translator(pivot, language)) for pivot in options.pivots]

@@ -13,7 +13,7 @@ from capivara_cli import console
 from capivara_cli.languages import Language
 from capivara_cli.languages.scripts import is_unspaced
 from capivara_cli.models.generation import RewriteRequest, Setup
-from capivara_cli.stages.rewriters._options import RewriterOptions
+from capivara_cli.plugins import RewriterOptions
 from capivara_cli.stages.rewriters._stop_words import stop_words
 from capivara_cli.stages.rewriters._synonyms import Synonyms, synonyms
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from capivara_cli.languages import Language
 from capivara_cli.models import hub, transformers_models
 from capivara_cli.models.generation import Setup
+from capivara_cli.plugins import RewriterOptions
 from capivara_cli.stages.rewriters._exemplars import exemplars
-from capivara_cli.stages.rewriters._options import RewriterOptions
 
 if TYPE_CHECKING:
     from capivara_cli.stages.rewriters._incontext import InContextRewriter

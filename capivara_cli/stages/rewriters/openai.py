@@ -11,8 +11,8 @@ from capivara_cli.languages import Language
 from capivara_cli.languages.prompts import unquoted
 from capivara_cli.models.generation import RewriteRequest, Setup
 from capivara_cli.models.http_service import ChatService, Refusal
+from capivara_cli.plugins import RewriterOptions
 from capivara_cli.stages.rewriters._exemplars import Exemplars, exemplars
-from capivara_cli.stages.rewriters._options import RewriterOptions
 
 
 class ServiceRewriter:

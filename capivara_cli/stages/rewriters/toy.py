@@ -8,8 +8,8 @@ from capivara_cli import toy
 from capivara_cli.errors import CapivaraError
 from capivara_cli.languages import Language
 from capivara_cli.models.generation import Setup
+from capivara_cli.plugins import RewriterOptions
 from capivara_cli.stages.rewriters._exemplars import Exemplars, read_pairs
-from capivara_cli.stages.rewriters._options import RewriterOptions
 
 if TYPE_CHECKING:
     from capivara_cli.stages.rewriters._incontext import InContextRewriter

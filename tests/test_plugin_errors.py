@@ -7,18 +7,18 @@ from typing import Any
 
 import pytest
 
-from capivara_cli import plugins
+from capivara_cli import plugin_errors
 from capivara_cli.errors import BadSample, CapivaraError
 from capivara_cli.languages.translation_memory import CachedTranslator
-from capivara_cli.plugins import PluginError
+from capivara_cli.plugin_errors import PluginError
 
 
-def origin() -> plugins.Origin:
-    return plugins.Origin("translators", "mine", "mine", "package 0.1.0")
+def origin() -> plugin_errors.Origin:
+    return plugin_errors.Origin("translators", "mine", "mine", "package 0.1.0")
 
 
 def test_a_missing_attribute_gives_the_default() -> None:
-    guarded = plugins.Guarded(origin(), object())
+    guarded = plugin_errors.Guarded(origin(), object())
     assert getattr(guarded, "guarded", True) is True
     assert not hasattr(guarded, "installed")
     with pytest.raises(
@@ -28,7 +28,7 @@ def test_a_missing_attribute_gives_the_default() -> None:
 
 
 def test_samples_of_a_plugin_can_be_read_twice() -> None:
-    checked = plugins.Checked(plugins.Guarded(origin(), None), ["a", "b"], str)
+    checked = plugin_errors.Checked(plugin_errors.Guarded(origin(), None), ["a", "b"], str)
     assert [*checked] == [*checked] == ["a", "b"]
 
 
@@ -41,7 +41,7 @@ def test_an_exception_whose_text_cannot_be_made_is_named() -> None:
         raise Odd
 
     with pytest.raises(PluginError, match=r"translator mine \(package 0\.1\.0\): .*Odd"):
-        plugins.Guarded(origin(), call)()
+        plugin_errors.Guarded(origin(), call)()
 
 
 def test_a_bad_sample_is_dropped_by_prepare_only() -> None:
@@ -51,7 +51,7 @@ def test_a_bad_sample_is_dropped_by_prepare_only() -> None:
 
         prompts = prepare
 
-    guarded: Any = plugins.Guarded(origin(), Mine())
+    guarded: Any = plugin_errors.Guarded(origin(), Mine())
     with pytest.raises(BadSample):
         guarded.prepare(None)
     with pytest.raises(PluginError, match="BadSample: odd"):
@@ -63,7 +63,7 @@ def test_a_plugin_without_a_package_is_named_alone() -> None:
         yield "a"
         raise ValueError("second")
 
-    guarded = plugins.Guarded(plugins.Origin("evalsets", "mine", "mine", ""), texts)
+    guarded = plugin_errors.Guarded(plugin_errors.Origin("evalsets", "mine", "mine", ""), texts)
     with pytest.raises(CapivaraError, match=r"^eval set mine: ValueError: second$"):
         list(guarded())
 
@@ -75,7 +75,7 @@ def test_thirty_texts() -> None:
         def __call__(self, texts: list[str]) -> list[str]:
             return texts[:29]
 
-    translator: Any = plugins.Guarded(origin(), Mine())
+    translator: Any = plugin_errors.Guarded(origin(), Mine())
     with pytest.raises(PluginError) as raised:
         CachedTranslator(translator, None, "pt")([f"text {number}" for number in range(30)])
     assert raised.value.message == "translator mine (package 0.1.0): 29 texts for 30"
