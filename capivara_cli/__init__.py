@@ -7,8 +7,6 @@ __version__ = "0.1.0"
 
 TYPE_CHECKING = False  # as in typing, which takes longer to import than all of this
 if TYPE_CHECKING:
-    from typing import Any
-
     from capivara_cli.errors import CapivaraError as CapivaraError
     from capivara_cli.errors import UsageError as UsageError
     from capivara_cli.library.commands import Run as Run
@@ -56,12 +54,14 @@ _MODULES = {
 _LIBRARY = {name: module for module, names in _MODULES.items() for name in names.split()}
 
 
-def __getattr__(name: str) -> "Any":
-    if name not in _LIBRARY:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    import importlib
+if not TYPE_CHECKING:  # to a type checker every name would exist
 
-    return getattr(importlib.import_module(f"{__name__}.{_LIBRARY[name]}"), name)
+    def __getattr__(name):
+        if name not in _LIBRARY:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        import importlib
+
+        return getattr(importlib.import_module(f"{__name__}.{_LIBRARY[name]}"), name)
 
 
 def __dir__() -> list[str]:

@@ -13,7 +13,7 @@ from pathlib import Path
 from types import UnionType
 from typing import Any, Literal, TypeVar, get_args, get_origin
 
-from capivara_cli.errors import UsageError, unknown
+from capivara_cli.errors import UsageError
 from capivara_cli.library._calls import in_keywords
 from capivara_cli.pipeline.option_kinds import Ranks, Words
 from capivara_cli.pipeline.options import (
@@ -36,12 +36,14 @@ class Keywords:
     """The keywords of one function: the options of a command, some of those that all commands share, and ``progress``.
 
     ``left_out``: options that the function does not have. ``renamed``: parameters that stand for a flag of the command.
+    ``function``: the name of the function, if it is not that of the command.
     """
 
     command: str
     shared: tuple[str, ...] = ()
     left_out: tuple[str, ...] = ()
     renamed: Mapping[str, str] = field(default_factory=dict)
+    function: str = ""
 
     @property
     def options(self) -> type:
@@ -93,11 +95,10 @@ class Keywords:
         fields = self.fields
         for name in values:
             if name not in fields:
-                error = unknown(f"option of {self.command}", name, [*fields, "progress"])
-                raise UsageError(error.message, error.hint)
+                raise _unknown(self.function or self.command, name, [*fields, "progress"])
         converted = {name: _converted(*fields[name], value) for name, value in values.items()}
         own = {each.name for each in option_fields(self.options)} - set(self.left_out)
-        options = build(self.options, **{name: value for name, value in converted.items() if name in own})
+        options: Any = build(self.options, **{name: value for name, value in converted.items() if name in own})
         shared = {name: value for name, value in converted.items() if name not in own}
         common = build(Settings, **{"quiet": not progress, **shared, **settings})
         check_options(options)
@@ -119,6 +120,14 @@ def keywords(given: Keywords) -> Callable[[Function], Function]:
     return decorated
 
 
+def _unknown(function: str, name: str, known: Sequence[str]) -> UsageError:
+    import difflib
+
+    close = difflib.get_close_matches(name, known, n=1)
+    guess = f" — did you mean {close[0]}?" if close else ""
+    return UsageError(f"{function}: there is no option {name!r}{guess}", f"help(capivara.{function}) lists the options")
+
+
 def _type(each: Any, kind: Any) -> str:
     """The type of a keyword as text. A list on the command line is a sequence here; a text is possible too."""
     if kind is not str:
@@ -132,7 +141,7 @@ def _type(each: Any, kind: Any) -> str:
 
 def _type_text(kind: Any) -> str:
     if get_origin(kind) is Literal:
-        return f"Literal[{', '.join(map(repr, get_args(kind)))}]"
+        return "Literal[" + ", ".join(f'"{each}"' for each in get_args(kind)) + "]"
     if isinstance(kind, UnionType) or type(None) in get_args(kind):
         return " | ".join("None" if each is type(None) else _type_text(each) for each in get_args(kind))
     return str(kind.__name__)

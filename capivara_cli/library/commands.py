@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 Inputs = Shards | StrPath | Sequence[StrPath]
 _OUT = {"--out": "folder"}
 TRAIN = Keywords("train", ("out", "seed", "device", "overwrite", "max_failures", "energy"))
-EVAL = Keywords("eval", ("seed", "device", "max_failures", "energy"))
+EVAL = Keywords("eval", ("seed", "device", "max_failures", "energy"), function="evaluate")
 ADAPT = Keywords("adapt", ("seed", "device", "overwrite", "max_failures", "energy"))
 SEARCH = Keywords("search", ("device",), left_out=("image", "queries", "inline"), renamed={"--image": "query"})
 EXPORT = Keywords("export", ("overwrite",), left_out=("to", "hf"), renamed=_OUT)
@@ -77,9 +77,9 @@ def evaluate(targets: Inputs | Run | Sequence[StrPath | Run], **options: Unpack[
 def adapt(images: Inputs, **options: Unpack[AdaptKeywords]) -> Run:
     """Run the whole method, from photos or shards to a tuned and evaluated model, and return the run.
 
-    ``images``: as for ``pack``, or shards, or ``toy:N``. A chain that was stopped is resumed. The ``summary`` of the run
-    has the results before and after, and the cost of the chain; its ``runs`` are those of all ``seeds``. Raises what the
-    stages, ``train`` and ``evaluate`` raise.
+    ``images``: as for ``pack``, or shards, or ``toy:N``. A chain that was stopped is resumed. The ``summary`` of the
+    run has the results before and after, and the cost of the chain; its ``runs`` are those of all ``seeds``. Raises
+    what the stages, ``train`` and ``evaluate`` raise.
     """
     summary = _performed(ADAPT, _inputs(images), options)
     return Run(summary["run"], summary)
@@ -112,8 +112,8 @@ def search(query: str | os.PathLike[str], shards: Inputs, **options: Unpack[Sear
 def export(run: StrPath | Run, folder: StrPath, **options: Unpack[ExportKeywords]) -> Path:
     """Write a finished run in a form that other programs load, to a new folder, which is returned.
 
-    ``format``: "open-clip", "peft", "hf", "onnx", or "hub", a repository for the Hugging Face hub, which ``repo`` names.
-    Raises ``CapivaraError`` if the folder exists already, and for a run that is not finished.
+    ``format``: "open-clip", "peft", "hf", "onnx", or "hub", a repository for the Hugging Face hub, which ``repo``
+    names. Raises ``CapivaraError`` if the folder exists already, and for a run that is not finished.
     """
     (out,) = texts_of(folder)
     return Path(_performed(EXPORT, _inputs(run), options, out=out)["to"])

@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from capivara_cli import console
-from capivara_cli.errors import BadSample, CapivaraError
+from capivara_cli.errors import BadSample, CapivaraError, UsageError
 from capivara_cli.library._calls import call
 from capivara_cli.library.samples import Sample, image_bytes, record_of
 from capivara_cli.library.sources import StrPath
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from capivara_cli.evaluation.set_translator import SetTranslator
     from capivara_cli.models.clip import Clip
 
-    ImageSource = Image | Sample | StrPath | bytes
-    Embeddings = NDArray[np.float32]
+    ImageSource: TypeAlias = Image | Sample | StrPath | bytes
+    Embeddings: TypeAlias = NDArray[np.float32]
 
 _TOGETHER = 256
 """Images whose pixels are in memory at once."""
@@ -53,9 +53,9 @@ class Model:
         ``lang``: their language, which few models need; ``translator``: for a model with ``translate_queries``. Raises
         ``CapivaraError`` if such a model lacks the language.
 
-        >>> model = capivara.load("toy")
+        >>> model = capivara.load("toy", device="cpu")
         >>> model.embed_texts(["um círculo vermelho", "a red circle"]).shape
-        (2, 64)
+        (2, 128)
         """
         import numpy as np
 
@@ -80,7 +80,7 @@ class Model:
 
         >>> sample = next(iter(capivara.read("shards")))
         >>> model.embed_images([sample, sample.image, sample.members["jpg"]]).shape
-        (3, 64)
+        (3, 128)
         """
         import numpy as np
 
@@ -117,6 +117,10 @@ class Model:
                 return pixels(self._clip, record_of(image))
             if isinstance(image, bytes | str | os.PathLike):
                 return pixels(self._clip, image_bytes(image))
+            if not hasattr(image, "load"):
+                raise UsageError(
+                    f"image {number}: {image!r:.60} is no image", "a PIL image, a path, bytes, or a Sample"
+                )
             return self._clip.preprocess(as_rgb(image))
         except BadSample as error:
             name = image if isinstance(image, str | os.PathLike) else f"image {number}"
@@ -137,10 +141,10 @@ def load(model: StrPath, pretrained: StrPath = "", *, device: str = "auto", prog
     ``pretrained``: the weights of an open_clip architecture, a tag or a file. ``device``: ``auto`` takes the first GPU,
     otherwise the CPU. Embeddings are computed in float32, as by ``capivara eval`` and ``capivara search``.
 
-    Raises ``CapivaraError`` for an unknown model, an unfinished run, and if files are missing that cannot be downloaded.
+    Raises ``CapivaraError`` for an unknown model, an unfinished run, and for files that cannot be downloaded.
 
-    >>> capivara.load("toy")
-    <toy on cpu, 64 numbers per embedding>
+    >>> capivara.load("toy", device="cpu")
+    <toy on cpu, 128 numbers per embedding>
     """
     from capivara_cli.models.clip import load_clip
     from capivara_cli.models.clip_files import check_model

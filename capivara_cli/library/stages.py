@@ -58,7 +58,7 @@ def caption(samples: SampleSource, **options: Unpack[CaptionKeywords]) -> Pipeli
 
     >>> captioned = capivara.caption(capivara.read("shards"), captioner="toy", n=2)
     >>> [caption.by for caption in next(iter(captioned)).captions][-2:]
-    ['toy', 'toy']
+    ['toy-captioner', 'toy-captioner']
     """
     return over(CAPTION, samples, options)
 

@@ -36,6 +36,7 @@ def _unchanged(samples: Stream, options: _NoOptions, env: Env) -> Stream:
 
 _WRITE = Step(Stage("write", _NoOptions, _unchanged, reads_captions=False), _NoOptions())
 """The step that the history of shards has if no stage made them: a program wrote them."""
+_FLAGS = {"--out": "folder", "--rejects": "rejects", "--overwrite": "overwrite"}
 
 
 def write(
@@ -62,8 +63,9 @@ def write(
     (6, 6, ['00000.tar', '00001.tar'])
     """
     (out,), (rejected,) = texts_of(folder), texts_of(rejects)
-    with call(progress, {"--out": "folder", "--rejects": "rejects", "--overwrite": "overwrite"}):
+    with call(keywords=_FLAGS):
         source = source_of(samples)
+    with call(progress, {**(source.flags if isinstance(source, Pipeline) else {}), **_FLAGS}):
         given = {"out": out, "overwrite": overwrite, "rejects": rejected, "energy": energy, "quiet": not progress}
         work = _Work(source, given)
         performed(work.invocation)
