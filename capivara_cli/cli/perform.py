@@ -25,12 +25,14 @@ from capivara_cli.storage.files import check_writable
 from capivara_cli.urls import is_url, public_url
 
 
-def perform(invocation: Invocation, *, data: BinaryIO | None = None, as_json: bool = False) -> dict[str, Any]:
+def perform(
+    invocation: Invocation, *, data: BinaryIO | None = None, as_json: bool = False, prints: bool = True
+) -> dict[str, Any]:
     """Perform a command line, or estimate it (``--dry-run``); return its summary.
 
-    ``data`` is the stream for a tar, None for a folder. ``as_json`` prints the summary to standard output. Raises
-    ``CapivaraError`` for a ledger or summary that cannot be written, and ``UsageError`` for one over an input, before
-    the work.
+    ``data`` is the stream for a tar, None for a folder. ``as_json`` prints the summary to standard output; without
+    ``prints`` nothing is printed there. Raises ``CapivaraError`` for a ledger or summary that cannot be written, and
+    ``UsageError`` for one over an input, before the work.
     """
     check_outputs(invocation)
     _check_files(invocation.settings)
@@ -38,7 +40,7 @@ def perform(invocation: Invocation, *, data: BinaryIO | None = None, as_json: bo
         from capivara_cli.cli.dry_run import Rehearser  # a long import
 
         return Rehearser().perform(invocation, data=data, as_json=as_json)
-    return Performer().perform(invocation, data=data, as_json=as_json)
+    return Performer(prints).perform(invocation, data=data, as_json=as_json)
 
 
 def _check_files(settings: Settings) -> None:
@@ -58,9 +60,13 @@ def _check_files(settings: Settings) -> None:
 
 
 class Performer:
-    """Performs one command line, and the command lines that it runs, in this process, and measures their costs."""
+    """Performs one command line, and the command lines that it runs, in this process, and measures their costs.
 
-    def __init__(self) -> None:
+    ``prints``: whether commands may print results to standard output.
+    """
+
+    def __init__(self, prints: bool = True) -> None:
+        self.prints = prints
         self.costs = Costs()
         self._last = ""  # the last command that ``line`` has performed
 
@@ -114,7 +120,7 @@ class Performer:
             steps = [Step(command, invocation.options)]
             return engine.run(steps, invocation.inputs, settings, data, self.costs).summary()
         env = self.env(settings, command.name)
-        env.json = as_json
+        env.json = as_json or not self.prints
         env.data = data
         return command.run(invocation.inputs, invocation.options, env)
 

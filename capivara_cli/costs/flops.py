@@ -24,7 +24,7 @@ class Operations:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._reported = 0
-        self._watched = False
+        self._hook: Any = None
         self.total = 0
 
     def add(self, operations: int) -> None:
@@ -39,11 +39,16 @@ class Operations:
 
     def watch(self) -> None:
         """Count the layers of PyTorch from now on, if torch is loaded. Further calls have no effect."""
-        if not self._watched and "torch" in sys.modules:
+        if self._hook is None and "torch" in sys.modules:
             from torch.nn.modules.module import register_module_forward_hook
 
-            self._watched = True
-            register_module_forward_hook(self._after_forward)
+            self._hook = register_module_forward_hook(self._after_forward)
+
+    def unwatch(self) -> None:
+        """Count no layers from now on: the modules of a program that uses the library are its own."""
+        if self._hook is not None:
+            self._hook.remove()
+            self._hook = None
 
     def _after_forward(self, module: Any, inputs: tuple[Any, ...], output: Any) -> None:
         counted = _counter(type(module))  # type: ignore[arg-type]  # types can be hashed

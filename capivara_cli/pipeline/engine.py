@@ -17,7 +17,7 @@ from capivara_cli.errors import CapivaraError, UsageError, resumable
 from capivara_cli.pipeline import partition
 from capivara_cli.pipeline.books import Report, RunBooks, new_report
 from capivara_cli.pipeline.chain import Chain
-from capivara_cli.pipeline.fingerprint import identity_of, named_paths
+from capivara_cli.pipeline.fingerprint import PlanIdentity, identity_of, named_paths
 from capivara_cli.pipeline.options import Settings
 from capivara_cli.pipeline.output_folder import exclusive, output_names
 from capivara_cli.pipeline.sharded_plan import ShardedPlan
@@ -32,6 +32,8 @@ from capivara_cli.pipeline.stream import (
     write_shards,
 )
 from capivara_cli.pipeline.workers.job import Job
+from capivara_cli.shards.archive import Stream
+from capivara_cli.shards.history import History
 from capivara_cli.shards.inputs import find_shards, local_paths
 from capivara_cli.shards.names import plain_name
 from capivara_cli.storage.claims import Claims
@@ -79,11 +81,21 @@ def run(
     if not remote and (finished := finished_report(chain, Path(place), identity)) is not None:
         return finished
     with joined(shards, chain.envs[0], chain.reads_captions) as (history, samples):
-        if remote:
-            return write_remote_shards(chain, history, samples, place)
-        with removed_if_empty(Path(place)), exclusive(Claims(Path(place)), place):
-            chain.costs.record_result_at(out=place)
-            return write_shards(chain, history, samples, Path(place), identity)
+        return write_stream(chain, history, samples, place, identity)
+
+
+def write_stream(
+    chain: Chain, history: History, samples: Stream, place: str, identity: PlanIdentity | None = None
+) -> Report:
+    """Write one stream to shards of equal size in a folder, a path or URL. Raises ``CapivaraError`` for other content.
+
+    ``identity``: that of the plan, if it is known.
+    """
+    if is_url(place):
+        return write_remote_shards(chain, history, samples, place)
+    with removed_if_empty(Path(place)), exclusive(Claims(Path(place)), place):
+        chain.costs.record_result_at(out=place)
+        return write_shards(chain, history, samples, Path(place), identity or identity_of(chain))
 
 
 def sources_of(chain: Chain, inputs: Sequence[str]) -> list[str]:

@@ -65,7 +65,18 @@ def decode_image(source: Sample | bytes, draft: int = 0) -> Image:
     Raises ``BadSample`` if there is no image, or if it is empty, larger than ``MAX_MEGAPIXELS``, longer than
     ``MAX_ASPECT`` allows, or damaged. A truncated file is an error; it is not filled with grey.
     """
-    image = _open(source)
+    return _decoded(_open(source), draft)
+
+
+def as_rgb(image: Image) -> Image:
+    """An image of Pillow as ``decode_image`` returns it: RGB, upright, transparency over white.
+
+    Raises ``BadSample`` if the file that it was opened from is damaged.
+    """
+    return _decoded(image, 0)
+
+
+def _decoded(image: Image, draft: int) -> Image:
     try:
         if draft:
             image.draft(None, (draft, draft))

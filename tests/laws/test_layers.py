@@ -19,16 +19,18 @@ from capivara_cli.registry import command_names
 PACKAGE = ROOT / "capivara_cli"
 ORDER = [
     "__init__", "errors terminal urls", "console", "entry_points", "plugin_errors", "registry toy", "storage", "languages", "shards", "costs", "pipeline", "models",
-    "evaluation", "training", "plugins", "stages", "reports", "cli", "commands", "__main__",
+    "evaluation", "training", "plugins", "stages", "reports", "cli", "commands", "library", "__main__",
 ]  # fmt: skip
 """A package imports only those before it. ``__main__`` starts ``cli``."""
 FLOORS = {package: floor for floor, packages in enumerate(ORDER) for package in packages.split()}
-IMPORTLIB = {"registry.py", "entry_points.py", "pipeline/workers/job.py", "shards/images.py"}
-"""The files that may import by name: commands and plugins, what a job names, and Pillow's plugins."""
+IMPORTLIB = {"__init__.py", "registry.py", "entry_points.py", "pipeline/workers/job.py", "shards/images.py"}
+"""The files that may import by name: public names, commands and plugins, what a job names, and Pillow's plugins."""
 HEAVY = {
     "torch", "transformers", "open_clip", "peft", "argostranslate", "codecarbon", "numpy", "PIL", "rich", "webdataset",
     "ctranslate2", "sentencepiece", "huggingface_hub", "fsspec",
 }  # fmt: skip
+PUBLIC = "__init__"
+"""The package itself hands on the names of the library: for type checkers by imports, otherwise when they are used."""
 Edge = tuple[str, str]
 
 
@@ -69,7 +71,7 @@ def package(module: str) -> str:
 def upward(found: list[Edge]) -> list[Edge]:
     """The imports of a package that is not below the importing one."""
     between = [(one, other) for one, other in found if package(one) != package(other)]
-    return [(one, other) for one, other in between if FLOORS[package(other)] >= FLOORS[package(one)]]
+    return [(one, other) for one, other in between if FLOORS[package(other)] >= FLOORS[package(one)] and one != PUBLIC]
 
 
 def circles(found: list[Edge]) -> list[list[str]]:
