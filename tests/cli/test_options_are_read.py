@@ -96,11 +96,13 @@ def here(tmp_path_factory: pytest.TempPathFactory) -> Path:
         toy_like(1, 8)[0].with_members(jpg=b"\xff\xd8\xff\xe0\x00\x10JFIF"),
         toy_like(1, 9)[0].with_members(json=b"["),
     ]
-    foreign = [
-        Caption("um quadrado", "pt", "argos:en-pt", of="a square"),
-        Caption("um quadrado grande", "pt", "someone"),
+    written = Caption("um quadrado grande", "pt", "someone")
+    translated = [
+        each.with_captions(
+            [*each.captions, Caption("um quadrado", "pt", "argos:en-pt", of=each.captions[0].text), written]
+        )
+        for each in toy_like(6)
     ]
-    translated = [each.with_captions([*each.captions, *foreign]) for each in toy_like(6)]
     for name, samples in (("shards", [*translated, *damaged]), ("others", toy_like(2, 20))):
         (folder / name).mkdir()
         (folder / name / "00000.tar").write_bytes(shard_bytes(samples))
