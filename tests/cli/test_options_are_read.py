@@ -58,7 +58,10 @@ JOBS = {
     "dedupe": ["dedupe shards --images embedding --model toy --against others --against-by id,bytes --out deduped"],
     "split": ["split shards --out splitted"],
     "run": ["run 'caption --captioner toy --n 1' shards --out ran"],
-    "train": [f"{TRAIN} --name taught --val 0.4 --objective clip+distill --align mt-source".replace("--no-energy", "")],
+    "train": [
+        f"{TRAIN.removesuffix('--no-energy')} --name taught --val 0.4 --objective clip+distill",
+        f"{TRAIN} --name aligned --align mt-source",
+    ],
     "eval": ["eval shards classes --model toy --lang en --table table.csv --mode linear-probe"],
     "export": [f"export runs/pt --format peft --out adapter{more}" for more in ("", " --overwrite")],
     "footprint": ["footprint parts"],
