@@ -2,61 +2,68 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
-from typing import Any, Literal, get_args, get_origin
+from typing import Any
 
-from capivara_cli.cli.app import JsonOption
-from capivara_cli.cli.parameters import plain_help
-from capivara_cli.pipeline.options import Settings, flag_of, option_fields, option_types
-from capivara_cli.pipeline.stage import Stage
-from capivara_cli.registry import command_names, docstring, load_command
+from capivara_cli.cli.command_help import arguments_of, has_json, help_text, text_and_default, usage
+from capivara_cli.pipeline.options import JsonOption, Settings, flag_of, option_fields, option_panels, option_types
+from capivara_cli.registry import command_names, load_command
 
 HEAD = """# Commands
 
 Generated from the options in the source by `python docs/make_cli.py`; `capivara COMMAND --help` says the same.
 
-Every command also takes the [options shared by all](#options-shared-by-all). An option that holds a list takes it
+Commands share some [options](#shared-options); each has those that it reads. An option that holds a list takes it
 with commas or in parts: `--lang pt,hi` is `--lang pt --lang hi`. Any other option may be given once only.
+
+`capivara --install-completion` lets your shell complete commands, options and their values: languages, captioners,
+translators, eval sets, run folders. It knows bash, zsh, fish and PowerShell.
+"""
+TAIL = """
+Every command also has `-V`, `--version` and `-h`, `--help`; `capivara help train` is `capivara train --help`. Commands
+that write no tar to standard output have `--json`.
 """
 
 
 def page() -> str:
     """The whole page."""
-    parts = [HEAD, *(command(name) for name in command_names())]
-    shared = table(Settings) + "\n".join(rows(JsonOption)) + "\n"
-    parts.append(
-        f"## Options shared by all\n\n{shared}\nOnly commands that write no tar to standard output have `--json`.\n"
-    )
-    return "\n".join(parts)
+    shared = table(Settings, [each.name for each in option_fields(Settings)]) + "\n".join(rows(JsonOption, ["json"]))
+    return "\n".join([HEAD, *map(command, command_names()), f"## Shared options\n\n{shared}\n{TAIL}"])
 
 
 def command(name: str) -> str:
-    loaded = load_command(name)
-    text = plain_help(docstring(command_names()[name], name))
-    argument = "SOURCE" if name == "pack" else "INPUT" if isinstance(loaded, Stage) else loaded.argument
-    usage = f"capivara {name}" + (f" [{argument}]..." if argument else "")
-    options = f"{table(loaded.options)}\n" if option_types(loaded.options) else ""
-    return f"## {name}\n\n    {usage}\n\n{text}\n\n{options}"
+    loaded, text = load_command(name), help_text(name)
+    parts = [f"## {name}", f"    {usage(name, loaded)}", *text.paragraphs]
+    parts += [f"- `{word}`: {meaning}" for word, meaning in arguments_of(name, loaded).items()]
+    panels = option_panels(loaded.options)
+    for panel in dict.fromkeys(panels.values()):
+        names = [field for field, title in panels.items() if title == panel]
+        parts.append(f"**{panel}**\n\n{table(loaded.options, names)}".rstrip())
+    shared = [flag_of(each.name) for each in option_fields(Settings) if each.name in loaded.shared]
+    shared += ["--json"] if has_json(loaded) else []
+    parts.append(f"[Shared options](#shared-options): {', '.join(f'`{flag}`' for flag in shared)}")
+    parts.append("```sh\n" + "\n".join(text.examples) + "\n```")
+    return "\n\n".join(parts) + "\n"
 
 
-def table(options: type) -> str:
-    return "\n".join(["| option | default | meaning |", "|---|---|---|", *rows(options)]) + "\n"
+def table(options: type, names: Collection[str]) -> str:
+    return "\n".join(["| option | default | meaning |", "|---|---|---|", *rows(options, names)]) + "\n"
 
 
-def rows(options: type) -> list[str]:
+def rows(options: type, names: Collection[str]) -> list[str]:
     types = option_types(options)
-    return [row(each, types[each.name]) for each in option_fields(options)]
+    return [row(each, types[each.name]) for each in option_fields(options) if each.name in names]
 
 
 def row(each: Any, kind: Any) -> str:
-    flag = flag_of(each.name)
+    flag = f"-{each.metadata['short']}, " if each.metadata["short"] else ""
+    flag += flag_of(each.name)
     if kind is bool and each.default:
-        flag += flag.replace("--", " / --no-")
-    text = each.metadata["help"].replace("|", "\\|")
-    text, _, given = text.partition(" [default: ")
-    default = given.rstrip("]") or ("" if each.default == "" or each.default is False else str(each.default))
-    if get_origin(kind) is Literal:
-        text += f" ({', '.join(get_args(kind))})"
+        flag += f" / {flag_of(each.name).replace('--', '--no-')}"
+    text, default = text_and_default(each, kind)
+    text = text.replace("|", "\\|").replace("<", "\\<")
+    default = "on" if each.default is True else default.replace("<", "\\<")
     bounds = [
         f"{word} {each.metadata[key]}"
         for key, word in (("min", "at least"), ("max", "at most"))

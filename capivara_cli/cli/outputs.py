@@ -103,15 +103,14 @@ def check_outputs(invocation: Invocation) -> None:
 
 def _outputs(invocation: Invocation) -> Iterator[_Output]:
     """What the command line names to be written. ``--out`` of most commands is a folder with checks of its own."""
-    settings, command = invocation.settings, invocation.command
+    settings = invocation.settings
     if settings.out and not is_url(settings.out):
         yield _Output("--out", settings.out, _real(Path(settings.out)))
     if settings.rejects and not is_url(settings.rejects):
         yield _Output("--rejects", settings.rejects, _real(Path(settings.rejects)))
-    no_costs = not settings.energy or (isinstance(command, Command) and command.wraps)
     for options in (invocation.options, settings):
         for name, text in _output_texts(options):
-            if not (no_costs and name == "ledger"):
+            if settings.energy or name != "ledger":
                 yield _Output(flag_of(name), text, _real(Path(text)), _BEGINNINGS[name])
 
 

@@ -125,7 +125,15 @@ def _estimate(inputs: list[str], options: Options, env: Env, rehearsal: Rehearsa
     return {"run": script.run_folders[0], "runs": script.run_folders}
 
 
-_SHARED = ("out", "device", "seed", "overwrite", *(name for name in SHARDING if name != "share"), *COSTS)
+_SHARED = (
+    "out",
+    "device",
+    "seed",
+    "max_failures",
+    "overwrite",
+    *(name for name in SHARDING if name != "share"),
+    *COSTS,
+)
 """The shared options: most are handed to the commands. The steps need all shards, so there is no ``--share``."""
 
 

@@ -34,7 +34,7 @@ MODEL = "Model"
 SELECTION = "Selection"
 RESULTS = "Where results go"
 SPEED = "Speed and memory"
-SERVICES = "Services and large models"
+SERVICES = "Services"
 MACHINES = "Several processes and machines"
 COST = "Energy and carbon"
 GENERAL = "General"
@@ -174,7 +174,7 @@ def parsed(options: Any, name: str) -> tuple[str, ...]:
 
 COSTS = ("energy", "country", "region", "intensity", "ledger")
 """The shared options of a command whose cost is recorded."""
-SHARDING = ("rejects", "max_failures", "workers", "share", "engine", "address", "gpus_per_worker")
+SHARDING = ("rejects", "workers", "share", "engine", "address", "gpus_per_worker")
 """The shared options of a command that works on shards one by one."""
 _ALWAYS = ("quiet", "verbose", "summary")
 

@@ -73,7 +73,7 @@ class Stage:
     corpus: CorpusFunctions | None = None
     keeps: Callable[[Any], float] | None = None
     reads_captions: bool = True
-    settings: tuple[str, ...] = ("device", "seed")
+    settings: tuple[str, ...] = ("device", "seed", "max_failures")
     origin: Origin | None = None
 
     @property
@@ -119,7 +119,7 @@ class Stage:
 def stage(
     name: str, options: type, *, begins: bool = False, corpus: CorpusFunctions | None = None,
     keeps: Callable[[Any], float] | None = None, reads_captions: bool = True,
-    settings: tuple[str, ...] = ("device", "seed"),
+    settings: tuple[str, ...] = ("device", "seed", "max_failures"),
 ) -> Callable[[Callable[[Stream, Any, Env], Stream]], Stage]:  # fmt: skip
     """Return a decorator that turns a generator function into the stage ``name``."""
     return lambda run: Stage(name, options, run, begins, corpus, keeps, reads_captions, settings)

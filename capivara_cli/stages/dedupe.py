@@ -137,7 +137,7 @@ def _apply(samples: Stream, survey: Arrays, decision: Arrays, options: Options, 
 CORPUS = CorpusFunctions(needed=lambda options: options.images != "keep", survey=_survey, decide=_decide, apply=_apply)
 
 
-@stage("dedupe", Options, corpus=CORPUS, settings=("device",))
+@stage("dedupe", Options, corpus=CORPUS, settings=("device", "max_failures"))
 def dedupe(samples: Stream, options: Options, env: Env) -> Stream:
     """Remove exact duplicates, then near-duplicates, among the captions of each image and language; keep the order.
 

@@ -167,7 +167,7 @@ CORPUS = CorpusFunctions(needed=lambda options: options.needs_corpus, survey=_su
 
 
 # `filter` is also a builtin; the stage has to have the name of its file.
-@stage("filter", Options, corpus=CORPUS, settings=("device",))
+@stage("filter", Options, corpus=CORPUS, settings=("device", "max_failures"))
 def filter(samples: Stream, options: Options, env: Env) -> Stream:  # noqa: A001
     """Score every caption by its image-text cosine; remove captions and images with low scores or bad texts.
 

@@ -25,7 +25,7 @@ from capivara_cli.shards.archive import Stream
 from capivara_cli.stages.importers import _packing, _sources
 
 
-@stage("pack", _packing.PackOptions, begins=True, settings=("seed",))
+@stage("pack", _packing.PackOptions, begins=True, settings=("seed", "max_failures"))
 def pack(samples: Stream, options: _packing.PackOptions, env: Env) -> Stream:
     """Yield one sample for each image of the sources, with the file's own bytes; bad rows and images are counted."""
     yield from _packing.samples_of_sources(env.inputs, options, env)

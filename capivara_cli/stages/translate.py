@@ -132,7 +132,7 @@ class Options:
         ]
 
 
-@stage("translate", Options, settings=("device",))
+@stage("translate", Options, settings=("device", "max_failures"))
 def translate(samples: Stream, options: Options, env: Env) -> Stream:
     """Append a translation of every caption in ``--from`` to every language of ``--lang``.
 

@@ -170,7 +170,7 @@ def test_two_options_do_not_write_one_file(line: str, here: Path) -> None:
         "show shards --html shards/page.html",
         "pack photos.csv --out photos/x --summary photos/about.json",
         "pack photos --out photos2 --summary photos2/about.json",
-        "footprint costs.jsonl --ledger costs.jsonl",
+        "footprint costs.jsonl --summary about.json",
         "split shards --out x --summary null --ledger null",
         "footprint --summary about.json -- true --summary about.json",
     ],

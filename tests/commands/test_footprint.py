@@ -137,11 +137,11 @@ def test_any_command_is_measured_with_all_that_it_starts(tmp_path: Path) -> None
     assert told["kwh"] == pytest.approx(told["kwh_cpu"] + told["kwh_gpu"] + told["kwh_ram"])
 
 
-def test_what_measures_itself_is_not_entered_twice(tmp_path: Path) -> None:
+def test_what_measures_itself_is_not_entered_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "a").mkdir()
     (tmp_path / "a" / "0.tar").write_bytes(shard_bytes(toy_like(2)))
-    line = ["footprint", "--ledger", "costs.jsonl", "--", *FRESH, "dedupe", "a", "--ledger", "costs.jsonl"]
-    capivara(*line, "--out", "b", cwd=tmp_path)
+    monkeypatch.setenv("CAPIVARA_LEDGER", "costs.jsonl")
+    capivara("footprint", "--", *FRESH, "dedupe", "a", "--out", "b", cwd=tmp_path)
     costs = [json.loads(each)["stage"] for each in (tmp_path / "costs.jsonl").read_text().splitlines()]
     assert costs == ["dedupe"]
 

@@ -11,10 +11,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from capivara_cli import registry
+from capivara_cli import console, registry
 from capivara_cli.commands.list import KINDS, Options
 from capivara_cli.commands.list import list as list_command
-from capivara_cli.errors import UsageError
+from capivara_cli.errors import CapivaraError, UsageError
 from capivara_cli.pipeline.env import Env
 from capivara_cli.pipeline.options import Settings
 
@@ -136,3 +136,54 @@ def test_nothing_heavy_is_imported() -> None:
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
     assert done.stderr == "[]\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "column", "found"),
+    [
+        (["languages", "pt"], "code", ["pt"]),
+        (["languages", "por", "hindi"], "code", ["hi", "pt"]),
+        (["languages", "PORTUG"], "code", ["pt"]),
+        (["languages", "hin_Deva"], "code", ["hi"]),
+        (["translators", "apert"], "name", ["apertium"]),
+        (["translators", "ibretrans"], "name", ["libretranslate"]),  # inside a word, if no word begins so
+        (["evalsets", "xtd"], "name", ["xtd"]),
+        (["engines", "cluster"], "name", ["ray"]),
+        (["recipes", "laclip-eda"], "name", ["laclip-eda"]),
+    ],
+)
+def test_words_choose_rows_by_code_name_or_text(words: list[str], column: str, found: list[str]) -> None:
+    assert [row[column] for row in run(*words)[words[0]]] == found
+
+
+def test_words_choose_rows_of_several_kinds() -> None:
+    listed = run("captioners", "rewriters", "toy")
+    assert {kind: [row["name"] for row in rows] for kind, rows in listed.items()} == {
+        "captioners": ["toy"],
+        "rewriters": ["toy"],
+    }
+
+
+def test_words_that_choose_nothing_are_an_error() -> None:
+    with pytest.raises(CapivaraError, match="no languages with 'xqx'") as caught:
+        run("languages", "xqx")
+    assert caught.value.hint == "all of them: capivara list languages"
+    with pytest.raises(UsageError, match="there is no kind 'pt'") as wrong:
+        run("pt")
+    assert wrong.value.hint == "such as: capivara list languages pt"
+
+
+@pytest.mark.parametrize("kind", sorted(KINDS))
+def test_tables_fit_the_terminal(
+    kind: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """At 80 columns; elsewhere they are as wide as their cells. No word is lost."""
+    run(kind)
+    wide = capsys.readouterr().out
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setattr(console, "is_terminal", lambda: True)
+    run(kind)
+    narrow = capsys.readouterr().out
+    assert max(map(len, narrow.splitlines())) <= 80
+    assert kind == "engines" or max(map(len, wide.splitlines())) > 80
+    assert sorted(narrow.replace("─", "").split()) == sorted(wide.replace("─", "").split())
