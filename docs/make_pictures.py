@@ -1,7 +1,8 @@
-"""Make the pictures in docs/pictures from a real demo: uv run --with pyte python docs/make_pictures.py
+"""Make the pictures in docs/pictures from a real demo: uv run --with pyte python docs/make_pictures.py [FOLDER]
 
 It runs ``capivara demo`` in a terminal of its own, writes the pages about it, and photographs them with chromium. All
-images are drawn scenes of the toy world. It takes some minutes. Look at the pictures before you commit them.
+images are drawn scenes of the toy world. It takes some minutes. Look at the pictures before you commit them. FOLDER
+keeps the runs and the pages; if the demo is in it already, it does not run again.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ PICTURES = Path(__file__).with_name("pictures")
 CAPIVARA = [sys.executable, "-m", "capivara_cli"]
 COLUMNS, LINES = 100, 400
 MOST_BYTES = 150_000  # of one picture
-DEMO = ["demo", "--lang", "pt", "--scenes", "600", "--seeds", "2"]
+DEMO = ["demo", "--lang", "pt", "--scenes", "300", "--seeds", "2"]
 RUNS = ["runs/demo-pt-seed0", "runs/demo-pt-seed1"]
 DATA = "runs/demo-pt-data/train"
 QUERY = "uma bola vermelha grande"
@@ -119,20 +120,26 @@ def photograph(page: Path, size: tuple[int, int], target: Path) -> None:
     picture.save(target, optimize=True)
 
 
-def main() -> None:
+def make(folder: Path) -> None:
+    """Make all pictures from runs and pages in a folder."""
     PICTURES.mkdir(exist_ok=True)
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        os.environ["CAPIVARA_CACHE"] = str(folder / "cache")
+    folder.mkdir(parents=True, exist_ok=True)
+    os.environ["CAPIVARA_CACHE"] = str(folder.resolve() / "cache")
+    if not (folder / RUNS[0] / "eval.json").exists():
         written = in_terminal(DEMO, folder)
-        draw_terminal(" ".join(["capivara", *DEMO]), screen(written), PICTURES / "demo.svg")
-        for page, (words, size) in PAGES.items():
-            in_terminal(words, folder)
-            photograph(folder / f"{page}.html", size, PICTURES / f"{page}.png")
+        (folder / "demo.txt").write_bytes(written)
+    draw_terminal(" ".join(["capivara", *DEMO]), screen((folder / "demo.txt").read_bytes()), PICTURES / "demo.svg")
+    for page, (words, size) in PAGES.items():
+        in_terminal(words, folder)
+        photograph(folder / f"{page}.html", size, PICTURES / f"{page}.png")
     for picture in sorted(PICTURES.iterdir()):
         size = picture.stat().st_size
         console.say(f"{picture.name}: {size:,} bytes" + (", too large" if size > MOST_BYTES else ""))
 
 
 if __name__ == "__main__":
-    main()
+    if len(sys.argv) > 1:
+        make(Path(sys.argv[1]))
+    else:
+        with tempfile.TemporaryDirectory() as name:
+            make(Path(name))

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 
-from capivara_cli.reports.page.formats import language
+from capivara_cli import languages
 from capivara_cli.reports.pictures import Picture
 from capivara_cli.reports.templates import render
 from capivara_cli.shards.sample import Caption
@@ -51,6 +51,13 @@ def by_language(captions: Iterable[Caption]) -> list[tuple[str, list[Caption]]]:
     order = {lang: place for place, lang in reversed(list(enumerate(each.lang for each in captions)))}
     ordered = sorted(captions, key=lambda each: order[each.lang])
     return [(lang, list(group)) for lang, group in groupby(ordered, key=lambda each: each.lang)]
+
+
+def language(mark: str) -> str:
+    """The name of a caption's language, with its mark if that is not the usual code: "Portuguese (pt-BR)"."""
+    code = languages.code_of(mark)
+    name = languages.get(code).name if languages.knows(code) else mark
+    return name if mark in (code, name) else f"{name} ({mark})"
 
 
 def html_page(sections: Sequence[PageSection]) -> str:

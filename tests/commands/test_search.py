@@ -324,7 +324,7 @@ def test_html_is_one_page_with_nothing_from_elsewhere(
     assert "http" not in page and "<script" not in page and "url(" not in page
     assert page.count("<body>") == page.count("</html>") == page.count("<style>") == 1
     assert '<h1 lang="" dir="auto">a &lt;b&gt;red&lt;/b&gt; ball</h1>' in page
-    assert '<h1 lang="" dir="auto">two blue boats</h1>' in page and "5 of 5 images by toy" in page
+    assert '<h1 lang="" dir="auto">two blue boats</h1>' in page and "5 of 5 images, found by toy" in page
     assert f"<code>capivara search &#39;two blue boats&#39; {folder} --model toy --k 5</code>" in page
     captured = capsys.readouterr()
     assert captured.out == "" and f"2 queries in {target}" in captured.err
@@ -372,7 +372,7 @@ def test_html_of_a_translated_query_says_by_whom_in_which_language(tmp_path: Pat
 
     answer = Answer(Query("um cão", "a dog", "argos:pt-en", "en"), [])
     page = search_page([page_section(answer, "capivara search", "pt")], searched=1_000, model="runs/pt")
-    assert '<h1 lang="pt" dir="auto">um cão</h1>' in page and "0 of 1,000 images by runs/pt" in page
+    assert '<h1 lang="pt" dir="auto">um cão</h1>' in page and "0 of 1,000 images, found by runs/pt" in page
     assert '<span lang="en" dir="auto">a dog</span> (argos:pt-en)' in page
 
 

@@ -14,7 +14,7 @@ from capivara_cli.errors import CapivaraError
 from capivara_cli.pipeline.env import Env
 from capivara_cli.pipeline.options import Settings
 from capivara_cli.reports.pictures import THUMBNAIL, picture
-from capivara_cli.reports.samples_page import PageSection, View, by_language, html_page
+from capivara_cli.reports.samples_page import PageSection, View, by_language, html_page, language
 from capivara_cli.shards.archive import ShardWriter
 from capivara_cli.shards.sample import Caption, Sample
 
@@ -172,6 +172,14 @@ def test_the_page_names_languages_and_marks_every_text_with_its_own(shard: str, 
     assert '<p lang="pt" dir="auto">um quadrado vermelho</p>' in text
     assert 'from <q lang="en" dir="auto">a red square</q>' in text
     assert View("k", "f", []).language_of("unknown") == ""
+
+
+@pytest.mark.parametrize(
+    ("mark", "name"),
+    [("pt", "Portuguese"), ("pt-BR", "Portuguese (pt-BR)"), ("por_Latn", "Portuguese (por_Latn)"), ("?", "?")],
+)
+def test_a_language_is_named(mark: str, name: str) -> None:
+    assert language(mark) == name
 
 
 def test_grouping_keeps_the_order_of_first_appearance() -> None:
