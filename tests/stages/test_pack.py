@@ -13,6 +13,7 @@ from support.warm import CAPIVARA
 from capivara_cli.errors import CapivaraError
 from capivara_cli.pipeline.env import Env
 from capivara_cli.pipeline.options import Settings
+from capivara_cli.shards.images import NO_HEIF
 from capivara_cli.shards.sample import Sample
 from capivara_cli.stages.importers._packing import PackOptions, samples_of_sources
 
@@ -68,6 +69,23 @@ def test_a_broken_link_among_image_files_costs_its_own_image(photos: Path, link:
     assert (alone.returncode, alone.stderr.splitlines()[0]) == (
         1, f"capivara: {link}: a link that leads to no file or folder",
     )  # fmt: skip
+
+
+def test_heic_without_pillow_heif_is_counted_with_what_to_install(
+    photos: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Photos of an iPhone in a folder, one of them with the name of a JPEG, and named one by one."""
+    monkeypatch.setattr("capivara_cli.shards.images._formats", lambda: ("JPEG", "PNG"))
+    data = b"\0\0\0\x18ftypheic\0\0\0\0heic" + bytes(64)
+    names = ["IMG_1.HEIC", "sub/photos.heic", "really.jpg"]
+    for name in names:
+        (photos / name).write_bytes(data)
+    for sources in ([photos / "sub", photos / "really.jpg"], [photos / name for name in names]):
+        env = Env(Settings(), "pack")
+        found = list(samples_of_sources(list(map(str, sources)), PackOptions(), env))
+        assert len(found) + env.tally.dropped[NO_HEIF] == env.tally.read
+        assert env.tally.dropped == {NO_HEIF: 2 if len(sources) == 2 else 3}
+        assert "pip install 'capivara[heic]'" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("missing", ["gone.csv", "dangling", "loop", "gone/", "notes.md", "empty"])
