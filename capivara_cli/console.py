@@ -157,7 +157,7 @@ def hint(text: str) -> None:
 def error(message: str, hint: str = "") -> None:
     """Print an error, also with ``--quiet``. Only ``cli.app`` calls this."""
     terminal.LIVE.end()
-    head, text = StyledText("capivara: ", "bold red"), StyledText(printable(without_secrets(message)), "red")
+    head, text = StyledText("capivara: ", "bold red"), StyledText(printable(without_secrets(message)), "bold")
     advice = [StyledText(f"{_INDENT}{printable(without_secrets(line))}", "dim") for line in hint.splitlines()]
     terminal.write("\n".join([terminal.styled(head, text), *map(terminal.styled, advice)]) + "\n")
 
@@ -210,7 +210,9 @@ class Progress:
         self._live = shown and terminal.draws(output)
         self._board = Board() if piped else None
         self._started = time.monotonic()
-        self._first = (self._started, 0)  # when the work had begun, as its models were loaded, and the count then
+        self._first: tuple[float, int] | None = (
+            None  # when the first were done, after models were loaded, and the count
+        )
         self._next = self._started + _PLAIN_SECONDS
         if self._live or self._board:
             terminal.LIVE.add(self)
@@ -220,7 +222,7 @@ class Progress:
         self.done += count
         self.suffix = suffix or self.suffix
         now = time.monotonic()
-        if self._first[0] == self._started:
+        if self._first is None and self.done:
             self._first = now, self.done
         if now >= self._next and not self._live and not STREAMS.quiet:
             self._next = now + _PLAIN_SECONDS
@@ -270,7 +272,7 @@ class Progress:
         return Count(self.what, self.done, self.total or 0, self._live)
 
     def _numbers(self, total: int | None, now: float) -> str:
-        begun, before = self._first
+        begun, before = self._first or (now, self.done)
         rate = (self.done - before) / max(now - begun, 1e-9)
         parts = [f"{self.done:,}" + (f"/{'~' * self._estimated}{total:,}" if total else "")]
         parts.append(f"{rate:,.1f}/s" if rate else duration(now - self._started))
