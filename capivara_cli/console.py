@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import atexit
 import contextlib
 import errno
 import os
@@ -20,7 +19,6 @@ from capivara_cli.urls import without_secrets
 Item = TypeVar("Item")
 
 _PLAIN_SECONDS = 10.0
-_LIVE_SECONDS = 0.2
 _BARS = "▁▂▃▄▅▆▇█"
 _WARNING, _INDENT = "warning: ", "  "
 
@@ -158,8 +156,8 @@ def hint(text: str) -> None:
 
 def error(message: str, hint: str = "") -> None:
     """Print an error, also with ``--quiet``. Only ``cli.app`` calls this."""
-    end_progress()
-    head, text = StyledText("capivara: ", "bold red"), StyledText(printable(without_secrets(message)), "red")
+    terminal.LIVE.end()
+    head, text = StyledText("capivara: ", "bold red"), StyledText(printable(without_secrets(message)), "bold")
     advice = [StyledText(f"{_INDENT}{printable(without_secrets(line))}", "dim") for line in hint.splitlines()]
     terminal.write("\n".join([terminal.styled(head, text), *map(terminal.styled, advice)]) + "\n")
 
@@ -212,17 +210,19 @@ class Progress:
         self._live = shown and terminal.draws(output)
         self._board = Board() if piped else None
         self._started = time.monotonic()
-        self._first = (self._started, 0)  # when the work had begun, as its models were loaded, and the count then
+        self._first: tuple[float, int] | None = (
+            None  # when the first were done, after models were loaded, and the count
+        )
         self._next = self._started + _PLAIN_SECONDS
         if self._live or self._board:
-            _LIVE.add(self)
+            terminal.LIVE.add(self)
 
     def advance(self, count: int = 1, suffix: str = "") -> None:
         """Add ``count``; ``suffix`` (for instance a loss) is shown after the rate."""
         self.done += count
         self.suffix = suffix or self.suffix
         now = time.monotonic()
-        if self._first[0] == self._started:
+        if self._first is None and self.done:
             self._first = now, self.done
         if now >= self._next and not self._live and not STREAMS.quiet:
             self._next = now + _PLAIN_SECONDS
@@ -247,74 +247,38 @@ class Progress:
 
     def close(self) -> None:
         """Clear the live line; the summary follows."""
-        _LIVE.remove(self)
+        terminal.LIVE.remove(self)
 
     def show(self) -> None:
         """Draw the live line, or tell the command that draws it how far this one is."""
         others = self._board.others() if self._board else []
-        total = self.total or max((each.total for each in others), default=0)
-        own = Count(self.what, self.done, total, self._live)
+        if not self.total and (total := max((each.total for each in others), default=0)):
+            self._total, self._estimated = total, True  # commands before this one may drop some
+        own = self._count()
         if self._board:
             self._board.put(own)
         if self._live and not STREAMS.quiet:
-            terminal.draw(others, own, self._numbers(total, time.monotonic()))
+            at_work = [each for each in others if not each.ended]
+            terminal.draw(at_work, own, self._numbers(self.total, time.monotonic()))
 
     def clear(self) -> None:
+        """Clear the live line of this command, or tell the one that draws it that this one has finished."""
         if self._board:
-            self._board.remove()
+            self._board.end(self._count())
         if self._live:
             terminal.write("")
 
+    def _count(self) -> Count:
+        return Count(self.what, self.done, self.total or 0, self._live)
+
     def _numbers(self, total: int | None, now: float) -> str:
-        begun, before = self._first
+        begun, before = self._first or (now, self.done)
         rate = (self.done - before) / max(now - begun, 1e-9)
         parts = [f"{self.done:,}" + (f"/{'~' * self._estimated}{total:,}" if total else "")]
         parts.append(f"{rate:,.1f}/s" if rate else duration(now - self._started))
         if total and rate:
             parts.append(f"{duration(max(0, total - self.done) / rate)} left")
         return ", ".join([*parts, *[self.suffix] * bool(self.suffix)])
-
-
-class _LiveProgress:
-    """The progress that is open on a terminal, and the thread that draws the last of it."""
-
-    def __init__(self) -> None:
-        self._open: list[Progress] = []
-        self._lock = threading.Lock()
-        self._thread: threading.Thread | None = None
-
-    def add(self, progress: Progress) -> None:
-        with self._lock:
-            self._open.append(progress)
-            if self._thread is None:
-                atexit.register(end_progress)
-                self._thread = threading.Thread(target=self._draw, name="capivara-progress", daemon=True)
-                self._thread.start()
-
-    def remove(self, progress: Progress) -> None:
-        with self._lock:
-            if progress in self._open:
-                self._open.remove(progress)
-                progress.clear()
-
-    def end(self) -> None:
-        for progress in list(self._open):
-            self.remove(progress)
-
-    def _draw(self) -> None:
-        while True:
-            time.sleep(_LIVE_SECONDS)
-            with self._lock:
-                if self._open:
-                    self._open[-1].show()
-
-
-_LIVE = _LiveProgress()
-
-
-def end_progress() -> None:
-    """Clear the live line for good: an error or the end of the program follows."""
-    _LIVE.end()
 
 
 def duration(seconds: float) -> str:

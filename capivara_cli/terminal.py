@@ -8,22 +8,24 @@ their counts in files for it (``Board``).
 
 from __future__ import annotations
 
+import atexit
 import contextlib
-import json
 import os
 import stat
 import sys
-import tempfile
+import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
 CLEAR = "\r\x1b[2K"
+_EVERY = 0.2  # s: between two drawings of the line of progress
 _STALE = 10.0  # s: counts that were not renewed for so long are of a command that was killed
+_OLD = 3600.0  # s: after this, counts that a finished command has left for the one that draws are deleted
 _BAR = 20  # columns
 _WIDEST = 10_000  # columns of a table that goes to no terminal
 _GAP, _NARROWEST = 2, 8  # columns between two columns of a table, and of a column of texts
@@ -141,12 +143,16 @@ def _is_number(cell: str) -> bool:
 
 
 class Count(NamedTuple):
-    """What a command has done, such as 12 of 100 samples; 0 of an unknown total. ``draws``: it draws the line."""
+    """What a command has done, such as 12 of 100 samples; 0 of an unknown total.
+
+    ``draws``: it draws the line. ``ended``: it has finished, and only its total is of interest.
+    """
 
     name: str
     done: int
     total: int = 0
     draws: bool = False
+    ended: bool = False
 
 
 def draw(before: Sequence[Count], own: Count, about: str) -> None:
@@ -184,12 +190,16 @@ class Board:
     """The counts of the commands of one pipe, which share a process group: a small file for each."""
 
     def __init__(self) -> None:
+        import tempfile  # these three are imported here: most commands need none of them
+
         parent = os.environ.get("XDG_RUNTIME_DIR") or tempfile.gettempdir()
         self._folder = Path(parent) / f"capivara-progress-{os.getuid()}-{os.getpgrp()}"
         self._own = self._folder / str(os.getpid())
 
     def put(self, count: Count) -> None:
         """Store the counts of this command for the one that draws."""
+        import json
+
         with contextlib.suppress(OSError):  # without a folder for them, the line has this command's counts only
             self._folder.mkdir(mode=0o700, exist_ok=True)
             if not self._is_ours():
@@ -200,23 +210,84 @@ class Board:
 
     def others(self) -> list[Count]:
         """The counts of the other commands, in the order in which the shell started them: that of the pipe."""
+        import json
+
         found = {}
         with contextlib.suppress(OSError):
             for path in self._folder.iterdir() if self._is_ours() else ():
                 if path.name.isdecimal() and path != self._own:
-                    if time.time() - path.stat().st_mtime > _STALE:
-                        path.unlink(missing_ok=True)
-                        continue
                     with contextlib.suppress(ValueError, TypeError):
-                        found[int(path.name)] = Count(*json.loads(path.read_text("utf-8")))
+                        count = Count(*json.loads(path.read_text("utf-8")))
+                        if time.time() - path.stat().st_mtime < (_OLD if count.ended else _STALE):
+                            found[int(path.name)] = count
         return [found[process] for process in sorted(found)]
 
-    def remove(self) -> None:
-        """Remove the counts of this command, and the folder after the last one."""
+    def end(self, count: Count) -> None:
+        """Leave the last counts of this command for the one that draws; that one removes them all."""
+        if not count.draws:
+            self.put(count._replace(ended=True))
+            return
+        import shutil
+
         with contextlib.suppress(OSError):
-            self._own.unlink(missing_ok=True)
-            self._folder.rmdir()
+            if self._is_ours():
+                shutil.rmtree(self._folder, ignore_errors=True)
+        for other in self._folder.parent.glob(f"capivara-progress-{os.getuid()}-*"):
+            with contextlib.suppress(OSError):
+                if time.time() - other.stat().st_mtime > _OLD:
+                    shutil.rmtree(other, ignore_errors=True)
 
     def _is_ours(self) -> bool:
         """Whether the folder belongs to this user: in a folder for all, another one could have made it."""
         return self._folder.lstat().st_uid == os.getuid() and not self._folder.is_symlink()
+
+
+class Shown(Protocol):
+    """What is shown in the line of progress."""
+
+    def show(self) -> None:
+        """Draw the line, or tell the command that draws it how far this one is."""
+
+    def clear(self) -> None:
+        """Clear the line, or tell the command that draws it that this one has finished."""
+
+
+class LiveLine:
+    """What is open in the line of progress, and the thread that shows the last of it five times per second."""
+
+    def __init__(self) -> None:
+        self._open: list[Shown] = []
+        self._lock = threading.Lock()
+        self._thread: threading.Thread | None = None
+
+    def add(self, progress: Shown) -> None:
+        """Show this from now on."""
+        with self._lock:
+            self._open.append(progress)
+            if self._thread is None:
+                atexit.register(self.end)
+                self._thread = threading.Thread(target=self._show, name="capivara-progress", daemon=True)
+                self._thread.start()
+
+    def remove(self, progress: Shown) -> None:
+        """Show this no longer."""
+        with self._lock:
+            if progress in self._open:
+                self._open.remove(progress)
+                progress.clear()
+
+    def end(self) -> None:
+        """Clear the line for good: an error or the end of the program follows."""
+        for progress in list(self._open):
+            self.remove(progress)
+
+    def _show(self) -> None:
+        while True:
+            time.sleep(_EVERY)
+            with self._lock:
+                if self._open:
+                    self._open[-1].show()
+
+
+LIVE = LiveLine()
+"""The only one: there is one standard error."""

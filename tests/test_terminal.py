@@ -9,6 +9,7 @@ import pty
 import re
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -100,7 +101,7 @@ def test_a_pipe_of_three_commands_leaves_whole_lines(piped: str) -> None:
 def test_the_last_command_of_a_pipe_draws_the_counts_of_all_and_knows_the_total_of_the_first(piped: str) -> None:
     found = drawn(piped)
     assert all(each.split()[0] in NAMES for each in found)
-    assert any(re.fullmatch(r"caption \d+ \| translate \d+ \| filter ━[━╸╺]+ \d+/40, [\d.]+/s, [\d.]+ s left", each)
+    assert any(re.fullmatch(r"caption \d+ \| translate \d+ \| filter ━[━╸╺]+ \d+/~40, [\d.]+/s, [\d.]+ s left", each)
                for each in found), found  # fmt: skip
     assert all(len(each) < 80 for each in found)
 
@@ -199,17 +200,18 @@ def test_counts_of_killed_commands_and_broken_files_are_passed_over(
     board = Board()
     board.put(Count("own", 1))
     (folder,) = tmp_path.iterdir()
-    counts = {"12": Count("second", 5), "3": ["first", 7, 9, True], "5": ["old", 1], "6": [1, 2, 3, 4, 5], "x.new": []}
+    counts = {"12": Count("second", 5), "3": ["first", 7, 9, False, True], "5": ["old", 1], "6": [1] * 9, "x.new": []}
     for process, content in counts.items():
         (folder / process).write_text(json.dumps(content))
     (folder / "4").write_text("{")
     os.utime(folder / "5", (0, 0))
-    assert board.others() == [Count("first", 7, 9, True), Count("second", 5)]
-    assert not (folder / "5").exists()
-    for path in folder.iterdir():
-        if path.name != str(os.getpid()):
-            path.unlink()
-    board.remove()
+    os.utime(folder / "3", (time.time() - 60, time.time() - 60))  # has finished, so its total still counts
+    assert board.others() == [Count("first", 7, 9, ended=True), Count("second", 5)]
+    board.end(Count("own", 2))
+    assert json.loads((folder / str(os.getpid())).read_text()) == ["own", 2, 0, False, True]
+    (tmp_path / f"capivara-progress-{os.getuid()}-1").mkdir()
+    os.utime(tmp_path / f"capivara-progress-{os.getuid()}-1", (0, 0))
+    board.end(Count("own", 2, draws=True))
     assert list(tmp_path.iterdir()) == []
 
 
@@ -229,7 +231,7 @@ def test_without_a_place_for_the_counts_the_work_goes_on(monkeypatch: pytest.Mon
     board = Board()
     board.put(Count("own", 1))
     assert board.others() == []
-    board.remove()
+    board.end(Count("own", 1, draws=True))
 
 
 def test_the_styles_of_a_line_are_codes_around_its_parts(monkeypatch: pytest.MonkeyPatch) -> None:

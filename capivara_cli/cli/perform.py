@@ -85,34 +85,29 @@ class Performer:
         ):
             summary = self._work(invocation, data, as_json)
             summary["seconds"] = round(time.monotonic() - started, 3)
-            inputs = summary.pop("inputs", [])
+            inputs, seconds = summary.pop("inputs", []), self.costs.steps.seconds()
             if record is not None:
                 summary["footprint"] = record.finish(inputs, summary, data)
+            elif not composed:
+                self.costs.steps.take()
             cards = [Path(text) for text in summary.pop("cards", [])]
             for folder in [] if composed else dict.fromkeys([*ledger.run_folders(summary), *cards]):
                 from capivara_cli.reports import card  # last, because the card contains the cost of its run
 
                 card.write(folder)
-        self._say(name, summary, settings.verbose)
+        self._say(name, summary, seconds, settings.verbose)
         write_summary({"command": name, **summary}, settings.summary, as_json)
         return summary
 
-    def _say(self, name: str, summary: dict[str, Any], verbose: bool) -> None:
-        """Print the summary for people. What is meant only for it is removed from the summary."""
+    def _say(self, name: str, summary: dict[str, Any], seconds: Sequence[float], verbose: bool) -> None:
+        """Print the summary for people, with the ``seconds`` of each step. What is meant only for it is removed."""
         histogram, up_to_date = scores.take(summary), summary.pop("up_to_date", False)
         if "read" in summary:
             console.say(summary_line(name, summary, verbose=verbose, up_to_date=up_to_date))
-        if not up_to_date and (steps := steps_table(summary, self._seconds_of_steps(summary))):
+        if not up_to_date and (steps := steps_table(summary, seconds)):
             console.say(steps)
         if histogram:
             console.say(scores.sparkline(histogram))
-
-    def _seconds_of_steps(self, summary: dict[str, Any]) -> list[float]:
-        """The seconds of each step of a plan: from its cost record, or as they were measured without one."""
-        if recorded := summary.get("footprint", {}).get("steps"):
-            return [each["seconds"] for each in recorded]
-        spent = self.costs.steps.take()
-        return [spent[number].seconds for number in sorted(spent)]
 
     def _work(self, invocation: Invocation, data: BinaryIO | None, as_json: bool) -> dict[str, Any]:
         command, settings = invocation.command, invocation.settings

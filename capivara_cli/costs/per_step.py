@@ -75,6 +75,10 @@ class StepCosts:
         for number, more in spent.items():
             self._spent[number] = self._spent.get(number, StepCost()).plus(more)
 
+    def seconds(self) -> list[float]:
+        """The seconds of each step so far, in the order of the plan."""
+        return [self._spent[number].seconds for number in sorted(self._spent)]
+
     def take(self) -> dict[int, StepCost]:
         """The cost of each step since the last call."""
         found = dict(self._spent)

@@ -17,6 +17,8 @@ from support import warm
 from support.made import shard_bytes, toy_like
 
 from capivara_cli import __version__
+from capivara_cli.cli import app
+from capivara_cli.pipeline.launchers import local
 from capivara_cli.registry import command_names
 
 CAPIVARA = [sys.executable, "-m", "capivara_cli"]
@@ -208,6 +210,23 @@ def test_signals_leave_nothing_behind(number: int, code: int, shards: Callable[.
     assert b"Traceback" not in process.stderr.read()
     process.stdin.close()
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(("given", "kept"), [("", "PASSIVE"), ("ACTIVE", "ACTIVE"), ("passive", "passive")])
+def test_threads_that_wait_sleep_in_every_command_unless_the_user_wants_them_to_spin(
+    given: str, kept: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OMP_WAIT_POLICY", given)
+    if not given:
+        monkeypatch.delenv("OMP_WAIT_POLICY")
+    monkeypatch.setenv("THP_MEM_ALLOC_ENABLE", "1")
+    monkeypatch.setattr("atexit.register", lambda function: function)
+    seen: list[str] = []
+    monkeypatch.setattr(app, "_typer", lambda words: seen.append(os.environ["OMP_WAIT_POLICY"]))
+    with pytest.raises(SystemExit) as ended:
+        app.main(["split", "shards"])
+    own = {} if not given else {"OMP_WAIT_POLICY": given}
+    assert (ended.value.code, seen, local.environment(own, 0, 2, "cpu")["OMP_WAIT_POLICY"]) == (0, [kept], kept)
 
 
 def test_a_bug_is_shown_whole_with_its_own_exit_code(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import shutil
 import tarfile
 from pathlib import Path
@@ -159,8 +160,21 @@ def test_held_out_photos_without_captions_are_captioned_and_marked(
     assert "(synthetic: captions by a captioner, not by people)" in card and "captions by a captioner" in card
 
 
-def test_captions_of_people_are_not_marked_and_not_replaced(photos: Path, tmp_path: Path) -> None:
-    run([str(photos / "captions.csv")], tmp_path / "runs", eval="heldout", fraction=0.4)
+def test_captions_of_people_are_not_marked_not_replaced_and_measured_on_their_own(
+    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with open(photos / "captions.csv", "a") as table:
+        table.writelines(f"{number}.jpg,uma foto de número {number},pt\n" for number in range(0, 24, 2))
+    found = run([str(photos / "captions.csv")], tmp_path / "runs", eval="heldout", fraction=0.4)
+    marks = [(row["lang"], row["people"], row["machine_translated"]) for row in found["before_and_after"]]
+    assert marks == [("en", False, False), ("pt", False, True), ("pt", True, False)]
+    images = [row["n_images"] for row in found["before_and_after"]]
+    assert images[0] == images[1] > images[2] >= 2
+    assert all(row["gain_interval"] for row in found["before_and_after"])
+    said = capsys.readouterr().err
+    assert re.search(r"\npt ← \(MT\) +\d", said) and re.search(r"\npt ← \(people\) +\d", said)
+    assert f"few images ({images[0]})" in said and "THIS IS A TOY" in said
+    assert "show each of" not in said
     rows = json.loads((tmp_path / "runs/pt/eval.json").read_text())["retrieval"]
     assert rows and not any(row["synthetic"] for row in rows)
     heldout = [each.by for sample in samples(tmp_path / "runs/pt-data/heldout") for each in sample.captions]

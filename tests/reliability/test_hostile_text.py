@@ -22,7 +22,11 @@ from capivara_cli.console import printable
 from capivara_cli.reports.markdown import code, escaped
 from capivara_cli.shards.archive import ShardReader
 from capivara_cli.shards.sample import Caption, Sample, encode_json
+from capivara_cli.terminal import CLEAR as CLEAR_LINE
 
+CLEAR = CLEAR_LINE.encode()
+STYLES = [b"\x1b[%bm" % code for code in (b"0", b"1", b"2", b"33", b"1;33", b"1;31", b"36", b"32", b"90", b"38;5;237")]
+"""Those of errors, warnings, advice and progress. Evil texts have others."""
 EVIL = {
     "html": '</p></title></style><script>alert(1)</script><img src=x onerror=alert(2)>" onmouseover="alert(3)',
     "ansi": "\x1b[2J\x1b]0;owned\x07\x1b[31mred\x1b[0m\r\x08",
@@ -53,7 +57,7 @@ def evil_shards(folder: Path, clean: bool = False) -> Path:
 
 
 def on_a_terminal(words: list[str], cwd: Path) -> bytes:
-    """The bytes that standard output and standard error send to a terminal."""
+    """The bytes that standard output and standard error send to a terminal, without the codes of capivara's own."""
     master, slave = pty.openpty()
     process = subprocess.Popen([*CAPIVARA, *words], cwd=cwd, stdin=subprocess.DEVNULL, stdout=slave, stderr=slave)
     os.close(slave)
@@ -64,6 +68,8 @@ def on_a_terminal(words: list[str], cwd: Path) -> bytes:
     os.close(master)
     process.wait(60)
     assert b"Traceback" not in sent, sent
+    for own in (CLEAR, *STYLES):
+        sent = sent.replace(own, b"")
     return sent
 
 
