@@ -128,6 +128,8 @@ def names(kind: str) -> list[str]:
 def describe(kind: str, name: str) -> str:
     """The first line of a plugin's docstring, read without importing it; for one without, where it comes from."""
     first = _docstring(kind, name).partition("\n")[0]
+    if kind in COMMANDS:
+        first = first.partition(": capivara ")[0]  # an example may follow
     return first if first or _own(kind, name) else f"from {entry_points(kind)[name][0].value}"
 
 
