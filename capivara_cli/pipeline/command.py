@@ -43,7 +43,7 @@ class Command:
     wraps: bool = False
     estimate: Estimate | None = None
 
-    def adopted(self, origin: Origin) -> Command:
+    def of_package(self, origin: Origin) -> Command:
         """This command as that of another package, whose faults raise ``PluginError``.
 
         Raises it here for another name than that of its entry point, and for options that cannot be options.

@@ -50,7 +50,7 @@ def identity_of(chain: Chain) -> PlanIdentity:
         also: Callable[[str], list[Path]] = getattr(options, "named_files", lambda source: [])
         origin_of: Callable[[str], str] = getattr(options, "origin_of", lambda source: "")
         for source in chain.envs[0].inputs:
-            with chain.steps[0].stage.asks():
+            with chain.steps[0].stage.blamed():
                 named_files, origin = also(source), origin_of(source)
             entries = [*_input_files(Path(source)), *map(_size_and_time, named_files)]
             files.append([source, *entries])
@@ -66,7 +66,7 @@ def identity_of(chain: Chain) -> PlanIdentity:
 
 
 def _versions(step: Step) -> list[str | None]:
-    with step.stage.asks():
+    with step.stage.blamed():
         return list(getattr(step.options, "identities", list)())
 
 
