@@ -13,26 +13,25 @@ import os
 import re
 import sys
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 _LIST = "entry_points.txt"
 _METADATA = (".dist-info", ".egg-info")
 _GROUP = b"[capivara."
-_DOCSTRING = re.compile(r"""(?:\s*(?:#[^\n]*)?\n)*[rRuU]?(\"{3}|'{3}|"|')(.*?)\1""", re.DOTALL)
-_REFERENCE = re.compile(r"(?P<module>[^\W\d]\w*(?:\.[^\W\d]\w*)*)(?::(?P<name>[^\W\d]\w*(?:\.[^\W\d]\w*)*))?")
+_DOCSTRING = r"""(?s)(?:\s*(?:#[^\n]*)?\n)*[rRuU]?(\"{3}|'{3}|"|')(.*?)\1"""
 
 
-class EntryPoint(NamedTuple):
+class EntryPoint:
     """A plugin: its name, MODULE or MODULE:OBJECT, and the folder of the metadata of its package."""
 
-    name: str
-    value: str
-    folder: str
+    def __init__(self, name: str, value: str, folder: str) -> None:
+        self.name, self.value, self.folder = name, value, folder
 
     @property
     def is_reference(self) -> bool:
         """Whether the value is of the form MODULE or MODULE:OBJECT."""
-        return _REFERENCE.fullmatch(self.value) is not None
+        module, colon, names = self.value.partition(":")
+        return all(each.isidentifier() for each in [*module.split("."), *(names.split(".") if colon else [])])
 
     @property
     def module(self) -> str:
@@ -62,7 +61,7 @@ class EntryPoint(NamedTuple):
         """The docstring of the module, read without importing it; "" if that fails."""
         try:
             with open(_source(self.module), encoding="utf-8") as file:
-                found = _DOCSTRING.match(file.read())
+                found = re.match(_DOCSTRING, file.read())
         except Exception:  # noqa: BLE001  the finders of other packages may raise anything
             return ""
         return found[2].strip() if found else ""

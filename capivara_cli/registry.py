@@ -82,10 +82,10 @@ def _added_command(kind: str, name: str) -> Any:
     found, origin = Guarded.inside(plugin), Guarded.origin_of(plugin)
     if isinstance(found, ModuleType):
         found = vars(found).get(name.replace("-", "_"))
-    adopted = getattr(type(found), "adopted", None)
-    if adopted is None or origin is None:
+    of_package = getattr(type(found), "of_package", None)
+    if of_package is None or origin is None:
         raise _no_command(kind, name, origin)
-    return adopted(found, origin)
+    return of_package(found, origin)
 
 
 def recipes() -> dict[str, str]:
@@ -128,6 +128,8 @@ def names(kind: str) -> list[str]:
 def describe(kind: str, name: str) -> str:
     """The first line of a plugin's docstring, read without importing it; for one without, where it comes from."""
     first = _docstring(kind, name).partition("\n")[0]
+    if kind in COMMANDS:
+        first = first.partition(": capivara ")[0]  # an example may follow
     return first if first or _own(kind, name) else f"from {entry_points(kind)[name][0].value}"
 
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from capivara_cli import plugin_errors, registry
+from capivara_cli import console, plugin_errors, registry
 from capivara_cli.errors import CapivaraError, unknown
 from capivara_cli.evaluation.evalset import EvalSet
 from capivara_cli.evaluation.sets import _labelled
@@ -21,8 +21,11 @@ _LABELS = ("paper",)
 
 
 def names() -> list[str]:
-    """The names of all sets, without the groups."""
-    return sorted({*registry.names(KIND), *_labelled.names()})
+    """The names of all sets, without the groups. A plugin with the name of a labelled set is named in a warning."""
+    plugins, labelled = registry.names(KIND), _labelled.names()
+    for name in set(labelled) & set(plugins):
+        console.warn_once(f"{registry.origin(KIND, name)}: capivara has one of this name, which is used instead")
+    return sorted({*plugins, *labelled})
 
 
 def describe(name: str) -> str:

@@ -50,7 +50,7 @@ class Command:
         every = (each.name for each in fields(Settings) if each.name != "dry_run")
         return offered(every if self.settings is None else self.settings, rehearses=self.estimate is not None)
 
-    def adopted(self, origin: Origin) -> Command:
+    def of_package(self, origin: Origin) -> Command:
         """This command as that of another package, whose faults raise ``PluginError``.
 
         Raises it here for another name than that of its entry point, and for options that cannot be options.

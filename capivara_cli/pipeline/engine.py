@@ -112,7 +112,7 @@ def sources_of(chain: Chain, inputs: Sequence[str]) -> list[str]:
         )
     check_sources = getattr(chain.steps[0].options, "check_sources", None)
     if check_sources is not None:
-        with chain.steps[0].stage.asks():
+        with chain.steps[0].stage.blamed():
             check_sources(inputs)
     return list(inputs)
 

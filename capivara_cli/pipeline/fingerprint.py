@@ -46,13 +46,18 @@ def identity_of(chain: Chain) -> PlanIdentity:
     files: list[Any] = [files_of_options(step.options) for step in chain.steps]
     named = _named_entries(chain.steps, files)
     if chain.steps[0].stage.begins:
-        also: Callable[[str], list[Path]] = getattr(chain.steps[0].options, "named_files", lambda source: [])
+        options = chain.steps[0].options
+        also: Callable[[str], list[Path]] = getattr(options, "named_files", lambda source: [])
+        origin_of: Callable[[str], str] = getattr(options, "origin_of", lambda source: "")
         for source in chain.envs[0].inputs:
-            with chain.steps[0].stage.asks():
-                named_files = also(source)
+            with chain.steps[0].stage.blamed():
+                named_files, origin = also(source), origin_of(source)
             entries = [*_input_files(Path(source)), *map(_size_and_time, named_files)]
             files.append([source, *entries])
             named |= _named_inputs(source, entries)
+            if origin:
+                files.append([origin])
+                named |= _digests("the version of the importer of", {source: [origin]})
     digest = hashlib.sha256(json.dumps([chain.described, files], sort_keys=True).encode()).hexdigest()
     versions = [each for step in chain.steps for each in _versions(step)]
     if any(versions) and None not in versions:
@@ -61,7 +66,7 @@ def identity_of(chain: Chain) -> PlanIdentity:
 
 
 def _versions(step: Step) -> list[str | None]:
-    with step.stage.asks():
+    with step.stage.blamed():
         return list(getattr(step.options, "identities", list)())
 
 

@@ -86,7 +86,7 @@ class Stage:
         """The version of capivara, and for a stage of another package that of the package."""
         return __version__ if self.origin is None else f"{__version__} with {self.origin.package or self.origin.name}"
 
-    def adopted(self, origin: Origin) -> Stage:
+    def of_package(self, origin: Origin) -> Stage:
         """This stage as that of another package, whose faults raise ``PluginError``.
 
         Raises it here for another name than that of its entry point, and for options that cannot be options.
@@ -103,7 +103,7 @@ class Stage:
         run, keeps = guarded_stage(self.run, origin, begins=self.begins), self.keeps and guarded(self.keeps, origin)
         return replace(self, run=run, corpus=corpus, keeps=keeps, origin=origin)
 
-    def asks(self) -> contextlib.AbstractContextManager[None]:
+    def blamed(self) -> contextlib.AbstractContextManager[None]:
         """A context for questions to the options of this stage, in which a stage of another package is to blame."""
         return contextlib.nullcontext() if self.origin is None else self.origin.blamed()
 
@@ -112,7 +112,7 @@ class Stage:
         check_options(options)
         check = getattr(options, "check", None)
         if check is not None:
-            with self.asks():
+            with self.blamed():
                 check()
 
 

@@ -94,6 +94,17 @@ def test_the_importer(packed: Path) -> None:
     assert [(each.text, each.lang, each.by) for each in found[0].captions] == [("a red square", "en", "alt")]
 
 
+def test_another_version_of_the_package_is_another_plan(packed: Path, site: Path) -> None:
+    assert capivara("pack list.lines --out shards", packed).summary["resumed_shards"] == 1
+    metadata = site / "my_plugins-0.1.0.dist-info" / "METADATA"
+    before = metadata.read_text()
+    metadata.write_text(before.replace("0.1.0", "0.2.0"))
+    ran = run(["pack", "list.lines", "--out", "shards"], packed)
+    metadata.write_text(before)
+    assert ran.code == 1
+    assert "the version of the importer of list.lines changed" in ran.said
+
+
 def test_the_captioner(packed: Path) -> None:
     capivara("caption shards --captioner colours --n 2 --out out", packed)
     assert [found[1:] for found in texts(shard(packed))] == [

@@ -225,6 +225,27 @@ def test_a_name_of_capivara_is_not_replaced(
     assert checked.code == 1 and "wrong  name: " in checked.shown.decode()
 
 
+def test_a_name_of_a_labelled_eval_set_is_not_replaced(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    install(tmp_path, monkeypatch, "evalsets", "raise ImportError('used')", name="cifar10")
+    ran = run(["list", "evalsets"], folder)
+    line = "warning: eval set cifar10 (package 0.1.0): capivara has one of this name, which is used instead"
+    assert (ran.code, ran.said.splitlines()) == (0, [line])
+
+
+def test_damaged_metadata_does_not_break_the_overview(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    install(tmp_path, monkeypatch, "stages", stage(PASS))
+    install(tmp_path, monkeypatch, "stages", "", package="damaged", entry_points="[capivara.stages]\nodd\n")
+    page = help_page()
+    assert "\n  mine  " in page and "\n  split  " in page
+    assert capsys.readouterr().err.splitlines() == [
+        "warning: package damaged 0.1.0: its entry points cannot be read: 'odd' is not of the form NAME = MODULE:OBJECT"
+    ]
+
+
 def test_two_packages_with_one_name(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     install(tmp_path, monkeypatch, "stages", stage(PASS), package="second")
     install(tmp_path, monkeypatch, "stages", stage(PASS), package="first")

@@ -78,6 +78,12 @@ class PackOptions:
         paths = ([Path(each) for each in photo.locations if not is_http_url(each)] for photo in found)
         return [next((path for path in some if path.exists()), some[0]) for some in paths if some]
 
+    def origin_of(self, source: str) -> str:
+        """The package and version of the importer that reads a source; "" for one of capivara's own."""
+        if _is_image_file(Path(source), self.format):
+            return ""
+        return registry.origin("importers", importer_of(source, self.format))
+
     @property
     def code(self) -> str:
         """The BCP-47 code of ``lang``."""
