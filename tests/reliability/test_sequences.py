@@ -1,8 +1,8 @@
 """Random sequences of runs, kills, changed inputs and damaged outputs end with the result of a clean run, or say why.
 
-``CAPIVARA_TEST_SEQUENCES=300`` plays as many as the release was tested with, by default those of a few seeds. Four
-faults are planted (by default two), one at a time, and found: damage is not looked for; the files of options, or the times of inputs, are
-ignored; outputs whose input is gone stay.
+``CAPIVARA_TEST_SEQUENCES=300`` plays as many as the release was tested with, by default those of two seeds. Four
+faults are planted, one at a time, and found, by default two of them: damage is not looked for; the files of options,
+or the times of inputs, are ignored; outputs whose input is gone stay.
 """
 
 from __future__ import annotations
@@ -72,7 +72,9 @@ PLANTED = {
 }
 
 
-@pytest.mark.parametrize(("plant", "seed"), variants.some([*PLANTED.items()], 2), ids=lambda value: getattr(value, "__name__", ""))
+@pytest.mark.parametrize(
+    ("plant", "seed"), variants.some([*PLANTED.items()], 2), ids=lambda value: getattr(value, "__name__", "")
+)
 def test_a_planted_fault_is_found(
     plant: Callable[[pytest.MonkeyPatch], None], seed: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -141,7 +141,7 @@ main()
 """
 
 
-@pytest.mark.parametrize("form", ["open-clip", "peft", "hf"])
+@pytest.mark.parametrize("form", variants.some(["open-clip", "peft", "hf"], 1))
 def test_what_a_killed_export_left_is_removed_by_the_next_one(form: str, a_run: Path, tmp_path: Path) -> None:
     words = ["export", str(a_run), "--format", form, "--out", str(tmp_path / "out" / "clip")]
     code = KILLED.format(form=form.replace("-", "_"))
@@ -291,7 +291,7 @@ def session(folder: Path, name: str) -> onnxruntime.InferenceSession:
     return onnxruntime.InferenceSession(str(folder / name), providers=["CPUExecutionProvider"])
 
 
-@pytest.mark.parametrize("method", variants.some(["lora", "adapter", "soft-prompt"], 2))
+@pytest.mark.parametrize("method", variants.some(["lora", "adapter", "soft-prompt"], 1))
 def test_onnx_computes_what_the_run_does(
     shards: Callable[..., Path], tmp_path: Path, method: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

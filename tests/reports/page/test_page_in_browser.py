@@ -77,9 +77,7 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
 
 @pytest.mark.parametrize(
     ("width", "height", "scheme"),
-    variants.some(
-        [(1280, 900, "light"), (1280, 900, "dark"), (390, 844, "light"), (390, 844, "dark")], 2
-    ),  # fmt: skip
+    variants.some([(1280, 900, "light"), (1280, 900, "dark"), (390, 844, "light"), (390, 844, "dark")], 2),
 )
 def test_the_page_is_sound(browser: Any, page: str, width: int, height: int, scheme: str) -> None:
     view = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600}
