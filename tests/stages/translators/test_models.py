@@ -42,7 +42,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 @pytest.fixture(autouse=True)
 def _short(monkeypatch: pytest.MonkeyPatch) -> None:
     """Random weights seldom end a text: it is cut earlier. No text of the tests has as many tokens."""
-    monkeypatch.setattr(_seq2seq, "LONGEST", 64)
+    monkeypatch.setattr(_seq2seq, "LONGEST", 32)
 
 
 def loaded(kind: str, folder: Path, target: str = "xh", beams: int = 2) -> Any:
