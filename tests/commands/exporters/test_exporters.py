@@ -21,6 +21,7 @@ from peft import PeftModel
 from reliability import running
 from support import variants
 from support.families import FAMILIES, taught
+from support.made import shard_bytes
 from support.tiny import pairs, tiny_clip
 from support.warm import CAPIVARA
 
@@ -34,15 +35,28 @@ from capivara_cli.models.run_folder import RunDir
 from capivara_cli.pipeline.env import Env
 from capivara_cli.pipeline.options import Settings, build
 from capivara_cli.reports import card
+from capivara_cli.shards.sample import Sample
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 TEXTS = ["um gato azul", "a red dog", "a casa em o vermelho"]
 
 
+@pytest.fixture(scope="module")
+def made_run(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("made")
+
+    def shards(samples: list[Sample]) -> Path:
+        (folder / "00000.tar").write_bytes(shard_bytes(samples))
+        return folder
+
+    return trained(tiny, shards, folder)
+
+
 @pytest.fixture
-def a_run(tiny: Path, shards: Callable[..., Path], tmp_path: Path) -> Path:
-    return trained(tiny, shards, tmp_path)
+def a_run(made_run: Path, tmp_path: Path) -> Path:
+    """A run, to be changed."""
+    return shutil.copytree(made_run, tmp_path / "runs" / made_run.name)
 
 
 def trained(tiny: Path, shards: Callable[..., Path], tmp_path: Path, peft: Any = "lora") -> Path:
@@ -404,7 +418,7 @@ def test_a_folder_for_the_hub_has_all_that_its_page_needs(
 def test_no_file_for_the_hub_says_where_it_was_made(a_run: Path, tiny: Path, tmp_path: Path) -> None:
     evaluated(a_run)
     push(a_run, tmp_path / "clip-pt", "me/clip-pt")
-    places = [str(place).encode() for place in (tmp_path, tiny.parent, Path.home(), Path.cwd())]
+    places = [str(place).encode() for place in (tmp_path.parent, tiny.parent, Path.home(), Path.cwd())]
     told = [place for place in places if len(place) > 1]
     for path in (tmp_path / "clip-pt").rglob("*"):
         if path.is_file():

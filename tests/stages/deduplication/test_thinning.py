@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import itertools
 import random
 from collections.abc import Sequence
 
@@ -122,8 +123,7 @@ MADE = {
 }
 
 
-@pytest.mark.parametrize("kind", MADE)
-@pytest.mark.parametrize("threshold", [0.3, 0.8])
+@pytest.mark.parametrize(("kind", "threshold"), variants.some([*itertools.product(MADE, [0.3, 0.8])], 4))
 def test_two_hundred_captions_are_thinned_as_before(kind: str, threshold: float) -> None:
     chance = random.Random(kind)
     lines = list(dict.fromkeys(MADE[kind](chance) for _ in range(200)))
