@@ -118,10 +118,13 @@ def serve(place: str) -> None:
     import gc
     import selectors
 
+    import huge_pages  # the folder of a program is on the path
+
     sys.path[0] = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
     started_with = read_on_import(os.environb)  # libraries add to it
     _import()
     gc.freeze()
+    huge_pages.collapse()
     owner = int(os.environ[OWNER])
     signal.signal(signal.SIGCHLD, lambda *_: None)
     wakes, waker = socket.socketpair()
@@ -164,8 +167,10 @@ def _import() -> None:
              "transformers.modeling_utils", "transformers.generation", "s3fs", "typer._adapters", "matplotlib.figure",
              "matplotlib.backends.backend_agg", "matplotlib.backends.backend_svg", "jinja2",
              "transformers.models.auto.image_processing_auto",
-             "transformers.models.xlm_roberta.modeling_xlm_roberta"]  # fmt: skip
-    for name in names:
+             "transformers.models.xlm_roberta.modeling_xlm_roberta", "xxhash", "pillow_heif", "py3langid.langid",
+             "torch.utils.serialization", "capivara_cli.cli.app", "capivara_cli.cli.perform"]  # fmt: skip
+    commands = importlib.import_module("capivara_cli.registry").command_names()
+    for name in [*names, *(f"capivara_cli.{folder}.{command}" for command, folder in commands.items())]:
         with contextlib.suppress(ImportError):
             importlib.import_module(name)
     with contextlib.suppress(ImportError, AttributeError):  # peft asks for this table, which is built once a process
