@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support import drawn_once
 from support.made import a_sample
 from support.reported import (
     EVIL,
@@ -42,7 +41,6 @@ from capivara_cli.shards.sample import Sample, encode_json
 def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """In an empty folder, because shards are looked for there too."""
     monkeypatch.chdir(tmp_path)
-    drawn_once.keep(monkeypatch)
 
 
 def a_whole_run() -> Path:
@@ -257,10 +255,10 @@ def test_no_template_turns_escaping_off() -> None:
         assert not re.search(r"\|\s*safe\b|autoescape|Markup", path.read_text("utf-8")), path
 
 
-def test_the_same_run_gives_the_same_page(run: Path) -> None:
+def test_the_same_run_gives_the_same_page(run: Path, drawn: dict[str, Any]) -> None:
     written(run)
     before = (run / "report.html").read_bytes()
-    drawn_once.DRAWN.clear()
+    drawn.clear()
     written(run)
     assert (run / "report.html").read_bytes() == before
 
