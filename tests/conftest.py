@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import io
 import math
 import os
 import signal
@@ -35,6 +37,12 @@ def pytest_configure() -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+def pytest_collection_finish() -> None:
+    """What all tests import stays: no search for garbage visits it, and no fork has to copy it for that."""
+    gc.collect()
+    gc.freeze()
+
+
 def pytest_xdist_auto_num_workers() -> int:
     """For ``-n auto``: more workers than cores, since tests wait a third of their time for processes and servers."""
     return math.ceil(1.5 * len(os.sched_getaffinity(0)))
@@ -46,6 +54,33 @@ def _commands_stay_warm() -> Iterator[None]:
     before = warm.read_on_import(os.environb)
     yield
     assert warm.read_on_import(os.environb) == before
+
+
+@pytest.fixture(scope="session", autouse=True)
+def drawing() -> Iterator[Callable[..., None]]:
+    """``curve.save`` of the program. Drawing is half the time of a short training: the tests get one black pixel."""
+    from PIL import Image
+
+    from capivara_cli.storage.files import replacing
+    from capivara_cli.training import curve
+
+    pixel = io.BytesIO()
+    Image.new("RGB", (1, 1)).save(pixel, "PNG")
+
+    def save(metrics: object, path: Path, title: str) -> None:
+        with replacing(path) as out:
+            out.write(pixel.getvalue())
+
+    drawn = curve.save
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(curve, "save", save)
+        yield drawn
+
+
+@pytest.fixture
+def curves_are_drawn(drawing: Callable[..., None], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The training curve is drawn, as people get it."""
+    monkeypatch.setattr("capivara_cli.training.curve.save", drawing)
 
 
 @pytest.fixture

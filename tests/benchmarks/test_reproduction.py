@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from support import variants
 from support.made import ROOT
 
 from benchmarks.reproduce import cells, page, plan, tables, work, world
@@ -75,6 +76,9 @@ def test_the_committed_results_show_the_main_directions() -> None:
 
 
 # --- the same again, small ---
+ALL_OF_IT = variants.only_with_all("the committed results and the parts of the benchmark, below and above")
+
+
 @pytest.fixture(scope="module")
 def reduced(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     out = tmp_path_factory.mktemp("reproduction")
@@ -94,6 +98,7 @@ def _scores(said: str) -> dict[str, dict[str, float]]:
     return found
 
 
+@ALL_OF_IT
 def test_reduced_the_directions_hold(reduced: tuple[Path, str]) -> None:
     found = _scores(reduced[1])
     base, tuned = found["base"], found["opt-pt"]
@@ -103,6 +108,7 @@ def test_reduced_the_directions_hold(reduced: tuple[Path, str]) -> None:
     assert tuned["pt"] > found["english-capivara"]["pt"] + 8
 
 
+@ALL_OF_IT
 def test_reduced_resumes_with_the_missing_cell(reduced: tuple[Path, str]) -> None:
     out, said = reduced
     folder = out / "seed0" / "cells"

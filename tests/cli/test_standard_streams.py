@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from support import variants
 from support.made import toy_like
 
 from capivara_cli import __version__
@@ -39,7 +40,9 @@ def split(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, bytes]:
 
 
 @pytest.mark.parametrize(
-    "closed", [each for count in (1, 2, 3) for each in itertools.combinations(CLOSINGS, count)], ids=" ".join
+    "closed",
+    variants.some([each for count in (1, 2, 3) for each in itertools.combinations(CLOSINGS, count)], 4),
+    ids=" ".join,
 )
 def test_a_folder_is_written_whatever_is_closed(closed: tuple[str, ...], split: tuple[Path, bytes]) -> None:
     folder, expected = split
@@ -58,7 +61,7 @@ def test_workers_work_with_everything_closed(split: tuple[Path, bytes]) -> None:
     assert (folder / "by-two" / "00000.tar").read_bytes() == expected
 
 
-@pytest.mark.parametrize("stderr", ["2>&-", "2>/dev/full"])
+@pytest.mark.parametrize("stderr", variants.some(["2>&-", "2>/dev/full"], 1))
 def test_without_standard_error_results_and_codes_are_the_same(stderr: str, split: tuple[Path, bytes]) -> None:
     folder, _ = split
     table = shell(f"capivara list importers {stderr}", folder)
@@ -70,22 +73,20 @@ def test_without_standard_error_results_and_codes_are_the_same(stderr: str, spli
     assert shell(f"capivara list nothing {stderr}", folder).returncode == 2
 
 
-@pytest.mark.parametrize(
-    "words", ["--help", "--version", "list --help", "list --version", "list importers", "list --quiet --help"]
-)
-@pytest.mark.parametrize(
-    ("stdout", "message"),
-    [
-        (">/dev/full", "capivara: standard output cannot be written: No space left on device\n"),
-        (">&-", "capivara: standard output is closed\n"),
-        ("</dev/null >&-", "capivara: standard output is closed\n"),
-    ],
-)
+LOST = {
+    ">/dev/full": "capivara: standard output cannot be written: No space left on device\n",
+    ">&-": "capivara: standard output is closed\n",
+    "</dev/null >&-": "capivara: standard output is closed\n",
+}
+ASKED = ["--help", "--version", "list --help", "list --version", "list importers", "list --quiet --help"]
+
+
+@pytest.mark.parametrize(("stdout", "words"), variants.some([*itertools.product(LOST, ASKED)], 8))
 def test_what_was_asked_for_and_cannot_be_shown_is_an_error_of_one_line(
-    words: str, stdout: str, message: str, tmp_path: Path
+    words: str, stdout: str, tmp_path: Path
 ) -> None:
     done = shell(f"capivara {words} {stdout}", tmp_path)
-    assert (done.returncode, done.stderr) == (1, message)
+    assert (done.returncode, done.stderr) == (1, LOST[stdout])
 
 
 def test_a_tar_for_closed_standard_output_is_refused_before_the_work(split: tuple[Path, bytes]) -> None:

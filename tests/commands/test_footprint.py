@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support import variants
 from support.made import shard_bytes, toy_like
 from support.warm import CAPIVARA, FRESH
 
@@ -168,6 +169,7 @@ def test_a_csv_file_has_no_second_table(runs: Path) -> None:
     assert ran.stderr == "capivara: --paper: a CSV file has one table\n  --format md or text\n"
 
 
+@variants.only_with_all("tests/costs/test_ledger.py: the commands of a pipe add up to the whole")
 def test_the_whole_method_adds_up_to_what_is_measured_from_outside(tmp_path: Path) -> None:
     """``adapt`` in miniature: the sum of its stages is what its whole process took, interpreter included."""
     line = shlex.split(

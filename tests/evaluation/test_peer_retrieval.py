@@ -11,6 +11,7 @@ import pytest
 import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from support import variants
 
 from capivara_cli.evaluation.retrieval import retrieval
 from capivara_cli.evaluation.sets import toy
@@ -78,7 +79,7 @@ def test_recalls_equal_those_of_clip_benchmark(n_images, low, high):
     assert 0.05 < retrieval(images, texts, owners, (1,)).mean_recall < 0.95  # neither hopeless nor trivial
 
 
-@settings(max_examples=40, deadline=None, derandomize=True)
+@settings(max_examples=variants.number(13, 40), deadline=None, derandomize=True)
 @given(
     counts=st.lists(st.integers(0, 4), min_size=2, max_size=30).filter(any),
     seed=st.integers(0, 2**32 - 1),

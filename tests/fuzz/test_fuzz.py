@@ -10,6 +10,7 @@ import pytest
 from fuzz import targets
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support import variants
 
 from capivara_cli.errors import BadSample, CapivaraError
 from capivara_cli.shards.sample import Caption, Sample
@@ -30,7 +31,7 @@ def test_the_corpus_is_small() -> None:
     assert sum(path.stat().st_size for path in FOUND) < 200_000
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=variants.number(50, 150), deadline=None)
 @given(st.binary(max_size=1600))
 def test_any_bytes_as_a_tar(data: bytes) -> None:
     targets.tar(data)
@@ -76,13 +77,13 @@ def tars(draw: st.DrawFn) -> bytes:
     return targets.mended(b"".join(parts))
 
 
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=variants.number(83, 250), deadline=None)
 @given(tars())
 def test_headers_that_almost_make_sense(data: bytes) -> None:
     targets.tar(data)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=variants.number(33, 100), deadline=None)
 @given(
     st.lists(
         st.tuples(
@@ -127,13 +128,13 @@ ENTRIES = st.fixed_dictionaries(
 DOCUMENTS = JSON | st.fixed_dictionaries({}, optional={"captions": st.lists(ENTRIES, max_size=3) | JSON, "id": JSON})
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=variants.number(50, 150), deadline=None)
 @given(DOCUMENTS)
 def test_any_document(document: object) -> None:
     targets.document(json.dumps(document).encode())
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=variants.number(33, 100), deadline=None)
 @given(st.binary(max_size=64))
 def test_any_bytes_as_json(data: bytes) -> None:
     targets.document(data)

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from support import variants
 from support.made import shard_bytes, toy_like
 from support.warm import FRESH, shell_function
 
@@ -205,12 +206,12 @@ def test_hf_datasets_reads_our_output(shards: Callable[..., Path], tmp_path: Pat
 
 
 def test_law_5_killed_anywhere_and_run_again_is_one_clean_run(shards: Callable[..., Path], tmp_path: Path) -> None:
-    count = 40
+    count = variants.number(24, 40)
     folder = shards(*[toy_like(4, 4 * number) for number in range(count)])
     plan = "dedupe | split --fraction 0.2"  # without a model, so that many kills fit into the time of a test
     shell(f"capivara run '{plan}' {folder} --out clean", tmp_path)
     killed_halfway = 0
-    for _ in range(5):
+    for _ in range(variants.number(3, 5)):
         before = _finished(tmp_path / "killed")
         process = subprocess.Popen(
             [*FRESH, "run", plan, str(folder), "--out", "killed"],

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from reliability.running import ENVIRONMENT, Ran, run
+from support import variants
 from support.foreign import write_foreign
 from support.made import jpeg, shard_bytes, toy_like
 
@@ -116,7 +117,7 @@ def test_one_shard_is_named_itself(place: Path) -> None:
     refused(run(words(REFUSE["dedupe"], "raw/00000.tar"), place), place, "raw/00000.tar")
 
 
-@pytest.mark.parametrize("name", STREAMS)
+@pytest.mark.parametrize("name", variants.some(list(STREAMS), 6))
 def test_standard_input_is_refused(name: str, place: Path) -> None:
     stream = shards(place / "raw") / "00000.tar"
     refused(run(words(REFUSE[name], "-"), place, stream), place, "SHARDS")
@@ -135,7 +136,7 @@ def test_with_dry_run_too(name: str, place: Path) -> None:
     refused(run([*words(REFUSE[name], "raw"), "--dry-run"], place), place)
 
 
-@pytest.mark.parametrize("name", [*WORKERS, "train", "eval", "search", "show"])
+@pytest.mark.parametrize("name", variants.some([*WORKERS, "train", "eval", "search", "show"], 6))
 def test_shards_among_packed_ones_are_refused_when_they_are_read(name: str, place: Path) -> None:
     shards(place / "mixed", start=1)
     (place / "mixed" / "00000.tar").write_bytes(shard_bytes(toy_like(4)))
@@ -156,14 +157,17 @@ def test_what_needs_no_captions_goes_on(line: str, place: Path) -> None:
 
 @pytest.mark.parametrize(
     "document",
-    [
-        None,
-        {},
-        {"url": "x", "caption": None},
-        {"captions": []},
-        {"text_len": 3, "caption_by": "blip2", "x_text": "7f3a"},
-        {"title": "IMG_1790", "alt": "logo", "description": "", "prompt": None},
-    ],
+    variants.some(
+        [
+            None,
+            {},
+            {"url": "x", "caption": None},
+            {"captions": []},
+            {"text_len": 3, "caption_by": "blip2", "x_text": "7f3a"},
+            {"title": "IMG_1790", "alt": "logo", "description": "", "prompt": None},
+        ],
+        3,
+    ),
 )
 def test_images_without_any_captions_are_captioned(document: object, place: Path) -> None:
     members = {}

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from support import variants
 from support.damage import DAMAGES, flipped
 from support.made_stages import UniqueOptions, WorkOptions, content, fill, small, unique, work
 
@@ -36,8 +38,7 @@ FILES = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("file", FILES)
-@pytest.mark.parametrize("damage", DAMAGES)
+@pytest.mark.parametrize(("damage", "file"), variants.some([*itertools.product(DAMAGES, FILES)], 14))
 def test_what_is_damaged_is_made_again(damage: str, file: str, three: Path, tmp_path: Path) -> None:
     inner = stopped(three, tmp_path / "out")
     DAMAGES[damage](inner / file)

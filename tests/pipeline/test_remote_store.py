@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import subprocess
@@ -12,7 +13,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from support import s3
+from support import s3, variants
 from support.damage import flipped
 from support.made import shard_bytes, toy_like
 from support.made_stages import UniqueOptions, WorkOptions, content, unique, work
@@ -155,7 +156,7 @@ def test_workers_write_what_one_process_writes(bucket: s3.Bucket, tmp_path: Path
     assert left_in_the_cache() == []
 
 
-@pytest.mark.parametrize("settings", [{}, {"workers": 2}, {"share": "1/2"}])
+@pytest.mark.parametrize("settings", variants.some([{"share": "1/2"}, {}, {"workers": 2}], 1))
 def test_a_corpus_stage_writes_what_it_writes_to_a_local_folder(
     settings: dict[str, object], bucket: s3.Bucket, tmp_path: Path
 ) -> None:
@@ -252,7 +253,15 @@ engine.run(parse_plan("split --fraction 0"), [sys.argv[1]], Settings(out=sys.arg
 """
 
 
-@pytest.mark.parametrize(("place", "counts"), [("sample", [8]), ("call", [45, 60]), ("entry", [1, 4]), ("remove", [2])])
+@pytest.mark.parametrize(
+    ("place", "counts"),
+    [
+        ("sample", [8]),
+        ("call", variants.some([45, 60], 1)),
+        ("entry", variants.some([1, 4], 1)),
+        ("remove", [2]),
+    ],
+)
 def test_a_killed_run_is_resumed(place: str, counts: list[int], bucket: s3.Bucket, tmp_path: Path) -> None:
     wanted = local_run(bucket, tmp_path / "out")
     out = f"{bucket.url}/out"
@@ -334,8 +343,17 @@ def other_shard(data: bytes) -> bytes:
     return shard_bytes(toy_like(2, 900)).ljust(len(data), b"\0")[: len(data)]
 
 
-@pytest.mark.parametrize("plan", ["split --fraction 0", "dedupe --images exact", "pack --shard-size 2"])
-@pytest.mark.parametrize("change", [flipped, other_shard])
+@pytest.mark.parametrize(
+    ("change", "plan"),
+    variants.some(
+        [
+            *itertools.product(
+                [flipped, other_shard], ["split --fraction 0", "dedupe --images exact", "pack --shard-size 2"]
+            )
+        ],
+        3,
+    ),
+)
 def test_an_altered_shard_of_the_same_size_is_made_again(
     change: Callable[[bytes], bytes], plan: str, tmp_path: Path, capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from reliability.running import ENVIRONMENT, UNSET
+from support import huge_pages
 
 LIMIT = 90.0
 """Seconds after which a command counts as one that waits for ever."""
@@ -44,6 +45,7 @@ def run(line: str, folder: Path, kill_at: int = 0, kill_before: str = "", stdin:
     words = shlex.split(line.replace("{here}", str(folder)))
     learned = folder.parent / "modules"
     _import(learned)
+    huge_pages.collapse()
     child = os.fork()
     if not child:
         _be_the_command(words, folder, stdin, (said, shown), _Killer(folder, kill_at, kill_before), learned)

@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from reliability.made_bad import a_run
 from reliability.running import run
+from support import variants
 from support.altered import MISSING, altered, places
 
 FILES = ("run.json", "eval.json", "metrics.jsonl", "footprint.json", "adapter/adapter_config.json", "adapter/base.json")
@@ -52,7 +53,7 @@ def made(folder: Path) -> dict[str, str]:
 
 
 @settings(
-    max_examples=60, deadline=None, derandomize=True, database=None, phases=[Phase.generate],
+    max_examples=variants.number(15, 60), deadline=None, derandomize=True, database=None, phases=[Phase.generate],
     suppress_health_check=list(HealthCheck),
 )  # fmt: skip
 @given(data=st.data())

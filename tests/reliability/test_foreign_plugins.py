@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from reliability.running import Ran, run
+from support import variants
 from support.made import toy_like
 from support.made_plugins import install
 from support.reported import a_run
@@ -159,7 +160,9 @@ def said(ran: Ran) -> list[str]:
     return [line for line in ran.said.splitlines() if line.startswith("capivara: ")]
 
 
-@pytest.mark.parametrize(("wrong", "code", "message"), TRANSLATORS, ids=[each[0] for each in TRANSLATORS])
+@pytest.mark.parametrize(
+    ("wrong", "code", "message"), [pytest.param(*each, id=each[0]) for each in variants.some(TRANSLATORS, 14)]
+)
 def test_the_fault_of_a_translator_is_named(
     wrong: str, code: str, message: str, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -170,7 +173,7 @@ def test_the_fault_of_a_translator_is_named(
     assert line.startswith("capivara: " + WHO.format("translator") + message.replace("MODULE", module))
 
 
-@pytest.mark.parametrize(("kind", "group", "line", "code", "message"), OTHERS)
+@pytest.mark.parametrize(("kind", "group", "line", "code", "message"), variants.some(OTHERS, 20))
 def test_the_fault_of_any_plugin_is_named(
     kind: str, group: str, line: str, code: str, message: str, folder: Path, tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -181,8 +184,14 @@ def test_the_fault_of_any_plugin_is_named(
     assert ran.code == 1
 
 
-@pytest.mark.parametrize("line", ["eval mine --model toy", "dedupe shards --against mine --out out", "eval mine --model toy --dry-run", "train shards --lang en --model toy --steps 1 --batch-size 2 --val mine"])  # fmt: skip
-@pytest.mark.parametrize(("wrong", "code", "message"), SETS, ids=[each[0] for each in SETS])
+LINES = [
+    "eval mine --model toy", "dedupe shards --against mine --out out", "eval mine --model toy --dry-run",
+    "train shards --lang en --model toy --steps 1 --batch-size 2 --val mine",
+]  # fmt: skip
+SETS_AND_LINES = [pytest.param(*each, line, id=f"{each[0]}-{line}") for each in SETS for line in LINES]
+
+
+@pytest.mark.parametrize(("wrong", "code", "message", "line"), variants.some(SETS_AND_LINES, 7))
 def test_the_fault_of_an_eval_set_is_named(
     wrong: str, code: str, message: str, line: str, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -224,8 +233,12 @@ def test_an_entry_point_to_a_missing_module(folder: Path, tmp_path: Path, monkey
     assert ran.code == 1
 
 
-@pytest.mark.parametrize("words", [TRANSLATE, f"{TRANSLATE} --back-translate", f"{TRANSLATE} --from auto"])
-@pytest.mark.parametrize("workers", ["", " --workers 2"])
+WAYS = [TRANSLATE, f"{TRANSLATE} --back-translate", f"{TRANSLATE} --from auto"]
+
+
+@pytest.mark.parametrize(
+    ("words", "workers"), variants.some([(words, workers) for workers in ("", " --workers 2") for words in WAYS], 3)
+)
 def test_faults_are_named_whatever_the_options(
     words: str, workers: str, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

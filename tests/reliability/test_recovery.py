@@ -32,10 +32,10 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
 
 
 def chosen(row: Row, command: Command) -> bool:
-    """Whether a cell is played by default: every sixth one, of commands that load a model every fourteenth, and none
+    """Whether a cell is played by default: every tenth one, of commands that load a model every thirtieth, and none
     of ``adapt``, which runs the others."""
     number = zlib.crc32(f"{row.title} {command.name}".encode())
-    return ALL or (command.name != "adapt" and number % (14 if command.slow else 6) == 0)
+    return ALL or (command.name != "adapt" and number % (30 if command.slow else 10) == 0)
 
 
 @pytest.mark.parametrize(

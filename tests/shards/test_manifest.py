@@ -12,6 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from reliability.running import run
+from support import variants
 from support.altered import MISSING, altered, places
 from support.made import toy_like
 from support.made_stages import content
@@ -78,7 +79,12 @@ def check(finished: Path, lines: list[Any], form: Callable[[Path, list[Any]], No
 
 
 @given(st.data())
-@settings(max_examples=60, derandomize=True, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=variants.number(20, 60),
+    derandomize=True,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
 def test_any_field_may_be_missing_or_of_another_type(finished: Path, data: st.DataObject) -> None:
     lines = lines_of(finished / "clean")
     number = data.draw(st.integers(0, len(lines) - 1))

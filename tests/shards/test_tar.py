@@ -15,6 +15,7 @@ from typing import BinaryIO, cast
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support import variants
 
 from capivara_cli.errors import CapivaraError, TruncatedInput
 from capivara_cli.shards import tar as tar_module
@@ -262,7 +263,7 @@ def test_negative_size_is_refused() -> None:
         members(bytes(data))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=variants.number(20, 60), deadline=None)
 @given(
     st.lists(
         st.tuples(

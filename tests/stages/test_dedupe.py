@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support import variants
 from support.made import a_sample
 
 from capivara_cli.languages import similarity
@@ -204,7 +205,7 @@ caption = st.builds(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=variants.number(50, 150), deadline=None)
 @given(st.lists(caption, max_size=9), st.integers(1, 4), st.sampled_from((0.0, 0.2, 0.3, 0.7, 1.0)))
 def test_laws(captions: list[Caption], k_min: int, threshold: float) -> None:
     options = {"k_min": k_min, "threshold": threshold}
@@ -223,7 +224,7 @@ def test_laws(captions: list[Caption], k_min: int, threshold: float) -> None:
             assert (cosine - np.diag(np.diag(cosine)) <= threshold).all()
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=variants.number(20, 60), deadline=None)
 @given(st.lists(line, min_size=1, max_size=8, unique=True), st.randoms(use_true_random=False))
 def test_the_order_of_captions_does_not_matter_where_scores_differ(lines: list[str], rng: random.Random) -> None:
     captions = [Caption(text, "en", "alt", score=number / 100) for number, text in enumerate(lines)]

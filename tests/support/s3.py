@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -62,16 +63,21 @@ def serving() -> Iterator[str]:
         server.stop()
 
 
-def new_bucket(address: str) -> Bucket:
+@functools.cache
+def _client(address: str) -> Any:
     import boto3
 
-    client = boto3.client(
+    return boto3.client(
         "s3",
         endpoint_url=address,
         region_name="us-east-1",
         aws_access_key_id="testing",
         aws_secret_access_key="testing",
     )
+
+
+def new_bucket(address: str) -> Bucket:
+    client = _client(address)
     name = f"bucket-{uuid.uuid4().hex[:12]}"
     client.create_bucket(Bucket=name)
     return Bucket(name, {**KEYS, "AWS_ENDPOINT_URL": address, "NO_PROXY": "127.0.0.1"}, client)

@@ -118,10 +118,13 @@ def serve(place: str) -> None:
     import gc
     import selectors
 
+    import huge_pages  # the folder of a program is on the path
+
     sys.path[0] = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
     started_with = read_on_import(os.environb)  # libraries add to it
     _import()
     gc.freeze()
+    huge_pages.collapse()
     owner = int(os.environ[OWNER])
     signal.signal(signal.SIGCHLD, lambda *_: None)
     wakes, waker = socket.socketpair()
@@ -164,13 +167,27 @@ def _import() -> None:
              "transformers.modeling_utils", "transformers.generation", "s3fs", "typer._adapters", "matplotlib.figure",
              "matplotlib.backends.backend_agg", "matplotlib.backends.backend_svg", "jinja2",
              "transformers.models.auto.image_processing_auto",
-             "transformers.models.xlm_roberta.modeling_xlm_roberta"]  # fmt: skip
+             "transformers.models.xlm_roberta.modeling_xlm_roberta", "xxhash", "pillow_heif",
+             "torch.utils.serialization"]  # fmt: skip
     for name in names:
         with contextlib.suppress(ImportError):
             importlib.import_module(name)
     with contextlib.suppress(ImportError, AttributeError):  # peft asks for this table, which is built once a process
         table = importlib.import_module("transformers.conversion_mapping")
         table.get_checkpoint_conversion_mapping("")
+    _import_the_program()
+
+
+def _import_the_program() -> None:
+    """Whatever is wrong with a module is an error of the command that needs it, not of the server."""
+    import importlib
+
+    with contextlib.suppress(Exception):
+        commands = importlib.import_module("capivara_cli.registry").command_names()
+        for name in ["cli.app", "cli.perform", *(f"{folder}.{command}" for command, folder in commands.items())]:
+            with contextlib.suppress(Exception):
+                importlib.import_module(f"capivara_cli.{name}")
+        importlib.import_module("capivara_cli.languages.identify").supported_codes()  # unpacks a model, in 0.5 s
 
 
 def _is_alive(process: int) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import shutil
 import subprocess
@@ -12,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from support import variants
 from support.tiny import pairs
 from support.warm import CAPIVARA
 
@@ -75,8 +77,10 @@ def contents(folder: Path) -> dict[str, str]:
     return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in folder.iterdir() if path.is_file()}
 
 
-@pytest.mark.parametrize("name", ["images", "tokens", "source", "texts", "store.json"])
-@pytest.mark.parametrize("damage", DAMAGES)
+@pytest.mark.parametrize(
+    ("name", "damage"),
+    variants.some([*itertools.product(["images", "tokens", "source", "texts", "store.json"], DAMAGES)], 7),
+)
 def test_a_damaged_feature_store_is_said_and_made_again(
     name: str, damage: str, opened: Callable[..., FeatureStore], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -221,7 +225,7 @@ CHECKPOINTS: dict[str, tuple[Damage, str]] = {
 }
 
 
-@pytest.mark.parametrize("case", CHECKPOINTS)
+@pytest.mark.parametrize("case", variants.some([*CHECKPOINTS], 7))
 def test_a_run_with_a_damaged_checkpoint_becomes_the_clean_run(
     case: str, stopped: tuple[Path, Options], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -259,8 +263,10 @@ def test_the_best_weights_lost_before_the_end_are_an_error_that_another_run_mend
 
 
 # --- a finished run ---
-@pytest.mark.parametrize("damage", DAMAGES)
-@pytest.mark.parametrize("name", ["adapter_model.safetensors", "adapter_config.json", "base.json"])
+FILES = [*itertools.product(["adapter_model.safetensors", "adapter_config.json", "base.json"], DAMAGES)]
+
+
+@pytest.mark.parametrize(("name", "damage"), variants.some(FILES, 4))
 def test_a_damaged_adapter_is_refused_wherever_it_is_read(
     name: str, damage: str, stopped: tuple[Path, Options], tmp_path: Path
 ) -> None:
@@ -274,8 +280,7 @@ def test_a_damaged_adapter_is_refused_wherever_it_is_read(
         trained(place, changed(options, runs=str(tmp_path / "more"), continue_from=str(run)))
 
 
-@pytest.mark.parametrize("damage", DAMAGES)
-@pytest.mark.parametrize("name", ["adapter_model.safetensors", "adapter_config.json", "base.json"])
+@pytest.mark.parametrize(("name", "damage"), variants.some(FILES, 4))
 def test_a_damaged_adapter_is_made_again_from_the_last_checkpoint(
     name: str, damage: str, stopped: tuple[Path, Options], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

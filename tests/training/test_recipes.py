@@ -109,7 +109,7 @@ def lines(summary: dict[str, Any]) -> list[dict[str, Any]]:
             ({"views": 2, "ema": 0.9}, {"clip", "drift"}),
             ({"peft": "full", "val": "0.2", "val_every": 3}, {"clip", "drift"}),
         ],
-        6,
+        4,
     ),
     ids=lambda value: "-".join(map(str, value.values())) if isinstance(value, dict) else "",
 )

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support import variants
 from support.made import a_sample, toy_like
 from support.rehearsing import column, estimated, performed, tree
 from support.warm import CAPIVARA
@@ -148,6 +149,7 @@ def test_a_set_without_captions_is_not_known(tried):
     assert row["basis"] == "it has no captions; classification is not tried"
 
 
+@variants.only_with_all("plans, training and sets above; the demo below")
 def test_a_whole_method_goes_on_from_what_would_be_there(here):
     line = (
         "adapt toy:40 --lang hi --captioner toy --n 2 --translator toy --model toy --top-k 2 --steps 4 "

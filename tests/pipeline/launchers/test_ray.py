@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
+from support import variants
 from support.made import shard_bytes
 from support.made_stages import UniqueOptions, WorkOptions, unique, work
 
@@ -63,6 +64,12 @@ def test_actors_write_what_one_process_writes(
     with pytest.raises(CapivaraError, match="00025: cannot go on") as raised:
         fill([Step(work, WorkOptions(fail="00025"))], six, tmp_path / "other", engine="ray", workers=1)
     assert raised.value.hint == "try another"
+
+
+@variants.only_with_all("a lost worker is replaced above; test_local.py tests what all engines share")
+def test_a_shard_that_kills_every_actor_is_named_and_what_actors_took_is_counted(
+    cluster: object, six: Path, tmp_path: Path
+) -> None:
     with pytest.raises(CapivaraError, match="3 workers were lost at 00002"):
         fill([Step(work, WorkOptions(kill="00025"))], six, tmp_path / "dead", engine="ray", workers=1)
     own = time.process_time()

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support import variants
 from support.deduping import a_noise, encoded, keys, noise, over, photos
 from support.made import a_sample, jpeg, shard_bytes
 
@@ -71,7 +72,7 @@ def test_how_samples_lie_in_shards_does_not_matter(images: str, keep: str) -> No
 NINE = [a_noise(f"{n}", n % 3, score=n / 10) for n in range(9)]
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=variants.number(10, 25), deadline=None)
 @given(st.permutations(range(9)), st.lists(st.integers(0, 9), max_size=3))
 def test_of_each_image_the_first_or_the_best_stays_in_any_order(order: list[int], cuts: list[int]) -> None:
     shuffled = [NINE[place] for place in order]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import itertools
 import random
 from collections.abc import Sequence
 
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support import variants
 from support.made import PHOTOS
 
 from capivara_cli.languages import similarity
@@ -88,7 +90,7 @@ line = st.one_of(
 THRESHOLDS = st.sampled_from((0.0, 0.2, 0.3, 0.7, 1.0))
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=variants.number(40, 120), deadline=None)
 @given(
     st.lists(line, min_size=1, max_size=40), st.integers(1, 5), st.sampled_from((0.0, 0.2, 0.3, 0.7, 1.0)), st.randoms()
 )
@@ -105,7 +107,7 @@ def test_the_fast_way_keeps_the_same_captions(
             thinning.MANY = many
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=variants.number(40, 120), deadline=None)
 @given(st.lists(line, min_size=1, max_size=40), st.integers(1, 5), THRESHOLDS)
 def test_algorithm_1_as_published_keeps_the_same_captions(lines: list[str], k_min: int, threshold: float) -> None:
     lines = ["a word", *lines]
@@ -121,8 +123,7 @@ MADE = {
 }
 
 
-@pytest.mark.parametrize("kind", MADE)
-@pytest.mark.parametrize("threshold", [0.3, 0.8])
+@pytest.mark.parametrize(("kind", "threshold"), variants.some([*itertools.product(MADE, [0.3, 0.8])], 4))
 def test_two_hundred_captions_are_thinned_as_before(kind: str, threshold: float) -> None:
     chance = random.Random(kind)
     lines = list(dict.fromkeys(MADE[kind](chance) for _ in range(200)))

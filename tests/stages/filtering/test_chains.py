@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support import variants
 from support.made import a_sample, jpeg
 from support.tiny import tiny_clip
 
@@ -220,7 +221,7 @@ links = st.lists(
 )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=variants.number(66, 200), deadline=None)
 @given(links, st.sets(st.integers(0, 6)))
 def test_judges_are_the_same_again_and_after_captions_are_gone(
     chosen: list[tuple[int, str, int | None]], gone: set[int]

@@ -12,6 +12,7 @@ from capivara_cli.errors import CapivaraError
 from capivara_cli.models.generation import Decoding, Setup
 from capivara_cli.stages.translators import _ctranslate2, _seq2seq, m2m100, madlad, nllb, opus
 
+from support import variants  # isort: skip
 from support.tiny_translators import converted, tiny_m2m, tiny_marian, tiny_nllb, tiny_t5  # isort: skip
 
 pytestmark = pytest.mark.filterwarnings("error::FutureWarning")  # of a call that the next version refuses
@@ -41,7 +42,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 @pytest.fixture(autouse=True)
 def _short(monkeypatch: pytest.MonkeyPatch) -> None:
     """Random weights seldom end a text: it is cut earlier. No text of the tests has as many tokens."""
-    monkeypatch.setattr(_seq2seq, "LONGEST", 64)
+    monkeypatch.setattr(_seq2seq, "LONGEST", 32)
 
 
 def loaded(kind: str, folder: Path, target: str = "xh", beams: int = 2) -> Any:
@@ -60,7 +61,7 @@ def test_translations_do_not_depend_on_the_batch(kind: str, folders: dict[str, P
     assert "beams=2" in translator.version
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", variants.some([*KINDS], 2))
 def test_the_score_of_a_translation_does_not_depend_on_the_batch(
     kind: str, folders: dict[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -142,7 +143,7 @@ def _nothing(given: dict[str, Any]) -> Any:
 
 
 @pytest.mark.parametrize("kind", ["nllb", "madlad", "opus"])  # of M2M-100 the converter wants all of the vocabulary
-@pytest.mark.parametrize("beams", [1, 3])
+@pytest.mark.parametrize("beams", variants.some([1, 3], 1))
 def test_a_converted_folder_translates_as_the_original(
     kind: str, beams: int, folders: dict[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
