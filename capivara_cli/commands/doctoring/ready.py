@@ -13,8 +13,8 @@ from typing import Any
 from capivara_cli import console, registry
 from capivara_cli.cli.dry_run.offline import hub_offline
 from capivara_cli.commands.list import answer
-from capivara_cli.languages.translators import ready_pairs
 from capivara_cli.errors import CapivaraError
+from capivara_cli.languages.translators import ready_pairs
 from capivara_cli.models import hub
 from capivara_cli.models.clip_files import CONFIG, DEFAULT_MODEL, DEFAULT_REPO, HUB, MCLIP, architecture_files
 from capivara_cli.pipeline.env import Env
