@@ -7,9 +7,9 @@ from typing import Any
 
 import typer
 
+from capivara_cli import console
 from capivara_cli.cli import command_help
-from capivara_cli.cli.parameters import TYPER_ERROR, typer_function, with_lists_joined, with_version
-from capivara_cli.errors import UsageError
+from capivara_cli.cli.parameters import TYPER_ERROR, typer_function, with_lists_joined, with_version, wrong_use
 from capivara_cli.pipeline.command import Command, Invocation
 from capivara_cli.pipeline.options import JsonOption, Settings
 from capivara_cli.pipeline.stage import Stage
@@ -20,15 +20,19 @@ Run = Callable[[Invocation, bool, bool], None]
 
 
 def call(name: str, command: Stage | Command, words: list[str], run: Run) -> None:
-    """Parse the ``words`` that follow the name of a command, and ``run`` it. Exits after ``--help`` and ``--version``.
+    """Parse the ``words`` that follow the name of a command, and ``run`` it, unless they ask for help or the version.
 
     Raises ``UsageError`` for a wrong command line.
     """
+    parsed: list[tuple[Invocation, bool, bool]] = []
     try:
-        app = typer.main.get_command(application(name, command, run))
-        app.main(_for_typer(words, command), prog_name=f"capivara {name}", standalone_mode=False)
+        app = typer.main.get_command(application(name, command, lambda *given: parsed.append(given)))
+        with console.writing_to_stdout():  # the help and the version
+            app.main(_for_typer(words, command), prog_name=f"capivara {name}", standalone_mode=False)
     except TYPER_ERROR as error:
-        raise UsageError(f"{name}: {error.format_message()}", f"see: capivara {name} --help") from error  # type: ignore[attr-defined]
+        raise wrong_use(name, error) from error
+    for given in parsed:  # outside of Typer, which would turn Ctrl-C and closed pipes into errors of its own
+        run(*given)
 
 
 def application(name: str, command: Stage | Command, run: Run) -> typer.Typer:

@@ -200,8 +200,14 @@ def _parse(
     try:
         typer.main.get_command(app).main(words[1:], prog_name=words[0], standalone_mode=False)
     except TYPER_ERROR as error:
-        raise UsageError(f"{words[0]}: {error.format_message()}", f"see: capivara {words[0]} --help") from error  # type: ignore[attr-defined]
+        raise wrong_use(words[0], error) from error
     return tuple(parsed)
+
+
+def wrong_use(name: str, error: Any) -> UsageError:
+    """The error for a command line that Typer refuses; ``error`` is a ``TYPER_ERROR``."""
+    message = error.format_message().replace("Value error, ", "").rstrip(".")  # pydantic's words for a wrong choice
+    return UsageError(f"{name}: {message}", f"see: capivara {name} --help")
 
 
 def version_option() -> inspect.Parameter:

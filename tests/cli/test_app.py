@@ -34,7 +34,7 @@ def capivara(
 def test_help_lists_every_command(tmp_path: Path) -> None:
     page = capivara("--help", cwd=tmp_path).stdout
     for name in command_names():
-        assert f"\n  {name}  " in page
+        assert f"\n│ {name} " in page
 
 
 @pytest.fixture(scope="module")

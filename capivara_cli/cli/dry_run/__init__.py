@@ -17,7 +17,6 @@ from capivara_cli.cli.outputs import check_outputs
 from capivara_cli.cli.parameters import parse_command
 from capivara_cli.cli.summary import write_summary
 from capivara_cli.costs import carbon_intensity
-from capivara_cli.errors import UsageError
 from capivara_cli.pipeline.command import Invocation
 from capivara_cli.pipeline.env import Env
 from capivara_cli.pipeline.options import Settings
@@ -57,9 +56,7 @@ class Rehearser:
             steps = [Step(command, options)]
             return plans.rehearse(steps, inputs, invocation.settings, self.rehearsal, streams=data is not None)
         if command.estimate is None:
-            raise UsageError(
-                f"{command.name}: --dry-run is for slow commands: the stages, run, train, eval, adapt and demo"
-            )
+            raise RuntimeError(f"{command.name} has no estimate, and no --dry-run")
         env = Env(invocation.settings, command.name)
         env.data = data
         env.perform = self.line
