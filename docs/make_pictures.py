@@ -133,8 +133,8 @@ def make(folder: Path) -> None:
         in_terminal(words, folder)
         photograph(folder / f"{page}.html", size, PICTURES / f"{page}.png")
     for picture in sorted(PICTURES.iterdir()):
-        size = picture.stat().st_size
-        console.say(f"{picture.name}: {size:,} bytes" + (", too large" if size > MOST_BYTES else ""))
+        count = picture.stat().st_size
+        console.say(f"{picture.name}: {count:,} bytes" + (", too large" if count > MOST_BYTES else ""))
 
 
 if __name__ == "__main__":

@@ -57,9 +57,7 @@ def report(inputs: list[str], options: Options, env: Env) -> dict[str, Any]:
     runs = [read_run(path) for path in paths]
     found = findings(runs)
     for repeat in found.repeats:
-        console.warn(
-            f"{repeat.run.path} has the options and the seed of {repeat.of.path}: they are averaged as one run"
-        )
+        console.warn(f"{repeat.run.path} has the options and the seed of {repeat.of.path}: they count as one run")
     folders = find_folders(found.variant.first, parsed(options, "shards"))
     parts = sections(found, folders)
     text = document(found, parts)

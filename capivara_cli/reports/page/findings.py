@@ -149,9 +149,8 @@ class Outcome:
     @property
     def n_significant(self) -> int:
         """The number of runs that differ significantly from the base model, in the direction of their mean."""
-        gained = self.gain > 0
-        found = [row for row in self.after if row.versus and (row.versus.difference > 0) == gained]
-        return sum(1 for row in found if is_significant(row))
+        alike = [row for row in self.after if row.versus and row.versus.difference * self.gain > 0]
+        return sum(1 for row in alike if is_significant(row))
 
     @property
     def significant(self) -> bool | None:

@@ -64,6 +64,26 @@ def test_runs_differ_by_options_and_data_and_repeat_by_seed() -> None:
     assert [(each.run.name, each.of.name) for each in groups[0].repeats] == [("copy", "pt-seed1")]
 
 
+@pytest.mark.parametrize(
+    ("key", "change"),
+    [
+        ("base", {"text": "sha256:other"}),
+        ("base", {"image": "sha256:other"}),
+        ("contents", {"val": "0123456789"}),
+        ("batch", {"precision": "bf16"}),
+        ("batch", {"size": 7}),
+        ("request", {"lr": 0.02}),
+        ("data", {"fingerprint": "sha256:2"}),
+    ],
+)
+def test_runs_that_differ_in_more_than_the_seed_are_variants(key: str, change: dict[str, Any]) -> None:
+    first, second = a_run("pt-seed0", 0, BASE, FIRST), a_run("pt-seed1", 1, BASE, SECOND)
+    assert len(variants([first, second])) == 1
+    document: Any = second.document
+    document[key] = document.get(key, {}) | change
+    assert [[run.name for run in group.runs] for group in variants([first, second])] == [["pt-seed0"], ["pt-seed1"]]
+
+
 def test_the_model_compared_with_is_the_base_even_if_a_run_has_its_name() -> None:
     run = a_run("pt", 0, recalled("runs/pt", "pt", 50.0, versus={**against(5.0, 0.2), "model": "pt"}),
                 recalled("pt", "pt", 45.0), base="pt")  # fmt: skip
