@@ -185,7 +185,10 @@ def parse_command(words: Sequence[str], settings: Settings) -> Invocation:
 
 
 def _parse(words: list[str], options: type, shared: tuple[type, ...], argument: str | None) -> tuple[Any, ...]:
-    """Let Typer parse a command line, and return what it would pass to the command."""
+    """Let Typer parse a command line, and return what it would pass to the command.
+
+    Raises ``UsageError`` for a wrong one, and ``KeyboardInterrupt`` on Ctrl-C.
+    """
     app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
     parsed: list[Any] = []
     collect = typer_function(options, lambda *built: parsed.extend(built), shared, argument)
@@ -198,6 +201,10 @@ def _parse(words: list[str], options: type, shared: tuple[type, ...], argument: 
         typer.main.get_command(app).main(words[1:], prog_name=words[0], standalone_mode=False)
     except TYPER_ERROR as error:
         raise UsageError(f"{words[0]}: {error.format_message()}", f"see: capivara {words[0]} --help") from error  # type: ignore[attr-defined]
+    except typer.Abort as stop:
+        raise KeyboardInterrupt from stop
+    if not parsed:  # Typer turns Ctrl-C into an exit code and returns that
+        raise KeyboardInterrupt
     return tuple(parsed)
 
 
