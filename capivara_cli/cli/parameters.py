@@ -188,7 +188,10 @@ def _parse(
     words: list[str], options: type, shared: tuple[type, ...], argument: str | None,
     offered: Collection[str] | None = None,
 ) -> tuple[Any, ...]:  # fmt: skip
-    """Let Typer parse a command line, and return what it would pass to the command."""
+    """Let Typer parse a command line, and return what it would pass to the command.
+
+    Raises ``UsageError`` for a wrong one, and ``KeyboardInterrupt`` on Ctrl-C.
+    """
     app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
     parsed: list[Any] = []
     collect = typer_function(options, lambda *built: parsed.extend(built), shared, argument, offered)
@@ -201,6 +204,10 @@ def _parse(
         typer.main.get_command(app).main(words[1:], prog_name=words[0], standalone_mode=False)
     except TYPER_ERROR as error:
         raise wrong_use(words[0], error) from error
+    except typer.Abort as stop:
+        raise KeyboardInterrupt from stop
+    if not parsed:  # Typer turns Ctrl-C into an exit code and returns that
+        raise KeyboardInterrupt
     return tuple(parsed)
 
 

@@ -18,7 +18,7 @@ from capivara_cli.pipeline import partition
 from capivara_cli.pipeline.books import Report, RunBooks, new_report
 from capivara_cli.pipeline.chain import Chain
 from capivara_cli.pipeline.fingerprint import PlanIdentity, identity_of, named_paths
-from capivara_cli.pipeline.options import Settings
+from capivara_cli.pipeline.options import Settings, check_options
 from capivara_cli.pipeline.output_folder import exclusive, output_names
 from capivara_cli.pipeline.sharded_plan import ShardedPlan
 from capivara_cli.pipeline.source import DEFAULT_INPUT, check_packed, default_inputs, joined
@@ -50,6 +50,8 @@ def run(
     Raises ``CapivaraError`` for inputs or outputs that cannot be used.
     """
     chain = Chain(steps, settings, costs or Costs())
+    for step in steps:
+        check_options(step.options)
     sources = sources_of(chain, inputs)
     begins = steps[0].stage.begins
     shards = [] if begins else find_shards(sources)

@@ -14,6 +14,7 @@ import pytest
 from support.made import shard_bytes
 from support.made_stages import UniqueOptions, small, unique
 
+from capivara_cli.cli import parameters
 from capivara_cli.cli.app import guarded
 from capivara_cli.cli.perform import Performer
 from capivara_cli.errors import CapivaraError, Terminated, UsageError, resumable
@@ -153,6 +154,21 @@ def test_the_commands_of_a_script_that_are_finished_are_named(
     performer._last = ""
     monkeypatch.setattr(performer, "perform", lambda invocation: (_ for _ in ()).throw(Terminated()))
     assert message(lambda: performer.line(["split", "a"], settings), capsys)[-1] == "capivara: terminated"
+
+
+@pytest.mark.parametrize("stop", [KeyboardInterrupt, EOFError, Terminated])
+def test_a_stop_while_a_line_of_a_script_is_parsed_is_no_bug(stop: type[BaseException]) -> None:
+    """Typer returns an exit code or raises ``Abort``, by its version, where the command line is not the program's."""
+
+    @dataclass(frozen=True)
+    class Options:
+        n: int = opt(1, "a number")
+
+        def __post_init__(self) -> None:
+            raise stop
+
+    with pytest.raises(Terminated if stop is Terminated else KeyboardInterrupt):
+        parameters._parse(["split"], Options, (), argument=None)
 
 
 def test_of_nested_works_the_innermost_that_stored_something_counts() -> None:

@@ -17,10 +17,10 @@ from support.tiny import pairs
 from support.warm import CAPIVARA
 
 from capivara_cli.commands.train import Options, train
-from capivara_cli.errors import CapivaraError, UsageError
+from capivara_cli.errors import CapivaraError, Terminated, UsageError, stored_before
 from capivara_cli.models.adapters.peft_backed import checkpoint_gradients
 from capivara_cli.models.clip import load_clip
-from capivara_cli.models.run_folder import RunDir
+from capivara_cli.models.run_folder import RunDir, open_run
 from capivara_cli.pipeline.env import Env
 from capivara_cli.pipeline.options import Settings, build, changed
 from capivara_cli.reports import card as cards
