@@ -11,7 +11,7 @@ from capivara_cli import console
 from capivara_cli.shards.sample import encode_json
 from capivara_cli.storage.files import replace_text
 
-_REASONS, _NOTES = 3, 2  # in a line without --verbose
+_SHOWN = 3  # reasons, and notes, in a line without --verbose
 
 
 def write_summary(summary: Mapping[str, Any], file: str, as_json: bool) -> None:
@@ -45,11 +45,11 @@ def _counts(summary: Mapping[str, Any], verbose: bool) -> list[str]:
     if "written" in summary:
         counts.append(f"wrote {summary['written']:,}")
     dropped = summary.get("dropped", {})
-    reasons = f" ({_listed(dropped, 0 if verbose else _REASONS)})" if dropped and not _is_plan(summary) else ""
+    reasons = f" ({_listed(dropped, 0 if verbose else _SHOWN)})" if dropped and not _is_plan(summary) else ""
     counts.append(f"dropped {sum(dropped.values()):,}{reasons}")
     parts = [", ".join(counts)]
     if notes := summary.get("notes"):
-        parts.append(_listed(notes, 0 if verbose else _NOTES))
+        parts.append(_listed(notes, 0 if verbose else _SHOWN))
     if summary.get("resumed_shards"):
         parts.append("up to date" + _shards(summary))
     return parts

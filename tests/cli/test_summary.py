@@ -36,7 +36,7 @@ def test_of_many_reasons_and_notes_the_line_has_the_most_frequent() -> None:
     summary = {"read": 9, "dropped": REASONS, "notes": REASONS, "seconds": 1.0}
     assert summary_line("filter", summary) == (
         "capivara filter: read 9, dropped 4,323 (a: 4,000, b: 300, c: 20, 2 more with --verbose: 3); "
-        "a: 4,000, b: 300, 3 more with --verbose: 23; 1.0 s"
+        "a: 4,000, b: 300, c: 20, 2 more with --verbose: 3; 1.0 s"
     )
     every = "d: 1, c: 20, b: 300, a: 4,000, e: 2"
     long = f"capivara filter: read 9, dropped 4,323 ({every}); {every}; 1.0 s, 9 samples/s"
