@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Set
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from capivara_cli import languages, plugin_errors, registry
 from capivara_cli.errors import UsageError
@@ -16,11 +16,13 @@ from capivara_cli.pipeline.env import Env
 from capivara_cli.pipeline.option_kinds import Languages, Names
 from capivara_cli.pipeline.options import opt, parsed
 from capivara_cli.pipeline.stage import stage
-from capivara_cli.plugins import Rewriter
 from capivara_cli.shards.archive import Stream
 from capivara_cli.shards.sample import Caption, Sample, captions_in
 from capivara_cli.stages.rewriters._exemplars import exemplars
 from capivara_cli.stages.rewriters._synonyms import synonyms
+
+if TYPE_CHECKING:
+    from capivara_cli.plugins import Rewriter
 
 LENGTH_RATIO = 3.0
 """A rewrite this many times longer or shorter than its source has invented or omitted something."""

@@ -206,7 +206,13 @@ def test_another_version_of_the_package_is_another_plan(
     assert "capivara 0.1.0 with package 0.1.0, now it is 0.1.0 with package 0.2.0" in ran.said
 
 
-CLASHES = [("stages", "split"), ("translators", "toy"), ("importers", "coco"), ("commands", "list")]
+CLASHES = [
+    ("stages", "split"),
+    ("stages", "train"),
+    ("translators", "toy"),
+    ("importers", "coco"),
+    ("commands", "list"),
+]
 
 
 @pytest.mark.parametrize(("kind", "name"), CLASHES)
@@ -251,6 +257,14 @@ def test_two_packages_with_one_name(folder: Path, tmp_path: Path, monkeypatch: p
     install(tmp_path, monkeypatch, "stages", stage(PASS), package="first")
     ran = run(["mine", "shards", "--out", "out"], folder)
     assert said(ran) == ["capivara: stage mine (first 0.1.0): second 0.1.0 has one of this name, too"]
+    assert ran.code == 1
+
+
+def test_a_stage_and_a_command_with_one_name(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    install(tmp_path, monkeypatch, "commands", command("return {}"), package="second")
+    install(tmp_path, monkeypatch, "stages", stage(PASS), package="first")
+    ran = run(["mine", "shards", "--out", "out"], folder)
+    assert said(ran) == ["capivara: command mine (second 0.1.0): first 0.1.0 has one of this name, too"]
     assert ran.code == 1
 
 
