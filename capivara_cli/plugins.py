@@ -13,9 +13,9 @@ are called in several threads at a time. Processes: ``--workers N`` loads a plug
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from capivara_cli.console import print_result, say, warn
 from capivara_cli.errors import BadSample, CapivaraError, Unsupported, UsageError
@@ -30,7 +30,7 @@ from capivara_cli.pipeline.command import Command, command
 from capivara_cli.pipeline.env import Env
 from capivara_cli.pipeline.options import Settings, group, opt, output, parsed
 from capivara_cli.pipeline.source import Source
-from capivara_cli.pipeline.stage import Stage, stage
+from capivara_cli.pipeline.stage import CorpusFunctions, Stage, stage
 from capivara_cli.plugin_errors import PluginError
 from capivara_cli.shards.archive import Stream
 from capivara_cli.shards.images import decode_image
@@ -44,13 +44,13 @@ if TYPE_CHECKING:
     from capivara_cli.pipeline.workers.job import Job
 
 __all__ = [
-    "BadSample", "CapivaraError", "Caption", "Captioner", "CaptionerPlugin", "Command", "Decoding", "Draw",
-    "Engine", "EnginePlugin", "Env", "EvalSet", "EvalSetPlugin", "ExporterPlugin", "Identifier", "IdentifierPlugin",
-    "ImporterPlugin", "Language", "PackSettings", "PluginError", "Provenance", "RewriteRequest", "Rewriter",
-    "RewriterOptions", "RewriterPlugin", "RunDir", "Sample", "Settings", "Setup", "Source", "Stage", "Stream",
-    "Translator", "TranslatorPlugin", "Unsupported", "UsageError", "command", "decode_image", "encode_json",
-    "group", "map_batched", "map_each", "map_texts", "opt", "output", "parsed", "print_result", "say", "seed_of",
-    "stage", "warn",
+    "BadSample", "CapivaraError", "Caption", "Captioner", "CaptionerPlugin", "Command", "CorpusFunctions",
+    "Decoding", "Draw", "Engine", "EnginePlugin", "Env", "EvalSet", "EvalSetPlugin", "ExporterPlugin", "Identifier",
+    "IdentifierPlugin", "ImporterPlugin", "Language", "PackSettings", "PluginError", "Provenance", "RewriteRequest",
+    "Rewriter", "RewriterOptions", "RewriterPlugin", "RunDir", "Sample", "Settings", "Setup", "Source", "Stage",
+    "Stream", "Translator", "TranslatorPlugin", "Unsupported", "UsageError", "command", "decode_image",
+    "encode_json", "group", "map_batched", "map_each", "map_texts", "opt", "output", "parsed", "print_result",
+    "say", "seed_of", "stage", "warn",
 ]  # fmt: skip
 
 
@@ -235,9 +235,3 @@ class IdentifierPlugin(Protocol):
     def load(self, variant: str, /) -> Identifier:
         """The identifier ``NAME:variant``, once per process."""
         ...
-
-
-Pairs = Iterable[tuple[str, str]] | Literal["any"]
-"""What the function ``pairs`` of a translator returns."""
-Summary = Mapping[str, Any]
-"""What a command returns: JSON, with the keys that ``command`` documents."""

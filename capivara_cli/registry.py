@@ -176,14 +176,19 @@ def source_of(kind: str, name: str) -> str:
 
 
 def clash(kind: str, name: str) -> str:
-    """What is wrong with a name that is taken, by capivara or by two packages; "" if it is not."""
-    entries = entry_points(kind).get(name, [])
-    first = str(_origin(kind, name, entries[0])) if entries else ""
-    if entries and _own(kind, name):
+    """What is wrong with a name that is taken, by capivara or by two packages; "" if it is not.
+
+    Stages and commands share their names.
+    """
+    if not (entries := entry_points(kind).get(name, [])):
+        return ""
+    first = _origin(kind, name, entries[0])
+    if name in command_names() if kind in COMMANDS else _own(kind, name):
         return f"{first}: capivara has one of this name, which is used instead"
-    if len(entries) > 1:
-        return f"{first}: {' and '.join(each.package for each in entries[1:])} has one of this name, too"
-    return ""
+    others = [each.package for each in entries[1:]]
+    for other in COMMANDS if kind in COMMANDS else ():
+        others += [each.package for each in entry_points(other).get(name, []) if other != kind]
+    return f"{first}: {' and '.join(others)} has one of this name, too" if others else ""
 
 
 def identity(kind: str, spec: str, **context: Any) -> str | None:

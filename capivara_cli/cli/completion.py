@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from types import ModuleType
 from typing import Annotated, Any
 
 import typer
@@ -36,7 +37,8 @@ def answer(instruction: str) -> None:
     ``instruction``: "complete_bash" and the like. Bash gives the line in COMP_WORDS and COMP_CWORD, the others in
     ``_TYPER_COMPLETE_ARGS``.
     """
-    sys.modules.setdefault("rich", None)  # type: ignore[arg-type]  Typer would take all of it to read plain texts
+    modules: dict[str, ModuleType | None] = sys.modules  # type: ignore[assignment]
+    modules.setdefault("rich", None)  # Typer would take all of it to read plain texts
     completion.completion_init()
     sys.exit(completion.shell_complete(_group(), {}, PROGRAM, VARIABLE, instruction))
 

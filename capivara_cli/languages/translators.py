@@ -37,7 +37,7 @@ def check(spec: str, pairs: Iterable[Pair] = ()) -> None:
     registry.check(KIND, spec)
     origin = registry.origin(KIND, spec)
     declared = pairs_of(spec) if origin else None
-    if declared is None or declared == ANY:
+    if origin is None or declared is None or isinstance(declared, str):
         return
     for source, target in pairs:
         if (languages.code_of(source), languages.code_of(target)) not in declared:
@@ -68,7 +68,7 @@ def ready_pairs(name: str) -> list[Pair]:
     if hasattr(plugin, "installed"):
         return _in_codes(plugin, plugin.installed(), known=False)
     declared = pairs_of(name)
-    return [] if declared is None or declared == ANY else sorted(declared)  # type: ignore[arg-type]
+    return [] if declared is None or isinstance(declared, str) else sorted(declared)
 
 
 def added(source: str, target: str) -> tuple[list[str], list[str]]:
@@ -83,7 +83,7 @@ def added(source: str, target: str) -> tuple[list[str], list[str]]:
         except PluginError as error:
             console.warn_once(f"{error.message}; auto does without it")
             continue
-        if declared == ANY:
+        if isinstance(declared, str):
             general.append(name)
         elif declared and (source, target) in declared:
             direct.append(name)

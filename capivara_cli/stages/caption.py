@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from capivara_cli import languages, plugin_errors, registry
 from capivara_cli.errors import CapivaraError, UsageError
@@ -25,11 +25,13 @@ from capivara_cli.pipeline.env import Env
 from capivara_cli.pipeline.option_kinds import Languages
 from capivara_cli.pipeline.options import MODEL, SERVICES, SPEED, opt
 from capivara_cli.pipeline.stage import stage
-from capivara_cli.plugins import Captioner
 from capivara_cli.shards.archive import Stream
 from capivara_cli.shards.images import decode_image
 from capivara_cli.shards.sample import Caption, Sample
 from capivara_cli.toy import outsiders
+
+if TYPE_CHECKING:
+    from capivara_cli.plugins import Captioner
 
 _DECODING = "How it writes"
 ROUNDS = 8

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Set
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from capivara_cli import languages, plugin_errors, registry
 from capivara_cli.errors import UsageError
@@ -22,12 +22,14 @@ from capivara_cli.pipeline.env import Env
 from capivara_cli.pipeline.option_kinds import Languages, Names
 from capivara_cli.pipeline.options import MODEL, SERVICES, SPEED, opt, parsed
 from capivara_cli.pipeline.stage import stage
-from capivara_cli.plugins import Rewriter
 from capivara_cli.shards.archive import Stream
 from capivara_cli.shards.sample import Caption, Sample, captions_in
 from capivara_cli.stages.rewriters._exemplars import exemplars
 from capivara_cli.stages.rewriters._synonyms import synonyms
 from capivara_cli.toy import outsiders
+
+if TYPE_CHECKING:
+    from capivara_cli.plugins import Rewriter
 
 _LLM, _OTHERS = "Language models", "Back-translation and EDA"
 LENGTH_RATIO = 3.0

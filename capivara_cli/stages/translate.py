@@ -124,7 +124,8 @@ class Options:
 
     def identities(self) -> list[str | None]:
         """The versions of the translators, see ``fingerprint``."""
-        pairs = self.pairs or [(None, target) for target in self.targets]
+        pairs: list[tuple[str | None, str]] = [*self.pairs]
+        pairs = pairs or [(None, target) for target in self.targets]
         spec = f"argos:{self.package}" if self.package else self.translator
         return [
             registry.identity("translators", spec, source=source, target=target, base_url=self.base_url)

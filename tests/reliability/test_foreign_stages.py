@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from capivara_cli.errors import CapivaraError
 from capivara_cli.languages import translators
 from capivara_cli.pipeline import rejects
 from capivara_cli.pipeline.chain import Chain
+from capivara_cli.shards.archive import ShardReader
 
 HEAD = '''"""Mine: a stage."""
 from dataclasses import dataclass, field
@@ -113,7 +113,7 @@ def said(ran: Ran) -> list[str]:
 
 
 @pytest.mark.parametrize(("wrong", "code", "message"), STAGES, ids=[each[0] for each in STAGES])
-def test_the_fault_of_a_stage_is_named_and_breaks_nothing_else(
+def test_the_fault_of_a_stage_is_named(
     wrong: str, code: str, message: str, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     install(tmp_path, monkeypatch, "stages", code)
@@ -122,9 +122,18 @@ def test_the_fault_of_a_stage_is_named_and_breaks_nothing_else(
     assert line.startswith(f"capivara: stage mine (package 0.1.0): {message}")
     assert ran.code == 1
     assert not list((folder / "out").glob("*.tar"))
+
+
+BROKEN = ["1 / 0", "def load(:", "raise SystemExit(3)", stage(PASS, options("n: int = 1")), stage("1 / 0")]
+
+
+@pytest.mark.parametrize("code", BROKEN, ids=["raises", "syntax", "exits", "options", "runs"])
+def test_a_broken_stage_breaks_nothing_else(
+    code: str, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    install(tmp_path, monkeypatch, "stages", code)
     assert "\n  mine  " in help_page() and "\n  split  " in help_page()
-    assert "mine" in registry.names("stages")
-    shutil.rmtree(folder / "out", ignore_errors=True)
+    assert run(["list", "stages"], folder).said == ""
     assert run(["split", "shards", "--out", "out", "--no-energy"], folder).code == 0
 
 
@@ -194,6 +203,54 @@ def test_samples_with_one_key_may_be_given_twice(
     assert (ran.code, ran.counts) == (0, (3, 3, {}))
 
 
+CORPUS = """
+import numpy
+def survey(samples, options, env): {survey}
+def decide(surveys, options, env): {decide}
+def apply(samples, survey, decision, options, env): {apply}
+both = CorpusFunctions(lambda options: True, survey, decide, apply)
+@stage('mine', Options, corpus=both)
+def mine(samples, options, env): yield from samples
+"""
+SOUND = {
+    "survey": "return {'n': numpy.array([len(list(samples))])}",
+    "decide": "yield from [{'total': sum(each()['n'] for each in surveys)}] * len(surveys)",
+    "apply": "yield from (each.with_document(total=int(decision['total'][0])) for each in samples)",
+}
+CORPORA = [
+    ({}, ""),
+    ({"survey": "return next(samples).nothing"}, "AttributeError: 'Sample' object has no attribute 'nothing'"),
+    ({"decide": "yield 1 / 0"}, "ZeroDivisionError: division by zero"),
+    ({"apply": "yield from list(samples)[1:]"}, "lost 1 of 3 samples, of which '00000' is the first"),
+]
+
+
+@pytest.mark.parametrize(("changed", "message"), CORPORA)
+def test_a_stage_that_sees_all_samples_first(
+    changed: dict[str, str], message: str, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    install(tmp_path, monkeypatch, "stages", HEAD + OPTIONS + CORPUS.format(**{**SOUND, **changed}))
+    ran = run(["mine", "shards", "--out", "out"], folder)
+    assert said(ran)[-1:] == ([f"capivara: stage mine (package 0.1.0): {message}"] if message else said(ran)[-1:])
+    assert ran.code == (1 if message else 0)
+    if not message:
+        (shard,) = (folder / "out").glob("*.tar")
+        with open(shard, "rb") as file:
+            assert [sample.document["total"] for sample in ShardReader(file, "x")] == [3, 3, 3]
+
+
+def test_a_stage_that_begins_a_stream(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    body = "for name in env.inputs:\n    env.tally.read += {}\n    yield Sample(name, {{'jpg': b'x'}})"
+    code = stage(body.format(1)).replace("@stage('mine', Options)", "@stage('mine', Options, begins=True)")
+    install(tmp_path, monkeypatch, "stages", code)
+    ran = run(["mine", "a", "b", "--out", "out", "--summary", "summary.json"], folder)
+    assert (ran.code, ran.counts) == (0, (2, 2, {}))
+    install(tmp_path, monkeypatch, "stages", code.replace("+= 1", "+= 2"))
+    ran = run(["mine", "a", "b", "--out", "out2"], folder)
+    line = "capivara: stage mine (package 0.1.0): read 4 samples, wrote 2 and dropped 0"
+    assert (ran.code, said(ran)) == (1, [line])
+
+
 def test_another_version_of_the_package_is_another_plan(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -206,7 +263,13 @@ def test_another_version_of_the_package_is_another_plan(
     assert "capivara 0.1.0 with package 0.1.0, now it is 0.1.0 with package 0.2.0" in ran.said
 
 
-CLASHES = [("stages", "split"), ("translators", "toy"), ("importers", "coco"), ("commands", "list")]
+CLASHES = [
+    ("stages", "split"),
+    ("stages", "train"),
+    ("translators", "toy"),
+    ("importers", "coco"),
+    ("commands", "list"),
+]
 
 
 @pytest.mark.parametrize(("kind", "name"), CLASHES)
@@ -251,6 +314,14 @@ def test_two_packages_with_one_name(folder: Path, tmp_path: Path, monkeypatch: p
     install(tmp_path, monkeypatch, "stages", stage(PASS), package="first")
     ran = run(["mine", "shards", "--out", "out"], folder)
     assert said(ran) == ["capivara: stage mine (first 0.1.0): second 0.1.0 has one of this name, too"]
+    assert ran.code == 1
+
+
+def test_a_stage_and_a_command_with_one_name(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    install(tmp_path, monkeypatch, "commands", command("return {}"), package="second")
+    install(tmp_path, monkeypatch, "stages", stage(PASS), package="first")
+    ran = run(["mine", "shards", "--out", "out"], folder)
+    assert said(ran) == ["capivara: command mine (second 0.1.0): first 0.1.0 has one of this name, too"]
     assert ran.code == 1
 
 

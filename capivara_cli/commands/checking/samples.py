@@ -168,11 +168,7 @@ def _run(step: Step, samples: list[Sample], env: Env | None = None) -> list[Samp
 
 def help_page(subject: Subject) -> str:
     """Make the help of a stage or command; returns its first line."""
-    import typer
+    from capivara_cli.cli import command_help
 
-    from capivara_cli.cli.app import application
-
-    group: Any = typer.main.get_command(application(subject.name))
-    command = group.get_command(typer.Context(group), subject.name)
-    page = command.get_help(typer.Context(command, info_name=subject.name))
-    return str(page).strip().splitlines()[0]
+    page = command_help.page(subject.name, registry.load_command(subject.name))
+    return page.strip().splitlines()[0]

@@ -109,9 +109,9 @@ def query_picture(image: bytes) -> Picture:
 def page_section(answer: Answer, command: str, lang: str, asked: Picture | None = None) -> SearchSection:
     """Show one answer on an HTML page, under the query in ``lang`` or the image ``asked``, and the command."""
     query = answer.query
-    translation = (query.text, query.lang, query.translator) if query.translator else ()
+    text, into, by = (query.text, query.lang, query.translator) if query.translator else ("", "", "")
     images = [_found(hit) for hit in answer.hits]
-    return SearchSection(query.typed, lang, command, images, *translation, picture=asked)
+    return SearchSection(query.typed, lang, command, images, text, into, by, picture=asked)
 
 
 def _found(hit: Hit) -> FoundImage:
