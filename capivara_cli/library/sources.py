@@ -5,10 +5,10 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Protocol
 
 from capivara_cli.errors import UsageError
 from capivara_cli.library.samples import Sample, record_of
@@ -21,17 +21,19 @@ SampleSource = Iterable[Sample] | str | os.PathLike[str]
 """What every stage takes: samples, or shards by name, as for ``read``."""
 
 
-class Opens(Protocol):
-    """A source of samples. ``opened`` gives their history and the samples; it counts in ``env`` what is passed over.
+class Source(ABC):
+    """What a stage reads: it can be opened."""
 
-    ``captions``: whether the captions are needed, so that shards must be packed.
-    """
+    @abstractmethod
+    def opened(self, env: Env, captions: bool) -> AbstractContextManager[tuple[History, Stream]]:
+        """The history of the samples, and the samples. What is passed over is counted in ``env``.
 
-    def opened(self, env: Env, captions: bool) -> AbstractContextManager[tuple[History, Stream]]: ...
+        ``captions``: whether the captions are needed, so that shards must be packed.
+        """
 
 
 @dataclass(frozen=True)
-class GivenFiles:
+class GivenFiles(Source):
     """The sources of ``pack``, which its stage reads."""
 
     inputs: list[str]
@@ -43,7 +45,7 @@ class GivenFiles:
 
 
 @dataclass(frozen=True)
-class GivenSamples:
+class GivenSamples(Source):
     """The samples of a program. Their history is that of the first one, as for the shards of a stream."""
 
     samples: Iterable[Sample]
@@ -56,14 +58,14 @@ class GivenSamples:
         yield history, map(record_of, itertools.chain(first, samples))
 
 
-def source_of(samples: SampleSource) -> Opens:
+def source_of(samples: SampleSource | Source) -> Source:
     """The source that an argument stands for. Raises ``UsageError`` for anything that yields no samples."""
     if isinstance(samples, str | os.PathLike):
         from capivara_cli.library.shards import read
 
         return read(samples)
-    if hasattr(samples, "opened"):
-        return samples  # type: ignore[return-value]
+    if isinstance(samples, Source):
+        return samples
     if not isinstance(samples, Iterable):
         raise UsageError(f"{samples!r:.60}: yields no samples", 'capivara.read("shards")')
     return GivenSamples(samples)

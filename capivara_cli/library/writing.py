@@ -12,7 +12,7 @@ from capivara_cli.library._options import texts_of
 from capivara_cli.library._performing import performed
 from capivara_cli.library.pipeline import Pipeline
 from capivara_cli.library.shards import Shards
-from capivara_cli.library.sources import GivenFiles, Opens, SampleSource, StrPath, source_of
+from capivara_cli.library.sources import GivenFiles, SampleSource, Source, StrPath, source_of
 from capivara_cli.pipeline import engine
 from capivara_cli.pipeline.books import Report
 from capivara_cli.pipeline.chain import Chain
@@ -77,7 +77,7 @@ def write(
 class _Work:
     """The samples to be written, as a command line that ``performed`` can run."""
 
-    def __init__(self, source: Opens, given: dict[str, Any]) -> None:
+    def __init__(self, source: Source, given: dict[str, Any]) -> None:
         self.report: Report | None = None
         if isinstance(source, Pipeline):
             self._plan, self._source, before = source.plan, source.source, source.settings
