@@ -35,8 +35,8 @@ ORDER = (
     "FoundImage", "footprint", "FootprintTable", "webdataset", "CapivaraError", "UsageError",
 )  # fmt: skip
 _INTERNAL = {
-    "Shards.opened", "Pipeline.opened", "Pipeline.flags", "Pipeline.count", "Caption.from_json", "Caption.to_json",
-    "Caption.edited_text", "FoundImage.of",
+    "Shards.opened", "Shards.shards", "Pipeline.opened", "Pipeline.shards", "Pipeline.flags", "Pipeline.count",
+    "Caption.from_json", "Caption.to_json", "Caption.edited_text", "FoundImage.of",
 }  # fmt: skip
 """Members for capivara itself."""
 TYPES_HEAD = '''"""The keywords of functions, for type checkers. Generated from the options by docs/make_api.py."""

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from capivara_cli import console
+from capivara_cli.errors import UsageError
 from capivara_cli.library._calls import call, in_calls
 from capivara_cli.library._options import Keywords
 from capivara_cli.library.samples import Sample, made_of
-from capivara_cli.library.sources import SampleSource, Source, source_of
+from capivara_cli.library.shards import read
+from capivara_cli.library.sources import GivenSamples, SampleSource, Source
 from capivara_cli.pipeline.books import new_report
 from capivara_cli.pipeline.chain import Chain
 from capivara_cli.pipeline.env import Env, Tally
@@ -50,8 +53,9 @@ class Pipeline(Source):
 
     def _samples(self) -> Iterator[Sample]:
         with self.opened() as (history, stream):
+            shard = next(iter(self.shards()), "")
             for record in stream:
-                yield made_of(record, history)
+                yield made_of(record, history, shard)
 
     @contextlib.contextmanager
     def opened(self, env: Env | None = None, captions: bool = True) -> Iterator[tuple[History, Stream]]:
@@ -59,6 +63,10 @@ class Pipeline(Source):
         chain = Chain(self.plan, self.settings)
         with self.source.opened(chain.envs[0], chain.reads_captions) as (history, samples):
             yield history + chain.described, self._counted(chain, samples)
+
+    def shards(self) -> list[str]:
+        """As in ``Source``."""
+        return self.source.shards()
 
     def _counted(self, chain: Chain, samples: Stream) -> Stream:
         report = new_report(chain, "-")
@@ -78,6 +86,17 @@ class Pipeline(Source):
 
     def __repr__(self) -> str:
         return f"<{step_names([step.describe(self.settings.seed) for step in self.plan])} over {self.source!r}>"
+
+
+def source_of(samples: SampleSource | Source) -> Source:
+    """The source that an argument stands for. Raises ``UsageError`` for anything that yields no samples."""
+    if isinstance(samples, Source):
+        return samples
+    if isinstance(samples, str | os.PathLike):
+        return read(samples)
+    if not isinstance(samples, Iterable):
+        raise UsageError(f"{samples!r:.60}: yields no samples", 'capivara.read("shards")')
+    return GivenSamples(samples)
 
 
 def over(keywords: Keywords, samples: SampleSource | Source, given: Mapping[str, Any]) -> Pipeline:

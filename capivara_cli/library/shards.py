@@ -48,7 +48,7 @@ class Shards(Source):
                 for record in counted(reader, env, captions=False):
                     env.tally.read += 1
                     env.tally.written += 1
-                    yield made_of(record, reader.history)
+                    yield made_of(record, reader.history, path)
         self.tally = env.tally
 
     def __len__(self) -> int:
@@ -79,6 +79,10 @@ class Shards(Source):
             check_packed(self.paths)
         with joined(self.paths, env, captions) as (history, samples):
             yield history, samples
+
+    def shards(self) -> list[str]:
+        """As in ``Source``: ``paths``."""
+        return self.paths
 
     def __repr__(self) -> str:
         return f"<{len(self.paths)} shard{'s' * (len(self.paths) != 1)} of {', '.join(self.inputs)}>"

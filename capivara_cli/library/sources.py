@@ -10,8 +10,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
-from capivara_cli.errors import UsageError
-from capivara_cli.library.samples import Sample, record_of
+from capivara_cli.library.samples import Sample, record_of, shard_of
 from capivara_cli.pipeline.env import Env
 from capivara_cli.shards.archive import Stream
 from capivara_cli.shards.history import History
@@ -31,6 +30,10 @@ class Source(ABC):
         ``captions``: whether the captions are needed, so that shards must be packed.
         """
 
+    def shards(self) -> list[str]:
+        """The shards that the samples come from, as far as they are known."""
+        return []
+
 
 @dataclass(frozen=True)
 class GivenFiles(Source):
@@ -44,28 +47,21 @@ class GivenFiles(Source):
         yield [], iter(())
 
 
-@dataclass(frozen=True)
+@dataclass
 class GivenSamples(Source):
-    """The samples of a program. Their history is that of the first one, as for the shards of a stream."""
+    """The samples of a program. Their history and shard are those of the first one, once it was read."""
 
     samples: Iterable[Sample]
+    shard: str = ""
 
     @contextlib.contextmanager
     def opened(self, env: Env, captions: bool) -> Iterator[tuple[History, Stream]]:
         samples = iter(self.samples)
         first = list(itertools.islice(samples, 1))
-        history = first[0].history if first and isinstance(first[0], Sample) else []
+        history: History = []
+        if first and isinstance(first[0], Sample):
+            history, self.shard = first[0].history, shard_of(first[0])
         yield history, map(record_of, itertools.chain(first, samples))
 
-
-def source_of(samples: SampleSource | Source) -> Source:
-    """The source that an argument stands for. Raises ``UsageError`` for anything that yields no samples."""
-    if isinstance(samples, str | os.PathLike):
-        from capivara_cli.library.shards import read
-
-        return read(samples)
-    if isinstance(samples, Source):
-        return samples
-    if not isinstance(samples, Iterable):
-        raise UsageError(f"{samples!r:.60}: yields no samples", 'capivara.read("shards")')
-    return GivenSamples(samples)
+    def shards(self) -> list[str]:
+        return [self.shard] if self.shard else []
