@@ -34,6 +34,11 @@ ORDER = (
     "Pipeline", "write", "load", "Model", "train", "Run", "evaluate", "Evaluation", "adapt", "export", "search",
     "FoundImage", "footprint", "FootprintTable", "webdataset", "CapivaraError", "UsageError",
 )  # fmt: skip
+_INTERNAL = {
+    "Shards.opened", "Shards.shards", "Pipeline.opened", "Pipeline.shards", "Pipeline.flags", "Pipeline.count",
+    "Caption.from_json", "Caption.to_json", "Caption.edited_text", "FoundImage.of",
+}  # fmt: skip
+"""Members for capivara itself."""
 TYPES_HEAD = '''"""The keywords of functions, for type checkers. Generated from the options by docs/make_api.py."""
 
 from __future__ import annotations
@@ -54,7 +59,7 @@ def section(name: str) -> str:
     found = getattr(capivara_cli, name)
     parts = [f"## {name}\n", text_of(found)]
     if inspect.isclass(found) and not issubclass(found, Exception):
-        parts += [f"### {name}.{each}\n\n{text_of(member)}" for each, member in members(found)]
+        parts += [f"### {name}.{each}{shown(member)}\n\n{text_of(member)}" for each, member in members(found)]
     elif not inspect.isclass(found):
         parts.insert(1, f"    capivara.{name}{shown_signature(found)}\n")
     return "\n".join(parts)
@@ -62,13 +67,22 @@ def section(name: str) -> str:
 
 def members(cls: type) -> list[tuple[str, Any]]:
     """The public methods and properties of a class that have a docstring, in the order of the source."""
-    found = {name: each for name, each in vars(cls).items() if not name.startswith("_") and name != "opened"}
+    found = {name: each for name, each in vars(cls).items() if not name.startswith("_")}
+    found = {name: each for name, each in found.items() if f"{cls.__name__}.{name}" not in _INTERNAL}
     return [(name, each) for name, each in found.items() if callable_with_docs(each)]
 
 
 def callable_with_docs(member: object) -> bool:
     member = member.__func__ if isinstance(member, classmethod | staticmethod) else member
     return (isinstance(member, property) or inspect.isfunction(member)) and bool(member.__doc__)
+
+
+def shown(member: Any) -> str:
+    """The parameters of a method, "" for a property."""
+    if isinstance(member, property):
+        return ""
+    signature = shown_signature(getattr(member, "__func__", member))
+    return re.sub(r"\((self|cls)(, )?", "(", signature, count=1)
 
 
 def text_of(member: Any) -> str:
@@ -98,6 +112,9 @@ def shown_signature(function: Any) -> str:
     names = []
     for each in inspect.signature(function).parameters.values():
         if each.name in hidden:
+            continue
+        if each.kind is inspect.Parameter.VAR_KEYWORD:
+            names.append(f"**{each.name}")
             continue
         if each.kind is inspect.Parameter.KEYWORD_ONLY and "*" not in names:
             names.append("*")

@@ -78,12 +78,13 @@ class Keywords:
         return [*found, inspect.Parameter("progress", inspect.Parameter.KEYWORD_ONLY, default=False, annotation="bool")]
 
     def documentation(self) -> str:
-        """A list of the keywords with their meaning, in Markdown."""
+        """A list of the keywords with their defaults and meaning, in Markdown."""
         flags = self.flags
         lines = [
-            f"- ``{name}``: {in_keywords(each.metadata['help'], flags)}" for name, (each, _) in self.fields.items()
+            f"- ``{name}={default_of(each)!r}``: {in_keywords(each.metadata['help'], flags)}"
+            for name, (each, _) in self.fields.items()
         ]
-        return "\n".join([*lines, "- ``progress``: show progress and messages on standard error"])
+        return "\n".join([*lines, "- ``progress=False``: show progress and messages on standard error"])
 
     def parse(self, given: Mapping[str, Any], **settings: Any) -> tuple[Any, Settings, bool]:
         """The options of the command, the shared settings, and ``progress``, from keywords.
@@ -106,15 +107,17 @@ class Keywords:
         return options, common, progress
 
 
-def keywords(given: Keywords) -> Callable[[Function], Function]:
-    """Return a decorator that gives a function the keywords of a command: in its signature and its docstring."""
+def keywords(given: Keywords, *, listed: bool = True) -> Callable[[Function], Function]:
+    """Return a decorator that gives a function the keywords of a command: in its signature and, if they are ``listed``,
+    in its docstring."""
 
     def decorated(function: Function) -> Function:
         own = inspect.signature(function)
         named = [each for each in own.parameters.values() if each.kind is not inspect.Parameter.VAR_KEYWORD]
         function.__signature__ = own.replace(parameters=[*named, *given.parameters()])  # type: ignore[attr-defined]
         function.__keywords__ = given  # type: ignore[attr-defined]
-        function.__doc__ = f"{inspect.cleandoc(function.__doc__ or '')}\n\nOptions:\n\n{given.documentation()}\n"
+        options = f"\n\nOptions:\n\n{given.documentation()}\n" if listed else ""
+        function.__doc__ = inspect.cleandoc(function.__doc__ or "") + options
         return function
 
     return decorated

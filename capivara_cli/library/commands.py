@@ -158,7 +158,7 @@ class Run:
         with call():
             return Evaluation(eval_results.read(self.folder).to_json())
 
-    @keywords(EVAL)
+    @keywords(EVAL, listed=False)
     def evaluate(self, targets: Inputs, **options: Unpack[EvalKeywords]) -> Evaluation:
         """Measure this run on eval sets or shards: ``capivara.evaluate([run, *targets], …)``, with its keywords.
 

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+from capivara_cli import console
+from capivara_cli.errors import UsageError
 from capivara_cli.library._calls import call, in_calls
 from capivara_cli.library._options import Keywords
 from capivara_cli.library.samples import Sample, made_of
-from capivara_cli.library.sources import Opens, SampleSource, source_of
+from capivara_cli.library.shards import read
+from capivara_cli.library.sources import GivenSamples, SampleSource, Source
 from capivara_cli.pipeline.books import new_report
 from capivara_cli.pipeline.chain import Chain
 from capivara_cli.pipeline.env import Env, Tally
@@ -22,7 +26,7 @@ from capivara_cli.shards.archive import Stream
 from capivara_cli.shards.history import History, step_names
 
 
-class Pipeline:
+class Pipeline(Source):
     """Samples after one or more stages, computed while they are iterated over; every iteration computes them anew.
 
     Stages with the same ``seed``, ``device`` and ``max_failures`` form one plan, as in ``capivara run``. ``tally``: the
@@ -31,7 +35,7 @@ class Pipeline:
     what a stage cannot do, and for a damaged input.
     """
 
-    def __init__(self, source: Opens, plan: Sequence[Step], settings: Settings, progress: bool) -> None:
+    def __init__(self, source: Source, plan: Sequence[Step], settings: Settings, progress: bool) -> None:
         self.source, self.plan, self.settings, self.progress = source, tuple(plan), settings, progress
         self.tally = Tally()
         self.steps: list[tuple[str, Tally]] = []
@@ -49,19 +53,25 @@ class Pipeline:
 
     def _samples(self) -> Iterator[Sample]:
         with self.opened() as (history, stream):
+            shard = next(iter(self.shards()), "")
             for record in stream:
-                yield made_of(record, history)
+                yield made_of(record, history, shard)
 
     @contextlib.contextmanager
     def opened(self, env: Env | None = None, captions: bool = True) -> Iterator[tuple[History, Stream]]:
-        """The history and the samples, for a further stage; see ``sources.Opens``."""
+        """As in ``Source``."""
         chain = Chain(self.plan, self.settings)
         with self.source.opened(chain.envs[0], chain.reads_captions) as (history, samples):
             yield history + chain.described, self._counted(chain, samples)
 
+    def shards(self) -> list[str]:
+        """As in ``Source``."""
+        return self.source.shards()
+
     def _counted(self, chain: Chain, samples: Stream) -> Stream:
         report = new_report(chain, "-")
-        yield from streamed(chain, samples)
+        stream = streamed(chain, samples)
+        yield from console.track(stream, chain.name) if self.progress else stream
         report.add(chain.close_books())
         self.count(report.tallies)
         report.raise_if_all_failed()
@@ -78,13 +88,24 @@ class Pipeline:
         return f"<{step_names([step.describe(self.settings.seed) for step in self.plan])} over {self.source!r}>"
 
 
-def over(keywords: Keywords, samples: SampleSource | Opens, given: Mapping[str, Any]) -> Pipeline:
+def source_of(samples: SampleSource | Source) -> Source:
+    """The source that an argument stands for. Raises ``UsageError`` for anything that yields no samples."""
+    if isinstance(samples, Source):
+        return samples
+    if isinstance(samples, str | os.PathLike):
+        return read(samples)
+    if not isinstance(samples, Iterable):
+        raise UsageError(f"{samples!r:.60}: yields no samples", 'capivara.read("shards")')
+    return GivenSamples(samples)
+
+
+def over(keywords: Keywords, samples: SampleSource | Source, given: Mapping[str, Any]) -> Pipeline:
     """The samples after one more stage. Raises ``CapivaraError`` for wrong options, before any sample is read."""
     with call(keywords=keywords.flags):
         options, settings, progress = keywords.parse(given)
         step = Step(load_command(keywords.command), options)
         step.stage.check(options)
-        source: Opens = source_of(samples) if not hasattr(samples, "opened") else samples  # type: ignore[arg-type, assignment]
+        source = source_of(samples)
         if isinstance(source, Pipeline) and _shared(source.settings) == _shared(settings):
             return Pipeline(source.source, [*source.plan, step], settings, progress or source.progress)
         return Pipeline(source, [step], settings, progress)

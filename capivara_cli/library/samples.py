@@ -30,11 +30,11 @@ class Sample:
     ('a dog', (64, 48))
     """
 
-    __slots__ = ("_record", "history")
+    __slots__ = ("_record", "_shard", "history")
 
     def __init__(self, key: str, members: Mapping[str, bytes], history: Iterable[Mapping[str, Any]] = ()) -> None:
         _check_key(key)
-        self._record = records.Sample(key, dict(members))
+        self._record, self._shard = records.Sample(key, dict(members)), ""
         self.history: History = list(history)  # type: ignore[arg-type]
 
     @classmethod
@@ -52,9 +52,9 @@ class Sample:
         return cls(key, {suffix: data, "json": encode_json({**document, "captions": entries})})
 
     @classmethod
-    def _made(cls, record: records.Sample, history: History) -> Sample:
+    def _made(cls, record: records.Sample, history: History, shard: str) -> Sample:
         made = cls.__new__(cls)
-        made._record, made.history = record, history
+        made._record, made.history, made._shard = record, history, shard
         return made
 
     @property
@@ -94,12 +94,12 @@ class Sample:
     def with_captions(self, captions: Iterable[Caption]) -> Sample:
         """A copy with these captions. Raises ``CapivaraError`` if the ``json`` of the sample is damaged."""
         with _named(self.key):
-            return self._made(self._record.with_captions(captions), self.history)
+            return self._made(self._record.with_captions(captions), self.history, self._shard)
 
     def with_json(self, **values: Any) -> Sample:
         """A copy with these keys of its ``json`` set. Raises ``CapivaraError`` if the ``json`` is damaged."""
         with _named(self.key):
-            return self._made(self._record.with_document(**values), self.history)
+            return self._made(self._record.with_document(**values), self.history, self._shard)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Sample) and self._record == other._record
@@ -121,9 +121,14 @@ def record_of(sample: object) -> records.Sample:
     return sample._record
 
 
-def made_of(record: records.Sample, history: History) -> Sample:
-    """The sample for programs of a record of a shard with this history."""
-    return Sample._made(record, history)
+def made_of(record: records.Sample, history: History, shard: str = "") -> Sample:
+    """The sample for programs of a record with this history, of the shard at a path or URL."""
+    return Sample._made(record, history, shard)
+
+
+def shard_of(sample: Sample) -> str:
+    """The shard that a sample was read from, "" if a program or a stage made it."""
+    return sample._shard
 
 
 def image_bytes(image: bytes | str | os.PathLike[str]) -> bytes:

@@ -11,7 +11,7 @@ from capivara_cli.errors import UsageError
 from capivara_cli.library._calls import call, in_calls
 from capivara_cli.library._options import texts_of
 from capivara_cli.library.samples import Sample, made_of
-from capivara_cli.library.sources import StrPath
+from capivara_cli.library.sources import Source, StrPath
 from capivara_cli.pipeline.env import Env, Tally
 from capivara_cli.pipeline.options import Settings
 from capivara_cli.pipeline.source import check_packed, counted, joined
@@ -24,7 +24,7 @@ from capivara_cli.urls import is_url
 _NAME = "read"
 
 
-class Shards:
+class Shards(Source):
     """The samples of some shards, read anew each time they are iterated over.
 
     ``inputs``: what was named. ``paths``: the paths and URLs of the shards, in order. ``tally``: the counts of the last
@@ -48,7 +48,7 @@ class Shards:
                 for record in counted(reader, env, captions=False):
                     env.tally.read += 1
                     env.tally.written += 1
-                    yield made_of(record, reader.history)
+                    yield made_of(record, reader.history, path)
         self.tally = env.tally
 
     def __len__(self) -> int:
@@ -74,11 +74,15 @@ class Shards:
 
     @contextlib.contextmanager
     def opened(self, env: Env, captions: bool) -> Iterator[tuple[History, Stream]]:
-        """The history and the samples, for a stage; see ``sources.Opens``."""
+        """As in ``Source``."""
         if captions:
             check_packed(self.paths)
         with joined(self.paths, env, captions) as (history, samples):
             yield history, samples
+
+    def shards(self) -> list[str]:
+        """As in ``Source``: ``paths``."""
+        return self.paths
 
     def __repr__(self) -> str:
         return f"<{len(self.paths)} shard{'s' * (len(self.paths) != 1)} of {', '.join(self.inputs)}>"

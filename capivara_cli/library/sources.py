@@ -5,13 +5,12 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Protocol
 
-from capivara_cli.errors import UsageError
-from capivara_cli.library.samples import Sample, record_of
+from capivara_cli.library.samples import Sample, record_of, shard_of
 from capivara_cli.pipeline.env import Env
 from capivara_cli.shards.archive import Stream
 from capivara_cli.shards.history import History
@@ -21,17 +20,23 @@ SampleSource = Iterable[Sample] | str | os.PathLike[str]
 """What every stage takes: samples, or shards by name, as for ``read``."""
 
 
-class Opens(Protocol):
-    """A source of samples. ``opened`` gives their history and the samples; it counts in ``env`` what is passed over.
+class Source(ABC):
+    """What a stage reads: it can be opened."""
 
-    ``captions``: whether the captions are needed, so that shards must be packed.
-    """
+    @abstractmethod
+    def opened(self, env: Env, captions: bool) -> AbstractContextManager[tuple[History, Stream]]:
+        """The history of the samples, and the samples. What is passed over is counted in ``env``.
 
-    def opened(self, env: Env, captions: bool) -> AbstractContextManager[tuple[History, Stream]]: ...
+        ``captions``: whether the captions are needed, so that shards must be packed.
+        """
+
+    def shards(self) -> list[str]:
+        """The shards that the samples come from, as far as they are known."""
+        return []
 
 
 @dataclass(frozen=True)
-class GivenFiles:
+class GivenFiles(Source):
     """The sources of ``pack``, which its stage reads."""
 
     inputs: list[str]
@@ -42,28 +47,21 @@ class GivenFiles:
         yield [], iter(())
 
 
-@dataclass(frozen=True)
-class GivenSamples:
-    """The samples of a program. Their history is that of the first one, as for the shards of a stream."""
+@dataclass
+class GivenSamples(Source):
+    """The samples of a program. Their history and shard are those of the first one, once it was read."""
 
     samples: Iterable[Sample]
+    shard: str = ""
 
     @contextlib.contextmanager
     def opened(self, env: Env, captions: bool) -> Iterator[tuple[History, Stream]]:
         samples = iter(self.samples)
         first = list(itertools.islice(samples, 1))
-        history = first[0].history if first and isinstance(first[0], Sample) else []
+        history: History = []
+        if first and isinstance(first[0], Sample):
+            history, self.shard = first[0].history, shard_of(first[0])
         yield history, map(record_of, itertools.chain(first, samples))
 
-
-def source_of(samples: SampleSource) -> Opens:
-    """The source that an argument stands for. Raises ``UsageError`` for anything that yields no samples."""
-    if isinstance(samples, str | os.PathLike):
-        from capivara_cli.library.shards import read
-
-        return read(samples)
-    if hasattr(samples, "opened"):
-        return samples  # type: ignore[return-value]
-    if not isinstance(samples, Iterable):
-        raise UsageError(f"{samples!r:.60}: yields no samples", 'capivara.read("shards")')
-    return GivenSamples(samples)
+    def shards(self) -> list[str]:
+        return [self.shard] if self.shard else []

@@ -10,9 +10,9 @@ from capivara_cli.errors import CapivaraError
 from capivara_cli.library._calls import call
 from capivara_cli.library._options import texts_of
 from capivara_cli.library._performing import performed
-from capivara_cli.library.pipeline import Pipeline
+from capivara_cli.library.pipeline import Pipeline, source_of
 from capivara_cli.library.shards import Shards
-from capivara_cli.library.sources import GivenFiles, Opens, SampleSource, StrPath, source_of
+from capivara_cli.library.sources import GivenFiles, SampleSource, Source, StrPath
 from capivara_cli.pipeline import engine
 from capivara_cli.pipeline.books import Report
 from capivara_cli.pipeline.chain import Chain
@@ -77,7 +77,7 @@ def write(
 class _Work:
     """The samples to be written, as a command line that ``performed`` can run."""
 
-    def __init__(self, source: Opens, given: dict[str, Any]) -> None:
+    def __init__(self, source: Source, given: dict[str, Any]) -> None:
         self.report: Report | None = None
         if isinstance(source, Pipeline):
             self._plan, self._source, before = source.plan, source.source, source.settings
@@ -101,6 +101,8 @@ class _Work:
             chain = Chain(self._plan, env.settings, env.costs)
             _check_unfinished(env.settings)
             with self._source.opened(chain.envs[0], chain.reads_captions) as (history, samples):
+                if not is_url(env.settings.out):
+                    engine.check_not_input(Path(env.settings.out), self._source.shards())
                 self.report = engine.write_stream(chain, history, samples, env.settings.out)
         return self.report.summary()
 

@@ -160,6 +160,17 @@ def test_a_finished_result_is_not_replaced_by_other_samples_of_a_program(here: P
     assert len(capivara.write(iter(capivara.read("shards")[:1]), "out", energy=False, overwrite=True)) == 3
 
 
+def test_samples_of_a_program_are_not_written_over_the_shards_they_come_from(here: Path) -> None:
+    """An edit in place would delete shards that are still to be read."""
+    before = digests("shards")
+    edited = (each.with_json(seen=True) for each in capivara.read("shards"))
+    seeds = capivara.rewrite(capivara.split("shards", seed=1), rewriter="eda", seed=2)
+    for samples in (edited, seeds, iter(capivara.split("shards", part="train"))):
+        with pytest.raises(capivara.CapivaraError, match="is also the input"):
+            capivara.write(samples, "shards", energy=False, overwrite=True)
+    assert digests("shards") == before
+
+
 def test_a_written_folder_is_up_to_date(here: Path) -> None:
     pipeline = capivara.split("shards")
     first = capivara.write(pipeline, "out", energy=False)
