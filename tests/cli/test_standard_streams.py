@@ -81,7 +81,7 @@ LOST = {
 ASKED = ["--help", "--version", "list --help", "list --version", "list importers", "list --quiet --help"]
 
 
-@pytest.mark.parametrize(("stdout", "words"), variants.some([*itertools.product(LOST, ASKED)], 8))
+@pytest.mark.parametrize(("stdout", "words"), variants.some([*itertools.product(LOST, ASKED)], 6))
 def test_what_was_asked_for_and_cannot_be_shown_is_an_error_of_one_line(
     words: str, stdout: str, tmp_path: Path
 ) -> None:

@@ -222,6 +222,7 @@ def test_photos_that_changed_are_gone_from_everything_after_them(change: str, tm
     assert documents[0]["adapter_sha256"] == documents[1]["adapter_sha256"]
 
 
+@variants.only_with_all("photos that changed, above")
 def test_shards_that_were_removed_are_gone_from_everything_after_them(tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     for number in range(2):

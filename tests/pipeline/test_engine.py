@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import itertools
 import json
 import os
 import re
@@ -12,6 +13,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
+from support import variants
 from support.made import jpeg, shard_bytes, toy_like
 
 from capivara_cli.cli.parameters import parse_plan
@@ -147,9 +149,17 @@ def clean(plan: str, source: Path, out: Path, **settings: object) -> dict[str, b
 
 
 @pytest.mark.parametrize(
-    "plan", ["split --fraction 0.3", "dedupe --images exact", "split --fraction 0 | dedupe --images exact"]
+    ("change", "plan"),
+    variants.some(
+        [
+            *itertools.product(
+                ["removed", "renamed", "changed", "all replaced"],
+                ["split --fraction 0.3", "dedupe --images exact", "split --fraction 0 | dedupe --images exact"],
+            )
+        ],
+        6,
+    ),
 )
-@pytest.mark.parametrize("change", ["removed", "renamed", "changed", "all replaced"])
 def test_after_inputs_change_the_folder_is_that_of_a_clean_run(
     change: str, plan: str, shards: Callable[..., Path], tmp_path: Path
 ) -> None:
@@ -171,8 +181,12 @@ def test_after_inputs_change_the_folder_is_that_of_a_clean_run(
     assert files_of(Path(rejects)) == files_of(tmp_path / "clean_rejects")
 
 
-@pytest.mark.parametrize("plan", ["split --fraction 0.3", "split --fraction 0.3 | dedupe --images exact"])
-@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize(
+    ("workers", "plan"),
+    variants.some(
+        [*itertools.product([1, 2], ["split --fraction 0.3", "split --fraction 0.3 | dedupe --images exact"])], 2
+    ),
+)
 def test_rejects_that_are_asked_for_later_are_made(
     workers: int, plan: str, shards: Callable[..., Path], tmp_path: Path
 ) -> None:

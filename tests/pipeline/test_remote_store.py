@@ -46,7 +46,7 @@ def store() -> Iterator[str]:
 @pytest.fixture
 def bucket(store: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> s3.Bucket:
     monkeypatch.setattr(retry, "FIRST_WAIT", 0.001)
-    monkeypatch.setattr(upload, "PART", 4000)
+    monkeypatch.setattr(upload, "PART", 8000)
     monkeypatch.setenv("CAPIVARA_CACHE", str(tmp_path / "cache"))
     made = s3.new_bucket(store)
     for name, value in made.environment.items():

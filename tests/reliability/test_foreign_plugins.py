@@ -161,7 +161,7 @@ def said(ran: Ran) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    ("wrong", "code", "message"), [pytest.param(*each, id=each[0]) for each in variants.some(TRANSLATORS, 14)]
+    ("wrong", "code", "message"), [pytest.param(*each, id=each[0]) for each in variants.some(TRANSLATORS, 10)]
 )
 def test_the_fault_of_a_translator_is_named(
     wrong: str, code: str, message: str, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -173,7 +173,7 @@ def test_the_fault_of_a_translator_is_named(
     assert line.startswith("capivara: " + WHO.format("translator") + message.replace("MODULE", module))
 
 
-@pytest.mark.parametrize(("kind", "group", "line", "code", "message"), variants.some(OTHERS, 20))
+@pytest.mark.parametrize(("kind", "group", "line", "code", "message"), variants.some(OTHERS, 14))
 def test_the_fault_of_any_plugin_is_named(
     kind: str, group: str, line: str, code: str, message: str, folder: Path, tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,

@@ -37,7 +37,7 @@ def page() -> list[str]:
     return text.partition("## Between two runs")[0].splitlines()  # test_recovery.py has the rest
 
 
-@pytest.mark.parametrize("case", variants.some(CASES, len(CASES) // 2), ids=lambda case: case.wrong)
+@pytest.mark.parametrize("case", variants.some(CASES, len(CASES) // 3), ids=lambda case: case.wrong)
 def test_bad_input_is_reported_and_nothing_is_lost(
     case: Case, tmp_path: Path, make_reliability: ModuleType, page: list[str]
 ) -> None:

@@ -77,7 +77,7 @@ GREEDY = [Draw(prefix) for prefix in PREFIXES]
             ({"no_repeat_ngram": 2}, {"no_repeat_ngram_size": 2}),
             ({"beams": 2, "no_repeat_ngram": 2}, {"num_beams": 2, "no_repeat_ngram_size": 2}),
         ],
-        3,
+        2,
     ),
 )
 def test_token_for_token_the_naive_way(folder: Path, decoding: dict[str, Any], options: dict[str, Any]) -> None:
@@ -104,7 +104,7 @@ def test_token_for_token_the_naive_way(folder: Path, decoding: dict[str, Any], o
             ("t5", {"no_repeat_ngram": 2}),
             ("t5", {"temperature": 0.9}),
         ],
-        3,
+        2,
     ),
 )
 def test_a_folder_without_image_token_index_writes_the_same(

@@ -225,7 +225,7 @@ CHECKPOINTS: dict[str, tuple[Damage, str]] = {
 }
 
 
-@pytest.mark.parametrize("case", variants.some([*CHECKPOINTS], 7))
+@pytest.mark.parametrize("case", variants.some([*CHECKPOINTS], 5))
 def test_a_run_with_a_damaged_checkpoint_becomes_the_clean_run(
     case: str, stopped: tuple[Path, Options], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -266,7 +266,7 @@ def test_the_best_weights_lost_before_the_end_are_an_error_that_another_run_mend
 FILES = [*itertools.product(["adapter_model.safetensors", "adapter_config.json", "base.json"], DAMAGES)]
 
 
-@pytest.mark.parametrize(("name", "damage"), variants.some(FILES, 4))
+@pytest.mark.parametrize(("name", "damage"), variants.some(FILES, 3))
 def test_a_damaged_adapter_is_refused_wherever_it_is_read(
     name: str, damage: str, stopped: tuple[Path, Options], tmp_path: Path
 ) -> None:
@@ -280,7 +280,7 @@ def test_a_damaged_adapter_is_refused_wherever_it_is_read(
         trained(place, changed(options, runs=str(tmp_path / "more"), continue_from=str(run)))
 
 
-@pytest.mark.parametrize(("name", "damage"), variants.some(FILES, 4))
+@pytest.mark.parametrize(("name", "damage"), variants.some(FILES, 3))
 def test_a_damaged_adapter_is_made_again_from_the_last_checkpoint(
     name: str, damage: str, stopped: tuple[Path, Options], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -96,7 +96,7 @@ OF_ANOTHER_LANGUAGE = {"capivara-opt-hi", "capivara-opt-xh"}  # otherwise as for
 
 @pytest.mark.parametrize(
     "name",
-    variants.some([each for each in registry.recipes() if variants.ALL or each not in OF_ANOTHER_LANGUAGE], 5),
+    variants.some([each for each in registry.recipes() if variants.ALL or each not in OF_ANOTHER_LANGUAGE], 4),
 )
 def test_a_recipe_runs_in_miniature(name: str, data: Path, tmp_path: Path) -> None:
     options = small(name)

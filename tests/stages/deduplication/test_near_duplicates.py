@@ -9,6 +9,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 from PIL import Image
+from support import variants
 from support.deduping import cut, encoded, photos
 
 from capivara_cli.errors import UsageError
@@ -117,7 +118,7 @@ def near_of(rows: np.ndarray, similarity: float) -> np.ndarray:
     return wide @ wide.T > similarity
 
 
-@pytest.mark.parametrize("number", ["float32", "bfloat16"])
+@pytest.mark.parametrize("number", variants.some(["float32", "bfloat16"], 1))
 def test_embeddings_are_judged_as_if_all_were_compared(monkeypatch: pytest.MonkeyPatch, number: str) -> None:
     monkeypatch.setattr(cosine, "_dtype", lambda device: number)
     rows = related_vectors(1500, 32, seed=1)
