@@ -85,7 +85,7 @@ def _searched(kind: str, row: Row) -> str:
     return "\n".join(str(cell) for name, cell in row.items() if (kind, name) != ("languages", "installed")).casefold()
 
 
-def _forms(kind: str, word: str) -> list[str]:
+def _forms(kind: str, word: str) -> Sequence[str]:
     """A word to look for; of a language also its code: ``por`` and ``português`` are ``pt``."""
     forms = [word.casefold()]
     if kind == "languages":
