@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 from capivara_cli import console
 from capivara_cli.commands.doctoring import caches, extras, machine
@@ -20,7 +20,6 @@ from capivara_cli.pipeline.env import Env
 from capivara_cli.pipeline.options import COSTS
 from capivara_cli.reports.tables import fitted
 
-Answer = TypeVar("Answer")
 _SOME = 6
 
 
@@ -55,7 +54,7 @@ def doctor(inputs: list[str], options: Options, env: Env) -> dict[str, Any]:
     return found
 
 
-def _asked(what: str, question: Callable[[], Answer], default: Answer) -> Answer:
+def _asked(what: str, question: Callable[[], Any], default: Any) -> Any:
     """An answer; ``default``, with a warning, if anything is broken, because the rest must be shown."""
     try:
         return question()
