@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
-from types import ModuleType
 from typing import Annotated, Any
 
 import typer
@@ -37,8 +36,8 @@ def answer(instruction: str) -> None:
     ``instruction``: "complete_bash" and the like. Bash gives the line in COMP_WORDS and COMP_CWORD, the others in
     ``_TYPER_COMPLETE_ARGS``.
     """
-    modules: dict[str, ModuleType | None] = sys.modules  # type: ignore[assignment]
-    modules.setdefault("rich", None)  # Typer would take all of it to read plain texts
+    # Typer would import all of rich to read plain texts. None in this place means: not installed.
+    sys.modules.setdefault("rich", None)  # type: ignore[arg-type]
     completion.completion_init()
     sys.exit(completion.shell_complete(_group(), {}, PROGRAM, VARIABLE, instruction))
 

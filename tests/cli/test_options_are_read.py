@@ -59,8 +59,12 @@ JOBS = {
     "split": ["split shards --out splitted"],
     "run": ["run 'caption --captioner toy --n 1' shards --out ran"],
     "train": [
-        f"{TRAIN.removesuffix('--no-energy')} --name taught --val 0.4 --objective clip+distill",
-        f"{TRAIN} --name aligned --align mt-source",
+        f"{TRAIN.removesuffix('--no-energy')} --runs apart --name taught --val 0.4 --objective clip+distill",
+        f"{TRAIN} --runs apart --name aligned --align mt-source",
+        *(
+            f"{TRAIN} --runs apart --name {method} --peft {method}"
+            for method in ("adapter", "compacter", "soft-prompt")
+        ),
     ],
     "eval": ["eval shards classes --model toy --lang en --table table.csv --mode linear-probe"],
     "export": [f"export runs/pt --format peft --out adapter{more}" for more in ("", " --overwrite")],
