@@ -35,7 +35,7 @@ HEX = re.compile("[0-9a-f]{6}")
 DEMO = ["demo", "--lang", "pt", "--scenes", "300", "--seeds", "2"]
 RUNS = ["runs/demo-pt-seed0", "runs/demo-pt-seed1"]
 DATA = "runs/demo-pt-data/train"
-QUERY = "um coração vermelho grande"
+QUERY = "um coração vermelho grande à esquerda de uma estrela preta pequena"
 PAGES = {
     "report": (["report", *RUNS, "--out", "report.html"], (1280, 580)),
     "samples": (["show", DATA, "--n", "6", "--html", "samples.html"], (1280, 900)),
@@ -117,7 +117,8 @@ def draw_terminal(command: str, text: Text, target: Path) -> None:
     console = Console(record=True, width=COLUMNS, file=io.StringIO(), force_terminal=True, color_system="truecolor")
     console.print(Text(f"$ {command}", style="bold"))
     console.print(text)
-    target.write_text(console.export_svg(title="capivara demo"), "utf-8")
+    drawn = console.export_svg(title="capivara demo", unique_id="demo")
+    target.write_text(re.sub(r"@font-face \{.*?\}\s*", "", drawn, flags=re.DOTALL), "utf-8")  # fonts from elsewhere
 
 
 def photograph(page: Path, size: tuple[int, int], target: Path) -> None:
@@ -132,7 +133,8 @@ def photograph(page: Path, size: tuple[int, int], target: Path) -> None:
     flags += [f"--window-size={size[0]},{size[1] + 200}", f"--screenshot={raw}"]  # headless Chromium shows fewer lines
     subprocess.run([browser, *flags, page.resolve().as_uri()], check=True, capture_output=True)
     with Image.open(raw) as image:
-        picture = image.convert("RGB").crop((0, 0, *size)).quantize(128, dither=Image.Dither.NONE)
+        picture = image.convert("RGB").crop((0, 0, *size))
+    picture = picture.quantize(256, kmeans=5, dither=Image.Dither.NONE)
     picture.save(target, optimize=True)
 
 
