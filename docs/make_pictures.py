@@ -8,14 +8,17 @@ keeps the runs and the pages; if the demo is in it already, it does not run agai
 from __future__ import annotations
 
 import codecs
+import io
 import os
 import pty
+import re
 import shlex
 import shutil
 import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,14 +31,15 @@ PICTURES = Path(__file__).with_name("pictures")
 CAPIVARA = [sys.executable, "-m", "capivara_cli"]
 COLUMNS, LINES = 100, 400
 MOST_BYTES = 150_000  # of one picture
+HEX = re.compile("[0-9a-f]{6}")
 DEMO = ["demo", "--lang", "pt", "--scenes", "300", "--seeds", "2"]
 RUNS = ["runs/demo-pt-seed0", "runs/demo-pt-seed1"]
 DATA = "runs/demo-pt-data/train"
-QUERY = "uma bola vermelha grande"
+QUERY = "um coração vermelho grande à esquerda de uma estrela preta pequena"
 PAGES = {
-    "report": (["report", *RUNS, "--out", "report.html"], (1280, 720)),
+    "report": (["report", *RUNS, "--out", "report.html"], (1280, 580)),
     "samples": (["show", DATA, "--n", "6", "--html", "samples.html"], (1280, 900)),
-    "search": (["search", QUERY, DATA, "--model", RUNS[0], "--k", "12", "--html", "search.html"], (1280, 900)),
+    "search": (["search", QUERY, DATA, "--model", RUNS[0], "--k", "12", "--html", "search.html"], (1280, 735)),
 }
 """The command that writes each page, and the size of its picture in pixels."""
 
@@ -73,16 +77,30 @@ def screen(written: bytes) -> Text:
     pyte.Stream(shown).feed(codecs.decode(written, "utf-8"))
     rows = []
     for number, _ in enumerate(shown.display):
+        cells = [shown.buffer[number][column] for column in range(COLUMNS)]
         row = Text()
-        for column in range(COLUMNS):
-            cell = shown.buffer[number][column]
-            color = None if cell.fg == "default" else f"#{cell.fg}" if len(cell.fg) == 6 else cell.fg
-            row.append(cell.data, Style(color=_NAMES.get(str(color), color), bold=cell.bold))
+        for (color, bold), run in groupby(cells, key=lambda cell: (cell.fg, cell.bold)):
+            known = None if color == "default" else f"#{color}" if HEX.fullmatch(color) else _NAMES.get(color, color)
+            row.append("".join(cell.data for cell in run), Style(color=known, bold=bold))
         row.rstrip()
         rows.append(row)
     while rows and not rows[-1].plain:
         rows.pop()
     return Text("\n").join(rows)
+
+
+def excerpt(text: Text) -> Text:
+    """The beginning and the results of a demo, with a mark where lines are left out."""
+    from rich.text import Text
+
+    rows = list(text.split("\n"))
+
+    def place(start: str) -> int:
+        return next(number for number, row in enumerate(rows) if row.plain.startswith(start))
+
+    parts = [rows[: place("$ capivara pack")], rows[place("$ capivara eval") : place("cost of the whole")]]
+    parts.append(rows[place("next:") :])
+    return Text("\n").join(row for part in parts for row in (*part, Text("⋮")))[:-2]
 
 
 _NAMES = {"brown": "yellow", "brightbrown": "bright_yellow"} | {
@@ -93,15 +111,14 @@ _NAMES = {"brown": "yellow", "brightbrown": "bright_yellow"} | {
 
 def draw_terminal(command: str, text: Text, target: Path) -> None:
     """Write an SVG of a terminal with a command and what it printed."""
-    import io
-
     from rich.console import Console
     from rich.text import Text
 
     console = Console(record=True, width=COLUMNS, file=io.StringIO(), force_terminal=True, color_system="truecolor")
     console.print(Text(f"$ {command}", style="bold"))
     console.print(text)
-    target.write_text(console.export_svg(title="capivara demo"), "utf-8")
+    drawn = console.export_svg(title="capivara demo", unique_id="demo")
+    target.write_text(re.sub(r"@font-face \{.*?\}\s*", "", drawn, flags=re.DOTALL), "utf-8")  # fonts from elsewhere
 
 
 def photograph(page: Path, size: tuple[int, int], target: Path) -> None:
@@ -116,7 +133,8 @@ def photograph(page: Path, size: tuple[int, int], target: Path) -> None:
     flags += [f"--window-size={size[0]},{size[1] + 200}", f"--screenshot={raw}"]  # headless Chromium shows fewer lines
     subprocess.run([browser, *flags, page.resolve().as_uri()], check=True, capture_output=True)
     with Image.open(raw) as image:
-        picture = image.convert("RGB").crop((0, 0, *size)).quantize(128, dither=Image.Dither.NONE)
+        picture = image.convert("RGB").crop((0, 0, *size))
+    picture = picture.quantize(256, kmeans=5, dither=Image.Dither.NONE)
     picture.save(target, optimize=True)
 
 
@@ -128,7 +146,8 @@ def make(folder: Path) -> None:
     if not (folder / RUNS[0] / "eval.json").exists():
         written = in_terminal(DEMO, folder)
         (folder / "demo.txt").write_bytes(written)
-    draw_terminal(" ".join(["capivara", *DEMO]), screen((folder / "demo.txt").read_bytes()), PICTURES / "demo.svg")
+    shown = screen((folder / "demo.txt").read_bytes())
+    draw_terminal(" ".join(["capivara", *DEMO]), excerpt(shown), PICTURES / "demo.svg")
     for page, (words, size) in PAGES.items():
         in_terminal(words, folder)
         photograph(folder / f"{page}.html", size, PICTURES / f"{page}.png")

@@ -91,7 +91,7 @@ def changes(rows: Sequence[BeforeAfter], unit: str, alt: str) -> Markup:
         axes.set(xlim=(0, 100), ylim=(len(rows) - 0.5, -0.6), xlabel=unit)
         axes.spines["left"].set_visible(False)
 
-    return _svg(draw, (4.5, 0.8 + 0.36 * len(rows)), alt)
+    return _svg(draw, (4.1, 0.8 + 0.36 * len(rows)), alt)
 
 
 def _write_gain(axes: Any, place: int, gain: float, significant: bool | None) -> None:
@@ -120,7 +120,7 @@ def gains(rows: Sequence[Gain], unit: str, alt: str) -> Markup:
         axes.set(ylim=(len(rows) - 0.4, -0.6), xlabel=unit)
         axes.spines["left"].set_visible(False)
 
-    return _svg(draw, (4.9, 0.8 + 0.3 * len(rows)), alt)
+    return _svg(draw, (4.4, 0.8 + 0.3 * len(rows)), alt)
 
 
 def bars(rows: Sequence[tuple[str, float, str]], alt: str) -> Markup:
