@@ -15,8 +15,8 @@ from support.made import ROOT
 PACKAGE = ROOT / "capivara_cli"
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 FOLDERS = ("capivara_cli/", "tests/", "docs/", "benchmarks/", "tools/")
-WITHOUT_IMPORT = {"rich", "webdataset", "sentencepiece"}
-"""The dependencies that the package does not import. README.md says what two are for; argostranslate uses the third."""
+WITHOUT_IMPORT = {"webdataset", "sentencepiece"}
+"""The dependencies that the package does not import. README.md says what one is for; argostranslate uses the other."""
 IMPORTED_AS = {"open-clip-torch": "open_clip", "pillow": "PIL", "scikit-learn": "sklearn"}
 _FENCE = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
 _PYTHON = re.compile(r"^([\w./-]*\w\.py)(?:::?([\w.]+))?$")
@@ -149,4 +149,4 @@ def test_the_readme_says_what_each_dependency_is_for() -> None:
         module = IMPORTED_AS.get(name.replace("_", "-"), name.replace("-", "_"))
         assert re.search(rf"\b{re.escape(name)}\b", install), name
         assert (module in imported) != (name in WITHOUT_IMPORT), name
-    assert "rich and webdataset, which capivara itself does not import yet" in " ".join(install.split())
+    assert "webdataset, which capivara itself does not import yet" in " ".join(install.split())
