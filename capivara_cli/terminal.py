@@ -90,7 +90,7 @@ def styled(*parts: StyledText) -> str:
 
     console = rich_console()
     with console.capture() as found:
-        console.print(Text.assemble(*(tuple(each) for each in parts)), end="", soft_wrap=True)
+        console.print(Text.assemble(*((each.text, each.style) for each in parts)), end="", soft_wrap=True)
     return found.get()
 
 
