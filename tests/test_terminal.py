@@ -245,3 +245,16 @@ def test_the_styles_of_a_line_are_codes_around_its_parts(monkeypatch: pytest.Mon
     monkeypatch.delenv("NO_COLOR", raising=False)
     assert terminal.styled(StyledText("a", "red"), StyledText("b")) == "\x1b[31ma\x1b[0mb"
     assert terminal.styled(StyledText("a"), StyledText("b")) == "ab"
+
+
+@pytest.mark.parametrize("result", [False, True], ids=["standard error", "standard output"])
+def test_a_table_fits_the_terminal_that_it_goes_to_and_no_other(result: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    words = "one two three four five six seven eight nine ten"
+    widths = {1: None, 2: 30}
+    monkeypatch.setattr(console.STREAMS, "data", None)
+    monkeypatch.setattr(terminal, "columns", lambda descriptor: widths[descriptor])
+    lines = console.table([["pt", words]], ["lang", "text"], result=result).splitlines()
+    assert (len(lines) == 3) == result
+    monkeypatch.setattr(console.STREAMS, "data", 9)  # where commands keep their standard output
+    widths[9] = 20
+    assert max(map(len, console.table([["pt", words]], ["lang", "text"], result=True).splitlines())) <= 20

@@ -58,7 +58,7 @@ def _printed(kind: str, rows: Sequence[Row], *, brief: bool) -> str:
         return f"{kind}: {len(rows)}, see capivara list {kind}\n\n"
     cells = [[console.printable(str(cell)) for cell in row.values()] for row in rows]
     title = f"{kind}\n" if brief else ""
-    return f"{title}{console.table(cells, rows[0]) if rows else 'none'}\n" + ("\n" if brief else "")
+    return f"{title}{console.table(cells, rows[0], result=True) if rows else 'none'}\n" + ("\n" if brief else "")
 
 
 def _plugins(kind: str) -> Callable[[], Sequence[Row]]:
