@@ -24,6 +24,10 @@ from capivara_cli import console
 name, total, output = sys.argv[1], int(sys.argv[2]), console.claim_stdout()
 reads, writes = (stat.S_ISFIFO(os.fstat(each).st_mode) for each in (0, output))
 bar = console.Progress(name, total or None)
+if not writes:  # the last one is ready, so the first may begin
+    open(os.environ["READY"], "w").close()
+while not reads and not os.path.exists(os.environ["READY"]):
+    time.sleep(0.01)
 for number in range(40):
     if reads and not os.read(0, 1):
         break
@@ -47,11 +51,11 @@ class Screen(io.StringIO):
 
 
 def on_a_terminal(line: str, **variables: str) -> str:
-    """What a shell's command line sends to a terminal of 80 columns, where ``$RUN NAME TOTAL`` is ``COMMAND``."""
+    """What a shell's command line sends to a terminal of 80 columns, where ``run NAME TOTAL`` is ``COMMAND``."""
     process, master = pty.fork()
     if not process:
-        os.environ.update({"PYTHONPATH": str(ROOT), "TERM": "xterm", "RUN": "", "COLUMNS": "80", **variables})
-        command = f'run() {{ {sys.executable} -c "$CODE" "$@"; }}; {line}'
+        os.environ.update({"PYTHONPATH": str(ROOT), "TERM": "xterm", "READY": os.devnull, "COLUMNS": "80", **variables})
+        command = f'run() {{ exec {sys.executable} -c "$CODE" "$@"; }}; {line}'
         os.environ["CODE"] = COMMAND
         os.execvp("bash", ["bash", "-c", command])
     sent = b""
@@ -88,9 +92,10 @@ NAMES = ("caption", "translate", "filter")
 
 
 @pytest.fixture(scope="module")
-def piped() -> str:
+def piped(tmp_path_factory: pytest.TempPathFactory) -> str:
     """A pipe of three commands, of which the first knows the total."""
-    return on_a_terminal("run caption 40 | run translate 0 | run filter 0 > /dev/null")
+    ready = str(tmp_path_factory.mktemp("piped") / "ready")
+    return on_a_terminal("run caption 40 | run translate 0 | run filter 0 > /dev/null", READY=ready)
 
 
 def test_a_pipe_of_three_commands_leaves_whole_lines(piped: str) -> None:
@@ -240,3 +245,16 @@ def test_the_styles_of_a_line_are_codes_around_its_parts(monkeypatch: pytest.Mon
     monkeypatch.delenv("NO_COLOR", raising=False)
     assert terminal.styled(StyledText("a", "red"), StyledText("b")) == "\x1b[31ma\x1b[0mb"
     assert terminal.styled(StyledText("a"), StyledText("b")) == "ab"
+
+
+@pytest.mark.parametrize("result", [False, True], ids=["standard error", "standard output"])
+def test_a_table_fits_the_terminal_that_it_goes_to_and_no_other(result: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    words = "one two three four five six seven eight nine ten"
+    widths = {1: None, 2: 30}
+    monkeypatch.setattr(console.STREAMS, "data", None)
+    monkeypatch.setattr(terminal, "columns", lambda descriptor: widths[descriptor])
+    lines = console.table([["pt", words]], ["lang", "text"], result=result).splitlines()
+    assert (len(lines) == 3) == result
+    monkeypatch.setattr(console.STREAMS, "data", 9)  # where commands keep their standard output
+    widths[9] = 20
+    assert max(map(len, console.table([["pt", words]], ["lang", "text"], result=True).splitlines())) <= 20

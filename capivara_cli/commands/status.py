@@ -189,7 +189,7 @@ def _page(found: FolderStatus) -> str:
         for claim in found["claims"]
     ]
     if rows:
-        lines.append(console.table(rows, ["shard", "process", "for", "seen", "command"]))
+        lines.append(console.table(rows, ["shard", "process", "for", "seen", "command"], result=True))
     return console.printable("\n".join(lines)) + "\n"
 
 

@@ -90,9 +90,9 @@ def page(rows: Sequence[CostSum], records: Sequence[LedgerRecord], form: str, pa
         if paper:
             parts += [f"{_BESIDE}:", _markdown(_HEADER_BESIDE, _beside(train)), markdown.bullet_list(REMARKS)]
         return "\n\n".join(parts) + "\n"
-    lines = [console.table(map(_cells, rows), _HEADER), "", *notes]
+    lines = [console.table(map(_cells, rows), _HEADER, result=True), "", *notes]
     if paper:
-        lines += ["", f"{_BESIDE}:", console.table(_beside(train), _HEADER_BESIDE)]
+        lines += ["", f"{_BESIDE}:", console.table(_beside(train), _HEADER_BESIDE, result=True)]
         lines += [textwrap.fill(remark, 100) for remark in REMARKS]
     return "\n".join(lines) + "\n"
 

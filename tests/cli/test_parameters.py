@@ -16,7 +16,8 @@ from capivara_cli.pipeline.options import Settings, opt, option_fields
 OTHERS: dict[str, Any] = {
     "out": "here", "device": "cpu", "seed": 7, "rejects": "no", "workers": 3, "share": "1/2", "engine": "ray",
     "address": "a:1", "gpus_per_worker": 0.5, "max_failures": 4, "energy": False, "country": "BRA", "region": "r",
-    "intensity": "9", "ledger": "l.jsonl", "quiet": True, "dry_run": True, "overwrite": True, "summary": "s.json",
+    "intensity": "9", "ledger": "l.jsonl", "quiet": True, "verbose": True, "dry_run": True, "overwrite": True,
+    "summary": "s.json",
 }  # fmt: skip
 GIVEN = Settings(**OTHERS)
 

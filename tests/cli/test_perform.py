@@ -107,3 +107,46 @@ def test_the_attempt_leaves_nothing(folder: Path) -> None:
     assert run(["split", "nowhere", "--ledger", "costs/new.jsonl", "--summary", "summary.json"], folder).code == 1
     assert sorted(folder.iterdir()) == before
     assert [*(folder / "costs").iterdir()] == []
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["split", "shards", "--fraction", "0", "--out", "out"], "capivara split: up to date (1 shard); in out/; "),
+        (["run", "split | dedupe", "shards", "--out", "o"], "capivara split | dedupe: up to date (1 shard); in o/; "),
+        (["pack", "toy:3", "--out", "out"], "capivara pack: up to date (1 shard); in out/; "),
+    ],
+    ids=["a stage", "a plan", "pack"],
+)  # fmt: skip
+def test_with_nothing_left_to_do_one_line_says_that_it_is_up_to_date(words: list[str], says: str, folder: Path) -> None:
+    words = [*words, "--no-energy", "--summary", "said.json"]
+    assert "read 3, wrote " in run(words, folder).said
+    again = run(words, folder)
+    assert again.code == 0 and again.said.startswith(says) and again.said.count("\n") == 1
+    said = json.loads((folder / "said.json").read_text())
+    assert (said["read"], said["written"], said["resumed_shards"], "up_to_date" in said) == (0, 0, 1, False)
+
+
+def test_a_share_with_nothing_to_do_is_not_up_to_date_while_other_shards_are_missing(
+    shards: Callable[..., Path], tmp_path: Path
+) -> None:
+    shards(toy_like(2), toy_like(2, 2))
+    words = ["split", "shards", "--fraction", "0", "--out", "out", "--share", "1/2", "--no-energy"]
+    assert "read 2, wrote 2" in run(words, tmp_path).said
+    again = run(words, tmp_path).said
+    assert "share 1/2 is done; 1 of 2 shards of the folder are finished" in again
+    assert "capivara split: read 0, wrote 0, dropped 0; up to date (1 shard)" in again
+
+
+@pytest.mark.parametrize("energy", ["--energy", "--no-energy"])
+def test_a_plan_shows_its_steps_with_their_seconds_and_a_stage_one_line(energy: str, folder: Path) -> None:
+    plan = run(["run", "split --fraction 0 | dedupe", "shards", "--out", "out", energy], folder).said.splitlines()
+    assert plan[0].startswith("capivara split | dedupe: read 3, wrote 3, dropped 0; ")
+    assert plan[1].split() == ["step", "read", "wrote", "dropped", "seconds", "why"]
+    assert [line.split()[:4] for line in plan[3:]] == [["split", "3", "3", "0"], ["dedupe", "3", "3", "0"]]
+    total = float(plan[0].rpartition("; ")[2].removesuffix(" s"))
+    assert sum(float(line.split()[4]) for line in plan[3:]) <= total + 0.2
+    stage = run(["split", "shards", "--fraction", "0", "--out", "other", energy], folder).said
+    assert stage.count("\n") == 1 and "samples/s" not in stage and "Wh" not in stage
+    verbose = run(["split", "shards", "--fraction", "0", "--out", "more", energy, "--verbose"], folder).said
+    assert "samples/s" in verbose and ("Wh" in verbose) == (energy == "--energy")

@@ -478,7 +478,8 @@ def test_without_faiss_the_command_says_how_to_get_it(
     monkeypatch.setattr(approximate, "installed", lambda: False)
     assert run(clip, "a red ball", folder)["index"] == "exact"
     assert (
-        "comparing with 5 images one by one; faiss is faster: pip install 'capivara[search]'" in capsys.readouterr().err
+        "warning: comparing with 5 images one by one\n  faiss is faster: pip install 'capivara[search]'\n"
+        in capsys.readouterr().err
     )
 
 

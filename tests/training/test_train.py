@@ -131,6 +131,7 @@ def test_the_same_command_twice_is_the_same_run(options: Options, shards: Callab
     assert losses(tmp_path / "runs" / "one") == losses(tmp_path / "runs" / "two")
     assert adapter(tmp_path / "runs" / "one") == adapter(tmp_path / "runs" / "two")
     again = run(options, data, name="one")
+    assert again.pop("up_to_date") is True and "up_to_date" not in second
     assert {**again, "notes": first["notes"]} == first
     assert again["loss_last"] == second["loss_last"]
 

@@ -177,7 +177,8 @@ class Rehearsal:
         notes = [_basis(row) for row in self.rows if row.basis]
         if self.unknown and len(rows) > 1:
             notes.append(f"the total lacks {', '.join(dict.fromkeys(self.unknown))}")
-        table = console.table(rows, _HEADER)
+        known = [index for index in range(len(_HEADER)) if any(row[index] for row in rows)]
+        table = console.table([[row[index] for index in known] for row in rows], [_HEADER[index] for index in known])
         return "\n".join([*self.counts.values(), "", table, "", *dict.fromkeys(notes)])
 
     def _cells(self, row: EstimateRow) -> list[str]:
