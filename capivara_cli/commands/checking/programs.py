@@ -78,7 +78,7 @@ def _same_shards(subject: Subject) -> str:
                 for sample in part:
                     writer.write(sample)
                 writer.finish()
-        written = []
+        written: list[dict[str, bytes]] = []
         for name in ("local", subject.spec):
             settings = Settings(out=f"{place}/{len(written)}", engine=name, energy=False, quiet=True)
             engine.run([Step(split, split.options())], [str(shards)], settings, None)
