@@ -25,7 +25,7 @@ def load(spec: str, *, source: str, target: str, setup: Any) -> Any:
 
     Raises ``Unsupported`` for a pair that it does not declare.
     """
-    check(spec, [(source, target)])
+    _check_pairs(spec, [(source, target)])
     return registry.load(KIND, spec, source=source, target=target, setup=setup)
 
 
@@ -35,6 +35,10 @@ def check(spec: str, pairs: Iterable[Pair] = ()) -> None:
     Only translators of other packages are imported.
     """
     registry.check(KIND, spec)
+    _check_pairs(spec, pairs)
+
+
+def _check_pairs(spec: str, pairs: Iterable[Pair]) -> None:
     origin = registry.origin(KIND, spec)
     declared = pairs_of(spec) if origin else None
     if origin is None or declared is None or isinstance(declared, str):

@@ -8,6 +8,7 @@ Examples:
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -124,8 +125,7 @@ class Options:
 
     def identities(self) -> list[str | None]:
         """The versions of the translators, see ``fingerprint``."""
-        pairs: list[tuple[str | None, str]] = [*self.pairs]
-        pairs = pairs or [(None, target) for target in self.targets]
+        pairs: Sequence[tuple[str | None, str]] = self.pairs or [(None, target) for target in self.targets]
         spec = f"argos:{self.package}" if self.package else self.translator
         return [
             registry.identity("translators", spec, source=source, target=target, base_url=self.base_url)

@@ -163,6 +163,13 @@ def test_what_is_wrong(
     assert f"mine (package 0.1.0): {wrong_points} of {len(points)} points are wrong" in ran.said
 
 
+@pytest.mark.parametrize("words", [["--from", "eng", "--lang", "pt_BR"], ["--from", "English", "--lang", "Português"]])
+def test_languages_by_any_name(words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    install(tmp_path, monkeypatch, "translators", TRANSLATOR.replace("def pairs", "def no_pairs"))
+    ran = run(["check", "translator", "mine", *words, "--no-energy"], tmp_path)
+    assert "ok     load: en to pt" in ran.shown.decode().splitlines()
+
+
 def test_an_importer_on_an_example(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "a.mine").write_text("one two one")
     (tmp_path / "a.jpg").write_bytes(jpeg())

@@ -200,7 +200,7 @@ def test_help(name: str, folder: Path, capsys: pytest.CaptureFixture[str]) -> No
 def test_list(kind: str, name: str, folder: Path) -> None:
     ran = capivara(f"list {kind}", folder)
     code = made_package.files()[project_file(kind, name)]
-    about = code.splitlines()[0].strip('"')
+    about = code.splitlines()[0].strip('"').partition(": capivara ")[0]
     assert any(line.startswith(f"{name} ") and about in line for line in ran.shown.decode().splitlines())
     assert ran.said == ""
 

@@ -194,7 +194,8 @@ def test_no_command_with_languages_is_missing_here() -> None:
         if isinstance(each.metadata.get("kind"), Languages)
     }
     assert options == {
-        "adapt eval_lang", "adapt lang", "caption lang", "dedupe lang", "demo lang", "eval lang", "filter lang",
+        "adapt eval_lang", "adapt lang", "caption lang", "check from_", "check lang", "dedupe lang", "demo lang",
+        "eval lang", "filter lang",
         "pack lang", "rewrite lang", "rewrite via", "search lang", "show lang", "train keep_lang", "train lang",
         "translate from_", "translate lang",
     }  # fmt: skip

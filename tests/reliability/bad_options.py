@@ -25,6 +25,7 @@ NAMES = [
     _named("an eval set that does not exist", "eval flickr31k", "no eval set 'flickr31k'", nothing),
     _use("a mode that does not exist", "eval shards --mode zero --model toy", "no mode 'zero'.*mean zero-shot", shards),
     _use("a kind that does not exist", "list capybaras", "there is no kind 'capybaras'; there are"),
+    _use("a kind of plugin that does not exist", "check transaltor toy", "there is no kind 'transaltor'.*mean translator"),
     _named("a ledger that is a folder", "split shards --ledger . --out out", r"--ledger \.: cannot be written: Is a directory"),
     _named("a ledger below a file", "translate shards --translator toy --lang pt --ledger shards/00000.tar/costs.jsonl --out out",
            "--ledger shards/00000.tar/costs.jsonl: cannot be written: Not a directory"),
