@@ -81,8 +81,8 @@ def test_the_notebook_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caps
         if isinstance(last, ast.Expr):
             shown.append(repr(eval(compile(ast.Expression(last.value), "notebook", "eval"), space)))
     out, err = capsys.readouterr()
-    assert shown[0] == "(<1 shard of shards>, 80)"
-    assert "(80, " in "".join(shown), "the counts of split"
+    assert shown[0] == "(<1 shard of shards>, 60)"
+    assert "(60, " in "".join(shown), "the counts of split"
     assert "['pack', 'dedupe']" in shown
     assert "retrieval, recall in percent" in out
     assert "there is no translator 'argus'" in out

@@ -31,21 +31,29 @@ def state() -> dict[str, Any]:
         "signals": [signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM, signal.SIGPIPE)],
         "environment": {name: value for name, value in os.environ.items() if name != "PYTEST_CURRENT_TEST"},
         "folder": Path.cwd(),
-        "at exit": atexit._ncallbacks(),
         "hooks": list(module._global_forward_hooks),
         "threads": {each.name for each in threading.enumerate() if each.name.startswith("capivara")},
     }
 
 
 @pytest.fixture
-def unchanged() -> Iterator[None]:
-    import numpy  # noqa: F401  it registers itself
+def unchanged(here: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Libraries that are imported meanwhile may register functions for the exit, capivara may not."""
     import torch  # noqa: F401
 
+    registered: list[str] = []
+
+    def register(function: Any, *arguments: Any, **named: Any) -> Any:
+        registered.append(str(getattr(function, "__module__", "")))
+        return original(function, *arguments, **named)
+
+    original = atexit.register
+    monkeypatch.setattr(atexit, "register", register)
     COUNTED.unwatch()
     before = state()
     yield
     assert state() == before
+    assert not [each for each in registered if each.startswith("capivara_cli")]
 
 
 @pytest.mark.usefixtures("unchanged")

@@ -138,3 +138,23 @@ def test_a_training_works_in_a_thread(run: capivara.Run) -> None:
     assert [str(each.folder) for each in found] == ["runs/thread"]
     adapter = "adapter/adapter_model.safetensors"
     assert (found[0].folder / adapter).read_bytes() == (run.folder / adapter).read_bytes()
+
+
+def test_the_whole_method_is_one_call(run: capivara.Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """``adapt`` gets what its command would get; that command has tests of its own."""
+    asked: list[Any] = []
+
+    def performed(invocation: Any) -> dict[str, Any]:
+        asked.append(invocation)
+        return {"run": "runs/pt", "runs": ["runs/pt"], "before_and_after": []}
+
+    monkeypatch.setattr("capivara_cli.library.commands.performed", performed)
+    found = capivara.adapt(
+        Path("photos"), lang="pt", eval=["toy", "heldout"], lr=1, set=["train.peft=lit", "caption.prefixes=a b"], seed=3
+    )
+    (invocation,) = asked
+    assert (invocation.command.name, invocation.inputs, invocation.settings.seed) == ("adapt", ["photos"], 3)
+    options = invocation.options
+    assert (options.lang, options.eval, options.lr, options.n) == ("pt", "toy,heldout", 1.0, None)
+    assert options.set == "train.peft=lit 'caption.prefixes=a b'"
+    assert (found.folder, found.runs, found.summary["before_and_after"]) == (Path("runs/pt"), [found], [])
