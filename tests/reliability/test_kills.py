@@ -18,6 +18,7 @@ from support.made import ROOT, toy_like
 from benchmarks import disturbances
 
 PLAN = "dedupe | split --fraction 0 | dedupe --images exact"  # no model: starting is most of each run
+LARGER = "dedupe | translate --translator toy --lang pt,xh --no-cache | dedupe --images exact"
 KILLS = int(os.environ.get("CAPIVARA_KILLS", "0"))
 EQUAL = "9 files equal a clean run's byte for byte, 0 hidden; 28 samples, each there once"
 
@@ -62,7 +63,7 @@ def test_a_disk_that_fills_up_many_times(kills: ModuleType, tmp_path: Path) -> N
     if os.geteuid() != 0 or not _can_mount(tmp_path):
         pytest.skip("needs to mount a small file system")
     kills.CAPIVARA = warm.CAPIVARA  # type: ignore[attr-defined]  # the workers are programs of their own
-    seen = kills.full_disk(2, PLAN)
+    seen = kills.full_disk(2, LARGER)
     assert "runs stopped by a full disk" in seen and not seen.startswith("0 ")
     assert EQUAL in seen
 
