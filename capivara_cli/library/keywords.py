@@ -292,6 +292,7 @@ class ExportKeywords(TypedDict, total=False):
 
 
 class FootprintKeywords(TypedDict, total=False):
+    paper: bool
     country: str
     region: str
     intensity: str
