@@ -33,13 +33,9 @@ _ONE = Languages(one=True)
 
 @dataclass(frozen=True)
 class Options:
-    lang: str = opt(
-        "", "the language to try [default: the first that the plugin declares, or en; pt to translate]", kind=_ONE
-    )
-    from_: str = opt("", "a translator: the language to translate from [default: as for --lang]", kind=_ONE)
-    example: str = opt(
-        "", "what to try it on: a source for an importer, --data for an eval set, a run for an exporter", reads="files"
-    )
+    lang: str = opt("", "language to try [default: the first that the plugin declares]", kind=_ONE)
+    from_: str = opt("", "a translator: language to translate from [default: as --lang]", kind=_ONE)
+    example: str = opt("", "a source for an importer, --data for an eval set, a run to export", reads="files")
     given: str = opt("", "a stage: the options to try it with, as in '--lang pt'", kind=Words())
 
 

@@ -222,7 +222,7 @@ def test_threads_that_wait_sleep_in_every_command_unless_the_user_wants_them_to_
     monkeypatch.setenv("THP_MEM_ALLOC_ENABLE", "1")
     monkeypatch.setattr("atexit.register", lambda function: function)
     seen: list[str] = []
-    monkeypatch.setattr(app, "_typer", lambda words: seen.append(os.environ["OMP_WAIT_POLICY"]))
+    monkeypatch.setattr(app, "_answer", lambda words: seen.append(os.environ["OMP_WAIT_POLICY"]))
     with pytest.raises(SystemExit) as ended:
         app.main(["split", "shards"])
     own = {} if not given else {"OMP_WAIT_POLICY": given}
