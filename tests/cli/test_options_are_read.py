@@ -76,6 +76,11 @@ JOBS = {
     "slurm": ["slurm 'split' shards --out done"],
     "status": ["status parts"],
     "doctor": ["doctor"],
+    "check": [
+        "check translator toy --from en --lang pt",
+        "check stage split --given '--fraction 0.5'",
+        "check importer folder --example photos",
+    ],
 }
 """Small jobs of each command; ``adapt`` and ``demo`` are below."""
 FIRST = {

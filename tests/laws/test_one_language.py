@@ -70,6 +70,9 @@ def store(samples: list[Sample], tiny: Path, tmp_path_factory: pytest.TempPathFa
     class Listed(list[Sample]):
         shards, history = ("-",), ()
 
+        def total(self) -> None:
+            """The number of samples is not known."""
+
     folder = tmp_path_factory.mktemp("features")
     return features(Listed(samples), load_clip(f"local-dir:{tiny}"), folder, Env(Settings(), "train"))  # type: ignore[arg-type]
 

@@ -32,7 +32,7 @@ REFUSE = {
     "show": "show {}",
 }
 NEED_NO_CAPTIONS = {"split": "split {} --fraction 0 --out out", "run": "run 'split --fraction 0' {} --out out"}
-TAKE_NO_SHARDS = {"pack", "adapt", "check", "demo", "export", "footprint", "list", "report", "status"}
+TAKE_NO_SHARDS = {"pack", "adapt", "check", "demo", "doctor", "export", "footprint", "list", "report", "status"}
 """Commands that read no shards, or, as ``pack`` and ``adapt``, pack them."""
 STREAMS = [name for name in REFUSE if name != "slurm"]
 WORKERS = [name for name, line in REFUSE.items() if line.endswith("--out out") and name not in ("slurm", "train")]

@@ -60,6 +60,9 @@ class Listed(list[Sample]):
     shards = ("-",)
     history: Any = ()
 
+    def total(self) -> None:
+        """The number of samples is not known."""
+
     def __iter__(self) -> Iterator[Sample]:
         return super().__iter__()
 
