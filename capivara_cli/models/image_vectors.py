@@ -7,11 +7,12 @@ ones, so all images are decoded in the same way: a large JPEG at a reduced size.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from capivara_cli.errors import BadSample
 from capivara_cli.models.clip_files import DEFAULT_MODEL
 from capivara_cli.shards.embedding import stored_embedding, unit
 from capivara_cli.shards.images import decode_image, is_drafted
@@ -34,10 +35,18 @@ def decoded(clip: Clip, source: Sample | bytes, whole: Image | None = None) -> I
     Raises ``BadSample`` if the image cannot be decoded.
     """
     if clip.identity.model == "toy":
-        image, document = (source.image, source.document) if isinstance(source, Sample) else (source, {})
+        image, document = (source.image, _document(source)) if isinstance(source, Sample) else (source, {})
         outsiders.warn_of_image(image, document, "the CLIP model toy", _INSTEAD_OF_TOY)
     draft = clip.preprocess.draft
     return decode_image(source, draft) if whole is None or is_drafted(source, draft) else whole
+
+
+def _document(sample: Sample) -> Mapping[str, object]:
+    """The JSON of a sample; {} if it is damaged, which does not matter to who needs the image only."""
+    try:
+        return sample.document
+    except BadSample:
+        return {}
 
 
 def pixels(clip: Clip, source: Sample | bytes, whole: Image | None = None) -> Tensor:

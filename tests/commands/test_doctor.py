@@ -112,7 +112,7 @@ def test_translators_are_ready_by_pair(hub: Path, tmp_path: Path, monkeypatch: p
     (package / "metadata.json").write_text('{"from_code": "en", "to_code": "pt"}')
     cached(hub, "Helsinki-NLP/opus-mt-en-xh", **{"pytorch_model.bin": ""})
     cached(hub, "facebook/nllb-200-distilled-600M", **{"pytorch_model.bin": ""})
-    monkeypatch.setattr(registry, "_entry_points", lambda kind: {})
+    monkeypatch.setattr(registry, "entry_points", lambda kind: {})
     monkeypatch.setenv("PATH", "")  # no apertium
     found = ready.translators()
     assert {name: found[name] for name in found if name not in ("toy", "identity")} == {
@@ -135,15 +135,15 @@ def test_what_is_broken_is_named_and_the_rest_is_shown(
 
     def entry_points(kind: str) -> dict[str, Any]:
         class Entry:
-            value = "mine:broken"
+            name, value, module, package, is_reference = "mine", "mine:broken", "mine", "", True
 
             @staticmethod
             def load() -> None:
                 raise RuntimeError("no licence file")
 
-        return {"mine": Entry()} if kind == "translators" else {}
+        return {"mine": [Entry()]} if kind == "translators" else {}
 
-    monkeypatch.setattr(registry, "_entry_points", entry_points)
+    monkeypatch.setattr(registry, "entry_points", entry_points)
     monkeypatch.setitem(caches._PLACES, "torch", broken)
     monkeypatch.setattr(machine, "devices", no_torch)
     found = run()

@@ -307,7 +307,7 @@ def test_the_answer_to_the_last_request_may_be_lost(
         return await call(self, method, *arguments, **named)
 
     monkeypatch.setattr(S3FileSystem, "_call_s3", losing)
-    new, old = os.urandom(9000), bytes(9000)
+    new, old = os.urandom(20_000), bytes(20_000)
     (tmp_path / "a.tar").write_bytes(new)
     bucket.put("a.tar", old)
     upload.put_file(f"{bucket.url}/a.tar", tmp_path / "a.tar")

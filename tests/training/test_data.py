@@ -42,6 +42,9 @@ class Listed:
     shards: tuple[str, ...] = ("-",)
     history: tuple = ()
 
+    def total(self) -> None:
+        """The number of samples is not known."""
+
     def __iter__(self) -> Any:
         return iter(self.samples)
 
