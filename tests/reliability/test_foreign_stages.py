@@ -132,7 +132,7 @@ def test_a_broken_stage_breaks_nothing_else(
     code: str, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     install(tmp_path, monkeypatch, "stages", code)
-    assert "│ mine  " in help_page() and "\n  split  " in help_page()
+    assert "│ mine  " in help_page() and "│ split  " in help_page()
     assert run(["list", "stages"], folder).said == ""
     assert run(["split", "shards", "--out", "out", "--no-energy"], folder).code == 0
 
@@ -303,7 +303,7 @@ def test_damaged_metadata_does_not_break_the_overview(
     install(tmp_path, monkeypatch, "stages", stage(PASS))
     install(tmp_path, monkeypatch, "stages", "", package="damaged", entry_points="[capivara.stages]\nodd\n")
     page = help_page()
-    assert "│ mine  " in page and "\n  split  " in page
+    assert "│ mine  " in page and "│ split  " in page
     assert capsys.readouterr().err.splitlines() == [
         "warning: package damaged 0.1.0: its entry points cannot be read: 'odd' is not of the form NAME = MODULE:OBJECT"
     ]
