@@ -25,6 +25,7 @@ if "PYTEST_XDIST_WORKER" not in os.environ:  # the workers inherit it
 from support import warm
 from support.made import shard_bytes
 
+from capivara_cli import console
 from capivara_cli.shards.sample import Sample
 
 if "PYTEST_XDIST_WORKER" not in os.environ:
@@ -54,6 +55,11 @@ def _commands_stay_warm() -> Iterator[None]:
     before = warm.read_on_import(os.environb)
     yield
     assert warm.read_on_import(os.environb) == before
+
+
+@pytest.fixture(autouse=True)
+def _a_warning_of_another_test_is_given_again() -> None:
+    console.warn_once.cache_clear()
 
 
 @pytest.fixture(scope="session", autouse=True)

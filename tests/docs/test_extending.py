@@ -188,7 +188,10 @@ def test_the_identifier_and_the_engine(packed: Path) -> None:
 def test_help(name: str, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     from capivara_cli.cli.overview import help_page
 
-    assert "\nFrom other packages:\n  shout      Shout: captions in capitals\n  tally " in help_page()
+    page = help_page()
+    assert (
+        "─ From other packages ─" in page and "│ shout      Shout: captions in capitals" in page and "│ tally " in page
+    )
     ran = run([name, "--help"], folder)
     assert ran.code == 0
     page = ran.shown.decode()

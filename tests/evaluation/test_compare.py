@@ -181,10 +181,10 @@ class Dictionary:
 
 @pytest.fixture
 def dictionary(monkeypatch):
-    def load(kind, spec, *, source, target, setup):
+    def load(spec, *, source, target, setup):
         return Dictionary(target)
 
-    monkeypatch.setattr(set_translator.registry, "load", load)
+    monkeypatch.setattr(set_translator.translators, "load", load)
 
 
 def test_queries_are_translated_on_request(shards, dictionary, capsys):
@@ -264,7 +264,7 @@ def test_names_that_become_equal_stay_as_they_were(shapes, monkeypatch):
         def __call__(self, texts):
             return ["hi same" if text in ("en 0", "en 1") else text.replace("en", "hi") for text in texts]
 
-    monkeypatch.setattr(set_translator.registry, "load", lambda *args, target, **kwargs: Vague(target))
+    monkeypatch.setattr(set_translator.translators, "load", lambda *args, target, **kwargs: Vague(target))
     model = Fake(knows="en,hi")
     env = environment(m=model)
     (row,) = evaluate.run(["shapes"], Options(model="m", lang="hi"), env)["classification"]
@@ -278,7 +278,7 @@ def test_a_template_that_loses_its_place_is_dropped_or_an_error(shapes, monkeypa
         def __call__(self, texts):
             return [text if text.startswith("en ") and "photo" not in text else "hi foto" for text in texts]
 
-    monkeypatch.setattr(set_translator.registry, "load", lambda *args, target, **kwargs: Careless(target))
+    monkeypatch.setattr(set_translator.translators, "load", lambda *args, target, **kwargs: Careless(target))
     env = environment(m=Fake())
     (row,) = evaluate.run(["shapes"], Options(model="m", lang="hi"), env)["classification"]
     assert row["n_templates"] == 1

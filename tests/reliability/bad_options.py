@@ -33,6 +33,7 @@ NAMES = [
     _use("a device that does not exist", "filter shards --model toy --device cudda", "there is no device 'cudda'.*did you mean cuda", shards),
     _use("a device under another name", "filter shards --model toy --device gpu", "there is no device 'gpu'", shards),
     _use("an option of other commands", "train shards --lang pt --rejects bad", "train: No such option: --rejects", shards),
+    _use("a device for a command that looks at all of them", "doctor --device cpu", "doctor: No such option: --device"),
     _use("a list without commas", "train shards --lang 'pt hi'", "--lang: 'pt hi': a list has commas between its items", shards),
     _named("a device that this machine does not have", "caption shards --captioner toy --device cuda:7", "--device cuda:7: cannot be used"),
     _use("a guard that does not exist", "translate shards --translator toy --guards foo", "there is no guard 'foo'", shards),
