@@ -59,7 +59,7 @@ def _commands_stay_warm() -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def _a_warning_of_another_test_is_given_again() -> None:
-    console.warn_once.cache_clear()
+    console._WARNED.clear()
 
 
 @pytest.fixture(scope="session", autouse=True)
