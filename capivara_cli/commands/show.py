@@ -58,7 +58,7 @@ def show(inputs: list[str], options: Options, env: Env) -> dict[str, Any]:
     steps = step_texts(source.history)
     if options.html:
         replace_text(Path(options.html), html_page([PageSection(_title(source.shards), steps, views)]))
-        console.say(f"capivara show: {len(views)} samples in {options.html}")
+        console.say(f"capivara show: {len(views):,} sample{'s' * (len(views) != 1)} in {options.html}")
     elif not env.json:
         console.print_result("".join(f"{line}\n" for line in _lines(steps, views)))
     if codes and not any(view.captions for view in views):
